@@ -1,0 +1,1 @@
+"""One folder for each technology. Adapters don't know each other."""

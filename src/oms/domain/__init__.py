@@ -1,0 +1,1 @@
+"""The business of orders: values, state tables and aggregates. attrs and the standard library only."""

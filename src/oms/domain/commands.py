@@ -1,0 +1,70 @@
+"""What a caller asks for, in the imperative. Values are checked where a command is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from oms.domain.errors import InvalidValue
+from oms.domain.money import Money
+from oms.domain.values import OrderId, Sku, Terms, checked_id
+
+MAX_UNITS = 10**12
+"""Largest count or delta of a product's stock."""
+
+
+@attrs.frozen
+class PlaceOrder:
+    """Order `terms`. The order's id is made by the service, before anything is written."""
+
+    terms: Terms
+
+    @classmethod
+    def of(
+        cls,
+        user_id: str,
+        amount: Money,
+        items: Mapping[str, int] | Iterable[tuple[str, int]],
+        metadata: Mapping[str, str] | None = None,
+    ) -> PlaceOrder:
+        """A checked command; raises `InvalidValue` for the first field that is out of bounds."""
+        return cls(Terms.checked(user_id, amount, items, metadata))
+
+
+@attrs.frozen
+class CancelOrder:
+    """End an order cancelled. `by_operator` may also cancel a confirmed one: refunded and restocked."""
+
+    order_id: OrderId
+    by_operator: bool = False
+
+
+@attrs.frozen
+class SetStock:
+    """A count: so many units are on hand. Refused below what is held."""
+
+    sku: Sku
+    on_hand: int
+
+    @classmethod
+    def of(cls, sku: str, on_hand: int) -> SetStock:
+        """A checked command."""
+        if not 0 <= on_hand <= MAX_UNITS:
+            raise InvalidValue("invalid_units", f"a count is a whole number from 0 to {MAX_UNITS}")
+        return cls(Sku(checked_id(sku, name="productId")), on_hand)
+
+
+@attrs.frozen
+class AddStock:
+    """A delta: so many units came (or, negative, were lost). Refused where held units would be missing."""
+
+    sku: Sku
+    delta: int
+
+    @classmethod
+    def of(cls, sku: str, delta: int) -> AddStock:
+        """A checked command."""
+        if delta == 0 or abs(delta) > MAX_UNITS:
+            raise InvalidValue("invalid_units", f"a delta is a whole number up to {MAX_UNITS}, and not 0")
+        return cls(Sku(checked_id(sku, name="productId")), delta)

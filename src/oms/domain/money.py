@@ -1,0 +1,86 @@
+"""Money in minor units: an amount is a whole number of cents, never a float."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+import attrs
+
+from oms.domain.errors import InvalidValue
+
+MAX_MINOR = 10**15
+"""Ten trillion units of a two-digit currency: far inside a signed 64-bit column."""
+
+# ISO 4217, table A.1, minor units other than 2.
+_TWO_IS_WRONG = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+_EXPONENTS = {code: exponent for exponent, codes in _TWO_IS_WRONG.items() for code in codes.split()}
+
+
+@attrs.frozen
+class Currency:
+    """An ISO 4217 code with the digits of its minor unit."""
+
+    code: str
+    exponent: int
+
+    @classmethod
+    def of(cls, code: str) -> Currency:
+        """The currency of a three-letter code; `InvalidValue` for anything else."""
+        if len(code) == 3 and code.isascii() and code.isalpha() and code.isupper():
+            return cls(code, _EXPONENTS.get(code, 2))
+        raise InvalidValue("invalid_currency", f"{code!r} is not a three-letter currency code")
+
+
+@attrs.frozen(order=False)
+class Money:
+    """`minor` units (0 or more) of a currency."""
+
+    minor: int
+    currency: Currency
+
+    @classmethod
+    def of(cls, amount: Decimal | int | str, currency: Currency) -> Money:
+        """An amount in major units; refused when negative, not finite, too large or finer than the currency."""
+        try:
+            exact = Decimal(amount)
+        except (InvalidOperation, ValueError):
+            raise InvalidValue("invalid_amount", "the amount must be a number") from None
+        if not exact.is_finite():
+            raise InvalidValue("invalid_amount", "the amount must be a finite number")
+        if exact < 0:
+            raise InvalidValue("invalid_amount", "the amount can't be negative")
+        if exact.adjusted() > len(str(MAX_MINOR)) or exact > MAX_MINOR:
+            raise InvalidValue("invalid_amount", "the amount is too large")
+        minor, rest = _minor_units(exact, currency.exponent)
+        if rest:
+            raise InvalidValue(
+                "invalid_amount",
+                f"{currency.code} has {currency.exponent} decimal places; the amount has more",
+            )
+        if minor > MAX_MINOR:
+            raise InvalidValue("invalid_amount", "the amount is too large")
+        return cls(minor, currency)
+
+    @property
+    def amount(self) -> Decimal:
+        """The same in major units; whole amounts without decimal places (`500`, `499.90`)."""
+        exact = Decimal(self.minor).scaleb(-self.currency.exponent)
+        return exact.quantize(Decimal(1)) if exact == exact.to_integral_value() else exact
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency.code}"
+
+
+def _minor_units(exact: Decimal, exponent: int) -> tuple[int, int]:
+    """Whole minor units, and a rest that is 0 where the amount is no finer; exact for any number of digits."""
+    if not exact:
+        return 0, 0
+    if exact.adjusted() < -exponent:  # smaller than one minor unit: no big power of ten is made for it
+        return 0, 1
+    numerator, denominator = exact.as_integer_ratio()
+    scale: int = 10**exponent
+    return divmod(numerator * scale, denominator)

@@ -1,0 +1,234 @@
+"""The order: its state table and the aggregate that follows it.
+
+The winner of cancel, deadline and payment is whoever changes (state, version) first; the table says what the
+others find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import Enum
+
+import attrs
+
+from oms.domain.errors import Conflict, ImpossibleTransition, NotFound
+from oms.domain.events import (
+    Event,
+    OrderCancelled,
+    OrderCancelling,
+    OrderConfirmed,
+    OrderCreated,
+    OrderRejected,
+    Reason,
+)
+from oms.domain.machine import Cell, Effect, HistoryEntry, Step, move, row, stay
+from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
+from oms.domain.values import OrderId, Terms
+
+
+class OrderState(Enum):
+    """Where an order is; `ABSENT` is no order yet, or only news that came before it."""
+
+    ABSENT = "ABSENT"
+    CREATED = "CREATED"
+    RESERVED = "RESERVED"
+    CANCELLING = "CANCELLING"
+    CONFIRMED = "CONFIRMED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def settled(self) -> bool:
+        """Whether the order has ended (a confirmed one can still be cancelled by an operator)."""
+        return self in SETTLED
+
+
+SETTLED = frozenset({OrderState.CONFIRMED, OrderState.REJECTED, OrderState.CANCELLED})
+
+
+class OrderTrigger(Enum):
+    """What can happen to an order; the value is the topic or the command."""
+
+    PLACED = "place"
+    CREATED = "order.created"
+    RESERVED = "inventory.reserved"
+    REJECTED = "inventory.rejected"
+    RELEASED = "inventory.released"
+    PAID = "payment.success"
+    DECLINED = "payment.failed"
+    VOIDED = "payment.voided"
+    REFUNDED = "payment.refunded"
+    CUSTOMER_CANCEL = "cancel by customer"
+    OPERATOR_CANCEL = "cancel by operator"
+    DEADLINE = "deadline"
+
+
+S = OrderState
+_created = move(S.CREATED, OrderCreated)
+_adopted = move(S.CREATED)
+_reserved = move(S.RESERVED)
+_rejected = move(S.REJECTED, OrderRejected)
+_confirmed = move(S.CONFIRMED, OrderConfirmed)
+_cancelled = move(S.CANCELLED, OrderCancelled)
+_cancelling = move(S.CANCELLING, OrderCancelling)
+_noted: Cell[OrderState] = stay(Effect.NOTED)
+_early: Cell[OrderState] = stay(Effect.EARLY)
+_never: Cell[OrderState] = stay(Effect.IMPOSSIBLE)
+_unknown: Cell[OrderState] = stay(Effect.NOT_FOUND)
+_same: Cell[OrderState] = stay(Effect.SAME)
+_refused: Cell[OrderState] = stay(Effect.REFUSED)
+
+# fmt: off
+ORDER_TABLE: Mapping[OrderState, Mapping[OrderTrigger, Cell[OrderState]]] = {
+    S.ABSENT:     row(OrderTrigger, [_created, _adopted, _reserved, _early,    _early, _early,     _early,     _early,     _early,     _unknown,    _unknown,    _noted]),
+    S.CREATED:    row(OrderTrigger, [_never,   _noted,   _reserved, _rejected, _noted, _confirmed, _cancelled, _never,     _never,     _cancelling, _cancelling, _cancelling]),
+    S.RESERVED:   row(OrderTrigger, [_never,   _noted,   _noted,    _never,    _noted, _confirmed, _cancelled, _never,     _never,     _cancelling, _cancelling, _cancelling]),
+    S.CANCELLING: row(OrderTrigger, [_never,   _noted,   _noted,    _noted,    _noted, _noted,     _cancelled, _cancelled, _cancelled, _same,       _same,       _noted]),
+    S.CONFIRMED:  row(OrderTrigger, [_never,   _noted,   _noted,    _never,    _noted, _noted,     _never,     _never,     _never,     _refused,    _cancelling, _noted]),
+    S.REJECTED:   row(OrderTrigger, [_never,   _noted,   _never,    _noted,    _noted, _never,     _never,     _never,     _never,     _refused,    _refused,    _noted]),
+    S.CANCELLED:  row(OrderTrigger, [_never,   _noted,   _noted,    _noted,    _noted, _noted,     _noted,     _noted,     _noted,     _same,       _same,       _noted]),
+}
+# fmt: on
+
+_REASONS = {
+    OrderTrigger.REJECTED: Reason.OUT_OF_STOCK,
+    OrderTrigger.DECLINED: Reason.PAYMENT_DECLINED,
+    OrderTrigger.CUSTOMER_CANCEL: Reason.CUSTOMER,
+    OrderTrigger.OPERATOR_CANCEL: Reason.OPERATOR,
+    OrderTrigger.DEADLINE: Reason.DEADLINE,
+}
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """One customer's order. Every method answers with the `Step` to save; none changes the order in place.
+
+    `version` is the number of its history entries. `terms`, `created_at` and `deadline_at` are None while it is
+    ABSENT, `early` is then the news that waits for it.
+    """
+
+    id: OrderId
+    state: OrderState = OrderState.ABSENT
+    version: int = 0
+    terms: Terms | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    deadline_at: datetime | None = None
+    reason: Reason | None = None
+    early: tuple[OrderTrigger, ...] = ()
+
+    @property
+    def agreed(self) -> Terms:
+        """The terms of an order that exists; `NotFound` for one that is ABSENT."""
+        if self.terms is None:
+            raise NotFound("order_not_found", f"there is no order {self.id}")
+        return self.terms
+
+    def place(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Step[Order]:
+        """The customer's own command: CREATED, with its timer."""
+        return self._adopt(OrderTrigger.PLACED, terms, at, deadline_at)
+
+    def created(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Step[Order]:
+        """`order.created` came back to us, or from a foreign producer whose order is adopted."""
+        return self._adopt(OrderTrigger.CREATED, terms, at, deadline_at)
+
+    def reserved(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Step[Order]:
+        """Inventory holds every line; it may know a foreign order before we do."""
+        return self._adopt(OrderTrigger.RESERVED, terms, at, deadline_at)
+
+    def hear(self, trigger: OrderTrigger, *, at: datetime) -> Step[Order]:
+        """News of inventory or payment; where the order is still absent it waits in `early`."""
+        if ORDER_TABLE[self.state][trigger].effect is not Effect.EARLY:
+            return self._on(trigger, at)
+        early = self if trigger in self.early else attrs.evolve(self, early=(*self.early, trigger))
+        return early._note(trigger, at)
+
+    def cancel(self, reason: Reason, *, at: datetime) -> Step[Order]:
+        """By its customer or an operator. `NotFound` while ABSENT; `Conflict` where the table refuses."""
+        by_operator = reason is Reason.OPERATOR
+        return self._on(OrderTrigger.OPERATOR_CANCEL if by_operator else OrderTrigger.CUSTOMER_CANCEL, at)
+
+    def deadline(self, *, at: datetime) -> Step[Order]:
+        """Its time is over: an order that isn't settled yet shall end cancelled."""
+        return self._on(OrderTrigger.DEADLINE, at)
+
+    def _adopt(self, trigger: OrderTrigger, terms: Terms, at: datetime, deadline_at: datetime) -> Step[Order]:
+        if self.state is not OrderState.ABSENT:
+            return self._on(trigger, at)
+        known = attrs.evolve(self, terms=terms, created_at=at, deadline_at=deadline_at, early=())
+        step = known._on(trigger, at)
+        for news in self.early:
+            step = _then(step, lambda order, news=news: order._on(news, at))  # type: ignore[misc]
+        if step.aggregate.state.settled:
+            return step
+        timer = TaskRequest(TaskKind.DEADLINE, self.id, deadline_at)
+        return attrs.evolve(step, tasks=(*step.tasks, timer))
+
+    def _on(self, trigger: OrderTrigger, at: datetime) -> Step[Order]:
+        cell = ORDER_TABLE[self.state][trigger]
+        if cell.effect is Effect.SAME:
+            return Step(self)
+        if cell.effect is Effect.NOTED:
+            return self._note(trigger, at)
+        if cell.effect is Effect.NOT_FOUND:
+            raise NotFound("order_not_found", f"there is no order {self.id}")
+        if cell.effect is Effect.REFUSED:
+            raise Conflict("order_settled", f"order {self.id} is {self.state.value} and can't be cancelled")
+        if cell.to is None:
+            raise ImpossibleTransition("order", self.state.value, trigger.value)
+        return self._move(trigger, cell, cell.to, at)
+
+    def _move(self, trigger: OrderTrigger, cell: Cell[OrderState], to: OrderState, at: datetime) -> Step[Order]:
+        moved = attrs.evolve(
+            self,
+            state=to,
+            version=self.version + 1,
+            updated_at=at,
+            reason=self.reason or _REASONS.get(trigger),
+        )
+        events = (moved._event(cell.publishes),) if cell.publishes else ()
+        started = self.state in (OrderState.CREATED, OrderState.RESERVED)
+        waits = to in (OrderState.CREATED, OrderState.RESERVED)
+        ended = (TaskKey(TaskKind.DEADLINE, self.id),) if started and not waits else ()
+        return Step(moved, events, ended=ended, history=(self._entry(trigger, to, at),))
+
+    def _note(self, trigger: OrderTrigger, at: datetime) -> Step[Order]:
+        noted = attrs.evolve(self, version=self.version + 1, updated_at=at)
+        return Step(noted, history=(self._entry(trigger, self.state, at),))
+
+    def _entry(self, trigger: OrderTrigger, to: OrderState, at: datetime) -> HistoryEntry:
+        return HistoryEntry(self.version + 1, at, trigger.value, self.state.value, to.value)
+
+    def _event(self, kind: type[Event]) -> Event:
+        return _MAKE[kind](self, self.agreed)
+
+
+def _why(order: Order) -> Reason:
+    if order.reason is None:
+        raise ImpossibleTransition("order", order.state.value, "an end without a reason")
+    return order.reason
+
+
+_MAKE: Mapping[type[Event], Callable[[Order, Terms], Event]] = {
+    OrderCreated: lambda order, terms: OrderCreated(order.id, terms),
+    OrderConfirmed: lambda order, terms: OrderConfirmed(order.id, terms),
+    OrderCancelling: lambda order, terms: OrderCancelling(order.id, terms.user_id, terms.total, _why(order)),
+    OrderCancelled: lambda order, terms: OrderCancelled(
+        order.id, terms.user_id, terms.total, _why(order), terms.metadata
+    ),
+    OrderRejected: lambda order, terms: OrderRejected(
+        order.id, terms.user_id, terms.total, _why(order), terms.metadata
+    ),
+}
+
+
+def _then(step: Step[Order], next_step: Callable[[Order], Step[Order]]) -> Step[Order]:
+    following = next_step(step.aggregate)
+    return Step(
+        following.aggregate,
+        step.events + following.events,
+        step.tasks + following.tasks,
+        step.ended + following.ended,
+        step.history + following.history,
+    )

@@ -1,0 +1,113 @@
+"""Identifiers, items and metadata: checked once, at the border where they are made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NewType
+
+import attrs
+
+from oms.domain.errors import InvalidValue
+from oms.domain.money import Money
+
+OrderId = NewType("OrderId", str)
+UserId = NewType("UserId", str)
+Sku = NewType("Sku", str)
+
+Items = Mapping[Sku, int]
+"""Units wanted of each product; at least 1 line, each quantity within `MAX_QUANTITY`."""
+
+Metadata = Mapping[str, str]
+"""The caller's own flat text, carried through to gateway, notifier and pricing."""
+
+MAX_LINES = 100
+MAX_QUANTITY = 10_000
+MAX_METADATA_BYTES = 4096
+ID_PATTERN = r"^[A-Za-z0-9._:-]{1,64}$"
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+NO_METADATA: Metadata = MappingProxyType({})
+
+
+def checked_id(text: object, *, name: str) -> str:
+    """`text` if it is 1 to 64 of `A-Z a-z 0-9 . _ : -`; else `InvalidValue` that names the field."""
+    if isinstance(text, str) and _ID.fullmatch(text):
+        return text
+    raise InvalidValue("invalid_id", f"{name} must be 1 to 64 characters of A-Z a-z 0-9 . _ : -")
+
+
+def checked_items(lines: Mapping[str, int] | Iterable[tuple[str, int]]) -> Items:
+    """Sum the lines by product; refuse none, more than 100, or a quantity that is not within 1 to 10,000.
+
+    A product named on two lines is one line of their sum: two lines of 3 don't fit a stock of 5.
+    """
+    pairs = lines.items() if isinstance(lines, Mapping) else lines
+    summed: dict[Sku, int] = {}
+    for count, (sku, quantity) in enumerate(pairs, start=1):
+        if count > MAX_LINES:
+            raise InvalidValue("too_many_items", f"an order has at most {MAX_LINES} lines")
+        product = Sku(checked_id(sku, name="productId"))
+        summed[product] = summed.get(product, 0) + _quantity(product, quantity)
+    if not summed:
+        raise InvalidValue("no_items", "an order needs at least one item")
+    for product, quantity in summed.items():
+        _quantity(product, quantity)
+    return MappingProxyType(summed)
+
+
+def _quantity(sku: Sku, quantity: object) -> int:
+    whole = type(quantity) is int
+    if whole and 1 <= quantity <= MAX_QUANTITY:  # type: ignore[operator]
+        return quantity  # type: ignore[return-value]
+    raise InvalidValue("invalid_quantity", f"the quantity of {sku} must be a whole number from 1 to {MAX_QUANTITY}")
+
+
+def checked_metadata(metadata: Mapping[str, str] | None) -> Metadata:
+    """A flat object of text, at most 4 KiB of keys and values together; None is the same as empty."""
+    if not metadata:
+        return NO_METADATA
+    size = 0
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InvalidValue("invalid_metadata", "metadata must be a flat object of text")
+        if "\x00" in key or "\x00" in value:
+            raise InvalidValue("invalid_metadata", "metadata can't hold the character U+0000")
+        size += _utf8_length(key) + _utf8_length(value)
+    if size > MAX_METADATA_BYTES:
+        raise InvalidValue("metadata_too_large", f"metadata is at most {MAX_METADATA_BYTES} bytes")
+    return MappingProxyType(dict(metadata))
+
+
+def _utf8_length(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidValue("invalid_metadata", "metadata must be valid Unicode text") from None
+
+
+@attrs.frozen
+class Terms:
+    """What the customer agreed to: the four fields of `order.created`, less the order's id."""
+
+    user_id: UserId
+    total: Money
+    items: Items
+    metadata: Metadata = NO_METADATA
+
+    @classmethod
+    def checked(
+        cls,
+        user_id: str,
+        total: Money,
+        items: Mapping[str, int] | Iterable[tuple[str, int]],
+        metadata: Mapping[str, str] | None = None,
+    ) -> Terms:
+        """Terms from outside; raises `InvalidValue` with the code of the first field that is out of bounds."""
+        return cls(
+            UserId(checked_id(user_id, name="userId")),
+            total,
+            checked_items(items),
+            checked_metadata(metadata),
+        )

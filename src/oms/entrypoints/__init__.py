@@ -1,0 +1,1 @@
+"""Outside to command, result to outside: HTTP, command line, runner."""

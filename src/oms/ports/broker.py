@@ -1,0 +1,67 @@
+"""The log between the services."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from oms.ports.errors import PortError
+from oms.ports.messages import Outgoing, Record
+
+
+@attrs.frozen(order=True)
+class TopicPartition:
+    """One ordered part of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Broker(Protocol):
+    """A durable, partitioned log: messages of a key keep their order within a topic."""
+
+    @abstractmethod
+    def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
+        """Append all and wait until each is durable or refused; one answer a message, in their order.
+
+        None is the broker's delivery report. `Retryable` and `OutcomeUnknown` mean: send it again (a second
+        copy is harmless). `Permanent` means that this message can't ever be sent.
+        """
+
+    @abstractmethod
+    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+        """Join a consumer group; a new group starts at the earliest record of each topic.
+
+        Each partition is read by one member of the group at a time, but a member that was paused may not know
+        yet that it lost one.
+        """
+
+
+class Subscription(Protocol):
+    """One member of a consumer group. Not for use by two threads at once."""
+
+    @abstractmethod
+    def poll(self, max_records: int) -> Sequence[Record]:
+        """The next records, at most `max_records`, each partition's in the order of offsets; doesn't wait.
+
+        A record is given out once by a member while it keeps the partition; again after a restart or a
+        rebalance unless its offset was committed. `poll(0)` only says "still alive".
+        """
+
+    @abstractmethod
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Remember the next offset to read of each partition; may be lost in a crash (records come again).
+
+        Offsets of partitions that this member lost meanwhile are ignored.
+        """
+
+    @abstractmethod
+    def lost(self) -> Collection[TopicPartition]:
+        """The partitions taken away since the last call: forget their records, commit nothing of them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the group, giving the partitions back. Commits nothing."""

@@ -1,0 +1,137 @@
+"""What the promises are checked against: everything that is on record, read-only, after or during a run."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+import attrs
+
+from oms.domain.machine import HistoryEntry
+from oms.domain.order import Order
+from oms.domain.payment import Payment
+from oms.domain.reservation import Reservation
+from oms.domain.stock import Movement, Stock
+from oms.domain.tasks import TaskKey
+from oms.domain.values import OrderId
+from oms.ports.messages import MessageId, Record
+from oms.ports.plugs import Notification
+from oms.ports.store import DeadLetter, OutboxRow, StoredAnswer
+
+
+class ServiceEvidence(Protocol):
+    """What every service's store can show."""
+
+    @abstractmethod
+    def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
+        """Each (group, message) that was handled or parked."""
+
+    @abstractmethod
+    def all_outbox(self) -> Iterable[OutboxRow]:
+        """Rows that aren't sent yet."""
+
+    @abstractmethod
+    def all_tasks(self) -> Iterable[TaskKey]:
+        """Tasks that aren't done yet."""
+
+    @abstractmethod
+    def all_dead_letters(self) -> Iterable[DeadLetter]:
+        """Every dead letter, in any state."""
+
+
+class OrderEvidence(ServiceEvidence, Protocol):
+    """The order service's record."""
+
+    @abstractmethod
+    def all_orders(self) -> Iterable[Order]:
+        """Every order, ABSENT ones included."""
+
+    @abstractmethod
+    def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
+        """Every history entry, by order and seq."""
+
+    @abstractmethod
+    def all_answers(self) -> Iterable[StoredAnswer]:
+        """Every kept answer."""
+
+
+class InventoryEvidence(ServiceEvidence, Protocol):
+    """The inventory service's record."""
+
+    @abstractmethod
+    def all_reservations(self) -> Iterable[Reservation]:
+        """Every reservation."""
+
+    @abstractmethod
+    def all_stock(self) -> Iterable[Stock]:
+        """Every product."""
+
+    @abstractmethod
+    def all_movements(self) -> Iterable[Movement]:
+        """The whole ledger."""
+
+
+class PaymentEvidence(ServiceEvidence, Protocol):
+    """The payment service's record."""
+
+    @abstractmethod
+    def all_payments(self) -> Iterable[Payment]:
+        """Every payment."""
+
+
+class NotificationEvidence(ServiceEvidence, Protocol):
+    """The notification service's record."""
+
+    @abstractmethod
+    def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
+        """Every notification with the time of its delivery."""
+
+
+class LogEvidence(Protocol):
+    """The broker's record."""
+
+    @abstractmethod
+    def all_records(self) -> Iterable[Record]:
+        """Every record that is still kept."""
+
+
+class BookKind(Enum):
+    """What moved, or was promised, at the gateway."""
+
+    CAPTURE = "CAPTURE"
+    REFUND = "REFUND"
+    VOID = "VOID"
+    DECLINE = "DECLINE"
+
+
+@attrs.frozen
+class BookEntry:
+    """One line of the gateway's own book; `amount` in minor units, 0 for void and decline."""
+
+    key: str
+    kind: BookKind
+    amount: int
+    at: datetime
+
+
+class GatewayBook(Protocol):
+    """The gateway's own record, apart from ours."""
+
+    @abstractmethod
+    def all_entries(self) -> Iterable[BookEntry]:
+        """Every line, in the order in which they were written."""
+
+
+@attrs.frozen
+class Evidence:
+    """All records of one system. `log` and `book` are None where they can't be read."""
+
+    order: OrderEvidence
+    inventory: InventoryEvidence
+    payment: PaymentEvidence
+    notification: NotificationEvidence
+    log: LogEvidence | None = None
+    book: GatewayBook | None = None

@@ -1,0 +1,91 @@
+"""Messages as the core sees them, and the codec that turns bytes into them and back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NewType, Protocol
+
+import attrs
+
+from oms.domain.events import Event
+from oms.domain.values import OrderId
+from oms.ports.errors import Permanent
+
+MessageId = NewType("MessageId", str)
+"""uuid5(order id, topic): every copy of a message has the same id, with or without its headers."""
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Undecodable(Permanent):
+    """The bytes are not a message of their topic; the text says why."""
+
+
+@attrs.frozen
+class Cause:
+    """What led to a message: the id of the message that was handled, and the W3C trace it belongs to."""
+
+    message_id: MessageId | None = None
+    traceparent: str | None = None
+
+
+@attrs.frozen
+class CustomEvent:
+    """An event of a user's own topic: `body` is the JSON object, `orderId` included."""
+
+    topic: str
+    order_id: OrderId
+    body: Mapping[str, object]
+
+
+AnyEvent = Event | CustomEvent
+
+
+@attrs.frozen
+class Outgoing:
+    """A message to be sent: exactly the bytes that the log will hold."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers = ()
+
+
+@attrs.frozen
+class Record:
+    """A message in the log. (topic, partition, offset) names it for ever."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@attrs.frozen
+class Message:
+    """A decoded record. `event` is None for a message of the system replaced that names no order: skip it."""
+
+    id: MessageId
+    event: AnyEvent | None
+    cause: Cause
+    record: Record
+
+
+class Codec(Protocol):
+    """The wire contract: JSON in camelCase, CloudEvents headers in binary mode."""
+
+    @abstractmethod
+    def encode(self, event: AnyEvent, cause: Cause, at: datetime) -> Outgoing:
+        """The message of an event; equal events have equal values, only `ce_time` and the cause differ."""
+
+    @abstractmethod
+    def decode(self, record: Record) -> Message:
+        """The event in a record; raises `Undecodable` for bytes that are no message of this topic."""
+
+    @abstractmethod
+    def name(self, record: Record) -> MessageId:
+        """The id of a record that can't be decoded: by its place in the log."""

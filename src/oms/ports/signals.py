@@ -1,0 +1,22 @@
+"""What wakes an operator."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Protocol
+
+
+class Signals(Protocol):
+    """Log lines, counters and alarms of the core. Says nothing that a secret could be in."""
+
+    @abstractmethod
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Add to a counter; `name` is in snake_case without prefix, for instance `messages_handled`."""
+
+    @abstractmethod
+    def note(self, event: str, **fields: object) -> None:
+        """One line of the log, in the words that operators know: `Inventory reserved`."""
+
+    @abstractmethod
+    def alarm(self, event: str, **fields: object) -> None:
+        """Something that a person must look at."""

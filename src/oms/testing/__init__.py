@@ -1,0 +1,1 @@
+"""The harness for a user's own tests."""
