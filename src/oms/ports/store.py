@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import Enum
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import attrs
 
@@ -127,7 +126,7 @@ class StoredAnswer:
     body: str
 
 
-class Transaction(AbstractContextManager["Transaction"], Protocol):
+class Transaction(Protocol):
     """One unit of work. Leaving the `with` block without `commit` rolls back."""
 
     @abstractmethod
@@ -165,10 +164,13 @@ class Transaction(AbstractContextManager["Transaction"], Protocol):
     def rollback(self) -> None:
         """Undo everything; harmless after `commit`."""
 
-    @abstractmethod
+    def __enter__(self) -> Self:
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.rollback()
 
 
 class KeyedTransaction(Transaction, Protocol):

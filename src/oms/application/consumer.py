@@ -1,0 +1,318 @@
+"""The batch consumer: at-least-once delivery in, each message's effect exactly once out.
+
+The order of things in a batch is fixed: drop repeats; read the inbox without locks; gate phase; begin; claim the
+inbox; load and lock; handlers; flush; commit; offsets. A handler is written for one message and never knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Generic
+
+import attrs
+
+from oms.application.backoff import next_try
+from oms.application.offsets import Offsets, place
+from oms.application.service import W
+from oms.application.unit import Unit, Units
+from oms.domain.errors import OmsError
+from oms.domain.values import OrderId
+from oms.ports.broker import Subscription, TopicPartition
+from oms.ports.clock import Clock, Ids
+from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
+from oms.ports.messages import Cause, Codec, Message, MessageId, Record, Undecodable
+from oms.ports.signals import Signals
+from oms.ports.store import DeadLetter
+
+MAX_ATTEMPTS = 5
+"""Tries of a message whose handler fails for an unclear reason, or that kills its process, before it is parked."""
+
+MAX_DEFERRED = 1000
+"""Messages that wait for their next try; no more are polled above that."""
+
+
+@attrs.frozen
+class Delivered:
+    """A message on its way through: `fault` is why it is to be parked instead of handled."""
+
+    message: Message
+    attempts: int = 1
+    fault: Exception | None = None
+
+
+@attrs.frozen
+class Held:
+    """Messages that wait until `due_at`."""
+
+    due_at: datetime
+    batch: Sequence[Delivered]
+    failures: int = 0
+
+
+class _Deferred(Exception):
+    """Rolls a unit back: some of its messages have to wait, the others are handled without them."""
+
+    def __init__(self, messages: Sequence[Delivered]) -> None:
+        super().__init__(f"{len(messages)} messages wait")
+        self.messages = messages
+
+
+class Consumer(Generic[W]):
+    """One member of a service's consumer group."""
+
+    def __init__(
+        self,
+        units: Units[W],
+        subscription: Subscription,
+        codec: Codec,
+        clock: Clock,
+        ids: Ids,
+        signals: Signals,
+        *,
+        batch: int = 500,
+    ) -> None:
+        self._service, self._subscription, self._codec = units.service, subscription, codec
+        self._clock, self._ids, self._signals = clock, ids, signals
+        self._units = units
+        self._batch = batch
+        self._offsets = Offsets()
+        self._held: Held | None = None
+        self._deferred: list[Held] = []
+
+    def run_once(self) -> int:
+        """Handle one batch; answers how many messages are done with."""
+        self._forget_lost()
+        batch, failures = self._next_batch()
+        if not batch:
+            return 0
+        try:
+            done = self._handle(batch)
+        except (Retryable, OutcomeUnknown) as error:
+            self._hold(batch, failures + 1, error)
+            return 0
+        self._commit()
+        return done
+
+    def next_due(self) -> datetime | None:
+        """When something that waits here is to be tried again."""
+        waiting = [held.due_at for held in self._deferred]
+        return min([*waiting, self._held.due_at] if self._held else waiting, default=None)
+
+    def stop(self) -> None:
+        """Give the partitions back in good order: no batch is under way, so no counter stays."""
+        open_partitions = sorted(self._offsets.partitions())
+        if open_partitions:
+            self._service.store.clear_attempts(self._service.group, open_partitions)
+        self._subscription.close()
+
+    def _next_batch(self) -> tuple[Sequence[Delivered], int]:
+        now = self._clock.now()
+        if self._held:
+            if self._held.due_at > now:
+                self._subscription.poll(0)
+                return (), 0
+            held, self._held = self._held, None
+            return held.batch, held.failures
+        for waiting in self._deferred:
+            if waiting.due_at <= now:
+                self._deferred.remove(waiting)
+                return waiting.batch, waiting.failures
+        room = self._batch if sum(len(held.batch) for held in self._deferred) < MAX_DEFERRED else 0
+        return self._polled(room), 0
+
+    def _polled(self, room: int) -> Sequence[Delivered]:
+        records = self._subscription.poll(room)
+        if not records:
+            return ()
+        self._offsets.give_out(records)
+        first: dict[TopicPartition, int] = {}
+        for record in records:
+            first.setdefault(place(record), record.offset)
+        return self._guarded([self._decoded(record) for record in records], first)
+
+    def _guarded(self, batch: Sequence[Delivered], first: dict[TopicPartition, int]) -> Sequence[Delivered]:
+        """Where a batch died with its process, take half; the first message alone at its fifth try is parked."""
+        tries = self._service.store.start_attempts(self._service.group, first)
+        worst = max(tries.values())
+        if worst == 1:
+            return batch
+        size = max(1, len(batch) >> (worst - 1))
+        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        if size == 1 and worst >= MAX_ATTEMPTS:
+            crashed = OmsError(f"the process died {worst - 1} times while it was handled")
+            suspects = {partition for partition, count in tries.items() if count >= MAX_ATTEMPTS}
+            parts = [[self._suspect(one, suspects, first, crashed) for one in part] for part in parts]
+        now = self._clock.now()
+        self._deferred += [Held(now, part) for part in parts[1:]]
+        return parts[0]
+
+    def _suspect(
+        self,
+        delivered: Delivered,
+        suspects: set[TopicPartition],
+        first: dict[TopicPartition, int],
+        crashed: OmsError,
+    ) -> Delivered:
+        record = delivered.message.record
+        partition = place(record)
+        if partition in suspects and first[partition] == record.offset:
+            return attrs.evolve(delivered, fault=crashed, attempts=MAX_ATTEMPTS)
+        return delivered
+
+    def _decoded(self, record: Record) -> Delivered:
+        try:
+            return Delivered(self._codec.decode(record))
+        except Undecodable as error:
+            unread = Message(self._codec.name(record), None, Cause(), record)
+            return Delivered(unread, fault=error)
+
+    def _handle(self, batch: Sequence[Delivered]) -> int:
+        """Handle a batch; where the store refuses it for good, its halves, so that only the bad message is parked."""
+        legacy = [one for one in batch if one.message.event is None and one.fault is None]
+        if legacy:
+            self._signals.count("messages_legacy", len(legacy), group=self._service.group)
+            self._offsets.done(one.message.record for one in legacy)
+            batch = [one for one in batch if one.message.event is not None or one.fault is not None]
+        return len(legacy) + self._settle(batch)
+
+    def _settle(self, batch: Sequence[Delivered]) -> int:
+        if not batch:
+            return 0
+        try:
+            self._unit(batch)
+        except _Deferred as later:
+            waiting = {one.message.record for one in later.messages}
+            self._defer(later.messages)
+            return self._settle([one for one in batch if one.message.record not in waiting])
+        except (Retryable, OutcomeUnknown):
+            raise
+        except Exception as error:  # the store or the gate refused: find the message that is to blame
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                return self._settle(batch[:middle]) + self._settle(batch[middle:])
+            if batch[0].fault is not None:
+                raise
+            self._blame(batch[0], error)
+            return 0
+        self._offsets.done(one.message.record for one in batch)
+        self._signals.count("messages_handled", len(batch), group=self._service.group)
+        return len(batch)
+
+    def _unit(self, batch: Sequence[Delivered]) -> None:
+        group, store = self._service.group, self._service.store
+        copies: dict[MessageId, Delivered] = {}
+        for one in batch:
+            copies.setdefault(one.message.id, one)
+        seen = frozenset(store.seen(group, list(copies)))
+        fresh = {name: one for name, one in copies.items() if name not in seen}
+        if not fresh:
+            return
+        prepared = self._service.prepare([one.message for one in fresh.values() if one.fault is None])
+        with self._units.open(prepared) as unit:
+            claimed = frozenset(unit.transaction.claim_inbox(group, sorted(fresh)))
+            self._run_handlers(unit, [one for name, one in fresh.items() if name in claimed])
+            unit.cleared = [(group, partition) for partition in self._offsets.partitions()]
+
+    def _run_handlers(self, unit: Unit[W], batch: Sequence[Delivered]) -> None:
+        work = unit.work
+        work.load([one.message.event for one in batch if one.message.event is not None and one.fault is None])
+        later = []
+        for one in batch:
+            if one.fault is not None:
+                self._park(unit, one, one.fault)
+                continue
+            failed = self._try(unit, one)
+            if failed is not None:
+                later.append(failed)
+        if later:
+            raise _Deferred(later)
+
+    def _try(self, unit: Unit[W], one: Delivered) -> Delivered | None:
+        """Run one handler. It saves as its last act, so a failure leaves nothing of it in the unit."""
+        message = one.message
+        unit.work.changes.cause = attrs.evolve(message.cause, message_id=message.id)
+        handler = self._service.routes[message.record.topic]
+        try:
+            handler(message.event, unit.work)  # type: ignore[arg-type]
+        except Retryable:
+            return attrs.evolve(one, attempts=one.attempts)
+        except (OmsError, Permanent) as error:
+            self._park(unit, one, error)
+        except Exception as error:  # noqa: BLE001 - unclear: tried again, and parked with its cause in the end
+            if one.attempts < MAX_ATTEMPTS:
+                return attrs.evolve(one, attempts=one.attempts + 1)
+            self._park(unit, one, error)
+        return None
+
+    def _park(self, unit: Unit[W], one: Delivered, error: Exception) -> None:
+        letter = dead_letter(
+            one.message, error, self._service.group, one.attempts, self._ids.token(), self._clock.now()
+        )
+        unit.work.changes.parked.append(letter)
+        fields = {"topic": letter.topic, "cause": letter.cause, "dead_letter": letter.id, "order_id": letter.order_id}
+        unit.work.changes.alarms.append(("message parked", fields))
+
+    def _blame(self, one: Delivered, error: Exception) -> None:
+        """A single message that the store refuses: parked for a clear error, tried again for an unclear one."""
+        if isinstance(error, OmsError) or one.attempts >= MAX_ATTEMPTS:
+            self._deferred.append(Held(self._clock.now(), [attrs.evolve(one, fault=error)]))
+        else:
+            self._defer([attrs.evolve(one, attempts=one.attempts + 1)])
+
+    def _defer(self, messages: Sequence[Delivered]) -> None:
+        now = self._clock.now()
+        self._deferred += [Held(next_try(now, one.attempts), [one]) for one in messages]
+        self._signals.count("messages_deferred", len(messages), group=self._service.group)
+
+    def _hold(self, batch: Sequence[Delivered], failures: int, error: Exception) -> None:
+        self._held = Held(next_try(self._clock.now(), failures), batch, failures)
+        self._signals.count("batches_held", 1, group=self._service.group, cause=type(error).__name__)
+
+    def _commit(self) -> None:
+        offsets = self._offsets.to_commit()
+        if offsets:
+            self._subscription.commit(offsets)
+
+    def _forget_lost(self) -> None:
+        lost = frozenset(self._subscription.lost())
+        if not lost:
+            return
+        self._offsets.forget(lost)
+        if self._held:
+            self._held = _without(self._held, lost)
+        self._deferred = [kept for held in self._deferred if (kept := _without(held, lost))]
+
+
+def _without(held: Held, lost: frozenset[TopicPartition]) -> Held | None:
+    batch = [one for one in held.batch if place(one.message.record) not in lost]
+    return attrs.evolve(held, batch=batch) if batch else None
+
+
+def dead_letter(
+    message: Message,
+    error: Exception,
+    group: str,
+    attempts: int,
+    name: str,
+    at: datetime,
+) -> DeadLetter:
+    """The row that parks a message: original bytes, where it was, and what went wrong."""
+    record = message.record
+    order_id: OrderId | None = message.event.order_id if message.event is not None else None
+    return DeadLetter(
+        id=name,
+        group=group,
+        message_id=message.id,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+        cause=type(error).__name__,
+        detail=str(error)[:500],
+        attempts=attempts,
+        parked_at=at,
+        order_id=order_id,
+    )

@@ -1,0 +1,76 @@
+"""Redrive and discard of dead letters: in the service that owns them, through the same handlers."""
+
+from __future__ import annotations
+
+from typing import Generic
+
+from oms.application.service import Service, W
+from oms.application.tasks import task_of
+from oms.application.unit import Unit
+from oms.domain.errors import Conflict, NotFound, OmsError
+from oms.domain.tasks import TaskRequest
+from oms.ports.messages import Codec, Message, Record
+from oms.ports.signals import Signals
+from oms.ports.store import DeadLetter, DeadLetterState
+
+
+class DeadLetterDesk(Generic[W]):
+    """What an operator can do about one service's dead letters."""
+
+    def __init__(self, service: Service[W], codec: Codec, signals: Signals) -> None:
+        self.service = service
+        self._codec, self._signals = codec, signals
+
+    def prepare(self, letter_id: str) -> object:
+        """The gate phase of a redrive, before its transaction."""
+        letter = self.service.store.dead_letter(letter_id)
+        if letter is None or task_of(letter) is not None:
+            return None
+        return self.service.prepare([self._message(letter)])
+
+    def redrive(self, unit: Unit[W], letter_id: str) -> DeadLetter:
+        """A new attempt of the same message (its inbox row is there already), or the task once more.
+
+        `Conflict` where it fails again: the letter then stays PARKED and nothing has changed.
+        """
+        letter = self._locked(unit, letter_id)
+        task = task_of(letter)
+        if task is not None:
+            payload = (letter.value or b"").decode()
+            unit.work.changes.tasks.append(TaskRequest(task.kind, task.key, payload=payload))
+        else:
+            self._handle(unit, letter)
+        unit.transaction.mark_dead_letters([letter_id], DeadLetterState.REDRIVEN)
+        return letter
+
+    def discard(self, unit: Unit[W], letter_id: str) -> DeadLetter:
+        """Give it up: it stays on record as DISCARDED until its retention ends."""
+        letter = self._locked(unit, letter_id)
+        unit.transaction.mark_dead_letters([letter_id], DeadLetterState.DISCARDED)
+        return letter
+
+    def _locked(self, unit: Unit[W], letter_id: str) -> DeadLetter:
+        for letter in unit.transaction.lock_dead_letters([letter_id]):
+            if letter.state is not DeadLetterState.PARKED:
+                detail = f"dead letter {letter_id} is {letter.state.value} already"
+                raise Conflict("dead_letter_ended", detail)
+            return letter
+        raise NotFound("dead_letter_not_found", f"there is no dead letter {letter_id}")
+
+    def _handle(self, unit: Unit[W], letter: DeadLetter) -> None:
+        message = self._message(letter)
+        if message.event is None:
+            raise Conflict("redrive_failed", "the message names no order")
+        try:
+            unit.work.load([message.event])
+            unit.work.changes.cause = message.cause
+            self.service.routes[letter.topic](message.event, unit.work)
+        except OmsError as error:
+            raise Conflict("redrive_failed", f"it fails again: {error}") from error
+
+    def _message(self, letter: DeadLetter) -> Message:
+        record = Record(letter.topic, letter.partition, letter.offset, letter.key, letter.value, letter.headers)
+        try:
+            return self._codec.decode(record)
+        except OmsError as error:
+            raise Conflict("redrive_failed", f"it still can't be read: {error}") from error

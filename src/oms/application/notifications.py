@@ -1,0 +1,198 @@
+"""The notification service: one row an order and kind, delivered at least once under the same id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import cast
+
+import attrs
+
+from oms.application.backoff import next_try
+from oms.application.changes import Changes
+from oms.application.service import Handler, Service
+from oms.domain.events import (
+    OrderCancelled,
+    OrderConfirmed,
+    OrderRejected,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    PaymentVoided,
+)
+from oms.domain.tasks import TaskKind, TaskRequest
+from oms.ports.calls import Ended
+from oms.ports.clock import Clock
+from oms.ports.errors import Permanent
+from oms.ports.messages import AnyEvent
+from oms.ports.plugs import Notification, Notifier
+from oms.ports.store import (
+    DeadLetter,
+    NotificationStore,
+    NotificationTransaction,
+    Postponed,
+    Task,
+    Transaction,
+)
+
+GROUP = "notification-group"
+GIVE_UP_AFTER = timedelta(hours=24)
+LONGEST_WAIT_S = 3600.0
+
+PaymentNews = PaymentSucceeded | PaymentFailed | PaymentVoided | PaymentRefunded
+OrderEnd = OrderCancelled | OrderRejected
+
+
+class NotificationWork:
+    """Notifications to record, and what was decided about those that were sent."""
+
+    def __init__(self, transaction: NotificationTransaction, now: datetime) -> None:
+        self.changes = Changes()
+        self.now = now
+        self._transaction = transaction
+        self._new: list[Notification] = []
+        self._sent: list[str] = []
+
+    def load(self, events: Sequence[AnyEvent]) -> None:
+        """Nothing: a notification is only ever inserted."""
+
+    def notify(self, notification: Notification) -> None:
+        """Record it, and owe its delivery."""
+        self._new.append(notification)
+        self.changes.tasks.append(TaskRequest(TaskKind.NOTIFY, notification.id))
+
+    def sent(self, notification_id: str) -> None:
+        """It was delivered."""
+        self._sent.append(notification_id)
+
+    def flush(self) -> None:
+        """Write notifications and deliveries."""
+        if self._new:
+            self._transaction.record_notifications(self._new)
+        if self._sent:
+            self._transaction.mark_notified(self._sent)
+
+
+def _id(event: AnyEvent) -> str:
+    return f"{event.order_id}:{event.topic}"
+
+
+def payment_news(event: PaymentNews, work: NotificationWork) -> None:
+    """Money moved, or didn't."""
+    work.notify(
+        Notification(
+            _id(event), event.order_id, event.user_id, event.topic, event.amount, reason=event.reason, at=work.now
+        )
+    )
+
+
+def order_confirmed(event: OrderConfirmed, work: NotificationWork) -> None:
+    """The order will be shipped."""
+    terms = event.terms
+    work.notify(
+        Notification(
+            _id(event), event.order_id, terms.user_id, event.topic, terms.total, None, terms.metadata, work.now
+        )
+    )
+
+
+def order_ended(event: OrderEnd, work: NotificationWork) -> None:
+    """The order won't be shipped."""
+    work.notify(
+        Notification(
+            _id(event),
+            event.order_id,
+            event.user_id,
+            event.topic,
+            event.total,
+            event.reason,
+            event.metadata,
+            work.now,
+        )
+    )
+
+
+ROUTES: Mapping[str, Handler[NotificationWork]] = {
+    PaymentSucceeded.topic: cast("Handler[NotificationWork]", payment_news),
+    PaymentFailed.topic: cast("Handler[NotificationWork]", payment_news),
+    PaymentVoided.topic: cast("Handler[NotificationWork]", payment_news),
+    PaymentRefunded.topic: cast("Handler[NotificationWork]", payment_news),
+    OrderConfirmed.topic: cast("Handler[NotificationWork]", order_confirmed),
+    OrderCancelled.topic: cast("Handler[NotificationWork]", order_ended),
+    OrderRejected.topic: cast("Handler[NotificationWork]", order_ended),
+}
+
+
+@attrs.frozen
+class Deliveries:
+    """Hands notifications to the notifier, again with back-off for 24 h, then parks them."""
+
+    store: NotificationStore
+    notifier: Notifier
+    new_id: Callable[[], str]
+
+    def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
+        """One delivery each."""
+        with self.store.begin() as transaction:
+            notifications = transaction.load_notifications([task.key for task in tasks])
+        return {key: self._call(notification) for key, notification in notifications.items()}
+
+    def load(self, work: NotificationWork, tasks: Sequence[Task]) -> None:
+        """Nothing."""
+
+    def finish(self, work: NotificationWork, ended: Ended[Task]) -> Postponed | None:
+        """Delivered, later, or parked."""
+        task = ended.token
+        if ended.error is None:
+            work.sent(task.key)
+            order_id, _, kind = task.key.rpartition(":")
+            work.changes.note("Notification sent", order_id=order_id, kind=kind)
+            return None
+        if isinstance(ended.error, Permanent) or work.now - task.created_at >= GIVE_UP_AFTER:
+            work.changes.parked.append(self._dead_letter(task, ended.error, work.now))
+            work.changes.alarms.append(("notification parked", {"notification": task.key}))
+            return None
+        return Postponed(
+            task,
+            next_try(work.now, task.attempts, longest_s=LONGEST_WAIT_S),
+            note=type(ended.error).__name__,
+        )
+
+    def _call(self, notification: Notification) -> Callable[[], object]:
+        return lambda: self.notifier.send(notification)
+
+    def _dead_letter(self, task: Task, error: Exception, now: datetime) -> DeadLetter:
+        return DeadLetter(
+            id=self.new_id(),
+            group=GROUP,
+            message_id=task.key,
+            topic=f"task:{task.kind.value}",
+            partition=-1,
+            offset=-1,
+            key=task.key.encode(),
+            value=task.payload.encode(),
+            headers=(),
+            cause=type(error).__name__,
+            detail=str(error),
+            attempts=task.attempts,
+            parked_at=now,
+            order_id=task.key.rpartition(":")[0],
+        )
+
+
+def notification_service(
+    store: NotificationStore, clock: Clock, notifier: Notifier, new_id: Callable[[], str]
+) -> Service[NotificationWork]:
+    """The notification service over its store and notifier."""
+
+    def open_work(transaction: Transaction, prepared: object) -> NotificationWork:  # noqa: ARG001 - no gate phase
+        return NotificationWork(cast("NotificationTransaction", transaction), clock.now())
+
+    return Service(
+        "notification",
+        GROUP,
+        store,
+        ROUTES,
+        open_work,
+        {TaskKind.NOTIFY: Deliveries(store, notifier, new_id)},
+    )

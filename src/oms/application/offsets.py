@@ -1,0 +1,53 @@
+"""Which offsets may be committed: only the prefix of each partition that is handled without a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from oms.ports.broker import TopicPartition
+from oms.ports.messages import Record
+
+
+def place(record: Record) -> TopicPartition:
+    """The partition a record is in."""
+    return TopicPartition(record.topic, record.partition)
+
+
+class Offsets:
+    """Records that were given out and aren't done yet, by partition."""
+
+    def __init__(self) -> None:
+        self._open: dict[TopicPartition, dict[int, None]] = {}
+        self._next: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
+
+    def give_out(self, records: Iterable[Record]) -> None:
+        """These records are being worked on."""
+        for record in records:
+            partition = place(record)
+            self._open.setdefault(partition, {})[record.offset] = None
+            self._next[partition] = max(self._next.get(partition, 0), record.offset + 1)
+
+    def done(self, records: Iterable[Record]) -> None:
+        """These records have had their effect, or are parked."""
+        for record in records:
+            self._open.get(place(record), {}).pop(record.offset, None)
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """These partitions are somebody else's now."""
+        for partition in partitions:
+            for known in (self._open, self._next, self._committed):
+                known.pop(partition, None)
+
+    def partitions(self) -> Collection[TopicPartition]:
+        """The partitions that records were given out of."""
+        return self._next.keys()
+
+    def to_commit(self) -> dict[TopicPartition, int]:
+        """The next offset to read, for each partition where it has moved since the last call."""
+        moved = {}
+        for partition, following in self._next.items():
+            prefix = min(self._open[partition], default=following)
+            if self._committed.get(partition) != prefix:
+                moved[partition] = self._committed[partition] = prefix
+        return moved

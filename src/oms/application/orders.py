@@ -1,0 +1,145 @@
+"""The order service: commands from customers, and what inventory and payment answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import cast
+
+from oms.application.changes import Changes, IdentityMap
+from oms.application.service import Handler, Service
+from oms.domain.commands import CancelOrder
+from oms.domain.errors import NotFound
+from oms.domain.events import (
+    InventoryRejected,
+    InventoryReleased,
+    InventoryReserved,
+    OrderCreated,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    PaymentVoided,
+    Reason,
+)
+from oms.domain.machine import HistoryEntry, Step
+from oms.domain.order import Order, OrderTrigger
+from oms.domain.tasks import TaskKind
+from oms.domain.values import OrderId, Terms, UserId
+from oms.ports.calls import Ended
+from oms.ports.clock import Clock
+from oms.ports.messages import AnyEvent
+from oms.ports.store import OrderStore, OrderTransaction, Postponed, Task, Transaction
+
+GROUP = "order-group"
+
+
+class OrderWork:
+    """Orders under lock, and what was decided about them."""
+
+    def __init__(self, transaction: OrderTransaction, now: datetime, deadline_s: float) -> None:
+        self.changes = Changes()
+        self.now = now
+        self._deadline_s = deadline_s
+        self._transaction = transaction
+        self._orders: IdentityMap[OrderId, Order] = IdentityMap(lambda order_id: Order(id=order_id))
+        self._history: list[tuple[OrderId, HistoryEntry]] = []
+
+    @property
+    def deadline_at(self) -> datetime:
+        """When an order that is accepted now must have ended."""
+        return self.now + timedelta(seconds=self._deadline_s)
+
+    def load(self, events: Sequence[AnyEvent]) -> None:
+        """Lock the orders of these events."""
+        self.lock({event.order_id for event in events})
+
+    def lock(self, ids: Collection[OrderId]) -> None:
+        """Lock orders by id."""
+        self._orders.load(self._transaction.lock_orders(ids))
+
+    def __getitem__(self, id: OrderId) -> Order:  # noqa: A002 - the field's name
+        return self._orders[id]
+
+    def save(self, step: Step[Order]) -> Order:
+        """Keep a step; nothing is written before `flush`."""
+        order = self.changes.take(step, step.aggregate.id)
+        self._orders[order.id] = order
+        self._history += [(order.id, entry) for entry in step.history]
+        return order
+
+    def flush(self) -> None:
+        """Write orders and history."""
+        changes = self._orders.changes()
+        if changes:
+            self._transaction.save_orders(changes, self._history)
+
+
+def place(work: OrderWork, order_id: OrderId, terms: Terms) -> Order:
+    """Accept an order under an id made before."""
+    return work.save(work[order_id].place(terms, at=work.now, deadline_at=work.deadline_at))
+
+
+def cancel(work: OrderWork, command: CancelOrder, owner: UserId | None) -> Order:
+    """End an order cancelled; another owner's is not found."""
+    order = work[command.order_id]
+    if owner is not None and (order.terms is None or order.terms.user_id != owner):
+        raise NotFound("order_not_found", f"there is no order {command.order_id}")
+    reason = Reason.OPERATOR if command.by_operator else Reason.CUSTOMER
+    return work.save(order.cancel(reason, at=work.now))
+
+
+def created(event: OrderCreated, work: OrderWork) -> None:
+    """Our own order's echo, or a foreign order to adopt."""
+    work.save(work[event.order_id].created(event.terms, at=work.now, deadline_at=work.deadline_at))
+
+
+def reserved(event: InventoryReserved, work: OrderWork) -> None:
+    """Its stock is held."""
+    work.save(work[event.order_id].reserved(event.terms, at=work.now, deadline_at=work.deadline_at))
+
+
+def hears(trigger: OrderTrigger) -> Callable[[AnyEvent, OrderWork], None]:
+    """A handler for news that needs nothing but its name."""
+
+    def handle(event: AnyEvent, work: OrderWork) -> None:
+        work.save(work[event.order_id].hear(trigger, at=work.now))
+
+    return handle
+
+
+ROUTES: Mapping[str, Handler[OrderWork]] = {
+    OrderCreated.topic: cast("Handler[OrderWork]", created),
+    InventoryReserved.topic: cast("Handler[OrderWork]", reserved),
+    InventoryRejected.topic: hears(OrderTrigger.REJECTED),
+    InventoryReleased.topic: hears(OrderTrigger.RELEASED),
+    PaymentSucceeded.topic: hears(OrderTrigger.PAID),
+    PaymentFailed.topic: hears(OrderTrigger.DECLINED),
+    PaymentVoided.topic: hears(OrderTrigger.VOIDED),
+    PaymentRefunded.topic: hears(OrderTrigger.REFUNDED),
+}
+
+
+class Deadlines:
+    """The timer of an order: nothing to call, only to decide."""
+
+    def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:  # noqa: ARG002
+        """None."""
+        return {}
+
+    def load(self, work: OrderWork, tasks: Sequence[Task]) -> None:
+        """Lock the orders whose time is over."""
+        work.lock({OrderId(task.key) for task in tasks})
+
+    def finish(self, work: OrderWork, ended: Ended[Task]) -> Postponed | None:
+        """Let the order decide what its deadline means now."""
+        work.save(work[OrderId(ended.token.key)].deadline(at=work.now))
+        return None
+
+
+def order_service(store: OrderStore, clock: Clock, *, deadline_s: float) -> Service[OrderWork]:
+    """The order service over its store; `deadline_s` is what an order has to settle in, in seconds."""
+
+    def open_work(transaction: Transaction, prepared: object) -> OrderWork:  # noqa: ARG001 - no gate phase
+        return OrderWork(cast("OrderTransaction", transaction), clock.now(), deadline_s)
+
+    return Service("order", GROUP, store, ROUTES, open_work, {TaskKind.DEADLINE: Deadlines()})

@@ -1,0 +1,150 @@
+"""From decided events to outbox rows, and from committed rows to the log: the transactional outbox."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from oms.application.backoff import next_try
+from oms.application.changes import Changes
+from oms.ports.broker import Broker
+from oms.ports.clock import Clock, Ids
+from oms.ports.errors import Permanent
+from oms.ports.messages import Codec
+from oms.ports.signals import Signals
+from oms.ports.store import DeadLetter, Delivery, OutboxRow, Store
+
+QUEUE_LIMIT = 10_000
+"""Rows that wait in memory; more are left to the sweeper, so a slow broker can't fill the process."""
+
+SWEEP_EVERY_S = 0.5
+MARGIN_S = 2.0
+"""A row is sent from memory only while its lease lasts so much longer; else a sweeper may have it."""
+
+
+class Relay:
+    """Sends a service's outbox rows, first those that this process committed, then any whose lease expired.
+
+    A row counts as sent by the broker's delivery report alone. Sending one twice is harmless, losing one isn't.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        codec: Codec,
+        clock: Clock,
+        ids: Ids,
+        signals: Signals,
+        *,
+        lease_s: float = 10.0,
+        batch: int = 500,
+        group: str = "",
+    ) -> None:
+        self._store, self._broker, self._codec = store, broker, codec
+        self._clock, self._ids, self._signals = clock, ids, signals
+        self._lease_s, self._batch, self._group = lease_s, batch, group
+        self._queue: deque[OutboxRow] = deque()
+        self._sent: list[str] = []
+        self._sweep_at: datetime | None = None
+        self._failures = 0
+        self._retry_at: datetime | None = None
+
+    def rows(self, changes: Changes, *, leased: bool = True) -> list[OutboxRow]:
+        """The rows of what was decided, born leased to this process unless somebody else commits them."""
+        if not changes.events:
+            return []
+        now = self._clock.now()
+        until = now + timedelta(seconds=self._lease_s) if leased else None
+        return [
+            OutboxRow(self._ids.token(), self._codec.encode(event, cause, now), until)
+            for event, cause in changes.events
+        ]
+
+    def offer(self, rows: Sequence[OutboxRow]) -> None:
+        """Rows that were just committed; what doesn't fit is left to the sweeper."""
+        room = QUEUE_LIMIT - len(self._queue)
+        self._queue.extend(rows[:room])
+
+    def run_once(self) -> int:
+        """Send one batch; answers how many rows were sent."""
+        now = self._clock.now()
+        if self._retry_at is not None and now < self._retry_at:
+            return 0
+        if self._sent:
+            self._forget_sent()
+        rows = self._from_memory(now) or self._swept(now)
+        return self._send(rows) if rows else 0
+
+    def next_due(self) -> datetime | None:
+        """When a failed send is to be tried again."""
+        return self._retry_at
+
+    def give_back(self) -> None:
+        """The process stops: what it didn't send, somebody else may send now."""
+        if self._sent:
+            self._forget_sent()
+        self._store.return_outbox([row.id for row in self._queue])
+        self._queue.clear()
+
+    def _from_memory(self, now: datetime) -> list[OutboxRow]:
+        still = now + timedelta(seconds=MARGIN_S)
+        rows: list[OutboxRow] = []
+        while self._queue and len(rows) < self._batch:
+            row = self._queue.popleft()
+            if row.leased_until is not None and row.leased_until > still:
+                rows.append(row)
+        return rows
+
+    def _swept(self, now: datetime) -> Sequence[OutboxRow]:
+        if self._sweep_at is not None and now < self._sweep_at:
+            return ()
+        rows = self._store.claim_outbox(self._batch, self._lease_s)
+        more = len(rows) == self._batch
+        self._sweep_at = None if more else now + timedelta(seconds=SWEEP_EVERY_S)
+        return rows
+
+    def _send(self, rows: Sequence[OutboxRow]) -> int:
+        reports = self._broker.publish([row.message for row in rows])
+        refused = [(row, error) for row, error in zip(rows, reports, strict=True) if isinstance(error, Permanent)]
+        self._sent += [row.id for row, error in zip(rows, reports, strict=True) if error is None]
+        again = [row for row, error in zip(rows, reports, strict=True) if error and not isinstance(error, Permanent)]
+        for row, error in refused:
+            self._park(row, error)
+        self._queue.extendleft(reversed(again))
+        self._failures = self._failures + 1 if again else 0
+        self._retry_at = next_try(self._clock.now(), self._failures) if again else None
+        if again:
+            self._signals.count("publish_retries", len(again), group=self._group)
+        if self._sent:
+            self._forget_sent()
+        return len(rows) - len(again)
+
+    def _forget_sent(self) -> None:
+        self._store.mark_sent(self._sent)
+        self._signals.count("messages_published", len(self._sent), group=self._group)
+        self._sent = []
+
+    def _park(self, row: OutboxRow, error: Exception) -> None:
+        """The broker will never take it: keep it where an operator finds it, in place of the outbox row."""
+        letter = DeadLetter(
+            id=self._ids.token(),
+            group=self._group,
+            message_id=row.id,
+            topic=row.message.topic,
+            partition=-1,
+            offset=-1,
+            key=row.message.key,
+            value=row.message.value,
+            headers=row.message.headers,
+            cause="unpublishable",
+            detail=str(error),
+            attempts=1,
+            parked_at=self._clock.now(),
+        )
+        with self._store.begin() as transaction:
+            transaction.flush(Delivery(parked=[letter]))
+            transaction.commit()
+        self._sent.append(row.id)
+        self._signals.alarm("message can't be published", topic=row.message.topic, detail=str(error))

@@ -1,0 +1,209 @@
+"""The payment service: owes the gateway a charge, and the way back where the order ends cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import cast
+
+import attrs
+
+from oms.application.backoff import next_try
+from oms.application.changes import Changes, IdentityMap
+from oms.application.service import NOT_CALLED, Executor, Handler, Service
+from oms.domain.events import Event, InventoryReserved, OrderCancelling, PaymentFailed, PaymentSucceeded
+from oms.domain.machine import Step
+from oms.domain.payment import Payment, PaymentState
+from oms.domain.tasks import TaskKind
+from oms.domain.values import OrderId
+from oms.ports.calls import Ended
+from oms.ports.clock import Clock
+from oms.ports.messages import AnyEvent
+from oms.ports.plugs import Captured, Charge, Declined, NotFound, PaymentGateway, Refunded, Voided
+from oms.ports.store import PaymentStore, PaymentTransaction, Postponed, Task, Transaction
+
+GROUP = "payment-group"
+
+ALARM_AFTER_ATTEMPTS = 10
+"""With the back-off of 0.25 s doubled: about two minutes without an answer."""
+
+_NOTES: Mapping[type[Event], str] = {PaymentSucceeded: "Payment success", PaymentFailed: "Payment failed"}
+
+
+class PaymentWork:
+    """Payments under lock, and what was decided about them."""
+
+    def __init__(self, transaction: PaymentTransaction, now: datetime) -> None:
+        self.changes = Changes()
+        self.now = now
+        self._transaction = transaction
+        self._payments: IdentityMap[OrderId, Payment] = IdentityMap(lambda order_id: Payment(order_id=order_id))
+
+    def load(self, events: Sequence[AnyEvent]) -> None:
+        """Lock the payments of these events' orders."""
+        self.lock({event.order_id for event in events})
+
+    def lock(self, ids: Collection[OrderId]) -> None:
+        """Lock payments by order."""
+        self._payments.load(self._transaction.lock_payments(ids))
+
+    def __getitem__(self, order_id: OrderId) -> Payment:
+        return self._payments[order_id]
+
+    def save(self, step: Step[Payment]) -> Payment:
+        """Keep a step; nothing is written before `flush`."""
+        payment = self.changes.take(step, step.aggregate.order_id)
+        self._payments[payment.order_id] = payment
+        for event in step.events:
+            note = _NOTES.get(type(event), event.topic)
+            self.changes.note(note, order_id=payment.order_id)
+        return payment
+
+    def flush(self) -> None:
+        """Write payments."""
+        changes = self._payments.changes()
+        if changes:
+            self._transaction.save_payments(changes)
+
+
+def reserved(event: InventoryReserved, work: PaymentWork) -> None:
+    """The stock is held: a row first, the charge after its commit."""
+    work.save(work[event.order_id].start(event.terms, at=work.now))
+
+
+def cancelling(event: OrderCancelling, work: PaymentWork) -> None:
+    """The order shall end cancelled: answer with exactly one of voided, failed, refunded."""
+    work.save(work[event.order_id].cancel(event.user_id, event.total, at=work.now))
+
+
+ROUTES: Mapping[str, Handler[PaymentWork]] = {
+    InventoryReserved.topic: cast("Handler[PaymentWork]", reserved),
+    OrderCancelling.topic: cast("Handler[PaymentWork]", cancelling),
+}
+
+
+@attrs.frozen
+class GatewayTask:
+    """What the three gateway tasks share: which payments still need the call, and what to do without an answer."""
+
+    store: PaymentStore
+    gateway: PaymentGateway
+    wanted: Collection[PaymentState]
+    """The states in which the call is still owed; in any other the task is over."""
+
+    def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
+        """A call for each payment that still needs it."""
+        payments = self.store.payments({OrderId(task.key) for task in tasks})
+        owed = [(task, payments.get(OrderId(task.key))) for task in tasks]
+        return {
+            task.key: self._call(task, payment)
+            for task, payment in owed
+            if payment is not None and payment.state in self.wanted
+        }
+
+    def load(self, work: PaymentWork, tasks: Sequence[Task]) -> None:
+        """Lock the payments of these tasks."""
+        work.lock({OrderId(task.key) for task in tasks})
+
+    def _call(self, task: Task, payment: Payment) -> Callable[[], object]:
+        raise NotImplementedError
+
+    def _again(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
+        """Ask again later, for ever; an operator hears of it after a while. Stock stays held meanwhile."""
+        task = ended.token
+        if work[OrderId(task.key)].state not in self.wanted:
+            return None
+        if task.attempts % ALARM_AFTER_ATTEMPTS == 0:
+            fields = {"order_id": task.key, "task": task.kind.value, "attempts": task.attempts}
+            work.changes.alarms.append(("payment without an answer", fields))
+        note = type(ended.error or ended.answer).__name__
+        return Postponed(task, next_try(work.now, task.attempts), note=note)
+
+
+@attrs.frozen
+class Charges(GatewayTask):
+    """Charges a payment; where a call may have gone out before, looks it up under the same key instead."""
+
+    settle_window_s: float = 10.0
+    """How long the gateway's "not found" is only unknown, in seconds."""
+
+    def _call(self, task: Task, payment: Payment) -> Callable[[], object]:
+        if task.repeat:
+            return lambda: self.gateway.lookup(payment.key)
+        if payment.user_id is None or payment.total is None:
+            raise ValueError(f"the payment of {payment.order_id} has no terms")
+        charge = Charge(payment.key, payment.order_id, payment.user_id, payment.total, payment.metadata)
+        return lambda: self.gateway.charge(charge)
+
+    def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
+        """Captured and declined end it; anything else is unknown."""
+        payment = work[OrderId(ended.token.key)]
+        answer = ended.answer
+        if isinstance(answer, Captured):
+            work.save(payment.captured(answer.payment_id, at=work.now))
+            return None
+        if isinstance(answer, Declined):
+            work.save(payment.declined(at=work.now))
+            return None
+        if answer is NOT_CALLED:
+            return None
+        work.save(payment.unanswered(at=work.now))
+        again = self._again(work, ended)
+        if again and isinstance(answer, NotFound) and self._window_passed(work.now, ended.token):
+            return Postponed(ended.token, work.now, afresh=True, note="not found: charge again, same key")
+        return again
+
+    def _window_passed(self, now: datetime, task: Task) -> bool:
+        return now - task.called_at >= timedelta(seconds=self.settle_window_s)
+
+
+@attrs.frozen
+class Voids(GatewayTask):
+    """Makes sure that no charge can capture any more, or learns that it is too late for that."""
+
+    def _call(self, task: Task, payment: Payment) -> Callable[[], object]:  # noqa: ARG002
+        return lambda: self.gateway.void(payment.key)
+
+    def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
+        """Voided or captured end it."""
+        payment = work[OrderId(ended.token.key)]
+        if isinstance(ended.answer, Voided):
+            work.save(payment.void_done(at=work.now))
+            return None
+        if isinstance(ended.answer, Captured):
+            work.save(payment.void_lost(ended.answer.payment_id, at=work.now))
+            return None
+        return self._again(work, ended)
+
+
+@attrs.frozen
+class Refunds(GatewayTask):
+    """Gives captured money back."""
+
+    def _call(self, task: Task, payment: Payment) -> Callable[[], object]:  # noqa: ARG002
+        return lambda: self.gateway.refund(payment.key)
+
+    def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
+        """Refunded ends it."""
+        payment = work[OrderId(ended.token.key)]
+        if isinstance(ended.answer, Refunded):
+            work.save(payment.refund_done(at=work.now))
+            return None
+        return self._again(work, ended)
+
+
+def payment_service(
+    store: PaymentStore, clock: Clock, gateway: PaymentGateway, *, settle_window_s: float
+) -> Service[PaymentWork]:
+    """The payment service over its store and gateway."""
+
+    def open_work(transaction: Transaction, prepared: object) -> PaymentWork:  # noqa: ARG001 - no gate phase
+        return PaymentWork(cast("PaymentTransaction", transaction), clock.now())
+
+    state = PaymentState
+    executors: Mapping[TaskKind, Executor[PaymentWork]] = {
+        TaskKind.CHARGE: Charges(store, gateway, (state.INITIATED, state.UNKNOWN), settle_window_s),
+        TaskKind.VOID: Voids(store, gateway, (state.VOIDING,)),
+        TaskKind.REFUND: Refunds(store, gateway, (state.REFUNDING, state.VOIDED)),
+    }
+    return Service("payment", GROUP, store, ROUTES, open_work, executors)

@@ -1,0 +1,87 @@
+"""What a service is to the parts that drive it: consumer, commands, tasks and relay."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+from oms.application.changes import Changes
+from oms.domain.tasks import TaskKind
+from oms.ports.calls import Ended
+from oms.ports.messages import AnyEvent, Message
+from oms.ports.store import Postponed, Store, Task, Transaction
+
+
+class Work(Protocol):
+    """A unit of work over a service's rows: handlers change it, `flush` writes it in bulk."""
+
+    changes: Changes
+
+    @abstractmethod
+    def load(self, events: Sequence[AnyEvent]) -> None:
+        """Load and lock what these events are about."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Write the aggregates that changed."""
+
+
+W = TypeVar("W", bound=Work)
+W_contra = TypeVar("W_contra", bound=Work, contravariant=True)
+
+
+class NotCalled(Enum):
+    """The answer of a task that needed no outside call."""
+
+    NOT_CALLED = "not called"
+
+
+NOT_CALLED = NotCalled.NOT_CALLED
+
+
+class Executor(Protocol[W_contra]):
+    """How one kind of task is done: a call outside of any transaction, then its outcome in one."""
+
+    @abstractmethod
+    def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
+        """The outside call of each task, by its key; one without is finished with the answer NOT_CALLED.
+
+        `Retryable` makes the outcome of each of these tasks.
+        """
+
+    @abstractmethod
+    def load(self, work: W_contra, tasks: Sequence[Task]) -> None:
+        """Load and lock what the outcomes are about."""
+
+    @abstractmethod
+    def finish(self, work: W_contra, ended: Ended[Task]) -> Postponed | None:
+        """Apply an outcome; answer None when the task is done."""
+
+
+Handler = Callable[[AnyEvent, W], None]
+
+
+@attrs.frozen
+class Service(Generic[W]):
+    """One service: its store, what it consumes, and how it works on its rows.
+
+    `prepare` is the gate phase: it sees the fresh messages of a batch before the transaction begins, and what it
+    answers reaches `open`.
+    """
+
+    name: str
+    group: str
+    store: Store
+    routes: Mapping[str, Handler[W]]
+    open: Callable[[Transaction, object], W]
+    executors: Mapping[TaskKind, Executor[W]] = attrs.field(factory=dict)
+    prepare: Callable[[Sequence[Message]], object] = lambda _messages: None
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """What it subscribes to."""
+        return tuple(self.routes)

@@ -1,0 +1,178 @@
+"""A user's own step: the same inbox, retries, dead letters and outbox as the four services have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import cast
+
+import attrs
+
+from oms.application.backoff import next_try
+from oms.application.changes import Changes
+from oms.application.service import Service
+from oms.domain.tasks import TaskKind, TaskRequest
+from oms.domain.values import OrderId
+from oms.ports.calls import Ended
+from oms.ports.clock import Clock
+from oms.ports.errors import Permanent
+from oms.ports.messages import AnyEvent, CustomEvent
+from oms.ports.store import Postponed, StepStore, StepTransaction, Task, Transaction
+
+Document = Mapping[str, object]
+"""What a step remembers of an order: a JSON object."""
+
+
+class StepContext:
+    """What a handler of an own step works with, for one order. Everything is saved together, or not at all."""
+
+    def __init__(self, work: StepWork, order_id: OrderId) -> None:
+        self._work = work
+        self.order_id = order_id
+        self.now: datetime = work.now
+
+    @property
+    def state(self) -> Document | None:
+        """What this step saved of the order before; None where it never did."""
+        return self._work.document(self.order_id)
+
+    def save(self, document: Document) -> None:
+        """Remember this of the order, in place of what was remembered before."""
+        self._work.put(self.order_id, document)
+
+    def publish(self, topic: str, **body: object) -> None:
+        """Owe an event of your own to the log; an order has at most one of each topic."""
+        event = CustomEvent(topic, self.order_id, {"orderId": self.order_id, **body})
+        self._work.changes.publish(event)
+
+    def call(self, name: str, **payload: object) -> None:
+        """Owe an outside call, made after the commit, once or (after a crash) again with the same arguments."""
+        request = TaskRequest(TaskKind.CALL, f"{name}:{self.order_id}", payload=json.dumps(payload))
+        self._work.changes.tasks.append(request)
+
+
+StepHandler = Callable[[AnyEvent, StepContext], None]
+
+
+@attrs.frozen
+class OutsideCall:
+    """An outside call of a step.
+
+    `run` gets (order id, payload) outside of any transaction and must be idempotent; `then` gets its result within
+    one, so its effects happen once. `Permanent` parks the call, any other exception is tried again with back-off.
+    """
+
+    run: Callable[[OrderId, Document], object]
+    then: Callable[[object, StepContext], None] = lambda _result, _step: None
+
+
+class StepWork:
+    """The documents of a step under lock."""
+
+    def __init__(self, transaction: StepTransaction, group: str, now: datetime) -> None:
+        self.changes = Changes()
+        self.now = now
+        self._transaction, self._group = transaction, group
+        self._before: dict[str, str] = {}
+        self._after: dict[str, str] = {}
+
+    def load(self, events: Sequence[AnyEvent]) -> None:
+        """Lock the documents of these events' orders."""
+        self.lock({event.order_id for event in events})
+
+    def lock(self, order_ids: Collection[str]) -> None:
+        """Lock documents by order."""
+        self._before.update(self._transaction.lock_documents(self._group, order_ids))
+
+    def document(self, order_id: str) -> Document | None:
+        """The document as it is now in this unit of work."""
+        text = self._after.get(order_id, self._before.get(order_id))
+        return None if text is None else cast("Document", json.loads(text))
+
+    def put(self, order_id: str, document: Document) -> None:
+        """Change a document."""
+        self._after[order_id] = json.dumps(document, sort_keys=True)
+
+    def mark(self) -> tuple[dict[str, str], int, int]:
+        """Where the unit is, to come back to."""
+        return dict(self._after), len(self.changes.events), len(self.changes.tasks)
+
+    def reset(self, mark: tuple[dict[str, str], int, int]) -> None:
+        """Come back to a mark."""
+        self._after, events, tasks = mark
+        del self.changes.events[events:]
+        del self.changes.tasks[tasks:]
+
+    def flush(self) -> None:
+        """Write the documents that changed."""
+        changes = [(key, self._before.get(key), text) for key, text in self._after.items()]
+        changed = [change for change in changes if change[1] != change[2]]
+        if changed:
+            self._transaction.save_documents(self._group, changed)
+
+
+@attrs.frozen
+class StepCalls:
+    """Makes the outside calls of one step."""
+
+    known: Mapping[str, OutsideCall]
+
+    def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
+        """One call each."""
+        return {task.key: self._call(task) for task in tasks}
+
+    def load(self, work: StepWork, tasks: Sequence[Task]) -> None:
+        """Lock the documents that `then` may change."""
+        work.lock({_named(task)[1] for task in tasks})
+
+    def finish(self, work: StepWork, ended: Ended[Task]) -> Postponed | None:
+        """Hand the result on, or try again."""
+        task = ended.token
+        if isinstance(ended.error, Permanent):
+            raise ended.error
+        if ended.error is not None:
+            note = type(ended.error).__name__
+            return Postponed(task, next_try(work.now, task.attempts), note=note)
+        name, order_id = _named(task)
+        self.known[name].then(ended.answer, StepContext(work, order_id))
+        return None
+
+    def _call(self, task: Task) -> Callable[[], object]:
+        name, order_id = _named(task)
+        payload = cast("Document", json.loads(task.payload or "{}"))
+        return lambda: self.known[name].run(order_id, payload)
+
+
+def _named(task: Task) -> tuple[str, OrderId]:
+    name, _, order_id = task.key.partition(":")
+    return name, OrderId(order_id)
+
+
+def step_service(
+    store: StepStore,
+    clock: Clock,
+    group: str,
+    handlers: Mapping[str, StepHandler],
+    calls: Mapping[str, OutsideCall],
+) -> Service[StepWork]:
+    """A service made of a user's handlers, by topic."""
+
+    def open_work(transaction: Transaction, prepared: object) -> StepWork:  # noqa: ARG001 - no gate phase
+        return StepWork(cast("StepTransaction", transaction), group, clock.now())
+
+    def handled_by(handler: StepHandler) -> Callable[[AnyEvent, StepWork], None]:
+        return lambda event, work: _run(handler, event, work)
+
+    routes = {topic: handled_by(handler) for topic, handler in handlers.items()}
+    return Service(group, group, store, routes, open_work, {TaskKind.CALL: StepCalls(calls)})
+
+
+def _run(handler: StepHandler, event: AnyEvent, work: StepWork) -> None:
+    """Nothing of a handler that fails half-way stays in the unit of work."""
+    before = work.mark()
+    try:
+        handler(event, StepContext(work, event.order_id))
+    except BaseException:
+        work.reset(before)
+        raise

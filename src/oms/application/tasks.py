@@ -1,0 +1,159 @@
+"""Runs what is owed: claim by lease, call outside of any transaction, finish by compare-and-set in groups.
+
+A lease that lapsed means that the call's outcome is unknown: whoever claims the task next knows that it repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Generic
+
+from oms.application.service import NOT_CALLED, Executor, W
+from oms.application.unit import Units
+from oms.domain.tasks import TaskKey, TaskKind
+from oms.ports.calls import Calls, Ended
+from oms.ports.clock import Clock, Ids
+from oms.ports.errors import OutcomeUnknown, Retryable
+from oms.ports.store import DeadLetter, Task
+
+LOOK_EVERY_S = 0.25
+"""How often to look for tasks that fell due, where nobody said that there are some."""
+
+
+class TaskRunner(Generic[W]):
+    """One service's tasks."""
+
+    def __init__(
+        self,
+        units: Units[W],
+        calls: Calls[Task],
+        clock: Clock,
+        ids: Ids,
+        *,
+        lease_s: float = 30.0,
+        batch: int = 500,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
+        self._units, self._calls, self._clock, self._ids = units, calls, clock, ids
+        self._service = units.service
+        self._lease_s, self._batch, self._look_every_s = lease_s, batch, look_every_s
+        self._look_at: datetime | None = None
+        self._unfinished: list[Ended[Task]] = []
+
+    def wake(self) -> None:
+        """There are new tasks."""
+        self._look_at = None
+
+    def run_once(self) -> int:
+        """Finish what came back, claim and start what is due; answers how many tasks moved."""
+        if not self._service.executors:
+            return 0
+        self._unfinished += self._calls.collect()
+        tasks = self._claim()
+        for kind, executor in self._service.executors.items():
+            self._start(executor, [task for task in tasks if task.kind is kind])
+        self._unfinished += self._calls.collect()
+        finished = 0
+        while self._unfinished:
+            batch = self._unfinished[: self._batch]
+            self._settle(batch)
+            del self._unfinished[: len(batch)]
+            finished += len(batch)
+        return len(tasks) + finished
+
+    def _claim(self) -> Sequence[Task]:
+        now = self._clock.now()
+        limit = min(self._batch, self._calls.room())
+        if limit <= 0 or (self._look_at is not None and now < self._look_at):
+            return ()
+        tasks = self._service.store.claim_tasks(list(self._service.executors), limit, self._lease_s)
+        self._look_at = None if len(tasks) == limit else now + timedelta(seconds=self._look_every_s)
+        return tasks
+
+    def _start(self, executor: Executor[W], tasks: Sequence[Task]) -> None:
+        if not tasks:
+            return
+        try:
+            calls = executor.calls(tasks)
+        except Retryable as error:
+            self._unfinished += [Ended(task, error=error) for task in tasks]
+            return
+        for task in tasks:
+            call = calls.get(task.key)
+            if call is None:
+                self._unfinished.append(Ended(task, answer=NOT_CALLED))
+            else:
+                self._calls.submit(task, call)
+
+    def _settle(self, ended: Sequence[Ended[Task]]) -> None:
+        try:
+            self._unit(ended)
+        except (Retryable, OutcomeUnknown):
+            raise
+        except Exception as error:  # noqa: BLE001 - halved until it is one task, which is parked
+            if len(ended) == 1:
+                self._park(ended[0], error)
+                return
+            middle = len(ended) // 2
+            self._settle(ended[:middle])
+            self._settle(ended[middle:])
+
+    def _unit(self, ended: Sequence[Ended[Task]]) -> None:
+        with self._units.open() as unit:
+            ours = frozenset(unit.transaction.held_tasks([one.token for one in ended]))
+            mine = [one for one in ended if one.token.id in ours]
+            for kind, executor in self._service.executors.items():
+                executor.load(unit.work, [one.token for one in mine if one.token.kind is kind])
+            done = []
+            for one in mine:
+                postponed = self._service.executors[one.token.kind].finish(unit.work, one)
+                if postponed is None:
+                    done.append(one.token)
+                else:
+                    unit.work.changes.postponed.append(postponed)
+            unit.transaction.finish_tasks(done)
+
+    def _park(self, ended: Ended[Task], error: Exception) -> None:
+        """Its outcome can't be applied: an operator must look, and may redrive the task."""
+        task = ended.token
+        letter = task_letter(
+            task,
+            error,
+            f"{error} (outcome: {ended.answer or ended.error})",
+            self._service.group,
+            self._ids.token(),
+            self._clock.now(),
+        )
+        with self._units.open() as unit:
+            unit.transaction.finish_tasks([task])
+            unit.work.changes.parked.append(letter)
+            fields = {"task": task.kind.value, "key": task.key, "cause": letter.cause}
+            unit.work.changes.alarms.append(("task parked", fields))
+
+
+def task_letter(task: Task, error: Exception, detail: str, group: str, name: str, at: datetime) -> DeadLetter:
+    """The dead letter of a task: its topic is `task:<kind>`, key and value are the task's own."""
+    return DeadLetter(
+        id=name,
+        group=group,
+        message_id=f"{task.kind.value}:{task.key}",
+        topic=f"task:{task.kind.value}",
+        partition=-1,
+        offset=-1,
+        key=task.key.encode(),
+        value=task.payload.encode(),
+        headers=(),
+        cause=type(error).__name__,
+        detail=detail[:500],
+        attempts=task.attempts,
+        parked_at=at,
+    )
+
+
+def task_of(letter: DeadLetter) -> TaskKey | None:
+    """The task that a dead letter parked; None for a message."""
+    kind = letter.topic.removeprefix("task:")
+    if kind == letter.topic or letter.key is None:
+        return None
+    return TaskKey(TaskKind(kind), letter.key.decode())

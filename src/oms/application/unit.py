@@ -1,0 +1,83 @@
+"""One unit of work: begin, claim, load and lock, handle, flush, commit; then tell the relay and the log.
+
+Consumer, commands, tasks and redrive all write through here: there is no second way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Generic
+
+import attrs
+
+from oms.application.changes import Changes
+from oms.application.outbox import Relay
+from oms.application.service import Service, W
+from oms.ports.broker import TopicPartition
+from oms.ports.signals import Signals
+from oms.ports.store import Delivery, OutboxRow, Transaction
+
+
+@attrs.define
+class Unit(Generic[W]):
+    """An open transaction with its work."""
+
+    transaction: Transaction
+    work: W
+    cleared: list[tuple[str, TopicPartition]] = attrs.field(factory=list)
+
+
+@attrs.frozen
+class Units(Generic[W]):
+    """Opens units of work over one service's store."""
+
+    service: Service[W]
+    relay: Relay
+    signals: Signals
+    owed: Callable[[], None] = lambda: None
+    """Called when a commit has left new tasks."""
+
+    @contextmanager
+    def open(self, prepared: object = None) -> Generator[Unit[W]]:
+        """Leaving the block flushes and commits; an exception rolls all of it back."""
+        with self.service.store.begin() as transaction:
+            unit = Unit(transaction, self.service.open(transaction, prepared))
+            yield unit
+            rows = self._flush(unit)
+            transaction.commit()
+        self.relay.offer(rows)
+        self._tell(unit.work.changes)
+        if unit.work.changes.tasks:
+            self.owed()
+
+    def within(self, transaction: Transaction, act: Callable[[W], object]) -> None:
+        """Work in a transaction that the caller ends; its rows are left to the sweeper."""
+        work = self.service.open(transaction, None)
+        act(work)
+        self._flush(Unit(transaction, work), leased=False)
+
+    def _flush(self, unit: Unit[W], *, leased: bool = True) -> Sequence[OutboxRow]:
+        unit.work.flush()
+        changes = unit.work.changes
+        rows = self.relay.rows(changes, leased=leased)
+        delivery = Delivery(
+            outbox=rows,
+            tasks=changes.tasks,
+            ended=changes.ended,
+            postponed=changes.postponed,
+            parked=changes.parked,
+            cleared=unit.cleared,
+        )
+        if delivery != _NOTHING:
+            unit.transaction.flush(delivery)
+        return rows
+
+    def _tell(self, changes: Changes) -> None:
+        for event, fields in changes.notes:
+            self.signals.note(event, **fields)
+        for event, fields in changes.alarms:
+            self.signals.alarm(event, **fields)
+
+
+_NOTHING = Delivery(outbox=[], tasks=[], ended=[], postponed=[], parked=[], cleared=[])
