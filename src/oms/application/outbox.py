@@ -18,7 +18,6 @@ from oms.ports.store import DeadLetter, Delivery, OutboxRow, Store
 QUEUE_LIMIT = 10_000
 """Rows that wait in memory; more are left to the sweeper, so a slow broker can't fill the process."""
 
-SWEEP_EVERY_S = 0.5
 MARGIN_S = 2.0
 """A row is sent from memory only while its lease lasts so much longer; else a sweeper may have it."""
 
@@ -40,11 +39,13 @@ class Relay:
         *,
         lease_s: float = 10.0,
         batch: int = 500,
+        sweep_every_s: float = 0.5,
         group: str = "",
     ) -> None:
         self._store, self._broker, self._codec = store, broker, codec
         self._clock, self._ids, self._signals = clock, ids, signals
         self._lease_s, self._batch, self._group = lease_s, batch, group
+        self._sweep_every_s = sweep_every_s
         self._queue: deque[OutboxRow] = deque()
         self._sent: list[str] = []
         self._sweep_at: datetime | None = None
@@ -102,7 +103,7 @@ class Relay:
             return ()
         rows = self._store.claim_outbox(self._batch, self._lease_s)
         more = len(rows) == self._batch
-        self._sweep_at = None if more else now + timedelta(seconds=SWEEP_EVERY_S)
+        self._sweep_at = None if more else now + timedelta(seconds=self._sweep_every_s)
         return rows
 
     def _send(self, rows: Sequence[OutboxRow]) -> int:

@@ -1,0 +1,119 @@
+"""The moving parts of one service, put together from ports; which adapters they are is `bootstrap`'s business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from typing import Generic
+
+import attrs
+
+from oms.application.commands import CommandGroup
+from oms.application.consumer import Consumer
+from oms.application.dead_letters import DeadLetterDesk
+from oms.application.outbox import Relay
+from oms.application.service import Service, W
+from oms.application.tasks import TaskRunner
+from oms.application.unit import Units
+from oms.application.worker import Pulse, Retention, Step, Worker
+from oms.ports.broker import Broker
+from oms.ports.calls import Calls
+from oms.ports.clock import Clock, Ids
+from oms.ports.messages import Codec
+from oms.ports.signals import Signals
+from oms.ports.store import Task
+
+
+@attrs.frozen
+class World:
+    """The ports that all services of a system share, and how they are to be driven."""
+
+    broker: Broker
+    codec: Codec
+    clock: Clock
+    ids: Ids
+    signals: Signals
+    batch: int = 500
+    outbox_lease_s: float = 10.0
+    task_lease_s: float = 30.0
+    look_every_s: float = 0.25
+    """How often to look for tasks and outbox rows that nobody announced; 0 looks every time."""
+
+    retention_days: float = 30.0
+
+
+@attrs.frozen
+class Parts(Generic[W]):
+    """One service's moving parts. `worker` drives them; the others are here to be asked."""
+
+    service: Service[W]
+    units: Units[W]
+    relay: Relay
+    consumer: Consumer[W]
+    tasks: TaskRunner[W]
+    commands: CommandGroup[W]
+    desk: DeadLetterDesk[W]
+    pulse: Pulse
+    worker: Worker
+
+    def next_due(self) -> datetime | None:
+        """When something that waits here falls due; None where nothing waits for time to pass."""
+        waits = (
+            self.service.store.next_due(),
+            self.consumer.next_due(),
+            self.commands.next_due(),
+            self.relay.next_due(),
+            self.worker.next_due(),
+        )
+        return min((due for due in waits if due is not None), default=None)
+
+    def stop(self) -> None:
+        """Give back what this process holds: partitions and outbox leases. Whoever waits is told to come again."""
+        self.consumer.stop()
+        self.relay.give_back()
+
+
+def assemble(
+    service: Service[W],
+    world: World,
+    calls: Calls[Task],
+    *,
+    lock: Callable[[W, Collection[str]], None] = lambda _work, _names: None,
+    extra: Collection[Step] = (),
+    woken: Callable[[], None] = lambda: None,
+) -> Parts[W]:
+    """A service's parts over the world's ports. `lock` bulk-locks what commands name; `extra` steps run first."""
+    relay = Relay(
+        service.store,
+        world.broker,
+        world.codec,
+        world.clock,
+        world.ids,
+        world.signals,
+        lease_s=world.outbox_lease_s,
+        batch=world.batch,
+        sweep_every_s=world.look_every_s * 2,
+        group=service.group,
+    )
+    tasks: list[TaskRunner[W]] = []
+    units = Units(service, relay, world.signals, lambda: tasks[0].wake())
+    tasks.append(
+        TaskRunner(
+            units,
+            calls,
+            world.clock,
+            world.ids,
+            lease_s=world.task_lease_s,
+            batch=world.batch,
+            look_every_s=world.look_every_s,
+        )
+    )
+    subscription = world.broker.subscribe(service.group, service.topics)
+    consumer = Consumer(units, subscription, world.codec, world.clock, world.ids, world.signals, batch=world.batch)
+    commands = CommandGroup(units, world.clock, lock, batch=world.batch, woken=woken)
+    pulse = Pulse(service.store, world.clock)
+    retention = Retention(service.store, world.clock, keep=timedelta(days=world.retention_days))
+    steps = (*extra, commands, consumer, tasks[0], relay, pulse, retention)
+    worker = Worker(service.name, steps, world.clock, world.signals)
+    desk = DeadLetterDesk(service, world.codec, world.signals)
+    return Parts(service, units, relay, consumer, tasks[0], commands, desk, pulse, worker)

@@ -1,0 +1,328 @@
+"""What a program can ask of a running system: orders, stock and dead letters. Outside to command, result to outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import attrs
+
+from oms.application import inventory, orders
+from oms.application.commands import Command, CommandGroup, Key
+from oms.application.inventory import GatePhase, InventoryWork
+from oms.application.orders import OrderWork
+from oms.application.parts import Parts
+from oms.domain.commands import AddStock, CancelOrder, PlaceOrder, SetStock
+from oms.domain.errors import InvalidValue, NotFound, Refused
+from oms.domain.events import Reason
+from oms.domain.machine import HistoryEntry
+from oms.domain.order import Order, OrderState
+from oms.domain.stock import Stock
+from oms.domain.values import OrderId, Sku, Terms, UserId, checked_id
+from oms.ports.clock import Ids
+from oms.ports.plugs import Policy, Pricing, Principal, Role
+from oms.ports.store import DeadLetter, DeadLetterState, InventoryStore, OrderStore, Page
+
+T = TypeVar("T")
+W = TypeVar("W")
+
+TRUSTED = Principal(Role.TRUSTED)
+MAX_PAGE = 100
+MAX_KEY = 255
+
+Pump = Callable[["Future[Any]"], None]
+"""Lets the system work until a future is done, where no thread does."""
+
+
+def _ask(group: CommandGroup[Any], command: Command[Any, T]) -> Future[T]:
+    future: Future[T] = Future()
+
+    def reply(value: Any, error: Exception | None) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    group.submit(command, reply)
+    return future
+
+
+def checked_key(key: str | None, caller: Principal, route: str, body: object) -> Key | None:
+    """An idempotency key with its scope (caller and route) and the fingerprint of the parsed body."""
+    if key is None:
+        return None
+    if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+        raise InvalidValue("invalid_idempotency_key", f"an Idempotency-Key is 1 to {MAX_KEY} printable characters")
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return Key(f"{caller.scope} {route}", key, hashlib.sha256(text.encode()).hexdigest())
+
+
+def checked_page(number: int, size: int) -> None:
+    """Refuse pages that don't exist or are too large."""
+    if not (0 <= number <= 10**6 and 1 <= size <= MAX_PAGE):
+        raise InvalidValue("invalid_page", f"page is 0 or more, size is 1 to {MAX_PAGE}")
+
+
+@attrs.frozen
+class Orders:
+    """The orders of a system. Every method takes the caller; a customer sees and changes only own orders.
+
+    The `submit` methods answer with a future that is done after the commit; the others wait for it. Errors are
+    those of `oms.errors`: `DomainError` for refusals, `Retryable` and `OutcomeUnknown` for "come again".
+    """
+
+    _parts: Parts[OrderWork]
+    _store: OrderStore
+    _ids: Ids
+    _pump: Pump
+    _pricing: Pricing | None = None
+    _policy: Policy | None = None
+
+    def place(
+        self,
+        command: PlaceOrder,
+        *,
+        caller: Principal = TRUSTED,
+        key: str | None = None,
+        connection: object = None,
+    ) -> Order:
+        """Accept an order: durable when this returns.
+
+        With `connection` (a SQLAlchemy connection to the database of the order service, in a transaction) the order
+        is part of the caller's own transaction: it and its events exist if, and only if, that one commits.
+        """
+        if connection is None:
+            return self._wait(self.submit(command, caller=caller, key=key))
+        order_id, terms = self._ids.order_id(), self.agree(command, caller)
+        placed: list[Order] = []
+        self._parts.units.within(
+            self._store.join(connection), lambda work: placed.append(orders.place(work, order_id, terms))
+        )
+        return placed[0]
+
+    def submit(self, command: PlaceOrder, *, caller: Principal = TRUSTED, key: str | None = None) -> Future[Order]:
+        """Like `place`, without waiting. Pricing and policy run in the calling thread."""
+        return self.submit_agreed(command, self.agree(command, caller), caller=caller, key=key)
+
+    def agree(self, command: PlaceOrder, caller: Principal) -> Terms:
+        """The terms after owner, pricing and policy have had their say; may block where those do I/O."""
+        terms = command.terms
+        if caller.owner is not None and terms.user_id != caller.owner:
+            raise Refused("not_your_user", "orders can only be placed for yourself")
+        if self._pricing is not None:
+            terms = attrs.evolve(terms, total=self._pricing.price(terms))
+        if self._policy is not None:
+            self._policy.check(terms, caller)
+        return terms
+
+    def submit_agreed(self, command: PlaceOrder, terms: Terms, *, caller: Principal, key: str | None) -> Future[Order]:
+        """The last part of `submit`: never blocks."""
+        order_id = self._ids.order_id()
+        asked = command.terms
+        body = [asked.user_id, asked.total.minor, asked.total.currency.code, dict(asked.items), dict(asked.metadata)]
+        return _ask(
+            self._parts.commands,
+            Command(
+                lambda unit: orders.place(unit.work, order_id, terms),
+                key=checked_key(key, caller, "place", body),
+                dump=_dump,
+                restore=self._restore,
+                recover=lambda: self._store.order(order_id, None),
+            ),
+        )
+
+    def cancel(self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None) -> Order:
+        """End an order cancelled; `Conflict` where it has ended otherwise, `NotFound` for another's."""
+        return self._wait(self.submit_cancel(command, caller=caller, key=key))
+
+    def submit_cancel(
+        self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None
+    ) -> Future[Order]:
+        """Like `cancel`, without waiting."""
+        if command.by_operator and caller.role is Role.CUSTOMER:
+            raise Refused("operators_only", "only an operator may cancel as an operator")
+        return _ask(
+            self._parts.commands,
+            Command(
+                lambda unit: orders.cancel(unit.work, command, caller.owner),
+                names=(command.order_id,),
+                key=checked_key(key, caller, "cancel", [command.order_id, command.by_operator]),
+                dump=_dump,
+                restore=self._restore,
+                recover=lambda: self._cancelled(command.order_id, caller),
+            ),
+        )
+
+    def get(self, order_id: str, *, caller: Principal = TRUSTED) -> Order:
+        """An order; `NotFound` where there is none of this caller."""
+        order = self._store.order(OrderId(checked_id(order_id, name="orderId")), caller.owner)
+        if order is None:
+            raise NotFound("order_not_found", f"there is no order {order_id}")
+        return order
+
+    def page(
+        self, number: int = 0, size: int = 10, *, user_id: str | None = None, caller: Principal = TRUSTED
+    ) -> Page[Order]:
+        """A page of orders, the newest first; a customer's own whatever `user_id` says, else of `user_id` or all."""
+        checked_page(number, size)
+        wanted = UserId(checked_id(user_id, name="userId")) if user_id is not None else None
+        if caller.owner is not None and wanted not in (None, caller.owner):
+            return Page((), number, size, 0)
+        return self._store.orders(caller.owner or wanted, number, size)
+
+    def timeline(self, order_id: str, *, caller: Principal = TRUSTED) -> Sequence[HistoryEntry]:
+        """What the order service did and consumed, by `seq`."""
+        found = self._store.timeline(OrderId(checked_id(order_id, name="orderId")), caller.owner)
+        if found is None:
+            raise NotFound("order_not_found", f"there is no order {order_id}")
+        return found
+
+    def _wait(self, future: Future[T]) -> T:
+        self._pump(future)
+        return future.result()
+
+    def _restore(self, body: str) -> Order:
+        answer = json.loads(body)
+        order = self.get(answer["orderId"])
+        reason = Reason(answer["reason"]) if answer["reason"] else None
+        return attrs.evolve(order, state=OrderState(answer["status"]), reason=reason)
+
+    def _cancelled(self, order_id: OrderId, caller: Principal) -> Order | None:
+        order = self._store.order(order_id, caller.owner)
+        ended = order is not None and order.state in (OrderState.CANCELLING, OrderState.CANCELLED)
+        return order if ended else None
+
+
+def _dump(order: Order) -> str:
+    reason = order.reason.value if order.reason else None
+    return json.dumps({"orderId": order.id, "status": order.state.value, "reason": reason})
+
+
+@attrs.frozen
+class StockDesk:
+    """The stock of a system. `set` is a count, `add` a delta; both take an idempotency key."""
+
+    _parts: Parts[InventoryWork]
+    _store: InventoryStore
+    _ids: Ids
+    _pump: Pump
+    _default_stock: int | None
+
+    def get(self, sku: str) -> Stock:
+        """A product; `NotFound` for one that nobody has named yet."""
+        checked_id(sku, name="productId")
+        found = self._store.stock([Sku(sku)]).get(Sku(sku))
+        if found is None:
+            raise NotFound("product_not_found", f"there is no product {sku}")
+        return found
+
+    def page(self, number: int = 0, size: int = 10) -> Page[Stock]:
+        """A page of products, by sku."""
+        checked_page(number, size)
+        return self._store.stock_page(number, size)
+
+    def set(self, sku: str, on_hand: int, *, caller: Principal = TRUSTED, key: str | None = None) -> Stock:
+        """Count a product: so many are on hand. `Conflict` below what is held."""
+        return self._wait(self.submit_set(SetStock.of(sku, on_hand), caller=caller, key=key))
+
+    def add(self, sku: str, delta: int, *, caller: Principal = TRUSTED, key: str | None = None) -> Stock:
+        """Receive (or write off) units. `Conflict` where held units would be missing."""
+        return self._wait(self.submit_add(AddStock.of(sku, delta), caller=caller, key=key))
+
+    def submit_set(self, command: SetStock, *, caller: Principal = TRUSTED, key: str | None = None) -> Future[Stock]:
+        """Like `set`, without waiting."""
+        reference = self._ids.token()
+        body = [command.sku, command.on_hand]
+        return self._submit(
+            command.sku,
+            lambda work: inventory.set_stock(work, command, reference),
+            checked_key(key, caller, "stock.set", body),
+        )
+
+    def submit_add(self, command: AddStock, *, caller: Principal = TRUSTED, key: str | None = None) -> Future[Stock]:
+        """Like `add`, without waiting."""
+        reference = self._ids.token()
+        body = [command.sku, command.delta]
+        return self._submit(
+            command.sku,
+            lambda work: inventory.add_stock(work, command, reference),
+            checked_key(key, caller, "stock.add", body),
+        )
+
+    def _submit(self, sku: Sku, change: Callable[[InventoryWork], Stock], key: Key | None) -> Future[Stock]:
+        phase = self._parts.service.prepare
+        prepare = (lambda: phase.make_known(sku)) if isinstance(phase, GatePhase) else None
+        command: Command[InventoryWork, Stock] = Command(
+            lambda unit: change(unit.work), key=key, dump=_dump_stock, restore=_restore_stock, prepare=prepare
+        )
+        return _ask(self._parts.commands, command)
+
+    def _wait(self, future: Future[T]) -> T:
+        self._pump(future)
+        return future.result()
+
+
+def _dump_stock(stock: Stock) -> str:
+    return json.dumps([stock.sku, stock.on_hand, stock.held])
+
+
+def _restore_stock(body: str) -> Stock:
+    return Stock(*json.loads(body))
+
+
+@attrs.frozen
+class DeadLetters:
+    """The dead letters of all services of a system, by service name."""
+
+    _parts: Mapping[str, Parts[Any]]
+    _pump: Pump
+
+    def page(
+        self, state: DeadLetterState | None = DeadLetterState.PARKED, *, service: str | None = None, limit: int = 100
+    ) -> Sequence[tuple[str, DeadLetter]]:
+        """(service, dead letter) pairs, the oldest first."""
+        found = [
+            (name, letter)
+            for name, parts in self._parts.items()
+            if service in (None, name)
+            for letter in parts.service.store.dead_letters(state, limit=limit)
+        ]
+        return sorted(found, key=lambda pair: pair[1].parked_at)[:limit]
+
+    def get(self, letter_id: str) -> tuple[str, DeadLetter]:
+        """The service that parked it, and the dead letter."""
+        for name, parts in self._parts.items():
+            letter = parts.service.store.dead_letter(letter_id)
+            if letter is not None:
+                return name, letter
+        raise NotFound("dead_letter_not_found", f"there is no dead letter {letter_id}")
+
+    def redrive(self, letter_id: str) -> DeadLetter:
+        """Handle it once more, now; `Conflict` where it fails again."""
+        return self._wait(self.submit_redrive(letter_id))
+
+    def discard(self, letter_id: str) -> DeadLetter:
+        """Give it up."""
+        return self._wait(self.submit_discard(letter_id))
+
+    def submit_redrive(self, letter_id: str) -> Future[DeadLetter]:
+        """Like `redrive`, without waiting."""
+        parts = self._parts[self.get(letter_id)[0]]
+        command: Command[Any, DeadLetter] = Command(
+            lambda unit: parts.desk.redrive(unit, letter_id), prepare=lambda: parts.desk.prepare(letter_id)
+        )
+        return _ask(parts.commands, command)
+
+    def submit_discard(self, letter_id: str) -> Future[DeadLetter]:
+        """Like `discard`, without waiting."""
+        parts = self._parts[self.get(letter_id)[0]]
+        return _ask(parts.commands, Command(lambda unit: parts.desk.discard(unit, letter_id)))
+
+    def _wait(self, future: Future[T]) -> T:
+        self._pump(future)
+        return future.result()
