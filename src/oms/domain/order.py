@@ -22,7 +22,7 @@ from oms.domain.events import (
     OrderRejected,
     Reason,
 )
-from oms.domain.machine import Cell, Effect, HistoryEntry, Step, move, row, stay
+from oms.domain.machine import Cell, Effect, HistoryEntry, Step, evolve, move, row, stay
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 from oms.domain.values import OrderId, Terms
 
@@ -45,6 +45,10 @@ class OrderState(Enum):
 
 
 SETTLED = frozenset({OrderState.CONFIRMED, OrderState.REJECTED, OrderState.CANCELLED})
+
+_TIMER = TaskKind.DEADLINE
+TIMED = (OrderState.CREATED, OrderState.RESERVED)
+"""States in which the order's deadline is running."""
 
 
 class OrderTrigger(Enum):
@@ -100,7 +104,7 @@ _REASONS = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Order:
     """One customer's order. Every method answers with the `Step` to save; none changes the order in place.
 
@@ -139,9 +143,9 @@ class Order:
 
     def hear(self, trigger: OrderTrigger, *, at: datetime) -> Step[Order]:
         """News of inventory or payment; where the order is still absent it waits in `early`."""
-        if ORDER_TABLE[self.state][trigger].effect is not Effect.EARLY:
+        if self.state is not S.ABSENT or ORDER_TABLE[self.state][trigger].effect is not Effect.EARLY:
             return self._on(trigger, at)
-        early = self if trigger in self.early else attrs.evolve(self, early=(*self.early, trigger))
+        early = self if trigger in self.early else evolve(self, early=(*self.early, trigger))
         return early._note(trigger, at)
 
     def cancel(self, reason: Reason, *, at: datetime) -> Step[Order]:
@@ -156,31 +160,28 @@ class Order:
     def _adopt(self, trigger: OrderTrigger, terms: Terms, at: datetime, deadline_at: datetime) -> Step[Order]:
         if self.state is not OrderState.ABSENT:
             return self._on(trigger, at)
-        known = attrs.evolve(self, terms=terms, created_at=at, deadline_at=deadline_at, early=())
+        known = evolve(self, terms=terms, created_at=at, deadline_at=deadline_at, early=())
         step = known._on(trigger, at)
         for news in self.early:
-            step = _then(step, lambda order, news=news: order._on(news, at))  # type: ignore[misc]
-        if step.aggregate.state.settled:
-            return step
-        timer = TaskRequest(TaskKind.DEADLINE, self.id, deadline_at)
-        return attrs.evolve(step, tasks=(*step.tasks, timer))
+            step = _joined(step, step.aggregate._on(news, at))
+        return step
 
     def _on(self, trigger: OrderTrigger, at: datetime) -> Step[Order]:
         cell = ORDER_TABLE[self.state][trigger]
-        if cell.effect is Effect.SAME:
-            return Step(self)
+        if cell.to is not None:
+            return self._move(trigger, cell, cell.to, at)
         if cell.effect is Effect.NOTED:
             return self._note(trigger, at)
+        if cell.effect is Effect.SAME:
+            return Step(self)
         if cell.effect is Effect.NOT_FOUND:
             raise NotFound("order_not_found", f"there is no order {self.id}")
         if cell.effect is Effect.REFUSED:
             raise Conflict("order_settled", f"order {self.id} is {self.state.value} and can't be cancelled")
-        if cell.to is None:
-            raise ImpossibleTransition("order", self.state.value, trigger.value)
-        return self._move(trigger, cell, cell.to, at)
+        raise ImpossibleTransition("order", self.state.value, trigger.value)
 
     def _move(self, trigger: OrderTrigger, cell: Cell[OrderState], to: OrderState, at: datetime) -> Step[Order]:
-        moved = attrs.evolve(
+        moved = evolve(
             self,
             state=to,
             version=self.version + 1,
@@ -188,13 +189,13 @@ class Order:
             reason=self.reason or _REASONS.get(trigger),
         )
         events = (moved._event(cell.publishes),) if cell.publishes else ()
-        started = self.state in (OrderState.CREATED, OrderState.RESERVED)
-        waits = to in (OrderState.CREATED, OrderState.RESERVED)
-        ended = (TaskKey(TaskKind.DEADLINE, self.id),) if started and not waits else ()
-        return Step(moved, events, ended=ended, history=(self._entry(trigger, to, at),))
+        timed, timed_before = to in TIMED, self.state in TIMED
+        started = (TaskRequest(_TIMER, self.id, self.deadline_at),) if timed and not timed_before else ()
+        ended = (TaskKey(_TIMER, self.id),) if timed_before and not timed else ()
+        return Step(moved, events, started, ended, (self._entry(trigger, to, at),))
 
     def _note(self, trigger: OrderTrigger, at: datetime) -> Step[Order]:
-        noted = attrs.evolve(self, version=self.version + 1, updated_at=at)
+        noted = evolve(self, version=self.version + 1, updated_at=at)
         return Step(noted, history=(self._entry(trigger, self.state, at),))
 
     def _entry(self, trigger: OrderTrigger, to: OrderState, at: datetime) -> HistoryEntry:
@@ -223,12 +224,13 @@ _MAKE: Mapping[type[Event], Callable[[Order, Terms], Event]] = {
 }
 
 
-def _then(step: Step[Order], next_step: Callable[[Order], Step[Order]]) -> Step[Order]:
-    following = next_step(step.aggregate)
+def _joined(first: Step[Order], second: Step[Order]) -> Step[Order]:
+    """Both steps as one; a task that the second one ends isn't started."""
+    started = tuple(task for task in first.tasks if TaskKey(task.kind, task.key) not in second.ended)
     return Step(
-        following.aggregate,
-        step.events + following.events,
-        step.tasks + following.tasks,
-        step.ended + following.ended,
-        step.history + following.history,
+        second.aggregate,
+        first.events + second.events,
+        started + second.tasks,
+        first.ended + second.ended,
+        first.history + second.history,
     )

@@ -14,7 +14,7 @@ import attrs
 
 from oms.domain.errors import ImpossibleTransition
 from oms.domain.events import Event, PaymentFailed, PaymentRefunded, PaymentSucceeded, PaymentVoided, Reason
-from oms.domain.machine import Cell, Effect, Step, move, row, stay
+from oms.domain.machine import Cell, Effect, Step, evolve, move, row, stay
 from oms.domain.money import Money
 from oms.domain.tasks import TaskKind, TaskRequest
 from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId
@@ -70,7 +70,7 @@ PAYMENT_TABLE: Mapping[PaymentState, Mapping[PaymentTrigger, Cell[PaymentState]]
     S.CAPTURED:  row(PaymentTrigger, [_noted,     _refunding, _noted,     _never,    _noted,   _noted,  _noted,     _never]),
     S.REFUNDING: row(PaymentTrigger, [_noted,     _noted,     _noted,     _never,    _noted,   _noted,  _noted,     _refunded]),
     S.DECLINED:  row(PaymentTrigger, [_noted,     _noted,     _never,     _noted,    _noted,   _noted,  _noted,     _never]),
-    S.VOIDED:    row(PaymentTrigger, [_noted,     _noted,     _broken,    _noted,    _noted,   _noted,  _noted,     _noted]),
+    S.VOIDED:    row(PaymentTrigger, [_noted,     _noted,     _broken,    _noted,    _noted,   _noted,  _broken,    _noted]),
     S.REFUNDED:  row(PaymentTrigger, [_noted,     _noted,     _noted,     _never,    _noted,   _noted,  _noted,     _noted]),
 }
 # fmt: on
@@ -81,7 +81,7 @@ OPEN = frozenset({S.INITIATED, S.UNKNOWN, S.VOIDING, S.REFUNDING})
 _PUBLISHED_REASON: Mapping[type[Event], Reason] = {PaymentFailed: Reason.PAYMENT_DECLINED}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Payment:
     """The money side of one order; `key` is the gateway's idempotency key, the same for every call."""
 
@@ -102,19 +102,19 @@ class Payment:
         """The stock is held: owe the gateway a charge, unless a cancel was here first."""
         known = self
         if self.state is S.ABSENT:
-            known = attrs.evolve(self, user_id=terms.user_id, total=terms.total, metadata=terms.metadata)
+            known = evolve(self, user_id=terms.user_id, total=terms.total, metadata=terms.metadata)
         return known._on(PaymentTrigger.RESERVED, at)
 
     def cancel(self, user_id: UserId, total: Money, *, at: datetime) -> Step[Payment]:
         """The order shall end cancelled: void what may be out, refund what is captured."""
         known = self
         if self.state is S.ABSENT:
-            known = attrs.evolve(self, user_id=user_id, total=total)
+            known = evolve(self, user_id=user_id, total=total)
         return known._on(PaymentTrigger.CANCELLING, at)
 
     def captured(self, payment_id: str, *, at: datetime) -> Step[Payment]:
         """The gateway took the money."""
-        return attrs.evolve(self, payment_id=payment_id)._on(PaymentTrigger.CAPTURED, at)
+        return self._paid(payment_id)._on(PaymentTrigger.CAPTURED, at)
 
     def declined(self, *, at: datetime) -> Step[Payment]:
         """The gateway refused, for good: no money moved or will."""
@@ -130,11 +130,14 @@ class Payment:
 
     def void_lost(self, payment_id: str, *, at: datetime) -> Step[Payment]:
         """The void came too late: the money is captured and must go back."""
-        return attrs.evolve(self, payment_id=payment_id)._on(PaymentTrigger.VOID_LOST, at)
+        return self._paid(payment_id)._on(PaymentTrigger.VOID_LOST, at)
 
     def refund_done(self, *, at: datetime) -> Step[Payment]:
         """The money is back with the customer."""
         return self._on(PaymentTrigger.REFUND_DONE, at)
+
+    def _paid(self, payment_id: str) -> Payment:
+        return self if self.payment_id else evolve(self, payment_id=payment_id)
 
     def _on(self, trigger: PaymentTrigger, at: datetime) -> Step[Payment]:
         cell = PAYMENT_TABLE[self.state][trigger]
@@ -142,7 +145,7 @@ class Payment:
             return Step(self)
         if cell.to is None:
             raise ImpossibleTransition("payment", self.state.value, trigger.value)
-        moved = attrs.evolve(self, state=cell.to, updated_at=at)
+        moved = evolve(self, state=cell.to, updated_at=at)
         events = (moved._event(cell.publishes),) if cell.publishes else ()
         tasks = (TaskRequest(cell.starts, self.order_id),) if cell.starts else ()
         return Step(moved, events, tasks, alert=cell.alert)

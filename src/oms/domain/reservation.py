@@ -14,7 +14,7 @@ import attrs
 
 from oms.domain.errors import ImpossibleTransition
 from oms.domain.events import Event, InventoryRejected, InventoryReleased, InventoryReserved, Reason, Shortage
-from oms.domain.machine import Cell, Effect, Step, move, row, stay
+from oms.domain.machine import Cell, Effect, Step, evolve, move, row, stay
 from oms.domain.stock import Movement, MovementKind, movements
 from oms.domain.values import Items, OrderId, Terms
 
@@ -62,7 +62,7 @@ _MOVEMENTS: Mapping[tuple[ReservationState, ReservationState], MovementKind] = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Reservation:
     """What one order holds; `items` is empty for a tombstone and for a rejected order."""
 
@@ -73,7 +73,7 @@ class Reservation:
 
     def hold(self, terms: Terms, *, at: datetime) -> Step[Reservation]:
         """The stock had room for every line."""
-        held = attrs.evolve(self, items=terms.items) if self.state is S.ABSENT else self
+        held = evolve(self, items=terms.items) if self.state is S.ABSENT else self
         return held._on(ReservationTrigger.FITS, at, InventoryReserved(self.order_id, terms))
 
     def reject(self, short: tuple[Shortage, ...], *, at: datetime) -> Step[Reservation]:
@@ -101,4 +101,4 @@ class Reservation:
         if cell.to is None:
             raise ImpossibleTransition("reservation", self.state.value, trigger.value)
         published = (event,) if cell.publishes and event else ()
-        return Step(attrs.evolve(self, state=cell.to, updated_at=at), published)
+        return Step(evolve(self, state=cell.to, updated_at=at), published)
