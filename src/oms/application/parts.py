@@ -52,6 +52,7 @@ class Parts(Generic[W]):
     consumer: Consumer[W]
     tasks: TaskRunner[W]
     commands: CommandGroup[W]
+    calls: Calls[Task]
     desk: DeadLetterDesk[W]
     pulse: Pulse
     worker: Worker
@@ -71,6 +72,11 @@ class Parts(Generic[W]):
         """Give back what this process holds: partitions and outbox leases. Whoever waits is told to come again."""
         self.consumer.stop()
         self.relay.give_back()
+
+    def close(self) -> None:
+        """Let go of calls and store."""
+        self.calls.close()
+        self.service.store.close()
 
 
 def assemble(
@@ -116,4 +122,4 @@ def assemble(
     steps = (*extra, commands, consumer, tasks[0], relay, pulse, retention)
     worker = Worker(service.name, steps, world.clock, world.signals)
     desk = DeadLetterDesk(service, world.codec, world.signals)
-    return Parts(service, units, relay, consumer, tasks[0], commands, desk, pulse, worker)
+    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker)

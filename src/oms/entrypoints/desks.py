@@ -33,7 +33,7 @@ TRUSTED = Principal(Role.TRUSTED)
 MAX_PAGE = 100
 MAX_KEY = 255
 
-Pump = Callable[["Future[Any]"], None]
+Pump = Callable[[CommandGroup[Any], "Future[Any]"], None]
 """Lets the system work until a future is done, where no thread does."""
 
 
@@ -183,7 +183,7 @@ class Orders:
         return found
 
     def _wait(self, future: Future[T]) -> T:
-        self._pump(future)
+        self._pump(self._parts.commands, future)
         return future.result()
 
     def _restore(self, body: str) -> Order:
@@ -211,7 +211,6 @@ class StockDesk:
     _store: InventoryStore
     _ids: Ids
     _pump: Pump
-    _default_stock: int | None
 
     def get(self, sku: str) -> Stock:
         """A product; `NotFound` for one that nobody has named yet."""
@@ -263,7 +262,7 @@ class StockDesk:
         return _ask(self._parts.commands, command)
 
     def _wait(self, future: Future[T]) -> T:
-        self._pump(future)
+        self._pump(self._parts.commands, future)
         return future.result()
 
 
@@ -304,11 +303,11 @@ class DeadLetters:
 
     def redrive(self, letter_id: str) -> DeadLetter:
         """Handle it once more, now; `Conflict` where it fails again."""
-        return self._wait(self.submit_redrive(letter_id))
+        return self._wait(letter_id, self.submit_redrive(letter_id))
 
     def discard(self, letter_id: str) -> DeadLetter:
         """Give it up."""
-        return self._wait(self.submit_discard(letter_id))
+        return self._wait(letter_id, self.submit_discard(letter_id))
 
     def submit_redrive(self, letter_id: str) -> Future[DeadLetter]:
         """Like `redrive`, without waiting."""
@@ -323,6 +322,6 @@ class DeadLetters:
         parts = self._parts[self.get(letter_id)[0]]
         return _ask(parts.commands, Command(lambda unit: parts.desk.discard(unit, letter_id)))
 
-    def _wait(self, future: Future[T]) -> T:
-        self._pump(future)
+    def _wait(self, letter_id: str, future: Future[T]) -> T:
+        self._pump(self._parts[self.get(letter_id)[0]].commands, future)
         return future.result()

@@ -34,3 +34,7 @@ class Calls(Protocol[Token]):
     @abstractmethod
     def collect(self) -> Sequence[Ended[Token]]:
         """The calls that ended since the last time, each once; doesn't wait."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Take no more calls; those under way are left to themselves (their tasks' leases lapse)."""

@@ -1,0 +1,28 @@
+"""Bells: how a step that has made work for another worker wakes that one's thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+
+
+class Bells:
+    """One bell for each worker's name. Ringing never waits; a ring before the wait isn't lost."""
+
+    def __init__(self) -> None:
+        self._bells: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+
+    def ring(self, name: str) -> None:
+        """Wake the worker of this name."""
+        self._bells[name].set()
+
+    def ring_all(self) -> None:
+        """Wake every worker."""
+        for bell in list(self._bells.values()):
+            bell.set()
+
+    def wait(self, name: str, timeout_s: float) -> None:
+        """Wait until the bell rings, at most `timeout_s`; takes the ring away."""
+        bell = self._bells[name]
+        bell.wait(timeout_s)
+        bell.clear()

@@ -1,0 +1,312 @@
+"""The composition root: the only place that knows every adapter, and the only one that knows dependency-injector.
+
+Each provider is chosen by the profile; what a shop brings along overrides its provider. Nothing is imported or
+opened before it is asked for, so a profile's drivers are needed only where that profile is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+from dependency_injector import containers, providers
+
+from oms.adapters.system.bells import Bells
+from oms.application import inventory, notifications, orders, payments, steps
+from oms.application.parts import Parts, World, assemble
+from oms.application.service import Service
+from oms.application.worker import Step
+from oms.domain.money import Currency
+from oms.ports.broker import Broker
+from oms.ports.calls import Calls
+from oms.ports.clock import Clock, Ids
+from oms.ports.evidence import Evidence
+from oms.ports.gate import StockGate
+from oms.ports.plugs import Authenticator, Notifier, PaymentGateway, Policy, Pricing
+from oms.ports.signals import Signals
+from oms.ports.store import Store, Task
+from oms.settings import Settings, SettingsError
+
+P = TypeVar("P")
+
+SERVICES = ("order", "inventory", "payment", "notification")
+
+
+@attrs.frozen(kw_only=True)
+class Plugs:
+    """What a shop brings along, in place of what the settings name; None leaves the choice to the settings."""
+
+    gateway: PaymentGateway | None = None
+    notifier: Notifier | None = None
+    pricing: Pricing | None = None
+    policy: Policy | None = None
+    authenticator: Authenticator | None = None
+    clock: Clock | None = None
+    ids: Ids | None = None
+    broker: Broker | None = None
+    stores: Mapping[str, Store] | None = None
+    """By service name; a step's store by its group."""
+
+    gate: StockGate | None = None
+    signals: Signals | None = None
+    calls: Callable[[str], Calls[Task]] | None = None
+    """Makes the outside calls of a service, by its name."""
+
+
+def imported(path: str, variable: str) -> Any:
+    """What stands behind an import path `package.module:Name`."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(f"{variable}: can't import {path!r}: {error}") from error
+
+
+def plugged(path: str, variable: str) -> Any:
+    """An object by import path; a class or function is called without arguments."""
+    found = imported(path, variable)
+    return found() if callable(found) else found
+
+
+def _named(path: str | None, variable: str) -> Any:
+    return plugged(path, variable) if path else None
+
+
+def _clock() -> Clock:
+    from oms.adapters.system.clock import SystemClock
+
+    return SystemClock()
+
+
+def _ids() -> Ids:
+    from oms.adapters.system.ids import SystemIds
+
+    return SystemIds()
+
+
+def _signals(settings: Settings) -> Signals:
+    from oms.adapters.telemetry.signals import StructlogSignals
+
+    return StructlogSignals.from_settings(settings)
+
+
+def _codec(settings: Settings) -> Any:
+    from oms.adapters.wire.codec import JsonCodec
+
+    return JsonCodec(Currency.of(settings.currency))
+
+
+def _memory_log(settings: Settings, bells: Bells) -> Broker:
+    from oms.adapters.memory.log import MemoryLog
+
+    return MemoryLog(partitions=settings.partitions, woken=bells.ring_all)
+
+
+def _sqlite_log(settings: Settings, clock: Clock, bells: Bells) -> Broker:
+    from oms.adapters.sqlite_log.log import SqliteLog
+
+    return SqliteLog(_file(settings, "broker"), clock=clock, partitions=settings.partitions, woken=bells.ring_all)
+
+
+def _memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:
+    from oms.adapters.memory import stores
+
+    return lambda name: stores.memory_store(name, clock, ids)
+
+
+def _sqlite_stores(settings: Settings, clock: Clock, ids: Ids) -> Callable[[str], Store]:
+    from oms.adapters.sql import stores
+
+    return lambda name: stores.sqlite_store(name, _file(settings, name), clock, ids)
+
+
+def _memory_gate(clock: Clock) -> StockGate:
+    from oms.adapters.memory.gate import MemoryGate
+
+    return MemoryGate(clock)
+
+
+def _gateway(settings: Settings, clock: Clock) -> PaymentGateway:
+    if settings.payment_gateway != "simulated":
+        gateway: PaymentGateway = plugged(settings.payment_gateway, "OMS_PAYMENT_GATEWAY")
+        return gateway
+    from oms.adapters.gateways.simulated import SimulatedGateway
+
+    path = None if settings.profile == "memory" else _file(settings, "gateway")
+    return SimulatedGateway.from_settings(settings, clock, path)
+
+
+def _notifier(settings: Settings, clock: Clock, signals: Signals) -> Notifier:
+    if settings.notifier == "log":
+        from oms.adapters.notifiers.log import LogNotifier
+
+        return LogNotifier(signals)
+    if settings.notifier == "webhook":
+        from oms.adapters.notifiers.webhook import WebhookNotifier
+
+        return WebhookNotifier.from_settings(settings, clock)
+    notifier: Notifier = plugged(settings.notifier, "OMS_NOTIFIER")
+    return notifier
+
+
+def _authenticator(settings: Settings, clock: Clock, signals: Signals) -> Authenticator:
+    if settings.authenticator:
+        authenticator: Authenticator = plugged(settings.authenticator, "OMS_AUTHENTICATOR")
+        return authenticator
+    from oms.adapters.auth.api_keys import ApiKeys
+    from oms.adapters.auth.trust import TrustEveryone
+
+    if settings.api_keys_file is None:
+        return TrustEveryone()
+    return ApiKeys(settings.api_keys_file, clock, signals)
+
+
+def _threaded_calls(settings: Settings, bells: Bells) -> Callable[[str], Calls[Task]]:
+    from oms.adapters.system.calls import ThreadedCalls
+
+    sizes = {"payment": settings.payment_calls, "notification": settings.notify_calls}
+    return lambda name: ThreadedCalls(sizes.get(name, settings.batch), done=lambda: bells.ring(name))
+
+
+def _file(settings: Settings, name: str) -> Path:
+    settings.data.mkdir(parents=True, exist_ok=True)
+    return settings.data / f"{name}.db"
+
+
+class Container(containers.DeclarativeContainer):
+    """Every object of one system, made once, when it is first asked for."""
+
+    settings = providers.Dependency(instance_of=Settings)
+    profile = settings.provided.profile
+
+    bells = providers.Singleton(Bells)
+    clock = providers.Singleton(_clock)
+    ids = providers.Singleton(_ids)
+    signals = providers.Singleton(_signals, settings)
+    codec = providers.Singleton(_codec, settings)
+    broker = providers.Selector(
+        profile,
+        memory=providers.Singleton(_memory_log, settings, bells),
+        embedded=providers.Singleton(_sqlite_log, settings, clock, bells),
+    )
+    stores = providers.Selector(
+        profile,
+        memory=providers.Singleton(_memory_stores, clock, ids),
+        embedded=providers.Singleton(_sqlite_stores, settings, clock, ids),
+    )
+    gate = providers.Selector(
+        profile,
+        memory=providers.Singleton(_memory_gate, clock),
+        embedded=providers.Object(None),
+    )
+    calls = providers.Singleton(_threaded_calls, settings, bells)
+    gateway = providers.Singleton(_gateway, settings, clock)
+    notifier = providers.Singleton(_notifier, settings, clock, signals)
+    authenticator = providers.Singleton(_authenticator, settings, clock, signals)
+    pricing = providers.Singleton(_named, settings.provided.pricing, "OMS_PRICING")
+    policy = providers.Singleton(_named, settings.provided.policy, "OMS_POLICY")
+
+
+def container_of(settings: Settings, plugs: Plugs) -> Container:
+    """A container in which the shop's own objects take the place of the settings' choices."""
+    if settings.profile == "distributed":
+        raise SettingsError("OMS_PROFILE: 'distributed' isn't built yet; choose 'embedded' or 'memory'")
+    container = Container(settings=providers.Object(settings))
+    for field in attrs.fields(Plugs):
+        given = getattr(plugs, field.name)
+        if given is None:
+            continue
+        if field.name == "stores":
+            made = container.stores()
+            given = lambda name, given=given, made=made: given.get(name) or made(name)  # noqa: E731
+        getattr(container, field.name).override(providers.Object(given))
+    return container
+
+
+@attrs.frozen
+class System:
+    """The four services and the shop's own steps, ready to be driven."""
+
+    container: Container
+    order: Parts[orders.OrderWork]
+    inventory: Parts[inventory.InventoryWork]
+    payment: Parts[payments.PaymentWork]
+    notification: Parts[notifications.NotificationWork]
+    steps: Mapping[str, Parts[steps.StepWork]]
+
+    @property
+    def parts(self) -> Mapping[str, Parts[Any]]:
+        """All of them by name."""
+        core = {"order": self.order, "inventory": self.inventory, "payment": self.payment}
+        return {**core, "notification": self.notification, **self.steps}
+
+
+@attrs.frozen
+class OwnStep:
+    """A consumer group of the shop's own: handlers by topic, outside calls by name."""
+
+    handlers: Mapping[str, steps.StepHandler]
+    calls: Mapping[str, steps.OutsideCall]
+
+
+def build(container: Container, own: Mapping[str, OwnStep]) -> System:
+    """Put the system together; opens its stores and its broker."""
+    settings: Settings = container.settings()
+    world = World(
+        container.broker(),
+        container.codec(),
+        container.clock(),
+        container.ids(),
+        container.signals(),
+        batch=settings.batch,
+        outbox_lease_s=settings.outbox_lease_s,
+        task_lease_s=settings.task_lease_s,
+        look_every_s=0.0 if settings.profile == "memory" else 0.25,
+        retention_days=settings.retention_days,
+    )
+    store, bells, calls, gate = container.stores(), container.bells(), container.calls(), container.gate()
+
+    def parts(service: Service[Any], **more: Any) -> Parts[Any]:
+        name = service.name
+        return assemble(service, world, calls(name), woken=lambda: bells.ring(name), **more)
+
+    keeper: tuple[Step, ...] = ()
+    inventory_store = store("inventory")
+    if gate is not None:
+        keeper = (inventory.GateKeeper(gate, inventory_store),)
+    order = orders.order_service(store("order"), world.clock, deadline_s=settings.order_deadline_s)
+    stock = inventory.inventory_service(inventory_store, world.clock, gate=gate, default_stock=settings.default_stock)
+    payment = payments.payment_service(
+        store("payment"), world.clock, container.gateway(), settle_window_s=settings.payment_settle_window_s
+    )
+    notification = notifications.notification_service(
+        store("notification"), world.clock, container.notifier(), world.ids.token
+    )
+    return System(
+        container,
+        parts(order, lock=orders.OrderWork.lock),
+        parts(stock, extra=keeper),
+        parts(payment),
+        parts(notification),
+        {
+            group: parts(steps.step_service(store(f"step-{group}"), world.clock, group, step.handlers, step.calls))
+            for group, step in own.items()
+        },
+    )
+
+
+def evidence_of(system: System) -> Evidence:
+    """All records of a system, for the promises; the gateway's book where the gateway shows one."""
+    stores = {name: parts.service.store for name, parts in system.parts.items()}
+    gateway: Any = system.container.gateway()
+    return Evidence(
+        stores["order"],  # type: ignore[arg-type]
+        stores["inventory"],  # type: ignore[arg-type]
+        stores["payment"],  # type: ignore[arg-type]
+        stores["notification"],  # type: ignore[arg-type]
+        system.container.broker(),
+        gateway if hasattr(gateway, "all_entries") else None,
+    )

@@ -1,0 +1,260 @@
+"""The library's front door: a whole system in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+
+from oms.application.commands import CommandGroup
+from oms.application.parts import Parts
+from oms.application.steps import OutsideCall, StepHandler
+from oms.bootstrap import Container, OwnStep, Plugs, System, build, container_of, evidence_of, imported
+from oms.domain.commands import PlaceOrder
+from oms.domain.errors import OmsError
+from oms.domain.money import Currency, Money
+from oms.entrypoints.desks import DeadLetters, Orders, StockDesk
+from oms.entrypoints.runner import Runner
+from oms.ports.errors import PortError, Retryable
+from oms.ports.evidence import Evidence
+from oms.ports.plugs import Authenticator
+from oms.ports.signals import Signals
+from oms.settings import Settings, load_settings
+
+STOP_TIMEOUT_S = 8.0
+_PATIENCE = 500
+"""Rounds without progress after which a command that nobody drives is given up."""
+
+
+class App:
+    """A system of four services and the shop's own steps.
+
+    `with app:` (or `start` and `stop`) runs it on threads of its own. Without them nothing moves but what `run` is
+    called for, which is what tests want; commands then work as well, in the calling thread.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._own: dict[str, tuple[dict[str, StepHandler], dict[str, OutsideCall]]] = {}
+        self._system: System | None = None
+        self._runner: Runner | None = None
+        self.settings: Settings = container.settings()
+        self.currency = Currency.of(self.settings.currency)
+
+    # -- putting it together
+
+    def subscribe(
+        self, topic: str, *, group: str, handler: StepHandler, calls: Mapping[str, OutsideCall] | None = None
+    ) -> None:
+        """Have `handler(event, step)` run for each message of a topic, with effects exactly once.
+
+        `group` names the step: its position in the log, its documents, its dead letters. All handlers of a group share
+        its documents. `calls` are the outside calls that handlers of this group may ask for by name. To be called
+        before the system is first used.
+        """
+        if self._system is not None:
+            raise OmsError("subscribe before the system is used")
+        if group in (name + "-group" for name in ("order", "inventory", "payment", "notification")):
+            raise OmsError(f"the group {group!r} is the system's own")
+        handlers, known = self._own.setdefault(group, ({}, {}))
+        if topic in handlers:
+            raise OmsError(f"group {group!r} handles {topic!r} already")
+        handlers[topic] = handler
+        known.update(calls or {})
+
+    @property
+    def system(self) -> System:
+        """The parts, put together on first use."""
+        if self._system is None:
+            own = {group: OwnStep(handlers, calls) for group, (handlers, calls) in self._own.items()}
+            self._system = build(self._container, own)
+        return self._system
+
+    # -- what it offers
+
+    @property
+    def orders(self) -> Orders:
+        """Place, cancel and look up orders."""
+        part = self.system.order
+        container = self._container
+        return Orders(
+            part,
+            part.service.store,
+            container.ids(),
+            self._pump,
+            container.pricing(),
+            container.policy(),  # type: ignore[arg-type]
+        )
+
+    @property
+    def stock(self) -> StockDesk:
+        """Show, set and add stock."""
+        part = self.system.inventory
+        return StockDesk(part, part.service.store, self._container.ids(), self._pump)  # type: ignore[arg-type]
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """List, redrive and discard what couldn't be handled."""
+        return DeadLetters(self.system.parts, self._pump)
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """Who callers are."""
+        found: Authenticator = self._container.authenticator()
+        return found
+
+    @property
+    def signals(self) -> Signals:
+        """Log, counters and alarms."""
+        found: Signals = self._container.signals()
+        return found
+
+    @property
+    def evidence(self) -> Evidence:
+        """All records, for `oms.promises`."""
+        return evidence_of(self.system)
+
+    def money(self, amount: Decimal | int | str) -> Money:
+        """An amount in the system's currency."""
+        return Money.of(amount, self.currency)
+
+    def draft(
+        self,
+        user_id: str,
+        amount: Decimal | int | str,
+        items: Mapping[str, int],
+        metadata: Mapping[str, str] | None = None,
+    ) -> PlaceOrder:
+        """A checked command for `orders.place`; raises `InvalidValue`."""
+        return PlaceOrder.of(user_id, self.money(amount), items, metadata)
+
+    # -- running
+
+    def start(self) -> None:
+        """Run every service on a thread of its own."""
+        if self._runner is not None:
+            raise OmsError("the system is running already")
+        system = self.system
+        self._runner = Runner(system.parts, self._container.bells(), self._container.clock(), self._failed)
+        self._runner.start()
+
+    def stop(self) -> None:
+        """Finish or roll back what is under way, give everything back, close. Takes 10 s at most."""
+        clean = True
+        if self._runner is not None:
+            clean = self._runner.stop(STOP_TIMEOUT_S)
+        if self._system is None:
+            return
+        stopping = Retryable("the system is stopping")
+        for part in self._system.parts.values():
+            part.commands.refuse_all(stopping)
+        if clean:
+            self._close(self._system)
+        self._runner = None
+
+    def run(self) -> int:
+        """Work in this thread until nothing moves any more at this moment; how much moved."""
+        moved = 0
+        while True:
+            step = sum(part.worker.run_once() for part in self.system.parts.values())
+            if step == 0:
+                return moved
+            moved += step
+
+    def next_due(self) -> datetime | None:
+        """When something that waits falls due."""
+        waits = [part.next_due() for part in self.system.parts.values()]
+        return min((due for due in waits if due is not None), default=None)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- for operators
+
+    def problems(self) -> Sequence[str]:
+        """Why it isn't ready; empty when it is."""
+        if self._runner is None:
+            return ["not started"]
+        if self._runner.failure is not None:
+            return [f"{self._runner.failure[0]} failed: {type(self._runner.failure[1]).__name__}"]
+        found = []
+        for name, part in self.system.parts.items():
+            try:
+                part.service.store.ping()
+            except PortError as error:
+                found.append(f"{name}: {error}")
+        return found
+
+    def oldest_work_s(self) -> float:
+        """How long the oldest accepted order has waited for its first answer, or an event to be sent, in seconds."""
+        return self.system.order.pulse.oldest_s()
+
+    def metrics(self) -> bytes:
+        """The counters in Prometheus' text format."""
+        signals: Any = self.signals
+        rendered: bytes = signals.render_metrics() if hasattr(signals, "render_metrics") else b""
+        return rendered
+
+    # -- inside
+
+    def _pump(self, group: CommandGroup[Any], future: Future[Any]) -> None:
+        if self._runner is not None:
+            if not self._runner.running:
+                raise Retryable("the system has stopped")
+            return
+        for _ in range(_PATIENCE):
+            if group.run_once() == 0 and not future.done():
+                time.sleep(0.01)
+            if future.done():
+                return
+        raise Retryable("the store can't be reached")
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        self.signals.alarm("worker failed", worker=name, cause=f"{type(error).__name__}: {error}")
+
+    def _close(self, system: System) -> None:
+        for part in system.parts.values():
+            part.stop()
+            part.close()
+        for thing in (system.container.broker(), system.container.gateway(), system.container.notifier()):
+            close = getattr(thing, "close", None)
+            if close is not None:
+                close()
+        self._system = None
+
+
+def create(settings: Settings | None = None, *, environ: Mapping[str, str] | None = None, **given: Any) -> App:
+    """A system by its settings (`OMS_...` variables where none are given), with what the shop brings along.
+
+    Keyword arguments are plugs (`gateway`, `notifier`, `pricing`, `policy`, `authenticator`, `clock`, `ids`, `broker`,
+    `stores`, `gate`, `signals`) or single settings (`profile="memory"`). Nothing is opened before first use. Raises
+    `SettingsError` with one line that names what is wrong.
+    """
+    plug_names = {field.name for field in attrs.fields(Plugs)}
+    plugs = Plugs(**{name: value for name, value in given.items() if name in plug_names})
+    overrides = {name: value for name, value in given.items() if name not in plug_names}
+    if settings is None:
+        settings = load_settings(environ, **overrides)
+    elif overrides:
+        settings = attrs.evolve(settings, **overrides)
+    app = App(container_of(settings, plugs))
+    for path in settings.steps:
+        imported(path, "OMS_STEPS")(app)
+    return app
+
+
+def parts_of(app: App) -> Mapping[str, Parts[Any]]:
+    """The moving parts of a system, for the harness."""
+    return app.system.parts
