@@ -1,1 +1,165 @@
-"""Orders that settle exactly once."""
+"""Orders that settle exactly once: a library, a service and a test harness on one set of handlers.
+
+    app = oms.create(profile="embedded", data="orders")
+    with app:
+        order = app.orders.place(app.draft("customer-1", "19.90", {"apple": 2}))
+
+Everything that is named here is public and follows Semantic Versioning, as do `oms.ports` and `oms.testing`.
+Nothing is imported before it is used, and nothing is opened before an app is.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oms.application.promises import Report, Violation
+    from oms.application.steps import OutsideCall, StepContext
+    from oms.domain.commands import AddStock, CancelOrder, PlaceOrder, SetStock
+    from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, OmsError, Refused
+    from oms.domain.events import (
+        Event,
+        InventoryRejected,
+        InventoryReleased,
+        InventoryReserved,
+        OrderCancelled,
+        OrderCancelling,
+        OrderConfirmed,
+        OrderCreated,
+        OrderRejected,
+        PaymentFailed,
+        PaymentRefunded,
+        PaymentSucceeded,
+        PaymentVoided,
+        Reason,
+    )
+    from oms.domain.money import Currency, Money
+    from oms.domain.order import Order, OrderState
+    from oms.domain.stock import Stock
+    from oms.domain.values import OrderId, Sku, Terms, UserId
+    from oms.entrypoints.app import App, create, verify
+    from oms.entrypoints.http import asgi
+    from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
+    from oms.ports.messages import AnyEvent, CustomEvent
+    from oms.ports.plugs import (
+        Authenticator,
+        Captured,
+        Charge,
+        Declined,
+        Notification,
+        Notifier,
+        PaymentGateway,
+        Policy,
+        Pricing,
+        Principal,
+        Refunded,
+        Role,
+        Unanswered,
+        Voided,
+    )
+    from oms.settings import Settings, SettingsError, load_settings
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "oms.application.promises": "Report Violation",
+    "oms.application.steps": "OutsideCall StepContext",
+    "oms.domain.commands": "AddStock CancelOrder PlaceOrder SetStock",
+    "oms.domain.errors": "Conflict DomainError InvalidValue KeyReused NotFound OmsError Refused",
+    "oms.domain.events": (
+        "Event InventoryRejected InventoryReleased InventoryReserved OrderCancelled OrderCancelling OrderConfirmed "
+        "OrderCreated OrderRejected PaymentFailed PaymentRefunded PaymentSucceeded PaymentVoided Reason"
+    ),
+    "oms.domain.money": "Currency Money",
+    "oms.domain.order": "Order OrderState",
+    "oms.domain.stock": "Stock",
+    "oms.domain.values": "OrderId Sku Terms UserId",
+    "oms.entrypoints.app": "App create verify",
+    "oms.entrypoints.http": "asgi",
+    "oms.ports.errors": "OutcomeUnknown Permanent Retryable",
+    "oms.ports.messages": "AnyEvent CustomEvent",
+    "oms.ports.plugs": (
+        "Authenticator Captured Charge Declined Notification Notifier PaymentGateway Policy Pricing Principal Refunded "
+        "Role Unanswered Voided"
+    ),
+    "oms.settings": "Settings SettingsError load_settings",
+}
+_HOME = {name: module for module, names in _WHERE.items() for name in names.split()}
+
+__all__ = [  # noqa: RUF022 - in the order of the modules above
+    "Report",
+    "Violation",
+    "OutsideCall",
+    "StepContext",
+    "AddStock",
+    "CancelOrder",
+    "PlaceOrder",
+    "SetStock",
+    "Conflict",
+    "DomainError",
+    "InvalidValue",
+    "KeyReused",
+    "NotFound",
+    "OmsError",
+    "Refused",
+    "Event",
+    "InventoryRejected",
+    "InventoryReleased",
+    "InventoryReserved",
+    "OrderCancelled",
+    "OrderCancelling",
+    "OrderConfirmed",
+    "OrderCreated",
+    "OrderRejected",
+    "PaymentFailed",
+    "PaymentRefunded",
+    "PaymentSucceeded",
+    "PaymentVoided",
+    "Reason",
+    "Currency",
+    "Money",
+    "Order",
+    "OrderState",
+    "Stock",
+    "OrderId",
+    "Sku",
+    "Terms",
+    "UserId",
+    "App",
+    "create",
+    "verify",
+    "asgi",
+    "OutcomeUnknown",
+    "Permanent",
+    "Retryable",
+    "AnyEvent",
+    "CustomEvent",
+    "Authenticator",
+    "Captured",
+    "Charge",
+    "Declined",
+    "Notification",
+    "Notifier",
+    "PaymentGateway",
+    "Policy",
+    "Pricing",
+    "Principal",
+    "Refunded",
+    "Role",
+    "Unanswered",
+    "Voided",
+    "Settings",
+    "SettingsError",
+    "load_settings",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'oms' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

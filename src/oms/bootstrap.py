@@ -25,6 +25,7 @@ from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import Evidence
 from oms.ports.gate import StockGate
+from oms.ports.messages import Codec
 from oms.ports.plugs import Authenticator, Notifier, PaymentGateway, Policy, Pricing
 from oms.ports.signals import Signals
 from oms.ports.store import Store, Task
@@ -93,16 +94,16 @@ def _signals(settings: Settings) -> Signals:
     return StructlogSignals.from_settings(settings)
 
 
-def _codec(settings: Settings) -> Any:
+def _codec(settings: Settings) -> Codec:
     from oms.adapters.wire.codec import JsonCodec
 
     return JsonCodec(Currency.of(settings.currency))
 
 
-def _memory_log(settings: Settings, bells: Bells) -> Broker:
+def _memory_log(settings: Settings) -> Broker:
     from oms.adapters.memory.log import MemoryLog
 
-    return MemoryLog(partitions=settings.partitions, woken=bells.ring_all)
+    return MemoryLog(settings.partitions)
 
 
 def _sqlite_log(settings: Settings, clock: Clock, bells: Bells) -> Broker:
@@ -112,9 +113,20 @@ def _sqlite_log(settings: Settings, clock: Clock, bells: Bells) -> Broker:
 
 
 def _memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:
-    from oms.adapters.memory import stores
+    from oms.adapters.memory.inventory import MemoryInventoryStore
+    from oms.adapters.memory.notifications import MemoryNotificationStore
+    from oms.adapters.memory.orders import MemoryOrderStore
+    from oms.adapters.memory.payments import MemoryPaymentStore
+    from oms.adapters.memory.steps import MemoryStepStore
 
-    return lambda name: stores.memory_store(name, clock, ids)
+    kinds: Mapping[str, type[MemoryOrderStore | MemoryInventoryStore | MemoryPaymentStore | MemoryNotificationStore]]
+    kinds = {
+        "order": MemoryOrderStore,
+        "inventory": MemoryInventoryStore,
+        "payment": MemoryPaymentStore,
+        "notification": MemoryNotificationStore,
+    }
+    return lambda name: kinds.get(name, MemoryStepStore)(clock, ids)
 
 
 def _sqlite_stores(settings: Settings, clock: Clock, ids: Ids) -> Callable[[str], Store]:
@@ -189,7 +201,7 @@ class Container(containers.DeclarativeContainer):
     codec = providers.Singleton(_codec, settings)
     broker = providers.Selector(
         profile,
-        memory=providers.Singleton(_memory_log, settings, bells),
+        memory=providers.Singleton(_memory_log, settings),
         embedded=providers.Singleton(_sqlite_log, settings, clock, bells),
     )
     stores = providers.Selector(
@@ -310,3 +322,30 @@ def evidence_of(system: System) -> Evidence:
         system.container.broker(),
         gateway if hasattr(gateway, "all_entries") else None,
     )
+
+
+def recorded(settings: Settings) -> tuple[Evidence, Codec, Clock]:
+    """What an embedded system has on disk, opened read-only; `SettingsError` where there is none."""
+    from oms.adapters.gateways.simulated import SqliteBook
+    from oms.adapters.sql import stores
+    from oms.adapters.sqlite_log.log import SqliteLog
+
+    if settings.profile != "embedded":
+        raise SettingsError(f"OMS_PROFILE: a system of profile {settings.profile!r} leaves no record to check")
+    missing = [name for name in (*SERVICES, "broker") if not (settings.data / f"{name}.db").exists()]
+    if missing:
+        raise SettingsError(f"OMS_DATA: there is no system in {settings.data}: {missing[0]}.db is missing")
+    clock = _clock()
+    order, inventory_, payment, notification = (
+        stores.read_only(name, settings.data / f"{name}.db", clock) for name in SERVICES
+    )
+    book = settings.data / "gateway.db"
+    evidence = Evidence(
+        order,
+        inventory_,
+        payment,
+        notification,
+        SqliteLog.read_only(settings.data / "broker.db"),
+        SqliteBook.read_only(book) if book.exists() else None,
+    )
+    return evidence, _codec(settings), clock

@@ -56,6 +56,11 @@ class Parts(Generic[W]):
     desk: DeadLetterDesk[W]
     pulse: Pulse
     worker: Worker
+    extra: Collection[Step] = ()
+
+    def advance_commands(self) -> int:
+        """Run what commands need and nothing else, where no thread drives the worker."""
+        return sum(step.run_once() for step in self.extra) + self.commands.run_once()
 
     def next_due(self) -> datetime | None:
         """When something that waits here falls due; None where nothing waits for time to pass."""
@@ -122,4 +127,4 @@ def assemble(
     steps = (*extra, commands, consumer, tasks[0], relay, pulse, retention)
     worker = Worker(service.name, steps, world.clock, world.signals)
     desk = DeadLetterDesk(service, world.codec, world.signals)
-    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker)
+    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker, extra)

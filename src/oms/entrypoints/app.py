@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import attrs
 
-from oms.application.commands import CommandGroup
 from oms.application.parts import Parts
+from oms.application.promises import Report, check
 from oms.application.steps import OutsideCall, StepHandler
-from oms.bootstrap import Container, OwnStep, Plugs, System, build, container_of, evidence_of, imported
+from oms.bootstrap import Container, OwnStep, Plugs, System, build, container_of, evidence_of, imported, recorded
 from oms.domain.commands import PlaceOrder
 from oms.domain.errors import OmsError
 from oms.domain.money import Currency, Money
@@ -209,13 +209,13 @@ class App:
 
     # -- inside
 
-    def _pump(self, group: CommandGroup[Any], future: Future[Any]) -> None:
+    def _pump(self, part: Parts[Any], future: Future[Any]) -> None:
         if self._runner is not None:
             if not self._runner.running:
                 raise Retryable("the system has stopped")
             return
         for _ in range(_PATIENCE):
-            if group.run_once() == 0 and not future.done():
+            if part.advance_commands() == 0 and not future.done():
                 time.sleep(0.01)
             if future.done():
                 return
@@ -253,6 +253,12 @@ def create(settings: Settings | None = None, *, environ: Mapping[str, str] | Non
     for path in settings.steps:
         imported(path, "OMS_STEPS")(app)
     return app
+
+
+def verify(settings: Settings) -> Report:
+    """Check the promises of a system on disk, read-only, also while another process runs it."""
+    evidence, codec, clock = recorded(settings)
+    return check(evidence, codec, now=clock.now(), deadline_s=settings.order_deadline_s, settle_s=settings.settle_s)
 
 
 def parts_of(app: App) -> Mapping[str, Parts[Any]]:

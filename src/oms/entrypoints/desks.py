@@ -33,7 +33,7 @@ TRUSTED = Principal(Role.TRUSTED)
 MAX_PAGE = 100
 MAX_KEY = 255
 
-Pump = Callable[[CommandGroup[Any], "Future[Any]"], None]
+Pump = Callable[[Parts[Any], "Future[Any]"], None]
 """Lets the system work until a future is done, where no thread does."""
 
 
@@ -183,7 +183,7 @@ class Orders:
         return found
 
     def _wait(self, future: Future[T]) -> T:
-        self._pump(self._parts.commands, future)
+        self._pump(self._parts, future)
         return future.result()
 
     def _restore(self, body: str) -> Order:
@@ -262,7 +262,7 @@ class StockDesk:
         return _ask(self._parts.commands, command)
 
     def _wait(self, future: Future[T]) -> T:
-        self._pump(self._parts.commands, future)
+        self._pump(self._parts, future)
         return future.result()
 
 
@@ -323,5 +323,5 @@ class DeadLetters:
         return _ask(parts.commands, Command(lambda unit: parts.desk.discard(unit, letter_id)))
 
     def _wait(self, letter_id: str, future: Future[T]) -> T:
-        self._pump(self._parts[self.get(letter_id)[0]].commands, future)
+        self._pump(self._parts[self.get(letter_id)[0]], future)
         return future.result()

@@ -1,0 +1,313 @@
+"""Settings: read once at start, checked whole, and refused with one clear line where something is wrong.
+
+Every field of `Settings` is the environment variable `OMS_` + its name in capitals; a secret may be given as a file
+instead (`OMS_WEBHOOK_SECRET_FILE`). docs/settings.md is generated from this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import attrs
+import typed_settings
+from typed_settings.converters import TSConverter
+from typed_settings.exceptions import InvalidSettingsError
+from typed_settings.types import LoadedSettings, LoaderMeta, OptionList, Secret
+
+from oms.domain.errors import OmsError
+from oms.settings_kinds import (
+    CURRENCY,
+    DIRECTORY,
+    IMPORT_PATH,
+    IMPORT_PATHS,
+    OPTIONAL_FILE,
+    SHARED_SECRET,
+    WEB_ADDRESS,
+    WORD,
+    Kind,
+    choice,
+    number,
+    optional,
+    plug,
+    whole,
+)
+
+PREFIX = "OMS_"
+FREE_PREFIXES = ("OMS_TEST_", "OMS_KAFKA_CONF_")
+"""Variables that begin like this belong to somebody else: the tests, and librdkafka's own settings."""
+
+_SPEC = "oms"
+T = TypeVar("T")
+
+
+class SettingsError(OmsError):
+    """A setting is wrong; the text is one line for the person who starts the program."""
+
+
+@attrs.frozen
+class _Spec:
+    kind: Kind
+    shown_default: str
+
+
+def _setting(default: object, kind: Kind, meaning: str, *, shown: str | None = None) -> Any:  # noqa: ANN401
+    """A field of `Settings`; typed as Any because the field's annotation says its type."""
+    spec = _Spec(kind, shown if shown is not None else "" if default is None else str(default))
+    make = typed_settings.secret if kind.secret else typed_settings.option
+    return make(default=default, help=meaning, metadata={_SPEC: spec}, validator=_validate)
+
+
+def _validate(instance: object, field: attrs.Attribute[Any], value: object) -> None:  # noqa: ARG001 - attrs' shape
+    _check(variable(field.name), _spec(field).kind, value)
+
+
+def _spec(field: attrs.Attribute[Any]) -> _Spec:
+    return cast(_Spec, field.metadata[_SPEC])
+
+
+def _check(name: str, kind: Kind, value: object) -> None:
+    if not kind.allows(value):
+        raise SettingsError(f"{name}: {kind.shown(value)} is not {kind.allowed}")
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Everything that can be set. Times end in `_s` (seconds) or `_ms`; a record that exists is consistent."""
+
+    profile: str = _setting(
+        "embedded",
+        choice("memory", "embedded", "distributed"),
+        "Where orders live: in memory (gone at the end), in files on one machine, or in shared servers.",
+    )
+    data: Path = _setting(Path("oms-data"), DIRECTORY, "Directory of the embedded profile's files.", shown="./oms-data")
+    http_host: str = _setting("127.0.0.1", WORD, "Address to listen on. Beyond loopback the server wants API keys.")
+    http_port: int = _setting(8081, whole(0, 65535), "Port to listen on; 0 takes a free one.")
+    http_compat: str = _setting(
+        "", choice("", "spring"), "`spring` answers as the system replaced does: 200, and lines of quantity 0 dropped."
+    )
+    auth: str = _setting("", choice("", "none"), "`none` trusts every caller even beyond loopback.")
+    api_keys_file: Path | None = _setting(None, OPTIONAL_FILE, "File of hashed API keys; read again when it changes.")
+    authenticator: str | None = _setting(None, optional(IMPORT_PATH), "Your own authenticator.")
+    payment_gateway: str = _setting("simulated", plug("simulated"), "Where the money is.")
+    notifier: str = _setting("log", plug("log", "webhook"), "Who tells the customer.")
+    pricing: str | None = _setting(
+        None, optional(IMPORT_PATH), "Your own pricing; without it the caller's amount is trusted."
+    )
+    policy: str | None = _setting(None, optional(IMPORT_PATH), "Your own last word before an order is accepted.")
+    steps: tuple[str, ...] = _setting(
+        (), IMPORT_PATHS, "Functions, separated by commas, that get the app and subscribe your own steps.", shown=""
+    )
+    currency: str = _setting("USD", CURRENCY, "Currency of every amount.")
+    default_stock: int | None = _setting(
+        100,
+        optional(whole(0, 10**12)),
+        "Units that a product nobody has counted starts with; empty: orders of unknown products are rejected.",
+    )
+    order_deadline_s: float = _setting(900, number(1, 86400 * 30), "An order that hasn't settled by then is cancelled.")
+    settle_s: float = _setting(60, number(0, 86400), "After the deadline, every order has settled within this time.")
+    payment_success_rate: float = _setting(
+        0.8, number(0, 1), "Simulated gateway: share of charges that it captures; the others are declined."
+    )
+    payment_seed: int | None = _setting(
+        None, optional(whole(0, 2**63 - 1)), "Simulated gateway: which charges it declines; empty is the same as 0."
+    )
+    payment_delay_ms: int = _setting(0, whole(0, 600_000), "Simulated gateway: how long each charge takes.")
+    payment_script: Path | None = _setting(None, OPTIONAL_FILE, "Simulated gateway: JSON file of misbehaviours.")
+    payment_settle_window_s: float = _setting(
+        10, number(0, 86400), 'How long the gateway\'s "not found" may only mean "not yet".'
+    )
+    payment_timeout_s: float = _setting(5, number(0.05, 600), "A gateway's call without an answer ends then.")
+    payment_calls: int = _setting(64, whole(1, 1024), "Calls to the gateway at once.")
+    notify_calls: int = _setting(32, whole(1, 1024), "Calls of the notifier at once.")
+    webhook_url: str | None = _setting(None, optional(WEB_ADDRESS), "Where the webhook notifier posts to.")
+    webhook_secret: Secret[str] | None = _setting(
+        None, optional(SHARED_SECRET), "Signs what the webhook notifier posts."
+    )
+    webhook_timeout_s: float = _setting(5, number(0.05, 60), "A whole post of the webhook notifier ends then.")
+    retention_days: int = _setting(
+        30,
+        whole(1, 3650),
+        "How long repeats of a message or an idempotency key are recognised, and ended work is kept.",
+    )
+    batch: int = _setting(500, whole(1, 2000), "Messages that a consumer handles in one transaction.")
+    partitions: int = _setting(4, whole(1, 256), "Partitions of each topic, fixed when the log is made.")
+    outbox_lease_s: float = _setting(10, number(1, 600), "How long a process may take to send what it committed.")
+    task_lease_s: float = _setting(30, number(1, 3600), "How long a process may take over a task it claimed.")
+    log_level: str = _setting("info", choice("debug", "info", "warning", "error"), "The least that is logged.")
+    log_format: str = _setting("json", choice("json", "console"), "Shape of the log's lines.")
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse combinations that make no sense."""
+        problem = next(_contradictions(self), None)
+        if problem:
+            raise SettingsError(problem)
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        try:
+            return ip_address(self.http_host).is_loopback
+        except ValueError:
+            return self.http_host == "localhost"
+
+    def check_exposure(self, *, authenticated: bool) -> None:
+        """Refuse to listen beyond loopback while every caller is trusted; for whoever starts the server."""
+        if not (authenticated or self.on_loopback or self.auth == "none"):
+            raise SettingsError(
+                f"OMS_HTTP_HOST: {self.http_host!r} can be reached from other machines and there are no API keys; "
+                "set OMS_API_KEYS_FILE, or OMS_AUTH=none to trust every caller"
+            )
+
+
+def _contradictions(its: Settings) -> Iterator[str]:
+    if its.notifier == "webhook":
+        for name, given in (("OMS_WEBHOOK_URL", its.webhook_url), ("OMS_WEBHOOK_SECRET", its.webhook_secret)):
+            if not given:
+                yield f"{name} is missing; OMS_NOTIFIER=webhook needs it"
+    elif its.notifier == "log" and (its.webhook_url or its.webhook_secret):
+        yield "OMS_WEBHOOK_URL and OMS_WEBHOOK_SECRET have no effect with OMS_NOTIFIER=log; set OMS_NOTIFIER=webhook"
+    if its.api_keys_file and its.authenticator:
+        yield "OMS_API_KEYS_FILE and OMS_AUTHENTICATOR exclude each other; set one of them"
+    if its.auth == "none" and (its.api_keys_file or its.authenticator):
+        yield "OMS_AUTH=none excludes OMS_API_KEYS_FILE and OMS_AUTHENTICATOR; set one of them"
+    if its.payment_script and its.payment_gateway != "simulated":
+        yield "OMS_PAYMENT_SCRIPT is for OMS_PAYMENT_GATEWAY=simulated; leave one of them out"
+    # A lease that lapses under a call makes somebody else repeat it for nothing.
+    if its.payment_timeout_s >= its.task_lease_s:
+        yield "OMS_TASK_LEASE_S must be more than OMS_PAYMENT_TIMEOUT_S"
+    if its.webhook_timeout_s >= its.task_lease_s:
+        yield "OMS_TASK_LEASE_S must be more than OMS_WEBHOOK_TIMEOUT_S"
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """The settings of `environ` (default: the process's), with `overrides` by field name before them.
+
+    Raises `SettingsError`, whose text is one line that never shows a secret.
+    """
+    build = _Build()
+    loaders = [_Environment(os.environ if environ is None else environ), _Overrides(overrides)]
+    try:
+        return typed_settings.load_settings(Settings, loaders, converter=build)
+    except InvalidSettingsError:
+        # typed-settings wraps what the class raises in a group that shows values; ours is already one clean line.
+        raise build.error or SettingsError("the settings can't be read") from None
+
+
+class _Build(TSConverter):
+    """Makes the class of values that its loaders have converted already, and keeps the reason where that fails."""
+
+    error: SettingsError | None = None
+
+    def structure(self, obj: Any, cl: type[T]) -> T:  # noqa: ANN401 - the library's signature
+        if cl is not Settings:
+            return cast(T, obj)
+        try:
+            return cl(**obj)
+        except SettingsError as error:
+            self.error = error
+            raise
+
+
+class _Environment:
+    """typed-settings' loader of variables, from any mapping, with `_FILE` for secrets and no unknown names."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __call__(self, settings_cls: type, options: OptionList) -> LoadedSettings:  # noqa: ARG002
+        kinds = {variable(option.name): (option.name, option.metadata[_SPEC].kind) for option in options}
+        files = {f"{name}_FILE": name for name, (_, kind) in kinds.items() if kind.secret}
+        self._refuse_unknown([*kinds, *files])
+        texts = {name: self._environ[name] for name in kinds if name in self._environ}
+        for file_name, name in files.items():
+            if file_name in self._environ:
+                if name in texts:
+                    raise SettingsError(f"{name} and {file_name} exclude each other; set one of them")
+                texts[name] = _read(file_name, self._environ[file_name])
+        values = {kinds[name][0]: _parsed(name, kinds[name][1], text) for name, text in texts.items()}
+        return LoadedSettings(values, LoaderMeta(self))
+
+    def _refuse_unknown(self, known: list[str]) -> None:
+        for name in self._environ:
+            if name.startswith(PREFIX) and name not in known and not name.startswith(FREE_PREFIXES):
+                near = difflib.get_close_matches(name, known, n=1)
+                raise SettingsError(
+                    f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "; see docs/settings.md")
+                )
+
+
+class _Overrides:
+    """Values given in the program, by field name."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self._values = values
+
+    def __call__(self, settings_cls: type, options: OptionList) -> LoadedSettings:  # noqa: ARG002
+        kinds = {option.name: option.metadata[_SPEC].kind for option in options}
+        values: dict[str, Any] = {}
+        for name, value in self._values.items():
+            if name not in kinds:
+                near = difflib.get_close_matches(name, kinds, n=1)
+                raise SettingsError(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+            values[name] = _parsed(variable(name), kinds[name], value) if isinstance(value, str) else value
+            _check(variable(name), kinds[name], values[name])
+        return LoadedSettings(values, LoaderMeta(self))
+
+
+def _parsed(name: str, kind: Kind, text: str) -> object:
+    try:
+        value = kind.parse(text)
+    except ValueError:
+        raise SettingsError(f"{name}: {kind.shown(text)} is not {kind.allowed}") from None
+    if not kind.allows(value):
+        raise SettingsError(f"{name}: {kind.shown(text)} is not {kind.allowed}")
+    return value
+
+
+def _read(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{name}: the file can't be read ({type(error).__name__})") from None
+
+
+@attrs.frozen
+class SettingRow:
+    """One line of the table of settings."""
+
+    name: str
+    default: str
+    meaning: str
+    secret: bool
+
+
+def settings_table() -> tuple[SettingRow, ...]:
+    """Every setting, in the order of the class."""
+    return tuple(_row(field) for field in attrs.fields(Settings))
+
+
+def _row(field: attrs.Attribute[Any]) -> SettingRow:
+    spec = _spec(field)
+    meaning = f"{field.metadata['typed-settings']['help']} Value: {spec.kind.allowed}."
+    if spec.kind.secret:
+        meaning += f" Or a file that holds it: `{variable(field.name)}_FILE`."
+    return SettingRow(variable(field.name), spec.shown_default, meaning, spec.kind.secret)
+
+
+def settings_markdown() -> str:
+    """The table as Markdown, for docs/settings.md."""
+    lines = ["| name | default | meaning |", "| --- | --- | --- |"]
+    for row in settings_table():
+        meaning = row.meaning.replace("|", "\\|")
+        lines.append(f"| `{row.name}` | {f'`{row.default}`' if row.default else ''} | {meaning} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,136 @@
+"""The kinds of values that settings have: how text becomes one, which are allowed, and how to say so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import attrs
+from typed_settings.types import Secret
+
+from oms.domain.errors import InvalidValue
+from oms.domain.money import Currency
+
+MIN_SECRET_LENGTH = 16
+_SHOWN_LENGTH = 60
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+@attrs.frozen
+class Kind:
+    """One kind of value: `allowed` finishes the sentence "... is not"; `parse` raises ValueError for other text."""
+
+    allowed: str
+    parse: Callable[[str], object]
+    allows: Callable[[object], bool]
+    secret: bool = False
+
+    def shown(self, value: object) -> str:
+        """The value for an error message: on one line, cut short, and never a secret."""
+        if self.secret:
+            return "the value given"
+        text = repr(value)
+        return text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "..."
+
+
+def whole(low: int, high: int) -> Kind:
+    """A whole number from `low` to `high`."""
+    return Kind(
+        f"a whole number from {low} to {high}", _whole, lambda value: type(value) is int and low <= value <= high
+    )
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,20}", text.strip()):  # int() would take 1_000 and other scripts' digits
+        raise ValueError(text)
+    return int(text)
+
+
+def number(low: float, high: float) -> Kind:
+    """A number from `low` to `high`, both included; never infinite or not a number."""
+    return Kind(
+        f"a number from {low} to {high}",
+        _number,
+        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high,
+    )
+
+
+def _number(text: str) -> float:
+    if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text.strip()):
+        raise ValueError(text)
+    return float(text)
+
+
+def choice(*words: str) -> Kind:
+    """One of some words; the empty one is written as `empty`."""
+    return Kind(" or ".join(word or "empty" for word in words), str, lambda value: value in words)
+
+
+def plug(*names: str) -> Kind:
+    """One of the built-in names, or an import path."""
+    return Kind(
+        f"{', '.join(names)} or {IMPORT_PATH.allowed}",
+        str,
+        lambda value: value in names or IMPORT_PATH.allows(value),
+    )
+
+
+def optional(kind: Kind) -> Kind:
+    """The same, or nothing: an empty text."""
+    return Kind(
+        f"{kind.allowed}, or empty",
+        lambda text: kind.parse(text) if text else None,
+        lambda value: value is None or kind.allows(value),
+        kind.secret,
+    )
+
+
+def _is_import_path(value: object) -> bool:
+    return isinstance(value, str) and bool(_PATH.fullmatch(value))
+
+
+def _is_currency(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(Currency.of(value))
+    except InvalidValue:
+        return False
+
+
+def _is_web_address(value: object) -> bool:
+    # Credentials in an address would end in logs; the signature says who sends.
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
+        return False
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def _is_long_secret(value: object) -> bool:
+    return isinstance(value, Secret) and len(value.get_secret_value()) >= MIN_SECRET_LENGTH
+
+
+def _comma_separated(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+IMPORT_PATH = Kind("an import path such as shop.plugs:Name", str, _is_import_path)
+IMPORT_PATHS = Kind(
+    "import paths such as shop.steps:subscribe, separated by commas",
+    _comma_separated,
+    lambda value: isinstance(value, tuple) and all(map(_is_import_path, value)),
+)
+WORD = Kind("a host name or address", str, lambda value: isinstance(value, str) and bool(re.fullmatch(r"\S+", value)))
+CURRENCY = Kind("a three-letter currency code", str, _is_currency)
+DIRECTORY = Kind("a path", Path, lambda value: isinstance(value, Path))
+OPTIONAL_FILE = Kind(
+    "a path, or empty",
+    lambda text: Path(text) if text else None,
+    lambda value: value is None or isinstance(value, Path),
+)
+WEB_ADDRESS = Kind("an http or https address without credentials", str, _is_web_address)
+SHARED_SECRET = Kind(f"a secret of at least {MIN_SECRET_LENGTH} characters", Secret, _is_long_secret, secret=True)
