@@ -1,0 +1,38 @@
+"""An order system inside a FastAPI application: its API mounted under /shop, its library used beside it.
+
+    uvicorn --app-dir examples fastapi_app:api
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import oms
+from fastapi import FastAPI
+
+shop = oms.create(
+    profile="embedded",
+    data=os.environ.get("SHOP_DATA", "shop-data"),
+    payment_success_rate=1.0,
+    log_level="warning",
+)
+
+
+@asynccontextmanager
+async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
+    shop.start()
+    yield
+    shop.stop()
+
+
+api = FastAPI(title="A shop", lifespan=lifespan)
+api.mount("/shop", oms.asgi(shop))
+
+
+@api.post("/gifts/{user}")
+def gift(user: str) -> dict[str, str]:
+    """An own route that places an order through the library."""
+    order = shop.orders.place(shop.draft(user, 0, {"gift-card": 1}, {"campaign": "spring"}))
+    return {"order": order.id, "status": order.state.value}
