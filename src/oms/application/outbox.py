@@ -18,8 +18,8 @@ from oms.ports.store import DeadLetter, Delivery, OutboxRow, Store
 QUEUE_LIMIT = 10_000
 """Rows that wait in memory; more are left to the sweeper, so a slow broker can't fill the process."""
 
-MARGIN_S = 2.0
-"""A row is sent from memory only while its lease lasts so much longer; else a sweeper may have it."""
+MARGIN = 0.2
+"""A row is sent from memory only while so much of its lease is left; else a sweeper may have it."""
 
 
 class Relay:
@@ -90,7 +90,7 @@ class Relay:
         self._queue.clear()
 
     def _from_memory(self, now: datetime) -> list[OutboxRow]:
-        still = now + timedelta(seconds=MARGIN_S)
+        still = now + timedelta(seconds=self._lease_s * MARGIN)
         rows: list[OutboxRow] = []
         while self._queue and len(rows) < self._batch:
             row = self._queue.popleft()
