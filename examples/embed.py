@@ -1,6 +1,6 @@
 """The shortest use: a durable order system inside this program.
 
-    python examples/embed.py [directory]
+python examples/embed.py [directory]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An order system inside a FastAPI application: its API mounted under /shop, its library used beside it.
 
-    uvicorn --app-dir examples fastapi_app:api
+uvicorn --app-dir examples fastapi_app:api
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import oms
 from fastapi import FastAPI
+
+import oms
 
 shop = oms.create(
     profile="embedded",

@@ -1,6 +1,6 @@
 """A payment gateway of your own, and what it takes to be one: every call is keyed, and unknown is never failed.
 
-    python examples/own_gateway.py
+python examples/own_gateway.py
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """An order system with a shipping step of its own: `examples/shipping` adds it without touching `oms`.
 
-    python examples/own_service.py
+python examples/own_service.py
 """
 
 from __future__ import annotations
 
+from shipping import PaperCarrier, subscribe
+
 import oms
 from oms.testing import Shop
-from shipping import PaperCarrier, subscribe
 
 
 def main() -> tuple[list[str], dict[str, str]]:

@@ -17,9 +17,7 @@ GROUP = "shipping"
 def subscribe(app: oms.App, carrier: Carrier) -> None:
     """Add the step to an order system, before that is started."""
     calls = {
-        "book": oms.OutsideCall(
-            run=lambda order_id, asked: carrier.book(order_id, str(asked["address"])), then=booked
-        ),
+        "book": oms.OutsideCall(run=lambda order_id, asked: carrier.book(order_id, str(asked["address"])), then=booked),
         "call off": oms.OutsideCall(run=lambda order_id, _asked: carrier.call_off(order_id)),
     }
     app.subscribe("order.confirmed", group=GROUP, handler=confirmed, calls=calls)

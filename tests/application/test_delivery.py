@@ -145,7 +145,10 @@ def test_messages_that_kill_their_process_are_parked_at_last() -> None:
     crashes = 0
     while crashes < 60:
         shop = Shop(
-            broker=first.log.worker(f"w{crashes}"), stores=stores | ({"step-own": own_store} if own_store else {})
+            clock=first.clock,
+            ids=first.ids,
+            broker=first.log.worker(f"w{crashes}"),
+            stores=stores | ({"step-own": own_store} if own_store else {}),
         )
         shop.app.subscribe("order.confirmed", group="own", handler=handle)
         own = shop.app.system.steps["own"]
@@ -176,7 +179,7 @@ def test_a_lost_answer_of_the_commit_is_no_second_effect() -> None:
 
     shop = Shop()
     store = _with_points(shop, "inventory", point)
-    shop = Shop(stores={"inventory": store})
+    shop = Shop(clock=shop.clock, ids=shop.ids, stores={"inventory": store})
     order = shop.place({"apple": 3})
     shop.run()
     shop.advance(seconds=30)
@@ -194,7 +197,7 @@ def test_an_order_whose_commit_is_unknown_is_looked_up_under_its_id() -> None:
             raise oms.OutcomeUnknown("the connection broke after COMMIT")
 
     shop = Shop()
-    shop = Shop(stores={"order": _with_points(shop, "order", point)})
+    shop = Shop(clock=shop.clock, ids=shop.ids, stores={"order": _with_points(shop, "order", point)})
     order = shop.place({"apple": 3})
     shop.advance(minutes=1)
 
@@ -210,7 +213,7 @@ def test_an_order_whose_commit_failed_for_sure_is_not_answered_as_accepted() -> 
             raise oms.OutcomeUnknown("the connection broke before COMMIT arrived")
 
     shop = Shop()
-    shop = Shop(stores={"order": _with_points(shop, "order", point)})
+    shop = Shop(clock=shop.clock, ids=shop.ids, stores={"order": _with_points(shop, "order", point)})
     with pytest.raises(oms.OutcomeUnknown):
         shop.place({"apple": 3}, key="k")
 
@@ -232,7 +235,7 @@ def test_a_broker_that_is_away_is_waited_for() -> None:
             raise oms.Retryable("no broker")
 
     plain = Shop()
-    shop = Shop(broker=plain.log.worker("away", point=point))
+    shop = Shop(clock=plain.clock, broker=plain.log.worker("away", point=point))
     order = shop.place()
     shop.advance(minutes=5)
     assert shop.status(order) == "CREATED"

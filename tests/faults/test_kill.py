@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
 from oms.adapters.sql import stores
 from oms.adapters.system.clock import SystemClock
 from serving import Load, Serving

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from oms.adapters.memory.clock import ManualClock
+from oms.adapters.memory.log import MemoryLog
 from oms.settings import Settings
 from oms.testing import Shop
 
@@ -26,6 +28,14 @@ class Makes:
         shop = Shop(settings=chosen, **plugs)
         self._shops.append(shop)
         return shop
+
+    def log(self) -> Any:
+        """A log of its own, to be wrapped and given to a shop."""
+        if self.profile == "memory":
+            return MemoryLog()
+        from oms.adapters.sqlite_log.log import SqliteLog
+
+        return SqliteLog(self._data / "log.db", clock=ManualClock())
 
     def finish(self) -> None:
         for shop in self._shops:

@@ -222,10 +222,8 @@ class Twice(Broker):
         return getattr(self._inner, name)
 
 
-def test_every_message_twice_has_every_effect_once(make, tmp_path: Path) -> None:
-    shop: Shop = make()
-    twice = Twice(shop.log)
-    shop = make(broker=twice) if make.profile == "memory" else _on_the_log_of(make, twice)
+def test_every_message_twice_has_every_effect_once(make) -> None:
+    shop: Shop = make(broker=Twice(make.log()))
     orders = [shop.place({"apple": 3}) for _ in range(40)]
     shop.run()
 
@@ -237,10 +235,6 @@ def test_every_message_twice_has_every_effect_once(make, tmp_path: Path) -> None
     for order in orders:
         kinds = [n.kind for n in shop.notifications(order)]
         assert len(kinds) == len(set(kinds))
-
-
-def _on_the_log_of(make, twice: Twice) -> Shop:
-    return make(broker=twice)
 
 
 def test_a_foreign_order_without_key_and_headers_is_adopted_and_ends(system: Shop) -> None:

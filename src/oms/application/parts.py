@@ -124,7 +124,7 @@ def assemble(
     commands = CommandGroup(units, world.clock, lock, batch=world.batch, woken=woken)
     pulse = Pulse(service.store, world.clock)
     retention = Retention(service.store, world.clock, keep=timedelta(days=world.retention_days))
-    steps = (*extra, commands, consumer, tasks[0], relay, pulse, retention)
+    steps = (*extra, commands, tasks[0], consumer, relay, pulse, retention)
     worker = Worker(service.name, steps, world.clock, world.signals)
     desk = DeadLetterDesk(service, world.codec, world.signals)
     return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker, extra)

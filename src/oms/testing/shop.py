@@ -17,6 +17,7 @@ from oms.domain.order import Order, OrderState
 from oms.domain.stock import Stock
 from oms.entrypoints.app import App, create
 from oms.entrypoints.desks import TRUSTED
+from oms.ports.clock import Ids
 from oms.ports.messages import AnyEvent, Headers, Outgoing
 from oms.ports.plugs import Notification, Principal
 from oms.ports.store import DeadLetter
@@ -32,12 +33,13 @@ class Shop:
     """
 
     def __init__(self, **given: Any) -> None:
-        self.clock = ManualClock()
+        self.clock: ManualClock = given.pop("clock", None) or ManualClock()
+        self.ids: Ids = given.pop("ids", None) or CountedIds()
         self.signals = RecordingSignals()
         self.gateway = SimulatedGateway(MemoryBook(), self.clock, success_rate=1.0, wait=_no_wait)
         plugs = {
             "clock": self.clock,
-            "ids": CountedIds(),
+            "ids": self.ids,
             "signals": self.signals,
             "gateway": self.gateway,
             "calls": lambda _name: SequentialCalls(500),
