@@ -117,7 +117,7 @@ class Consumer(Generic[W]):
         for waiting in self._deferred:
             if waiting.due_at <= now:
                 self._deferred.remove(waiting)
-                return waiting.batch, waiting.failures
+                return self._guarded(waiting.batch), waiting.failures
         room = self._batch if sum(len(held.batch) for held in self._deferred) < MAX_DEFERRED else 0
         return self._polled(room), 0
 
@@ -126,39 +126,33 @@ class Consumer(Generic[W]):
         if not records:
             return ()
         self._offsets.give_out(records)
-        first: dict[TopicPartition, int] = {}
-        for record in records:
-            first.setdefault(place(record), record.offset)
-        return self._guarded([self._decoded(record) for record in records], first)
+        return self._guarded([self._decoded(record) for record in records])
 
-    def _guarded(self, batch: Sequence[Delivered], first: dict[TopicPartition, int]) -> Sequence[Delivered]:
-        """Where a batch died with its process, take half; the first message alone at its fifth try is parked."""
-        tries = self._service.store.start_attempts(self._service.group, first)
-        worst = max(tries.values())
+    def _guarded(self, batch: Sequence[Delivered]) -> Sequence[Delivered]:
+        """Note that a batch begins; where it began before and died with its process, take half of it.
+
+        Halving goes on until one message is left, and at its fifth try it is parked. The counters of the partitions
+        that the smaller batch leaves out start anew, so that nobody is blamed for being in the neighbourhood.
+        """
+        group, store = self._service.group, self._service.store
+        first = _first_offsets(batch)
+        tries = store.start_attempts(group, first)
+        suspect = max(sorted(tries), key=lambda partition: tries[partition])
+        worst = tries[suspect]
         if worst == 1:
             return batch
+        batch = sorted(batch, key=lambda one: place(one.message.record) != suspect)
         size = max(1, len(batch) >> (worst - 1))
-        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        now_run = batch[:size]
         if size == 1 and worst >= MAX_ATTEMPTS:
             crashed = OmsError(f"the process died {worst - 1} times while it was handled")
-            suspects = {partition for partition, count in tries.items() if count >= MAX_ATTEMPTS}
-            parts = [[self._suspect(one, suspects, first, crashed) for one in part] for part in parts]
-        now = self._clock.now()
-        self._deferred += [Held(now, part) for part in parts[1:]]
-        return parts[0]
-
-    def _suspect(
-        self,
-        delivered: Delivered,
-        suspects: set[TopicPartition],
-        first: dict[TopicPartition, int],
-        crashed: OmsError,
-    ) -> Delivered:
-        record = delivered.message.record
-        partition = place(record)
-        if partition in suspects and first[partition] == record.offset:
-            return attrs.evolve(delivered, fault=crashed, attempts=MAX_ATTEMPTS)
-        return delivered
+            now_run = [attrs.evolve(batch[0], fault=crashed, attempts=worst)]
+        left_out = sorted(first.keys() - _first_offsets(now_run).keys())
+        if left_out:
+            store.clear_attempts(group, left_out)
+        if len(batch) > size:
+            self._deferred.append(Held(self._clock.now(), batch[size:]))
+        return now_run
 
     def _decoded(self, record: Record) -> Delivered:
         try:
@@ -282,6 +276,15 @@ class Consumer(Generic[W]):
         if self._held:
             self._held = _without(self._held, lost)
         self._deferred = [kept for held in self._deferred if (kept := _without(held, lost))]
+
+
+def _first_offsets(batch: Sequence[Delivered]) -> dict[TopicPartition, int]:
+    first: dict[TopicPartition, int] = {}
+    for one in batch:
+        record = one.message.record
+        partition = place(record)
+        first[partition] = min(record.offset, first.get(partition, record.offset))
+    return first
 
 
 def _without(held: Held, lost: frozenset[TopicPartition]) -> Held | None:
