@@ -255,6 +255,8 @@ class Consumer(Generic[W]):
             self._defer([attrs.evolve(one, attempts=one.attempts + 1)])
 
     def _defer(self, messages: Sequence[Delivered]) -> None:
+        """They failed in good order, so their process isn't counted as dead."""
+        self._service.store.clear_attempts(self._service.group, sorted(_first_offsets(messages)))
         now = self._clock.now()
         self._deferred += [Held(next_try(now, one.attempts), [one]) for one in messages]
         self._signals.count("messages_deferred", len(messages), group=self._service.group)
