@@ -106,10 +106,10 @@ def _memory_log(settings: Settings) -> Broker:
     return MemoryLog(settings.partitions)
 
 
-def _sqlite_log(settings: Settings, clock: Clock, bells: Bells) -> Broker:
+def _sqlite_log(settings: Settings, clock: Clock) -> Broker:
     from oms.adapters.sqlite_log.log import SqliteLog
 
-    return SqliteLog(_file(settings, "broker"), clock=clock, partitions=settings.partitions, woken=bells.ring_all)
+    return SqliteLog(_file(settings, "broker"), clock=clock, partitions=settings.partitions)
 
 
 def _memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:
@@ -202,7 +202,7 @@ class Container(containers.DeclarativeContainer):
     broker = providers.Selector(
         profile,
         memory=providers.Singleton(_memory_log, settings),
-        embedded=providers.Singleton(_sqlite_log, settings, clock, bells),
+        embedded=providers.Singleton(_sqlite_log, settings, clock),
     )
     stores = providers.Selector(
         profile,
@@ -278,6 +278,7 @@ def build(container: Container, own: Mapping[str, OwnStep]) -> System:
         task_lease_s=settings.task_lease_s,
         look_every_s=0.0 if settings.profile == "memory" else 0.25,
         retention_days=settings.retention_days,
+        published=container.bells().ring_all,
     )
     store, bells, calls, gate = container.stores(), container.bells(), container.calls(), container.gate()
 

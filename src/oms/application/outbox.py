@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from oms.application.backoff import next_try
@@ -41,11 +41,12 @@ class Relay:
         batch: int = 500,
         sweep_every_s: float = 0.5,
         group: str = "",
+        published: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._broker, self._codec = store, broker, codec
         self._clock, self._ids, self._signals = clock, ids, signals
         self._lease_s, self._batch, self._group = lease_s, batch, group
-        self._sweep_every_s = sweep_every_s
+        self._sweep_every_s, self._published = sweep_every_s, published
         self._queue: deque[OutboxRow] = deque()
         self._sent: list[str] = []
         self._sweep_at: datetime | None = None
@@ -119,6 +120,7 @@ class Relay:
         if again:
             self._signals.count("publish_retries", len(again), group=self._group)
         if self._sent:
+            self._published()
             self._forget_sent()
         return len(rows) - len(again)
 

@@ -40,6 +40,8 @@ class World:
     """How often to look for tasks and outbox rows that nobody announced; 0 looks every time."""
 
     retention_days: float = 30.0
+    published: Callable[[], None] = lambda: None
+    """Called when messages are in the log, so that their consumers needn't look for them."""
 
 
 @attrs.frozen
@@ -105,6 +107,7 @@ def assemble(
         batch=world.batch,
         sweep_every_s=world.look_every_s * 2,
         group=service.group,
+        published=world.published,
     )
     tasks: list[TaskRunner[W]] = []
     units = Units(service, relay, world.signals, lambda: tasks[0].wake())

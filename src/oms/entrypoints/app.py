@@ -141,7 +141,13 @@ class App:
         if self._runner is not None:
             raise OmsError("the system is running already")
         system = self.system
-        self._runner = Runner(system.parts, self._container.bells(), self._container.clock(), self._failed)
+        self._runner = Runner(
+            system.parts,
+            self._container.bells(),
+            self._container.clock(),
+            self._failed,
+            single=self.settings.profile == "memory",
+        )
         self._runner.start()
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,18 +16,30 @@ IDLE_S = 0.25
 
 
 class Runner:
-    """Drives the parts of a system until it is stopped. A worker that fails for good stops all of them."""
+    """Drives the parts of a system until it is stopped. A worker that fails for good stops all of them.
+
+    Each part has a thread of its own, unless `single`: then one thread drives them all, as parts that live in the
+    same memory need.
+    """
 
     def __init__(
-        self, parts: Mapping[str, Parts[Any]], bells: Bells, clock: Clock, failed: Callable[[str, BaseException], None]
+        self,
+        parts: Mapping[str, Parts[Any]],
+        bells: Bells,
+        clock: Clock,
+        failed: Callable[[str, BaseException], None],
+        *,
+        single: bool = False,
     ) -> None:
-        self._parts, self._bells, self._clock, self._failed = parts, bells, clock, failed
+        self._bells, self._clock, self._failed = bells, clock, failed
         self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._loop, args=(name, part), name=f"oms-{name}", daemon=True)
-            for name, part in parts.items()
-        ]
         self.failure: tuple[str, BaseException] | None = None
+        driven = [list(parts.items())] if single else [[part] for part in parts.items()]
+        if single:
+            bells.share(list(parts))
+        self._threads = [
+            threading.Thread(target=self._loop, args=(some,), name=f"oms-{some[0][0]}", daemon=True) for some in driven
+        ]
 
     def start(self) -> None:
         """Start the threads."""
@@ -48,11 +60,16 @@ class Runner:
         """Whether the workers turn."""
         return self.failure is None and not self._stopping.is_set()
 
-    def _loop(self, name: str, part: Parts[Any]) -> None:
+    def _loop(self, parts: Sequence[tuple[str, Parts[Any]]]) -> None:
+        name = parts[0][0]
         try:
             while not self._stopping.is_set():
-                if part.worker.run_once() == 0:
-                    self._bells.wait(name, self._idle_s(part.worker.next_due()))
+                moved = 0
+                for name, part in parts:
+                    moved += part.worker.run_once()
+                if moved == 0:
+                    dues = [part.worker.next_due() for _, part in parts]
+                    self._bells.wait(name, self._idle_s(min((due for due in dues if due), default=None)))
         except BaseException as error:
             self.failure = (name, error)
             self._stopping.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Collection
 
 
 class Bells:
@@ -11,6 +12,11 @@ class Bells:
 
     def __init__(self) -> None:
         self._bells: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+
+    def share(self, names: Collection[str]) -> None:
+        """One bell for all of these, as one thread drives them."""
+        bell = threading.Event()
+        self._bells.update(dict.fromkeys(names, bell))
 
     def ring(self, name: str) -> None:
         """Wake the worker of this name."""
