@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from oms.application import inventory, notifications, orders, payments
+from oms.application.routing import ROUTING
 from oms.domain.machine import Effect, HistoryEntry
 from oms.domain.order import ORDER_TABLE, Order, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
@@ -52,14 +52,6 @@ class Report:
     def whole(self) -> bool:
         """No promise is broken."""
         return not self.violations
-
-
-CONSUMERS: Mapping[str, tuple[str, frozenset[str]]] = {
-    "order": (orders.GROUP, frozenset(orders.ROUTES)),
-    "inventory": (inventory.GROUP, frozenset(inventory.ROUTES)),
-    "payment": (payments.GROUP, frozenset(payments.ROUTES)),
-    "notification": (notifications.GROUP, frozenset(notifications.ROUTES)),
-}
 
 
 def check(
@@ -351,8 +343,8 @@ def _published(records: _Records, log: _Log) -> Iterator[Violation]:
 
 def _handled(records: _Records, log: _Log) -> Iterator[Violation]:
     """P9: every message has been handled or parked by each group that listens to its topic."""
-    for group, topics in CONSUMERS.values():
-        done = records.inbox.get(group, frozenset())
-        for topic in sorted(topics):
+    for consumes in ROUTING.values():
+        done = records.inbox.get(consumes.group, frozenset())
+        for topic in sorted(consumes.topics):
             for name in sorted(log.ids_by_topic.get(topic, frozenset()) - done):
-                yield Violation("P9", name, f"{group} has neither handled nor parked this message of {topic}")
+                yield Violation("P9", name, f"{consumes.group} has neither handled nor parked this message of {topic}")
