@@ -1,0 +1,34 @@
+"""The adapters of the `memory` profile: nothing outside of the process, nothing by chance, no waiting.
+
+They are also what the simulator runs on: transactions with row locks and unique waits, a log with rebalances, the
+stock gate's script over a dict, all with hooks at each port call (`oms.adapters.memory.hooks`).
+"""
+
+from oms.adapters.memory.calls import SequentialCalls
+from oms.adapters.memory.clock import CountedIds, ManualClock
+from oms.adapters.memory.gate import MemoryGate
+from oms.adapters.memory.hooks import Blocked, Point, WorkerKilled
+from oms.adapters.memory.inventory import MemoryInventoryStore
+from oms.adapters.memory.log import MemoryLog
+from oms.adapters.memory.notifications import MemoryNotificationStore
+from oms.adapters.memory.orders import MemoryOrderStore
+from oms.adapters.memory.payments import MemoryPaymentStore
+from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.steps import MemoryStepStore
+
+__all__ = [
+    "Blocked",
+    "CountedIds",
+    "ManualClock",
+    "MemoryGate",
+    "MemoryInventoryStore",
+    "MemoryLog",
+    "MemoryNotificationStore",
+    "MemoryOrderStore",
+    "MemoryPaymentStore",
+    "MemoryStepStore",
+    "Point",
+    "RecordingSignals",
+    "SequentialCalls",
+    "WorkerKilled",
+]

@@ -1,0 +1,187 @@
+"""Tables with READ COMMITTED transactions: what PostgreSQL does to concurrent workers, without its threads.
+
+A transaction keeps its changes to itself until it commits, and a lock on each key that it changed or read for
+update. An insert locks its key too, so a second insert of the same key waits for the first and then sees it.
+Nothing is copied: a transaction costs as much as it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from enum import Enum
+from typing import Any, Generic, NoReturn, TypeVar
+
+from oms.adapters.memory.hooks import Hooks
+from oms.ports.errors import Permanent, PortError, Retryable
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+Watch = Callable[[K, V | None, V | None], None]
+"""Called with (key, before, after) as a change is committed: where an index is kept up to date."""
+
+
+class Table(Generic[K, V]):
+    """The committed rows of one table, and who holds which of its keys."""
+
+    __slots__ = ("holders", "name", "rows", "sharers", "watch")
+
+    def __init__(self, name: str, watch: Watch[K, V] | None = None) -> None:
+        self.name = name
+        self.rows: dict[K, V] = {}
+        self.holders: dict[K, Work] = {}
+        self.sharers: dict[K, dict[Work, None]] = {}
+        self.watch = watch
+
+    def apply(self, key: K, row: V | None) -> None:
+        """Commit one change at once; None deletes."""
+        before = self.rows.get(key)
+        if row is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = row
+        if self.watch is not None:
+            self.watch(key, before, row)
+
+
+class WorkState(Enum):
+    """Where a transaction is."""
+
+    OPEN = "open"
+    ABORTED = "aborted by an error"
+    ENDED = "ended"
+
+
+class Work:
+    """One transaction. Any error ends it, as it does in PostgreSQL."""
+
+    __slots__ = ("_changes", "_hooks", "_locks", "_shares", "_waits_for", "owner", "state")
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.owner = hooks.owner
+        self.state = WorkState.OPEN
+        self._hooks = hooks
+        self._changes: dict[Table[Any, Any], dict[Any, Any]] = {}
+        self._locks: list[tuple[Table[Any, Any], Any]] = []
+        self._shares: list[tuple[Table[Any, Any], Any]] = []
+        self._waits_for: tuple[Work, ...] = ()
+
+    def find(self, table: Table[K, V], key: K) -> V | None:
+        """The row as this transaction sees it: its own change, else what is committed."""
+        own = self._changes.get(table)
+        if own is not None and key in own:
+            row: V | None = own[key]
+            return row
+        return table.rows.get(key)
+
+    def scan(self, table: Table[K, V]) -> Iterator[tuple[K, V]]:
+        """All rows as this transaction sees them."""
+        own = self._changes.get(table, {})
+        yield from ((key, row) for key, row in table.rows.items() if key not in own)
+        yield from ((key, row) for key, row in own.items() if row is not None)
+
+    def own(self, table: Table[K, V]) -> Iterable[tuple[K, V]]:
+        """The rows that this transaction itself wrote, as far as it hasn't deleted them."""
+        return [(key, row) for key, row in self._changes.get(table, {}).items() if row is not None]
+
+    def put(self, table: Table[K, V], key: K, row: V | None) -> None:
+        """Write a row whose key is locked; None deletes it."""
+        changes = self._changes.get(table)
+        if changes is None:
+            changes = self._changes[table] = {}
+        changes[key] = row
+
+    def insert(self, table: Table[K, V], key: K, row: V) -> bool:
+        """Write a new row; False where there is one. Waits for a transaction that has the same key in hand."""
+        self.lock(table, key)
+        if self.find(table, key) is not None:
+            return False
+        self.put(table, key, row)
+        return True
+
+    def lock_row(self, table: Table[K, V], key: K) -> V | None:
+        """The row for update. One that isn't there can't be locked, nor one that isn't committed yet be seen."""
+        if self.find(table, key) is None:
+            return None
+        self.lock(table, key)
+        return self.find(table, key)
+
+    def lock(self, table: Table[K, V], key: K) -> None:
+        """Hold a key alone until the end; waits for whoever holds it."""
+        while True:
+            holder = table.holders.get(key)
+            if holder is self:
+                return
+            others = (holder,) if holder is not None else self._other_sharers(table, key)
+            if not others:
+                break
+            self._wait(table, key, others)
+        table.holders[key] = self
+        self._locks.append((table, key))
+
+    def share(self, table: Table[K, V], key: K) -> None:
+        """Hold a key together with others who share it, against whoever wants it alone."""
+        while (holder := table.holders.get(key)) is not None:
+            if holder is self:
+                return
+            self._wait(table, key, (holder,))
+        sharers = table.sharers.setdefault(key, {})
+        if self not in sharers:
+            sharers[self] = None
+            self._shares.append((table, key))
+
+    def ensure_open(self) -> None:
+        """Raise where the transaction is over."""
+        if self.state is WorkState.ABORTED:
+            raise Retryable("the transaction was aborted by an earlier error")
+        if self.state is WorkState.ENDED:
+            raise Permanent("the transaction has ended")
+
+    def refuse(self, error: PortError) -> NoReturn:
+        """Undo everything and raise."""
+        self.undo(WorkState.ABORTED)
+        raise error
+
+    def commit(self) -> None:
+        """All changes at once, and the locks after them."""
+        for table, changes in self._changes.items():
+            apply = table.apply
+            for key, row in changes.items():
+                apply(key, row)
+        self.undo(WorkState.ENDED)
+
+    def undo(self, state: WorkState = WorkState.ENDED) -> None:
+        """Forget the changes that aren't committed and give the locks back."""
+        self.state = state
+        self._changes = {}
+        for table, key in self._locks:
+            table.holders.pop(key, None)
+        for table, key in self._shares:
+            table.sharers[key].pop(self, None)
+        self._locks, self._shares = [], []
+
+    def _other_sharers(self, table: Table[K, V], key: K) -> tuple[Work, ...]:
+        sharers = table.sharers.get(key)
+        return tuple(work for work in sharers if work is not self) if sharers else ()
+
+    def _wait(self, table: Table[K, V], key: K, others: tuple[Work, ...]) -> None:
+        self._waits_for = others
+        if self._in_a_circle():
+            self.refuse(Retryable(f"deadlock detected at {table.name} {key}"))
+        try:
+            self._hooks.blocked(f"{table.name} {key}")
+        finally:
+            self._waits_for = ()
+        self._hooks.check()
+        self.ensure_open()
+
+    def _in_a_circle(self) -> bool:
+        seen: dict[Work, None] = {}
+        todo = list(self._waits_for)
+        while todo:
+            work = todo.pop()
+            if work is self:
+                return True
+            if work not in seen:
+                seen[work] = None
+                todo.extend(work._waits_for)
+        return False

@@ -1,0 +1,130 @@
+"""The stock gate in memory: the port's face of the script's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from oms.adapters.memory import gate_script as script
+from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_call
+from oms.domain.events import Shortage
+from oms.domain.values import Items, OrderId, Sku
+from oms.ports.clock import Clock
+from oms.ports.errors import Closed, Permanent
+from oms.ports.gate import GateAnswer, StockGate, Taken
+
+
+class _Memory:
+    """What outlives the workers."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.state = script.empty()
+        self.dead: dict[str, None] = {}
+
+
+class MemoryGate(StockGate):
+    """One worker's connection to the gate.
+
+    The first one makes the gate, closed until it is rebuilt; `worker` gives a connection of another owner.
+    """
+
+    def __init__(
+        self, clock: Clock, *, owner: str = "worker", point: Point = no_point, memory: _Memory | None = None
+    ) -> None:
+        self._memory = memory if memory is not None else _Memory(clock)
+        self._hooks = Hooks("gate", owner, point, nobody_else, self._memory.dead)
+
+    def worker(self, owner: str, point: Point = no_point) -> MemoryGate:
+        """Another worker's connection to the same gate."""
+        return MemoryGate(self._memory.clock, owner=owner, point=point, memory=self._memory)
+
+    def kill(self, owner: str) -> None:
+        """A worker died: its later calls raise `WorkerKilled`."""
+        self._memory.dead[owner] = None
+
+    def lose_memory(self) -> None:
+        """All is gone, as after a flush: closed until the next rebuild."""
+        script.forget(self._state)
+
+    @property
+    def state(self) -> script.GateState:
+        """What the gate remembers, for tests to look at or to damage."""
+        return self._memory.state
+
+    @port_call
+    def take(self, orders: Mapping[OrderId, Items]) -> Mapping[OrderId, Taken]:
+        """Hold every line of an order or none, order by order."""
+        now_ms = self._now_ms()
+        self._ensure_open()
+        answers = {
+            order: script.take(self._state, order, list(items.items()), now_ms) for order, items in orders.items()
+        }
+        refused = [order for order, answer in answers.items() if answer["answer"] == script.INVALID]
+        if refused:
+            raise Permanent(f"quantities must be above 0: {', '.join(refused)}")
+        return {order: _taken(answer) for order, answer in answers.items()}
+
+    @port_call
+    def give_back(self, orders: Collection[OrderId]) -> None:
+        """Give back what these orders hold."""
+        now_ms = self._now_ms()
+        self._ensure_open()
+        for order in sorted(set(orders)):
+            script.give_back(self._state, order, now_ms)
+
+    @port_call
+    def introduce(self, available: Mapping[Sku, int], epoch: int) -> None:
+        """Make products known, unless they are."""
+        self._ensure_open()
+        script.introduce(self._state, _plain(available), epoch)
+
+    @port_call
+    def add(self, deltas: Sequence[tuple[str, Sku, int]], epoch: int) -> None:
+        """Add units, once for each key."""
+        self._ensure_open()
+        for key, sku, delta in deltas:
+            script.add(self._state, key, sku, delta, epoch)
+
+    @port_call
+    def settle(self, orders: Collection[OrderId]) -> None:
+        """The answers of these orders may expire."""
+        now_ms = self._now_ms()
+        self._ensure_open()
+        for order in sorted(set(orders)):
+            script.settle(self._state, order, now_ms)
+
+    @port_call
+    def epoch(self) -> int | None:
+        """The epoch that is open."""
+        return self._state["epoch"]
+
+    @port_call
+    def rebuild(self, available: Mapping[Sku, int], held: Mapping[OrderId, Items], epoch: int) -> None:
+        """Forget all and start again from the ledger's fold."""
+        script.rebuild(
+            self._state, _plain(available), {str(order): _plain(items) for order, items in held.items()}, epoch
+        )
+
+    @property
+    def _state(self) -> script.GateState:
+        return self._memory.state
+
+    def _now_ms(self) -> int:
+        return int(self._memory.clock.now().timestamp() * 1000)
+
+    def _ensure_open(self) -> None:
+        if self._state["epoch"] is None:
+            raise Closed("the gate has no epoch: it waits for a rebuild")
+
+
+def _plain(units: Items) -> dict[str, int]:
+    return {str(sku): count for sku, count in units.items()}
+
+
+def _taken(answer: script.Answer) -> Taken:
+    return Taken(
+        GateAnswer(answer["answer"]),
+        answer["epoch"],
+        tuple(Shortage(Sku(sku), wanted, available) for sku, wanted, available in answer["short"]),
+        tuple(Sku(sku) for sku in answer["unknown"]),
+    )

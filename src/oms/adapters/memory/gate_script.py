@@ -1,0 +1,157 @@
+"""The stock gate's rules over plain data: each function is one atomic script call, so that both can be compared.
+
+`now_ms` comes from the caller, like every number here. An answer whose time is over is forgotten when it is next
+looked at. The keys of deltas are kept until the next rebuild.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+CLOSED = "CLOSED"
+HELD = "HELD"
+REJECTED = "REJECTED"
+RELEASED = "RELEASED"
+UNKNOWN = "UNKNOWN"
+INVALID = "INVALID"
+
+ANSWER_KEPT_MS = 24 * 60 * 60 * 1000
+
+Lines = Sequence[tuple[str, int]]
+ShortLine = tuple[str, int, int]
+"""Product, units wanted, units available."""
+
+
+class StoredAnswer(TypedDict):
+    """What is kept of an order."""
+
+    answer: str
+    lines: dict[str, int]
+    short: list[ShortLine]
+
+
+class GateState(TypedDict):
+    """All that the gate remembers. `expires` is in milliseconds, for settled orders only."""
+
+    epoch: int | None
+    available: dict[str, int]
+    answers: dict[str, StoredAnswer]
+    expires: dict[str, int]
+    deltas: dict[str, int]
+
+
+class Answer(TypedDict):
+    """What a take answers."""
+
+    answer: str
+    epoch: int
+    short: list[ShortLine]
+    unknown: list[str]
+
+
+def empty() -> GateState:
+    """A gate that knows nothing: closed."""
+    return {"epoch": None, "available": {}, "answers": {}, "expires": {}, "deltas": {}}
+
+
+def take(state: GateState, order: str, lines: Lines, now_ms: int) -> Answer:
+    """Hold every line or none; the answer is kept unless a product is unknown or a quantity is invalid."""
+    epoch = state["epoch"]
+    if epoch is None:
+        return _answer(CLOSED, 0)
+    _expire(state, order, now_ms)
+    stored = state["answers"].get(order)
+    if stored is not None:
+        return _answer(stored["answer"], epoch, short=stored["short"])
+    summed: dict[str, int] = {}
+    for sku, quantity in lines:
+        if quantity <= 0:
+            return _answer(INVALID, epoch)
+        summed[sku] = summed.get(sku, 0) + quantity
+    available = state["available"]
+    unknown = sorted(sku for sku in summed if sku not in available)
+    if unknown:
+        return _answer(UNKNOWN, epoch, unknown=unknown)
+    short = [(sku, summed[sku], max(0, available[sku])) for sku in sorted(summed) if available[sku] < summed[sku]]
+    if short:
+        state["answers"][order] = {"answer": REJECTED, "lines": {}, "short": short}
+        return _answer(REJECTED, epoch, short=short)
+    for sku, quantity in summed.items():
+        available[sku] -= quantity
+    state["answers"][order] = {"answer": HELD, "lines": summed, "short": []}
+    return _answer(HELD, epoch)
+
+
+def give_back(state: GateState, order: str, now_ms: int) -> bool:
+    """Put back what the order holds, and keep RELEASED for it whatever it was; False where closed."""
+    if state["epoch"] is None:
+        return False
+    _expire(state, order, now_ms)
+    stored = state["answers"].get(order)
+    if stored is not None and stored["answer"] == HELD:
+        for sku, quantity in stored["lines"].items():
+            if sku in state["available"]:
+                state["available"][sku] += quantity
+    state["answers"][order] = {"answer": RELEASED, "lines": {}, "short": []}
+    return True
+
+
+def introduce(state: GateState, available: Mapping[str, int], epoch: int) -> bool:
+    """Make products known that aren't; nothing in another epoch; False where closed."""
+    if state["epoch"] is None:
+        return False
+    if state["epoch"] == epoch:
+        for sku, units in available.items():
+            state["available"].setdefault(sku, units)
+    return True
+
+
+def add(state: GateState, key: str, sku: str, delta: int, epoch: int) -> bool:
+    """Add once for a key; nothing in another epoch; an unknown product stays unknown; False where closed."""
+    if state["epoch"] is None:
+        return False
+    if state["epoch"] == epoch and key not in state["deltas"]:
+        state["deltas"][key] = 1
+        if sku in state["available"]:
+            state["available"][sku] += delta
+    return True
+
+
+def settle(state: GateState, order: str, now_ms: int) -> bool:
+    """Let the answer of an order expire after 24 h; False where closed."""
+    if state["epoch"] is None:
+        return False
+    _expire(state, order, now_ms)
+    if order in state["answers"]:
+        state["expires"].setdefault(order, now_ms + ANSWER_KEPT_MS)
+    return True
+
+
+def rebuild(state: GateState, available: Mapping[str, int], held: Mapping[str, Mapping[str, int]], epoch: int) -> None:
+    """Forget all, write stock and HELD answers, publish the epoch last."""
+    forget(state)
+    state["available"].update(available)
+    for order, lines in held.items():
+        state["answers"][order] = {"answer": HELD, "lines": dict(lines), "short": []}
+    state["epoch"] = epoch
+
+
+def forget(state: GateState) -> None:
+    """Lose everything, the epoch first."""
+    state["epoch"] = None
+    state["available"].clear()
+    state["answers"].clear()
+    state["expires"].clear()
+    state["deltas"].clear()
+
+
+def _expire(state: GateState, order: str, now_ms: int) -> None:
+    expires = state["expires"].get(order)
+    if expires is not None and expires <= now_ms:
+        del state["expires"][order]
+        state["answers"].pop(order, None)
+
+
+def _answer(answer: str, epoch: int, *, short: Sequence[ShortLine] = (), unknown: Sequence[str] = ()) -> Answer:
+    return {"answer": answer, "epoch": epoch, "short": list(short), "unknown": list(unknown)}

@@ -1,0 +1,160 @@
+"""The inventory service's memory: reservations, stock, the ledger and the gate's row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from oms.adapters.memory.engine import Table
+from oms.adapters.memory.hooks import port_call
+from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory.store import MemoryStore
+from oms.adapters.memory.transaction import MemoryKeyedTransaction
+from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.stock import Movement, MovementKind, Stock
+from oms.domain.values import Items, OrderId, Sku
+from oms.ports.clock import Clock, Ids
+from oms.ports.errors import Permanent
+from oms.ports.evidence import InventoryEvidence
+from oms.ports.store import InventoryStore, InventoryTransaction, Page
+
+GATE_ROW = "gate"
+DEFAULT_REFERENCE = "default"
+
+
+class InventoryRecord(ServiceRecord):
+    """The inventory service's tables."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        super().__init__(clock, ids)
+        self.reservations: Table[OrderId, Reservation] = Table("reservations")
+        self.stock: Table[Sku, Stock] = Table("stock")
+        self.ledger: Table[tuple[str, Sku, MovementKind], Movement] = Table("ledger")
+        self.gate: Table[str, int] = Table("gate")
+        self.gate.rows[GATE_ROW] = 0
+
+
+class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
+    """The inventory service's unit of work."""
+
+    _record: InventoryRecord
+
+    @port_call
+    def gate_epoch(self) -> int:
+        """The ledger's epoch, shared-locked."""
+        self._open().share(self._record.gate, GATE_ROW)
+        return self.work.find(self._record.gate, GATE_ROW) or 0
+
+    @port_call
+    def lock_gate(self) -> int:
+        """The ledger's epoch, locked alone."""
+        return self._open().lock_row(self._record.gate, GATE_ROW) or 0
+
+    @port_call
+    def set_gate_epoch(self, epoch: int) -> None:
+        """Write the epoch."""
+        self._open().lock(self._record.gate, GATE_ROW)
+        self.work.put(self._record.gate, GATE_ROW, epoch)
+
+    @port_call
+    def lock_reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
+        """The reservations of these orders, locked."""
+        return self._lock_rows(self._record.reservations, ids)
+
+    @port_call
+    def lock_stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
+        """The stock of these products, locked."""
+        return self._lock_rows(self._record.stock, skus)
+
+    @port_call
+    def introduce_stock(self, levels: Mapping[Sku, int]) -> None:
+        """Insert products that aren't there, with a ledger row that says so."""
+        work = self._open()
+        for sku, units in sorted(levels.items()):
+            if work.insert(self._record.stock, sku, Stock(sku, units)) and units:
+                self._append(Movement(DEFAULT_REFERENCE, sku, MovementKind.DEFAULT, units, 0))
+
+    @port_call
+    def save_reservations(self, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
+        """Write reservations by compare-and-set on their state."""
+        self._open()
+        table = self._record.reservations
+        for before, after in sorted(changes, key=lambda pair: pair[1].order_id):
+            if before.state is ReservationState.ABSENT:
+                self._insert(table, after.order_id, after)
+            else:
+                self._update(table, after.order_id, after, lambda row, state=before.state: row.state is state)  # type: ignore[misc]
+
+    @port_call
+    def move_stock(self, movements: Sequence[Movement]) -> None:
+        """Append to the ledger, and change each product by the sum of its rows."""
+        work = self._open()
+        sums: dict[Sku, tuple[int, int]] = {}
+        for movement in movements:
+            on_hand, held = sums.get(movement.sku, (0, 0))
+            sums[movement.sku] = on_hand + movement.on_hand, held + movement.held
+        for sku, (on_hand, held) in sorted(sums.items()):
+            stock = work.lock_row(self._record.stock, sku)
+            if stock is None:
+                work.refuse(Permanent(f"there is no product {sku}"))
+            after = Stock(sku, stock.on_hand + on_hand, stock.held + held)
+            if not 0 <= after.held <= after.on_hand:
+                work.refuse(Permanent(f"{sku} would have {after.on_hand} on hand and {after.held} held"))
+            work.put(self._record.stock, sku, after)
+        for movement in movements:
+            self._append(movement)
+
+    @port_call
+    def fold(self) -> tuple[Mapping[Sku, Stock], Mapping[OrderId, Items]]:
+        """All stock, and the items of every HELD reservation."""
+        work = self._open()
+        reservations = sorted(work.scan(self._record.reservations))
+        held = {order: row.items for order, row in reservations if row.state is ReservationState.HELD}
+        return dict(sorted(work.scan(self._record.stock))), held
+
+    def _append(self, movement: Movement) -> None:
+        self._insert(self._record.ledger, (movement.reference, movement.sku, movement.kind), movement)
+
+
+class MemoryInventoryStore(MemoryStore[InventoryRecord], InventoryStore, InventoryEvidence):
+    """The inventory service's record."""
+
+    name = "inventory"
+
+    @port_call
+    def begin(self) -> InventoryTransaction:
+        """Start a transaction."""
+        return MemoryInventoryTransaction(self._record, self._hooks)
+
+    @port_call
+    def reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
+        """Committed reservations, without locks."""
+        rows = self._record.reservations.rows
+        return {order: rows[order] for order in sorted(set(ids)) if order in rows}
+
+    @port_call
+    def stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
+        """Committed stock, without locks."""
+        rows = self._record.stock.rows
+        return {sku: rows[sku] for sku in sorted(set(skus)) if sku in rows}
+
+    @port_call
+    def stock_page(self, number: int, size: int) -> Page[Stock]:
+        """A page of all products, by sku."""
+        rows = self._record.stock.rows
+        skus = sorted(rows)[number * size : (number + 1) * size]
+        return Page(tuple(rows[sku] for sku in skus), number, size, len(rows))
+
+    def all_reservations(self) -> Iterable[Reservation]:
+        """Every reservation."""
+        return list(self._record.reservations.rows.values())
+
+    def all_stock(self) -> Iterable[Stock]:
+        """Every product."""
+        return list(self._record.stock.rows.values())
+
+    def all_movements(self) -> Iterable[Movement]:
+        """The whole ledger."""
+        return list(self._record.ledger.rows.values())
+
+    def _new_record(self, clock: Clock, ids: Ids) -> InventoryRecord:
+        return InventoryRecord(clock, ids)

@@ -1,0 +1,161 @@
+"""The log in memory: topics of partitions that keep every record, read by consumer groups."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from zlib import crc32
+
+from oms.adapters.memory.groups import Group, Member
+from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_call
+from oms.ports.broker import Broker, Subscription, TopicPartition
+from oms.ports.errors import Permanent, PortError
+from oms.ports.evidence import LogEvidence
+from oms.ports.messages import Headers, Outgoing, Record
+
+MAX_MESSAGE_BYTES = 1_048_576
+"""The largest message that Apache Kafka takes unless told otherwise."""
+
+
+class _Topics:
+    """What outlives the workers: the records, the groups, and which workers are dead."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self.records: dict[str, list[list[Record]]] = {}
+        self.keyless: dict[str, int] = {}
+        self.groups: dict[str, Group] = {}
+        self.dead: dict[str, None] = {}
+
+    def topic(self, name: str) -> list[list[Record]]:
+        """A topic's partitions; a topic is made when it is first named."""
+        return self.records.setdefault(name, [[] for _ in range(self.partitions)])
+
+    def append(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Record:
+        """One record at the end of the partition of its key; records without a key take turns."""
+        if key is None:
+            number = self.keyless[topic] = self.keyless.get(topic, -1) + 1
+        else:
+            number = crc32(key)
+        partition = number % self.partitions
+        records = self.topic(topic)[partition]
+        record = Record(topic, partition, len(records), key, value, headers)
+        records.append(record)
+        return record
+
+
+class MemoryLog(Broker, LogEvidence):
+    """One worker's connection to the log.
+
+    The first one makes the log; `worker` gives a connection of another owner to the same.
+    """
+
+    def __init__(
+        self,
+        partitions: int = 4,
+        *,
+        owner: str = "worker",
+        point: Point = no_point,
+        topics: _Topics | None = None,
+    ) -> None:
+        self._topics = topics if topics is not None else _Topics(partitions)
+        self._hooks = Hooks("log", owner, point, nobody_else, self._topics.dead)
+
+    def worker(self, owner: str, point: Point = no_point) -> MemoryLog:
+        """Another worker's connection to the same log."""
+        return MemoryLog(owner=owner, point=point, topics=self._topics)
+
+    @port_call
+    def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
+        """Append each message that isn't too large."""
+        return [self._publish(message) for message in messages]
+
+    @port_call
+    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+        """Join a group; the partitions are spread again at once."""
+        return MemorySubscription(self._topics, self._hooks, group, Member(self._hooks.owner, topics))
+
+    def append(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> Record:
+        """What a foreign producer sends: any bytes, with or without key and headers."""
+        return self._topics.append(topic, key, value, headers)
+
+    def kill(self, owner: str, *, noticed: bool = True) -> None:
+        """A worker died. Until that is `noticed` (`evict`), its partitions stay with it and wait."""
+        self._topics.dead[owner] = None
+        if noticed:
+            self.evict(owner)
+
+    def evict(self, owner: str) -> None:
+        """The log gave a worker up that was silent for too long; where it lives, its next poll joins again."""
+        for group in self._topics.groups.values():
+            for member in [member for member in group.members if member.owner == owner]:
+                group.leave(member, self._topics.partitions)
+
+    def all_records(self) -> Iterable[Record]:
+        """Every record, by topic, partition and offset."""
+        topics = sorted(self._topics.records.items())
+        return [record for _, partitions in topics for records in partitions for record in records]
+
+    def offsets(self, group: str) -> Mapping[TopicPartition, int]:
+        """How far a group is: the next offset of each partition that it committed."""
+        known = self._topics.groups.get(group)
+        return dict(sorted(known.offsets.items())) if known else {}
+
+    def _publish(self, message: Outgoing) -> PortError | None:
+        if len(message.value) > MAX_MESSAGE_BYTES:
+            return Permanent(f"a message of {len(message.value)} bytes is too large")
+        self._topics.append(message.topic, message.key, message.value, tuple(message.headers))
+        return None
+
+
+class MemorySubscription(Subscription):
+    """One member of a consumer group."""
+
+    def __init__(self, topics: _Topics, hooks: Hooks, group: str, member: Member) -> None:
+        self._topics = topics
+        self._hooks = hooks
+        self._member = member
+        self._group = topics.groups.setdefault(group, Group())
+        self._group.join(member, topics.partitions)
+        self._closed = False
+
+    @port_call
+    def poll(self, max_records: int) -> Sequence[Record]:
+        """The next records, a different partition first each time so that none starves."""
+        if self._closed:
+            raise Permanent("this member has left its group")
+        member = self._member
+        if member not in self._group.members:
+            self._group.join(member, self._topics.partitions)
+        places = [place for place in member.positions if member.owns(place)]
+        polled: list[Record] = []
+        if places and max_records > 0:
+            member.turn = (member.turn + 1) % len(places)
+            for place in places[member.turn :] + places[: member.turn]:
+                if len(polled) >= max_records:
+                    break
+                polled += self._next(place, max_records - len(polled))
+        return polled
+
+    @port_call
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Remember how far the group is, in the partitions that are still ours."""
+        self._group.commit(self._member, offsets)
+
+    @port_call
+    def lost(self) -> Collection[TopicPartition]:
+        """The partitions taken away since the last call."""
+        lost = sorted(self._member.taken_away)
+        self._member.taken_away.clear()
+        return lost
+
+    @port_call
+    def close(self) -> None:
+        """Leave the group."""
+        self._closed = True
+        self._group.leave(self._member, self._topics.partitions)
+
+    def _next(self, place: TopicPartition, limit: int) -> list[Record]:
+        position = self._member.positions[place]
+        records = self._topics.topic(place.topic)[place.partition][position : position + limit]
+        self._member.positions[place] = position + len(records)
+        return records

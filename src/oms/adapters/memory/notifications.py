@@ -1,0 +1,94 @@
+"""The notification service's memory: what customers are told, each once for an order and kind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+import attrs
+
+from oms.adapters.memory.engine import Table
+from oms.adapters.memory.hooks import port_call
+from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory.store import MemoryStore
+from oms.adapters.memory.transaction import MemoryTransaction
+from oms.domain.values import OrderId
+from oms.ports.clock import Clock, Ids
+from oms.ports.evidence import NotificationEvidence
+from oms.ports.plugs import Notification
+from oms.ports.store import NotificationStore, NotificationTransaction
+
+
+@attrs.frozen
+class News:
+    """A notification and when it was delivered."""
+
+    notification: Notification
+    delivered_at: datetime | None = None
+
+
+class NotificationRecord(ServiceRecord):
+    """The notification service's tables, and an index of notifications by order."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        super().__init__(clock, ids)
+        self.names: Table[tuple[str, str], str] = Table("notification_names", self._named)
+        """(order, kind) -> id: the unique key of the business."""
+        self.news: Table[str, News] = Table("notifications")
+        self.by_order: dict[str, list[str]] = {}
+
+    def _named(self, key: tuple[str, str], _before: str | None, id: str | None) -> None:  # noqa: A002
+        if id is not None:
+            self.by_order.setdefault(key[0], []).append(id)
+
+
+class MemoryNotificationTransaction(MemoryTransaction, NotificationTransaction):
+    """The notification service's unit of work."""
+
+    _record: NotificationRecord
+
+    @port_call
+    def record_notifications(self, notifications: Sequence[Notification]) -> None:
+        """Insert those whose order has none of their kind yet."""
+        work = self._open()
+        for one in sorted(notifications, key=lambda one: (one.order_id, one.kind)):
+            if work.insert(self._record.names, (one.order_id, one.kind), one.id):
+                self._insert(self._record.news, one.id, News(one))
+
+    @port_call
+    def load_notifications(self, ids: Collection[str]) -> Mapping[str, Notification]:
+        """The notifications with these ids."""
+        work = self._open()
+        rows = ((name, work.find(self._record.news, name)) for name in sorted(set(ids)))
+        return {name: row.notification for name, row in rows if row is not None}
+
+    @port_call
+    def mark_notified(self, ids: Collection[str]) -> None:
+        """They were delivered now."""
+        now = self._record.clock.now()
+        for name, row in self._lock_rows(self._record.news, ids).items():
+            self.work.put(self._record.news, name, News(row.notification, now))
+
+
+class MemoryNotificationStore(MemoryStore[NotificationRecord], NotificationStore, NotificationEvidence):
+    """The notification service's record."""
+
+    name = "notifications"
+
+    @port_call
+    def begin(self) -> NotificationTransaction:
+        """Start a transaction."""
+        return MemoryNotificationTransaction(self._record, self._hooks)
+
+    @port_call
+    def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
+        """An order's notifications, by kind."""
+        rows = (self._record.news.rows[name] for name in self._record.by_order.get(order, ()))
+        return sorted(((row.notification, row.delivered_at) for row in rows), key=lambda pair: pair[0].kind)
+
+    def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
+        """Every notification."""
+        return [(row.notification, row.delivered_at) for row in self._record.news.rows.values()]
+
+    def _new_record(self, clock: Clock, ids: Ids) -> NotificationRecord:
+        return NotificationRecord(clock, ids)

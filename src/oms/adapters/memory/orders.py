@@ -1,0 +1,133 @@
+"""The order service's memory: orders, their history and the listing by owner."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from oms.adapters.memory.engine import Table
+from oms.adapters.memory.hooks import port_call
+from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory.store import MemoryStore
+from oms.adapters.memory.transaction import MemoryKeyedTransaction
+from oms.domain.machine import HistoryEntry
+from oms.domain.order import Order, OrderState
+from oms.domain.values import OrderId, UserId
+from oms.ports.clock import Clock, Ids
+from oms.ports.errors import Permanent
+from oms.ports.evidence import OrderEvidence
+from oms.ports.store import OrderStore, OrderTransaction, Page, StoredAnswer
+
+
+class OrderRecord(ServiceRecord):
+    """The order service's tables, and two indexes over them: orders by age, and those that wait for inventory."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        super().__init__(clock, ids)
+        self.orders: Table[OrderId, Order] = Table("orders", self._order_changed)
+        self.history: Table[tuple[OrderId, int], HistoryEntry] = Table("history", self._entry_added)
+        self.entries: dict[OrderId, list[HistoryEntry]] = {}
+        self.by_age: dict[UserId | None, list[tuple[datetime, OrderId]]] = {}
+        self.waiting: dict[OrderId, datetime] = {}
+
+    def _order_changed(self, id: OrderId, before: Order | None, after: Order | None) -> None:  # noqa: A002
+        if after is None or after.created_at is None or after.terms is None:
+            return
+        if before is None or before.created_at is None:
+            for owner in (None, after.terms.user_id):
+                insort(self.by_age.setdefault(owner, []), (after.created_at, id))
+        if after.state is OrderState.CREATED:
+            self.waiting[id] = after.created_at
+        else:
+            self.waiting.pop(id, None)
+
+    def _entry_added(self, key: tuple[OrderId, int], _before: HistoryEntry | None, entry: HistoryEntry | None) -> None:
+        if entry is not None:
+            insort(self.entries.setdefault(key[0], []), entry, key=lambda known: known.seq)
+
+
+class MemoryOrderTransaction(MemoryKeyedTransaction, OrderTransaction):
+    """The order service's unit of work."""
+
+    _record: OrderRecord
+
+    @port_call
+    def lock_orders(self, ids: Collection[OrderId]) -> Mapping[OrderId, Order]:
+        """The orders with these ids, locked."""
+        return self._lock_rows(self._record.orders, ids)
+
+    @port_call
+    def save_orders(
+        self,
+        changes: Sequence[tuple[Order, Order]],
+        history: Sequence[tuple[OrderId, HistoryEntry]],
+    ) -> None:
+        """Write orders by compare-and-set on their version, and their history."""
+        self._open()
+        orders = self._record.orders
+        for before, after in sorted(changes, key=lambda pair: pair[1].id):
+            if before.version == 0:
+                self._insert(orders, after.id, after)
+            else:
+                self._update(orders, after.id, after, lambda row, version=before.version: row.version == version)  # type: ignore[misc]
+        for order, entry in history:
+            self._insert(self._record.history, (order, entry.seq), entry)
+
+
+class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
+    """The order service's record."""
+
+    name = "orders"
+
+    @port_call
+    def begin(self) -> OrderTransaction:
+        """Start a transaction."""
+        return MemoryOrderTransaction(self._record, self._hooks)
+
+    def join(self, connection: object) -> OrderTransaction:  # noqa: ARG002 - the port's name
+        """There are no SQL connections here."""
+        raise Permanent("orders in memory have no SQL connection to join")
+
+    @port_call
+    def order(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002 - the port's name
+        """A committed order of this owner."""
+        return self._owned(id, owner)
+
+    @port_call
+    def orders(self, owner: UserId | None, number: int, size: int) -> Page[Order]:
+        """A page of the owner's orders, the newest first."""
+        known = self._record.by_age.get(owner, [])
+        end = len(known) - number * size
+        newest = reversed(known[max(0, end - size) : max(0, end)])
+        rows = self._record.orders.rows
+        return Page(tuple(rows[order] for _, order in newest), number, size, len(known))
+
+    @port_call
+    def timeline(self, id: OrderId, owner: UserId | None) -> Sequence[HistoryEntry] | None:  # noqa: A002
+        """The history of an order by `seq`."""
+        return list(self._record.entries.get(id, ())) if self._owned(id, owner) is not None else None
+
+    def all_orders(self) -> Iterable[Order]:
+        """Every order."""
+        return list(self._record.orders.rows.values())
+
+    def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
+        """Every history entry, by order and seq."""
+        return [(order, entry) for order, entries in sorted(self._record.entries.items()) for entry in entries]
+
+    def all_answers(self) -> Iterable[StoredAnswer]:
+        """Every kept answer."""
+        return [row.answer for row in self._record.answers.rows.values()]
+
+    def _owned(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002
+        order = self._record.orders.rows.get(id)
+        if order is None or order.terms is None or owner not in (None, order.terms.user_id):
+            return None
+        return order
+
+    def _new_record(self, clock: Clock, ids: Ids) -> OrderRecord:
+        return OrderRecord(clock, ids)
+
+    def _oldest_open_at(self) -> datetime | None:
+        return min(self._record.waiting.values(), default=None)

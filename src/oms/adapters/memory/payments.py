@@ -1,0 +1,70 @@
+"""The payment service's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from oms.adapters.memory.engine import Table
+from oms.adapters.memory.hooks import port_call
+from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory.store import MemoryStore
+from oms.adapters.memory.transaction import MemoryTransaction
+from oms.domain.payment import Payment, PaymentState
+from oms.domain.values import OrderId
+from oms.ports.clock import Clock, Ids
+from oms.ports.evidence import PaymentEvidence
+from oms.ports.store import PaymentStore, PaymentTransaction
+
+
+class PaymentRecord(ServiceRecord):
+    """The payment service's tables."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        super().__init__(clock, ids)
+        self.payments: Table[OrderId, Payment] = Table("payments")
+
+
+class MemoryPaymentTransaction(MemoryTransaction, PaymentTransaction):
+    """The payment service's unit of work."""
+
+    _record: PaymentRecord
+
+    @port_call
+    def lock_payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
+        """The payments of these orders, locked."""
+        return self._lock_rows(self._record.payments, ids)
+
+    @port_call
+    def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
+        """Write payments by compare-and-set on their state."""
+        self._open()
+        table = self._record.payments
+        for before, after in sorted(changes, key=lambda pair: pair[1].order_id):
+            if before.state is PaymentState.ABSENT:
+                self._insert(table, after.order_id, after)
+            else:
+                self._update(table, after.order_id, after, lambda row, state=before.state: row.state is state)  # type: ignore[misc]
+
+
+class MemoryPaymentStore(MemoryStore[PaymentRecord], PaymentStore, PaymentEvidence):
+    """The payment service's record."""
+
+    name = "payments"
+
+    @port_call
+    def begin(self) -> PaymentTransaction:
+        """Start a transaction."""
+        return MemoryPaymentTransaction(self._record, self._hooks)
+
+    @port_call
+    def payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
+        """Committed payments, without locks."""
+        rows = self._record.payments.rows
+        return {order: rows[order] for order in sorted(set(ids)) if order in rows}
+
+    def all_payments(self) -> Iterable[Payment]:
+        """Every payment."""
+        return list(self._record.payments.rows.values())
+
+    def _new_record(self, clock: Clock, ids: Ids) -> PaymentRecord:
+        return PaymentRecord(clock, ids)

@@ -1,0 +1,157 @@
+"""What every service's memory keeps beside its aggregates: the part that outlives its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from itertools import islice
+
+import attrs
+
+from oms.adapters.memory.due import DueQueue
+from oms.adapters.memory.engine import K, Table, V, Work
+from oms.domain.tasks import TaskKey, TaskKind
+from oms.ports.broker import TopicPartition
+from oms.ports.clock import Clock, Ids
+from oms.ports.messages import MessageId, Outgoing
+from oms.ports.store import DeadLetter, DeadLetterState, OutboxRow, StoredAnswer, Task
+
+
+@attrs.frozen
+class Owed:
+    """An outbox row as it is stored."""
+
+    message: Outgoing
+    leased_until: datetime
+    created_at: datetime
+
+
+@attrs.frozen
+class TaskRow:
+    """A task as it is stored. While it is leased, `due_at` is when the lease lapses."""
+
+    payload: str
+    created_at: datetime
+    due_at: datetime
+    lease: str | None = None
+    attempts: int = 0
+    called_at: datetime | None = None
+    note: str = ""
+
+
+@attrs.frozen
+class Answer:
+    """A kept answer and when it was given."""
+
+    answer: StoredAnswer
+    at: datetime
+
+
+class ServiceRecord:
+    """The tables of one service, and the workers that died."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        self.clock = clock
+        self.ids = ids
+        self.dead: dict[str, None] = {}
+        self.open: dict[Work, None] = {}
+        self.inbox: Table[tuple[str, MessageId], datetime] = Table("inbox")
+        self.outbox: Table[str, Owed] = Table("outbox", self._outbox_changed)
+        self.tasks: Table[TaskKey, TaskRow] = Table("tasks", self._task_changed)
+        self.dead_letters: Table[str, DeadLetter] = Table("dead_letters")
+        self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table("attempts")
+        self.answers: Table[tuple[str, str], Answer] = Table("answers")
+        self._outbox_due: DueQueue[str] = DueQueue(self._lease_of)
+        self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {kind: DueQueue(self._due_of) for kind in TaskKind}
+
+    def kill(self, owner: str) -> None:
+        """A worker died: what it had open is rolled back, and no later call of it gets through."""
+        self.dead[owner] = None
+        for work in [work for work in self.open if work.owner == owner]:
+            work.undo()
+            del self.open[work]
+
+    def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> list[Task]:
+        """Lease due tasks, the longest due first; those that a transaction holds are skipped."""
+        now = self.clock.now()
+        queues = [queue for kind, queue in self._tasks_due.items() if kind in kinds]
+        found: dict[TaskKey, None] = {}
+        skipped: list[tuple[DueQueue[TaskKey], datetime, TaskKey]] = []
+        while len(found) < limit:
+            firsts = [(*entry, queue) for queue in queues if (entry := queue.first()) and entry[0] <= now]
+            if not firsts:
+                break
+            due, _, key, queue = min(firsts, key=lambda first: first[:2])
+            queue.pop()
+            if key in self.tasks.holders:
+                skipped.append((queue, due, key))
+            else:
+                found[key] = None
+        for queue, due, key in skipped:
+            queue.push(due, key)
+        return [self._lease(key, now, lease_s) for key in found]
+
+    def claim_outbox(self, limit: int, lease_s: float) -> list[OutboxRow]:
+        """Lease the rows whose lease has expired, the longest expired first."""
+        now = self.clock.now()
+        found: dict[str, None] = {}
+        while len(found) < limit and (entry := self._outbox_due.first()) and entry[0] <= now:
+            self._outbox_due.pop()
+            found[entry[2]] = None
+        return [self.lease_outbox(name, now + timedelta(seconds=lease_s)) for name in found]
+
+    def lease_outbox(self, id: str, until: datetime) -> OutboxRow:  # noqa: A002 - the field's name
+        """Change the lease of a committed row."""
+        row = self.outbox.rows[id]
+        self.outbox.apply(id, Owed(row.message, until, row.created_at))
+        return OutboxRow(id, row.message, until)
+
+    def next_due(self) -> datetime | None:
+        """The earliest due task or lapsing lease."""
+        firsts = [entry[0] for queue in self._tasks_due.values() if (entry := queue.first())]
+        if sweep := self._outbox_due.first():
+            firsts.append(sweep[0])
+        return min(firsts, default=None)
+
+    def purge(self, older_than: datetime, keys_older_than: datetime, limit: int) -> int:
+        """Remove at most `limit` rows that are past their retention; what a transaction holds is left."""
+        letters = ((name, row.parked_at) for name, row in self.dead_letters.rows.items() if row.state is not _PARKED)
+        removed = _remove(self.inbox, self.inbox.rows.items(), older_than, limit)
+        keys = ((key, row.at) for key, row in self.answers.rows.items())
+        removed += _remove(self.answers, keys, keys_older_than, limit - removed)
+        return removed + _remove(self.dead_letters, letters, older_than, limit - removed)
+
+    def _lease(self, key: TaskKey, now: datetime, lease_s: float) -> Task:
+        row = self.tasks.rows[key]
+        lease, attempts, called_at = self.ids.token(), row.attempts + 1, row.called_at or now
+        until = now + timedelta(seconds=lease_s)
+        self.tasks.apply(key, TaskRow(row.payload, row.created_at, until, lease, attempts, called_at, row.note))
+        repeat = row.called_at is not None
+        return Task(key.kind, key.key, row.payload, lease, attempts, row.created_at, called_at, repeat)
+
+    def _due_of(self, key: TaskKey) -> datetime | None:
+        row = self.tasks.rows.get(key)
+        return row.due_at if row is not None else None
+
+    def _lease_of(self, key: str) -> datetime | None:
+        row = self.outbox.rows.get(key)
+        return row.leased_until if row is not None else None
+
+    def _task_changed(self, key: TaskKey, _before: TaskRow | None, after: TaskRow | None) -> None:
+        if after is not None:
+            self._tasks_due[key.kind].push(after.due_at, key)
+
+    def _outbox_changed(self, key: str, _before: Owed | None, after: Owed | None) -> None:
+        if after is not None:
+            self._outbox_due.push(after.leased_until, key)
+
+
+_PARKED = DeadLetterState.PARKED
+
+
+def _remove(table: Table[K, V], dated: Iterable[tuple[K, datetime]], older_than: datetime, limit: int) -> int:
+    old = (key for key, at in dated if at < older_than and key not in table.holders)
+    found = list(islice(old, limit))
+    for key in found:
+        table.apply(key, None)
+    return len(found)

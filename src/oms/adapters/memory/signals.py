@@ -1,0 +1,52 @@
+"""Signals that a test can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from oms.ports.signals import Signals
+
+
+@attrs.frozen
+class Count:
+    """One call of `count`."""
+
+    name: str
+    value: int
+    labels: Mapping[str, str]
+
+
+@attrs.frozen
+class Line:
+    """One note or alarm."""
+
+    event: str
+    fields: Mapping[str, object]
+
+
+class RecordingSignals(Signals):
+    """Keeps everything in lists."""
+
+    def __init__(self) -> None:
+        self.counts: list[Count] = []
+        self.notes: list[Line] = []
+        self.alarms: list[Line] = []
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Keep a count."""
+        self.counts.append(Count(name, value, labels))
+
+    def note(self, event: str, **fields: object) -> None:
+        """Keep a line."""
+        self.notes.append(Line(event, fields))
+
+    def alarm(self, event: str, **fields: object) -> None:
+        """Keep an alarm."""
+        self.alarms.append(Line(event, fields))
+
+    def total(self, name: str, **labels: str) -> int:
+        """The sum of a counter over all calls that carry these labels."""
+        wanted = labels.items()
+        return sum(count.value for count in self.counts if count.name == name and wanted <= count.labels.items())

@@ -1,0 +1,62 @@
+"""The memory of a user's own steps: one document for each (group, key)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from oms.adapters.memory.engine import Table
+from oms.adapters.memory.hooks import port_call
+from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory.store import MemoryStore
+from oms.adapters.memory.transaction import MemoryTransaction
+from oms.ports.clock import Clock, Ids
+from oms.ports.store import StepStore, StepTransaction
+
+
+class StepRecord(ServiceRecord):
+    """The steps' tables."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        super().__init__(clock, ids)
+        self.documents: Table[tuple[str, str], str] = Table("documents")
+
+
+class MemoryStepTransaction(MemoryTransaction, StepTransaction):
+    """The unit of work of a user's own steps."""
+
+    _record: StepRecord
+
+    @port_call
+    def lock_documents(self, group: str, keys: Collection[str]) -> Mapping[str, str]:
+        """The documents, locked."""
+        rows = self._lock_rows(self._record.documents, [(group, key) for key in keys])
+        return {key: body for (_, key), body in rows.items()}
+
+    @port_call
+    def save_documents(self, group: str, changes: Sequence[tuple[str, str | None, str]]) -> None:
+        """Write documents by compare-and-set on their text."""
+        self._open()
+        for key, before, after in sorted(changes, key=lambda change: change[0]):
+            if before is None:
+                self._insert(self._record.documents, (group, key), after)
+            else:
+                self._update(self._record.documents, (group, key), after, before.__eq__)
+
+
+class MemoryStepStore(MemoryStore[StepRecord], StepStore):
+    """The record of a user's own steps."""
+
+    name = "steps"
+
+    @port_call
+    def begin(self) -> StepTransaction:
+        """Start a transaction."""
+        return MemoryStepTransaction(self._record, self._hooks)
+
+    @port_call
+    def document(self, group: str, key: str) -> str | None:
+        """A committed document, without locks."""
+        return self._record.documents.rows.get((group, key))
+
+    def _new_record(self, clock: Clock, ids: Ids) -> StepRecord:
+        return StepRecord(clock, ids)

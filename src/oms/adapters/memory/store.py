@@ -1,0 +1,171 @@
+"""What the stores of all services have in common beside their transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Generic, Self, TypeVar
+
+from oms.adapters.memory.hooks import Blocked, Hooks, Point, no_point, nobody_else, port_call
+from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory.transaction import MemoryTransaction
+from oms.domain.tasks import TaskKey, TaskKind
+from oms.ports.broker import TopicPartition
+from oms.ports.clock import Clock, Ids
+from oms.ports.evidence import ServiceEvidence
+from oms.ports.messages import MessageId
+from oms.ports.store import Backlog, DeadLetter, DeadLetterState, OutboxRow, Store, Task
+
+R = TypeVar("R", bound=ServiceRecord)
+
+
+class MemoryStore(Store, ServiceEvidence, Generic[R]):
+    """One worker's connection to a service's memory.
+
+    The first one makes the memory; `worker` gives a connection of another owner to the same. An owner's name is
+    used once: a worker that comes back after `kill` is a new owner.
+    """
+
+    name: str
+    """What the points of this store are called after: `orders.commit:before`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        ids: Ids,
+        *,
+        owner: str = "worker",
+        point: Point = no_point,
+        blocked: Blocked = nobody_else,
+        record: R | None = None,
+    ) -> None:
+        self._record: R = record if record is not None else self._new_record(clock, ids)
+        self._hooks = Hooks(self.name, owner, point, blocked, self._record.dead)
+
+    def worker(self, owner: str, point: Point = no_point, blocked: Blocked = nobody_else) -> Self:
+        """Another worker's connection to the same memory."""
+        record = self._record
+        return type(self)(record.clock, record.ids, owner=owner, point=point, blocked=blocked, record=record)
+
+    def kill(self, owner: str) -> None:
+        """A worker died: its transactions are rolled back and its later calls raise `WorkerKilled`."""
+        self._record.kill(owner)
+
+    @port_call
+    def seen(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
+        """Those that `group` has handled, in the order asked for."""
+        rows = self._record.inbox.rows
+        return [name for name in messages if (group, name) in rows]
+
+    @port_call
+    def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Count how often a batch began at these offsets."""
+        tries: dict[TopicPartition, int] = {}
+        with MemoryTransaction(self._record, self._hooks) as transaction:
+            work, table = transaction.work, self._record.attempts
+            for partition, offset in sorted(first.items()):
+                work.lock(table, (group, partition))
+                before = work.find(table, (group, partition))
+                tries[partition] = before[1] + 1 if before is not None and before[0] == offset else 1
+                work.put(table, (group, partition), (offset, tries[partition]))
+            transaction.end()
+        return tries
+
+    @port_call
+    def clear_attempts(self, group: str, partitions: Collection[TopicPartition]) -> None:
+        """Forget these counters."""
+        with MemoryTransaction(self._record, self._hooks) as transaction:
+            for partition in sorted(set(partitions)):
+                if transaction.work.lock_row(self._record.attempts, (group, partition)) is not None:
+                    transaction.work.put(self._record.attempts, (group, partition), None)
+            transaction.end()
+
+    @port_call
+    def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
+        """Lease due tasks, the longest due first."""
+        return self._record.claim_tasks(kinds, limit, lease_s)
+
+    @port_call
+    def claim_outbox(self, limit: int, lease_s: float) -> Sequence[OutboxRow]:
+        """Lease outbox rows whose lease has expired."""
+        return self._record.claim_outbox(limit, lease_s)
+
+    @port_call
+    def mark_sent(self, ids: Collection[str]) -> None:
+        """Remove what is in the log."""
+        for name in ids:
+            if name in self._record.outbox.rows:
+                self._record.outbox.apply(name, None)
+
+    @port_call
+    def return_outbox(self, ids: Collection[str]) -> None:
+        """Give the leases of rows back."""
+        now = self._record.clock.now()
+        for name in sorted(set(ids)):
+            if name in self._record.outbox.rows:
+                self._record.lease_outbox(name, now)
+
+    @port_call
+    def dead_letters(
+        self, state: DeadLetterState | None = None, *, limit: int = 100, offset: int = 0
+    ) -> Sequence[DeadLetter]:
+        """Dead letters, the oldest first."""
+        letters = (letter for letter in self._record.dead_letters.rows.values() if state in (None, letter.state))
+        return sorted(letters, key=lambda letter: (letter.parked_at, letter.id))[offset : offset + limit]
+
+    @port_call
+    def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - the port's name
+        """One dead letter."""
+        return self._record.dead_letters.rows.get(id)
+
+    @port_call
+    def next_due(self) -> datetime | None:
+        """When the next task or outbox lease falls due."""
+        return self._record.next_due()
+
+    @port_call
+    def backlog(self) -> Backlog:
+        """What waits here."""
+        record, now = self._record, self._record.clock.now()
+        return Backlog(
+            oldest_outbox_at=min((row.created_at for row in record.outbox.rows.values()), default=None),
+            outbox=len(record.outbox.rows),
+            tasks_due=sum(row.due_at <= now for row in record.tasks.rows.values()),
+            parked=sum(row.state is DeadLetterState.PARKED for row in record.dead_letters.rows.values()),
+            oldest_open_at=self._oldest_open_at(),
+        )
+
+    @port_call
+    def purge(self, older_than: datetime, *, keys_older_than: datetime, limit: int) -> int:
+        """Remove what is past its retention, at most `limit` rows."""
+        return self._record.purge(older_than, keys_older_than, limit)
+
+    @port_call
+    def ping(self) -> None:
+        """A memory always answers."""
+
+    @port_call
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
+        """Each (group, message)."""
+        return list(self._record.inbox.rows)
+
+    def all_outbox(self) -> Iterable[OutboxRow]:
+        """Rows that aren't sent yet."""
+        return [OutboxRow(name, row.message, row.leased_until) for name, row in self._record.outbox.rows.items()]
+
+    def all_tasks(self) -> Iterable[TaskKey]:
+        """Tasks that aren't done yet."""
+        return list(self._record.tasks.rows)
+
+    def all_dead_letters(self) -> Iterable[DeadLetter]:
+        """Every dead letter."""
+        return list(self._record.dead_letters.rows.values())
+
+    def _new_record(self, clock: Clock, ids: Ids) -> R:
+        raise NotImplementedError
+
+    def _oldest_open_at(self) -> datetime | None:
+        return None

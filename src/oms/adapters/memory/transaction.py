@@ -1,0 +1,193 @@
+"""What the transactions of all services have in common: inbox, outbox, tasks and dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+import attrs
+
+from oms.adapters.memory.engine import K, Table, V, Work, WorkState
+from oms.adapters.memory.hooks import Hooks, port_call
+from oms.adapters.memory.record import Answer, Owed, ServiceRecord, TaskRow
+from oms.domain.tasks import TaskKey, TaskRequest
+from oms.ports.errors import Retryable
+from oms.ports.messages import MessageId
+from oms.ports.store import (
+    DeadLetter,
+    DeadLetterState,
+    Delivery,
+    KeyedTransaction,
+    Postponed,
+    StoredAnswer,
+    Task,
+    Transaction,
+)
+
+ANSWERS_KEPT = timedelta(hours=24)
+
+Key = TypeVar("Key", bound="str | tuple[str, str]")
+
+
+def _task_order(task: Task | TaskKey | TaskRequest) -> tuple[str, str]:
+    return task.kind.value, task.key
+
+
+class MemoryTransaction(Transaction):
+    """A unit of work of any service."""
+
+    def __init__(self, record: ServiceRecord, hooks: Hooks) -> None:
+        self._record = record
+        self._hooks = hooks
+        self.work = Work(hooks)
+        record.open[self.work] = None
+
+    @port_call
+    def claim_inbox(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
+        """Mark messages as handled by `group`; those returned are new."""
+        work = self._open()
+        now = self._record.clock.now()
+        inbox = self._record.inbox
+        return [name for name in sorted(set(messages)) if work.insert(inbox, (group, name), now)]
+
+    @port_call
+    def finish_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
+        """Remove the tasks whose lease is still ours."""
+        held = self._held(tasks)
+        for key in held:
+            self.work.put(self._record.tasks, key, None)
+        return held
+
+    @port_call
+    def held_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
+        """Lock the tasks whose lease is still ours."""
+        return self._held(tasks)
+
+    @port_call
+    def lock_dead_letters(self, ids: Collection[str]) -> Sequence[DeadLetter]:
+        """The dead letters with these ids, locked, by id."""
+        return list(self._lock_rows(self._record.dead_letters, ids).values())
+
+    @port_call
+    def mark_dead_letters(self, ids: Collection[str], state: DeadLetterState) -> None:
+        """Change the state of dead letters."""
+        for name, letter in self._lock_rows(self._record.dead_letters, ids).items():
+            self.work.put(self._record.dead_letters, name, attrs.evolve(letter, state=state))
+
+    @port_call
+    def flush(self, delivery: Delivery) -> None:
+        """Write what the transaction owes; a task that it both starts and ends is ended."""
+        self._open()
+        self._flush_outbox(delivery)
+        self._flush_tasks(delivery)
+        for postponed in delivery.postponed:
+            self._postpone(postponed)
+        for letter in delivery.parked:
+            self._insert(self._record.dead_letters, letter.id, letter)
+        for counter in delivery.cleared:
+            if self.work.lock_row(self._record.attempts, counter) is not None:
+                self.work.put(self._record.attempts, counter, None)
+
+    @port_call
+    def commit(self) -> None:
+        """Make it visible to everybody at once."""
+        self._open()
+        self.end()
+
+    def rollback(self) -> None:
+        """Undo everything; harmless after `commit`, and for a worker that was killed."""
+        if self._hooks.owner in self._record.dead:
+            return
+        if self.work.state is WorkState.OPEN:
+            self._roll_back()
+        self._record.open.pop(self.work, None)
+
+    @port_call
+    def _roll_back(self) -> None:
+        self.work.undo()
+
+    def end(self) -> None:
+        """Commit what is a call by itself: no other point lies in between."""
+        self.work.commit()
+        del self._record.open[self.work]
+
+    def _open(self) -> Work:
+        self.work.ensure_open()
+        return self.work
+
+    def _lock_rows(self, table: Table[Key, V], keys: Collection[Key]) -> dict[Key, V]:
+        """The rows that exist, locked in sorted order."""
+        work = self._open()
+        rows = ((key, work.lock_row(table, key)) for key in sorted(set(keys)))
+        return {key: row for key, row in rows if row is not None}
+
+    def _insert(self, table: Table[K, V], key: K, row: V) -> None:
+        """A new row; `Retryable` where another transaction was first."""
+        if not self.work.insert(table, key, row):
+            self.work.refuse(Retryable(f"{table.name} {key} was inserted by another transaction"))
+
+    def _update(self, table: Table[K, V], key: K, row: V, same: Callable[[V], bool]) -> None:
+        """Change a row while it is still the `same`; `Retryable` where another transaction was first."""
+        known = self.work.lock_row(table, key)
+        if known is None or not same(known):
+            self.work.refuse(Retryable(f"{table.name} {key} was changed by another transaction"))
+        self.work.put(table, key, row)
+
+    def _held(self, tasks: Sequence[Task]) -> list[TaskKey]:
+        work = self._open()
+        held = []
+        for task in sorted(tasks, key=_task_order):
+            row = work.lock_row(self._record.tasks, task.id)
+            if row is not None and row.lease == task.lease:
+                held.append(task.id)
+        return held
+
+    def _flush_outbox(self, delivery: Delivery) -> None:
+        now = self._record.clock.now()
+        for row in delivery.outbox:
+            self._insert(self._record.outbox, row.id, Owed(row.message, row.leased_until or now, now))
+
+    def _flush_tasks(self, delivery: Delivery) -> None:
+        work, tasks, now = self.work, self._record.tasks, self._record.clock.now()
+        for request in sorted(delivery.tasks, key=_task_order):
+            work.insert(tasks, TaskKey(request.kind, request.key), TaskRow(request.payload, now, request.due_at or now))
+        for key in sorted(delivery.ended, key=_task_order):
+            if work.lock_row(tasks, key) is not None:
+                work.put(tasks, key, None)
+
+    def _postpone(self, postponed: Postponed) -> None:
+        task = postponed.task
+        row = self.work.lock_row(self._record.tasks, task.id)
+        if row is None or row.lease != task.lease:
+            return
+        called_at = None if postponed.afresh else row.called_at
+        later = TaskRow(
+            row.payload, row.created_at, postponed.due_at, None, row.attempts, called_at, postponed.note or row.note
+        )
+        self.work.put(self._record.tasks, task.id, later)
+
+
+class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
+    """A unit of work whose commands carry idempotency keys."""
+
+    @port_call
+    def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
+        """The answers that are kept and not over."""
+        work = self._open()
+        since = self._record.clock.now() - ANSWERS_KEPT
+        rows = ((key, work.find(self._record.answers, key)) for key in keys)
+        return {key: row.answer for key, row in rows if row is not None and row.at > since}
+
+    @port_call
+    def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
+        """Keep answers; one that is over makes room for its key's next one."""
+        work = self._open()
+        now = self._record.clock.now()
+        for answer in sorted(answers, key=lambda answer: (answer.scope, answer.key)):
+            key = (answer.scope, answer.key)
+            work.lock(self._record.answers, key)
+            known = work.find(self._record.answers, key)
+            if known is not None and known.at > now - ANSWERS_KEPT:
+                work.refuse(Retryable(f"an answer is kept for {answer.key} already"))
+            work.put(self._record.answers, key, Answer(answer, now))
