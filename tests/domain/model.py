@@ -1,0 +1,513 @@
+"""A model of the whole system, made of the real aggregates, state tables and saga routes.
+
+A state of the world is: the units of one product, and for each order its three aggregates, the tasks that are owed,
+the gateway's book, the messages that were ever published, and which service has handled which of them. From each
+state every thing that can happen next is tried, so an exploration meets every order of events there is:
+
+* a message is delivered in any order, at any time, and again at any later time, past the inbox as well;
+* customer and operator cancel at any moment; the deadline comes at any moment, also after its timer has ended;
+* the gate refuses though there is stock; there is no stock;
+* the gateway captures or declines; an answer is lost; a charge that was taken for lost captures much later; void and
+  charge race; an answer comes for a task that is over.
+
+Some of these *must* happen at last (a first delivery, a task's call): where none of them changes anything any more the
+world has come to rest, and everything has to be settled there. The others *may* happen.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, NamedTuple
+
+import attrs
+
+from oms.domain.errors import Conflict, DomainError, ImpossibleTransition
+from oms.domain.events import Event, OrderCreated, Reason, Shortage
+from oms.domain.machine import Effect, Step
+from oms.domain.money import Currency, Money
+from oms.domain.order import ORDER_TABLE, SETTLED, Order, OrderState, OrderTrigger
+from oms.domain.payment import Payment, PaymentState
+from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.saga import routes
+from oms.domain.stock import Stock
+from oms.domain.tasks import TaskKind
+from oms.domain.values import OrderId, Sku, Terms
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=15)
+ORDER = OrderId("order-1")
+SKU = Sku("lamp")
+TERMS = Terms.checked("user-1", Money.of(25, Currency.of("USD")), {SKU: 1}, {"gift": "yes"})
+SHORT = (Shortage(SKU, 1, 0),)
+
+Handler = Callable[[Any, Any], Step[Any]]
+HANDLERS: Mapping[tuple[str, str], Handler] = {
+    ("order", "order.created"): lambda order, event: order.created(event.terms, at=NOW, deadline_at=LATER),
+    ("order", "inventory.reserved"): lambda order, event: order.reserved(event.terms, at=NOW, deadline_at=LATER),
+    ("order", "inventory.rejected"): lambda order, _: order.hear(OrderTrigger.REJECTED, at=NOW),
+    ("order", "inventory.released"): lambda order, _: order.hear(OrderTrigger.RELEASED, at=NOW),
+    ("order", "payment.success"): lambda order, _: order.hear(OrderTrigger.PAID, at=NOW),
+    ("order", "payment.failed"): lambda order, _: order.hear(OrderTrigger.DECLINED, at=NOW),
+    ("order", "payment.voided"): lambda order, _: order.hear(OrderTrigger.VOIDED, at=NOW),
+    ("order", "payment.refunded"): lambda order, _: order.hear(OrderTrigger.REFUNDED, at=NOW),
+    ("inventory", "order.created"): lambda row, event: row.hold(event.terms, at=NOW),
+    ("inventory", "order.confirmed"): lambda row, _: row.commit(at=NOW),
+    ("inventory", "order.cancelled"): lambda row, _: row.release(at=NOW),
+    ("payment", "inventory.reserved"): lambda payment, event: payment.start(event.terms, at=NOW),
+    ("payment", "order.cancelling"): lambda payment, event: payment.cancel(event.user_id, event.total, at=NOW),
+}
+"""What each service does with each topic; the routes say which of these are used."""
+
+CALLS: Mapping[str, Handler] = {
+    "place": lambda order, _: order.place(TERMS, at=NOW, deadline_at=LATER),
+    "customer cancels": lambda order, _: order.cancel(Reason.CUSTOMER, at=NOW),
+    "operator cancels": lambda order, _: order.cancel(Reason.OPERATOR, at=NOW),
+    "deadline": lambda order, _: order.deadline(at=NOW),
+    "reject": lambda row, _: row.reject(SHORT, at=NOW),
+    "captured": lambda payment, _: payment.captured("pay-1", at=NOW),
+    "declined": lambda payment, _: payment.declined(at=NOW),
+    "no answer": lambda payment, _: payment.unanswered(at=NOW),
+    "void: voided": lambda payment, _: payment.void_done(at=NOW),
+    "void: captured": lambda payment, _: payment.void_lost("pay-1", at=NOW),
+    "refund done": lambda payment, _: payment.refund_done(at=NOW),
+}
+
+DEADLINE, CHARGE, VOID, REFUND = 1, 2, 4, 8
+TASKS = {TaskKind.DEADLINE: DEADLINE, TaskKind.CHARGE: CHARGE, TaskKind.VOID: VOID, TaskKind.REFUND: REFUND}
+
+
+class Book(Enum):
+    """What the gateway has on record for the order's key."""
+
+    NOTHING = "nothing"
+    CAPTURED = "captured"
+    DECLINED = "declined"
+    VOIDED = "voided"
+    REFUNDED = "refunded"
+
+    __hash__ = object.__hash__  # states are hashed by the hundred thousand
+
+
+TAKEN = (Book.CAPTURED, Book.REFUNDED)
+
+
+class View(NamedTuple):
+    """One order in all services. Aggregates are numbers of `Model.locals`, sets of messages and tasks are bits."""
+
+    order: int
+    reservation: int
+    payment: int
+    book: Book = Book.NOTHING
+    asked: bool = False  # a charge went out, and may reach the gateway at any time from now on
+    sent: int = 0
+    seen_order: int = 0
+    seen_inventory: int = 0
+    seen_payment: int = 0
+    tasks: int = 0
+
+
+class World(NamedTuple):
+    """All there is: units of the product, and the orders."""
+
+    on_hand: int
+    held: int
+    orders: tuple[View, ...]
+
+
+AGGREGATE = {"order": "order", "inventory": "reservation", "payment": "payment"}
+
+
+@attrs.frozen
+class Scope:
+    """What may happen, beside deliveries and answers. `orders`: True for our own, False for a foreign one."""
+
+    orders: tuple[bool, ...] = (True,)
+    units: int = 1
+    repeats: bool = True
+    customer: bool = True
+    operator: bool = True
+    deadline: bool = True
+    lost: bool = True
+    refusals: bool = True
+    declines: bool = True
+
+
+class Flaw(AssertionError):
+    """The model found a way to break a promise; the text is the way."""
+
+
+@attrs.frozen
+class Explored:
+    """What an exploration met."""
+
+    states: int
+    transitions: int
+    ends: frozenset[tuple[str, ...]]
+    worlds: tuple[World, ...]
+
+
+@attrs.frozen
+class _Outcome:
+    after: int
+    sent: int
+    started: int
+    ended: int
+    on_hand: int
+    held: int
+
+
+class Model:
+    """Explores everything that can happen in a scope; `handlers` and `routing` can be bent for planted flaws."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        *,
+        handlers: Mapping[tuple[str, str], Handler] = HANDLERS,
+        routing: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        self.scope = scope
+        self.handlers = handlers
+        self.routing = routes() if routing is None else routing
+        self.locals: list[Any] = []
+        self.messages: list[Event] = []
+        self._numbers: dict[str, int] = {}
+        self._bits: dict[str, int] = {}
+        self._outcomes: dict[tuple[int, str, int], _Outcome | None] = {}
+        self._consumers: dict[int, tuple[tuple[str, int], ...]] = {}
+
+    # -- the real aggregates, each step computed once ------------------------------------------------------------
+
+    def number(self, aggregate: Any) -> int:
+        if isinstance(aggregate, Order):
+            aggregate = attrs.evolve(aggregate, version=0, updated_at=None)
+        name = repr(aggregate)
+        if name not in self._numbers:
+            self._numbers[name] = len(self.locals)
+            self.locals.append(aggregate)
+        return self._numbers[name]
+
+    def bit(self, event: Event) -> int:
+        name = repr(event)
+        if name not in self._bits:
+            self._bits[name] = 1 << len(self.messages)
+            self.messages.append(event)
+        return self._bits[name]
+
+    def outcome(self, local: int, name: str, bit: int, call: Handler) -> _Outcome | None:
+        """None where a command is refused."""
+        key = (local, name, bit)
+        if key not in self._outcomes:
+            event = self.messages[bit.bit_length() - 1] if bit else None
+            self._outcomes[key] = self._computed(self.locals[local], event, call)
+        return self._outcomes[key]
+
+    def _computed(self, before: Any, event: Event | None, call: Handler) -> _Outcome | None:
+        try:
+            step = call(before, event)
+        except ImpossibleTransition as impossible:
+            raise Flaw(f"impossible: {impossible}") from None
+        except DomainError:
+            return None
+        if isinstance(before, Order):
+            _check_history(before, step)
+        moved = before.movements_to(step.aggregate) if isinstance(before, Reservation) else ()
+        return _Outcome(
+            self.number(step.aggregate),
+            sum(self.bit(published) for published in step.events),
+            sum(TASKS[task.kind] for task in step.tasks),
+            sum(TASKS[task.kind] for task in step.ended),
+            sum(movement.on_hand for movement in moved),
+            sum(movement.held for movement in moved),
+        )
+
+    def apply(
+        self, world: World, index: int, service: str, name: str, call: Handler, *, bit: int = 0, done: int = 0
+    ) -> World:
+        """One trigger at one service; `done` are the tasks that end with it."""
+        view = world.orders[index]
+        field = AGGREGATE[service]
+        before: int = getattr(view, field)
+        outcome = self.outcome(before, name, bit, call)
+        tasks = view.tasks & ~done
+        if outcome is None:
+            return _with(world, index, view._replace(tasks=tasks))
+        changes: dict[str, Any] = {field: outcome.after, "tasks": (tasks | outcome.started) & ~outcome.ended}
+        if outcome.sent:
+            self._check_once(view, outcome.sent)
+            changes["sent"] = view.sent | outcome.sent
+        if outcome.on_hand or outcome.held:
+            try:
+                stock = Stock(SKU, world.on_hand, world.held)
+                after = stock.moved(_movement(outcome))
+            except Conflict as conflict:
+                raise Flaw(f"oversold: {conflict}") from None
+            world = World(after.on_hand, after.held, world.orders)
+        return _with(world, index, view._replace(**changes))
+
+    def _check_once(self, view: View, sent: int) -> None:
+        topics = [self.messages[i].topic for i in _indexes(view.sent)]
+        new = [self.messages[i].topic for i in _indexes(sent)]
+        again = set(topics) & set(new)
+        if again or len(set(new)) < len(new):
+            raise Flaw(f"published twice: {sorted(again or new)}")
+
+    # -- what can happen -----------------------------------------------------------------------------------------
+
+    def start(self) -> World:
+        """Own orders are placed; foreign ones are only a message."""
+        world = World(self.scope.units, 0, ())
+        absent = View(
+            self.number(Order(id=ORDER)), self.number(Reservation(order_id=ORDER)), self.number(Payment(order_id=ORDER))
+        )
+        for index, own in enumerate(self.scope.orders):
+            created = self.bit(OrderCreated(ORDER, TERMS))
+            view = absent if own else absent._replace(sent=created)
+            world = world._replace(orders=(*world.orders, view))
+            if own:
+                world = self.apply(world, index, "order", "place", CALLS["place"])
+        return world
+
+    def following(self, world: World) -> Iterator[tuple[bool, str, World]]:
+        """(must it happen at last, its name, the world after it)."""
+        for index in range(len(world.orders)):
+            yield from self._deliveries(world, index)
+            yield from self._commands(world, index)
+            yield from self._gateway(world, index)
+
+    def _deliveries(self, world: World, index: int) -> Iterator[tuple[bool, str, World]]:
+        view = world.orders[index]
+        for i in _indexes(view.sent):
+            bit = 1 << i
+            topic = self.messages[i].topic
+            for service in self.routing[topic]:
+                if service == "notification":
+                    continue
+                field = f"seen_{service}"
+                fresh = not getattr(view, field) & bit
+                if not fresh and not self.scope.repeats:
+                    continue
+                marked = _with(world, index, view._replace(**{field: getattr(view, field) | bit})) if fresh else world
+                name = f"{service} gets {topic}"
+                handler = self.handlers[service, topic]
+                absent = service == "inventory" and self.locals[view.reservation].state is ReservationState.ABSENT
+                if not absent or topic != "order.created":
+                    yield fresh, name, self.apply(marked, index, service, topic, handler, bit=bit)
+                    continue
+                if world.on_hand > world.held:
+                    yield fresh, name, self.apply(marked, index, service, topic, handler, bit=bit)
+                if world.on_hand == world.held or self.scope.refusals:
+                    yield fresh, f"{name}: short", self.apply(marked, index, service, "reject", CALLS["reject"])
+
+    def _commands(self, world: World, index: int) -> Iterator[tuple[bool, str, World]]:
+        scope, timed = self.scope, world.orders[index].tasks & DEADLINE
+        for wanted, name in ((scope.customer, "customer cancels"), (scope.operator, "operator cancels")):
+            if wanted:
+                yield False, name, self.apply(world, index, "order", name, CALLS[name])
+        if scope.deadline and (timed or scope.repeats):
+            yield bool(timed), "deadline", self.apply(world, index, "order", "deadline", CALLS["deadline"], done=timed)
+
+    def _gateway(self, world: World, index: int) -> Iterator[tuple[bool, str, World]]:
+        view = world.orders[index]
+        state = self.locals[view.payment].state
+        asking = state in (PaymentState.INITIATED, PaymentState.UNKNOWN)
+
+        def book(entry: Book) -> World:
+            return _with(world, index, view._replace(book=entry))
+
+        def answer(name: str, done: int = 0) -> World:
+            return self.apply(world, index, "payment", name, CALLS[name], done=done)
+
+        if view.tasks & CHARGE and asking and not view.asked:
+            yield True, "charge goes out", _with(world, index, view._replace(asked=True))
+        if view.asked and view.book is Book.NOTHING:
+            yield True, "gateway captures", book(Book.CAPTURED)
+            if self.scope.declines:
+                yield True, "gateway declines", book(Book.DECLINED)
+        if view.asked and (view.tasks & CHARGE or self.scope.repeats):
+            owed = bool(view.tasks & CHARGE)
+            if view.book is not Book.NOTHING:
+                name = "captured" if view.book in TAKEN else "declined"
+                yield owed, f"charge: {name}", answer(name, done=CHARGE)
+            if self.scope.lost:
+                yield False, "charge: no answer", answer("no answer")
+        if view.tasks & VOID:
+            if view.book is Book.NOTHING:
+                yield True, "gateway voids", book(Book.VOIDED)
+            else:
+                name = "void: captured" if view.book in TAKEN else "void: voided"
+                yield True, name, answer(name, done=VOID)
+        if view.tasks & REFUND and view.book is Book.CAPTURED:
+            yield True, "gateway refunds", book(Book.REFUNDED)
+        if view.book is Book.REFUNDED and (view.tasks & REFUND or (self.scope.repeats and state in _GIVEN_BACK)):
+            yield bool(view.tasks & REFUND), "refund done", answer("refund done", done=REFUND)
+        for task, wanted in ((CHARGE, asking), (VOID, state is PaymentState.VOIDING)):
+            if view.tasks & task and not wanted:
+                yield True, "task is over", _with(world, index, view._replace(tasks=view.tasks & ~task))
+
+    # -- exploration ---------------------------------------------------------------------------------------------
+
+    def explore(self) -> Explored:
+        """Meet every state; `Flaw` with the way to it where a promise is broken."""
+        first = self.start()
+        came: dict[World, tuple[World, str] | None] = {first: None}
+        todo = deque([first])
+        edges: dict[World, list[World]] = {}
+        ends: set[tuple[str, ...]] = set()
+        transitions = 0
+        while todo:
+            world = todo.popleft()
+            rest = True
+            edges[world] = following = []
+            try:
+                self.check_always(world)
+                for must, name, after in self._tried(world):
+                    transitions += 1
+                    if after == world:
+                        continue
+                    rest = rest and not must
+                    following.append(after)
+                    if after not in came:
+                        came[after] = (world, name)
+                        todo.append(after)
+                if rest:
+                    self.check_end(world)
+                    ends.add(tuple(self.locals[view.order].state.value for view in world.orders))
+            except Flaw as flaw:
+                raise Flaw(f"{flaw}\n  after: {', '.join(_way(came, world))}") from None
+        _check_no_cycle(edges)
+        return Explored(len(came), transitions, frozenset(ends), tuple(came))
+
+    def _tried(self, world: World) -> Iterator[tuple[bool, str, World]]:
+        last = "the start"
+        steps = self.following(world)
+        while True:
+            try:
+                item = next(steps)
+            except StopIteration:
+                return
+            except Flaw as flaw:
+                raise Flaw(f"{flaw} (the step after {last!r})") from None
+            last = item[1]
+            yield item
+
+    # -- the promises --------------------------------------------------------------------------------------------
+
+    def check_always(self, world: World) -> None:
+        """What holds at every instant."""
+        reservations = [self.locals[view.reservation].state for view in world.orders]
+        sold = reservations.count(ReservationState.COMMITTED)
+        if world.held != reservations.count(ReservationState.HELD) or world.on_hand != self.scope.units - sold:
+            raise Flaw(f"P2: {world.on_hand} on hand and {world.held} held, but {reservations}")
+        for view, reservation in zip(world.orders, reservations, strict=True):
+            order = self.locals[view.order].state
+            settled_money = view.book in (Book.DECLINED, Book.VOIDED, Book.REFUNDED) or not view.asked
+            if order is OrderState.CONFIRMED and view.book is not Book.CAPTURED:
+                raise Flaw(f"P4: confirmed, but the gateway's book says {view.book.value}")
+            if order in (OrderState.REJECTED, OrderState.CANCELLED) and not settled_money:
+                raise Flaw(f"P4: {order.value} while the money isn't settled ({view.book.value})")
+            if reservation is ReservationState.RELEASED and not settled_money:
+                raise Flaw(f"P2: stock released while the money isn't settled ({view.book.value})")
+
+    def check_end(self, world: World) -> None:
+        """What holds once nothing more has to happen."""
+        for view in world.orders:
+            order, reservation = self.locals[view.order].state, self.locals[view.reservation].state
+            if order not in SETTLED:
+                raise Flaw(f"P6: stuck in {order.value}")
+            if view.tasks:
+                raise Flaw(f"P6: tasks are left: {[kind.value for kind, bit in TASKS.items() if view.tasks & bit]}")
+            if reservation not in _STOCK_AT_END[order]:
+                raise Flaw(f"P2: {order.value}, but the reservation is {reservation.value}")
+            if (view.book is Book.CAPTURED) is not (order is OrderState.CONFIRMED):
+                raise Flaw(f"P4: {order.value}, but the gateway's book says {view.book.value}")
+            self._check_answered(view)
+
+    def _check_answered(self, view: View) -> None:
+        topics = self.topics(view.sent)
+        answers = topics & {"payment.voided", "payment.failed", "payment.refunded"}
+        if "order.cancelling" in topics and len(answers) != 1:
+            raise Flaw(f"order.cancelling was answered with {sorted(answers)}")
+        ended = topics & {"order.confirmed", "order.cancelled", "order.rejected"}
+        if ended not in _TOLD:
+            raise Flaw(f"the end was told as {sorted(ended)}")
+
+    def topics(self, bits: int) -> frozenset[str]:
+        """The topics of a set of messages."""
+        return frozenset(self.messages[i].topic for i in _indexes(bits))
+
+
+_GIVEN_BACK = (PaymentState.REFUNDING, PaymentState.REFUNDED)
+_STOCK_AT_END = {
+    OrderState.CONFIRMED: (ReservationState.COMMITTED,),
+    OrderState.REJECTED: (ReservationState.REJECTED,),
+    OrderState.CANCELLED: (ReservationState.RELEASED, ReservationState.REJECTED),
+}
+_TOLD = (
+    {"order.confirmed"},
+    {"order.rejected"},
+    {"order.cancelled"},
+    {"order.confirmed", "order.cancelled"},  # an operator cancelled it after all
+)
+
+
+def _movement(outcome: _Outcome) -> Any:
+    from oms.domain.stock import Movement, MovementKind
+
+    return Movement(ORDER, SKU, MovementKind.HOLD, outcome.on_hand, outcome.held)
+
+
+def _with(world: World, index: int, view: View) -> World:
+    orders = world.orders
+    return World(world.on_hand, world.held, (*orders[:index], view, *orders[index + 1 :]))
+
+
+def _indexes(bits: int) -> Iterator[int]:
+    while bits:
+        lowest = bits & -bits
+        yield lowest.bit_length() - 1
+        bits ^= lowest
+
+
+def _check_history(before: Order, step: Step[Order]) -> None:
+    """P5: the history has no gap, and every entry is a cell of the table."""
+    at, seq = before.state, before.version
+    for entry in step.history:
+        cell = ORDER_TABLE[OrderState(entry.before)][OrderTrigger(entry.trigger)]
+        after = cell.to if cell.effect is Effect.MOVE else OrderState(entry.before)
+        seq += 1
+        if entry.seq != seq or entry.before != at.value or after is None or entry.after != after.value:
+            raise Flaw(f"P5: {entry} after {at.value}, {seq - 1}")
+        at = after
+    if step.aggregate.version != seq or step.aggregate.state is not at:
+        raise Flaw(f"P5: {step.aggregate} isn't where its history ends")
+
+
+def _way(came: Mapping[World, tuple[World, str] | None], world: World) -> list[str]:
+    names = []
+    here = came[world]
+    while here is not None:
+        names.append(here[1])
+        here = came[here[0]]
+    return names[::-1]
+
+
+def _check_no_cycle(edges: Mapping[World, list[World]]) -> None:
+    """No world comes back: whatever happens, after finitely many changes it is at rest."""
+    incoming = dict.fromkeys(edges, 0)
+    for following in edges.values():
+        for after in following:
+            incoming[after] += 1
+    free = [world for world, count in incoming.items() if not count]
+    met = 0
+    while free:
+        met += 1
+        for after in edges[free.pop()]:
+            incoming[after] -= 1
+            if not incoming[after]:
+                free.append(after)
+    if met < len(edges):
+        raise Flaw("P6: the world can run in a circle")
