@@ -15,11 +15,12 @@ class SequentialCalls(Calls[Token]):
     def __init__(self, limit: int = 32, *, point: Point = no_point) -> None:
         self._limit = limit
         self._ended: list[Ended[Token]] = []
+        self._closed = False
         self._hooks = Hooks("calls", "", point, nobody_else, ())
 
     def room(self) -> int:
         """How many more calls can be submitted before their ends are collected."""
-        return self._limit - len(self._ended)
+        return 0 if self._closed else self._limit - len(self._ended)
 
     @port_call
     def submit(self, token: Token, call: Callable[[], object]) -> None:
@@ -36,3 +37,7 @@ class SequentialCalls(Calls[Token]):
         """The ends since the last time."""
         ended, self._ended = self._ended, []
         return ended
+
+    def close(self) -> None:
+        """Take no more calls."""
+        self._closed = True

@@ -111,7 +111,12 @@ class Work:
             holder = table.holders.get(key)
             if holder is self:
                 return
-            others = (holder,) if holder is not None else self._other_sharers(table, key)
+            if holder is not None:
+                others: tuple[Work, ...] = (holder,)
+            elif table.sharers:
+                others = self._other_sharers(table, key)
+            else:
+                break
             if not others:
                 break
             self._wait(table, key, others)
