@@ -1,0 +1,168 @@
+"""The codec: which topics are whose, and what becomes of bytes that are no message of their topic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import NoReturn
+
+import attrs
+import msgspec
+
+from oms.adapters.wire.headers import from_oms, header_writer, read_cause
+from oms.adapters.wire.names import message_id, place_id
+from oms.adapters.wire.payloads import Payload, Probe
+from oms.adapters.wire.shapes import SHAPES, Shape, write_json
+from oms.domain.errors import InvalidValue
+from oms.domain.events import EVENTS, Event, OrderCreated
+from oms.domain.money import Currency
+from oms.domain.values import OrderId, checked_id
+from oms.ports.errors import Permanent
+from oms.ports.messages import (
+    AnyEvent,
+    Cause,
+    Codec,
+    CustomEvent,
+    Headers,
+    Message,
+    MessageId,
+    Outgoing,
+    Record,
+    Undecodable,
+)
+
+MAX_VALUE_BYTES = 1024 * 1024
+"""What Kafka takes by default; the largest order of ours has about 40 KiB."""
+
+MAX_DETAIL_CHARS = 300
+
+# What msgspec raises for bytes that are no JSON, not UTF-8, of the wrong type, or nested a thousand levels deep.
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@attrs.frozen
+class _Topic:
+    """All that is known of one of our own topics."""
+
+    kind: type[Event]
+    shape: Shape
+    read: Callable[[bytes], Payload]
+    headers: Callable[[MessageId, str, Cause, datetime], Headers]
+
+
+def _topic(kind: type[Event]) -> _Topic:
+    shape = SHAPES[kind]
+    service = kind.topic.partition(".")[0]
+    read = msgspec.json.Decoder(shape.payload).decode
+    return _Topic(kind, shape, read, header_writer(kind.topic, f"/oms/{service}"))
+
+
+_TOPICS: Mapping[str, _Topic] = {kind.topic: _topic(kind) for kind in EVENTS}
+_read_object = msgspec.json.Decoder(dict[str, object]).decode
+_read_probe = msgspec.json.Decoder(Probe).decode
+
+
+class JsonCodec(Codec):
+    """JSON in camelCase; amounts are numbers in major units of `currency`.
+
+    A user's own topic carries JSON objects with an `orderId`, at most one distinct message for each order, as
+    our own topics do: a second one with another body would have the same id, and counts as a copy.
+    """
+
+    def __init__(self, currency: Currency) -> None:
+        self._currency = currency
+
+    def encode(self, event: AnyEvent, cause: Cause, at: datetime) -> Outgoing:
+        """The message of an event; `Permanent` for a custom event that can't be one."""
+        if isinstance(event, CustomEvent):
+            return _encode_custom(event, cause, at)
+        topic = _TOPICS[event.topic]
+        order = event.order_id
+        headers = topic.headers(message_id(order, event.topic), order, cause, at)
+        return Outgoing(event.topic, order.encode(), _write(topic.shape.to_wire(event), event.topic), headers)
+
+    def decode(self, record: Record) -> Message:
+        """The event in a record; no part of it is trusted."""
+        value = record.value
+        if not value:
+            raise Undecodable(f"{record.topic}: the message has no value")
+        if len(value) > MAX_VALUE_BYTES:
+            raise Undecodable(f"{record.topic}: the value has more than {MAX_VALUE_BYTES} bytes")
+        topic = _TOPICS.get(record.topic)
+        try:
+            event = self._read_event(topic, value) if topic else _read_custom(record.topic, value)
+        except InvalidValue as refused:
+            _refuse(record, refused.detail)
+        except _NO_JSON as error:
+            if topic and _is_legacy(topic.kind, record.headers, value):
+                return Message(place_id(record), None, read_cause(record.headers), record)
+            _refuse(record, _says(error))
+        return Message(message_id(event.order_id, record.topic), event, read_cause(record.headers), record)
+
+    def name(self, record: Record) -> MessageId:
+        """By topic, partition and offset: a bad copy of a message must not pass for the good one."""
+        return place_id(record)
+
+    def _read_event(self, topic: _Topic, value: bytes) -> Event:
+        payload = topic.read(value)
+        order = OrderId(checked_id(payload.order_id, name="orderId"))
+        return topic.shape.to_event(topic.kind, order, payload, self._currency)
+
+
+def _encode_custom(event: CustomEvent, cause: Cause, at: datetime) -> Outgoing:
+    if event.topic in _TOPICS:
+        raise Permanent(f"{event.topic} is a topic of oms itself: a custom event needs another one")
+    if event.body.get("orderId") != event.order_id:
+        raise Permanent(f"{event.topic}: the body's orderId must be the event's order id")
+    order = event.order_id
+    headers = header_writer(event.topic, "/oms")(message_id(order, event.topic), order, cause, at)
+    return Outgoing(event.topic, order.encode(), _write(dict(event.body), event.topic), headers)
+
+
+def _write(payload: object, topic: str) -> bytes:
+    try:
+        return write_json(payload)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Permanent(f"{topic}: the event can't be written as JSON: {_clear(str(error))}") from None
+
+
+def _read_custom(topic: str, value: bytes) -> CustomEvent:
+    body = _read_object(value)
+    return CustomEvent(topic, OrderId(checked_id(body.get("orderId"), name="orderId")), body)
+
+
+def _is_legacy(kind: type[Event], headers: Headers, value: bytes) -> bool:
+    """Whether these are words of the system replaced: an object that names no order, or plain text.
+
+    Its `order.created` does name the order, and our own messages have headers: those are never skipped.
+    """
+    if kind is OrderCreated or from_oms(headers):
+        return False
+    try:
+        order = _read_probe(value).order_id
+    except _NO_JSON:
+        return _is_plain_text(value)
+    return order is msgspec.UNSET or bytes(order) == b"null"
+
+
+def _is_plain_text(value: bytes) -> bool:
+    try:
+        text = value.decode().strip()
+    except UnicodeDecodeError:
+        return False
+    return not text.startswith(("{", "[")) and text.replace("\n", " ").isprintable()
+
+
+def _says(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "the JSON is nested too deeply"
+    return "the text is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _refuse(record: Record, detail: str) -> NoReturn:
+    raise Undecodable(f"{record.topic}: {_clear(detail)}") from None
+
+
+def _clear(detail: str) -> str:
+    """Short and printable: the text is stored and shown, and may quote what a stranger sent."""
+    return "".join(char if char.isprintable() else "?" for char in detail[:MAX_DETAIL_CHARS])

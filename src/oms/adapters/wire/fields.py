@@ -1,0 +1,99 @@
+"""Amounts and items: read exactly, never through a float, and bounded before anything large is computed.
+
+The usual shape of each is recognised by one regular expression and read at once, because an order's items are
+most of the cost of a message. Everything else takes the long way, through the domain's own checks, which also
+say what is wrong; a test holds that both ways agree.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import Annotated
+
+import msgspec
+from msgspec import Raw
+
+from oms.domain.errors import InvalidValue
+from oms.domain.money import MAX_MINOR, Currency, Money
+from oms.domain.values import ID_PATTERN, MAX_LINES, MAX_QUANTITY, Items, Sku, checked_items
+
+MAX_NUMBER_CHARS = 64
+"""No honest number is longer; a million digits would keep the exact arithmetic busy for seconds."""
+
+_LINE = rb'"' + ID_PATTERN.strip("^$").encode() + rb'":[0-9]{1,5}'
+_USUAL_ITEMS = re.compile(rb"\{%b(?:,%b){0,%d}\}" % (_LINE, _LINE, MAX_LINES - 1))
+_QUANTITIES = msgspec.json.Decoder(dict[Sku, Annotated[int, msgspec.Meta(ge=1, le=MAX_QUANTITY)]])
+_USUAL_AMOUNT = re.compile(rb"(0|[1-9][0-9]{0,14})(?:\.([0-9]{1,4}))?")
+
+
+def write_amount(money: Money) -> Raw:
+    """A JSON number in major units, the digits of `Money.amount`: `500`, `499.90`."""
+    exponent = money.currency.exponent
+    whole, rest = divmod(money.minor, 10**exponent)
+    return Raw(b"%d.%0*d" % (whole, exponent, rest) if rest else b"%d" % whole)
+
+
+def read_amount(raw: Raw, currency: Currency, name: str) -> Money:
+    """The amount of a JSON number; `InvalidValue` that names the field for anything else."""
+    text = bytes(raw)
+    usual = _USUAL_AMOUNT.fullmatch(text)
+    if usual:
+        whole, fraction = usual.groups(b"")
+        finer = currency.exponent - len(fraction)
+        if finer >= 0 and (minor := int(whole + fraction) * 10**finer) <= MAX_MINOR:
+            return Money(minor, currency)
+    if text[:1] not in b"-0123456789":
+        raise InvalidValue("invalid_amount", f"{name} must be a JSON number")
+    if len(text) > MAX_NUMBER_CHARS:
+        raise InvalidValue("invalid_amount", f"{name} has more than {MAX_NUMBER_CHARS} characters")
+    try:
+        return Money.of(text.decode(), currency)
+    except InvalidValue as refused:
+        raise InvalidValue(refused.code, f"{name}: {refused.detail}") from None
+
+
+def read_items(raw: Raw) -> Items:
+    """The items of an order: at least one; lines of the same product are summed."""
+    text = bytes(raw)
+    if _USUAL_ITEMS.fullmatch(text):
+        try:
+            quantities = _QUANTITIES.decode(text)
+        except msgspec.ValidationError:
+            return _read_lines(text)
+        if 2 * len(quantities) == text.count(b'"'):  # else a product is named twice
+            return MappingProxyType(quantities)
+    return _read_lines(text)
+
+
+def read_released(raw: Raw) -> Items:
+    """Like `read_items`, and none at all is fine."""
+    return MappingProxyType({}) if bytes(raw) == b"{}" else read_items(raw)
+
+
+def _whole(text: str) -> int | None:
+    """`2.0` is 2; None, which no check lets pass, for what is not whole or far too large."""
+    try:
+        number = Decimal(text) if len(text) <= MAX_NUMBER_CHARS else Decimal(-1)
+    except InvalidOperation:  # an exponent beyond all bounds
+        return None
+    small = 0 <= number <= MAX_QUANTITY and (number == 0 or number.adjusted() >= 0)
+    return int(number) if small and number == int(number) else None
+
+
+_LINES = json.JSONDecoder(object_pairs_hook=tuple, parse_float=_whole)
+
+
+def _read_lines(text: bytes) -> Items:
+    try:
+        lines = _LINES.decode(text.decode())
+    except (ValueError, RecursionError):  # also not UTF-8, or an integer of thousands of digits
+        raise InvalidValue("invalid_items", "items can't be read") from None
+    if not isinstance(lines, tuple):
+        raise InvalidValue("invalid_items", "items must be a JSON object of product id and quantity")
+    try:
+        return checked_items(lines)
+    except InvalidValue as refused:
+        raise InvalidValue(refused.code, f"items: {refused.detail}") from None

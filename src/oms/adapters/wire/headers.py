@@ -1,0 +1,66 @@
+"""What travels beside the payload: CloudEvents attributes in binary mode, trace and cause.
+
+A consumer needs none of them. They are hints from outside, so a malformed one counts as absent and never makes
+a message undecodable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+
+from oms.ports.messages import Cause, Headers, MessageId
+
+SCHEMA = b"1"
+"""Version of the payloads; an added optional field doesn't change it."""
+
+_OURS = frozenset({"ce_type", "oms_schema"})
+_NO_CAUSE = Cause()
+_CAUSATION = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def header_writer(topic: str, source: str) -> Callable[[MessageId, str, Cause, datetime], Headers]:
+    """What makes the headers of a topic's messages: id, order id, cause, time (UTC) -> headers."""
+    version = ("ce_specversion", b"1.0")
+    kind = ("ce_type", topic.encode())
+    origin = ("ce_source", source.encode())
+    fixed = (("content-type", b"application/json"), ("oms_schema", SCHEMA))
+
+    def write(message: MessageId, order: str, cause: Cause, at: datetime) -> Headers:
+        headers: Headers = (
+            version,
+            ("ce_id", message.encode()),
+            kind,
+            origin,
+            ("ce_time", at.isoformat().encode()),
+            ("ce_subject", order.encode()),
+            *fixed,
+        )
+        if cause.message_id is not None:
+            headers = (*headers, ("oms_causation_id", cause.message_id.encode()))
+        if cause.traceparent is not None:
+            headers = (*headers, ("traceparent", cause.traceparent.encode()))
+        return headers
+
+    return write
+
+
+def read_cause(headers: Headers) -> Cause:
+    """The cause that the headers tell of."""
+    if not headers:
+        return _NO_CAUSE
+    message: MessageId | None = None
+    trace: str | None = None
+    for name, value in headers:
+        if name == "oms_causation_id" and _CAUSATION.fullmatch(value):
+            message = MessageId(value.decode())
+        elif name == "traceparent" and _TRACEPARENT.fullmatch(value):
+            trace = value.decode()
+    return Cause(message, trace) if message or trace else _NO_CAUSE
+
+
+def from_oms(headers: Headers) -> bool:
+    """Whether a version of `oms`, or another speaker of CloudEvents, wrote these: not the system replaced."""
+    return any(name in _OURS for name, _ in headers)
