@@ -1,0 +1,84 @@
+"""Outside calls on threads of their own.
+
+Not a `ThreadPoolExecutor`: the interpreter joins its threads at exit, so one gateway that never answers would
+keep the process from ending. These threads are daemons, and nothing waits for them for longer than it says.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Generic
+
+from oms.ports.calls import Calls, Ended, Token
+from oms.ports.errors import OutcomeUnknown, Permanent
+
+_Job = tuple[Token, Callable[[], object]]
+
+
+class ThreadedCalls(Calls[Token], Generic[Token]):
+    """At most `workers` calls at once; a thread starts when it is first needed.
+
+    `done` is called on the call's thread after each end, to wake whoever collects.
+    """
+
+    def __init__(self, workers: int, done: Callable[[], None]) -> None:
+        self._workers = workers
+        self._done = done
+        self._jobs: SimpleQueue[_Job[Token] | None] = SimpleQueue()
+        self._ended: SimpleQueue[Ended[Token]] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._under_way = 0
+        """Submitted and not collected yet; touched only by the one thread that submits and collects."""
+        self._closed = False
+
+    def room(self) -> int:
+        """How many more calls can be submitted now; one that ended takes room until it is collected."""
+        return 0 if self._closed else self._workers - self._under_way
+
+    def submit(self, token: Token, call: Callable[[], object]) -> None:
+        """Start a call; `Permanent` where there is no room."""
+        if self.room() <= 0:
+            raise Permanent("no room for another call: ask for room() first")
+        self._under_way += 1
+        if len(self._threads) < self._under_way:
+            thread = threading.Thread(target=self._work, name=f"oms-call-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put((token, call))
+
+    def collect(self) -> Sequence[Ended[Token]]:
+        """The calls that ended since the last time."""
+        ended: list[Ended[Token]] = []
+        try:
+            while True:
+                ended.append(self._ended.get_nowait())
+        except Empty:
+            self._under_way -= len(ended)
+            return ended
+
+    def close(self, timeout_s: float = 0.0) -> None:
+        """Take no more calls, and wait up to `timeout_s` for those under way; then they are left to themselves."""
+        self._closed = True
+        for _ in self._threads:
+            self._jobs.put(None)
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            token, call = job
+            self._ended.put(_made(token, call))
+            self._done()
+
+
+def _made(token: Token, call: Callable[[], object]) -> Ended[Token]:
+    try:
+        return Ended(token, call())
+    except Exception as error:  # noqa: BLE001 - whatever a gateway raises is an end like any other
+        return Ended(token, error=error)
+    except BaseException as error:  # noqa: BLE001 - a `sys.exit` in a gateway's code must not cost us the thread
+        return Ended(token, error=OutcomeUnknown(f"the call ended its thread: {error!r}"))

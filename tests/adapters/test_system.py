@@ -1,0 +1,137 @@
+"""Clock, names and threaded calls of the host."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from datetime import UTC, timedelta
+
+import pytest
+
+from oms.adapters.system.calls import ThreadedCalls
+from oms.adapters.system.clock import SystemClock
+from oms.adapters.system.ids import SystemIds
+from oms.domain.values import checked_id
+from oms.ports.calls import Ended
+from oms.ports.errors import OutcomeUnknown, Permanent
+
+
+def test_the_time_is_in_utc():
+    now = SystemClock().now()
+    assert now.tzinfo is UTC
+    assert now.utcoffset() == timedelta(0)
+
+
+def test_order_ids_are_canonical_and_in_the_order_of_time():
+    ids = SystemIds()
+    first = ids.order_id()
+    time.sleep(0.002)
+    second = ids.order_id()
+    assert first < second
+    assert uuid.UUID(first).version == 7
+    assert checked_id(first, name="orderId") == str(uuid.UUID(first))
+
+
+def test_tokens_are_unique_and_short():
+    ids = SystemIds()
+    tokens = {ids.token() for _ in range(10_000)}
+    assert len(tokens) == 10_000
+    assert max(map(len, tokens)) <= 36
+
+
+class Waiting:
+    """Calls that are collected by a thread which sleeps until it is woken."""
+
+    def __init__(self, workers: int) -> None:
+        self.woken = threading.Event()
+        self.calls: ThreadedCalls[str] = ThreadedCalls(workers, self.woken.set)
+
+    def collect(self, count: int) -> dict[str, Ended[str]]:
+        ended: dict[str, Ended[str]] = {}
+        while len(ended) < count:
+            assert self.woken.wait(5)
+            self.woken.clear()
+            ended |= {end.token: end for end in self.calls.collect()}
+        return ended
+
+
+def test_answers_and_errors_come_back_by_their_token():
+    waiting = Waiting(2)
+    refused = ValueError("no")
+
+    def fails():
+        raise refused
+
+    waiting.calls.submit("good", lambda: 42)
+    waiting.calls.submit("bad", fails)
+    assert waiting.collect(2) == {"good": Ended("good", 42), "bad": Ended("bad", error=refused)}
+    assert waiting.calls.collect() == []
+    assert waiting.calls.room() == 2
+
+
+def test_an_exit_in_a_gateway_is_an_unknown_outcome_and_costs_no_thread():
+    waiting = Waiting(1)
+    for _ in range(3):
+        waiting.calls.submit("exits", sys.exit)
+        assert isinstance(waiting.collect(1)["exits"].error, OutcomeUnknown)
+    waiting.calls.submit("next", lambda: "still here")
+    assert waiting.collect(1)["next"].answer == "still here"
+
+
+def test_calls_are_bounded_and_run_at_once():
+    waiting = Waiting(3)
+    together = threading.Barrier(3, timeout=5)
+    for token in "abc":
+        waiting.calls.submit(token, together.wait)
+    assert waiting.calls.room() == 0
+    with pytest.raises(Permanent):
+        waiting.calls.submit("d", lambda: None)
+    assert all(end.error is None for end in waiting.collect(3).values())
+    assert waiting.calls.room() == 3
+
+
+def test_threads_are_used_again():
+    waiting = Waiting(50)
+    for _ in range(20):
+        waiting.calls.submit("one", lambda: None)
+        waiting.collect(1)
+    assert len(waiting.calls._threads) == 1
+
+
+def test_collect_never_waits():
+    calls: ThreadedCalls[str] = ThreadedCalls(1, lambda: None)
+    release = threading.Event()
+    calls.submit("slow", release.wait)
+    started = time.monotonic()
+    assert calls.collect() == []
+    assert time.monotonic() - started < 0.5
+    release.set()
+
+
+def test_close_waits_no_longer_than_it_says_and_ends_idle_threads():
+    calls: ThreadedCalls[str] = ThreadedCalls(2, lambda: None)
+    release = threading.Event()
+    calls.submit("hangs", release.wait)
+    calls.submit("ends", lambda: None)
+    started = time.monotonic()
+    calls.close(0.1)
+    assert time.monotonic() - started < 1
+    assert calls.room() == 0
+    with pytest.raises(Permanent):
+        calls.submit("late", lambda: None)
+    release.set()
+    calls.close(5)
+    assert not any(thread.is_alive() for thread in calls._threads)
+
+
+def test_a_hanging_call_does_not_hold_up_the_end_of_the_process():
+    script = (
+        "import threading\n"
+        "from oms.adapters.system.calls import ThreadedCalls\n"
+        "calls = ThreadedCalls(1, lambda: None)\n"
+        "calls.submit('hangs', threading.Event().wait)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], timeout=20, check=True)
