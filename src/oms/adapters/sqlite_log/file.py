@@ -1,0 +1,124 @@
+"""The file: who may open it, what is in it, and what its errors mean.
+
+records   the log; clustered by place, so that a partition is read in one sweep
+offsets   how far each group is
+log       the number of partitions of every topic, fixed when the file is made
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from oms.ports.errors import Permanent, Retryable
+
+VERSION = 1
+BUSY_TIMEOUT_S = 5.0
+CHECKPOINT_PAGES = 4096
+"""16 MiB of write-ahead log before it is copied back: a quarter of the default's copies under load."""
+
+_TABLES = """
+CREATE TABLE log (partitions INTEGER NOT NULL);
+CREATE TABLE records (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+    key BLOB, headers BLOB NOT NULL, value BLOB NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition, offset)
+) WITHOUT ROWID;
+CREATE TABLE offsets (
+    consumers TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
+    PRIMARY KEY (consumers, topic, partition)
+) WITHOUT ROWID;
+"""
+
+
+def create(path: Path, partitions: int) -> int:
+    """Make the log unless it is there; answers its number of partitions, which may be another than asked for."""
+    try:
+        with closing(open_writer(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if _version(connection, path) == 0:
+                for statement in filter(str.strip, _TABLES.split(";")):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO log VALUES (?)", (partitions,))
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+            (made,) = connection.execute("SELECT partitions FROM log").fetchone()
+            return int(made)
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """A connection whose commits survive a loss of power; transactions begin and end by our own words."""
+    connection = _connect(str(path))
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS, where a plain fsync leaves data in the drive's cache
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that can only read, also beside a writer in another process; `Permanent` where it can't be."""
+    uri = path.absolute().as_uri()
+    try:
+        try:
+            connection = _connect(f"{uri}?mode=ro", uri=True)
+            found = _version(connection, path)
+        except sqlite3.OperationalError:
+            # After a clean end the write-ahead log is gone, and only a connection that may write can make its index.
+            connection = _connect(f"{uri}?mode=rw", uri=True)
+            connection.execute("PRAGMA query_only = ON")
+            found = _version(connection, path)
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
+    if found == 0:
+        connection.close()
+        raise Permanent(f"{path} is no log of messages")
+    return connection
+
+
+def _connect(database: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        database, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64, uri=uri
+    )
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found > VERSION:
+        connection.close()
+        raise Permanent(f"{path} was written by a newer version of oms (format {found}, this one reads {VERSION})")
+    return int(found)
+
+
+def unusable(path: Path, error: sqlite3.Error) -> Permanent | Retryable:
+    """What it means that the file can't be opened or read."""
+    if isinstance(error, sqlite3.OperationalError) and path.exists():
+        return Retryable(f"{path}: {error}")
+    return Permanent(f"{path}: {error}")
+
+
+class Lock:
+    """Keeps a second process out while it is held; the operating system lets go of it when the holder dies.
+
+    It is SQLite's own lock on an empty file beside the log, because that works the same on every system.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise unusable(path, error) from error
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            self._connection.close()
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise Permanent(f"{path} is in use: another oms process has it open") from None
+            raise unusable(path, error) from error
+
+    def release(self) -> None:
+        """Let another process have the log."""
+        self._connection.close()

@@ -1,0 +1,185 @@
+"""The log and its subscriptions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from oms.adapters.sqlite_log import file, records
+from oms.adapters.sqlite_log.groups import Groups, Member
+from oms.adapters.sqlite_log.writer import Append, Writer
+from oms.ports.broker import Broker, Subscription, TopicPartition
+from oms.ports.clock import Clock
+from oms.ports.errors import Permanent, PortError
+from oms.ports.evidence import LogEvidence
+from oms.ports.messages import Outgoing, Record
+
+MAX_MESSAGE_BYTES = 1_048_576
+"""The largest message that Apache Kafka takes unless told otherwise, so that a shop can move there."""
+
+PURGE_CHUNK = 2000
+"""Records of one partition removed in one transaction: nobody who publishes waits longer than for these."""
+
+
+class SqliteLog(Broker, LogEvidence):
+    """A log in one file, for one process; `Permanent` where another one has it.
+
+    Records with a key go to the partition of its CRC-32, records without take turns. Every topic has the same
+    number of partitions, which an existing file keeps whatever `partitions` says. `woken` are called after each
+    commit of messages, on the writer's thread: they must not wait, and must not raise.
+    """
+
+    def __init__(self, path: Path, *, clock: Clock, partitions: int = 4) -> None:
+        self._path = path
+        self.woken: list[Callable[[], None]] = []
+        self._lock = file.Lock(path)
+        try:
+            self.partitions = file.create(path, partitions)
+            offsets = _stored_offsets(path)
+            self._writer = Writer(path, self.partitions, clock, self._wake)
+            self._groups = Groups(self.partitions, offsets, self._writer.keep_offset)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @classmethod
+    def read_only(cls, path: Path) -> LogEvidence:
+        """The records of a log that another process may have open; `Permanent` where there is none."""
+        return records.RecordedLog(path)
+
+    def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
+        """Append all that can be, in one commit that other callers' messages may share."""
+        reports: list[PortError | None] = []
+        appends: list[Append] = []
+        for message in messages:
+            append = _append_of(message)
+            reports.append(append if isinstance(append, PortError) else None)
+            if not isinstance(append, PortError):
+                appends.append(append)
+        error = self._writer.append(appends) if appends else None
+        return [report or error for report in reports]
+
+    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+        """Join a group of this process."""
+        return SqliteSubscription(self._path, self._groups, Member(group, topics), self._writer.ends)
+
+    def all_records(self) -> Iterable[Record]:
+        """Every record that is durable, by topic, partition and offset."""
+        return records.RecordedLog(self._path).all_records()
+
+    def offsets(self, group: str) -> Mapping[TopicPartition, int]:
+        """How far a group is."""
+        return self._groups.offsets(group)
+
+    def purge(self, older_than: datetime) -> int:
+        """Remove records from before that every group has passed; how many.
+
+        The newest record of a partition stays, because offsets go on from it. A group counts from when it first
+        joined, also while it has no member.
+        """
+        removed = 0
+        with closing(file.open_reader(self._path)) as connection:
+            for place, end in list(self._writer.ends.items()):
+                bound = min(self._groups.passed(place, end), end - 1)
+                while rows := _oldest(connection, self._path, place, bound, older_than):
+                    error = self._writer.delete({place: rows[-1] + 1})
+                    if error is not None:
+                        raise error
+                    removed += len(rows)
+        return removed
+
+    def close(self) -> None:
+        """Write what waits, and let another process have the file."""
+        self._writer.stop()
+        self._lock.release()
+
+    def _wake(self) -> None:
+        for woken in self.woken:
+            woken()
+
+
+class SqliteSubscription(Subscription):
+    """One member of a group. Polling without news costs no SQL."""
+
+    def __init__(self, path: Path, groups: Groups, member: Member, ends: Mapping[TopicPartition, int]) -> None:
+        self._path, self._groups, self._member, self._ends = path, groups, member, ends
+        self._connection: sqlite3.Connection | None = file.open_reader(path)
+        groups.join(member)
+
+    def poll(self, max_records: int) -> Sequence[Record]:
+        """The next records, a different partition first each time so that none starves."""
+        if self._connection is None:
+            raise Permanent("this member has left its group")
+        polled: list[Record] = []
+        if max_records <= 0:
+            return polled
+        for place, position, end in self._groups.news(self._member, self._ends):
+            room = max_records - len(polled)
+            if room <= 0:
+                break
+            found = self._read(self._connection, place, position, end, room)
+            # Fewer than there was room for: the rest up to the end was purged.
+            to = end if len(found) < room else found[-1].offset + 1
+            if self._groups.advance(self._member, place, position, to):
+                polled += found
+        return polled
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Remember how far the group is, in the partitions that are still ours."""
+        self._groups.commit(self._member, offsets)
+
+    def lost(self) -> Collection[TopicPartition]:
+        """The partitions taken away since the last call."""
+        return self._groups.lost(self._member)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._groups.leave(self._member)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _read(
+        self, connection: sqlite3.Connection, place: TopicPartition, first: int, end: int, limit: int
+    ) -> Sequence[Record]:
+        try:
+            return records.read(connection, place, first, end, limit)
+        except sqlite3.Error as error:
+            raise file.unusable(self._path, error) from error
+
+
+def _append_of(message: Outgoing) -> Append | PortError:
+    size = len(message.value) + sum(len(name) + len(value) for name, value in message.headers)
+    if size > MAX_MESSAGE_BYTES:
+        return Permanent(f"{message.topic}: a message of {size} bytes is too large")
+    try:
+        message.topic.encode()
+        return message.topic, message.key, records.pack_headers(message.headers), message.value
+    except UnicodeEncodeError:
+        return Permanent(f"{message.topic!r}: topic and header names must be valid Unicode text")
+
+
+def _stored_offsets(path: Path) -> Mapping[str, dict[TopicPartition, int]]:
+    stored: dict[str, dict[TopicPartition, int]] = {}
+    with closing(file.open_reader(path)) as connection:
+        rows = connection.execute("SELECT consumers, topic, partition, next FROM offsets").fetchall()
+        for group, topic, partition, next_ in rows:
+            stored.setdefault(group, {})[TopicPartition(topic, partition)] = next_
+    return stored
+
+
+def _oldest(
+    connection: sqlite3.Connection, path: Path, place: TopicPartition, bound: int, older_than: datetime
+) -> Sequence[int]:
+    """Offsets of the oldest records in a row that may go: before `bound`, and from before `older_than`."""
+    oldest = "SELECT offset, at FROM records WHERE topic = ? AND partition = ? AND offset < ? ORDER BY offset LIMIT ?"
+    before = int(older_than.timestamp() * 1_000_000)
+    try:
+        rows = connection.execute(oldest, (place.topic, place.partition, bound, PURGE_CHUNK)).fetchall()
+    except sqlite3.Error as error:
+        raise file.unusable(path, error) from error
+    young = next((index for index, (_, at) in enumerate(rows) if at >= before), len(rows))
+    return [offset for offset, _ in rows[:young]]

@@ -1,0 +1,86 @@
+"""Records as rows, and rows as records."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from oms.adapters.sqlite_log.file import open_reader, unusable
+from oms.ports.broker import TopicPartition
+from oms.ports.evidence import LogEvidence
+from oms.ports.messages import Headers, Record
+
+CHUNK = 1000
+"""Records read at once when all are wanted: no read transaction stays open and keeps the writer's log growing."""
+
+INSERT = "INSERT INTO records (topic, partition, offset, key, headers, value, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_NEXT = (
+    "SELECT offset, key, headers, value FROM records"
+    " WHERE topic = ? AND partition = ? AND offset >= ? AND offset < ? ORDER BY offset LIMIT ?"
+)
+
+pack_headers = msgspec.msgpack.Encoder().encode
+_unpack_headers = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
+_NO_HEADERS = pack_headers(())
+
+
+def headers_of(packed: bytes) -> Headers:
+    """The headers of a row."""
+    return () if packed == _NO_HEADERS else _unpack_headers(packed)
+
+
+def read(connection: sqlite3.Connection, place: TopicPartition, first: int, end: int, limit: int) -> Sequence[Record]:
+    """The records of a partition from offset `first` to before `end`, at most `limit`."""
+    topic, partition = place.topic, place.partition
+    rows = connection.execute(_NEXT, (topic, partition, first, end, limit)).fetchall()
+    return [Record(topic, partition, offset, key, value, headers_of(headers)) for offset, key, headers, value in rows]
+
+
+def topics(connection: sqlite3.Connection) -> Iterator[str]:
+    """Every topic that has records, sorted: a jump from one to the next, not a walk over all records."""
+    topic = ""
+    following = "SELECT topic FROM records WHERE topic > ? ORDER BY topic LIMIT 1"
+    while found := connection.execute(following, (topic,)).fetchone():
+        (topic,) = found
+        yield topic
+
+
+def ends(connection: sqlite3.Connection, partitions: int) -> Mapping[TopicPartition, int]:
+    """The next offset of each partition that has records."""
+    newest = "SELECT max(offset) FROM records WHERE topic = ? AND partition = ?"
+    found = {}
+    for topic in list(topics(connection)):
+        for partition in range(partitions):
+            (last,) = connection.execute(newest, (topic, partition)).fetchone()
+            if last is not None:
+                found[TopicPartition(topic, partition)] = last + 1
+    return found
+
+
+class RecordedLog(LogEvidence):
+    """A log on disk, read-only: also while another process writes it. Nothing is locked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        open_reader(path).close()
+
+    def all_records(self) -> Iterable[Record]:
+        """Every record by topic, partition and offset, streamed; as many of each partition as there are now."""
+        with closing(open_reader(self._path)) as connection:
+            try:
+                (partitions,) = connection.execute("SELECT partitions FROM log").fetchone()
+                for place, end in sorted(ends(connection, partitions).items()):
+                    yield from _stream(connection, place, end)
+            except sqlite3.Error as error:
+                raise unusable(self._path, error) from error
+
+
+def _stream(connection: sqlite3.Connection, place: TopicPartition, end: int) -> Iterator[Record]:
+    first = 0
+    while chunk := read(connection, place, first, end, CHUNK):
+        yield from chunk
+        first = chunk[-1].offset + 1
