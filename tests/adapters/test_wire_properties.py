@@ -1,0 +1,168 @@
+"""What holds for every event and for any bytes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oms.adapters.wire import JsonCodec, fields
+from oms.domain import events
+from oms.domain.errors import InvalidValue
+from oms.domain.events import Reason, Shortage
+from oms.domain.money import MAX_MINOR, Currency, Money
+from oms.domain.values import MAX_QUANTITY, OrderId, Terms, checked_items
+from oms.ports.messages import Cause, CustomEvent, Message, MessageId, Record, Undecodable
+
+EUR = Currency.of("EUR")
+CODEC = JsonCodec(EUR)
+
+ids = st.from_regex(r"[A-Za-z0-9._:-]{1,64}", fullmatch=True)
+order_ids = st.one_of(st.uuids().map(str), ids)
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
+amounts = st.integers(0, MAX_MINOR).map(lambda minor: Money(minor, EUR))
+items = st.dictionaries(ids, st.integers(1, MAX_QUANTITY), min_size=1, max_size=100).map(checked_items)
+metadata = st.dictionaries(text, text, max_size=5)
+terms = st.builds(Terms.checked, ids, amounts, items, metadata)
+reasons = st.sampled_from(Reason)
+shortages = st.builds(Shortage, ids, st.integers(1, MAX_QUANTITY), st.integers(0, 10**12))
+causes = st.builds(
+    Cause,
+    st.none() | st.uuids().map(str),
+    st.none() | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", fullmatch=True),
+)
+moments = st.datetimes(timezones=st.just(UTC))
+
+EVENTS = {
+    **dict.fromkeys((events.OrderCreated, events.InventoryReserved, events.OrderConfirmed), (terms,)),
+    events.InventoryRejected: (reasons, st.lists(shortages, max_size=5).map(tuple)),
+    events.InventoryReleased: (st.just({}) | items,),
+    **dict.fromkeys(
+        (events.PaymentSucceeded, events.PaymentFailed, events.PaymentVoided, events.PaymentRefunded),
+        (ids, amounts, st.none() | text, st.none() | reasons),
+    ),
+    events.OrderCancelling: (ids, amounts, reasons),
+    **dict.fromkeys((events.OrderCancelled, events.OrderRejected), (ids, amounts, reasons, metadata)),
+}
+any_event = st.one_of([st.builds(kind, order_ids, *parts) for kind, parts in EVENTS.items()])
+
+
+def test_every_event_is_generated():
+    assert set(EVENTS) == set(events.EVENTS)
+
+
+@pytest.mark.parametrize("kind", events.EVENTS)
+def test_each_event_goes_there_and_back(kind: type[events.Event]):
+    @given(event=st.builds(kind, order_ids, *EVENTS[kind]), cause=causes, at=moments)
+    def check(event: events.Event, cause: Cause, at: datetime) -> None:
+        sent = CODEC.encode(event, cause, at)
+        record = Record(sent.topic, 0, 0, sent.key, sent.value, sent.headers)
+        message = CODEC.decode(record)
+        bare = CODEC.decode(Record(sent.topic, 1, 1, None, sent.value))
+        assert message.event == event == bare.event
+        assert message.cause == cause
+        assert message.id == bare.id == MessageId(dict(sent.headers)["ce_id"].decode())
+        assert CODEC.encode(message.event, Cause(), at).value == sent.value
+
+    check()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(order=order_ids, body=st.dictionaries(text, json_values, max_size=5))
+def test_custom_events_go_there_and_back(order: str, body: dict[str, object]):
+    event = CustomEvent("shop.own", OrderId(order), {**body, "orderId": order})
+    sent = CODEC.encode(event, Cause(), datetime(2026, 1, 1, tzinfo=UTC))
+    assert CODEC.decode(Record(sent.topic, 0, 0, sent.key, sent.value, sent.headers)).event == event
+
+
+TOPICS = [*events.BY_TOPIC, "shop.own", "order.dlq"]
+FIELDS = ["orderId", "userId", "totalAmount", "items", "metadata", "amount", "paymentId", "reason", "shortages"]
+odd_values = st.one_of(
+    st.binary(max_size=200),
+    json_values.map(lambda value: json.dumps(value).encode()),
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(FIELDS, json_values | ids),
+    ).map(lambda value: json.dumps(value).encode()),
+)
+
+
+def answer(topic: str, value: bytes | None) -> None:
+    """A message, or a clear refusal, and nothing else."""
+    record = Record(topic, 0, 0, None, value)
+    refusal = ""
+    try:
+        message = CODEC.decode(record)
+    except Undecodable as refused:
+        refusal = str(refused)
+    if refusal:
+        assert refusal.startswith(f"{topic}: ")
+        assert refusal.isprintable()
+    else:
+        assert isinstance(message, Message)
+        assert message.event is not None or message.id == CODEC.name(record)
+
+
+@given(topic=st.sampled_from(TOPICS), value=st.none() | odd_values)
+def test_any_bytes_are_a_message_or_undecodable(topic: str, value: bytes | None):
+    answer(topic, value)
+
+
+@given(event=any_event, data=st.data())
+def test_damaged_messages_are_a_message_or_undecodable(event: events.Event, data: st.DataObject):
+    value = bytearray(CODEC.encode(event, Cause(), datetime(2026, 1, 1, tzinfo=UTC)).value)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(value) - 1))
+        value[place : place + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+        if not value:
+            break
+    answer(event.topic, bytes(value))
+
+
+quantities = st.one_of(
+    st.integers(-1, 100_001).map(str),
+    st.floats(0, 20_000).map(repr),
+    st.sampled_from(["1.0", "1e2", "1e5", "0.0", "-0", "true", "null", '"1"', "[]", "{}", "99999999999999999999"]),
+)
+lines = st.lists(st.tuples(st.sampled_from(["a", "b", "c.d", "a b", "\\u0061", ""]) | ids, quantities), max_size=5)
+
+
+def attempt(read, *given):
+    try:
+        return read(*given)
+    except InvalidValue as refused:
+        return refused.code
+
+
+@given(lines=lines, gap=st.sampled_from(["", " "]))
+def test_the_short_way_to_items_agrees_with_the_long_one(lines: list[tuple[str, str]], gap: str):
+    raw = ("{" + ",".join(f'"{sku}":{gap}{quantity}' for sku, quantity in lines) + "}").encode()
+    assert attempt(fields.read_items, fields.Raw(raw)) == attempt(fields._read_lines, raw)
+
+
+@given(
+    amount=st.decimals(-10, 10**14, allow_nan=False, places=None).map(str)
+    | st.from_regex(r"-?[0-9]{1,16}(\.[0-9]{1,5})?", fullmatch=True),
+    code=st.sampled_from(["EUR", "JPY", "KWD", "CLF"]),
+)
+def test_the_short_way_to_amounts_agrees_with_the_domain(amount: str, code: str):
+    currency = Currency.of(code)
+    read = attempt(fields.read_amount, fields.Raw(amount.encode()), currency, "amount")
+    assert read == attempt(Money.of, amount, currency)
+
+
+@given(minor=st.integers(0, MAX_MINOR), code=st.sampled_from(["EUR", "JPY", "KWD", "CLF"]))
+def test_amounts_are_written_as_money_shows_them(minor: int, code: str):
+    money = Money(minor, Currency.of(code))
+    written = bytes(fields.write_amount(money))
+    assert written.decode() == f"{money.amount:f}"
+    assert fields.read_amount(fields.Raw(written), money.currency, "amount") == money
