@@ -1,0 +1,1 @@
+"""alembic's scripts: one folder of versions for each kind of store."""

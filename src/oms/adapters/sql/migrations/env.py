@@ -1,0 +1,14 @@
+"""Runs the migrations on the connection that `oms.adapters.sql.migrate` hands over."""
+
+from alembic import context
+
+from oms.adapters.sql.schema import KINDS
+
+attributes = context.config.attributes
+context.configure(
+    connection=attributes["connection"],
+    target_metadata=KINDS[attributes["kind"]]().metadata,
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,248 @@
+"""The tables of each service: the same delivery tables for all, and the service's own beside them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from oms.adapters.sql.types import Instant
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Tables:
+    """The delivery tables: inbox, outbox, tasks, dead letters, attempt counters."""
+
+    def __init__(self) -> None:
+        self.metadata = MetaData(naming_convention=NAMING)
+        self.inbox = Table(
+            "inbox",
+            self.metadata,
+            Column("consumer", String(64), primary_key=True),
+            Column("message_id", String(64), primary_key=True),
+            Column("at", Instant, nullable=False, index=True),
+        )
+        self.outbox = Table(
+            "outbox",
+            self.metadata,
+            Column("id", String(36), primary_key=True),
+            Column("topic", String(128), nullable=False),
+            Column("key", LargeBinary),
+            Column("value", LargeBinary, nullable=False),
+            Column("headers", Text, nullable=False),
+            Column("leased_until", Instant, nullable=False, index=True),
+            Column("at", Instant, nullable=False),
+        )
+        self.tasks = Table(
+            "tasks",
+            self.metadata,
+            Column("kind", String(16), primary_key=True),
+            Column("key", String(200), primary_key=True),
+            Column("payload", Text, nullable=False),
+            Column("due_at", Instant, nullable=False, index=True),
+            Column("lease", String(36)),
+            Column("attempts", Integer, nullable=False),
+            Column("created_at", Instant, nullable=False),
+            Column("called_at", Instant),
+            Column("note", Text, nullable=False),
+        )
+        self.dead_letters = Table(
+            "dead_letters",
+            self.metadata,
+            Column("id", String(36), primary_key=True),
+            Column("consumer", String(64), nullable=False),
+            Column("message_id", String(200), nullable=False),
+            Column("topic", String(128), nullable=False),
+            Column("part", Integer, nullable=False),
+            Column("position", BigInteger, nullable=False),
+            Column("key", LargeBinary),
+            Column("value", LargeBinary),
+            Column("headers", Text, nullable=False),
+            Column("cause", String(128), nullable=False),
+            Column("detail", Text, nullable=False),
+            Column("attempts", Integer, nullable=False),
+            Column("parked_at", Instant, nullable=False),
+            Column("state", String(16), nullable=False),
+            Column("order_id", String(64)),
+            Index("ix_dead_letters_state_parked_at", "state", "parked_at"),
+        )
+        self.attempts = Table(
+            "attempts",
+            self.metadata,
+            Column("consumer", String(64), primary_key=True),
+            Column("topic", String(128), primary_key=True),
+            Column("part", Integer, primary_key=True),
+            Column("position", BigInteger, nullable=False),
+            Column("tries", Integer, nullable=False),
+        )
+
+
+class KeyedTables(Tables):
+    """With the answers that idempotency keys were given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = Table(
+            "idempotency",
+            self.metadata,
+            Column("scope", String(160), primary_key=True),
+            Column("key", String(255), primary_key=True),
+            Column("fingerprint", String(64), nullable=False),
+            Column("body", Text, nullable=False),
+            Column("at", Instant, nullable=False, index=True),
+        )
+
+
+class OrderTables(KeyedTables):
+    """Orders and their history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.orders = Table(
+            "orders",
+            self.metadata,
+            Column("id", String(64), primary_key=True),
+            Column("state", String(16), nullable=False),
+            Column("version", Integer, nullable=False),
+            Column("user_id", String(64)),
+            Column("total_minor", BigInteger),
+            Column("currency", String(3)),
+            Column("items", Text),
+            Column("metadata", Text),
+            Column("created_at", Instant),
+            Column("updated_at", Instant),
+            Column("deadline_at", Instant),
+            Column("reason", String(32)),
+            Column("early", Text, nullable=False),
+            Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),
+            Index("ix_orders_created_at", "created_at", "id"),
+            Index("ix_orders_unanswered", "created_at", sqlite_where=text("state = 'CREATED'")),
+        )
+        self.history = Table(
+            "order_history",
+            self.metadata,
+            Column("order_id", String(64), primary_key=True),
+            Column("seq", Integer, primary_key=True),
+            Column("at", Instant, nullable=False),
+            Column("trigger", String(32), nullable=False),
+            Column("before", String(16), nullable=False),
+            Column("after", String(16), nullable=False),
+            Column("detail", Text, nullable=False),
+        )
+
+
+class InventoryTables(KeyedTables):
+    """Stock, its ledger, reservations, and the gate's epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stock = Table(
+            "stock",
+            self.metadata,
+            Column("sku", String(64), primary_key=True),
+            Column("on_hand", BigInteger, nullable=False),
+            Column("held", BigInteger, nullable=False),
+            CheckConstraint("0 <= held AND held <= on_hand", name="bounds"),
+        )
+        self.ledger = Table(
+            "stock_ledger",
+            self.metadata,
+            Column("reference", String(64), primary_key=True),
+            Column("sku", String(64), primary_key=True),
+            Column("kind", String(16), primary_key=True),
+            Column("on_hand", BigInteger, nullable=False),
+            Column("held", BigInteger, nullable=False),
+            Column("at", Instant, nullable=False),
+        )
+        self.reservations = Table(
+            "reservations",
+            self.metadata,
+            Column("order_id", String(64), primary_key=True),
+            Column("state", String(16), nullable=False),
+            Column("items", Text, nullable=False),
+            Column("updated_at", Instant),
+            Index("ix_reservations_held", "state", sqlite_where=text("state = 'HELD'")),
+        )
+        self.gate = Table(
+            "gate",
+            self.metadata,
+            Column("id", Integer, primary_key=True),
+            Column("epoch", Integer, nullable=False),
+        )
+
+
+class PaymentTables(Tables):
+    """Payments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.payments = Table(
+            "payments",
+            self.metadata,
+            Column("order_id", String(64), primary_key=True),
+            Column("state", String(16), nullable=False),
+            Column("user_id", String(64)),
+            Column("total_minor", BigInteger),
+            Column("currency", String(3)),
+            Column("metadata", Text, nullable=False),
+            Column("payment_id", String(64)),
+            Column("updated_at", Instant),
+        )
+
+
+class NotificationTables(Tables):
+    """Notifications."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notifications = Table(
+            "notifications",
+            self.metadata,
+            Column("order_id", String(64), primary_key=True),
+            Column("kind", String(64), primary_key=True),
+            Column("user_id", String(64), nullable=False),
+            Column("total_minor", BigInteger, nullable=False),
+            Column("currency", String(3), nullable=False),
+            Column("reason", String(32)),
+            Column("metadata", Text, nullable=False),
+            Column("at", Instant),
+            Column("sent_at", Instant),
+        )
+
+
+class StepTables(Tables):
+    """The documents of a shop's own step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.documents = Table(
+            "documents",
+            self.metadata,
+            Column("consumer", String(64), primary_key=True),
+            Column("key", String(128), primary_key=True),
+            Column("body", Text, nullable=False),
+        )
+
+
+KINDS = {
+    "order": OrderTables,
+    "inventory": InventoryTables,
+    "payment": PaymentTables,
+    "notification": NotificationTables,
+    "step": StepTables,
+}
