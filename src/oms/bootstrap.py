@@ -151,11 +151,11 @@ def _gateway(settings: Settings, clock: Clock) -> PaymentGateway:
     return SimulatedGateway.from_settings(settings, clock, path)
 
 
-def _notifier(settings: Settings, clock: Clock, signals: Signals) -> Notifier:
+def _notifier(settings: Settings, clock: Clock) -> Notifier:
     if settings.notifier == "log":
         from oms.adapters.notifiers.log import LogNotifier
 
-        return LogNotifier(signals)
+        return LogNotifier()
     if settings.notifier == "webhook":
         from oms.adapters.notifiers.webhook import WebhookNotifier
 
@@ -216,7 +216,7 @@ class Container(containers.DeclarativeContainer):
     )
     calls = providers.Singleton(_threaded_calls, settings, bells)
     gateway = providers.Singleton(_gateway, settings, clock)
-    notifier = providers.Singleton(_notifier, settings, clock, signals)
+    notifier = providers.Singleton(_notifier, settings, clock)
     authenticator = providers.Singleton(_authenticator, settings, clock, signals)
     pricing = providers.Singleton(_named, settings.provided.pricing, "OMS_PRICING")
     policy = providers.Singleton(_named, settings.provided.policy, "OMS_POLICY")

@@ -1,0 +1,177 @@
+"""A payment gateway that does everything real ones do, good and bad, with a book of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+import attrs
+
+from oms.adapters.gateways.book import Book, MemoryBook, Page, SqliteBook
+from oms.adapters.gateways.script import Behaviour, Line, Script, read_script
+from oms.ports.clock import Clock
+from oms.ports.evidence import BookEntry, BookKind, GatewayBook
+from oms.ports.plugs import (
+    Captured,
+    Charge,
+    Declined,
+    NotFound,
+    PaymentGateway,
+    Refunded,
+    Unanswered,
+    Voided,
+)
+from oms.settings import Settings
+
+__all__ = ["MemoryBook", "OrderScript", "SimulatedGateway", "SqliteBook"]
+
+
+class SimulatedGateway(PaymentGateway, GatewayBook):
+    """Captures a share of the charges and declines the others, decided by the key: a repeat has the same answer.
+
+    `decline_next()` and `on(order)` script what happens in process; `delay_s` is how long each charge takes.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        clock: Clock,
+        *,
+        success_rate: float = 0.8,
+        seed: int = 0,
+        delay_s: float = 0.0,
+        timeout_s: float = 5.0,
+        script: Script | None = None,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._book, self._clock, self._wait = book, clock, wait
+        self._success_rate, self._seed = success_rate, seed
+        self._delay_s, self._timeout_s = delay_s, timeout_s
+        self._script = script or Script()
+
+    @classmethod
+    def from_settings(cls, settings: Settings, clock: Clock, path: Path | None) -> Self:
+        """By the `OMS_PAYMENT_...` settings, with its book in a file (None: in memory)."""
+        return cls(
+            SqliteBook(path) if path else MemoryBook(),
+            clock,
+            success_rate=settings.payment_success_rate,
+            seed=settings.payment_seed or 0,
+            delay_s=settings.payment_delay_ms / 1000,
+            timeout_s=settings.payment_timeout_s,
+            script=read_script(settings.payment_script) if settings.payment_script else None,
+        )
+
+    # -- scripted in process
+
+    def decline_next(self) -> None:
+        """Decline the next charge, whosever it is."""
+        self._script.add(Line(Behaviour.DECLINE, times=1))
+
+    def on(self, order_id: str) -> OrderScript:
+        """What is to happen to the charges of one order."""
+        return OrderScript(self._script, order_id)
+
+    # -- the port
+
+    def charge(self, charge: Charge) -> Captured | Declined | Unanswered:
+        """Capture or decline; the script may lose the answer before or after that."""
+        lines = {line.behaviour: line for line in self._script.take(charge)}
+        delay_s = lines[Behaviour.DELAY].seconds if Behaviour.DELAY in lines else self._delay_s
+        self._wait_for(min(delay_s, self._timeout_s))
+        if Behaviour.REFUSE in lines:
+            return Unanswered("503: come again")
+        if Behaviour.NO_ANSWER_BEFORE_CHARGE in lines:
+            return Unanswered("timed out before the charge")
+        page = self._decide(charge, lines)
+        if Behaviour.NO_ANSWER_AFTER_CHARGE in lines or Behaviour.LATE in lines or delay_s > self._timeout_s:
+            return Unanswered("timed out after the charge")
+        return _answer(page)
+
+    def lookup(self, key: str) -> Captured | Declined | NotFound | Unanswered:
+        """What the book says, as far as it is visible yet."""
+        page = self._book.page(key)
+        if page is None or page.visible_at > self._clock.now():
+            return NotFound()
+        return _answer(page)
+
+    def void(self, key: str) -> Voided | Captured | Unanswered:
+        """Block the key, unless its money is taken."""
+        now = self._clock.now()
+        page = self._book.open(Page(key, BookKind.VOID, "", 0, now), now)
+        return Captured(page.payment_id) if page.outcome is BookKind.CAPTURE else Voided()
+
+    def refund(self, key: str) -> Refunded | Unanswered:
+        """Give the money back."""
+        page = self._book.refund(key, self._clock.now())
+        return Refunded() if page is not None else Unanswered("nothing is known under this key")
+
+    # -- the book
+
+    def all_entries(self) -> Iterable[BookEntry]:
+        """Every line of the book."""
+        return self._book.all_entries()
+
+    def close(self) -> None:
+        """Close the book."""
+        self._book.close()
+
+    def _decide(self, charge: Charge, lines: dict[Behaviour, Line]) -> Page:
+        now = self._clock.now()
+        late = lines[Behaviour.LATE].seconds if Behaviour.LATE in lines else 0.0
+        captured = Behaviour.DECLINE not in lines and self._chance(charge.key) < self._success_rate
+        outcome = BookKind.CAPTURE if captured else BookKind.DECLINE
+        amount = charge.amount.minor if captured else 0
+        first = Page(charge.key, outcome, f"sim-{charge.key}"[:64], amount, now + timedelta(seconds=late))
+        return self._book.open(first, now)
+
+    def _chance(self, key: str) -> float:
+        """A number from 0 to 1 that depends on seed and key alone."""
+        digest = hashlib.sha256(f"{self._seed}:{key}".encode()).digest()
+        return int.from_bytes(digest[:8]) / 2**64
+
+    def _wait_for(self, seconds: float) -> None:
+        if seconds > 0:
+            self._wait(seconds)
+
+
+def _answer(page: Page) -> Captured | Declined:
+    if page.outcome is BookKind.CAPTURE:
+        return Captured(page.payment_id)
+    return Declined("voided" if page.outcome is BookKind.VOID else "declined")
+
+
+@attrs.frozen
+class OrderScript:
+    """Misbehaviours of one order's charges, one a line."""
+
+    _script: Script
+    order_id: str
+
+    def decline(self) -> None:
+        """Decline it."""
+        self._script.add(Line(Behaviour.DECLINE, self.order_id))
+
+    def delay(self, seconds: float) -> None:
+        """Take so long to answer."""
+        self._script.add(Line(Behaviour.DELAY, self.order_id, seconds=seconds))
+
+    def no_answer_before_charge(self, times: int = 1) -> None:
+        """Lose the call before it has any effect."""
+        self._script.add(Line(Behaviour.NO_ANSWER_BEFORE_CHARGE, self.order_id, times=times))
+
+    def no_answer_after_charge(self, times: int = 1) -> None:
+        """Take the money and lose the answer."""
+        self._script.add(Line(Behaviour.NO_ANSWER_AFTER_CHARGE, self.order_id, times=times))
+
+    def late(self, seconds: float) -> None:
+        """Take the money, lose the answer, and know nothing of it for a while."""
+        self._script.add(Line(Behaviour.LATE, self.order_id, times=1, seconds=seconds))
+
+    def refuse(self, times: int = 1) -> None:
+        """Answer 503 so many times."""
+        self._script.add(Line(Behaviour.REFUSE, self.order_id, times=times))

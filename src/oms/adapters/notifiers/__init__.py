@@ -1,0 +1,1 @@
+"""Who tells the customer."""

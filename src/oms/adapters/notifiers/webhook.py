@@ -1,0 +1,122 @@
+"""Posts notifications to a URL, signed so that the receiver can tell them from anybody else's.
+
+The body is one JSON object: `id` (the same on each try), `orderId`, `userId`, `kind`, `amount`, `currency`, and
+`reason`, `metadata`, `at` where they are known. `Oms-Signature` is `v1=` and the hex HMAC-SHA256, under the shared
+secret, of `Oms-Timestamp`, a dot and the raw body.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Self
+
+import msgspec
+import urllib3
+
+from oms.ports.clock import Clock
+from oms.ports.errors import Permanent, Retryable
+from oms.ports.plugs import Notification, Notifier
+from oms.settings import Settings
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_TRY_AGAIN = frozenset({408, 409, 425, 429})
+
+
+class WebhookNotifier(Notifier):
+    """One signed POST for each try. The task rows try again, with back-off, for 24 h."""
+
+    def __init__(self, url: str, secret: str, clock: Clock, *, timeout_s: float = 5.0) -> None:
+        self._url, self._secret, self._clock, self._timeout_s = url, secret, clock, timeout_s
+        self._pool = urllib3.PoolManager(maxsize=32, retries=False)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, clock: Clock) -> Self:
+        """By the `OMS_WEBHOOK_...` settings."""
+        if settings.webhook_url is None or settings.webhook_secret is None:
+            raise ValueError("the settings have no webhook")
+        secret = settings.webhook_secret.get_secret_value()
+        return cls(settings.webhook_url, secret, clock, timeout_s=settings.webhook_timeout_s)
+
+    def __repr__(self) -> str:
+        return f"WebhookNotifier({self._url!r})"
+
+    def send(self, notification: Notification) -> None:
+        """Post it: 2xx is delivered; `Permanent` for a refusal that won't change, else `Retryable`."""
+        body = _encoder.encode(shape(notification))
+        timestamp = str(int(self._clock.now().timestamp()))
+        headers = {
+            "Content-Type": "application/json",
+            "Oms-Id": notification.id,
+            "Oms-Timestamp": timestamp,
+            "Oms-Signature": signature(self._secret, timestamp, body),
+        }
+        status = self._post(body, headers)
+        if 200 <= status < 300:
+            return
+        if 400 <= status < 500 and status not in _TRY_AGAIN:
+            raise Permanent(f"the webhook answered {status}")
+        raise Retryable(f"the webhook answered {status}")
+
+    def _post(self, body: bytes, headers: Mapping[str, str]) -> int:
+        """The answer's status, within the time-out as a whole: a slow receiver is cut off by closing the socket."""
+        timeout = urllib3.Timeout(total=self._timeout_s)
+        try:
+            response = self._pool.request(
+                "POST",
+                self._url,
+                body=body,
+                headers=dict(headers),
+                timeout=timeout,
+                redirect=False,
+                preload_content=False,
+            )
+            watchdog = threading.Timer(self._timeout_s, response.close)
+            watchdog.start()
+            try:
+                response.drain_conn()
+            finally:
+                watchdog.cancel()
+                response.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise Retryable(f"the webhook can't be reached: {type(error).__name__}") from None
+        return int(response.status)
+
+
+def shape(notification: Notification) -> dict[str, object]:
+    """The JSON object of a notification."""
+    found: dict[str, object] = {
+        "id": notification.id,
+        "orderId": notification.order_id,
+        "userId": notification.user_id,
+        "kind": notification.kind,
+        "amount": notification.amount.amount,
+        "currency": notification.amount.currency.code,
+    }
+    if notification.reason:
+        found["reason"] = notification.reason.value
+    if notification.metadata:
+        found["metadata"] = dict(notification.metadata)
+    if notification.at:
+        found["at"] = notification.at.isoformat()
+    return found
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """What `Oms-Signature` says."""
+    digest = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return f"v1={digest}"
+
+
+def verify_signature(
+    secret: str, headers: Mapping[str, str], body: bytes, now: datetime, *, tolerance_s: float = 300
+) -> bool:
+    """For receivers: whether a post is ours and not older than `tolerance_s`. `headers` as names in any case."""
+    known = {name.lower(): value for name, value in headers.items()}
+    timestamp, given = known.get("oms-timestamp", ""), known.get("oms-signature", "")
+    if not timestamp.isdigit() or abs(now.timestamp() - int(timestamp)) > tolerance_s:
+        return False
+    return hmac.compare_digest(signature(secret, timestamp, body), given)

@@ -1,0 +1,102 @@
+"""Signals as structured log lines on stdout and counters for Prometheus."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Self, TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from oms.adapters.telemetry.redaction import Redaction
+from oms.ports.signals import Signals
+from oms.settings import Settings
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class StructlogSignals(Signals):
+    """Lines as JSON or for people; counters in a registry of their own, so that two systems don't meet."""
+
+    def __init__(
+        self, *, level: str = "info", form: str = "json", secrets: Iterable[str] = (), stream: TextIO | None = None
+    ) -> None:
+        self._registry = CollectorRegistry()
+        self._counters: dict[str, Counter] = {}
+        self._lock = threading.Lock()
+        self._least = _LEVELS[level]
+        self.redaction = Redaction(secrets)
+        self._processors = _processors(form, self.redaction)
+        self._log: Any = structlog.wrap_logger(
+            structlog.WriteLogger(stream or sys.stdout),
+            processors=self._processors,
+            wrapper_class=structlog.BoundLogger,
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """By the `OMS_LOG_...` settings; what the settings hold as secret is never shown."""
+        secret = settings.webhook_secret
+        secrets = [secret.get_secret_value()] if secret is not None else []
+        return cls(level=settings.log_level, form=settings.log_format, secrets=secrets)
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Add to `oms_<name>_total`; a counter keeps the labels it was first counted with."""
+        counter = self._counters.get(name)
+        if counter is None:
+            with self._lock:
+                counter = self._counters.get(name)
+                if counter is None:
+                    counter = Counter(f"oms_{name}", name.replace("_", " "), sorted(labels), registry=self._registry)
+                    self._counters[name] = counter
+        (counter.labels(**labels) if labels else counter).inc(value)
+
+    def note(self, event: str, **fields: object) -> None:
+        """A line of level info."""
+        if self._least <= logging.INFO:
+            self._log.info(event, **fields)
+
+    def alarm(self, event: str, **fields: object) -> None:
+        """A line of level error, and one more in `oms_alarms_total`."""
+        self.count("alarms", event=event)
+        self._log.error(event, **fields)
+
+    def gauge(self, name: str, value: Callable[[], float]) -> None:
+        """A figure that is asked for when metrics are read."""
+        Gauge(f"oms_{name}", name.replace("_", " "), registry=self._registry).set_function(value)
+
+    def render_metrics(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def adopt_logging(self) -> None:
+        """Have the standard library's loggers (uvicorn's, alembic's) write through the same lines and redaction."""
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                foreign_pre_chain=self._processors[:-1], processors=[_without_record, self._processors[-1]]
+            )
+        )
+        root = logging.getLogger()
+        root.handlers[:] = [handler]
+        root.setLevel(max(self._least, logging.WARNING))
+
+
+def _without_record(_logger: object, _method: str, line: Any) -> Any:
+    return {name: value for name, value in line.items() if name not in ("_record", "_from_structlog")}
+
+
+def _processors(form: str, redaction: Redaction) -> list[Any]:
+    last: Any = structlog.processors.JSONRenderer(default=str)
+    if form == "console":
+        last = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redaction,
+        last,
+    ]
