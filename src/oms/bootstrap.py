@@ -252,7 +252,7 @@ class System:
     @property
     def parts(self) -> Mapping[str, Parts[Any]]:
         """All of them by name."""
-        core = {"order": self.order, "inventory": self.inventory, "payment": self.payment}
+        core: dict[str, Parts[Any]] = {"order": self.order, "inventory": self.inventory, "payment": self.payment}
         return {**core, "notification": self.notification, **self.steps}
 
 

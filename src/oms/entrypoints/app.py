@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import attrs
 
@@ -25,6 +25,7 @@ from oms.ports.errors import PortError, Retryable
 from oms.ports.evidence import Evidence
 from oms.ports.plugs import Authenticator
 from oms.ports.signals import Signals
+from oms.ports.store import InventoryStore, OrderStore
 from oms.settings import Settings, load_settings
 
 STOP_TIMEOUT_S = 8.0
@@ -83,20 +84,14 @@ class App:
         """Place, cancel and look up orders."""
         part = self.system.order
         container = self._container
-        return Orders(
-            part,
-            part.service.store,
-            container.ids(),
-            self._pump,
-            container.pricing(),
-            container.policy(),  # type: ignore[arg-type]
-        )
+        store = cast("OrderStore", part.service.store)
+        return Orders(part, store, container.ids(), self._pump, container.pricing(), container.policy())
 
     @property
     def stock(self) -> StockDesk:
         """Show, set and add stock."""
         part = self.system.inventory
-        return StockDesk(part, part.service.store, self._container.ids(), self._pump)  # type: ignore[arg-type]
+        return StockDesk(part, cast("InventoryStore", part.service.store), self._container.ids(), self._pump)
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -65,7 +65,7 @@ class Runner:
         try:
             while not self._stopping.is_set():
                 moved = 0
-                for name, part in parts:
+                for name, part in parts:  # noqa: B007 - the name of the part that failed
                     moved += part.worker.run_once()
                 if moved == 0:
                     dues = [part.worker.next_due() for _, part in parts]

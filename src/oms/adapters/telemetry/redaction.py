@@ -32,6 +32,7 @@ class Redaction:
         """A text without secrets, on one line: nobody can forge another."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
+        text = text.replace("\r", "\\r").replace("\n", "\\n")
         for shape, replacement in _SHAPES:
             text = shape.sub(replacement, text)
         return text
