@@ -4,6 +4,8 @@ Every field of `Settings` is the environment variable `OMS_` + its name in capit
 instead (`OMS_WEBHOOK_SECRET_FILE`). docs/settings.md is generated from this module.
 """
 
+# ruff: noqa: RUF009 - `_setting` makes an attrs field, as attrs.field does
+
 from __future__ import annotations
 
 import difflib
@@ -17,6 +19,7 @@ import attrs
 import typed_settings
 from typed_settings.converters import TSConverter
 from typed_settings.exceptions import InvalidSettingsError
+from typed_settings.loaders import Loader
 from typed_settings.types import LoadedSettings, LoaderMeta, OptionList, Secret
 
 from oms.domain.errors import OmsError
@@ -55,7 +58,7 @@ class _Spec:
     shown_default: str
 
 
-def _setting(default: object, kind: Kind, meaning: str, *, shown: str | None = None) -> Any:  # noqa: ANN401
+def _setting(default: object, kind: Kind, meaning: str, *, shown: str | None = None) -> Any:
     """A field of `Settings`; typed as Any because the field's annotation says its type."""
     spec = _Spec(kind, shown if shown is not None else "" if default is None else str(default))
     make = typed_settings.secret if kind.secret else typed_settings.option
@@ -68,6 +71,10 @@ def _validate(instance: object, field: attrs.Attribute[Any], value: object) -> N
 
 def _spec(field: attrs.Attribute[Any]) -> _Spec:
     return cast(_Spec, field.metadata[_SPEC])
+
+
+def _kinds() -> Mapping[str, Kind]:
+    return {field.name: _spec(field).kind for field in attrs.fields(Settings)}
 
 
 def _check(name: str, kind: Kind, value: object) -> None:
@@ -137,7 +144,7 @@ class Settings:
     retention_days: int = _setting(
         30,
         whole(1, 3650),
-        "How long repeats of a message or an idempotency key are recognised, and ended work is kept.",
+        "How long repeats of a message or a key are recognised, and ended work is kept.",
     )
     batch: int = _setting(500, whole(1, 2000), "Messages that a consumer handles in one transaction.")
     partitions: int = _setting(4, whole(1, 256), "Partitions of each topic, fixed when the log is made.")
@@ -195,7 +202,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     Raises `SettingsError`, whose text is one line that never shows a secret.
     """
     build = _Build()
-    loaders = [_Environment(os.environ if environ is None else environ), _Overrides(overrides)]
+    loaders: list[Loader] = [_Environment(os.environ if environ is None else environ), _Overrides(overrides)]
     try:
         return typed_settings.load_settings(Settings, loaders, converter=build)
     except InvalidSettingsError:
@@ -208,7 +215,7 @@ class _Build(TSConverter):
 
     error: SettingsError | None = None
 
-    def structure(self, obj: Any, cl: type[T]) -> T:  # noqa: ANN401 - the library's signature
+    def structure(self, obj: Any, cl: type[T]) -> T:
         if cl is not Settings:
             return cast(T, obj)
         try:
@@ -224,8 +231,8 @@ class _Environment:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
 
-    def __call__(self, settings_cls: type, options: OptionList) -> LoadedSettings:  # noqa: ARG002
-        kinds = {variable(option.name): (option.name, option.metadata[_SPEC].kind) for option in options}
+    def __call__(self, settings_cls: type, options: OptionList) -> LoadedSettings:  # noqa: ARG002 - the library's shape
+        kinds = {variable(field.name): (field.name, _spec(field).kind) for field in attrs.fields(Settings)}
         files = {f"{name}_FILE": name for name, (_, kind) in kinds.items() if kind.secret}
         self._refuse_unknown([*kinds, *files])
         texts = {name: self._environ[name] for name in kinds if name in self._environ}
@@ -252,8 +259,8 @@ class _Overrides:
     def __init__(self, values: Mapping[str, object]) -> None:
         self._values = values
 
-    def __call__(self, settings_cls: type, options: OptionList) -> LoadedSettings:  # noqa: ARG002
-        kinds = {option.name: option.metadata[_SPEC].kind for option in options}
+    def __call__(self, settings_cls: type, options: OptionList) -> LoadedSettings:  # noqa: ARG002 - the library's shape
+        kinds = {field.name: _spec(field).kind for field in attrs.fields(Settings)}
         values: dict[str, Any] = {}
         for name, value in self._values.items():
             if name not in kinds:

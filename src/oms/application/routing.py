@@ -1,6 +1,7 @@
 """The routing as one table: which consumer group handles which topics.
 
-Each service keeps its lines beside its handlers. A test holds it against the saga (`oms.domain.saga.routes`): a line that is missing on either side fails.
+Each service keeps its lines beside its handlers. A test holds the table against the saga: a line that is missing on
+either side fails.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def document(routes: Sequence[Route], settings: Settings) -> Json:
     types = {shapes.Problem} | {route.answer for route in routes} | {route.body for route in routes if route.body}
     ordered = sorted(types, key=str)
     found, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
-    schemas = dict(zip(ordered, found, strict=True))
+    schemas = dict(zip(ordered, map(_numbers, found), strict=True))
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, settings)
@@ -45,13 +45,22 @@ def document(routes: Sequence[Route], settings: Settings) -> Json:
         },
         "paths": paths,
         "components": {
-            "schemas": components,
+            "schemas": _numbers(components),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
         },
     }
+
+
+def _numbers(schema: Any) -> Any:
+    """Decimals are JSON numbers here, not text."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "decimal":
+            return {"type": "number"}
+        return {name: _numbers(value) for name, value in schema.items()}
+    return [_numbers(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def _operation(route: Route, schemas: dict[Any, Json], settings: Settings) -> Json:

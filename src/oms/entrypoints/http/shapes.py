@@ -17,7 +17,9 @@ from oms.domain.values import ID_PATTERN, MAX_QUANTITY
 from oms.ports.store import DeadLetter
 
 Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN, description="1 to 64 of A-Z a-z 0-9 . _ : -")]
-Amount = Annotated[Decimal, msgspec.Meta(ge=0, description="In major units of the system's currency, no finer")]
+Amount = Annotated[
+    float, msgspec.Meta(ge=0, le=10**12, description="In major units of the system's currency, no finer; read exactly")
+]
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=MAX_QUANTITY)]
 Items = Annotated[dict[Id, Quantity], msgspec.Meta(min_length=1, max_length=100)]
 
@@ -89,7 +91,7 @@ class Pageable(Struct, omit_defaults=False):
     page_number: int
     page_size: int
     paged: bool = True
-    sort: Sort = Sort()
+    sort: Sort = msgspec.field(default_factory=Sort)
     unpaged: bool = False
 
 
