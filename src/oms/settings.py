@@ -4,8 +4,6 @@ Every field of `Settings` is the environment variable `OMS_` + its name in capit
 instead (`OMS_WEBHOOK_SECRET_FILE`). docs/settings.md is generated from this module.
 """
 
-# ruff: noqa: RUF009 - `_setting` makes an attrs field, as attrs.field does
-
 from __future__ import annotations
 
 import difflib

@@ -198,6 +198,11 @@ class App:
                 found.append(f"{name}: {error}")
         return found
 
+    @property
+    def failed(self) -> bool:
+        """Whether a worker has failed for good; the process should end."""
+        return self._runner is not None and self._runner.failure is not None
+
     def oldest_work_s(self) -> float:
         """How long the oldest accepted order has waited for its first answer, or an event to be sent, in seconds."""
         return self.system.order.pulse.oldest_s()

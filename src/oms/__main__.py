@@ -1,0 +1,5 @@
+"""`python -m oms`."""
+
+from oms.entrypoints.cli import main
+
+main()
