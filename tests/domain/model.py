@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from oms.domain.errors import Conflict, DomainError, ImpossibleTransition
+from oms.domain.errors import DomainError, ImpossibleTransition
 from oms.domain.events import Event, OrderCreated, Reason, Shortage
 from oms.domain.machine import Effect, Step
 from oms.domain.money import Currency, Money
@@ -32,7 +32,6 @@ from oms.domain.order import ORDER_TABLE, SETTLED, Order, OrderState, OrderTrigg
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.saga import routes
-from oms.domain.stock import Stock
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Sku, Terms
 
@@ -88,8 +87,6 @@ class Book(Enum):
     VOIDED = "voided"
     REFUNDED = "refunded"
 
-    __hash__ = object.__hash__  # states are hashed by the hundred thousand
-
 
 TAKEN = (Book.CAPTURED, Book.REFUNDED)
 
@@ -110,11 +107,21 @@ class View(NamedTuple):
 
 
 class World(NamedTuple):
-    """All there is: units of the product, and the orders."""
+    """All there is: units of the product, and the orders, as numbers of `Model.views`."""
 
     on_hand: int
     held: int
-    orders: tuple[View, ...]
+    orders: tuple[int, ...]
+
+
+class Move(NamedTuple):
+    """One thing that can happen to an order; `must` is whether it has to at last."""
+
+    must: bool
+    name: str
+    view: View
+    on_hand: int = 0
+    held: int = 0
 
 
 AGGREGATE = {"order": "order", "inventory": "reservation", "payment": "payment"}
@@ -174,10 +181,12 @@ class Model:
         self.routing = routes() if routing is None else routing
         self.locals: list[Any] = []
         self.messages: list[Event] = []
+        self.views: list[View] = []
         self._numbers: dict[str, int] = {}
         self._bits: dict[str, int] = {}
         self._outcomes: dict[tuple[int, str, int], _Outcome | None] = {}
-        self._consumers: dict[int, tuple[tuple[str, int], ...]] = {}
+        self._view_numbers: dict[View, int] = {}
+        self._moves: dict[tuple[int, bool], tuple[tuple[bool, str, int, int, int], ...]] = {}
 
     # -- the real aggregates, each step computed once ------------------------------------------------------------
 
@@ -224,31 +233,20 @@ class Model:
             sum(movement.held for movement in moved),
         )
 
-    def apply(
-        self, world: World, index: int, service: str, name: str, call: Handler, *, bit: int = 0, done: int = 0
-    ) -> World:
-        """One trigger at one service; `done` are the tasks that end with it."""
-        view = world.orders[index]
+    def apply(self, view: View, service: str, name: str, call: Handler, *, bit: int = 0, done: int = 0) -> Any:
+        """(the view, units on hand, units held) after one trigger at one service; `done` are tasks that end with it."""
         field = AGGREGATE[service]
-        before: int = getattr(view, field)
-        outcome = self.outcome(before, name, bit, call)
+        outcome = self.outcome(getattr(view, field), name, bit, call)
         tasks = view.tasks & ~done
         if outcome is None:
-            return _with(world, index, view._replace(tasks=tasks))
+            return view._replace(tasks=tasks), 0, 0
+        self._check_once(view, outcome.sent)
         changes: dict[str, Any] = {field: outcome.after, "tasks": (tasks | outcome.started) & ~outcome.ended}
-        if outcome.sent:
-            self._check_once(view, outcome.sent)
-            changes["sent"] = view.sent | outcome.sent
-        if outcome.on_hand or outcome.held:
-            try:
-                stock = Stock(SKU, world.on_hand, world.held)
-                after = stock.moved(_movement(outcome))
-            except Conflict as conflict:
-                raise Flaw(f"oversold: {conflict}") from None
-            world = World(after.on_hand, after.held, world.orders)
-        return _with(world, index, view._replace(**changes))
+        return view._replace(sent=view.sent | outcome.sent, **changes), outcome.on_hand, outcome.held
 
     def _check_once(self, view: View, sent: int) -> None:
+        if not sent:
+            return
         topics = [self.messages[i].topic for i in _indexes(view.sent)]
         new = [self.messages[i].topic for i in _indexes(sent)]
         again = set(topics) & set(new)
@@ -259,30 +257,42 @@ class Model:
 
     def start(self) -> World:
         """Own orders are placed; foreign ones are only a message."""
-        world = World(self.scope.units, 0, ())
         absent = View(
             self.number(Order(id=ORDER)), self.number(Reservation(order_id=ORDER)), self.number(Payment(order_id=ORDER))
         )
-        for index, own in enumerate(self.scope.orders):
-            created = self.bit(OrderCreated(ORDER, TERMS))
-            view = absent if own else absent._replace(sent=created)
-            world = world._replace(orders=(*world.orders, view))
-            if own:
-                world = self.apply(world, index, "order", "place", CALLS["place"])
-        return world
+        foreign = absent._replace(sent=self.bit(OrderCreated(ORDER, TERMS)))
+        own = self.apply(absent, "order", "place", CALLS["place"])[0]
+        return World(self.scope.units, 0, tuple(self._seen(own if ours else foreign) for ours in self.scope.orders))
 
     def following(self, world: World) -> Iterator[tuple[bool, str, World]]:
         """(must it happen at last, its name, the world after it)."""
-        for index in range(len(world.orders)):
-            yield from self._deliveries(world, index)
-            yield from self._commands(world, index)
-            yield from self._gateway(world, index)
+        on_hand, held, orders = world
+        for index, number in enumerate(orders):
+            for must, name, after, more_on_hand, more_held in self.moves(number, room=on_hand > held):
+                changed = (*orders[:index], after, *orders[index + 1 :])
+                yield must, name, World(on_hand + more_on_hand, held + more_held, tuple(sorted(changed)))
 
-    def _deliveries(self, world: World, index: int) -> Iterator[tuple[bool, str, World]]:
-        view = world.orders[index]
+    def moves(self, number: int, *, room: bool) -> tuple[tuple[bool, str, int, int, int], ...]:
+        """What can happen to one order, where the product has room for it or not; found once for each."""
+        key = (number, room)
+        if key not in self._moves:
+            view = self.views[number]
+            found = (*self._deliveries(view, room=room), *self._commands(view), *self._gateway(view))
+            self._moves[key] = tuple(
+                (move.must, move.name, self._seen(move.view), move.on_hand, move.held) for move in found
+            )
+        return self._moves[key]
+
+    def _seen(self, view: View) -> int:
+        if view not in self._view_numbers:
+            self._check_view(view)
+            self._view_numbers[view] = len(self.views)
+            self.views.append(view)
+        return self._view_numbers[view]
+
+    def _deliveries(self, view: View, *, room: bool) -> Iterator[Move]:
         for i in _indexes(view.sent):
-            bit = 1 << i
-            topic = self.messages[i].topic
+            bit, topic = 1 << i, self.messages[i].topic
             for service in self.routing[topic]:
                 if service == "notification":
                     continue
@@ -290,63 +300,76 @@ class Model:
                 fresh = not getattr(view, field) & bit
                 if not fresh and not self.scope.repeats:
                     continue
-                marked = _with(world, index, view._replace(**{field: getattr(view, field) | bit})) if fresh else world
+                marked = view._replace(**{field: getattr(view, field) | bit})
                 name = f"{service} gets {topic}"
-                handler = self.handlers[service, topic]
-                absent = service == "inventory" and self.locals[view.reservation].state is ReservationState.ABSENT
-                if not absent or topic != "order.created":
-                    yield fresh, name, self.apply(marked, index, service, topic, handler, bit=bit)
+                if not self._needs_stock(view, service, topic):
+                    handler = self.handlers[service, topic]
+                    yield Move(fresh, name, *self.apply(marked, service, topic, handler, bit=bit))
                     continue
-                if world.on_hand > world.held:
-                    yield fresh, name, self.apply(marked, index, service, topic, handler, bit=bit)
-                if world.on_hand == world.held or self.scope.refusals:
-                    yield fresh, f"{name}: short", self.apply(marked, index, service, "reject", CALLS["reject"])
+                if room:
+                    handler = self.handlers[service, topic]
+                    yield Move(fresh, name, *self.apply(marked, service, topic, handler, bit=bit))
+                if not room or self.scope.refusals:
+                    yield Move(fresh, f"{name}: short", *self.apply(marked, service, "reject", CALLS["reject"]))
 
-    def _commands(self, world: World, index: int) -> Iterator[tuple[bool, str, World]]:
-        scope, timed = self.scope, world.orders[index].tasks & DEADLINE
+    def _needs_stock(self, view: View, service: str, topic: str) -> bool:
+        absent = self.locals[view.reservation].state is ReservationState.ABSENT
+        return absent and (service, topic) == ("inventory", "order.created")
+
+    def _commands(self, view: View) -> Iterator[Move]:
+        scope, timed = self.scope, view.tasks & DEADLINE
         for wanted, name in ((scope.customer, "customer cancels"), (scope.operator, "operator cancels")):
             if wanted:
-                yield False, name, self.apply(world, index, "order", name, CALLS[name])
+                yield Move(False, name, *self.apply(view, "order", name, CALLS[name]))
         if scope.deadline and (timed or scope.repeats):
-            yield bool(timed), "deadline", self.apply(world, index, "order", "deadline", CALLS["deadline"], done=timed)
+            yield Move(bool(timed), "deadline", *self.apply(view, "order", "deadline", CALLS["deadline"], done=timed))
 
-    def _gateway(self, world: World, index: int) -> Iterator[tuple[bool, str, World]]:
-        view = world.orders[index]
+    def _gateway(self, view: View) -> Iterator[Move]:
         state = self.locals[view.payment].state
-        asking = state in (PaymentState.INITIATED, PaymentState.UNKNOWN)
+        yield from self._charge(view, owed=state in (PaymentState.INITIATED, PaymentState.UNKNOWN))
+        yield from self._void(view, owed=state is PaymentState.VOIDING)
+        yield from self._refund(view)
 
-        def book(entry: Book) -> World:
-            return _with(world, index, view._replace(book=entry))
+    def _answer(self, must: int, call: str, name: str, view: View, done: int) -> Move:
+        return Move(bool(must), f"{call}: {name}", *self.apply(view, "payment", name, CALLS[name], done=done))
 
-        def answer(name: str, done: int = 0) -> World:
-            return self.apply(world, index, "payment", name, CALLS[name], done=done)
-
-        if view.tasks & CHARGE and asking and not view.asked:
-            yield True, "charge goes out", _with(world, index, view._replace(asked=True))
-        if view.asked and view.book is Book.NOTHING:
-            yield True, "gateway captures", book(Book.CAPTURED)
+    def _charge(self, view: View, *, owed: bool) -> Iterator[Move]:
+        task = view.tasks & CHARGE
+        if task and owed and not view.asked:
+            yield Move(True, "charge goes out", view._replace(asked=True))
+        if task and not owed:
+            yield Move(True, "charge is over", view._replace(tasks=view.tasks & ~CHARGE))
+        if not view.asked:
+            return
+        if view.book is Book.NOTHING:
+            yield Move(True, "gateway captures", view._replace(book=Book.CAPTURED))
             if self.scope.declines:
-                yield True, "gateway declines", book(Book.DECLINED)
-        if view.asked and (view.tasks & CHARGE or self.scope.repeats):
-            owed = bool(view.tasks & CHARGE)
-            if view.book is not Book.NOTHING:
-                name = "captured" if view.book in TAKEN else "declined"
-                yield owed, f"charge: {name}", answer(name, done=CHARGE)
-            if self.scope.lost:
-                yield False, "charge: no answer", answer("no answer")
-        if view.tasks & VOID:
-            if view.book is Book.NOTHING:
-                yield True, "gateway voids", book(Book.VOIDED)
-            else:
-                name = "void: captured" if view.book in TAKEN else "void: voided"
-                yield True, name, answer(name, done=VOID)
-        if view.tasks & REFUND and view.book is Book.CAPTURED:
-            yield True, "gateway refunds", book(Book.REFUNDED)
-        if view.book is Book.REFUNDED and (view.tasks & REFUND or (self.scope.repeats and state in _GIVEN_BACK)):
-            yield bool(view.tasks & REFUND), "refund done", answer("refund done", done=REFUND)
-        for task, wanted in ((CHARGE, asking), (VOID, state is PaymentState.VOIDING)):
-            if view.tasks & task and not wanted:
-                yield True, "task is over", _with(world, index, view._replace(tasks=view.tasks & ~task))
+                yield Move(True, "gateway declines", view._replace(book=Book.DECLINED))
+        if not task and not self.scope.repeats:
+            return
+        if view.book is not Book.NOTHING:
+            name = "captured" if view.book in TAKEN else "declined"
+            yield self._answer(task, "charge", name, view, CHARGE)
+        if self.scope.lost:
+            yield self._answer(0, "charge", "no answer", view, 0)
+
+    def _void(self, view: View, *, owed: bool) -> Iterator[Move]:
+        if not view.tasks & VOID:
+            return
+        if view.book is Book.NOTHING:
+            yield Move(True, "gateway voids", view._replace(book=Book.VOIDED))
+        else:
+            name = "void: captured" if view.book in TAKEN else "void: voided"
+            yield self._answer(VOID, "void", name, view, VOID)
+        if not owed:
+            yield Move(True, "void is over", view._replace(tasks=view.tasks & ~VOID))
+
+    def _refund(self, view: View) -> Iterator[Move]:
+        task = view.tasks & REFUND
+        if task and view.book is Book.CAPTURED:
+            yield Move(True, "gateway refunds", view._replace(book=Book.REFUNDED))
+        if view.book is Book.REFUNDED and (task or self.scope.repeats):
+            yield self._answer(task, "refund", "refund done", view, REFUND)
 
     # -- exploration ---------------------------------------------------------------------------------------------
 
@@ -364,7 +387,7 @@ class Model:
             edges[world] = following = []
             try:
                 self.check_always(world)
-                for must, name, after in self._tried(world):
+                for must, name, after in self.following(world):
                     transitions += 1
                     if after == world:
                         continue
@@ -375,46 +398,41 @@ class Model:
                         todo.append(after)
                 if rest:
                     self.check_end(world)
-                    ends.add(tuple(self.locals[view.order].state.value for view in world.orders))
+                    ends.add(tuple(sorted(self.state(number) for number in world.orders)))
             except Flaw as flaw:
                 raise Flaw(f"{flaw}\n  after: {', '.join(_way(came, world))}") from None
         _check_no_cycle(edges)
         return Explored(len(came), transitions, frozenset(ends), tuple(came))
 
-    def _tried(self, world: World) -> Iterator[tuple[bool, str, World]]:
-        last = "the start"
-        steps = self.following(world)
-        while True:
-            try:
-                item = next(steps)
-            except StopIteration:
-                return
-            except Flaw as flaw:
-                raise Flaw(f"{flaw} (the step after {last!r})") from None
-            last = item[1]
-            yield item
-
     # -- the promises --------------------------------------------------------------------------------------------
 
+    def state(self, number: int) -> str:
+        """The name of an order's state."""
+        return str(self.locals[self.views[number].order].state.value)
+
     def check_always(self, world: World) -> None:
-        """What holds at every instant."""
-        reservations = [self.locals[view.reservation].state for view in world.orders]
+        """What holds at every instant: P1 and P2; the rest is checked where a view is first seen."""
+        if not 0 <= world.held <= world.on_hand:
+            raise Flaw(f"P1: {world.held} held of {world.on_hand}")
+        reservations = [self.locals[self.views[number].reservation].state for number in world.orders]
         sold = reservations.count(ReservationState.COMMITTED)
         if world.held != reservations.count(ReservationState.HELD) or world.on_hand != self.scope.units - sold:
             raise Flaw(f"P2: {world.on_hand} on hand and {world.held} held, but {reservations}")
-        for view, reservation in zip(world.orders, reservations, strict=True):
-            order = self.locals[view.order].state
-            settled_money = view.book in (Book.DECLINED, Book.VOIDED, Book.REFUNDED) or not view.asked
-            if order is OrderState.CONFIRMED and view.book is not Book.CAPTURED:
-                raise Flaw(f"P4: confirmed, but the gateway's book says {view.book.value}")
-            if order in (OrderState.REJECTED, OrderState.CANCELLED) and not settled_money:
-                raise Flaw(f"P4: {order.value} while the money isn't settled ({view.book.value})")
-            if reservation is ReservationState.RELEASED and not settled_money:
-                raise Flaw(f"P2: stock released while the money isn't settled ({view.book.value})")
+
+    def _check_view(self, view: View) -> None:
+        """P4 at every instant, and that stock is never released before the money is settled."""
+        order, reservation = self.locals[view.order].state, self.locals[view.reservation].state
+        settled_money = view.book in (Book.DECLINED, Book.VOIDED, Book.REFUNDED) or not view.asked
+        if order is OrderState.CONFIRMED and view.book is not Book.CAPTURED:
+            raise Flaw(f"P4: confirmed, but the gateway's book says {view.book.value}")
+        if order in (OrderState.REJECTED, OrderState.CANCELLED) and not settled_money:
+            raise Flaw(f"P4: {order.value} while the money isn't settled ({view.book.value})")
+        if reservation is ReservationState.RELEASED and not settled_money:
+            raise Flaw(f"P2: stock released while the money isn't settled ({view.book.value})")
 
     def check_end(self, world: World) -> None:
         """What holds once nothing more has to happen."""
-        for view in world.orders:
+        for view in (self.views[number] for number in world.orders):
             order, reservation = self.locals[view.order].state, self.locals[view.reservation].state
             if order not in SETTLED:
                 raise Flaw(f"P6: stuck in {order.value}")
@@ -440,7 +458,6 @@ class Model:
         return frozenset(self.messages[i].topic for i in _indexes(bits))
 
 
-_GIVEN_BACK = (PaymentState.REFUNDING, PaymentState.REFUNDED)
 _STOCK_AT_END = {
     OrderState.CONFIRMED: (ReservationState.COMMITTED,),
     OrderState.REJECTED: (ReservationState.REJECTED,),
@@ -452,17 +469,6 @@ _TOLD = (
     {"order.cancelled"},
     {"order.confirmed", "order.cancelled"},  # an operator cancelled it after all
 )
-
-
-def _movement(outcome: _Outcome) -> Any:
-    from oms.domain.stock import Movement, MovementKind
-
-    return Movement(ORDER, SKU, MovementKind.HOLD, outcome.on_hand, outcome.held)
-
-
-def _with(world: World, index: int, view: View) -> World:
-    orders = world.orders
-    return World(world.on_hand, world.held, (*orders[:index], view, *orders[index + 1 :]))
 
 
 def _indexes(bits: int) -> Iterator[int]:

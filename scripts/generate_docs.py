@@ -1,0 +1,94 @@
+"""Writes the documents that are made of code: state tables, saga, settings.
+
+    python scripts/generate_docs.py [--check]
+
+With --check nothing is written; exit 1 and one line for each copy that is stale.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from oms.domain.machine import Cell, Effect
+from oms.domain.order import ORDER_TABLE
+from oms.domain.payment import PAYMENT_TABLE
+from oms.domain.reservation import RESERVATION_TABLE
+from oms.domain.saga import SAGA, routes
+from oms.settings import settings_markdown
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+SIGNS = {
+    Effect.NOTED: "=",
+    Effect.EARLY: "early",
+    Effect.IMPOSSIBLE: "x",
+    Effect.NOT_FOUND: "404",
+    Effect.SAME: "same",
+    Effect.REFUSED: "409",
+}
+LEGEND = """\
+A cell says what a trigger (column) does to a state (row). `!topic` publishes, `+task` owes an outside call,
+`=` is noted without effect, `early` is stored and applied when the order is adopted, `x` can't be (dead letter and
+alarm), `same` gives the caller the same answer, `404` and `409` refuse the caller.
+"""
+
+
+def cell(found: Cell[Any]) -> str:
+    if found.to is None:
+        return SIGNS[found.effect]
+    parts = [found.to.value]
+    parts += [f"!{found.publishes.topic}"] if found.publishes else []
+    parts += [f"+{found.starts.value}"] if found.starts else []
+    parts += ["(alarm)"] if found.alert else []
+    return " ".join(parts)
+
+
+def table(name: str, machine: Mapping[Any, Mapping[Enum, Cell[Any]]]) -> str:
+    triggers = [trigger.value for trigger in next(iter(machine.values()))]
+    lines = [f"## {name}", "", "| state | " + " | ".join(triggers) + " |", "| --- " * (len(triggers) + 1) + "|"]
+    lines += ["| " + " | ".join([state.value, *map(cell, row.values())]) + " |" for state, row in machine.items()]
+    return "\n".join(lines) + "\n"
+
+
+def state_machines() -> str:
+    head = "# State tables\n\nMade from `oms.domain` by `scripts/generate_docs.py`; don't edit.\n\n" + LEGEND
+    tables = (("Order", ORDER_TABLE), ("Reservation", RESERVATION_TABLE), ("Payment", PAYMENT_TABLE))
+    return "\n".join([head, *(table(name, machine) for name, machine in tables)])
+
+
+def saga() -> str:
+    lines = ["# The order saga", "", "Made from `oms.domain.saga` by `scripts/generate_docs.py`; don't edit.", ""]
+    lines += ["| step | service | listens to | publishes one of | undone by | bound |", "| --- " * 6 + "|"]
+    for step in SAGA:
+        listens = ", ".join(event.topic for event in step.listens)
+        publishes = ", ".join(event.topic for event in step.publishes)
+        lines.append(f"| {step.name} | {step.service} | {listens} | {publishes} | {step.undone_by} | {step.bound} |")
+    lines += ["", "## Who consumes what", "", "| topic | services |", "| --- | --- |"]
+    lines += [f"| `{topic}` | {', '.join(services)} |" for topic, services in sorted(routes().items())]
+    return "\n".join(lines) + "\n"
+
+
+def settings() -> str:
+    return "# Settings\n\nMade from `oms.settings` by `scripts/generate_docs.py`; don't edit.\n\n" + settings_markdown()
+
+
+def main() -> int:
+    stale = 0
+    for name, text in {"state-machines.md": state_machines(), "saga.md": saga(), "settings.md": settings()}.items():
+        path = DOCS / name
+        if path.exists() and path.read_text() == text:
+            continue
+        if "--check" in sys.argv:
+            print(f"docs/{name} is stale: run scripts/generate_docs.py")
+            stale = 1
+        else:
+            path.write_text(text)
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())
