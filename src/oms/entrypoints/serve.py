@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -57,6 +58,8 @@ def serve(app: App) -> int:
     signals: Any = app.signals
     if hasattr(signals, "adopt_logging"):
         signals.adopt_logging()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)  # uvicorn raises again what ended it; we end with 0
     app.start()
     where = f"http://{settings.http_host}:{port}"
     try:

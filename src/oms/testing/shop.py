@@ -37,7 +37,7 @@ class Shop:
         self.ids: Ids = given.pop("ids", None) or CountedIds()
         self.signals = RecordingSignals()
         self.gateway = SimulatedGateway(MemoryBook(), self.clock, success_rate=1.0, wait=_no_wait)
-        plugs = {
+        plugs: dict[str, Any] = {
             "clock": self.clock,
             "ids": self.ids,
             "signals": self.signals,

@@ -6,7 +6,7 @@ import json
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -31,9 +31,9 @@ def serve(*, port: int | None = None, data: Data = None) -> int:
     from oms.entrypoints.serve import refuse
     from oms.entrypoints.serve import serve as run
 
-    given = {"http_port": port, "data": data}
+    given: dict[str, Any] = {"http_port": port, "data": data}
     try:
-        return run(create(**{name: value for name, value in given.items() if value is not None}))
+        return run(create(None, **{name: value for name, value in given.items() if value is not None}))
     except OmsError as error:
         return refuse(error)
 
@@ -54,7 +54,7 @@ def verify(*, data: Data = None, as_json: Annotated[bool, Parameter(name="--json
 
     from oms.entrypoints.app import verify as check
 
-    report = check(load_settings(**({"data": data} if data else {})))
+    report = check(load_settings(None, **({"data": data} if data else {})))
     broken = {violation.promise for violation in report.violations}
     if as_json:
         found = {

@@ -1,0 +1,191 @@
+"""Tables and aggregates: every cell is there, and each aggregate does what its cell says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from oms.domain.errors import Conflict, DomainError, ImpossibleTransition, NotFound
+from oms.domain.events import InventoryReleased, OrderCancelled, OrderConfirmed, Reason, Shortage
+from oms.domain.machine import Effect
+from oms.domain.money import Currency, Money
+from oms.domain.order import ORDER_TABLE, Order, OrderState, OrderTrigger
+from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
+from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState, ReservationTrigger
+from oms.domain.saga import possible_ends, publisher, routes, what_can_still_happen
+from oms.domain.tasks import TaskKey, TaskKind
+from oms.domain.values import OrderId, Sku, Terms, UserId
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+END = AT + timedelta(minutes=15)
+TOTAL = Money(1000, Currency.of("USD"))
+TERMS = Terms.checked("u", TOTAL, {"a": 2})
+ID = OrderId("o")
+
+
+@pytest.mark.parametrize(
+    ("table", "states", "triggers"),
+    [
+        (ORDER_TABLE, OrderState, OrderTrigger),
+        (RESERVATION_TABLE, ReservationState, ReservationTrigger),
+        (PAYMENT_TABLE, PaymentState, PaymentTrigger),
+    ],
+)
+def test_no_cell_is_missing(table, states, triggers) -> None:
+    assert set(table) == set(states)
+    for row in table.values():
+        assert list(row) == list(triggers)
+        assert all((cell.effect is Effect.MOVE) == (cell.to is not None) for cell in row.values())
+
+
+def tried(order: Order, trigger: OrderTrigger):
+    if trigger is OrderTrigger.PLACED:
+        return order.place(TERMS, at=AT, deadline_at=END)
+    if trigger is OrderTrigger.CREATED:
+        return order.created(TERMS, at=AT, deadline_at=END)
+    if trigger is OrderTrigger.RESERVED:
+        return order.reserved(TERMS, at=AT, deadline_at=END)
+    if trigger is OrderTrigger.CUSTOMER_CANCEL:
+        return order.cancel(Reason.CUSTOMER, at=AT)
+    if trigger is OrderTrigger.OPERATOR_CANCEL:
+        return order.cancel(Reason.OPERATOR, at=AT)
+    if trigger is OrderTrigger.DEADLINE:
+        return order.deadline(at=AT)
+    return order.hear(trigger, at=AT)
+
+
+@pytest.mark.parametrize("state", OrderState)
+@pytest.mark.parametrize("trigger", OrderTrigger)
+def test_an_order_does_what_its_cell_says(state: OrderState, trigger: OrderTrigger) -> None:
+    known = state is not OrderState.ABSENT
+    ended = state in (OrderState.CANCELLED, OrderState.REJECTED, OrderState.CANCELLING)
+    order = Order(
+        id=ID,
+        state=state,
+        version=3 if known else 0,
+        terms=TERMS if known else None,
+        deadline_at=END if known else None,
+        reason=Reason.CUSTOMER if ended else None,
+    )
+    cell = ORDER_TABLE[state][trigger]
+    refusals = {
+        Effect.IMPOSSIBLE: ImpossibleTransition,
+        Effect.NOT_FOUND: NotFound,
+        Effect.REFUSED: Conflict,
+    }
+    if cell.effect in refusals:
+        with pytest.raises(refusals[cell.effect]):
+            tried(order, trigger)
+        return
+    step = tried(order, trigger)
+    after = step.aggregate
+    assert after.state is (cell.to or state)
+    assert [type(event) for event in step.events] == ([cell.publishes] if cell.publishes else [])
+    if cell.effect is Effect.SAME:
+        assert after == order
+        return
+    assert [entry.seq for entry in step.history] == [order.version + 1]
+    assert after.version == order.version + 1
+    assert (trigger in after.early) == (cell.effect is Effect.EARLY)
+    timed = (OrderState.CREATED, OrderState.RESERVED)
+    assert bool(step.tasks) == (after.state in timed and state not in timed)
+    assert (TaskKey(TaskKind.DEADLINE, ID) in step.ended) == (state in timed and after.state not in timed)
+
+
+def test_early_news_is_applied_when_the_order_is_adopted() -> None:
+    order = Order(id=ID).hear(OrderTrigger.PAID, at=AT).aggregate
+    assert order.early == (OrderTrigger.PAID,)
+    assert order.hear(OrderTrigger.PAID, at=AT).aggregate.early == (OrderTrigger.PAID,)
+
+    step = order.created(TERMS, at=AT, deadline_at=END)
+
+    assert step.aggregate.state is OrderState.CONFIRMED
+    assert step.aggregate.early == ()
+    assert [type(event) for event in step.events] == [OrderConfirmed]
+    assert [entry.seq for entry in step.history] == [2, 3]
+
+
+def test_the_first_reason_stays() -> None:
+    order = Order(id=ID).place(TERMS, at=AT, deadline_at=END).aggregate
+    cancelling = order.cancel(Reason.CUSTOMER, at=AT).aggregate
+    ended = cancelling.hear(OrderTrigger.DECLINED, at=AT)
+    assert ended.aggregate.reason is Reason.CUSTOMER
+    (event,) = ended.events
+    assert isinstance(event, OrderCancelled)
+    assert event.reason is Reason.CUSTOMER
+
+
+def test_what_an_order_is_asked_before_it_exists() -> None:
+    with pytest.raises(NotFound) as missing:
+        _ = Order(id=ID).agreed
+    assert isinstance(missing.value, DomainError)
+    assert missing.value.code == "order_not_found"
+    assert OrderState.CONFIRMED.settled
+    assert not OrderState.CANCELLING.settled
+    cancelling = Order(id=ID, state=OrderState.CANCELLING, version=1, terms=TERMS)
+    with pytest.raises(ImpossibleTransition):
+        cancelling.hear(OrderTrigger.VOIDED, at=AT)
+
+
+def test_a_reservation_is_sticky() -> None:
+    held = Reservation(order_id=ID).hold(TERMS, at=AT).aggregate
+    released = held.release(at=AT)
+    assert released.aggregate.state is ReservationState.RELEASED
+    assert released.events == (InventoryReleased(ID, {Sku("a"): 2}),)
+    for again in (released.aggregate.hold(TERMS, at=AT), released.aggregate.commit(at=AT)):
+        assert again.events == ()
+        assert again.aggregate.state is ReservationState.RELEASED
+    tombstone = Reservation(order_id=ID).release(at=AT)
+    assert tombstone.events == (InventoryReleased(ID, {}),)
+    rejected = Reservation(order_id=ID).reject((Shortage(Sku("a"), 2, 1),), at=AT).aggregate
+    assert rejected.hold(TERMS, at=AT).aggregate == rejected
+    with pytest.raises(ImpossibleTransition):
+        rejected.commit(at=AT)
+    assert Reservation(order_id=ID).movements_to(rejected) == ()
+
+
+ANSWERS = {
+    PaymentTrigger.RESERVED: lambda payment: payment.start(TERMS, at=AT),
+    PaymentTrigger.CANCELLING: lambda payment: payment.cancel(UserId("u"), TOTAL, at=AT),
+    PaymentTrigger.CAPTURED: lambda payment: payment.captured("p-1", at=AT),
+    PaymentTrigger.DECLINED: lambda payment: payment.declined(at=AT),
+    PaymentTrigger.NO_ANSWER: lambda payment: payment.unanswered(at=AT),
+    PaymentTrigger.VOID_DONE: lambda payment: payment.void_done(at=AT),
+    PaymentTrigger.VOID_LOST: lambda payment: payment.void_lost("p-1", at=AT),
+    PaymentTrigger.REFUND_DONE: lambda payment: payment.refund_done(at=AT),
+}
+
+
+@pytest.mark.parametrize("state", PaymentState)
+@pytest.mark.parametrize("trigger", PaymentTrigger)
+def test_a_payment_does_what_its_cell_says(state: PaymentState, trigger: PaymentTrigger) -> None:
+    known = state is not PaymentState.ABSENT
+    payment = Payment(order_id=ID, state=state, user_id=UserId("u") if known else None, total=TOTAL if known else None)
+    assert payment.key == "oms-o"
+    cell = PAYMENT_TABLE[state][trigger]
+    if cell.effect is Effect.IMPOSSIBLE:
+        with pytest.raises(ImpossibleTransition):
+            ANSWERS[trigger](payment)
+        return
+    step = ANSWERS[trigger](payment)
+    assert step.aggregate.state is (cell.to or state)
+    assert [type(event) for event in step.events] == ([cell.publishes] if cell.publishes else [])
+    assert [task.kind for task in step.tasks] == ([cell.starts] if cell.starts else [])
+    assert step.alert == cell.alert
+
+
+def test_a_payment_without_terms_publishes_nothing() -> None:
+    with pytest.raises(ImpossibleTransition):
+        Payment(order_id=ID, state=PaymentState.INITIATED).declined(at=AT)
+
+
+def test_the_saga_says_what_can_still_happen() -> None:
+    assert "inventory" in routes()["order.created"]
+    assert publisher("payment.success") == "payment"
+    assert publisher("cancel by customer") == "order"
+    triggers = {prospect.trigger for prospect in what_can_still_happen(OrderState.RESERVED)}
+    assert {OrderTrigger.PAID, OrderTrigger.DECLINED, OrderTrigger.DEADLINE} <= triggers
+    assert what_can_still_happen(OrderState.CANCELLED) == ()
+    assert possible_ends(OrderState.CANCELLING) == {OrderState.CANCELLED}
+    assert OrderState.CONFIRMED in possible_ends(OrderState.CREATED)

@@ -1,0 +1,179 @@
+"""P8: whatever the order in which a consumer gets an order's messages, with repeats, it ends the same.
+
+Every permutation of every set of messages that one order's life can send to a consumer is applied, raw (no inbox),
+each message twice: once in its place and once more at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+
+import pytest
+
+from oms.domain.events import Reason, Shortage
+from oms.domain.machine import Step
+from oms.domain.money import Currency, Money
+from oms.domain.order import Order, OrderTrigger
+from oms.domain.payment import Payment, PaymentState
+from oms.domain.reservation import Reservation
+from oms.domain.values import OrderId, Sku, Terms, UserId
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+END = AT + timedelta(minutes=15)
+TOTAL = Money(1000, Currency.of("USD"))
+TERMS = Terms.checked("u", TOTAL, {"a": 2})
+ID = OrderId("o")
+
+Apply = Callable[..., Step]
+
+
+def heard(trigger: OrderTrigger) -> Apply:
+    return lambda order: order.hear(trigger, at=AT)
+
+
+ORDER: dict[str, Apply] = {
+    "created": lambda order: order.created(TERMS, at=AT, deadline_at=END),
+    "reserved": lambda order: order.reserved(TERMS, at=AT, deadline_at=END),
+    "rejected": heard(OrderTrigger.REJECTED),
+    "released": heard(OrderTrigger.RELEASED),
+    "success": heard(OrderTrigger.PAID),
+    "failed": heard(OrderTrigger.DECLINED),
+    "voided": heard(OrderTrigger.VOIDED),
+    "refunded": heard(OrderTrigger.REFUNDED),
+}
+STOCK: dict[str, Apply] = {
+    "fits": lambda reservation: reservation.hold(TERMS, at=AT),
+    "short": lambda reservation: reservation.reject((Shortage(Sku("a"), 2, 1),), at=AT),
+    "confirmed": lambda reservation: reservation.commit(at=AT),
+    "cancelled": lambda reservation: reservation.release(at=AT),
+}
+MONEY: dict[str, Apply] = {
+    "reserved": lambda payment: payment.start(TERMS, at=AT),
+    "cancelling": lambda payment: payment.cancel(UserId("u"), TOTAL, at=AT),
+}
+
+
+def end(start: object, steps: Sequence[Apply]) -> tuple[object, list[str]]:
+    aggregate, published = start, []
+    for apply in [*steps, *steps]:
+        step = apply(aggregate)
+        aggregate = step.aggregate
+        published += sorted(event.topic for event in step.events)
+    return aggregate, published
+
+
+def ends(start: object, known: dict[str, Apply], names: Sequence[str]) -> set[tuple[object, tuple[str, ...]]]:
+    found = set()
+    for order in permutations(names):
+        aggregate, published = end(start, [known[name] for name in order])
+        assert len(published) == len(set(published)), (order, published)
+        found.add((aggregate.state, getattr(aggregate, "reason", None), tuple(sorted(published))))  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.parametrize("start", ["foreign", "own"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("created",),
+        ("created", "reserved", "success"),
+        ("created", "reserved", "failed", "released"),
+        ("created", "rejected"),
+    ],
+)
+def test_an_order_nobody_cancels(start: str, names: tuple[str, ...]) -> None:
+    order = Order(id=ID)
+    if start == "own":
+        order = order.place(TERMS, at=AT, deadline_at=END).aggregate
+    assert len(ends(order, ORDER, names)) == 1
+
+
+@pytest.mark.parametrize("reason", [Reason.CUSTOMER, Reason.OPERATOR, None])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("created", "reserved", "voided", "released"),
+        ("created", "reserved", "success", "refunded", "released"),
+        ("created", "reserved", "refunded", "released"),
+        ("created", "reserved", "failed", "released"),
+        ("created", "rejected", "voided", "released"),
+    ],
+)
+def test_an_order_that_was_cancelled(reason: Reason | None, names: tuple[str, ...]) -> None:
+    order = Order(id=ID).place(TERMS, at=AT, deadline_at=END).aggregate
+    step = order.cancel(reason, at=AT) if reason else order.deadline(at=AT)
+    (found,) = ends(step.aggregate, ORDER, names)
+    assert found[1] is (reason or Reason.DEADLINE)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("fits", "confirmed"),
+        ("fits", "cancelled"),
+        ("short", "cancelled"),
+        ("short",),
+        ("fits", "confirmed", "cancelled"),
+    ],
+)
+def test_a_reservation(names: tuple[str, ...]) -> None:
+    """`order.confirmed` follows from the hold, so it never comes first; a cancel may overtake anything."""
+    found = set()
+    for order in permutations(names):
+        if (
+            "confirmed" in order
+            and order.index("confirmed") < order.index("fits")
+            and "cancelled" not in order[: order.index("confirmed")]
+        ):
+            continue
+        aggregate, published = end(Reservation(order_id=ID), [STOCK[name] for name in order])
+        assert len(published) == len(set(published))
+        found.add(aggregate.state)  # type: ignore[attr-defined]
+    assert len(found) == (2 if names == ("short", "cancelled") else 1)
+
+
+GATEWAY: dict[PaymentState, tuple[Apply, ...]] = {
+    PaymentState.INITIATED: (
+        lambda p: p.captured("x", at=AT),
+        lambda p: p.declined(at=AT),
+        lambda p: p.unanswered(at=AT),
+    ),
+    PaymentState.UNKNOWN: (lambda p: p.captured("x", at=AT), lambda p: p.declined(at=AT)),
+    PaymentState.VOIDING: (
+        lambda p: p.void_done(at=AT),
+        lambda p: p.void_lost("x", at=AT),
+        lambda p: p.declined(at=AT),
+    ),
+    PaymentState.REFUNDING: (lambda p: p.refund_done(at=AT),),
+}
+
+
+def money_ends(payment: Payment, left: tuple[str, ...], published: tuple[str, ...], found: set) -> None:
+    """Every interleaving of messages with everything a gateway may answer meanwhile."""
+    moves = [(MONEY[name], tuple(other for other in left if other != name)) for name in left]
+    moves += [(answer, left) for answer in GATEWAY.get(payment.state, ())]
+    if not moves:
+        found.add((payment.state, published))
+    for apply, rest in moves:
+        step = apply(payment)
+        money_ends(step.aggregate, rest, (*published, *(e.topic for e in step.events)), found)
+
+
+def test_a_payment_that_is_cancelled_ends_without_money_whatever_comes_first() -> None:
+    found: set[tuple[PaymentState, tuple[str, ...]]] = set()
+    money_ends(Payment(order_id=ID), ("reserved", "cancelling"), (), found)
+    assert {state for state, _ in found} == {PaymentState.VOIDED, PaymentState.REFUNDED, PaymentState.DECLINED}
+    for _, published in found:
+        closing = [topic for topic in published if topic != "payment.success"]
+        assert len(closing) == 1, "order.cancelling is answered exactly once"
+
+
+def test_a_payment_that_nobody_cancels() -> None:
+    found: set[tuple[PaymentState, tuple[str, ...]]] = set()
+    money_ends(Payment(order_id=ID), ("reserved",), (), found)
+    assert found == {
+        (PaymentState.CAPTURED, ("payment.success",)),
+        (PaymentState.DECLINED, ("payment.failed",)),
+    }

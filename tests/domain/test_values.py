@@ -1,0 +1,156 @@
+"""Values are checked once, where they are made: exact, bounded, and quick whatever they are given."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oms.domain.commands import AddStock, PlaceOrder, SetStock
+from oms.domain.errors import Conflict, InvalidValue
+from oms.domain.money import MAX_MINOR, Currency, Money
+from oms.domain.stock import Movement, MovementKind, Stock, movements, shortages
+from oms.domain.values import (
+    MAX_LINES,
+    MAX_QUANTITY,
+    Sku,
+    Terms,
+    checked_id,
+    checked_items,
+    checked_metadata,
+)
+
+USD, JPY, KWD = Currency.of("USD"), Currency.of("JPY"), Currency.of("KWD")
+
+
+def code(call, *arguments, **named) -> str:
+    with pytest.raises(InvalidValue) as refused:
+        call(*arguments, **named)
+    assert refused.value.detail
+    return refused.value.code
+
+
+@given(st.integers(0, MAX_MINOR), st.sampled_from([USD, JPY, KWD, Currency.of("CLF")]))
+def test_every_amount_comes_back_exactly(minor: int, currency: Currency) -> None:
+    money = Money(minor, currency)
+    assert Money.of(money.amount, currency) == money
+    assert Money.of(str(money.amount), currency) == money
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_an_amount_is_exact_or_refused(amount: Decimal) -> None:
+    try:
+        money = Money.of(amount, USD)
+    except InvalidValue:
+        return
+    assert Decimal(money.minor) == amount * 100
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        "-1",
+        "0.001",
+        "NaN",
+        "Infinity",
+        "1e999999999",
+        "1e-999999999",
+        "x",
+        "",
+        str(MAX_MINOR),
+        "1.00000000000000000000000001",
+    ],
+)
+def test_amounts_that_are_refused(amount: str) -> None:
+    assert code(Money.of, amount, USD) == "invalid_amount"
+
+
+def test_amounts_are_shown_without_needless_places() -> None:
+    assert str(Money.of("500.00", USD)) == "500 USD"
+    assert str(Money.of("499.9", USD)) == "499.90 USD"
+    assert Money.of("-0.00", USD).minor == 0
+    assert Money.of("1e3", JPY).minor == 1000
+    assert code(Money.of, "0.5", JPY) == "invalid_amount"
+    assert Money.of("0.005", KWD).minor == 5
+
+
+@pytest.mark.parametrize("text", ["usd", "US", "USDX", "U1D", "ÜSD", ""])
+def test_currencies_that_are_none(text: str) -> None:
+    assert code(Currency.of, text) == "invalid_currency"
+
+
+@given(st.from_regex(r"\A[A-Za-z0-9._:-]{1,64}\Z"))
+def test_ids_that_are_fine(text: str) -> None:
+    assert checked_id(text, name="x") == text
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a\n", "ä", "x" * 65, None, 7, "a/b", "\x00"])
+def test_ids_that_are_refused(text: object) -> None:
+    assert code(checked_id, text, name="userId") == "invalid_id"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(1, 50)), min_size=1, max_size=40))
+def test_lines_of_a_product_are_summed(lines: list[tuple[str, int]]) -> None:
+    items = checked_items(lines)
+    assert sum(items.values()) == sum(units for _, units in lines)
+    assert checked_items(dict(items)) == items
+
+
+@pytest.mark.parametrize("quantity", [0, -1, MAX_QUANTITY + 1, 1.5, "2", True, None])
+def test_quantities_that_are_refused(quantity: object) -> None:
+    assert code(checked_items, [("a", quantity)]) == "invalid_quantity"
+
+
+def test_bounds_of_items() -> None:
+    assert code(checked_items, {}) == "no_items"
+    assert code(checked_items, [(f"s-{n}", 1) for n in range(MAX_LINES + 1)]) == "too_many_items"
+    assert code(checked_items, [("a", MAX_QUANTITY), ("a", 1)]) == "invalid_quantity"
+    assert len(checked_items([(f"s-{n}", 1) for n in range(MAX_LINES)])) == MAX_LINES
+
+
+def test_metadata() -> None:
+    assert checked_metadata(None) == checked_metadata({}) == {}
+    assert checked_metadata({"a": "ü"}) == {"a": "ü"}
+    assert code(checked_metadata, {"a": 1}) == "invalid_metadata"
+    assert code(checked_metadata, {"a": "\x00"}) == "invalid_metadata"
+    assert code(checked_metadata, {"a": "\ud800"}) == "invalid_metadata"
+    assert code(checked_metadata, {"a": "x" * 4096}) == "metadata_too_large"
+    assert checked_metadata({"a": "x" * 4095})
+
+
+def test_commands_are_checked_where_they_are_made() -> None:
+    order = PlaceOrder.of("u", Money.of(1, USD), {"a": 1}, {"k": "v"})
+    assert order.terms == Terms.checked("u", Money.of(1, USD), {"a": 1}, {"k": "v"})
+    assert SetStock.of("a", 0).on_hand == 0
+    assert AddStock.of("a", -3).delta == -3
+    assert code(SetStock.of, "a", -1) == "invalid_units"
+    assert code(AddStock.of, "a", 0) == "invalid_units"
+    assert code(AddStock.of, "a", 10**13) == "invalid_units"
+    assert code(SetStock.of, "", 1) == "invalid_id"
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(MovementKind)), st.integers(-20, 20), st.integers(-20, 20))))
+def test_stock_stays_within_its_bounds_whatever_is_tried(tries: list[tuple[MovementKind, int, int]]) -> None:
+    stock = Stock(Sku("a"), 10)
+    for kind, on_hand, held in tries:
+        try:
+            stock = stock.moved(Movement("r", Sku("a"), kind, on_hand, held))
+        except Conflict:
+            continue
+        assert 0 <= stock.held <= stock.on_hand
+        assert stock.available == stock.on_hand - stock.held
+
+
+def test_shortages_name_every_line_that_does_not_fit() -> None:
+    stock = {Sku("a"): Stock(Sku("a"), 5, 3), Sku("b"): Stock(Sku("b"), 9)}
+    short = shortages(checked_items({"c": 1, "a": 3, "b": 9}), stock)
+    assert [(s.sku, s.requested, s.available) for s in short] == [("a", 3, 2), ("c", 1, 0)]
+
+
+def test_hold_commit_restock_add_up_to_nothing() -> None:
+    items = checked_items({"a": 2, "b": 3})
+    kinds = (MovementKind.HOLD, MovementKind.COMMIT, MovementKind.RESTOCK)
+    rows = [row for kind in kinds for row in movements("o", kind, items)]
+    assert sum(row.on_hand for row in rows) == sum(row.held for row in rows) == 0
