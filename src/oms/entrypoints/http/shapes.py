@@ -214,7 +214,7 @@ def _whole(text: str) -> int:
     if len(text) > 20:
         return 0
     number = float(text)
-    return int(number) if number == int(number) else 0
+    return int(number) if number.is_integer() else 0
 
 
 def encode(value: object) -> bytes:

@@ -1,0 +1,161 @@
+"""The API as its callers see it: what is accepted, what is refused, and that nothing ends in a 5xx."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+import oms
+
+WIRE = Path(__file__).parent.parent / "wire"
+JSON = {"Content-Type": "application/json"}
+
+
+def test_the_captured_request_is_answered_as_captured(open_client: TestClient) -> None:
+    answer = open_client.post("/orders", content=(WIRE / "post-order.request.json").read_bytes(), headers=JSON)
+    captured = json.loads((WIRE / "post-order.response.json").read_text())
+
+    assert answer.status_code == 201
+    assert answer.json() | {"id": captured["id"]} == captured
+    assert answer.headers["location"] == f"/orders/{answer.json()['id']}"
+
+
+def test_a_page_has_the_captured_shape(open_client: TestClient) -> None:
+    open_client.post("/orders", content=(WIRE / "post-order.request.json").read_bytes(), headers=JSON)
+    page = open_client.get("/orders?userId=11111111-1111-1111-1111-111111111111&page=0&size=10").json()
+    captured = json.loads((WIRE / "get-orders.response.json").read_text())
+
+    assert set(page) == set(captured)
+    for name in ("empty", "first", "last", "number", "numberOfElements", "size", "totalElements", "totalPages"):
+        assert page[name] == captured[name], name
+
+
+def test_as_the_system_replaced() -> None:
+    with (
+        oms.create(profile="memory", environ={}, http_compat="spring", log_level="error") as app,
+        TestClient(oms.asgi(app)) as client,
+    ):
+        answer = client.post("/orders", json={"userId": "u", "amount": 1, "items": {"a": 1, "b": 0}})
+    assert answer.status_code == 200
+    assert answer.json()["items"] == {"a": 1}
+
+
+GOOD = {"userId": "u", "amount": 1, "items": {"a": 1}}
+REFUSED = [
+    ({**GOOD, "items": {"a": 0}}, 422, "invalid_quantity"),
+    ({**GOOD, "items": {"a": -1}}, 422, "invalid_quantity"),
+    ({**GOOD, "items": {"a": 1.5}}, 422, "invalid_quantity"),
+    ({**GOOD, "items": {"a": 10_001}}, 422, "invalid_quantity"),
+    ({**GOOD, "items": {"a": "1"}}, 422, "invalid_quantity"),
+    ({**GOOD, "items": {}}, 422, "no_items"),
+    ({**GOOD, "items": [1]}, 422, "invalid_body"),
+    ({**GOOD, "items": {f"s{n}": 1 for n in range(101)}}, 422, "too_many_items"),
+    ({**GOOD, "amount": -1}, 422, "invalid_amount"),
+    ({**GOOD, "amount": 1.001}, 422, "invalid_amount"),
+    ({**GOOD, "userId": "a b"}, 422, "invalid_id"),
+    ({**GOOD, "items": {"ä": 1}}, 422, "invalid_id"),
+    ({**GOOD, "metadata": {"k": "x" * 5000}}, 422, "metadata_too_large"),
+    ({**GOOD, "metadata": {"k": "\x00"}}, 422, "invalid_metadata"),
+    ({**GOOD, "metadata": {"k": 1}}, 422, "invalid_body"),
+    ({**GOOD, "price": 1}, 422, "invalid_body"),
+    ({"userId": "u", "amount": 1}, 422, "invalid_body"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "code"), REFUSED)
+def test_refused_without_effect(open_client: TestClient, body: dict, status: int, code: str) -> None:
+    answer = open_client.post("/orders", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert open_client.get("/orders").json()["totalElements"] == 0
+
+
+RAW = [
+    (b"{", 400, "malformed_json"),
+    (b'{"userId":"u","amount":1e999999999,"items":{"a":1}}', 422, "invalid_amount"),
+    (b'{"userId":"u","amount":1,"items":{"a":1e999999999}}', 422, "invalid_quantity"),
+    (b'{"userId":"u","amount":1,"items":{"a":NaN}}', 400, "malformed_json"),
+    (b"[" * 20_000, 422, "invalid_body"),
+    (b'{"userId":"u","amount":1,"items":{"a":1},"x":"' + b"y" * 70_000 + b'"}', 413, "body_too_large"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "code"), RAW, ids=range(len(RAW)))
+def test_raw_bodies(open_client: TestClient, body: bytes, status: int, code: str) -> None:
+    answer = open_client.post("/orders", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_body_that_streams_is_counted(open_client: TestClient) -> None:
+    def parts():
+        for _ in range(100):
+            yield b" " * 1024
+
+    answer = open_client.post("/orders", content=parts(), headers=JSON)
+    assert answer.status_code == 413
+
+
+def test_two_lines_of_a_product_are_summed(open_client: TestClient) -> None:
+    body = b'{"userId":"u","amount":1,"items":{"a":3,"a":3.0}}'
+    assert open_client.post("/orders", content=body, headers=JSON).json()["items"] == {"a": 6}
+
+
+def test_other_refusals(open_client: TestClient) -> None:
+    assert open_client.post("/orders", content=b"x", headers={"Content-Type": "text/plain"}).status_code == 415
+    wrong = open_client.delete("/orders")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD, POST")
+    assert open_client.get("/nothing").json()["code"] == "no_such_route"
+    assert open_client.get("/orders?page=-1").json()["code"] == "invalid_page"
+    assert open_client.get("/orders?size=1000").json()["code"] == "invalid_size"
+    assert open_client.get("/orders/no-such").status_code == 404
+    assert open_client.get("/dead-letters?state=X").status_code == 422
+
+
+def test_idempotency(open_client: TestClient) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = open_client.post("/orders", json=GOOD, headers=key)
+    again = open_client.post("/orders", json={"items": {"a": 1.0}, "amount": 1.00, "userId": "u"}, headers=key)
+    other = open_client.post("/orders", json={**GOOD, "amount": 2}, headers=key)
+
+    assert first.json() == again.json()
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert open_client.get("/orders").json()["totalElements"] == 1
+    assert open_client.post("/orders", json=GOOD, headers={"Idempotency-Key": ""}).status_code == 422
+
+
+def test_documents(open_client: TestClient) -> None:
+    document = open_client.get("/openapi.json").json()
+    page = open_client.get("/docs")
+
+    assert document["openapi"] == "3.1.0"
+    assert "script" not in page.text
+    assert "http://" not in page.text.replace("http://127", "")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    open_client.post("/orders", json=GOOD)
+    until = time.monotonic() + 10
+    while b"oms_messages_published_total" not in open_client.get("/metrics").content:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert open_client.get("/healthz").json()["status"] == "up"
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+NEARLY = st.fixed_dictionaries({"userId": ANY, "amount": ANY, "items": st.dictionaries(st.text(max_size=8), ANY) | ANY})
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=ANY | NEARLY)
+def test_no_body_ends_in_a_5xx(open_client: TestClient, body: object) -> None:
+    answer = open_client.post("/orders", content=json.dumps(body).encode(), headers=JSON)
+    assert answer.status_code in (201, 400, 422)
