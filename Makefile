@@ -7,6 +7,7 @@ STAMP := .venv/.made
 WHEEL := .venv/.wheel
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 CODE := src tests examples benchmarks scripts
+export OMS_TEST_WHEEL := 1
 
 .PHONY: demo test check clean
 

@@ -120,12 +120,47 @@ def test_metadata() -> None:
     assert checked_metadata({"a": "x" * 4095})
 
 
+@given(st.dictionaries(st.text(max_size=40), st.text(max_size=1500), max_size=6))
+def test_metadata_is_kept_as_it_is_or_refused(metadata: dict[str, str]) -> None:
+    text = "".join([*metadata, *metadata.values()])
+    try:
+        assert checked_metadata(metadata) == metadata
+        assert len(text.encode()) <= MAX_METADATA_BYTES
+    except InvalidValue:
+        assert "\x00" in text or len(text.encode()) > MAX_METADATA_BYTES
+
+
+@pytest.mark.parametrize("amount", ["1e1000000000", "1e-1000000000", "9" * 100_000, "0." + "0" * 100_000 + "1", "-0e999999"])
+def test_no_amount_takes_long(amount: str) -> None:
+    started = perf_counter()
+    with suppress(InvalidValue):
+        assert Money.of(amount, USD).minor == 0
+    assert perf_counter() - started < 0.1
+
+
+@given(st.lists(st.tuples(st.sampled_from("hcrk"), st.sampled_from("ab"), st.integers(1, 3)), max_size=30))
+def test_stock_is_the_fold_of_its_ledger(tries: list[tuple[str, str, int]]) -> None:
+    kinds = {"h": MovementKind.HOLD, "c": MovementKind.COMMIT, "r": MovementKind.RELEASE, "k": MovementKind.RESTOCK}
+    stock, ledger = {Sku(sku): Stock(Sku(sku), 6) for sku in "ab"}, []
+    for kind, sku, units in tries:
+        (movement,) = movements("o", kinds[kind], {Sku(sku): units})
+        with suppress(Conflict):
+            stock[movement.sku] = stock[movement.sku].moved(movement)
+            ledger.append(movement)
+    for sku, now in stock.items():
+        assert now.on_hand == 6 + sum(row.on_hand for row in ledger if row.sku == sku)
+        assert now.held == sum(row.held for row in ledger if row.sku == sku)
+        assert 0 <= now.held <= now.on_hand
+
+
 def test_commands_are_checked_where_they_are_made() -> None:
     order = PlaceOrder.of("u", Money.of(1, USD), {"a": 1}, {"k": "v"})
     assert order.terms == Terms.checked("u", Money.of(1, USD), {"a": 1}, {"k": "v"})
     assert SetStock.of("a", 0).on_hand == 0
     assert AddStock.of("a", -3).delta == -3
     assert code(SetStock.of, "a", -1) == "invalid_units"
+    assert code(SetStock.of, "a", 1.5) == "invalid_units"
+    assert code(AddStock.of, "a", True) == "invalid_units"
     assert code(AddStock.of, "a", 0) == "invalid_units"
     assert code(AddStock.of, "a", 10**13) == "invalid_units"
     assert code(SetStock.of, "", 1) == "invalid_id"

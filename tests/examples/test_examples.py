@@ -55,7 +55,7 @@ def test_own_service_books_each_parcel_once_however_often_messages_come() -> Non
     shipping.subscribe(shop.app, carrier)
     shop.place({"lamp": 1})
     shop.run()
-    for record in list(shop.log.all_records()):
+    for record in [record for record in shop.log.all_records() if record.topic != "shipping.booked"]:
         shop.publish(record.topic, record.value, record.key, record.headers)
     shop.run()
 

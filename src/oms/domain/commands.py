@@ -50,7 +50,7 @@ class SetStock:
     @classmethod
     def of(cls, sku: str, on_hand: int) -> SetStock:
         """A checked command."""
-        if not 0 <= on_hand <= MAX_UNITS:
+        if type(on_hand) is not int or not 0 <= on_hand <= MAX_UNITS:
             raise InvalidValue("invalid_units", f"a count is a whole number from 0 to {MAX_UNITS}")
         return cls(Sku(checked_id(sku, name="productId")), on_hand)
 
@@ -65,6 +65,6 @@ class AddStock:
     @classmethod
     def of(cls, sku: str, delta: int) -> AddStock:
         """A checked command."""
-        if delta == 0 or abs(delta) > MAX_UNITS:
+        if type(delta) is not int or delta == 0 or abs(delta) > MAX_UNITS:
             raise InvalidValue("invalid_units", f"a delta is a whole number up to {MAX_UNITS}, and not 0")
         return cls(Sku(checked_id(sku, name="productId")), delta)

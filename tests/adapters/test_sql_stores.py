@@ -1,0 +1,109 @@
+"""The SQLite stores: migrations, joined transactions, readers beside a writer, errors at the border."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, text
+
+import oms
+from oms.adapters.memory.clock import CountedIds, ManualClock
+from oms.adapters.sql import engine as engines
+from oms.adapters.sql import stores
+from oms.adapters.sql.migrate import HEADS, migrate
+from oms.adapters.sql.schema import KINDS
+from oms.adapters.system.clock import SystemClock
+from oms.settings import Settings
+from oms.testing import Shop
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_migrations_make_the_schema_and_take_it_away(tmp_path: Path, kind: str) -> None:
+    engine = engines.writer(tmp_path / "x.db")
+    migrate(engine, kind)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), KINDS[kind]().metadata) == []
+    migrate(engine, kind, "base")
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "order.db"
+    stores.sqlite_store("order", path, ManualClock(), CountedIds()).close()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'order_9999'"))
+    with pytest.raises(oms.Permanent, match="order_9999"):
+        stores.read_only("order", path, SystemClock())
+
+
+def embedded(tmp_path: Path) -> Shop:
+    return Shop(settings=Settings(profile="embedded", data=tmp_path))
+
+
+def test_an_order_joins_the_callers_transaction(tmp_path: Path) -> None:
+    shop = embedded(tmp_path)
+    command = shop.app.draft("ann", 5, {"a": 1})
+    _ = shop.app.system
+    mine = engines.writer(tmp_path / "order.db")
+    with mine.begin() as connection:
+        connection.execute(text("CREATE TABLE invoices (order_id TEXT)"))
+    with mine.connect() as connection:
+        lost = shop.app.orders.place(command, connection=connection)
+        connection.execute(text("INSERT INTO invoices VALUES (:o)"), {"o": lost.id})
+        connection.rollback()
+    shop.run()
+    assert shop.app.orders.page().total == 0
+    assert shop.published() == []
+
+    with mine.begin() as connection:
+        kept = shop.app.orders.place(command, connection=connection)
+        connection.execute(text("INSERT INTO invoices VALUES (:o)"), {"o": kept.id})
+    shop.advance(seconds=1)
+    assert shop.status(kept) == "CONFIRMED"
+    with mine.connect() as connection:
+        assert connection.execute(text("SELECT order_id FROM invoices")).scalars().all() == [kept.id]
+    shop.check()
+    shop.app.stop()
+
+
+def test_joining_needs_a_connection(tmp_path: Path) -> None:
+    with pytest.raises(oms.Permanent):
+        embedded(tmp_path).app.orders.place(oms.create(environ={}).draft("u", 1, {"a": 1}), connection=object())
+
+
+def test_a_reader_of_the_same_file_sees_commits_and_writes_nothing(tmp_path: Path) -> None:
+    shop = embedded(tmp_path)
+    order = shop.place()
+    shop.run()
+    reader = stores.read_only("order", tmp_path / "order.db", SystemClock())
+    assert [found.id for found in reader.all_orders()] == [order.id]
+    with pytest.raises((oms.Retryable, oms.Permanent)):
+        reader.mark_sent(["x"])
+    reader.close()
+    shop.app.stop()
+
+
+def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    first = embedded(tmp_path)
+    order = first.place({"a": 3}, key="k")
+    first.app.stop()
+
+    second = Shop(settings=Settings(profile="embedded", data=tmp_path), clock=first.clock, ids=CountedIds(1))
+    second.advance(seconds=15)
+    assert second.status(order) == "CONFIRMED"
+    assert second.place({"a": 3}, key="k").id == order.id
+    second.check()
+    second.app.stop()
+
+
+def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+    first, second = embedded(tmp_path), embedded(tmp_path)
+    first.place()
+    with pytest.raises(oms.Permanent, match="in use"):
+        second.place()
+    first.app.stop()
