@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from oms.domain.machine import Cell, Effect
-from oms.domain.order import ORDER_TABLE
+from oms.domain.order import ORDER_TABLE, OrderState
 from oms.domain.payment import PAYMENT_TABLE
 from oms.domain.reservation import RESERVATION_TABLE
-from oms.domain.saga import SAGA, routes
+from oms.domain.saga import SAGA, possible_ends, routes, what_can_still_happen
 from oms.settings import settings_markdown
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -54,10 +54,23 @@ def table(name: str, machine: Mapping[Any, Mapping[Enum, Cell[Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def diagram(machine: Mapping[Any, Mapping[Any, Cell[Any]]]) -> str:
+    """The cells that go to another state, one arrow for each pair of states."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for state, row in machine.items():
+        for trigger, found in row.items():
+            if found.to is not None and found.to is not state:
+                arrows.setdefault((state.value, found.to.value), []).append(trigger.value)
+    lines = [f"    {source} --> {to}: {' / '.join(dict.fromkeys(why))}" for (source, to), why in arrows.items()]
+    # a colon would end Mermaid's label
+    lines = [line.split(": ", 1)[0] + ": " + line.split(": ", 1)[1].replace(":", "") for line in lines]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"]) + "\n"
+
+
 def state_machines() -> str:
     head = "# State tables\n\nMade from `oms.domain` by `scripts/generate_docs.py`; don't edit.\n\n" + LEGEND
     tables = (("Order", ORDER_TABLE), ("Reservation", RESERVATION_TABLE), ("Payment", PAYMENT_TABLE))
-    return "\n".join([head, *(table(name, machine) for name, machine in tables)])
+    return "\n".join([head, *(table(name, machine) + "\n" + diagram(machine) for name, machine in tables)])
 
 
 def saga() -> str:
@@ -67,6 +80,20 @@ def saga() -> str:
         listens = ", ".join(event.topic for event in step.listens)
         publishes = ", ".join(event.topic for event in step.publishes)
         lines.append(f"| {step.name} | {step.service} | {listens} | {publishes} | {step.undone_by} | {step.bound} |")
+    lines += ["", "## The way of a message", "", "```mermaid", "flowchart LR"]
+    ways = (
+        f"    {step.service} -- {event.topic} --> {consumer}"
+        for step in SAGA
+        for event in step.publishes
+        for consumer in routes()[event.topic]
+        if consumer not in (step.service, "notification")
+    )
+    lines += dict.fromkeys(ways)
+    lines += ["```", "", "## What can still happen", "", "| order | next | can still end as |", "| --- " * 3 + "|"]
+    for state in OrderState:
+        following = "; ".join(f"{p.trigger.value}: {p.to.value}" for p in what_can_still_happen(state)) or "nothing"
+        ends = ", ".join(sorted(end.value for end in possible_ends(state)))
+        lines.append(f"| {state.value} | {following} | {ends} |")
     lines += ["", "## Who consumes what", "", "| topic | services |", "| --- | --- |"]
     lines += [f"| `{topic}` | {', '.join(services)} |" for topic, services in sorted(routes().items())]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,243 @@
+"""What stands at the border: gateway, webhook, API keys, log lines and settings, and that no secret gets out."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+import oms
+from oms.adapters.auth.api_keys import ApiKeys, new_key
+from oms.adapters.gateways.book import Book, MemoryBook, SqliteBook
+from oms.adapters.gateways.script import ScriptError, read_script
+from oms.adapters.gateways.simulated import SimulatedGateway
+from oms.adapters.memory.clock import ManualClock
+from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.notifiers.webhook import WebhookNotifier, verify_signature
+from oms.adapters.telemetry.signals import StructlogSignals
+from oms.ports.plugs import NotFound
+from oms.settings import load_settings, settings_table
+
+CANARY = "canary-5f2e9c71d8"
+USD = oms.Currency.of("USD")
+
+
+def charge(number: int = 1) -> oms.Charge:
+    return oms.Charge(f"oms-{number}", oms.OrderId(str(number)), oms.UserId("u"), oms.Money(500, USD))
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Book]:
+    made: Book = MemoryBook() if request.param == "memory" else SqliteBook(tmp_path / "gateway.db")
+    yield made
+    made.close()
+
+
+def test_a_charge_is_made_once_for_a_key_however_many_ask(book: Book) -> None:
+    gateway = SimulatedGateway(book, ManualClock(), success_rate=1.0)
+    with ThreadPoolExecutor(32) as pool:
+        answers = set(pool.map(lambda _: gateway.charge(charge()), range(200)))
+    assert len(answers) == 1
+    assert [entry.kind.value for entry in gateway.all_entries()] == ["CAPTURE"]
+    assert gateway.refund("oms-1") == gateway.refund("oms-1") == oms.Refunded()
+    assert [entry.kind.value for entry in gateway.all_entries()] == ["CAPTURE", "REFUND"]
+
+
+def test_a_void_keeps_its_promise(book: Book) -> None:
+    gateway = SimulatedGateway(book, ManualClock(), success_rate=1.0)
+    assert gateway.void("oms-1") == oms.Voided()
+    assert gateway.charge(charge()) == oms.Declined("voided")
+    assert isinstance(gateway.charge(charge(2)), oms.Captured)
+    assert isinstance(gateway.void("oms-2"), oms.Captured)
+
+
+def test_a_late_capture_is_not_found_until_it_shows(book: Book) -> None:
+    clock = ManualClock()
+    gateway = SimulatedGateway(book, clock, success_rate=1.0)
+    gateway.on("1").late(20)
+    assert isinstance(gateway.charge(charge()), oms.Unanswered)
+    assert gateway.lookup("oms-1") == NotFound()
+    clock.advance(timedelta(seconds=21))
+    assert isinstance(gateway.lookup("oms-1"), oms.Captured)
+
+
+def test_the_success_rate_is_kept_and_repeats_agree(book: Book) -> None:
+    gateway = SimulatedGateway(book, ManualClock(), success_rate=0.8)
+    first = [type(gateway.charge(charge(n))) for n in range(500)]
+    assert 360 <= first.count(oms.Captured) <= 440
+    assert [type(gateway.lookup(f"oms-{n}")) for n in range(500)] == first
+
+
+def test_a_book_outlives_its_process(tmp_path: Path) -> None:
+    first = SimulatedGateway(SqliteBook(tmp_path / "g.db"), ManualClock(), success_rate=1.0)
+    answer = first.charge(charge())
+    first.close()
+    second = SimulatedGateway(SqliteBook(tmp_path / "g.db"), ManualClock(), success_rate=0.0)
+    assert second.charge(charge()) == answer
+    assert len(list(SqliteBook.read_only(tmp_path / "g.db").all_entries())) == 1
+
+
+def test_a_script_selects_by_user_and_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "script.json"
+    path.write_text(json.dumps([{"user": "u", "behaviour": "decline", "times": 1}]))
+    gateway = SimulatedGateway(MemoryBook(), ManualClock(), success_rate=1.0, script=read_script(path))
+    assert isinstance(gateway.charge(charge(1)), oms.Declined)
+    assert isinstance(gateway.charge(charge(2)), oms.Captured)
+
+
+@pytest.mark.parametrize("entry", ["x", {"behaviour": "sulk"}, {"behaviour": "late", "seconds": -1}, {"who": 1}])
+def test_a_wrong_script_is_one_clear_line(tmp_path: Path, entry: object) -> None:
+    path = tmp_path / "script.json"
+    path.write_text(json.dumps([entry]))
+    with pytest.raises(ScriptError, match="entry 1") as refused:
+        read_script(path)
+    assert "\n" not in str(refused.value)
+
+
+class Receiver(HTTPServer):
+    status = 200
+    slow_s = 0.0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.got: list[tuple[dict[str, str], bytes]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((dict(self.headers), body))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "20")
+        self.end_headers()
+        for _ in range(20):
+            time.sleep(self.server.slow_s)
+            try:
+                self.wfile.write(b".")
+                self.wfile.flush()
+            except OSError:
+                return
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+NOTE = oms.Notification(
+    "o:order.confirmed", oms.OrderId("o"), oms.UserId("u"), "order.confirmed", oms.Money(1250, USD), None, {"k": "v"}
+)
+
+
+def test_a_webhook_is_signed_over_time_and_raw_body(receiver: Receiver) -> None:
+    clock = ManualClock()
+    WebhookNotifier(f"http://127.0.0.1:{receiver.server_port}/", CANARY, clock).send(NOTE)
+    ((headers, body),) = receiver.got
+    assert json.loads(body)["amount"] == 12.5
+    assert headers["Oms-Id"] == NOTE.id
+    assert verify_signature(CANARY, headers, body, clock.now())
+    assert not verify_signature(CANARY, headers, body + b" ", clock.now())
+    assert not verify_signature("other", headers, body, clock.now())
+    assert not verify_signature(CANARY, headers, body, clock.now() + timedelta(minutes=6))
+    assert CANARY not in str(headers) + body.decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(500, oms.Retryable), (429, oms.Retryable), (400, oms.Permanent), (410, oms.Permanent)]
+)
+def test_what_a_webhook_answers(receiver: Receiver, status: int, kind: type[Exception]) -> None:
+    receiver.status = status
+    with pytest.raises(kind) as refused:
+        WebhookNotifier(f"http://127.0.0.1:{receiver.server_port}/", CANARY, ManualClock()).send(NOTE)
+    assert CANARY not in str(refused.value)
+
+
+def test_a_receiver_that_cannot_be_reached_is_tried_again() -> None:
+    with pytest.raises(oms.Retryable):
+        WebhookNotifier("http://127.0.0.1:9/", CANARY, ManualClock(), timeout_s=1).send(NOTE)
+
+
+def test_api_keys(tmp_path: Path) -> None:
+    clock, signals, path = ManualClock(), RecordingSignals(), tmp_path / "keys.json"
+    key, entry = new_key("shop", oms.Role.CUSTOMER, "ann")
+    old, old_entry = new_key("old", oms.Role.OPERATOR)
+    path.write_text(json.dumps([entry, old_entry | {"expires": "2020-01-01T00:00:00+00:00"}]))
+    keys = ApiKeys(path, clock, signals)
+
+    assert keys.authenticate({"authorization": f"Bearer {key}"}) == oms.Principal(oms.Role.CUSTOMER, oms.UserId("ann"))
+    assert keys.authenticate({"x-api-key": key}) is not None
+    assert keys.authenticate({"x-api-key": old}) is None
+    assert keys.authenticate({"x-api-key": "wrong"}) is None
+    assert keys.authenticate({}) is None
+    assert key not in path.read_text()
+
+    path.write_text("broken")
+    assert keys.authenticate({"x-api-key": key}) is not None, "a file that is broken later changes nothing"
+    assert len(signals.alarms) == 1
+    with pytest.raises(oms.SettingsError):
+        ApiKeys(path, clock, signals)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_secret_reaches_the_log(form: str) -> None:
+    stream = io.StringIO()
+    signals = StructlogSignals(form=form, secrets=[CANARY], stream=stream)
+    signals.note("started", url=f"https://user:{CANARY}@host/", password="plain-secret", detail=f"x {CANARY} y")
+    signals.alarm("failed", cause=f"ValueError: {CANARY}", nested={"token": "plain-secret", "list": [CANARY]})
+    signals.note("header", value="Bearer abcdefgh12345678")
+    signals.note("forged", text="a\nINFO forged line")
+
+    text = stream.getvalue()
+    assert CANARY not in text
+    assert "plain-secret" not in text
+    assert "abcdefgh12345678" not in text
+    assert len(text.strip().splitlines()) == 4
+
+
+WRONG = [
+    ({"OMS_PAYMENT_SUCCESS_RATE": "1.5"}, "OMS_PAYMENT_SUCCESS_RATE"),
+    ({"OMS_PAYMENT_SUCESS_RATE": "1"}, "OMS_PAYMENT_SUCCESS_RATE"),
+    ({"OMS_HTTP_PORT": "many"}, "OMS_HTTP_PORT"),
+    ({"OMS_PROFILE": "cloud"}, "OMS_PROFILE"),
+    ({"OMS_CURRENCY": "dollars"}, "OMS_CURRENCY"),
+    ({"OMS_NOTIFIER": "webhook"}, "OMS_WEBHOOK_URL"),
+]
+
+
+@pytest.mark.parametrize(("environ", "named"), WRONG)
+def test_a_wrong_setting_is_one_line_that_names_it(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(oms.SettingsError) as refused:
+        load_settings(environ)
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_secret_setting_never_shows() -> None:
+    good = {"OMS_NOTIFIER": "webhook", "OMS_WEBHOOK_URL": "https://x.test/", "OMS_WEBHOOK_SECRET": CANARY * 3}
+    assert CANARY not in repr(load_settings(good))
+    with pytest.raises(oms.SettingsError) as refused:
+        load_settings(good | {"OMS_NOTIFIER": "log"})
+    assert CANARY not in str(refused.value)
+
+
+def test_every_setting_is_described() -> None:
+    assert all(row.meaning for row in settings_table())
+    assert load_settings({"OMS_DEFAULT_STOCK": ""}).default_stock is None
+    assert load_settings({}).order_deadline_s == 900
