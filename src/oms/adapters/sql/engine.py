@@ -33,8 +33,11 @@ def reader(path: Path) -> Engine:
 
 
 def side_door(path: Path) -> Engine:
-    """A writer that doesn't wait for the disk: what it wrote outlives the process, not a loss of power."""
-    return _engine(str(path), "OFF", "BEGIN IMMEDIATE", pool_size=1)
+    """A writer that doesn't wait for the disk: what it wrote outlives the process, not a loss of power.
+
+    NORMAL and not OFF: a checkpoint that this connection happens to make must still be in order on disk.
+    """
+    return _engine(str(path), "NORMAL", "BEGIN IMMEDIATE", pool_size=1)
 
 
 def read_only(path: Path) -> Engine:
