@@ -109,6 +109,11 @@ class Orders:
         """Like `place`, without waiting. Pricing and policy run in the calling thread."""
         return self.submit_agreed(command, self.agree(command, caller), caller=caller, key=key)
 
+    @property
+    def asks_the_shop(self) -> bool:
+        """Whether the shop's own pricing or policy is asked: `agree` may block then, and doesn't otherwise."""
+        return self._pricing is not None or self._policy is not None
+
     def agree(self, command: PlaceOrder, caller: Principal) -> Terms:
         """The terms after owner, pricing and policy have had their say; may block where those do I/O."""
         terms = command.terms

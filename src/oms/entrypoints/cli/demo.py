@@ -32,9 +32,8 @@ _COLOURS = {"CONFIRMED": "green", "CANCELLED": "yellow", "REJECTED": "red"}
 class Shown(StructlogSignals):
     """Shows the log lines of one order, and keeps the others quiet."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self) -> None:
         super().__init__(level="error")
-        self._console = console
         self._lines: dict[str, list[str]] = {}
 
     def note(self, event: str, **fields: object) -> None:
@@ -52,7 +51,7 @@ def run(orders: int, *, keep: bool) -> int:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="oms-demo-") as directory:
         settings = load_settings({}, profile="embedded", data=Path(directory), default_stock=max(100, orders // 8))
-        shown = Shown(console)
+        shown = Shown()
         app = create(settings, signals=shown)
         listener = bound("127.0.0.1", 0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -38,7 +38,6 @@ class Handlers:
         self._app = app
         self._readers = ThreadPoolExecutor(READERS, "oms-http")
         self._in_flight: dict[tuple[str, str, str], asyncio.Event] = {}
-        self._blocking = app.settings.pricing is not None or app.settings.policy is not None
 
     # -- orders
 
@@ -51,7 +50,10 @@ class Handlers:
             lines = [(sku, units) for sku, units in lines if units != 0]
         command = commands.PlaceOrder.of(body.user_id, self._app.money(body.amount), lines, body.metadata)
         orders = self._app.orders
-        agreed = await self._read(lambda: orders.agree(command, caller))
+        if orders.asks_the_shop:
+            agreed = await self._read(lambda: orders.agree(command, caller))
+        else:
+            agreed = orders.agree(command, caller)
         order = await self._keyed(
             request,
             caller,
