@@ -11,10 +11,10 @@ from sqlalchemy import create_engine, inspect, text
 
 import oms
 from oms.adapters.memory.clock import CountedIds, ManualClock
-from oms.adapters.sql import engine as engines
 from oms.adapters.sql import stores
 from oms.adapters.sql.migrate import HEADS, migrate
 from oms.adapters.sql.schema import KINDS
+from oms.adapters.sql.sqlite import sqlite_database
 from oms.adapters.system.clock import SystemClock
 from oms.settings import Settings
 from oms.testing import Shop
@@ -22,13 +22,13 @@ from oms.testing import Shop
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_migrations_make_the_schema_and_take_it_away(tmp_path: Path, kind: str) -> None:
-    engine = engines.writer(tmp_path / "x.db")
-    migrate(engine, kind)
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), KINDS[kind]().metadata) == []
-    migrate(engine, kind, "base")
-    with engine.connect() as connection:
-        assert inspect(connection).get_table_names() == ["alembic_version"]
+    database = sqlite_database(tmp_path / "x.db", SystemClock())
+    migrate(database, kind)
+    with database.reading() as link:
+        assert compare_metadata(MigrationContext.configure(link.connection), KINDS[kind].metadata) == []
+    migrate(database, kind, "base")
+    with database.reading() as link:
+        assert inspect(link.connection).get_table_names() == ["alembic_version"]
 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_an_order_joins_the_callers_transaction(tmp_path: Path) -> None:
     shop = embedded(tmp_path)
     command = shop.app.draft("ann", 5, {"a": 1})
     _ = shop.app.system
-    mine = engines.writer(tmp_path / "order.db")
+    mine = create_engine(f"sqlite:///{tmp_path / 'order.db'}")
     with mine.begin() as connection:
         connection.execute(text("CREATE TABLE invoices (order_id TEXT)"))
     with mine.connect() as connection:

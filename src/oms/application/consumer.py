@@ -20,7 +20,7 @@ from oms.domain.errors import OmsError
 from oms.domain.values import OrderId
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.clock import Clock, Ids
-from oms.ports.errors import OutcomeUnknown, Retryable
+from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 from oms.ports.messages import Cause, Codec, Message, MessageId, Record, Undecodable
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter
@@ -230,8 +230,8 @@ class Consumer(Generic[W]):
         try:
             handler(message.event, unit.work)  # type: ignore[arg-type]
         except Retryable:
-            return one
-        except OmsError as error:
+            return attrs.evolve(one, attempts=one.attempts)
+        except (OmsError, Permanent) as error:
             self._park(unit, one, error)
         except Exception as error:  # noqa: BLE001 - unclear: tried again, and parked with its cause in the end
             if one.attempts < MAX_ATTEMPTS:

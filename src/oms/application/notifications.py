@@ -11,7 +11,6 @@ import attrs
 from oms.application.backoff import next_try
 from oms.application.changes import Changes
 from oms.application.service import Handler, Service
-from oms.application.tasks import task_letter
 from oms.domain.events import (
     OrderCancelled,
     OrderConfirmed,
@@ -163,8 +162,22 @@ class Deliveries:
         return lambda: self.notifier.send(notification)
 
     def _dead_letter(self, task: Task, error: Exception, now: datetime) -> DeadLetter:
-        letter = task_letter(task, error, str(error), GROUP, self.new_id(), now)
-        return attrs.evolve(letter, message_id=task.key, order_id=task.key.rpartition(":")[0])
+        return DeadLetter(
+            id=self.new_id(),
+            group=GROUP,
+            message_id=task.key,
+            topic=f"task:{task.kind.value}",
+            partition=-1,
+            offset=-1,
+            key=task.key.encode(),
+            value=task.payload.encode(),
+            headers=(),
+            cause=type(error).__name__,
+            detail=str(error),
+            attempts=task.attempts,
+            parked_at=now,
+            order_id=task.key.rpartition(":")[0],
+        )
 
 
 def notification_service(

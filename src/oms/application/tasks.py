@@ -120,7 +120,7 @@ class TaskRunner(Generic[W]):
         letter = task_letter(
             task,
             error,
-            f"{error} (outcome: {ended.answer or ended.error})"[:500],
+            f"{error} (outcome: {ended.answer or ended.error})",
             self._service.group,
             self._ids.token(),
             self._clock.now(),
@@ -145,7 +145,7 @@ def task_letter(task: Task, error: Exception, detail: str, group: str, name: str
         value=task.payload.encode(),
         headers=(),
         cause=type(error).__name__,
-        detail=detail,
+        detail=detail[:500],
         attempts=task.attempts,
         parked_at=at,
     )

@@ -105,7 +105,7 @@ class DeadLetter:
 
 @attrs.frozen
 class Delivery:
-    """What a transaction owes beside its aggregates; flushed in bulk."""
+    """What a transaction owes beside its aggregates; flushed in bulk. `ended` goes before `tasks`."""
 
     outbox: Sequence[OutboxRow] = ()
     tasks: Sequence[TaskRequest] = ()

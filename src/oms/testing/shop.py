@@ -13,7 +13,7 @@ from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.application import promises
 from oms.domain.commands import CancelOrder
-from oms.domain.order import Order
+from oms.domain.order import Order, OrderState
 from oms.domain.stock import Stock
 from oms.entrypoints.app import App, create
 from oms.entrypoints.desks import TRUSTED
@@ -152,3 +152,6 @@ def _id(order: Order | str) -> Any:
 
 def _no_wait(_seconds: float) -> None:
     """Virtual time: a delay is over at once."""
+
+
+SETTLED = frozenset(state.value for state in OrderState if state.settled)

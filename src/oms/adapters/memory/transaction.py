@@ -77,7 +77,7 @@ class MemoryTransaction(Transaction):
 
     @port_call
     def flush(self, delivery: Delivery) -> None:
-        """Write what the transaction owes; a task that it both starts and ends is ended."""
+        """Write what the transaction owes; a task that it ends can be started anew."""
         self._open()
         self._flush_outbox(delivery)
         self._flush_tasks(delivery)
@@ -100,12 +100,10 @@ class MemoryTransaction(Transaction):
         if self._hooks.owner in self._record.dead:
             return
         if self.work.state is WorkState.OPEN:
-            self._roll_back()
+            self._hooks.before("rollback")
+            self.work.undo()
+            self._hooks.after("rollback")
         self._record.open.pop(self.work, None)
-
-    @port_call
-    def _roll_back(self) -> None:
-        self.work.undo()
 
     def end(self) -> None:
         """Commit what is a call by itself: no other point lies in between."""
@@ -150,11 +148,11 @@ class MemoryTransaction(Transaction):
 
     def _flush_tasks(self, delivery: Delivery) -> None:
         work, tasks, now = self.work, self._record.tasks, self._record.clock.now()
-        for request in sorted(delivery.tasks, key=_task_order):
-            work.insert(tasks, TaskKey(request.kind, request.key), TaskRow(request.payload, now, request.due_at or now))
         for key in sorted(delivery.ended, key=_task_order):
             if work.lock_row(tasks, key) is not None:
                 work.put(tasks, key, None)
+        for request in sorted(delivery.tasks, key=_task_order):
+            work.insert(tasks, TaskKey(request.kind, request.key), TaskRow(request.payload, now, request.due_at or now))
 
     def _postpone(self, postponed: Postponed) -> None:
         task = postponed.task

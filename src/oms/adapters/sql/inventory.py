@@ -7,177 +7,163 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
-from sqlalchemy.dialects import sqlite
 
-from oms.adapters.sql.rows import chunks, dump, load
-from oms.adapters.sql.schema import InventoryTables
+from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.database import Database
+from oms.adapters.sql.rows import dump, load_items
+from oms.adapters.sql.schema import HELD, INVENTORY, InventoryTables
 from oms.adapters.sql.store import SqlStore
 from oms.adapters.sql.transaction import SqlKeyedTransaction
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.stock import Movement, MovementKind, Stock
 from oms.domain.values import Items, OrderId, Sku
+from oms.ports.clock import Ids
+from oms.ports.errors import Permanent
 from oms.ports.evidence import InventoryEvidence
 from oms.ports.store import InventoryStore, InventoryTransaction, Page
 
 DEFAULT_REFERENCE = "default"
 """The ledger's reference for the stock that a product nobody counted starts with."""
 
+_STOCK, _LEDGER, _RESERVATIONS, _GATE = INVENTORY.stock, INVENTORY.ledger, INVENTORY.reservations, INVENTORY.gate
+_ABSENT = ReservationState.ABSENT
+_INSERT = Bulk(insert(_RESERVATIONS), "order_id", "state", "items", "updated_at")
+_UPDATE = Bulk(
+    update(_RESERVATIONS)
+    .where(_RESERVATIONS.c.order_id == bindparam("order"), _RESERVATIONS.c.state == bindparam("before"))
+    .values(
+        state=bindparam("after"),
+        items=bindparam("lines"),
+        updated_at=bindparam("now", type_=_RESERVATIONS.c.updated_at.type),
+    ),
+    *("order", "after", "lines", "now", "before"),
+)
+_APPEND = Bulk(insert(_LEDGER), "reference", "sku", "kind", "on_hand", "held", "at")
+_MOVE = Bulk(
+    update(_STOCK)
+    .where(_STOCK.c.sku == bindparam("product"))
+    .values(on_hand=_STOCK.c.on_hand + bindparam("units"), held=_STOCK.c.held + bindparam("taken")),
+    *("product", "units", "taken"),
+)
+
 
 class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTransaction):
     """The inventory service's unit of work."""
 
     def gate_epoch(self) -> int:
-        """The ledger's epoch; the write lock is ours already."""
-        rows = self._rows(select(self._tables.gate.c.epoch))
-        return int(rows[0].epoch) if rows else 0
+        """The ledger's epoch, shared-locked."""
+        return int(self._link.first(select(_GATE.c.epoch).with_for_update(read=True)).epoch)
 
     def lock_gate(self) -> int:
-        """The ledger's epoch; the write lock is ours already."""
-        return self.gate_epoch()
+        """The ledger's epoch, locked alone."""
+        return int(self._link.first(select(_GATE.c.epoch).with_for_update()).epoch)
 
     def set_gate_epoch(self, epoch: int) -> None:
         """Write the epoch."""
-        row = sqlite.insert(self._tables.gate).values(id=1, epoch=epoch)
-        self._do(row.on_conflict_do_update(index_elements=["id"], set_={"epoch": epoch}))
+        self._link.do(update(_GATE).values(epoch=epoch))
 
     def lock_reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
         """The reservations of these orders."""
-        table, found = self._tables.reservations, {}
-        for part in chunks(sorted(ids)):
-            rows = self._rows(select(table).where(table.c.order_id.in_(part)).order_by(table.c.order_id))
-            found.update({OrderId(row.order_id): reservation_of(row) for row in rows})
-        return found
+        found = select(_RESERVATIONS).order_by(_RESERVATIONS.c.order_id).with_for_update()
+        rows = self._link.rows_in(found, _RESERVATIONS.c.order_id, ids)
+        return {known.order_id: known for known in map(reservation_of, rows)}
 
     def lock_stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
         """The stock of these products."""
-        table, found = self._tables.stock, {}
-        for part in chunks(sorted(skus)):
-            rows = self._rows(select(table).where(table.c.sku.in_(part)).order_by(table.c.sku))
-            found.update({Sku(row.sku): stock_of(row) for row in rows})
-        return found
+        found = select(_STOCK).order_by(_STOCK.c.sku).with_for_update()
+        return {stock.sku: stock for stock in map(stock_of, self._link.rows_in(found, _STOCK.c.sku, skus))}
 
     def introduce_stock(self, levels: Mapping[Sku, int]) -> None:
         """Insert products that aren't there, with the ledger row that says why."""
-        known = self.lock_stock(list(levels))
-        new = [(sku, units) for sku, units in sorted(levels.items()) if sku not in known]
-        self._many(insert(self._tables.stock), [{"sku": sku, "on_hand": units, "held": 0} for sku, units in new])
+        self._link.ensure_open()
+        if not levels:
+            return
+        new = self._link.insert(_STOCK).on_conflict_do_nothing().returning(_STOCK.c.sku)
+        rows = [{"sku": sku, "on_hand": units, "held": 0} for sku, units in sorted(levels.items())]
+        skus = sorted(row.sku for row in self._link.rows(new, rows))
         default = MovementKind.DEFAULT
-        self._append([Movement(DEFAULT_REFERENCE, sku, default, units, 0) for sku, units in new if units])
+        self._append([Movement(DEFAULT_REFERENCE, sku, default, levels[sku], 0) for sku in skus if levels[sku]])
 
     def save_reservations(self, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
         """Insert, and update by compare-and-set."""
-        table, absent = self._tables.reservations, ReservationState.ABSENT
-        new = [_row(after) for before, after in changes if before.state is absent]
-        self._many(insert(table), new)
-        changed = (
-            update(table)
-            .where(table.c.order_id == bindparam("k"), table.c.state == bindparam("v"))
-            .values(state=bindparam("s"), items=bindparam("i"), updated_at=bindparam("u"))
-        )
-        parameters = [
-            {
-                "k": before.order_id,
-                "v": before.state.value,
-                "s": after.state.value,
-                "i": dump(after.items),
-                "u": after.updated_at,
-            }
-            for before, after in changes
-            if before.state is not absent
-        ]
-        self._cas(changed, parameters)
+        self._link.many(_INSERT, [_row(after) for before, after in changes if before.state is _ABSENT])
+        changed = [
+            (*_row(after), before.state.value) for before, after in changes if before.state is not _ABSENT
+        ]  # fmt: skip
+        self._link.each(_UPDATE, changed)
 
     def move_stock(self, movements: Sequence[Movement]) -> None:
-        """Append to the ledger, and one summed update a product."""
-        self._append(movements)
+        """One summed update a product, and the ledger rows that say why."""
         sums: defaultdict[Sku, list[int]] = defaultdict(lambda: [0, 0])
         for movement in movements:
-            sums[movement.sku][0] += movement.on_hand
-            sums[movement.sku][1] += movement.held
-        table = self._tables.stock
-        moved = (
-            update(table)
-            .where(table.c.sku == bindparam("k"))
-            .values(on_hand=table.c.on_hand + bindparam("a"), held=table.c.held + bindparam("b"))
-        )
-        self._cas(moved, [{"k": sku, "a": units, "b": held} for sku, (units, held) in sorted(sums.items())])
+            total = sums[movement.sku]
+            total[0] += movement.on_hand
+            total[1] += movement.held
+        rows = [(sku, units, held) for sku, (units, held) in sorted(sums.items())]
+        if self._link.many(_MOVE, rows) != len(rows):
+            self._link.refuse(Permanent("there is no such product"))
+        self._append(movements)
 
     def fold(self) -> tuple[Mapping[Sku, Stock], Mapping[OrderId, Items]]:
         """All stock, and what every HELD reservation holds."""
-        reservations = self._tables.reservations
-        held = select(reservations).where(reservations.c.state == ReservationState.HELD.value)
-        stock = self._rows(select(self._tables.stock).order_by(self._tables.stock.c.sku))
+        stock = self._link.rows(select(_STOCK).order_by(_STOCK.c.sku))
+        held = self._link.rows(select(_RESERVATIONS).where(HELD).order_by(_RESERVATIONS.c.order_id))
         return (
             {Sku(row.sku): stock_of(row) for row in stock},
-            {OrderId(row.order_id): reservation_of(row).items for row in self._rows(held)},
+            {OrderId(row.order_id): reservation_of(row).items for row in held},
         )
 
     def _append(self, movements: Sequence[Movement]) -> None:
-        rows = [
-            {
-                "reference": movement.reference,
-                "sku": movement.sku,
-                "kind": movement.kind.value,
-                "on_hand": movement.on_hand,
-                "held": movement.held,
-                "at": self._now,
-            }
-            for movement in movements
-        ]
-        self._many(insert(self._tables.ledger), rows)
+        now = self._link.now
+        rows = [(one.reference, one.sku, one.kind.value, one.on_hand, one.held, now) for one in movements]
+        self._link.many(_APPEND, rows)
 
 
 class SqlInventoryStore(SqlStore[InventoryTables], InventoryStore, InventoryEvidence):
     """Stock, its ledger and its reservations."""
 
+    def __init__(self, database: Database, ids: Ids) -> None:
+        super().__init__(database, INVENTORY, ids)
+
     def begin(self) -> SqlInventoryTransaction:
         """Start a write transaction."""
-        return SqlInventoryTransaction(self._connect(), self._tables, self._clock.now())
+        return SqlInventoryTransaction(self._database, self._tables, self._database.begin())
 
     def reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
         """Committed reservations."""
-        table, found = self._tables.reservations, {}
-        for part in chunks(sorted(ids)):
-            rows = self._read(select(table).where(table.c.order_id.in_(part)))
-            found.update({OrderId(row.order_id): reservation_of(row) for row in rows})
-        return found
+        with self._database.reading() as link:
+            rows = link.rows_in(select(_RESERVATIONS), _RESERVATIONS.c.order_id, ids)
+        return {known.order_id: known for known in map(reservation_of, rows)}
 
     def stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
         """Committed stock."""
-        table, found = self._tables.stock, {}
-        for part in chunks(sorted(skus)):
-            rows = self._read(select(table).where(table.c.sku.in_(part)))
-            found.update({Sku(row.sku): stock_of(row) for row in rows})
-        return found
+        with self._database.reading() as link:
+            rows = link.rows_in(select(_STOCK), _STOCK.c.sku, skus)
+        return {stock.sku: stock for stock in map(stock_of, rows)}
 
     def stock_page(self, number: int, size: int) -> Page[Stock]:
         """A page of products, by sku."""
-        table = self._tables.stock
-        ((total,),) = self._read(select(func.count()).select_from(table))
-        rows = self._read(select(table).order_by(table.c.sku).limit(size).offset(number * size))
-        return Page(tuple(stock_of(row) for row in rows), number, size, total)
+        with self._database.reading() as link:
+            (total,) = link.first(select(func.count()).select_from(_STOCK))
+            rows = link.rows(select(_STOCK).order_by(_STOCK.c.sku).limit(size).offset(number * size))
+        return Page(tuple(map(stock_of, rows)), number, size, total)
 
     def all_reservations(self) -> Iterable[Reservation]:
         """Every reservation."""
-        return (reservation_of(row) for row in self._stream(select(self._tables.reservations)))
+        return map(reservation_of, self._database.stream(select(_RESERVATIONS)))
 
     def all_stock(self) -> Iterable[Stock]:
         """Every product."""
-        return (stock_of(row) for row in self._stream(select(self._tables.stock)))
+        return map(stock_of, self._database.stream(select(_STOCK)))
 
     def all_movements(self) -> Iterable[Movement]:
         """The whole ledger."""
-        rows = self._stream(select(self._tables.ledger))
+        rows = self._database.stream(select(_LEDGER))
         return (Movement(r.reference, Sku(r.sku), MovementKind(r.kind), r.on_hand, r.held) for r in rows)
 
 
-def _row(reservation: Reservation) -> dict[str, Any]:
-    return {
-        "order_id": reservation.order_id,
-        "state": reservation.state.value,
-        "items": dump(reservation.items),
-        "updated_at": reservation.updated_at,
-    }
+def _row(reservation: Reservation) -> tuple[Any, ...]:
+    return reservation.order_id, reservation.state.value, dump(reservation.items), reservation.updated_at
 
 
 def reservation_of(row: Any) -> Reservation:
@@ -185,7 +171,7 @@ def reservation_of(row: Any) -> Reservation:
     return Reservation(
         order_id=OrderId(row.order_id),
         state=ReservationState(row.state),
-        items={Sku(sku): units for sku, units in load(row.items).items()},
+        items=load_items(row.items),
         updated_at=row.updated_at,
     )
 

@@ -7,14 +7,27 @@ from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
 
-from oms.adapters.sql.rows import chunks, dump, load, money
-from oms.adapters.sql.schema import PaymentTables
+from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.database import Database
+from oms.adapters.sql.rows import dump, load_metadata, money
+from oms.adapters.sql.schema import PAYMENT, PaymentTables
 from oms.adapters.sql.store import SqlStore
 from oms.adapters.sql.transaction import SqlTransaction
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.values import OrderId, UserId
+from oms.ports.clock import Ids
 from oms.ports.evidence import PaymentEvidence
 from oms.ports.store import PaymentStore, PaymentTransaction
+
+_PAYMENTS, _ABSENT = PAYMENT.payments, PaymentState.ABSENT
+_COLUMNS = tuple(column.name for column in _PAYMENTS.c)
+_INSERT = Bulk(insert(_PAYMENTS), *_COLUMNS)
+_UPDATE = Bulk(
+    update(_PAYMENTS)
+    .where(_PAYMENTS.c.order_id == bindparam("order"), _PAYMENTS.c.state == bindparam("before"))
+    .values({name: bindparam(f"new_{name}", type_=_PAYMENTS.c[name].type) for name in _COLUMNS[1:]}),
+    *("order", *(f"new_{name}" for name in _COLUMNS[1:]), "before"),
+)
 
 
 class SqlPaymentTransaction(SqlTransaction[PaymentTables], PaymentTransaction):
@@ -22,66 +35,51 @@ class SqlPaymentTransaction(SqlTransaction[PaymentTables], PaymentTransaction):
 
     def lock_payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
         """The payments of these orders."""
-        table, found = self._tables.payments, {}
-        for part in chunks(sorted(ids)):
-            rows = self._rows(select(table).where(table.c.order_id.in_(part)).order_by(table.c.order_id))
-            found.update({OrderId(row.order_id): payment_of(row) for row in rows})
-        return found
+        found = select(_PAYMENTS).order_by(_PAYMENTS.c.order_id).with_for_update()
+        rows = self._link.rows_in(found, _PAYMENTS.c.order_id, ids)
+        return {payment.order_id: payment for payment in map(payment_of, rows)}
 
     def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
         """Insert, and update by compare-and-set."""
-        table, absent = self._tables.payments, PaymentState.ABSENT
-        self._many(insert(table), [_row(after) for before, after in changes if before.state is absent])
-        changed = (
-            update(table)
-            .where(table.c.order_id == bindparam("k"), table.c.state == bindparam("v"))
-            .values(state=bindparam("s"), payment_id=bindparam("p"), updated_at=bindparam("u"))
-        )
-        parameters = [
-            {
-                "k": before.order_id,
-                "v": before.state.value,
-                "s": after.state.value,
-                "p": after.payment_id,
-                "u": after.updated_at,
-            }
-            for before, after in changes
-            if before.state is not absent
-        ]
-        self._cas(changed, parameters)
+        self._link.many(_INSERT, [_row(after) for before, after in changes if before.state is _ABSENT])
+        changed = [
+            (*_row(after), before.state.value) for before, after in changes if before.state is not _ABSENT
+        ]  # fmt: skip
+        self._link.each(_UPDATE, changed)
 
 
 class SqlPaymentStore(SqlStore[PaymentTables], PaymentStore, PaymentEvidence):
     """Payments."""
 
+    def __init__(self, database: Database, ids: Ids) -> None:
+        super().__init__(database, PAYMENT, ids)
+
     def begin(self) -> SqlPaymentTransaction:
         """Start a write transaction."""
-        return SqlPaymentTransaction(self._connect(), self._tables, self._clock.now())
+        return SqlPaymentTransaction(self._database, self._tables, self._database.begin())
 
     def payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
         """Committed payments."""
-        table, found = self._tables.payments, {}
-        for part in chunks(sorted(ids)):
-            rows = self._read(select(table).where(table.c.order_id.in_(part)))
-            found.update({OrderId(row.order_id): payment_of(row) for row in rows})
-        return found
+        with self._database.reading() as link:
+            rows = link.rows_in(select(_PAYMENTS), _PAYMENTS.c.order_id, ids)
+        return {payment.order_id: payment for payment in map(payment_of, rows)}
 
     def all_payments(self) -> Iterable[Payment]:
         """Every payment."""
-        return (payment_of(row) for row in self._stream(select(self._tables.payments)))
+        return map(payment_of, self._database.stream(select(_PAYMENTS)))
 
 
-def _row(payment: Payment) -> dict[str, Any]:
-    return {
-        "order_id": payment.order_id,
-        "state": payment.state.value,
-        "user_id": payment.user_id,
-        "total_minor": payment.total.minor if payment.total else None,
-        "currency": payment.total.currency.code if payment.total else None,
-        "metadata": dump(payment.metadata),
-        "payment_id": payment.payment_id,
-        "updated_at": payment.updated_at,
-    }
+def _row(payment: Payment) -> tuple[Any, ...]:
+    return (
+        payment.order_id,
+        payment.state.value,
+        payment.user_id,
+        payment.total.minor if payment.total else None,
+        payment.total.currency.code if payment.total else None,
+        dump(payment.metadata),
+        payment.payment_id,
+        payment.updated_at,
+    )
 
 
 def payment_of(row: Any) -> Payment:
@@ -91,7 +89,7 @@ def payment_of(row: Any) -> Payment:
         state=PaymentState(row.state),
         user_id=UserId(row.user_id) if row.user_id is not None else None,
         total=money(row.total_minor, row.currency) if row.total_minor is not None else None,
-        metadata=load(row.metadata),
+        metadata=load_metadata(row.metadata),
         payment_id=row.payment_id,
         updated_at=row.updated_at,
     )

@@ -1,49 +1,48 @@
-"""Rows to records and back."""
+"""Records to columns and back, as far as several services share them."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Row
+import msgspec
 
-from oms.adapters.sql.engine import CHUNK
 from oms.domain.money import Currency, Money
-from oms.ports.messages import Headers
-from oms.ports.store import DeadLetter, DeadLetterState
+from oms.domain.values import NO_METADATA, Items, Metadata
+from oms.ports.messages import Headers, Outgoing
+from oms.ports.store import DeadLetter, DeadLetterState, OutboxRow, StoredAnswer
 
-T = TypeVar("T")
-
-
-def chunks(values: Iterable[T]) -> Iterator[Sequence[T]]:
-    """The values in the order given, in lists short enough for one statement."""
-    known = list(values)
-    for start in range(0, len(known), CHUNK):
-        yield known[start : start + CHUNK]
+_encode = msgspec.json.Encoder().encode
+_items = msgspec.json.Decoder(dict[str, int]).decode
+_metadata = msgspec.json.Decoder(dict[str, str]).decode
+_headers = msgspec.json.Decoder(tuple[tuple[str, bytes], ...]).decode
 
 
 def dump(value: Mapping[Any, Any]) -> str:
     """A flat mapping as JSON."""
-    return json.dumps(dict(value), separators=(",", ":"))
+    return _encode(dict(value)).decode()
 
 
-def load(text: str | None) -> dict[str, Any]:
-    """A flat mapping of JSON."""
-    found: dict[str, Any] = json.loads(text) if text else {}
-    return found
+def load_items(text: str) -> Items:
+    """Items of JSON."""
+    return MappingProxyType(_items(text))  # type: ignore[arg-type]
+
+
+def load_metadata(text: str | None) -> Metadata:
+    """Metadata of JSON."""
+    return MappingProxyType(_metadata(text)) if text and text != "{}" else NO_METADATA
 
 
 def dump_headers(headers: Headers) -> str:
     """Headers as JSON; values are bytes, so they are kept as base64."""
-    return json.dumps([[name, base64.b64encode(value).decode()] for name, value in headers])
+    return _encode(headers).decode()
 
 
 def load_headers(text: str) -> Headers:
     """Headers of JSON."""
-    return tuple((name, base64.b64decode(value)) for name, value in json.loads(text))
+    return _headers(text)
 
 
 @lru_cache
@@ -57,28 +56,59 @@ def money(minor: int, code: str) -> Money:
     return Money(minor, currency(code))
 
 
-def letter_row(letter: DeadLetter) -> dict[str, Any]:
+def outbox_row(row: Any) -> OutboxRow:
+    """The outbox row of a row; one that was never leased is due since it was written."""
+    until = None if row.leased_until == row.at else row.leased_until
+    return OutboxRow(row.id, Outgoing(row.topic, row.key, row.value, load_headers(row.headers)), until)
+
+
+def answer_of(row: Any) -> StoredAnswer:
+    """The answer of a row."""
+    return StoredAnswer(row.scope, row.key, row.fingerprint, row.body)
+
+
+LETTER = (
+    "id",
+    "consumer",
+    "message_id",
+    "topic",
+    "part",
+    "position",
+    "key",
+    "value",
+    "headers",
+    "cause",
+    "detail",
+    "attempts",
+    "parked_at",
+    "state",
+    "order_id",
+)
+"""The columns of a dead letter, in the order of `letter_row`."""
+
+
+def letter_row(letter: DeadLetter) -> tuple[Any, ...]:
     """The columns of a dead letter."""
-    return {
-        "id": letter.id,
-        "consumer": letter.group,
-        "message_id": letter.message_id,
-        "topic": letter.topic,
-        "part": letter.partition,
-        "position": letter.offset,
-        "key": letter.key,
-        "value": letter.value,
-        "headers": dump_headers(letter.headers),
-        "cause": letter.cause,
-        "detail": letter.detail,
-        "attempts": letter.attempts,
-        "parked_at": letter.parked_at,
-        "state": letter.state.value,
-        "order_id": letter.order_id,
-    }
+    return (
+        letter.id,
+        letter.group,
+        letter.message_id,
+        letter.topic,
+        letter.partition,
+        letter.offset,
+        letter.key,
+        letter.value,
+        dump_headers(letter.headers),
+        letter.cause,
+        letter.detail,
+        letter.attempts,
+        letter.parked_at,
+        letter.state.value,
+        letter.order_id,
+    )
 
 
-def letter_of(row: Row[Any]) -> DeadLetter:
+def letter_of(row: Any) -> DeadLetter:
     """The dead letter of a row."""
     return DeadLetter(
         id=row.id,

@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -13,16 +14,28 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
+    UniqueConstraint,
     text,
 )
 
-from oms.adapters.sql.types import Instant
+from oms.adapters.sql.instant import Instant
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
     "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
 }
+
+CREATED = text("state = 'CREATED'")
+HELD = text("state = 'HELD'")
+"""Conditions of partial indexes: a query has to use the very same text, with the value in it."""
+
+
+def _where(name: str, column: str, condition: TextClause) -> Index:
+    return Index(name, column, sqlite_where=condition, postgresql_where=condition)
 
 
 class Tables:
@@ -35,7 +48,8 @@ class Tables:
             self.metadata,
             Column("consumer", String(64), primary_key=True),
             Column("message_id", String(64), primary_key=True),
-            Column("at", Instant, nullable=False, index=True),
+            Column("at", Instant, nullable=False, index=True),  # purge
+            sqlite_with_rowid=False,
         )
         self.outbox = Table(
             "outbox",
@@ -45,14 +59,16 @@ class Tables:
             Column("key", LargeBinary),
             Column("value", LargeBinary, nullable=False),
             Column("headers", Text, nullable=False),
-            Column("leased_until", Instant, nullable=False, index=True),
+            Column("leased_until", Instant, nullable=False),
             Column("at", Instant, nullable=False),
+            Index("ix_outbox_leased_until", "leased_until", "at"),  # sweep, next due, backlog
         )
         self.tasks = Table(
             "tasks",
             self.metadata,
-            Column("kind", String(16), primary_key=True),
+            # The key comes first: a primary key that begins with the kind lures the planner away from `due_at`.
             Column("key", String(200), primary_key=True),
+            Column("kind", String(16), primary_key=True),
             Column("payload", Text, nullable=False),
             Column("due_at", Instant, nullable=False, index=True),
             Column("lease", String(36)),
@@ -100,11 +116,11 @@ class KeyedTables(Tables):
         self.answers = Table(
             "idempotency",
             self.metadata,
-            Column("scope", String(160), primary_key=True),
             Column("key", String(255), primary_key=True),
+            Column("scope", String(160), primary_key=True),
             Column("fingerprint", String(64), nullable=False),
             Column("body", Text, nullable=False),
-            Column("at", Instant, nullable=False, index=True),
+            Column("at", Instant, nullable=False, index=True),  # purge
         )
 
 
@@ -131,18 +147,19 @@ class OrderTables(KeyedTables):
             Column("early", Text, nullable=False),
             Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),
             Index("ix_orders_created_at", "created_at", "id"),
-            Index("ix_orders_unanswered", "created_at", sqlite_where=text("state = 'CREATED'")),
+            _where("ix_orders_unanswered", "created_at", CREATED),  # backlog
         )
         self.history = Table(
             "order_history",
             self.metadata,
-            Column("order_id", String(64), primary_key=True),
+            Column("order_id", String(64), ForeignKey("orders.id"), primary_key=True),
             Column("seq", Integer, primary_key=True),
             Column("at", Instant, nullable=False),
             Column("trigger", String(32), nullable=False),
             Column("before", String(16), nullable=False),
             Column("after", String(16), nullable=False),
             Column("detail", Text, nullable=False),
+            sqlite_with_rowid=False,
         )
 
 
@@ -168,6 +185,7 @@ class InventoryTables(KeyedTables):
             Column("on_hand", BigInteger, nullable=False),
             Column("held", BigInteger, nullable=False),
             Column("at", Instant, nullable=False),
+            sqlite_with_rowid=False,
         )
         self.reservations = Table(
             "reservations",
@@ -176,12 +194,12 @@ class InventoryTables(KeyedTables):
             Column("state", String(16), nullable=False),
             Column("items", Text, nullable=False),
             Column("updated_at", Instant),
-            Index("ix_reservations_held", "state", sqlite_where=text("state = 'HELD'")),
+            _where("ix_reservations_held", "state", HELD),  # fold
         )
         self.gate = Table(
             "gate",
             self.metadata,
-            Column("id", Integer, primary_key=True),
+            Column("id", Integer, primary_key=True, autoincrement=False),
             Column("epoch", Integer, nullable=False),
         )
 
@@ -213,8 +231,9 @@ class NotificationTables(Tables):
         self.notifications = Table(
             "notifications",
             self.metadata,
-            Column("order_id", String(64), primary_key=True),
-            Column("kind", String(64), primary_key=True),
+            Column("id", String(200), primary_key=True),
+            Column("order_id", String(64), nullable=False),
+            Column("kind", String(128), nullable=False),
             Column("user_id", String(64), nullable=False),
             Column("total_minor", BigInteger, nullable=False),
             Column("currency", String(3), nullable=False),
@@ -222,6 +241,7 @@ class NotificationTables(Tables):
             Column("metadata", Text, nullable=False),
             Column("at", Instant),
             Column("sent_at", Instant),
+            UniqueConstraint("order_id", "kind"),
         )
 
 
@@ -239,10 +259,16 @@ class StepTables(Tables):
         )
 
 
-KINDS = {
-    "order": OrderTables,
-    "inventory": InventoryTables,
-    "payment": PaymentTables,
-    "notification": NotificationTables,
-    "step": StepTables,
+ORDER = OrderTables()
+INVENTORY = InventoryTables()
+PAYMENT = PaymentTables()
+NOTIFICATION = NotificationTables()
+STEP = StepTables()
+
+KINDS: dict[str, Tables] = {
+    "order": ORDER,
+    "inventory": INVENTORY,
+    "payment": PAYMENT,
+    "notification": NOTIFICATION,
+    "step": STEP,
 }

@@ -1,4 +1,4 @@
-"""The record of a shop's own step: a JSON document for each order."""
+"""The record of a shop's own step: JSON documents."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import bindparam, insert, select, update
 
-from oms.adapters.sql.rows import chunks
-from oms.adapters.sql.schema import StepTables
+from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.database import Database
+from oms.adapters.sql.schema import STEP, StepTables
 from oms.adapters.sql.store import SqlStore
 from oms.adapters.sql.transaction import SqlTransaction
+from oms.ports.clock import Ids
 from oms.ports.store import StepStore, StepTransaction
+
+_DOCUMENTS = STEP.documents
+_INSERT = Bulk(insert(_DOCUMENTS), "consumer", "key", "body")
+_UPDATE = Bulk(
+    update(_DOCUMENTS)
+    .where(_DOCUMENTS.c.consumer == bindparam("g"), _DOCUMENTS.c.key == bindparam("k"))
+    .where(_DOCUMENTS.c.body == bindparam("before"))
+    .values(body=bindparam("after")),
+    *("g", "k", "before", "after"),
+)
 
 
 class SqlStepTransaction(SqlTransaction[StepTables], StepTransaction):
@@ -18,36 +30,28 @@ class SqlStepTransaction(SqlTransaction[StepTables], StepTransaction):
 
     def lock_documents(self, group: str, keys: Collection[str]) -> Mapping[str, str]:
         """The documents under these keys."""
-        table, found = self._tables.documents, {}
-        for part in chunks(sorted(keys)):
-            rows = self._rows(select(table).where(table.c.consumer == group, table.c.key.in_(part)))
-            found.update({row.key: row.body for row in rows})
-        return dict(sorted(found.items()))
+        found = select(_DOCUMENTS).where(_DOCUMENTS.c.consumer == group).order_by(_DOCUMENTS.c.key).with_for_update()
+        return {row.key: row.body for row in self._link.rows_in(found, _DOCUMENTS.c.key, keys)}
 
     def save_documents(self, group: str, changes: Sequence[tuple[str, str | None, str]]) -> None:
         """Insert, and update by compare-and-set."""
-        table = self._tables.documents
-        new = [{"consumer": group, "key": key, "body": after} for key, before, after in changes if before is None]
-        self._many(insert(table), new)
-        changed = (
-            update(table)
-            .where(table.c.consumer == group, table.c.key == bindparam("k"), table.c.body == bindparam("b"))
-            .values(body=bindparam("a"))
-        )
-        self._cas(
-            changed, [{"k": key, "b": before, "a": after} for key, before, after in changes if before is not None]
-        )
+        self._link.many(_INSERT, [(group, key, after) for key, before, after in changes if before is None])
+        self._link.each(_UPDATE, [(group, key, before, after) for key, before, after in changes if before is not None])
 
 
 class SqlStepStore(SqlStore[StepTables], StepStore):
     """Documents."""
 
+    def __init__(self, database: Database, ids: Ids) -> None:
+        super().__init__(database, STEP, ids)
+
     def begin(self) -> SqlStepTransaction:
         """Start a write transaction."""
-        return SqlStepTransaction(self._connect(), self._tables, self._clock.now())
+        return SqlStepTransaction(self._database, self._tables, self._database.begin())
 
     def document(self, group: str, key: str) -> str | None:
         """A committed document."""
-        table = self._tables.documents
-        found = self._read(select(table.c.body).where(table.c.consumer == group, table.c.key == key))
-        return found[0].body if found else None
+        found = select(_DOCUMENTS.c.body).where(_DOCUMENTS.c.consumer == group, _DOCUMENTS.c.key == key)
+        with self._database.reading() as link:
+            row = link.first(found)
+        return row.body if row else None

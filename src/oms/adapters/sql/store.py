@@ -2,166 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Generic
 
-import attrs
-from sqlalchemy import Connection, Engine, Executable, Table, bindparam, delete, func, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import ColumnElement, Table, bindparam, case, delete, func, literal, select, update
 
-from oms.adapters.sql.engine import border
-from oms.adapters.sql.rows import chunks, letter_of, load_headers
-from oms.adapters.sql.transaction import T_, SqlTransaction, kinds
-from oms.adapters.sql.types import EPOCH
+from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.database import Database
+from oms.adapters.sql.link import Link
+from oms.adapters.sql.rows import letter_of, outbox_row
+from oms.adapters.sql.schema import KeyedTables, Tables
+from oms.adapters.sql.transaction import T_, SqlTransaction
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition
-from oms.ports.clock import Clock, Ids
+from oms.ports.clock import Ids
 from oms.ports.evidence import ServiceEvidence
-from oms.ports.messages import MessageId, Outgoing
+from oms.ports.messages import MessageId
 from oms.ports.store import Backlog, DeadLetter, DeadLetterState, OutboxRow, Store, Task
 
 
-@attrs.frozen
-class Engines:
-    """The ways into one database: write, read, and note without waiting for the disk."""
+class StoreBulks:
+    """What a store writes for many rows outside of the services' transactions."""
 
-    write: Engine
-    read: Engine
-    side: Engine
+    def __init__(self, tables: Tables) -> None:
+        attempts, tasks = tables.attempts, tables.tasks
+        self.attempts = Bulk(lambda new: _counted(new(attempts), attempts), *_COUNTER, "tries")
+        self.forgotten = Bulk(
+            delete(attempts).where(
+                attempts.c.consumer == bindparam("g"),
+                attempts.c.topic == bindparam("t"),
+                attempts.c.part == bindparam("p"),
+            ),
+            *("g", "t", "p"),
+        )
+        self.claimed = Bulk(
+            update(tasks)
+            .where(tasks.c.kind == bindparam("k"), tasks.c.key == bindparam("n"))
+            .values(
+                lease=bindparam("l"),
+                due_at=bindparam("d"),
+                attempts=tasks.c.attempts + 1,
+                called_at=func.coalesce(tasks.c.called_at, bindparam("c", type_=tasks.c.called_at.type)),
+            ),
+            *("k", "n", "l", "d", "c"),
+        )
 
-    def close(self) -> None:
-        """Close every connection that isn't in use."""
-        for engine in (self.write, self.read, self.side):
-            engine.dispose()
+
+_COUNTER = ("consumer", "topic", "part", "position")
+
+
+def _counted(new: Any, attempts: Table) -> Any:
+    again = attempts.c.position == new.excluded.position
+    return new.on_conflict_do_update(
+        index_elements=[attempts.c.consumer, attempts.c.topic, attempts.c.part],
+        set_={"tries": case((again, attempts.c.tries + 1), else_=1), "position": new.excluded.position},
+    )
+
+
+@cache
+def store_bulks(tables: Tables) -> StoreBulks:
+    """The bulk statements of a service."""
+    return StoreBulks(tables)
 
 
 class SqlStore(Store, ServiceEvidence, Generic[T_]):
     """One service's record. Any thread may read; write transactions queue for the write lock."""
 
-    def __init__(self, engines: Engines, tables: T_, clock: Clock, ids: Ids) -> None:
-        self._engines, self._tables, self._clock, self._ids = engines, tables, clock, ids
+    def __init__(self, database: Database, tables: T_, ids: Ids) -> None:
+        self._database, self._tables, self._ids = database, tables, ids
+        self._bulks = store_bulks(tables)
 
     def begin(self) -> SqlTransaction[T_]:
         """Start a write transaction."""
-        return SqlTransaction(self._connect(), self._tables, self._clock.now())
+        return SqlTransaction(self._database, self._tables, self._database.begin())
 
     def seen(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
         """Those that `group` has handled."""
-        inbox, found = self._tables.inbox, []
-        for part in chunks(messages):
-            statement = select(inbox.c.message_id).where(inbox.c.consumer == group, inbox.c.message_id.in_(part))
-            found += [row.message_id for row in self._read(statement)]
-        return found
+        inbox = self._tables.inbox
+        found = select(inbox.c.message_id).where(inbox.c.consumer == group)
+        with self._database.reading() as link:
+            return [row[0] for row in link.rows_in(found, inbox.c.message_id, messages)]
 
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Count the beginning of a batch, without waiting for the disk."""
+        """Count the beginning of a batch, without waiting for the disk; not while this thread is in a transaction."""
         table = self._tables.attempts
-        with self._writing(self._engines.side) as connection:
-            rows = connection.execute(select(table).where(table.c.consumer == group)).all()
-            known = {TopicPartition(row.topic, row.part): (row.position, row.tries) for row in rows}
-            tries = {
-                place: known[place][1] + 1 if place in known and known[place][0] == offset else 1
-                for place, offset in first.items()
-            }
-            upsert = sqlite.insert(table)
-            upsert = upsert.on_conflict_do_update(
-                index_elements=[table.c.consumer, table.c.topic, table.c.part],
-                set_={"position": upsert.excluded.position, "tries": upsert.excluded.tries},
-            )
-            new = [
-                {
-                    "consumer": group,
-                    "topic": place.topic,
-                    "part": place.partition,
-                    "position": offset,
-                    "tries": tries[place],
-                }
-                for place, offset in first.items()
-            ]
-            connection.execute(upsert, new)
-        return tries
+        rows = [(group, place.topic, place.partition, offset, 1) for place, offset in sorted(first.items())]
+        counted = select(table).where(table.c.consumer == group)
+        with self._database.writing(side=True) as link:
+            link.many(self._bulks.attempts, rows)
+            found = link.rows_in(counted, table.c.topic, {place.topic for place in first})
+        tries = {TopicPartition(row.topic, row.part): row.tries for row in found}
+        return {place: tries[place] for place in first}
 
     def clear_attempts(self, group: str, partitions: Collection[TopicPartition]) -> None:
         """Forget counters."""
-        table = self._tables.attempts
-        gone = delete(table).where(
-            table.c.consumer == group, table.c.topic == bindparam("t"), table.c.part == bindparam("p")
-        )
-        rows = [{"t": place.topic, "p": place.partition} for place in sorted(partitions)]
-        if rows:
-            with self._writing(self._engines.side) as connection:
-                connection.execute(gone, rows)
+        with self._database.writing(side=True) as link:
+            link.many(self._bulks.forgotten, [(group, place.topic, place.partition) for place in sorted(partitions)])
 
-    def claim_tasks(self, kinds_: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
+    def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
         """Lease due tasks, the longest due first. A lease is a due time: when it lapses, the task is due again."""
-        table, now = self._tables.tasks, self._clock.now()
-        due = (
-            select(table)
-            .where(table.c.kind.in_(kinds(kinds_)), table.c.due_at <= now)
-            .order_by(table.c.due_at, table.c.kind, table.c.key)
-            .limit(limit)
-        )
-        if limit <= 0 or not self._read(due.limit(1)):
+        table, now = self._tables.tasks, self._database.now()
+        due = table.c.kind.in_(sorted(kind.value for kind in kinds)) & (table.c.due_at <= now)
+        if limit <= 0 or not self._any(table, due):
             return ()
+        first = select(table).where(due).order_by(table.c.due_at, table.c.key).limit(limit)
         lease = self._ids.token()
-        with self._writing(self._engines.write) as connection:
-            rows = connection.execute(due).all()
-            if rows:
-                connection.execute(
-                    update(table)
-                    .where(table.c.kind == bindparam("k"), table.c.key == bindparam("n"))
-                    .values(
-                        lease=lease,
-                        due_at=now + timedelta(seconds=lease_s),
-                        attempts=table.c.attempts + 1,
-                        called_at=func.coalesce(table.c.called_at, bindparam("c", now, table.c.called_at.type)),
-                    ),
-                    [{"k": row.kind, "n": row.key} for row in rows],
-                )
-        return [
-            Task(
-                TaskKind(row.kind),
-                row.key,
-                row.payload,
-                lease,
-                row.attempts + 1,
-                row.created_at,
-                row.called_at or now,
-                repeat=row.called_at is not None,
-            )
-            for row in rows
-        ]
+        with self._database.writing() as link:
+            rows = link.rows(first.with_for_update(skip_locked=True))
+            until = link.now + timedelta(seconds=lease_s)
+            link.many(self._bulks.claimed, [(row.kind, row.key, lease, until, link.now) for row in rows])
+        return [_claimed(row, lease, link.now) for row in rows]
 
     def claim_outbox(self, limit: int, lease_s: float) -> Sequence[OutboxRow]:
         """Lease rows whose lease has expired, whatever their id."""
-        table, now = self._tables.outbox, self._clock.now()
-        free = select(table).where(table.c.leased_until <= now).order_by(table.c.leased_until).limit(limit)
-        if not self._read(free.limit(1)):
+        table, now = self._tables.outbox, self._database.now()
+        if limit <= 0 or not self._any(table, table.c.leased_until <= now):
             return ()
-        until = now + timedelta(seconds=lease_s)
-        with self._writing(self._engines.write) as connection:
-            rows = connection.execute(free).all()
-            for part in chunks(row.id for row in rows):
-                connection.execute(update(table).where(table.c.id.in_(part)).values(leased_until=until))
-        return [_outbox_row(row, until) for row in rows]
+        free = select(table).where(table.c.leased_until <= now).order_by(table.c.leased_until, table.c.at).limit(limit)
+        with self._database.writing() as link:
+            rows = link.rows(free.with_for_update(skip_locked=True))
+            until = link.now + timedelta(seconds=lease_s)
+            link.change_in(update(table).values(leased_until=until), table.c.id, (row.id for row in rows))
+        return [OutboxRow(row.id, outbox_row(row).message, until) for row in rows]
 
     def mark_sent(self, ids: Collection[str]) -> None:
         """Remove what was delivered."""
-        table = self._tables.outbox
-        with self._writing(self._engines.write) as connection:
-            for part in chunks(ids):
-                connection.execute(delete(table).where(table.c.id.in_(part)))
+        if ids:
+            with self._database.writing() as link:
+                link.change_in(delete(self._tables.outbox), self._tables.outbox.c.id, ids)
 
     def return_outbox(self, ids: Collection[str]) -> None:
         """Give leases back."""
         table = self._tables.outbox
-        if not ids:
-            return
-        with self._writing(self._engines.write) as connection:
-            for part in chunks(ids):
-                connection.execute(update(table).where(table.c.id.in_(part)).values(leased_until=EPOCH))
+        if ids:
+            with self._database.writing() as link:
+                link.change_in(update(table).values(leased_until=table.c.at), table.c.id, ids)
 
     def dead_letters(
         self, state: DeadLetterState | None = None, *, limit: int = 100, offset: int = 0
@@ -171,110 +148,95 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         found = select(table).order_by(table.c.parked_at, table.c.id).limit(limit).offset(offset)
         if state is not None:
             found = found.where(table.c.state == state.value)
-        return [letter_of(row) for row in self._read(found)]
+        with self._database.reading() as link:
+            return [letter_of(row) for row in link.rows(found)]
 
     def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - the field's name
         """One dead letter."""
         table = self._tables.dead_letters
-        return next((letter_of(row) for row in self._read(select(table).where(table.c.id == id))), None)
+        with self._database.reading() as link:
+            row = link.first(select(table).where(table.c.id == id))
+        return letter_of(row) if row else None
 
     def next_due(self) -> datetime | None:
         """When the next task or outbox lease falls due."""
-        (tasks,) = self._read(select(func.min(self._tables.tasks.c.due_at)))
-        (outbox,) = self._read(select(func.min(self._tables.outbox.c.leased_until)))
-        return min((due for due in (tasks[0], outbox[0]) if due is not None), default=None)
+        tasks, outbox = self._tables.tasks, self._tables.outbox
+        with self._database.reading() as link:
+            dues = link.first(select(func.min(tasks.c.due_at))), link.first(select(func.min(outbox.c.leased_until)))
+        return min((due for (due,) in dues if due is not None), default=None)
 
     def backlog(self) -> Backlog:
         """What waits here."""
         outbox, tasks, letters = self._tables.outbox, self._tables.tasks, self._tables.dead_letters
-        (waiting,) = self._read(select(func.min(outbox.c.at), func.count()).select_from(outbox))
-        (due,) = self._read(select(func.count()).select_from(tasks).where(tasks.c.due_at <= self._clock.now()))
-        parked = select(func.count()).select_from(letters).where(letters.c.state == DeadLetterState.PARKED.value)
-        return Backlog(waiting[0], waiting[1], due[0], self._read(parked)[0][0], self._oldest_open())
+        with self._database.reading() as link:
+            oldest, owed = link.first(select(func.min(outbox.c.at), func.count()).select_from(outbox))
+            due = _count(link, tasks, tasks.c.due_at <= link.now)
+            parked = _count(link, letters, letters.c.state == DeadLetterState.PARKED.value)
+            return Backlog(oldest, owed, due, parked, self._oldest_open(link))
 
     def purge(self, older_than: datetime, *, keys_older_than: datetime, limit: int) -> int:
         """Remove what has been kept for its time."""
-        letters, inbox = self._tables.dead_letters, self._tables.inbox
+        inbox, letters = self._tables.inbox, self._tables.dead_letters
         ended = letters.c.state != DeadLetterState.PARKED.value
-        with self._writing(self._engines.write) as connection:
-            gone = _remove(connection, inbox, inbox.c.at < older_than, limit)
-            gone += _remove(connection, letters, (letters.c.parked_at < older_than) & ended, limit - gone)
-            answers = getattr(self._tables, "answers", None)
-            if answers is not None:
-                gone += _remove(connection, answers, answers.c.at < keys_older_than, limit - gone)
+        with self._database.writing() as link:
+            gone = _remove(link, inbox, inbox.c.at < older_than, limit)
+            gone += _remove(link, letters, ended & (letters.c.parked_at < older_than), limit - gone)
+            if isinstance(self._tables, KeyedTables):
+                answers = self._tables.answers
+                gone += _remove(link, answers, answers.c.at < keys_older_than, limit - gone)
         return gone
 
     def ping(self) -> None:
         """Raise unless the database answers."""
-        self._read(select(1))
+        with self._database.reading() as link:
+            link.rows(select(1))
 
     def close(self) -> None:
         """Close the connections."""
-        self._engines.close()
-
-    # -- evidence
+        self._database.close()
 
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
         """Each (group, message)."""
-        return ((row.consumer, row.message_id) for row in self._stream(select(self._tables.inbox)))
+        return ((row.consumer, row.message_id) for row in self._database.stream(select(self._tables.inbox)))
 
     def all_outbox(self) -> Iterable[OutboxRow]:
         """Rows that aren't sent yet."""
-        return (_outbox_row(row, row.leased_until) for row in self._stream(select(self._tables.outbox)))
+        return map(outbox_row, self._database.stream(select(self._tables.outbox)))
 
     def all_tasks(self) -> Iterable[TaskKey]:
         """Tasks that aren't done yet."""
-        return (TaskKey(TaskKind(row.kind), row.key) for row in self._stream(select(self._tables.tasks)))
+        rows = self._database.stream(select(self._tables.tasks))
+        return (TaskKey(TaskKind(row.kind), row.key) for row in rows)
 
     def all_dead_letters(self) -> Iterable[DeadLetter]:
         """Every dead letter."""
-        return (letter_of(row) for row in self._stream(select(self._tables.dead_letters)))
+        return map(letter_of, self._database.stream(select(self._tables.dead_letters)))
 
-    # -- for the services' own stores
-
-    def _oldest_open(self) -> datetime | None:
+    def _oldest_open(self, link: Link) -> datetime | None:  # noqa: ARG002 - for the order service
         return None
 
-    def _connect(self) -> Connection:
-        with border():
-            return self._engines.write.connect()
-
-    def _read(self, statement: Executable) -> Sequence[Any]:
-        with border(), self._engines.read.connect() as connection:
-            rows: Sequence[Any] = connection.execute(statement).all()
-        return rows
-
-    def _stream(self, statement: Executable) -> Iterator[Any]:
-        with border(), self._engines.read.connect() as connection:
-            yield from connection.execution_options(yield_per=1000).execute(statement)
-
-    @contextmanager
-    def _writing(self, engine: Engine) -> Iterator[Connection]:
-        with border():
-            connection = engine.connect()
-        try:
-            with border():
-                connection.begin()
-                yield connection
-            with border(committing=True):
-                connection.commit()
-        finally:
-            connection.close()
+    def _any(self, table: Table, which: ColumnElement[bool]) -> bool:
+        """Whether there is such a row: asked before a claim, which would take the write lock for nothing."""
+        with self._database.reading() as link:
+            return link.first(select(literal(1)).select_from(table).where(which).limit(1)) is not None
 
 
-def _remove(connection: Connection, table: Table, which: Any, limit: int) -> int:
+def _claimed(row: Any, lease: str, now: datetime) -> Task:
+    repeat = row.called_at is not None
+    attempts, called_at = row.attempts + 1, row.called_at or now
+    return Task(TaskKind(row.kind), row.key, row.payload, lease, attempts, row.created_at, called_at, repeat)
+
+
+def _count(link: Link, table: Table, which: ColumnElement[bool]) -> int:
+    (count,) = link.first(select(func.count()).select_from(table).where(which))
+    return int(count)
+
+
+def _remove(link: Link, table: Table, which: ColumnElement[bool], limit: int) -> int:
     if limit <= 0:
         return 0
     keys = list(table.primary_key.columns)
-    rows = connection.execute(select(*keys).where(which).limit(limit)).all()
-    if not rows:
-        return 0
-    one = delete(table)
-    for number, key in enumerate(keys):
-        one = one.where(key == bindparam(f"k{number}"))
-    connection.execute(one, [{f"k{number}": value for number, value in enumerate(row)} for row in rows])
-    return len(rows)
-
-
-def _outbox_row(row: Any, until: datetime) -> OutboxRow:
-    return OutboxRow(row.id, Outgoing(row.topic, row.key, row.value, load_headers(row.headers)), until)
+    rows = link.rows(select(*keys).where(which).limit(limit).with_for_update(skip_locked=True))
+    names = [f"k{number}" for number in range(len(keys))]
+    one = delete(table).where(*(key == bindparam(name) for key, name in zip(keys, names, strict=True)))
+    return link.many(Bulk(one, *names), [tuple(row) for row in rows])

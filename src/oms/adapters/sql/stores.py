@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oms.adapters.sql import engine as engines
+from oms.adapters.sql.database import Database
 from oms.adapters.sql.inventory import SqlInventoryStore
 from oms.adapters.sql.migrate import check_current, migrate
 from oms.adapters.sql.notifications import SqlNotificationStore
 from oms.adapters.sql.orders import SqlOrderStore
 from oms.adapters.sql.payments import SqlPaymentStore
-from oms.adapters.sql.schema import KINDS
+from oms.adapters.sql.sqlite import sqlite_database, sqlite_reader
 from oms.adapters.sql.steps import SqlStepStore
-from oms.adapters.sql.store import Engines, SqlStore
+from oms.adapters.sql.store import SqlStore
 from oms.domain.values import OrderId
 from oms.ports.clock import Clock, Ids
 
-_STORES: dict[str, type[SqlStore[Any]]] = {
+_STORES: dict[str, Callable[[Database, Ids], SqlStore[Any]]] = {
     "order": SqlOrderStore,
     "inventory": SqlInventoryStore,
     "payment": SqlPaymentStore,
@@ -33,18 +34,16 @@ def kind_of(name: str) -> str:
 
 def sqlite_store(name: str, path: Path, clock: Clock, ids: Ids) -> SqlStore[Any]:
     """The store of a service (or a step) in a file, which is made or migrated first."""
-    kind = kind_of(name)
-    opened = Engines(engines.writer(path), engines.reader(path), engines.side_door(path))
-    migrate(opened.write, kind)
-    return _STORES[kind](opened, KINDS[kind](), clock, ids)
+    kind, database = kind_of(name), sqlite_database(path, clock)
+    migrate(database, kind)
+    return _STORES[kind](database, ids)
 
 
 def read_only(name: str, path: Path, clock: Clock) -> Any:
-    """The store of another process's file: reads work, writes fail. `Permanent` for a file of another version."""
-    kind = kind_of(name)
-    engine = engines.read_only(path)
-    check_current(engine, kind)
-    return _STORES[kind](Engines(engine, engine, engine), KINDS[kind](), clock, _NoNames())
+    """The store of another process's file: reads work, writes don't. `Permanent` for another version."""
+    kind, database = kind_of(name), sqlite_reader(path, clock)
+    check_current(database, kind)
+    return _STORES[kind](database, _NoNames())
 
 
 class _NoNames(Ids):

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Executable, bindparam, delete, insert, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import bindparam, case, delete, insert, select, update
 
-from oms.adapters.sql.engine import border
-from oms.adapters.sql.rows import chunks, dump_headers, letter_of, letter_row
+from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.database import Database
+from oms.adapters.sql.link import Link
+from oms.adapters.sql.rows import LETTER, answer_of, dump_headers, letter_of, letter_row
 from oms.adapters.sql.schema import KeyedTables, Tables
-from oms.adapters.sql.types import EPOCH
-from oms.domain.tasks import TaskKey, TaskKind
-from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
+from oms.domain.tasks import TaskKey, TaskRequest
 from oms.ports.messages import MessageId
 from oms.ports.store import (
     DeadLetter,
     DeadLetterState,
     Delivery,
     KeyedTransaction,
+    OutboxRow,
+    Postponed,
     StoredAnswer,
     Task,
     Transaction,
@@ -32,187 +34,111 @@ K_ = TypeVar("K_", bound=KeyedTables)
 ANSWERS_KEPT = timedelta(hours=24)
 
 
+class DeliveryBulks:
+    """What is written for many rows into the delivery tables of one service."""
+
+    def __init__(self, tables: Tables) -> None:
+        outbox, tasks, attempts = tables.outbox, tables.tasks, tables.attempts
+        self.outbox = Bulk(insert(outbox), "id", "topic", "key", "value", "headers", "leased_until", "at")
+        self.tasks = Bulk(
+            lambda new: new(tasks).on_conflict_do_nothing(),
+            *("kind", "key", "payload", "due_at", "attempts", "created_at", "note"),
+        )
+        one = (tasks.c.kind == bindparam("k")) & (tasks.c.key == bindparam("n"))
+        self.ended = Bulk(delete(tasks).where(one), "k", "n")
+        self.postponed = Bulk(
+            update(tasks)
+            .where(one, tasks.c.lease == bindparam("l"))
+            .values(
+                due_at=bindparam("d"),
+                lease=None,
+                called_at=case((bindparam("afresh") == 1, None), else_=tasks.c.called_at),
+                note=case((bindparam("t") == "", tasks.c.note), else_=bindparam("t")),
+            ),
+            *("k", "n", "l", "d", "afresh", "t"),
+        )
+        self.parked = Bulk(insert(tables.dead_letters), *LETTER)
+        counter = (attempts.c.consumer == bindparam("g")) & (attempts.c.topic == bindparam("t"))
+        self.cleared = Bulk(delete(attempts).where(counter, attempts.c.part == bindparam("p")), "g", "t", "p")
+
+
+@cache
+def delivery_bulks(tables: Tables) -> DeliveryBulks:
+    """The bulk statements of a service."""
+    return DeliveryBulks(tables)
+
+
 class SqlTransaction(Transaction, Generic[T_]):
     """A transaction on a connection of its own, or (`joined`) within one that its caller ends."""
 
-    def __init__(self, connection: Connection, tables: T_, now: datetime, *, joined: bool = False) -> None:
-        self._connection, self._tables, self._now, self._joined = connection, tables, now, joined
-        self._open = True
-        if not joined:
-            try:
-                with border():
-                    connection.begin()
-            except BaseException:
-                connection.close()
-                raise
-
-    # -- the port
+    def __init__(self, database: Database, tables: T_, link: Link, *, joined: bool = False) -> None:
+        self._database, self._tables, self._link, self._joined = database, tables, link, joined
+        self._bulks = delivery_bulks(tables)
 
     def claim_inbox(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
         """Mark messages as handled by `group`; those returned are new."""
+        self._link.ensure_open()
+        if not messages:
+            return ()
         inbox = self._tables.inbox
-        known: set[MessageId] = set()
-        for part in chunks(messages):
-            found = select(inbox.c.message_id).where(inbox.c.consumer == group, inbox.c.message_id.in_(part))
-            known.update(row.message_id for row in self._rows(found))
-        fresh = [message for message in dict.fromkeys(messages) if message not in known]
-        self._many(insert(inbox), [{"consumer": group, "message_id": name, "at": self._now} for name in fresh])
-        return fresh
+        claim = self._link.insert(inbox).on_conflict_do_nothing().returning(inbox.c.message_id)
+        wanted = sorted(set(messages))
+        rows = [{"consumer": group, "message_id": message, "at": self._link.now} for message in wanted]
+        return [row[0] for row in self._link.rows(claim, rows)]
 
     def held_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
-        """The tasks whose lease is still ours."""
+        """Lock the tasks whose lease is still ours."""
         table = self._tables.tasks
-        rows: set[tuple[str, str, str]] = set()
-        for leases in chunks(sorted({task.lease for task in tasks})):
-            found = select(table.c.kind, table.c.key, table.c.lease).where(table.c.lease.in_(leases))
-            rows.update((row.kind, row.key, row.lease) for row in self._rows(found))
-        return [task.id for task in tasks if (task.kind.value, task.key, task.lease) in rows]
+        one = select(table.c.kind, table.c.key, table.c.lease).order_by(table.c.key, table.c.kind).with_for_update()
+        found = one.where(table.c.kind.in_({task.kind.value for task in tasks}))
+        rows = self._link.rows_in(found, table.c.key, (task.key for task in tasks))
+        leases = {(row.kind, row.key): row.lease for row in rows}
+        return [task.id for task in tasks if leases.get((task.kind.value, task.key)) == task.lease]
 
     def finish_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
         """Remove the tasks whose lease is still ours."""
-        ours = list(self.held_tasks(tasks))
-        self._delete_tasks(ours)
+        ours = self.held_tasks(tasks)
+        self._end_tasks(ours)
         return ours
 
     def lock_dead_letters(self, ids: Collection[str]) -> Sequence[DeadLetter]:
-        """The dead letters with these ids."""
+        """The dead letters with these ids, by id."""
         letters = self._tables.dead_letters
-        found = select(letters).where(letters.c.id.in_(sorted(ids))).order_by(letters.c.id)
-        return [letter_of(row) for row in self._rows(found)]
+        found = select(letters).order_by(letters.c.id).with_for_update()
+        return [letter_of(row) for row in self._link.rows_in(found, letters.c.id, ids)]
 
     def mark_dead_letters(self, ids: Collection[str], state: DeadLetterState) -> None:
         """Change the state of dead letters."""
         letters = self._tables.dead_letters
-        self._do(update(letters).where(letters.c.id.in_(sorted(ids))).values(state=state.value))
+        self._link.change_in(update(letters).values(state=state.value), letters.c.id, ids)
 
     def flush(self, delivery: Delivery) -> None:
-        """Write what is owed."""
-        self._flush_outbox(delivery)
-        self._flush_tasks(delivery)
-        self._many(insert(self._tables.dead_letters), [letter_row(letter) for letter in delivery.parked])
-        attempts = self._tables.attempts
-        if delivery.cleared:
-            self._many(
-                delete(attempts).where(
-                    attempts.c.consumer == bindparam("g"),
-                    attempts.c.topic == bindparam("t"),
-                    attempts.c.part == bindparam("p"),
-                ),
-                [{"g": group, "t": place.topic, "p": place.partition} for group, place in delivery.cleared],
-            )
+        """Write what is owed; a task that it both ends and starts is started anew."""
+        link, now = self._link, self._link.now
+        link.many(self._bulks.outbox, [_outbox(row, now) for row in delivery.outbox])
+        self._end_tasks(delivery.ended)
+        link.many(self._bulks.tasks, [_task(task, now) for task in delivery.tasks])
+        link.many(self._bulks.postponed, [_postponed(later) for later in delivery.postponed])
+        link.many(self._bulks.parked, [letter_row(letter) for letter in delivery.parked])
+        link.many(self._bulks.cleared, [(group, place.topic, place.partition) for group, place in delivery.cleared])
 
     def commit(self) -> None:
         """Make it durable, unless the caller will."""
-        self._check_open()
         if self._joined:
-            self._open = False
-            return
-        try:
-            with border(committing=True):
-                self._connection.commit()
-        except OutcomeUnknown:
-            self._open = False
-            self._connection.invalidate()
-            self._connection.close()
-            raise
-        self._end()
+            self._link.ensure_open()
+            self._link.end()
+        else:
+            self._database.commit(self._link)
 
     def rollback(self) -> None:
-        """Undo everything, unless it has ended."""
-        if self._open and not self._joined:
-            with border():
-                self._connection.rollback()
-            self._end()
-        self._open = False
+        """Undo everything, unless it has ended or is the caller's to end."""
+        if self._joined:
+            self._link.end()
+        else:
+            self._database.abandon(self._link)
 
-    # -- for the services' own transactions
-
-    def _do(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
-        self._check_open()
-        with border():
-            return self._connection.execute(statement, parameters)
-
-    def _rows(self, statement: Executable) -> Sequence[Any]:
-        rows: Sequence[Any] = self._do(statement).all()
-        return rows
-
-    def _many(self, statement: Executable, parameters: Sequence[Mapping[str, Any]]) -> int:
-        """Run it for each set of parameters; how many rows that touched."""
-        self._check_open()
-        if not parameters:
-            return 0
-        with border():
-            count: int = self._connection.execute(statement, parameters).rowcount
-        return count
-
-    def _cas(self, statement: Executable, parameters: Sequence[Mapping[str, Any]]) -> None:
-        """Run an update that must find every row as it was read."""
-        if self._many(statement, parameters) != len(parameters):
-            raise Retryable("another transaction was first")
-
-    # -- inside
-
-    def _flush_outbox(self, delivery: Delivery) -> None:
-        rows = [
-            {
-                "id": row.id,
-                "topic": row.message.topic,
-                "key": row.message.key,
-                "value": row.message.value,
-                "headers": dump_headers(row.message.headers),
-                "leased_until": row.leased_until or EPOCH,
-                "at": self._now,
-            }
-            for row in delivery.outbox
-        ]
-        self._many(insert(self._tables.outbox), rows)
-
-    def _flush_tasks(self, delivery: Delivery) -> None:
-        table = self._tables.tasks
-        self._delete_tasks(delivery.ended)
-        rows = [
-            {
-                "kind": task.kind.value,
-                "key": task.key,
-                "payload": task.payload,
-                "due_at": task.due_at or self._now,
-                "lease": None,
-                "attempts": 0,
-                "created_at": self._now,
-                "called_at": None,
-                "note": "",
-            }
-            for task in delivery.tasks
-        ]
-        self._many(sqlite.insert(table).on_conflict_do_nothing(), rows)
-        if delivery.postponed:
-            self._postpone(delivery)
-
-    def _postpone(self, delivery: Delivery) -> None:
-        """Give leased tasks a new due time, where the lease is still ours."""
-        table = self._tables.tasks
-        mine = (table.c.kind == bindparam("k")) & (table.c.key == bindparam("n")) & (table.c.lease == bindparam("l"))
-        later = update(table).where(mine).values(due_at=bindparam("d"), lease=None, note=bindparam("t"))
-        for afresh in (False, True):
-            rows = [
-                {"k": p.task.kind.value, "n": p.task.key, "l": p.task.lease, "d": p.due_at, "t": p.note}
-                for p in delivery.postponed
-                if p.afresh is afresh
-            ]
-            self._many(later.values(called_at=None) if afresh else later, rows)
-
-    def _delete_tasks(self, keys: Collection[TaskKey]) -> None:
-        table = self._tables.tasks
-        statement = delete(table).where(table.c.kind == bindparam("k"), table.c.key == bindparam("n"))
-        self._many(statement, [{"k": key.kind.value, "n": key.key} for key in keys])
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise Permanent("the transaction has ended")
-
-    def _end(self) -> None:
-        self._open = False
-        self._connection.close()
+    def _end_tasks(self, keys: Collection[TaskKey]) -> None:
+        self._link.many(self._bulks.ended, [(task.kind.value, task.key) for task in keys])
 
 
 class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
@@ -220,40 +146,51 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
 
     def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
         """The answers kept under (scope, key) within the last 24 h."""
-        table = self._tables.answers
-        since = self._now - ANSWERS_KEPT
-        found = {}
-        for part in chunks(sorted({key for _, key in keys})):
-            rows = self._rows(select(table).where(table.c.key.in_(part), table.c.at > since))
-            found.update({(row.scope, row.key): answer_of(row) for row in rows})
-        return {key: found[key] for key in sorted(keys) if key in found}
+        table, wanted = self._tables.answers, set(keys)
+        kept = select(table).where(
+            table.c.scope.in_({scope for scope, _ in wanted}), table.c.at > self._link.now - ANSWERS_KEPT
+        )
+        rows = self._link.rows_in(kept, table.c.key, (key for _, key in wanted))
+        return {(row.scope, row.key): answer_of(row) for row in rows if (row.scope, row.key) in wanted}
 
     def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
-        """Keep answers, over those whose time has passed."""
-        table = self._tables.answers
-        old = delete(table).where(
-            table.c.scope == bindparam("s"), table.c.key == bindparam("k"), table.c.at <= bindparam("a")
+        """Keep answers, in the place of those whose time has passed."""
+        now, over = self._link.now, self._link.now - ANSWERS_KEPT
+        self._link.each(
+            _answers(self._tables),
+            [(one.scope, one.key, one.fingerprint, one.body, now, over) for one in sorted(answers, key=_answer_key)],
         )
-        since = self._now - ANSWERS_KEPT
-        self._many(old, [{"s": answer.scope, "k": answer.key, "a": since} for answer in answers])
-        rows = [
-            {
-                "scope": answer.scope,
-                "key": answer.key,
-                "fingerprint": answer.fingerprint,
-                "body": answer.body,
-                "at": self._now,
-            }
-            for answer in answers
-        ]
-        self._many(insert(table), rows)
 
 
-def answer_of(row: Any) -> StoredAnswer:
-    """The answer of a row."""
-    return StoredAnswer(row.scope, row.key, row.fingerprint, row.body)
+@cache
+def _answers(tables: KeyedTables) -> Bulk:
+    table = tables.answers
+
+    def statement(new: Any) -> Any:
+        kept = new(table)
+        return kept.on_conflict_do_update(
+            index_elements=[table.c.key, table.c.scope],
+            set_={name: kept.excluded[name] for name in ("fingerprint", "body", "at")},
+            where=table.c.at <= bindparam("over", type_=table.c.at.type),
+        )
+
+    return Bulk(statement, "scope", "key", "fingerprint", "body", "at", "over")
 
 
-def kinds(values: Collection[TaskKind]) -> list[str]:
-    """The stored names of task kinds."""
-    return sorted(kind.value for kind in values)
+def _answer_key(answer: StoredAnswer) -> tuple[str, str]:
+    return answer.scope, answer.key
+
+
+def _outbox(row: OutboxRow, now: datetime) -> tuple[Any, ...]:
+    message = row.message
+    headers = dump_headers(message.headers)
+    return row.id, message.topic, message.key, message.value, headers, row.leased_until or now, now
+
+
+def _task(task: TaskRequest, now: datetime) -> tuple[Any, ...]:
+    return task.kind.value, task.key, task.payload, task.due_at or now, 0, now, ""
+
+
+def _postponed(later: Postponed) -> tuple[Any, ...]:
+    task = later.task
+    return task.kind.value, task.key, task.lease, later.due_at, int(later.afresh), later.note

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `oms.adapters.sql.migrate` hands over."""
+"""Runs the migrations on the connection that `oms.adapters.sql.migrate` hands over, in its transaction."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ from oms.adapters.sql.schema import KINDS
 attributes = context.config.attributes
 context.configure(
     connection=attributes["connection"],
-    target_metadata=KINDS[attributes["kind"]]().metadata,
+    target_metadata=KINDS[attributes["kind"]].metadata,
     transactional_ddl=True,
 )
 with context.begin_transaction():

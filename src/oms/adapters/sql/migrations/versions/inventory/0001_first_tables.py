@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from oms.adapters.sql.types import Instant
+from oms.adapters.sql.instant import Instant
 
 revision = "inventory_0001"
 down_revision = None
@@ -40,20 +40,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
     )
     op.create_index("ix_dead_letters_state_parked_at", "dead_letters", ["state", "parked_at"], unique=False)
-    op.create_table(
+    gate = op.create_table(
         "gate",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_gate")),
     )
+    op.bulk_insert(gate, [{"id": 1, "epoch": 0}])  # its one row is what takes and rebuilds lock
     op.create_table(
         "idempotency",
-        sa.Column("scope", sa.String(length=160), nullable=False),
         sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("scope", sa.String(length=160), nullable=False),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("scope", "key", name=op.f("pk_idempotency")),
+        sa.PrimaryKeyConstraint("key", "scope", name=op.f("pk_idempotency")),
     )
     op.create_index(op.f("ix_idempotency_at"), "idempotency", ["at"], unique=False)
     op.create_table(
@@ -76,7 +77,7 @@ def upgrade() -> None:
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
-    op.create_index(op.f("ix_outbox_leased_until"), "outbox", ["leased_until"], unique=False)
+    op.create_index("ix_outbox_leased_until", "outbox", ["leased_until", "at"], unique=False)
     op.create_table(
         "reservations",
         sa.Column("order_id", sa.String(length=64), nullable=False),
@@ -86,7 +87,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("order_id", name=op.f("pk_reservations")),
     )
     op.create_index(
-        "ix_reservations_held", "reservations", ["state"], unique=False, sqlite_where=sa.text("state = 'HELD'")
+        "ix_reservations_held",
+        "reservations",
+        ["state"],
+        unique=False,
+        sqlite_where=sa.text("state = 'HELD'"),
+        postgresql_where=sa.text("state = 'HELD'"),
     )
     op.create_table(
         "stock",
@@ -109,8 +115,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "tasks",
-        sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("due_at", Instant(), nullable=False),
         sa.Column("lease", sa.String(length=36), nullable=True),
@@ -118,7 +124,7 @@ def upgrade() -> None:
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("called_at", Instant(), nullable=True),
         sa.Column("note", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("kind", "key", name=op.f("pk_tasks")),
+        sa.PrimaryKeyConstraint("key", "kind", name=op.f("pk_tasks")),
     )
     op.create_index(op.f("ix_tasks_due_at"), "tasks", ["due_at"], unique=False)
 
@@ -129,9 +135,9 @@ def downgrade() -> None:
     op.drop_table("tasks")
     op.drop_table("stock_ledger")
     op.drop_table("stock")
-    op.drop_index("ix_reservations_held", table_name="reservations", sqlite_where=sa.text("state = 'HELD'"))
+    op.drop_index("ix_reservations_held", table_name="reservations")
     op.drop_table("reservations")
-    op.drop_index(op.f("ix_outbox_leased_until"), table_name="outbox")
+    op.drop_index("ix_outbox_leased_until", table_name="outbox")
     op.drop_table("outbox")
     op.drop_index(op.f("ix_inbox_at"), table_name="inbox")
     op.drop_table("inbox")

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from oms.adapters.sql.types import Instant
+from oms.adapters.sql.instant import Instant
 
 revision = "order_0001"
 down_revision = None
@@ -42,12 +42,12 @@ def upgrade() -> None:
     op.create_index("ix_dead_letters_state_parked_at", "dead_letters", ["state", "parked_at"], unique=False)
     op.create_table(
         "idempotency",
-        sa.Column("scope", sa.String(length=160), nullable=False),
         sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("scope", sa.String(length=160), nullable=False),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("scope", "key", name=op.f("pk_idempotency")),
+        sa.PrimaryKeyConstraint("key", "scope", name=op.f("pk_idempotency")),
     )
     op.create_index(op.f("ix_idempotency_at"), "idempotency", ["at"], unique=False)
     op.create_table(
@@ -59,18 +59,6 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_inbox_at"), "inbox", ["at"], unique=False)
-    op.create_table(
-        "order_history",
-        sa.Column("order_id", sa.String(length=64), nullable=False),
-        sa.Column("seq", sa.Integer(), nullable=False),
-        sa.Column("at", Instant(), nullable=False),
-        sa.Column("trigger", sa.String(length=32), nullable=False),
-        sa.Column("before", sa.String(length=16), nullable=False),
-        sa.Column("after", sa.String(length=16), nullable=False),
-        sa.Column("detail", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("order_id", "seq", name=op.f("pk_order_history")),
-        sqlite_with_rowid=False,
-    )
     op.create_table(
         "orders",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -90,9 +78,27 @@ def upgrade() -> None:
     )
     op.create_index("ix_orders_created_at", "orders", ["created_at", "id"], unique=False)
     op.create_index(
-        "ix_orders_unanswered", "orders", ["created_at"], unique=False, sqlite_where=sa.text("state = 'CREATED'")
+        "ix_orders_unanswered",
+        "orders",
+        ["created_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'CREATED'"),
+        postgresql_where=sa.text("state = 'CREATED'"),
     )
     op.create_index("ix_orders_user_id_created_at", "orders", ["user_id", "created_at", "id"], unique=False)
+    op.create_table(
+        "order_history",
+        sa.Column("order_id", sa.String(length=64), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.Column("trigger", sa.String(length=32), nullable=False),
+        sa.Column("before", sa.String(length=16), nullable=False),
+        sa.Column("after", sa.String(length=16), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("fk_order_history_order_id")),
+        sa.PrimaryKeyConstraint("order_id", "seq", name=op.f("pk_order_history")),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "outbox",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -104,11 +110,11 @@ def upgrade() -> None:
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
-    op.create_index(op.f("ix_outbox_leased_until"), "outbox", ["leased_until"], unique=False)
+    op.create_index("ix_outbox_leased_until", "outbox", ["leased_until", "at"], unique=False)
     op.create_table(
         "tasks",
-        sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("due_at", Instant(), nullable=False),
         sa.Column("lease", sa.String(length=36), nullable=True),
@@ -116,7 +122,7 @@ def upgrade() -> None:
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("called_at", Instant(), nullable=True),
         sa.Column("note", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("kind", "key", name=op.f("pk_tasks")),
+        sa.PrimaryKeyConstraint("key", "kind", name=op.f("pk_tasks")),
     )
     op.create_index(op.f("ix_tasks_due_at"), "tasks", ["due_at"], unique=False)
 
@@ -125,13 +131,13 @@ def downgrade() -> None:
     """Take them away."""
     op.drop_index(op.f("ix_tasks_due_at"), table_name="tasks")
     op.drop_table("tasks")
-    op.drop_index(op.f("ix_outbox_leased_until"), table_name="outbox")
+    op.drop_index("ix_outbox_leased_until", table_name="outbox")
     op.drop_table("outbox")
+    op.drop_table("order_history")
     op.drop_index("ix_orders_user_id_created_at", table_name="orders")
-    op.drop_index("ix_orders_unanswered", table_name="orders", sqlite_where=sa.text("state = 'CREATED'"))
+    op.drop_index("ix_orders_unanswered", table_name="orders")
     op.drop_index("ix_orders_created_at", table_name="orders")
     op.drop_table("orders")
-    op.drop_table("order_history")
     op.drop_index(op.f("ix_inbox_at"), table_name="inbox")
     op.drop_table("inbox")
     op.drop_index(op.f("ix_idempotency_at"), table_name="idempotency")

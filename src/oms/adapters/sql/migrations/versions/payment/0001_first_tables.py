@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from oms.adapters.sql.types import Instant
+from oms.adapters.sql.instant import Instant
 
 revision = "payment_0001"
 down_revision = None
@@ -60,7 +60,7 @@ def upgrade() -> None:
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
-    op.create_index(op.f("ix_outbox_leased_until"), "outbox", ["leased_until"], unique=False)
+    op.create_index("ix_outbox_leased_until", "outbox", ["leased_until", "at"], unique=False)
     op.create_table(
         "payments",
         sa.Column("order_id", sa.String(length=64), nullable=False),
@@ -75,8 +75,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "tasks",
-        sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("due_at", Instant(), nullable=False),
         sa.Column("lease", sa.String(length=36), nullable=True),
@@ -84,7 +84,7 @@ def upgrade() -> None:
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("called_at", Instant(), nullable=True),
         sa.Column("note", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("kind", "key", name=op.f("pk_tasks")),
+        sa.PrimaryKeyConstraint("key", "kind", name=op.f("pk_tasks")),
     )
     op.create_index(op.f("ix_tasks_due_at"), "tasks", ["due_at"], unique=False)
 
@@ -94,7 +94,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_tasks_due_at"), table_name="tasks")
     op.drop_table("tasks")
     op.drop_table("payments")
-    op.drop_index(op.f("ix_outbox_leased_until"), table_name="outbox")
+    op.drop_index("ix_outbox_leased_until", table_name="outbox")
     op.drop_table("outbox")
     op.drop_index(op.f("ix_inbox_at"), table_name="inbox")
     op.drop_table("inbox")

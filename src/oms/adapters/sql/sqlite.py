@@ -1,0 +1,76 @@
+"""SQLite: one file a service, one writer at a time, readers that wait for nobody."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+from oms.adapters.sql.database import Database
+from oms.ports.clock import Clock
+
+BUSY_TIMEOUT_S = 5.0
+CHECKPOINT_PAGES = 4000
+"""16 MiB of log: a batch writes about 3 MiB, and with SQLite's 1,000 pages nearly every commit was a checkpoint."""
+
+
+def sqlite_database(path: Path, clock: Clock) -> Database:
+    """A file of our own, made if it isn't there.
+
+    Write transactions take the write lock at once: a deferred one that wants to write after it has read fails where
+    another wrote meanwhile. They are on disk when they return.
+
+    The side door leaves out the wait for the disk: what it wrote outlives the process, not a loss of power. It is
+    NORMAL and not OFF, because with OFF its checkpoints could tear what the writer has made durable.
+    """
+    return Database(
+        read=_engine(path, "BEGIN", pool_size=8, pragmas=("query_only=ON",)),
+        write=_engine(path, "BEGIN IMMEDIATE", pool_size=2, pragmas=("synchronous=FULL",)),
+        side=_engine(path, "BEGIN IMMEDIATE", pool_size=1, pragmas=("synchronous=NORMAL",)),
+        clock=clock,
+    )
+
+
+def sqlite_reader(path: Path, clock: Clock) -> Database:
+    """The file of another process, which may be at work: nothing is written to it, nothing is migrated."""
+    return Database(_engine(path, "BEGIN", pool_size=4, read_only=True), write=None, side=None, clock=clock)
+
+
+def _engine(
+    path: Path, begin: str, *, pool_size: int, pragmas: tuple[str, ...] = (), read_only: bool = False
+) -> Engine:
+    address = path.absolute().as_uri() + ("?mode=ro" if read_only else "")
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            address,
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            check_same_thread=False,  # the pool hands a connection to one thread at a time
+            isolation_level=None,  # we say BEGIN ourselves
+            cached_statements=256,
+        )
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        for pragma in ("foreign_keys=ON", *pragmas):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    engine = create_engine(
+        "sqlite+pysqlite://",
+        creator=connect,
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=16,
+        pool_timeout=BUSY_TIMEOUT_S,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
