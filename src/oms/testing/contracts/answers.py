@@ -1,0 +1,93 @@
+"""Idempotency keys: an answer is kept under (scope, key) for 24 h. Part of the order and inventory suites."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from oms.ports.errors import Retryable
+from oms.ports.store import StoredAnswer
+from oms.testing.contracts.stores import StoreLab
+
+DAY_S = 24 * 60 * 60
+
+
+def answer(key: str, scope: str = "customer:u1 POST /orders", body: str = '{"ok":"✓"}') -> StoredAnswer:
+    """An answer to keep."""
+    return StoredAnswer(scope, key, "fingerprint", body)
+
+
+class AnswerContract(StoreLab):
+    """What a store promises of answers to keyed commands."""
+
+    def test_an_answer_is_found_by_scope_and_key(self, store: Any) -> None:
+        _save(store, answer("a"), answer("a", scope="other"), answer("b"))
+        wanted = [(answer("a").scope, "a"), ("other", "a"), ("other", "b")]
+        assert _find(store, *wanted) == {
+            (answer("a").scope, "a"): answer("a"),
+            ("other", "a"): answer("a", scope="other"),
+        }
+
+    def test_an_answer_that_is_rolled_back_is_not_kept(self, store: Any) -> None:
+        with store.begin() as transaction:
+            transaction.save_answers([answer("a")])
+        assert _find(store, (answer("a").scope, "a")) == {}
+
+    def test_a_key_has_one_answer(self, store: Any) -> None:
+        _save(store, answer("a"))
+        with pytest.raises(Retryable):
+            _save(store, answer("a", body="another"))
+        assert _find(store, (answer("a").scope, "a"))[answer("a").scope, "a"] == answer("a")
+
+    def test_who_comes_second_waits_and_tries_again(self, store: Any) -> None:
+        with store.begin() as first:
+            first.save_answers([answer("a")])
+            assert self.meanwhile(lambda: _refused(store, answer("a", body="another")), first.commit)
+
+    def test_who_comes_second_waits_and_is_first_where_the_other_rolls_back(self, store: Any) -> None:
+        with store.begin() as first:
+            first.save_answers([answer("a")])
+            assert not self.meanwhile(lambda: _refused(store, answer("a", body="another")), first.rollback)
+
+    def test_an_answer_is_kept_for_a_day(self, store: Any) -> None:
+        key = (answer("a").scope, "a")
+        _save(store, answer("a"))
+        self.advance(DAY_S - 60)
+        assert key in _find(store, key)
+        self.advance(120)
+        assert _find(store, key) == {}
+
+    def test_a_key_can_be_used_again_after_its_day(self, store: Any) -> None:
+        key = (answer("a").scope, "a")
+        _save(store, answer("a"))
+        self.advance(DAY_S + 60)
+        _save(store, answer("a", body="new"))
+        assert _find(store, key)[key].body == "new"
+
+    def test_purge_removes_old_answers(self, store: Any) -> None:
+        _save(store, answer("a"), answer("b"))
+        past, future = self.now() - timedelta(days=1), self.now() + timedelta(days=1)
+        assert store.purge(future, keys_older_than=past, limit=10) == 0
+        assert store.purge(past, keys_older_than=future, limit=10) == 2
+        assert _find(store, (answer("a").scope, "a")) == {}
+
+
+def _save(store: Any, *answers: StoredAnswer) -> None:
+    with store.begin() as transaction:
+        transaction.save_answers(answers)
+        transaction.commit()
+
+
+def _refused(store: Any, late: StoredAnswer) -> bool:
+    try:
+        _save(store, late)
+    except Retryable:
+        return True
+    return False
+
+
+def _find(store: Any, *keys: tuple[str, str]) -> dict[tuple[str, str], StoredAnswer]:
+    with store.begin() as transaction:
+        return dict(transaction.find_answers(keys))

@@ -1,0 +1,370 @@
+"""The log: order per key, groups apart from each other, every record until it is committed.
+
+A subclass gives
+
+- the fixture `new_broker`: a function that makes an empty broker, another one each time it is called. It is made for
+  `partitions` partitions a topic, and topics needn't be created first;
+- `reopen(broker)`, where `survives_restart` is True: the same log after a crash of the process;
+- `evict(broker, subscription)`, where `can_evict` is True: the broker takes a member for dead that isn't.
+
+A broker that answers after a while has a `patience_s` above 0.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oms.ports.broker import Subscription, TopicPartition
+from oms.ports.messages import Outgoing, Record
+from oms.testing.contracts.samples import ODD_HEADERS, SUITE_CHECKS
+
+NewBroker = Callable[[], Any]
+A, B = "topic.a", "topic.b"
+QUIET_POLLS = 3
+
+
+class BrokerContract:
+    """What `Broker`, `Subscription` and `LogEvidence` promise."""
+
+    partitions = 4
+    patience_s = 0.0
+    survives_restart = False
+    can_evict = False
+
+    @pytest.fixture
+    def new_broker(self) -> NewBroker:
+        """A function that makes an empty broker."""
+        raise NotImplementedError("a contract suite needs the fixture `new_broker`")
+
+    @pytest.fixture
+    def broker(self, new_broker: NewBroker) -> Any:
+        """An empty broker."""
+        return new_broker()
+
+    def reopen(self, broker: Any) -> Any:
+        """The same log in a new process."""
+        raise NotImplementedError("a broker that survives a restart needs `reopen`")
+
+    def evict(self, broker: Any, subscription: Subscription) -> None:
+        """Take a member for dead that isn't."""
+        raise NotImplementedError("a broker that can evict a member needs `evict`")
+
+    def test_what_is_published_is_read(self, broker: Any) -> None:
+        _publish(broker, A, "k1", "k2", "k3")
+        records = self.read(broker.subscribe("g", [A]), 3)
+        assert sorted(record.value or b"" for record in records) == [b"0", b"1", b"2"]
+        assert {record.topic for record in records} == {A}
+        assert all(0 <= record.partition < self.partitions for record in records)
+
+    def test_each_message_gets_its_report(self, broker: Any) -> None:
+        assert list(broker.publish([])) == []
+        assert list(broker.publish([Outgoing(A, b"k", b"v"), Outgoing(B, None, b"")])) == [None, None]
+
+    @pytest.mark.parametrize("key", [None, b"", b"order-1", b"\x00\xff"], ids=repr)
+    @pytest.mark.parametrize(
+        "value", [b"", b"{}", bytes(range(256)), b"x" * 100_000], ids=lambda value: f"{len(value)} bytes"
+    )
+    def test_bytes_and_headers_come_back_as_they_were(self, broker: Any, key: bytes | None, value: bytes) -> None:
+        assert list(broker.publish([Outgoing(A, key, value, ODD_HEADERS)])) == [None]
+        (record,) = self.read(broker.subscribe("g", [A]), 1)
+        assert (record.key, record.value, record.headers) == (key, value, ODD_HEADERS)
+
+    def test_a_message_needs_no_headers(self, broker: Any) -> None:
+        broker.publish([Outgoing(A, b"k", b"v")])
+        (record,) = self.read(broker.subscribe("g", [A]), 1)
+        assert record.headers == ()
+
+    def test_a_key_keeps_its_partition_and_its_order(self, broker: Any) -> None:
+        keys = [f"k{number % 7}" for number in range(70)]
+        _publish(broker, A, *keys)
+        by_key: dict[bytes | None, list[Record]] = {}
+        for record in self.read(broker.subscribe("g", [A]), 70):
+            by_key.setdefault(record.key, []).append(record)
+        assert len(by_key) == 7
+        for records in by_key.values():
+            assert len({record.partition for record in records}) == 1
+            values = [int(record.value or b"") for record in records]
+            assert values == sorted(values)
+
+    def test_offsets_name_a_record_and_grow(self, broker: Any) -> None:
+        _publish(broker, A, *["k1", "k2", "k3"] * 5)
+        last: dict[int, int] = {}
+        for record in self.read(broker.subscribe("g", [A]), 15):
+            assert record.offset > last.get(record.partition, -1)
+            last[record.partition] = record.offset
+
+    def test_messages_without_a_key_use_all_partitions_together(self, broker: Any) -> None:
+        broker.publish([Outgoing(A, None, str(number).encode()) for number in range(20)])
+        assert len(self.read(broker.subscribe("g", [A]), 20)) == 20
+
+    def test_a_new_group_starts_at_the_earliest(self, broker: Any) -> None:
+        _publish(broker, A, "k1", "k2")
+        first = broker.subscribe("g", [A])
+        self.commit(first, self.read(first, 2))
+        assert len(self.read(broker.subscribe("h", [A]), 2)) == 2
+
+    def test_groups_share_nothing(self, broker: Any) -> None:
+        g, h = broker.subscribe("g", [A]), broker.subscribe("h", [A])
+        _publish(broker, A, "k1", "k2")
+        self.commit(g, self.read(g, 2))
+        assert len(self.read(h, 2)) == 2
+        self.assert_quiet(g)
+
+    def test_only_the_topics_asked_for_are_read(self, broker: Any) -> None:
+        _publish(broker, A, "k1")
+        _publish(broker, B, "k1", "k2")
+        assert {record.topic for record in self.read(broker.subscribe("g", [A]), 1)} == {A}
+        both = broker.subscribe("h", [A, B])
+        assert sorted(record.topic for record in self.read(both, 3)) == [A, B, B]
+
+    def test_a_poll_is_bounded(self, broker: Any) -> None:
+        _publish(broker, A, *[f"k{number}" for number in range(40)])
+        subscription = broker.subscribe("g", [A])
+        found: list[Record] = []
+        for _ in range(100):
+            records = list(subscription.poll(7))
+            assert len(records) <= 7
+            found += records
+            if len(found) == 40:
+                break
+            time.sleep(self.patience_s / 100)
+        assert len({(record.partition, record.offset) for record in found}) == 40
+
+    def test_a_poll_for_nothing_gives_nothing_out(self, broker: Any) -> None:
+        _publish(broker, A, "k1")
+        subscription = broker.subscribe("g", [A])
+        assert list(subscription.poll(0)) == []
+        assert len(self.read(subscription, 1)) == 1
+
+    def test_a_record_is_given_out_once(self, broker: Any) -> None:
+        _publish(broker, A, "k1", "k2")
+        subscription = broker.subscribe("g", [A])
+        self.read(subscription, 2)
+        self.assert_quiet(subscription)
+        _publish(broker, A, "k3")
+        assert len(self.read(subscription, 1)) == 1
+
+    def test_what_was_not_committed_comes_again(self, broker: Any) -> None:
+        _publish(broker, A, "k1", "k2", "k3")
+        first = broker.subscribe("g", [A])
+        before = self.read(first, 3)
+        first.close()
+        again = self.read(broker.subscribe("g", [A]), 3)
+        assert _places(again) == _places(before)
+
+    def test_what_was_committed_does_not(self, broker: Any) -> None:
+        _publish(broker, A, "k1", "k2", "k3")
+        first = broker.subscribe("g", [A])
+        self.commit(first, self.read(first, 3))
+        first.close()
+        second = broker.subscribe("g", [A])
+        self.assert_quiet(second)
+        _publish(broker, A, "k4")
+        assert len(self.read(second, 1)) == 1
+
+    def test_the_rest_after_a_committed_prefix_comes_again(self, broker: Any) -> None:
+        _publish(broker, A, *["k"] * 5)
+        first = broker.subscribe("g", [A])
+        records = self.read(first, 5)
+        place = TopicPartition(A, records[0].partition)
+        first.commit({place: records[2].offset})
+        first.close()
+        again = self.read(broker.subscribe("g", [A]), 3)
+        assert [record.offset for record in again] == [record.offset for record in records[2:]]
+
+    def test_closing_commits_nothing_and_ends_the_member(self, broker: Any) -> None:
+        _publish(broker, A, "k1")
+        first = broker.subscribe("g", [A])
+        self.read(first, 1)
+        first.close()
+        assert len(self.read(broker.subscribe("g", [A]), 1)) == 1
+
+    def test_two_members_share_the_partitions(self, broker: Any) -> None:
+        first, second = broker.subscribe("g", [A]), broker.subscribe("g", [A])
+        _publish(broker, A, *[f"k{number}" for number in range(60)])
+        ours, theirs = self.read_both(first, second, 60)
+        assert ours
+        assert theirs
+        assert not {record.partition for record in ours} & {record.partition for record in theirs}
+
+    def test_a_member_that_comes_later_takes_some_partitions_over(self, broker: Any) -> None:
+        _publish(broker, A, *[f"k{number}" for number in range(60)])
+        first = broker.subscribe("g", [A])
+        before = self.read(first, 60)
+        second = broker.subscribe("g", [A])
+        taken_over = _place(self.read(second, 1)[0])
+        lost = self.lost(first)
+        assert taken_over in lost
+        assert lost < {_place(record) for record in before}
+        assert self.lost(first, wait=False) == set()
+
+    def test_a_commit_of_lost_partitions_is_ignored(self, broker: Any) -> None:
+        _publish(broker, A, *[f"k{number}" for number in range(60)])
+        first = broker.subscribe("g", [A])
+        before = self.read(first, 60)
+        second = broker.subscribe("g", [A])
+        self.read(second, 1)
+        self.commit(first, before)  # it hasn't asked yet
+        lost = self.lost(first)
+        second.close()
+        first.close()
+        uncommitted = [record for record in before if _place(record) in lost]
+        third = broker.subscribe("g", [A])
+        assert _places(self.read(third, len(uncommitted))) == _places(uncommitted)
+        self.assert_quiet(third)
+
+    def test_a_member_that_leaves_gives_its_partitions_back(self, broker: Any) -> None:
+        first, second = broker.subscribe("g", [A]), broker.subscribe("g", [A])
+        self.read_both(first, second, 0)
+        second.close()
+        _publish(broker, A, *[f"k{number}" for number in range(40)])
+        self.lost(first, wait=False)
+        assert len(self.read(first, 40)) == 40
+
+    def test_a_member_that_was_taken_for_dead_commits_nothing(self, broker: Any) -> None:
+        if not self.can_evict:
+            pytest.skip("this broker can't be told to take a member for dead")
+        _publish(broker, A, *["k"] * 6)
+        zombie = broker.subscribe("g", [A])
+        before = self.read(zombie, 6)
+        self.evict(broker, zombie)
+        self.commit(zombie, before)
+        other = broker.subscribe("g", [A])
+        assert len(self.read(other, 6)) == 6
+        other.close()
+
+    def test_a_member_that_was_taken_for_dead_comes_back(self, broker: Any) -> None:
+        if not self.can_evict:
+            pytest.skip("this broker can't be told to take a member for dead")
+        _publish(broker, A, *["k"] * 6)
+        zombie = broker.subscribe("g", [A])
+        before = self.read(zombie, 6)
+        self.evict(broker, zombie)
+        zombie.poll(0)
+        assert _place(before[0]) in self.lost(zombie)
+        assert _places(self.read(zombie, 6)) == _places(before)
+
+    def test_the_log_survives_a_crash(self, broker: Any) -> None:
+        if not self.survives_restart:
+            pytest.skip("this log keeps nothing")
+        _publish(broker, A, *["k"] * 5)
+        first = broker.subscribe("g", [A])
+        self.commit(first, self.read(first, 5)[:3])
+        again = self.reopen(broker)
+        assert len(self.read(again.subscribe("g", [A]), 2)) == 2
+        assert len(list(again.all_records())) == 5
+
+    def test_all_records_are_evidence(self, broker: Any) -> None:
+        _publish(broker, A, "k1", "k2")
+        _publish(broker, B, "k1")
+        records = list(broker.all_records())
+        assert sorted((record.topic, record.value or b"") for record in records) == [(A, b"0"), (A, b"1"), (B, b"0")]
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=SUITE_CHECKS)
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("publish"), st.integers(0, 5)),
+                st.tuples(st.just("poll"), st.integers(0, 1)),
+                st.tuples(st.just("commit"), st.integers(0, 1)),
+                st.tuples(st.just("restart"), st.integers(0, 1)),
+            ),
+            max_size=25,
+        )
+    )
+    def test_nothing_is_lost_whoever_comes_and_goes(self, new_broker: NewBroker, steps: list[tuple[str, int]]) -> None:
+        broker = new_broker()
+        members = [broker.subscribe("g", [A]), broker.subscribe("g", [A])]
+        open_records: list[dict[TopicPartition, int]] = [{}, {}]
+        published, read = 0, set()
+        for step, number in steps:
+            if step == "publish":
+                broker.publish([Outgoing(A, f"k{number}".encode(), str(published).encode())])
+                published += 1
+            elif step == "poll":
+                for place in members[number].lost():
+                    open_records[number].pop(place, None)
+                for record in members[number].poll(2):
+                    read.add(record.value)
+                    open_records[number][_place(record)] = record.offset + 1
+            elif step == "commit":
+                members[number].commit(open_records[number])
+            else:
+                members[number].close()
+                members[number], open_records[number] = broker.subscribe("g", [A]), {}
+        for member in members:
+            member.close()
+        last = broker.subscribe("g", [A])
+        while records := self._poll(last):
+            read |= {record.value for record in records}
+        assert {int(value) for value in read} == set(range(published))
+
+    # -- how the suite gets at a broker
+
+    def read(self, subscription: Subscription, number: int) -> list[Record]:
+        """At least `number` records; fails where they don't come within the broker's patience."""
+        found: list[Record] = []
+        until = time.monotonic() + self.patience_s
+        while len(found) < number:
+            records = subscription.poll(100)
+            found += records
+            assert records or time.monotonic() <= until, f"{len(found)} of {number} records came"
+        return found
+
+    def read_both(self, first: Subscription, second: Subscription, number: int) -> tuple[list[Record], list[Record]]:
+        """The next records of two members, `number` together."""
+        ours, theirs = list(first.poll(100)), list(second.poll(100))
+        until = time.monotonic() + self.patience_s
+        while len(ours) + len(theirs) < number:
+            ours += first.poll(100)
+            theirs += second.poll(100)
+            assert len(ours) + len(theirs) >= number or time.monotonic() <= until
+        return ours, theirs
+
+    def lost(self, subscription: Subscription, *, wait: bool = True) -> set[TopicPartition]:
+        """What a member lost, as soon as it knows."""
+        until = time.monotonic() + self.patience_s
+        while True:
+            lost = set(subscription.lost())
+            if lost or not wait or time.monotonic() > until:
+                return lost
+            subscription.poll(0)
+
+    def commit(self, subscription: Subscription, records: Collection[Record]) -> None:
+        """Commit these records, which were read without a gap."""
+        offsets: dict[TopicPartition, int] = {}
+        for record in records:
+            offsets[_place(record)] = max(offsets.get(_place(record), 0), record.offset + 1)
+        subscription.commit(offsets)
+
+    def assert_quiet(self, subscription: Subscription) -> None:
+        """Nothing more comes."""
+        for _ in range(QUIET_POLLS):
+            assert list(subscription.poll(10)) == []
+            time.sleep(self.patience_s / QUIET_POLLS)
+
+    def _poll(self, subscription: Subscription) -> list[Record]:
+        until = time.monotonic() + self.patience_s
+        while True:
+            records = list(subscription.poll(100))
+            if records or time.monotonic() >= until:
+                return records
+
+
+def _publish(broker: Any, topic: str, *keys: str) -> None:
+    messages = [Outgoing(topic, key.encode(), str(number).encode()) for number, key in enumerate(keys)]
+    assert list(broker.publish(messages)) == [None] * len(keys)
+
+
+def _place(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
+
+
+def _places(records: Collection[Record]) -> list[tuple[str, int, int]]:
+    return sorted((record.topic, record.partition, record.offset) for record in records)

@@ -1,0 +1,49 @@
+"""Time and names. A subclass gives the fixture `clock`, or `ids`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from oms.domain.values import checked_id
+
+
+class ClockContract:
+    """What `Clock` promises."""
+
+    @pytest.fixture
+    def clock(self) -> Any:
+        """A clock."""
+        raise NotImplementedError("a contract suite needs the fixture `clock`")
+
+    def test_the_time_is_aware_and_in_utc(self, clock: Any) -> None:
+        assert clock.now().utcoffset() == timedelta(0)
+
+    def test_the_time_goes_on_from_where_it_was(self, clock: Any) -> None:
+        first = clock.now()
+        assert clock.now() - first < timedelta(minutes=1)
+
+
+class IdsContract:
+    """What `Ids` promises."""
+
+    @pytest.fixture
+    def ids(self) -> Any:
+        """A source of names."""
+        raise NotImplementedError("a contract suite needs the fixture `ids`")
+
+    def test_order_ids_are_valid_and_each_is_new(self, ids: Any) -> None:
+        made = [ids.order_id() for _ in range(2000)]
+        assert len(set(made)) == len(made)
+        assert all(checked_id(order, name="orderId") == order for order in made)
+
+    def test_order_ids_are_in_the_order_of_time(self, ids: Any) -> None:
+        made = [ids.order_id() for _ in range(2000)]
+        assert made == sorted(made)
+
+    def test_tokens_are_short_and_each_is_new(self, ids: Any) -> None:
+        made = [ids.token() for _ in range(2000)]
+        assert len(set(made)) == len(made)
+        assert all(0 < len(token) <= 36 for token in made)

@@ -1,0 +1,287 @@
+"""The stock gate: sticky answers, all lines or none, and an epoch that everything is bound to.
+
+A subclass gives the fixture `new_gate`: a function that makes a gate which was never built. Where `controls_time` is
+True it also gives `advance(seconds)`; where `can_lose_memory` is True, `lose_memory(gate)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oms.domain.events import Shortage
+from oms.domain.values import OrderId, Sku
+from oms.ports.errors import Closed, Permanent
+from oms.ports.gate import GateAnswer, Taken
+from oms.testing.contracts.samples import SUITE_CHECKS
+
+NewGate = Callable[[], Any]
+A, B, C = Sku("sku-a"), Sku("sku-b"), Sku("sku-c")
+ONE, TWO, THREE = OrderId("o1"), OrderId("o2"), OrderId("o3")
+HELD, REJECTED, RELEASED, UNKNOWN = GateAnswer.HELD, GateAnswer.REJECTED, GateAnswer.RELEASED, GateAnswer.UNKNOWN
+DAY_S = 24 * 60 * 60
+EPOCH = 7
+
+
+class GateContract:
+    """What `StockGate` promises."""
+
+    controls_time = True
+    can_lose_memory = True
+
+    @pytest.fixture
+    def new_gate(self) -> NewGate:
+        """A function that makes a gate which was never built."""
+        raise NotImplementedError("a contract suite needs the fixture `new_gate`")
+
+    @pytest.fixture
+    def gate(self, new_gate: NewGate) -> Any:
+        """A gate with 5 of A and 10 of B."""
+        gate = new_gate()
+        gate.rebuild({A: 5, B: 10}, {}, EPOCH)
+        return gate
+
+    def advance(self, seconds: float) -> None:
+        """Let the gate's time pass."""
+        raise NotImplementedError("a gate whose time can be moved needs `advance`")
+
+    def lose_memory(self, gate: Any) -> None:
+        """Let the gate forget everything, as a flush does."""
+        raise NotImplementedError("a gate that can lose its memory needs `lose_memory`")
+
+    def test_a_gate_that_was_never_built_is_closed(self, new_gate: NewGate) -> None:
+        self._assert_closed(new_gate())
+
+    def test_a_gate_that_lost_its_memory_is_closed_until_it_is_rebuilt(self, gate: Any) -> None:
+        if not self.can_lose_memory:
+            pytest.skip("this gate can't be made to lose its memory")
+        self.lose_memory(gate)
+        self._assert_closed(gate)
+        gate.rebuild({A: 1}, {}, EPOCH + 1)
+        assert gate.epoch() == EPOCH + 1
+        assert _take(gate, ONE, {A: 1}).answer is HELD
+
+    def test_taking_nothing_is_nothing(self, gate: Any) -> None:
+        assert dict(gate.take({})) == {}
+
+    def test_an_order_that_fits_is_held(self, gate: Any) -> None:
+        assert _take(gate, ONE, {A: 2, B: 10}) == Taken(HELD, EPOCH)
+        assert _available(gate, A, B) == {A: 3, B: 0}
+
+    def test_all_lines_are_held_or_none(self, gate: Any) -> None:
+        assert _take(gate, ONE, {B: 3, A: 6}) == Taken(REJECTED, EPOCH, (Shortage(A, 6, 5),))
+        assert _available(gate, A, B) == {A: 5, B: 10}
+
+    def test_every_short_line_is_named(self, gate: Any) -> None:
+        taken = _take(gate, ONE, {B: 11, A: 6})
+        assert sorted(taken.shortages, key=lambda short: short.sku) == [Shortage(A, 6, 5), Shortage(B, 11, 10)]
+
+    def test_a_batch_is_taken_order_by_order(self, gate: Any) -> None:
+        taken = gate.take({ONE: {A: 3}, TWO: {A: 3}, THREE: {A: 2}})
+        assert [taken[order].answer for order in (ONE, TWO, THREE)] == [HELD, REJECTED, HELD]
+        assert _available(gate, A) == {A: 0}
+
+    def test_an_answer_is_sticky(self, gate: Any) -> None:
+        held, refused = _take(gate, ONE, {A: 5}), _take(gate, TWO, {A: 1})
+        assert _take(gate, ONE, {A: 5}) == held
+        gate.give_back([ONE])
+        assert _take(gate, TWO, {A: 1}) == refused, "a refusal must stay one when stock becomes free"
+        assert _available(gate, A) == {A: 5}
+
+    def test_a_known_order_gets_its_answer_whatever_it_asks_for(self, gate: Any) -> None:
+        held = _take(gate, ONE, {A: 1})
+        assert _take(gate, ONE, {A: 4, B: 4}) == held
+        assert _available(gate, A, B) == {A: 4, B: 10}
+
+    @pytest.mark.parametrize("quantity", [0, -1])
+    def test_a_quantity_is_above_zero(self, gate: Any, quantity: int) -> None:
+        with pytest.raises(Permanent):
+            gate.take({ONE: {A: 1, B: quantity}})
+        assert _available(gate, A, B) == {A: 5, B: 10}
+
+    def test_an_unknown_product_is_neither_zero_nor_endless(self, gate: Any) -> None:
+        assert _take(gate, ONE, {A: 1, C: 1}) == Taken(UNKNOWN, EPOCH, (), (C,))
+        assert _available(gate, A) == {A: 5}
+
+    def test_an_unknown_product_leaves_no_answer(self, gate: Any) -> None:
+        _take(gate, ONE, {C: 1})
+        gate.introduce({C: 1}, EPOCH)
+        assert _take(gate, ONE, {C: 1}).answer is HELD
+
+    def test_an_unknown_product_comes_before_a_shortage(self, gate: Any) -> None:
+        assert _take(gate, ONE, {A: 100, C: 1}).answer is UNKNOWN
+        assert _take(gate, ONE, {A: 1}).answer is HELD
+
+    def test_what_is_given_back_is_free_once(self, gate: Any) -> None:
+        _take(gate, ONE, {A: 5, B: 1})
+        gate.give_back([ONE, ONE])
+        gate.give_back([ONE])
+        assert _available(gate, A, B) == {A: 5, B: 10}
+        assert _take(gate, ONE, {A: 1}).answer is RELEASED
+
+    def test_an_order_that_is_given_back_first_never_takes(self, gate: Any) -> None:
+        gate.give_back([ONE])
+        assert _take(gate, ONE, {A: 1}).answer is RELEASED
+        assert _available(gate, A) == {A: 5}
+
+    def test_a_refused_order_has_nothing_to_give_back(self, gate: Any) -> None:
+        _take(gate, ONE, {A: 6})
+        gate.give_back([ONE])
+        assert _available(gate, A) == {A: 5}
+        assert _take(gate, ONE, {A: 1}).answer is RELEASED
+
+    def test_a_known_product_is_not_introduced_again(self, gate: Any) -> None:
+        gate.introduce({A: 100, C: 3}, EPOCH)
+        assert _available(gate, A, C) == {A: 5, C: 3}
+
+    def test_a_sold_out_product_is_known(self, gate: Any) -> None:
+        _take(gate, ONE, {A: 5})
+        gate.introduce({A: 100}, EPOCH)
+        assert _available(gate, A) == {A: 0}
+
+    def test_a_delta_is_added_once_for_its_key(self, gate: Any) -> None:
+        gate.add([("k1", A, 3), ("k2", A, -1), ("k1", A, 3)], EPOCH)
+        gate.add([("k1", A, 3)], EPOCH)
+        assert _available(gate, A) == {A: 7}
+
+    def test_a_delta_makes_no_product_known(self, gate: Any) -> None:
+        gate.add([("k1", C, 3)], EPOCH)
+        assert _take(gate, ONE, {C: 1}).answer is UNKNOWN
+
+    def test_stock_that_is_missing_is_short_and_counts_as_none(self, gate: Any) -> None:
+        gate.add([("k1", A, -8)], EPOCH)
+        assert _take(gate, ONE, {A: 1}) == Taken(REJECTED, EPOCH, (Shortage(A, 1, 0),))
+
+    @pytest.mark.parametrize("epoch", [EPOCH - 1, EPOCH + 1])
+    def test_another_epochs_changes_are_ignored(self, gate: Any, epoch: int) -> None:
+        gate.add([("k1", A, 3)], epoch)
+        gate.introduce({C: 3}, epoch)
+        assert _available(gate, A) == {A: 5}
+        assert _take(gate, THREE, {C: 1}).answer is UNKNOWN
+        gate.add([("k1", A, 3)], EPOCH)
+        assert _available(gate, A) == {A: 8}
+
+    def test_a_rebuild_forgets_all_but_what_it_is_given(self, gate: Any) -> None:
+        _take(gate, ONE, {A: 5})
+        _take(gate, TWO, {A: 1})
+        gate.add([("k1", B, 1)], EPOCH)
+        gate.rebuild({A: 2}, {THREE: {A: 3}}, EPOCH + 1)
+        assert gate.epoch() == EPOCH + 1
+        assert _take(gate, THREE, {A: 1}) == Taken(HELD, EPOCH + 1)
+        assert _available(gate, A) == {A: 2}
+        assert _take(gate, TWO, {A: 1}) == Taken(HELD, EPOCH + 1)
+        assert _take(gate, ONE, {B: 1}).answer is UNKNOWN
+
+    def test_a_hold_that_was_rebuilt_can_be_given_back(self, gate: Any) -> None:
+        gate.rebuild({A: 2}, {ONE: {A: 3}}, EPOCH + 1)
+        gate.give_back([ONE])
+        assert _available(gate, A) == {A: 5}
+
+    def test_only_a_settled_orders_answer_expires(self, gate: Any) -> None:
+        if not self.controls_time:
+            pytest.skip("this gate's clock can't be moved")
+        held, refused = _take(gate, ONE, {A: 1}), _take(gate, TWO, {B: 11})
+        gate.settle([TWO, OrderId("unknown")])
+        self.advance(DAY_S - 1)
+        assert _take(gate, TWO, {B: 1}) == refused
+        self.advance(2)
+        assert _take(gate, TWO, {B: 1}).answer is HELD
+        self.advance(30 * DAY_S)
+        assert _take(gate, ONE, {A: 5}) == held
+
+    def test_settling_gives_nothing_back(self, gate: Any) -> None:
+        held = _take(gate, ONE, {A: 2})
+        gate.settle([ONE])
+        assert _take(gate, ONE, {A: 2}) == held
+        assert _available(gate, A) == {A: 3}
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=SUITE_CHECKS)
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(
+                    st.just("take"),
+                    st.integers(0, 4),
+                    st.dictionaries(st.sampled_from([A, B]), st.integers(1, 4), min_size=1),
+                ),
+                st.tuples(st.just("give_back"), st.integers(0, 4)),
+                st.tuples(st.just("add"), st.integers(0, 2), st.sampled_from([A, B]), st.integers(0, 4)),
+                st.tuples(st.just("settle"), st.integers(0, 4)),
+            ),
+            max_size=20,
+        )
+    )
+    def test_any_list_of_commands_does_what_the_model_does(self, new_gate: NewGate, commands: list[Any]) -> None:
+        gate, model = new_gate(), _Model()
+        gate.rebuild(dict(model.available), {}, EPOCH)
+        for name, *arguments in commands:
+            getattr(model, name)(gate, *arguments)
+        assert _available(gate, A, B) == model.available
+
+    def _assert_closed(self, gate: Any) -> None:
+        assert gate.epoch() is None
+        calls: list[tuple[Callable[..., object], tuple[object, ...]]] = [
+            (gate.take, ({ONE: {A: 1}},)),
+            (gate.give_back, ([ONE],)),
+            (gate.introduce, ({A: 1}, EPOCH)),
+            (gate.add, ([("k", A, 1)], EPOCH)),
+            (gate.settle, ([ONE],)),
+        ]
+        for call, arguments in calls:
+            with pytest.raises(Closed):
+                call(*arguments)
+
+
+@attrs.define
+class _Model:
+    """What a gate is, in plain dictionaries."""
+
+    available: dict[Sku, int] = attrs.field(factory=lambda: {A: 5, B: 10})
+    answers: dict[int, tuple[GateAnswer, dict[Sku, int]]] = attrs.field(factory=dict)
+    added: set[int] = attrs.field(factory=set)
+
+    def take(self, gate: Any, number: int, items: dict[Sku, int]) -> None:
+        """Hold all or none, unless the order is known."""
+        if number not in self.answers:
+            fits = all(self.available[sku] >= wanted for sku, wanted in items.items())
+            for sku, wanted in items.items() if fits else ():
+                self.available[sku] -= wanted
+            self.answers[number] = (HELD, items) if fits else (REJECTED, {})
+        assert _take(gate, OrderId(f"o{number}"), items).answer is self.answers[number][0]
+
+    def give_back(self, gate: Any, number: int) -> None:
+        """Free what is held."""
+        gate.give_back([OrderId(f"o{number}")])
+        for sku, held in self.answers.get(number, (RELEASED, {}))[1].items():
+            self.available[sku] += held
+        self.answers[number] = (RELEASED, {})
+
+    def add(self, gate: Any, key: int, sku: Sku, delta: int) -> None:
+        """Add once."""
+        gate.add([(f"k{key}", sku, delta)], EPOCH)
+        self.available[sku] += 0 if key in self.added else delta
+        self.added.add(key)
+
+    def settle(self, gate: Any, number: int) -> None:
+        """Nothing changes within the day."""
+        gate.settle([OrderId(f"o{number}")])
+
+
+def _take(gate: Any, order: OrderId, items: dict[Sku, int]) -> Taken:
+    taken: Taken = gate.take({order: items})[order]
+    return taken
+
+
+_probes = count()
+
+
+def _available(gate: Any, *skus: Sku) -> dict[Sku, int]:
+    """What is available, asked with orders that are too large to be held."""
+    probes = {sku: _take(gate, OrderId(f"probe-{next(_probes)}"), {sku: 10**6}) for sku in skus}
+    return {sku: taken.shortages[0].available for sku, taken in probes.items()}

@@ -1,0 +1,91 @@
+"""The notification service's store: one notification for each order and kind."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from oms.domain.events import Reason
+from oms.domain.money import Money
+from oms.domain.values import UserId
+from oms.ports.plugs import Notification
+from oms.testing.contracts.dead_letters import DeadLetterContract
+from oms.testing.contracts.outbox import OutboxContract
+from oms.testing.contracts.samples import AT, EUR, order_id
+from oms.testing.contracts.stores import StoreContract
+from oms.testing.contracts.tasks import TaskContract
+
+ONE, TWO = order_id(1), order_id(2)
+
+
+CONFIRMED, PAID = "order.confirmed", "payment.success"
+
+
+def name_of(kind: str) -> str:
+    """The id of the first order's notification of a kind: the same on each try."""
+    return f"{ONE}:{kind}"
+
+
+def news(kind: str = CONFIRMED, reason: Reason | None = None, amount: str = "12.50") -> Notification:
+    """A notification of the first order."""
+    return Notification(name_of(kind), ONE, UserId("user-1"), kind, Money.of(amount, EUR), reason, {"k": "✓"}, AT)
+
+
+class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract):
+    """What `NotificationStore` and `NotificationEvidence` promise."""
+
+    def test_a_notification_comes_back_as_it_was(self, store: Any) -> None:
+        wanted = news("order.cancelled", Reason.DEADLINE)
+        _record(store, wanted)
+        assert list(store.notifications(ONE)) == [(wanted, None)]
+        assert list(store.all_notifications()) == [(wanted, None)]
+        assert _load(store, wanted.id, "unknown") == {wanted.id: wanted}
+
+    def test_an_order_has_one_of_each_kind(self, store: Any) -> None:
+        _record(store, news(PAID), news())
+        _record(store, news(amount="99"), news(PAID))
+        assert [one for one, _ in store.notifications(ONE)] == [news(), news(PAID)]
+        assert list(store.notifications(TWO)) == []
+
+    def test_who_records_second_waits_and_leaves_it(self, store: Any) -> None:
+        with store.begin() as first:
+            first.record_notifications([news()])
+            self.meanwhile(lambda: _record(store, news(amount="99")), first.commit)
+        assert [one for one, _ in store.notifications(ONE)] == [news()]
+
+    def test_a_rollback_leaves_nothing(self, store: Any) -> None:
+        with store.begin() as transaction:
+            transaction.record_notifications([news()])
+            assert set(transaction.load_notifications([name_of(CONFIRMED)])) == {name_of(CONFIRMED)}
+            assert list(store.notifications(ONE)) == []
+        assert list(store.all_notifications()) == []
+
+    def test_a_delivery_has_its_time(self, store: Any) -> None:
+        _record(store, news(), news(PAID))
+        with store.begin() as transaction:
+            transaction.mark_notified([name_of(CONFIRMED), "unknown"])
+            transaction.commit()
+        delivered = {one.kind: at for one, at in store.notifications(ONE)}
+        assert delivered[PAID] is None
+        assert isinstance(delivered[CONFIRMED], datetime)
+        assert abs(delivered[CONFIRMED] - self.now()) < timedelta(seconds=5)
+
+    def test_a_delivered_one_is_left_as_it_is(self, store: Any) -> None:
+        _record(store, news())
+        with store.begin() as transaction:
+            transaction.mark_notified([name_of(CONFIRMED)])
+            transaction.commit()
+        _record(store, news())
+        ((_, at),) = store.notifications(ONE)
+        assert at is not None
+
+
+def _record(store: Any, *notifications: Notification) -> None:
+    with store.begin() as transaction:
+        transaction.record_notifications(notifications)
+        transaction.commit()
+
+
+def _load(store: Any, *names: str) -> dict[str, Notification]:
+    with store.begin() as transaction:
+        return dict(transaction.load_notifications(names))

@@ -1,0 +1,206 @@
+"""The order service's store: orders by compare-and-set on their version, their history, and who may see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from oms.domain.events import Reason
+from oms.domain.machine import HistoryEntry, Step
+from oms.domain.order import Order, OrderState, OrderTrigger
+from oms.domain.values import OrderId, UserId
+from oms.ports.errors import Permanent, Retryable
+from oms.testing.contracts.answers import AnswerContract
+from oms.testing.contracts.dead_letters import DeadLetterContract
+from oms.testing.contracts.models import ModelContract
+from oms.testing.contracts.outbox import OutboxContract
+from oms.testing.contracts.samples import AT, LATER, history, order_id, placed, terms
+from oms.testing.contracts.stores import StoreContract
+from oms.testing.contracts.tasks import TaskContract
+
+ONE, TWO = order_id(1), order_id(2)
+ALICE, BOB = UserId("alice"), UserId("bob")
+
+
+class OrderStoreContract(
+    StoreContract, TaskContract, OutboxContract, DeadLetterContract, AnswerContract, ModelContract
+):
+    """What `OrderStore` and `OrderEvidence` promise."""
+
+    def test_an_order_comes_back_as_it_was(self, store: Any) -> None:
+        step = placed(1)
+        _save(store, Order(id=ONE), step)
+        assert store.order(ONE, None) == step.aggregate
+        assert _locked(store, [ONE, TWO]) == {ONE: step.aggregate}
+        assert list(store.all_orders()) == [step.aggregate]
+
+    def test_news_before_the_order_waits_for_it(self, store: Any) -> None:
+        early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT)
+        _save(store, Order(id=ONE), early)
+        assert _locked(store, [ONE])[ONE].early == (OrderTrigger.PAID,)
+        assert store.order(ONE, None) is None
+        assert store.timeline(ONE, None) is None
+        assert store.orders(None, 0, 10).total == 0
+        assert [order.id for order in store.all_orders()] == [ONE]
+
+    def test_an_adopted_order_is_listed(self, store: Any) -> None:
+        early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT)
+        _save(store, Order(id=ONE), early)
+        step = early.aggregate.created(terms("alice"), at=AT + LATER, deadline_at=AT + 2 * LATER)
+        _save(store, early.aggregate, step)
+        assert store.order(ONE, ALICE) == step.aggregate
+        assert [order.id for order in store.orders(ALICE, 0, 10).content] == [ONE]
+        assert [entry.seq for entry in store.timeline(ONE, ALICE)] == [1, 2, 3]
+
+    def test_every_state_and_reason_is_kept(self, store: Any) -> None:
+        first = _place(store, 1)
+        cancelling = first.cancel(Reason.CUSTOMER, at=AT)
+        _save(store, first, cancelling)
+        cancelled = cancelling.aggregate.hear(OrderTrigger.VOIDED, at=AT)
+        _save(store, cancelling.aggregate, cancelled)
+        found = store.order(ONE, None)
+        assert found == cancelled.aggregate
+        assert (found.state, found.reason) == (OrderState.CANCELLED, Reason.CUSTOMER)
+
+    def test_who_saves_an_old_version_tries_again(self, store: Any) -> None:
+        first = _place(store, 1)
+        _save(store, first, first.cancel(Reason.CUSTOMER, at=AT))
+        with pytest.raises(Retryable):
+            _save(store, first, first.deadline(at=AT))
+        assert store.order(ONE, None).reason is Reason.CUSTOMER
+        assert len(store.timeline(ONE, None)) == 2
+
+    def test_who_inserts_a_known_order_tries_again(self, store: Any) -> None:
+        first = _place(store, 1)
+        with pytest.raises(Retryable):
+            _save(store, Order(id=ONE), placed(1, user="bob"))
+        assert store.order(ONE, None) == first
+
+    def test_who_inserts_second_waits_and_tries_again(self, store: Any) -> None:
+        step = placed(1)
+        with store.begin() as first:
+            first.save_orders([(Order(id=ONE), step.aggregate)], history(step))
+            assert self.meanwhile(lambda: _refused(store, Order(id=ONE), placed(1, "bob")), first.commit)
+        assert store.order(ONE, None) == step.aggregate
+
+    def test_who_inserts_second_is_first_where_the_other_rolls_back(self, store: Any) -> None:
+        step = placed(1)
+        with store.begin() as first:
+            first.save_orders([(Order(id=ONE), step.aggregate)], history(step))
+            assert not self.meanwhile(lambda: _refused(store, Order(id=ONE), placed(1, "bob")), first.rollback)
+        assert store.order(ONE, BOB) is not None
+
+    def test_who_locks_second_sees_what_the_first_wrote(self, store: Any) -> None:
+        before = _place(store, 1)
+        step = before.cancel(Reason.CUSTOMER, at=AT)
+        with store.begin() as first:
+            first.lock_orders([ONE])
+            first.save_orders([(before, step.aggregate)], history(step))
+            assert self.meanwhile(lambda: _locked(store, [ONE]), first.commit) == {ONE: step.aggregate}
+
+    def test_a_rollback_leaves_order_and_history(self, store: Any) -> None:
+        before = _place(store, 1)
+        step = before.cancel(Reason.CUSTOMER, at=AT)
+        with store.begin() as transaction:
+            transaction.save_orders([(before, step.aggregate)], history(step))
+            assert transaction.lock_orders([ONE])[ONE] == step.aggregate
+        assert store.order(ONE, None) == before
+        assert len(store.timeline(ONE, None)) == 1
+
+    def test_a_query_sees_no_uncommitted_order(self, store: Any) -> None:
+        step = placed(1)
+        with store.begin() as transaction:
+            transaction.save_orders([(Order(id=ONE), step.aggregate)], history(step))
+            assert store.order(ONE, None) is None
+            assert store.orders(None, 0, 10).total == 0
+            transaction.commit()
+        assert store.order(ONE, None) is not None
+
+    def test_an_order_is_its_owners(self, store: Any) -> None:
+        _place(store, 1, user="alice")
+        assert store.order(ONE, ALICE).id == ONE
+        assert store.order(ONE, None).id == ONE
+        assert store.order(ONE, BOB) is None
+        assert store.timeline(ONE, BOB) is None
+        assert store.orders(BOB, 0, 10).content == ()
+        assert store.order(TWO, None) is None
+
+    def test_pages_hold_the_newest_first(self, store: Any) -> None:
+        for number, owner in enumerate(["alice", "bob", "alice", "alice", "bob"], start=1):
+            _place(store, number, user=owner, age=number)
+        page = store.orders(ALICE, 0, 2)
+        assert [order.id for order in page.content] == [order_id(4), order_id(3)]
+        assert (page.number, page.size, page.total) == (0, 2, 3)
+        assert [order.id for order in store.orders(ALICE, 1, 2).content] == [order_id(1)]
+        assert store.orders(ALICE, 2, 2).content == ()
+        assert store.orders(None, 0, 100).total == 5
+        assert [order.id for order in store.orders(None, 0, 1).content] == [order_id(5)]
+
+    def test_pages_show_each_order_once_where_all_are_of_one_moment(self, store: Any) -> None:
+        for number in range(1, 8):
+            _place(store, number)
+        pages = [store.orders(None, number, 3).content for number in range(3)]
+        assert sorted(order.id for page in pages for order in page) == [order_id(number) for number in range(1, 8)]
+
+    def test_the_timeline_is_the_whole_history(self, store: Any) -> None:
+        step = placed(1)
+        _save(store, Order(id=ONE), step)
+        cancelling = step.aggregate.cancel(Reason.OPERATOR, at=AT + LATER)
+        _save(store, step.aggregate, cancelling)
+        assert list(store.timeline(ONE, None)) == [*step.history, *cancelling.history]
+        assert list(store.all_history()) == [(ONE, entry) for entry in (*step.history, *cancelling.history)]
+
+    def test_many_orders_in_one_transaction(self, store: Any) -> None:
+        steps = [placed(number) for number in range(400)]
+        with store.begin() as transaction:
+            changes = [(Order(id=step.aggregate.id), step.aggregate) for step in steps]
+            transaction.save_orders(changes, [line for step in steps for line in history(step)])
+            transaction.commit()
+        found = _locked(store, [step.aggregate.id for step in steps])
+        assert found == {step.aggregate.id: step.aggregate for step in steps}
+
+    def test_backlog_knows_the_oldest_order_without_an_answer(self, store: Any) -> None:
+        assert store.backlog().oldest_open_at is None
+        first = _place(store, 1, age=1)
+        _place(store, 2, age=2)
+        assert store.backlog().oldest_open_at == first.created_at
+        assert first.created_at is not None
+        reserved = first.reserved(terms(), at=AT, deadline_at=first.created_at + LATER)
+        _save(store, first, reserved)
+        assert store.backlog().oldest_open_at == AT + timedelta(minutes=2)
+
+    def test_a_connection_that_is_no_sql_connection_cannot_be_joined(self, store: Any) -> None:
+        with pytest.raises(Permanent):
+            store.join(object())
+
+    def test_kept_answers_are_evidence(self, store: Any) -> None:
+        assert list(store.all_answers()) == []
+
+
+def _place(store: Any, number: int, user: str = "user-1", age: int = 0) -> Order:
+    step = placed(number, user, AT + timedelta(minutes=age))
+    _save(store, Order(id=step.aggregate.id), step)
+    return step.aggregate
+
+
+def _save(store: Any, before: Order, step: Step[Order]) -> None:
+    lines: Sequence[tuple[OrderId, HistoryEntry]] = history(step)
+    with store.begin() as transaction:
+        transaction.save_orders([(before, step.aggregate)], lines)
+        transaction.commit()
+
+
+def _refused(store: Any, before: Order, step: Step[Order]) -> bool:
+    try:
+        _save(store, before, step)
+    except Retryable:
+        return True
+    return False
+
+
+def _locked(store: Any, wanted: Sequence[OrderId]) -> dict[OrderId, Order]:
+    with store.begin() as transaction:
+        return dict(transaction.lock_orders(wanted))

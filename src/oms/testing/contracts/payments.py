@@ -1,0 +1,100 @@
+"""The payment service's store: whoever inserts the row of an order first wins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oms.domain.payment import Payment, PaymentState
+from oms.ports.errors import Retryable
+from oms.testing.contracts.dead_letters import DeadLetterContract
+from oms.testing.contracts.outbox import OutboxContract
+from oms.testing.contracts.samples import AT, LATER, order_id, terms
+from oms.testing.contracts.stores import StoreContract
+from oms.testing.contracts.tasks import TaskContract
+
+ONE, TWO = order_id(1), order_id(2)
+
+
+class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract):
+    """What `PaymentStore` and `PaymentEvidence` promise."""
+
+    def test_a_payment_comes_back_as_it_was(self, store: Any) -> None:
+        started = _start(store)
+        assert store.payments([ONE, TWO]) == {ONE: started}
+        captured = started.captured("p-1", at=AT + LATER).aggregate
+        _save(store, started, captured)
+        assert store.payments([ONE]) == {ONE: captured}
+        assert list(store.all_payments()) == [captured]
+        with store.begin() as transaction:
+            assert transaction.lock_payments([TWO, ONE]) == {ONE: captured}
+
+    def test_a_tombstone_is_a_payment(self, store: Any) -> None:
+        agreed = terms()
+        tombstone = Payment(order_id=ONE).cancel(agreed.user_id, agreed.total, at=AT).aggregate
+        _save(store, Payment(order_id=ONE), tombstone)
+        assert store.payments([ONE]) == {ONE: tombstone}
+        assert tombstone.state is PaymentState.VOIDED
+
+    def test_who_inserts_a_known_payment_tries_again(self, store: Any) -> None:
+        started = _start(store)
+        with pytest.raises(Retryable):
+            _start(store)
+        assert store.payments([ONE]) == {ONE: started}
+
+    def test_who_saves_an_old_state_tries_again(self, store: Any) -> None:
+        started = _start(store)
+        declined = started.declined(at=AT).aggregate
+        _save(store, started, declined)
+        with pytest.raises(Retryable):
+            _save(store, started, started.captured("p-1", at=AT).aggregate)
+        assert store.payments([ONE]) == {ONE: declined}
+
+    def test_charge_and_tombstone_race_for_the_row(self, store: Any) -> None:
+        agreed = terms()
+        tombstone = Payment(order_id=ONE).cancel(agreed.user_id, agreed.total, at=AT).aggregate
+        with store.begin() as first:
+            first.save_payments([(Payment(order_id=ONE), tombstone)])
+            assert self.meanwhile(lambda: _refused(store), first.commit)
+        assert store.payments([ONE]) == {ONE: tombstone}
+
+    def test_who_locks_second_sees_what_the_first_wrote(self, store: Any) -> None:
+        started = _start(store)
+        captured = started.captured("p-1", at=AT).aggregate
+        with store.begin() as first:
+            first.lock_payments([ONE])
+            first.save_payments([(started, captured)])
+            assert self.meanwhile(lambda: _locked(store), first.commit) == {ONE: captured}
+
+    def test_a_rollback_leaves_the_payment(self, store: Any) -> None:
+        started = _start(store)
+        with store.begin() as transaction:
+            transaction.save_payments([(started, started.declined(at=AT).aggregate)])
+            assert store.payments([ONE]) == {ONE: started}
+        assert store.payments([ONE]) == {ONE: started}
+
+
+def _start(store: Any) -> Payment:
+    started = Payment(order_id=ONE).start(terms(), at=AT).aggregate
+    _save(store, Payment(order_id=ONE), started)
+    return started
+
+
+def _save(store: Any, before: Payment, after: Payment) -> None:
+    with store.begin() as transaction:
+        transaction.save_payments([(before, after)])
+        transaction.commit()
+
+
+def _refused(store: Any) -> bool:
+    try:
+        _start(store)
+    except Retryable:
+        return True
+    return False
+
+
+def _locked(store: Any) -> dict[str, Payment]:
+    with store.begin() as transaction:
+        return dict(transaction.lock_payments([ONE]))

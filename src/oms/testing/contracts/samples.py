@@ -1,0 +1,100 @@
+"""The orders, messages and rows that the contract suites write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import HealthCheck
+
+from oms.domain.machine import HistoryEntry, Step
+from oms.domain.money import Currency, Money
+from oms.domain.order import Order
+from oms.domain.tasks import TaskKind, TaskRequest
+from oms.domain.values import OrderId, Terms
+from oms.ports.messages import Headers, Outgoing
+from oms.ports.store import DeadLetter, DeadLetterState, Delivery, OutboxRow, Store
+
+SUITE_CHECKS = (HealthCheck.function_scoped_fixture, HealthCheck.differing_executors)
+"""Off in the suites: a fixture makes a new adapter for each example, and each subclass is another executor."""
+
+EUR = Currency.of("EUR")
+AT = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+LATER = timedelta(minutes=15)
+ODD_HEADERS: Headers = (("a", b"1"), ("a", b"\x00\xff"), ("empty", b""))
+"""A repeated name, bytes that are no text, and nothing."""
+
+
+def order_id(number: int) -> OrderId:
+    """The id of the n-th sample order."""
+    return OrderId(f"order-{number:03d}")
+
+
+def terms(user: str = "user-1", amount: str = "12.50") -> Terms:
+    """What was agreed, with metadata."""
+    return Terms.checked(user, Money.of(amount, EUR), {"sku-b": 2, "sku-a": 1}, {"channel": "ärger ✓"})
+
+
+def placed(number: int, user: str = "user-1", at: datetime = AT) -> Step[Order]:
+    """A new order."""
+    return Order(id=order_id(number)).place(terms(user), at=at, deadline_at=at + LATER)
+
+
+def history(step: Step[Order]) -> list[tuple[OrderId, HistoryEntry]]:
+    """A step's history in the shape that a store takes."""
+    return [(step.aggregate.id, entry) for entry in step.history]
+
+
+def outgoing(key: bytes | None = b"order-001", value: bytes = b'{"orderId":"order-001"}') -> Outgoing:
+    """A message."""
+    return Outgoing("order.created", key, value, ODD_HEADERS)
+
+
+def row(id: str, until: datetime | None = None) -> OutboxRow:  # noqa: A002 - the field's name
+    """An outbox row."""
+    return OutboxRow(id, outgoing(value=id.encode()), until)
+
+
+def request(
+    key: str, due_at: datetime | None = None, kind: TaskKind = TaskKind.CHARGE, payload: str = ""
+) -> TaskRequest:
+    """A task to start."""
+    return TaskRequest(kind, key, due_at, payload)
+
+
+def letter(id: str, at: datetime = AT, state: DeadLetterState = DeadLetterState.PARKED) -> DeadLetter:  # noqa: A002
+    """A dead letter with every field filled."""
+    return DeadLetter(
+        id=id,
+        group="order-group",
+        message_id=f"message-of-{id}",
+        topic="payment.success",
+        partition=3,
+        offset=2**40,
+        key=b"\xff\x00",
+        value=b"not json \xfe",
+        headers=ODD_HEADERS,
+        cause="Undecodable",
+        detail="it isn't ✓",
+        attempts=5,
+        parked_at=at,
+        state=state,
+        order_id="order-001",
+    )
+
+
+def flush(store: Store, delivery: Delivery) -> None:
+    """Commit a delivery by itself."""
+    with store.begin() as transaction:
+        transaction.flush(delivery)
+        transaction.commit()
+
+
+def start(store: Store, *requests: TaskRequest) -> None:
+    """Commit tasks."""
+    flush(store, Delivery(tasks=requests))
+
+
+def owe(store: Store, rows: Sequence[OutboxRow]) -> None:
+    """Commit outbox rows."""
+    flush(store, Delivery(outbox=rows))

@@ -1,0 +1,203 @@
+"""What every store promises, whatever service it is of: one unit of work, its inbox, and what surrounds it.
+
+A suite of a service's own (`orders`, `inventory`, ...) contains all of this; `StoreContract` is what they extend.
+A subclass gives
+
+- the fixture `new_store`: a function that makes an empty store, another one each time it is called;
+- `advance(seconds)`: let the store's time pass. An adapter whose clock can't be moved leaves `controls_time`
+  False: leases are then waited for, and what takes hours is skipped;
+- `now()`: the store's time, where it isn't the machine's;
+- `reopen(store)`, where `survives_restart` is True: the same record as after a crash of the process.
+
+`concurrent` is False where a store runs one transaction at a time, so that a second `begin` waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import pytest
+
+from oms.ports.errors import PortError
+from oms.ports.messages import MessageId
+from oms.ports.store import Delivery
+from oms.testing.contracts.samples import flush, letter, request, row
+
+T = TypeVar("T")
+NewStore = Callable[[], Any]
+
+
+class StoreLab:
+    """How the suites get at a store and its surroundings; see the module's text."""
+
+    controls_time = True
+    concurrent = True
+    survives_restart = False
+    waits_s = 0.2
+    """How long a call must not end while it should wait for another transaction."""
+
+    @pytest.fixture
+    def new_store(self) -> NewStore:
+        """A function that makes an empty store."""
+        raise NotImplementedError("a contract suite needs the fixture `new_store`")
+
+    @pytest.fixture
+    def store(self, new_store: NewStore) -> Any:
+        """An empty store."""
+        return new_store()
+
+    def advance(self, seconds: float) -> None:
+        """Let the store's time pass; waits for it where the clock can't be moved."""
+        if seconds > 10:
+            pytest.skip("this store's clock can't be moved")
+        time.sleep(seconds)
+
+    def now(self) -> datetime:
+        """The store's time."""
+        return datetime.now(UTC)
+
+    def reopen(self, store: Any) -> Any:
+        """The same record in a new process."""
+        raise NotImplementedError("a store that survives a restart needs `reopen`")
+
+    def meanwhile(self, waiting: Callable[[], T], release: Callable[[], object]) -> T:
+        """The answer of a call that has to wait until `release` is called."""
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(waiting)
+            time.sleep(self.waits_s)
+            assert not call.done(), "the call should have waited for the other transaction"
+            release()
+            return call.result(timeout=10)
+
+
+def ids(*names: str) -> list[MessageId]:
+    """Message ids."""
+    return [MessageId(name) for name in names]
+
+
+class StoreContract(StoreLab):
+    """Inbox, unit of work, attempt counters."""
+
+    def test_a_message_is_new_once(self, store: Any) -> None:
+        assert _claim(store, "g", "a", "b") == {"a", "b"}
+        assert _claim(store, "g", "b", "c") == {"c"}
+
+    def test_each_group_has_an_inbox_of_its_own(self, store: Any) -> None:
+        _claim(store, "g", "a")
+        assert _claim(store, "h", "a") == {"a"}
+        assert set(store.all_inbox()) == {("g", "a"), ("h", "a")}
+
+    def test_a_repeat_within_a_claim_or_a_transaction_is_not_new_again(self, store: Any) -> None:
+        with store.begin() as transaction:
+            assert sorted(transaction.claim_inbox("g", ids("a", "a"))) == ["a"]
+            assert list(transaction.claim_inbox("g", ids("a"))) == []
+            transaction.commit()
+
+    def test_claiming_nothing_is_nothing(self, store: Any) -> None:
+        assert _claim(store, "g") == set()
+        assert list(store.seen("g", [])) == []
+
+    def test_a_claim_that_is_rolled_back_never_was(self, store: Any) -> None:
+        with store.begin() as transaction:
+            transaction.claim_inbox("g", ids("a"))
+            transaction.rollback()
+        assert list(store.seen("g", ids("a"))) == []
+        assert _claim(store, "g", "a") == {"a"}
+
+    def test_seen_reads_what_is_committed(self, store: Any) -> None:
+        with store.begin() as transaction:
+            transaction.claim_inbox("g", ids("a"))
+            assert set(store.seen("g", ids("a", "b"))) == set()
+            transaction.commit()
+        assert set(store.seen("g", ids("a", "b"))) == {"a"}
+        assert set(store.seen("h", ids("a"))) == set()
+
+    def test_a_concurrent_claim_waits_and_finds_the_message_handled(self, store: Any) -> None:
+        with store.begin() as first:
+            first.claim_inbox("g", ids("a"))
+            assert self.meanwhile(lambda: _claim(store, "g", "a", "b"), first.commit) == {"b"}
+
+    def test_a_concurrent_claim_waits_and_is_new_where_the_first_rolls_back(self, store: Any) -> None:
+        with store.begin() as first:
+            first.claim_inbox("g", ids("a"))
+            assert self.meanwhile(lambda: _claim(store, "g", "a"), first.rollback) == {"a"}
+
+    def test_many_messages_in_one_claim(self, store: Any) -> None:
+        many = [f"m{number}" for number in range(1200)]
+        assert _claim(store, "g", *many) == set(many)
+        assert set(store.seen("g", ids(*many))) == set(many)
+
+    def test_leaving_without_commit_undoes_everything(self, store: Any) -> None:
+        _write_everything(store, end=False)
+        _assert_nothing(store)
+
+    def test_an_exception_undoes_everything(self, store: Any) -> None:
+        with pytest.raises(ZeroDivisionError):
+            _write_everything(store, fail=True)
+        _assert_nothing(store)
+
+    def test_rollback_after_commit_is_harmless(self, store: Any) -> None:
+        with store.begin() as transaction:
+            transaction.claim_inbox("g", ids("a"))
+            transaction.commit()
+            transaction.rollback()
+        assert set(store.seen("g", ids("a"))) == {"a"}
+
+    def test_nothing_is_written_after_the_end(self, store: Any) -> None:
+        with store.begin() as transaction:
+            transaction.commit()
+        with pytest.raises(PortError):
+            transaction.claim_inbox("g", ids("a"))
+        assert list(store.seen("g", ids("a"))) == []
+
+    def test_what_is_not_committed_is_seen_by_nobody_else(self, store: Any) -> None:
+        with store.begin() as transaction:
+            transaction.flush(Delivery(outbox=[row("r")], tasks=[request("t")], parked=[letter("d")]))
+            _assert_nothing(store)
+            transaction.commit()
+        assert [owed.id for owed in store.all_outbox()] == ["r"]
+        assert [(task.kind.value, task.key) for task in store.all_tasks()] == [("charge", "t")]
+        assert [parked.id for parked in store.all_dead_letters()] == ["d"]
+
+    def test_an_empty_transaction_commits(self, store: Any) -> None:
+        flush(store, Delivery())
+        store.ping()
+        _assert_nothing(store)
+
+    def test_what_was_committed_survives_a_crash(self, store: Any) -> None:
+        if not self.survives_restart:
+            pytest.skip("this store keeps nothing")
+        _write_everything(store)
+        again = self.reopen(store)
+        assert set(again.seen("g", ids("a"))) == {"a"}
+        assert [owed.id for owed in again.all_outbox()] == ["r"]
+        assert [parked.id for parked in again.all_dead_letters()] == ["d"]
+
+
+def _claim(store: Any, group: str, *names: str) -> set[str]:
+    with store.begin() as transaction:
+        new = list(transaction.claim_inbox(group, ids(*names)))
+        transaction.commit()
+    assert len(new) == len(set(new))
+    return set(new)
+
+
+def _write_everything(store: Any, *, end: bool = True, fail: bool = False) -> None:
+    with store.begin() as transaction:
+        transaction.claim_inbox("g", ids("a"))
+        transaction.flush(Delivery(outbox=[row("r")], tasks=[request("t")], parked=[letter("d")]))
+        if fail:
+            raise ZeroDivisionError
+        if end:
+            transaction.commit()
+
+
+def _assert_nothing(store: Any) -> None:
+    assert list(store.all_inbox()) == []
+    assert list(store.all_outbox()) == []
+    assert list(store.all_tasks()) == []
+    assert list(store.all_dead_letters()) == []

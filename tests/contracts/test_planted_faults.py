@@ -1,0 +1,306 @@
+"""A contract that no broken adapter fails proves nothing: each planted fault must fail the tests named beside it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import pytest
+from labs import InMemory, Timed
+
+from oms.adapters.memory import (
+    CountedIds,
+    ManualClock,
+    MemoryGate,
+    MemoryInventoryStore,
+    MemoryLog,
+    MemoryOrderStore,
+    log,
+)
+from oms.adapters.memory import inventory as inventory_module
+from oms.adapters.memory import orders as orders_module
+from oms.adapters.memory.groups import Group, Member
+from oms.domain.order import Order
+from oms.domain.stock import Movement
+from oms.domain.values import Items, OrderId, UserId
+from oms.ports.broker import TopicPartition
+from oms.ports.gate import GateAnswer, Taken
+from oms.ports.messages import MessageId, Record
+from oms.ports.store import Delivery, OutboxRow, Task
+from oms.testing.contracts.broker import BrokerContract
+from oms.testing.contracts.gate import GateContract
+from oms.testing.contracts.inventory import InventoryStoreContract
+from oms.testing.contracts.orders import OrderStoreContract
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+class _Orders(InMemory, OrderStoreContract):
+    kind = MemoryOrderStore
+
+
+class _Inventory(InMemory, InventoryStoreContract):
+    kind = MemoryInventoryStore
+
+
+class _Gate(Timed, GateContract):
+    def lose_memory(self, gate: Any) -> None:
+        gate.lose_memory()
+
+
+def _fails(suite: type[Any], test: str) -> bool:
+    """Whether one test of a suite, run by hand, fails on the (patched) memory adapters."""
+    lab = suite()
+    lab.clock, lab.blocked = ManualClock(), lambda what: pytest.fail(f"nobody holds {what}")
+    new = {
+        "store": lambda: type(lab).kind(lab.clock, CountedIds(), blocked=lambda what: lab.blocked(what)),
+        "gate": lambda: MemoryGate(lab.clock),
+        "broker": MemoryLog,
+    }
+    method = getattr(lab, test)
+    given = {}
+    for name in inspect.signature(method).parameters:
+        given[name] = new[name.removeprefix("new_")] if name.startswith("new_") else new[name]()
+        if name == "gate":
+            given[name].rebuild({"sku-a": 5, "sku-b": 10}, {}, 7)
+    try:
+        method(**given)
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001 - however it fails, it fails
+        return True
+    return False
+
+
+def _patch(owner: Any, name: str, broken: Callable[..., Any]) -> Patch:
+    return lambda monkeypatch: monkeypatch.setattr(owner, name, broken)
+
+
+_transaction = orders_module.MemoryOrderTransaction
+_moves = inventory_module.MemoryInventoryTransaction
+_store = orders_module.MemoryOrderStore
+_flush = _transaction.flush
+
+
+def _inbox_always_says_new(self: Any, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
+    _claim(self, group, messages)
+    return messages
+
+
+def _inbox_is_shared_by_groups(self: Any, _group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
+    return _claim(self, "g", messages)
+
+
+_claim = _transaction.claim_inbox
+
+
+def _save_without_compare(self: Any, changes: Sequence[tuple[Order, Order]], history: Any) -> None:
+    for _, after in changes:
+        self.work.lock(self._record.orders, after.id)
+        self.work.put(self._record.orders, after.id, after)
+
+
+def _finish_without_fence(self: Any, tasks: Sequence[Task]) -> Collection[Any]:
+    for task in tasks:
+        self.work.put(self._record.tasks, task.id, None)
+    return [task.id for task in tasks]
+
+
+def _relay_with_a_watermark(self: Any, limit: int, lease_s: float) -> Sequence[OutboxRow]:
+    seen = getattr(self, "highest", "")
+    rows = [row for row in self._record.claim_outbox(limit, lease_s) if row.id > seen]
+    self.highest = max([seen, *(row.id for row in rows)])
+    return rows
+
+
+def _flush_without_tasks(self: Any, delivery: Delivery) -> None:
+    _flush(self, Delivery(outbox=delivery.outbox, parked=delivery.parked))
+
+
+def _anybodys_order(
+    self: Any,
+    id: OrderId,  # noqa: A002 - the port's name
+    owner: UserId | None,
+) -> Order | None:
+    return self._owned(id, None)
+
+
+def _stock_without_check(self: Any, movements: Sequence[Movement]) -> None:
+    for move in movements:
+        stock = self.work.lock_row(self._record.stock, move.sku)
+        after = type(stock)(move.sku, stock.on_hand + move.on_hand, stock.held + move.held)
+        self.work.put(self._record.stock, move.sku, after)
+        self._append(move)
+
+
+def _epoch_without_lock(self: Any) -> int:
+    return self.work.find(self._record.gate, "gate") or 0
+
+
+STORE_FAULTS: Mapping[str, tuple[type[Any], Patch, str]] = {
+    "an inbox that always says new": (
+        _Orders,
+        _patch(_transaction, "claim_inbox", _inbox_always_says_new),
+        "test_a_message_is_new_once",
+    ),
+    "an inbox that all groups share": (
+        _Orders,
+        _patch(_transaction, "claim_inbox", _inbox_is_shared_by_groups),
+        "test_each_group_has_an_inbox_of_its_own",
+    ),
+    "a save without compare-and-set": (
+        _Orders,
+        _patch(_transaction, "save_orders", _save_without_compare),
+        "test_who_saves_an_old_version_tries_again",
+    ),
+    "a finish without a fence": (
+        _Orders,
+        _patch(_transaction, "finish_tasks", _finish_without_fence),
+        "test_a_lost_lease_finishes_nothing",
+    ),
+    "tasks that are dropped": (
+        _Orders,
+        _patch(_transaction, "flush", _flush_without_tasks),
+        "test_a_task_is_due_at_once_unless_it_says_when",
+    ),
+    "a relay with a watermark": (
+        _Orders,
+        _patch(_store, "claim_outbox", _relay_with_a_watermark),
+        "test_rows_are_found_whatever_their_id",
+    ),
+    "a query without the owner": (
+        _Orders,
+        _patch(_store, "order", _anybodys_order),
+        "test_an_order_is_its_owners",
+    ),
+    "stock without its check": (
+        _Inventory,
+        _patch(_moves, "move_stock", _stock_without_check),
+        "test_stock_is_the_fold_of_its_ledger",
+    ),
+    "an epoch that is read without a lock": (
+        _Inventory,
+        _patch(_moves, "gate_epoch", _epoch_without_lock),
+        "test_a_rebuild_waits_for_takes_that_are_under_way",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", STORE_FAULTS)
+def test_a_broken_store_fails_its_suite(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite, plant, test = STORE_FAULTS[fault]
+    assert not _fails(suite, test)
+    plant(monkeypatch)
+    assert _fails(suite, test)
+
+
+_take = MemoryGate.take
+
+
+def _take_line_by_line(self: Any, orders: Mapping[OrderId, Items]) -> Mapping[OrderId, Taken]:
+    """Takes each line that fits, and refuses at the first that doesn't."""
+    answers = {}
+    for order, items in orders.items():
+        parts = [_take(self, {OrderId(f"{order}/{sku}"): {sku: wanted}}) for sku, wanted in items.items()]
+        lines = [taken for part in parts for taken in part.values()]
+        answers[order] = next((taken for taken in lines if taken.answer is not GateAnswer.HELD), lines[0])
+    return answers
+
+
+def _take_without_memory_of_refusals(self: Any, orders: Mapping[OrderId, Items]) -> Mapping[OrderId, Taken]:
+    answers = _take(self, orders)
+    for order, taken in answers.items():
+        if taken.answer is GateAnswer.REJECTED:
+            self.state["answers"].pop(order, None)
+    return answers
+
+
+def _take_with_unknown_as_zero(self: Any, orders: Mapping[OrderId, Items]) -> Mapping[OrderId, Taken]:
+    for items in orders.values():
+        for sku in items:
+            self.state["available"].setdefault(sku, 0)
+    return _take(self, orders)
+
+
+def _give_back_again_and_again(self: Any, orders: Collection[OrderId]) -> None:
+    for order in orders:
+        stored = self.state["answers"].get(order)
+        for sku, held in (stored["lines"] if stored else {}).items():
+            self.state["available"][sku] += held
+
+
+def _add_without_key(self: Any, deltas: Sequence[tuple[str, Any, int]], _epoch: int) -> None:
+    for _, sku, delta in deltas:
+        self.state["available"][sku] = self.state["available"].get(sku, 0) + delta
+
+
+GATE_FAULTS: Mapping[str, tuple[Patch, str]] = {
+    "a gate that takes line by line": (
+        _patch(MemoryGate, "take", _take_line_by_line),
+        "test_all_lines_are_held_or_none",
+    ),
+    "a gate that forgets what it refused": (
+        _patch(MemoryGate, "take", _take_without_memory_of_refusals),
+        "test_an_answer_is_sticky",
+    ),
+    "a gate that takes unknown for zero": (
+        _patch(MemoryGate, "take", _take_with_unknown_as_zero),
+        "test_an_unknown_product_is_neither_zero_nor_endless",
+    ),
+    "a gate that gives back twice": (
+        _patch(MemoryGate, "give_back", _give_back_again_and_again),
+        "test_any_list_of_commands_does_what_the_model_does",
+    ),
+    "deltas without a key": (_patch(MemoryGate, "add", _add_without_key), "test_a_delta_is_added_once_for_its_key"),
+    "deltas of any epoch": (
+        _patch(MemoryGate, "add", _add_without_key),
+        "test_another_epochs_changes_are_ignored",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", GATE_FAULTS)
+def test_a_broken_gate_fails_its_suite(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, test = GATE_FAULTS[fault]
+    if test == "test_another_epochs_changes_are_ignored":
+        monkeypatch.setattr(
+            _Gate, test, lambda self, gate: GateContract.test_another_epochs_changes_are_ignored(self, gate, 6)
+        )
+    assert not _fails(_Gate, test)
+    plant(monkeypatch)
+    assert _fails(_Gate, test)
+
+
+def _commit_anything(self: Group, _member: Member, offsets: Mapping[TopicPartition, int]) -> None:
+    self.offsets.update(offsets)
+
+
+def _keyless(self: Any, topic: str, key: bytes | None, value: bytes | None, headers: Any) -> Record:
+    number = self.keyless[topic] = self.keyless.get(topic, -1) + 1
+    records = self.topic(topic)[number % self.partitions]
+    record = Record(topic, number % self.partitions, len(records), key, value, headers)
+    records.append(record)
+    return record
+
+
+_next = log.MemorySubscription._next
+
+
+def _start_at_the_end(self: Any, place: TopicPartition, limit: int) -> list[Record]:
+    if place not in self._group.offsets:
+        self._group.offsets[place] = self._member.positions[place] = len(
+            self._topics.topic(place.topic)[place.partition]
+        )
+    return _next(self, place, limit)
+
+
+def test_a_broken_log_fails_its_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name, broken, test in (
+        (Group, "commit", _commit_anything, "test_a_commit_of_lost_partitions_is_ignored"),
+        (log._Topics, "append", _keyless, "test_a_key_keeps_its_partition_and_its_order"),
+        (log.MemorySubscription, "_next", _start_at_the_end, "test_a_new_group_starts_at_the_earliest"),
+        (log.MemorySubscription, "close", lambda self: None, "test_a_member_that_leaves_gives_its_partitions_back"),
+    ):
+        assert not _fails(BrokerContract, test)
+        with monkeypatch.context() as planted:
+            planted.setattr(owner, name, broken)
+            assert _fails(BrokerContract, test), test

@@ -1,0 +1,90 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from oms.adapters.memory import CountedIds, ManualClock, RecordingSignals, SequentialCalls
+from oms.adapters.system.calls import ThreadedCalls
+from oms.adapters.system.clock import SystemClock
+from oms.adapters.system.ids import SystemIds
+from oms.ports.errors import Permanent
+from oms.testing.contracts.calls import CallsContract
+from oms.testing.contracts.clock import ClockContract, IdsContract
+
+
+class TestSequentialCalls(CallsContract):
+    @pytest.fixture
+    def new_calls(self) -> Callable[[int], Any]:
+        return SequentialCalls
+
+
+class TestThreadedCalls(CallsContract):
+    patience_s = 5.0
+
+    @pytest.fixture
+    def new_calls(self) -> Callable[[int], Any]:
+        return lambda limit: ThreadedCalls(limit, lambda: None)
+
+
+class TestManualClock(ClockContract):
+    @pytest.fixture
+    def clock(self) -> Any:
+        return ManualClock()
+
+
+class TestSystemClock(ClockContract):
+    @pytest.fixture
+    def clock(self) -> Any:
+        return SystemClock()
+
+
+class TestCountedIds(IdsContract):
+    @pytest.fixture
+    def ids(self) -> Any:
+        return CountedIds()
+
+
+class TestSystemIds(IdsContract):
+    @pytest.fixture
+    def ids(self) -> Any:
+        return SystemIds()
+
+
+def test_calls_are_made_at_once_and_collected_in_order() -> None:
+    made: list[str] = []
+    calls: SequentialCalls[str] = SequentialCalls(2)
+    calls.submit("b", lambda: made.append("b"))
+    calls.submit("a", lambda: made.append("a"))
+    assert made == ["b", "a"]
+    with pytest.raises(Permanent):
+        calls.submit("c", lambda: None)
+    assert [ended.token for ended in calls.collect()] == ["b", "a"]
+
+
+def test_time_stands_still_until_it_is_moved() -> None:
+    clock = ManualClock()
+    before = clock.now()
+    assert clock.now() == before
+    assert clock.advance(timedelta(seconds=3)) == before + timedelta(seconds=3)
+    clock.set(datetime(2020, 1, 1, tzinfo=UTC))
+    assert clock.now() == datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def test_two_sources_share_no_names() -> None:
+    first, second = CountedIds(1), CountedIds(2)
+    assert first.order_id() != second.order_id()
+    assert first.token() != second.token()
+    assert CountedIds(1).order_id() == CountedIds(1).order_id()
+
+
+def test_signals_are_kept() -> None:
+    signals = RecordingSignals()
+    signals.count("handled", 2, group="g")
+    signals.count("handled", group="h")
+    signals.note("Inventory reserved", order_id="o1")
+    signals.alarm("message parked", topic="t")
+    assert signals.total("handled") == 3
+    assert signals.total("handled", group="g") == 2
+    assert [(line.event, line.fields) for line in signals.notes] == [("Inventory reserved", {"order_id": "o1"})]
+    assert [line.event for line in signals.alarms] == ["message parked"]
