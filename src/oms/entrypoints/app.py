@@ -265,3 +265,8 @@ def verify(settings: Settings) -> Report:
     """Check the promises of a system on disk, read-only, also while another process runs it."""
     evidence, codec, clock = recorded(settings)
     return check(evidence, codec, now=clock.now(), deadline_s=settings.order_deadline_s, settle_s=settings.settle_s)
+
+
+def parts_of(app: App) -> Mapping[str, Parts[Any]]:
+    """The moving parts of a system, for the harness."""
+    return app.system.parts

@@ -111,7 +111,7 @@ class Orders:
 
     @property
     def asks_the_shop(self) -> bool:
-        """Whether the shop's own pricing or policy is asked: `agree` may block then, and doesn't otherwise."""
+        """Whether `agree` calls pricing or policy of the shop's own, which may block."""
         return self._pricing is not None or self._policy is not None
 
     def agree(self, command: PlaceOrder, caller: Principal) -> Terms:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -48,13 +47,12 @@ class Runner:
             thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Let each worker end its step; whether all of them did within the time, which they share."""
-        until = time.monotonic() + timeout_s
+        """Let each worker end its step; whether all did within the time."""
         self._stopping.set()
         self._bells.ring_all()
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(max(0.0, until - time.monotonic()))
+                thread.join(timeout_s)
         return not any(thread.is_alive() for thread in self._threads)
 
     @property

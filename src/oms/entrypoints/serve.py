@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
+import threading
+import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 
-from oms.domain.errors import OmsError
+from oms.adapters.auth.trust import TrustEveryone
 from oms.entrypoints.app import App
 from oms.entrypoints.http import asgi
+from oms.ports.signals import Signals
 from oms.settings import SettingsError
 
-DRAIN_S = 2
+DRAIN_S = 1
+"""For answers that are under way; with the 8 s of `App.stop` a stop stays within 10 s."""
+
+LEAVE_S = 0.5
+BACKLOG = 2048
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A listening socket; `SettingsError` where the port is taken."""
+    """A socket that will listen there; `SettingsError` where the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,50 +40,94 @@ def bound(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Server(uvicorn.Server):
-    """uvicorn, which stops by itself when a worker of the app has failed. SIGTERM and SIGINT end it in good order."""
+def address(listener: socket.socket) -> str:
+    """The URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    def __init__(self, app: App, started: Callable[[], None] = lambda: None) -> None:
+
+class Stop:
+    """Whether SIGTERM or SIGINT has come, from the moment this is made: none is lost while the system starts."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        # uvicorn puts its own handlers in place, and raises what it got again at its end: that comes here, too.
+        self.asked = True
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which ends by itself when a worker of the app has failed, or `stopping` says so."""
+
+    def __init__(
+        self, app: App, started: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         config = uvicorn.Config(
-            asgi(app), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=DRAIN_S
+            asgi(app),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            backlog=BACKLOG,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
         )
         super().__init__(config)
-        self._app, self._told = app, started
+        self._app, self._told, self._stopping = app, started, stopping
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
         if counter == 0:
             self._told()
-        return self._app.failed or await super().on_tick(counter)
+        return self._app.failed or self._stopping() or await super().on_tick(counter)
 
 
 def serve(app: App) -> int:
-    """Run the system and its API in the foreground; the exit code."""
+    """Run the system and its API in the foreground; the exit code. Errors before the start are `OmsError`."""
     settings = app.settings
-    authenticated = settings.api_keys_file is not None or settings.authenticator is not None
-    settings.check_exposure(authenticated=authenticated)
+    stop = Stop()
+    settings.check_exposure(authenticated=not isinstance(app.authenticator, TrustEveryone))
     listener = bound(settings.http_host, settings.http_port)
-    port = listener.getsockname()[1]
-    signals: Any = app.signals
-    if hasattr(signals, "adopt_logging"):
-        signals.adopt_logging()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)  # uvicorn raises again what ended it; we end with 0
-    app.start()
-    where = f"http://{settings.http_host}:{port}"
+    _adopt(app.signals)
     try:
-        server = Server(app, lambda: signals.note("listening", url=where, data=str(settings.data.resolve())))
+        app.start()
+    except OSError as error:
+        raise SettingsError(f"OMS_DATA: can't use {settings.data}: {error.strerror or error}") from error
+    where, data = address(listener), str(settings.data.resolve())
+    server = Server(app, lambda: app.signals.note("listening", url=where, data=data), lambda: stop.asked)
+    try:
         server.run(sockets=[listener])
     finally:
-        failed = app.failed
+        reasons = list(app.problems()) if app.failed else []
         app.stop()
-    if failed:
-        sys.stderr.write("oms: a worker failed; see the log\n")
-        return 1
-    return 0
+    if reasons:
+        sys.stderr.write(f"oms: {'; '.join(reasons)}\n")
+    code = 1 if reasons else 0
+    _leave(code)
+    return code
 
 
-def refuse(error: OmsError) -> int:
-    """One clear line on stderr, and the exit code of a wrong start."""
-    sys.stderr.write(f"oms: {error}\n")
-    return 2
+def _adopt(signals: Signals) -> None:
+    """Have everything that is logged go one way: uvicorn's lines, and the tracebacks of threads."""
+    adopt: Any = getattr(signals, "adopt_logging", None)
+    if adopt is not None:
+        adopt()
+
+    def ended(thread: threading.ExceptHookArgs) -> None:
+        lines = traceback.format_exception(thread.exc_type, thread.exc_value, thread.exc_traceback)
+        name = thread.thread.name if thread.thread else ""
+        signals.alarm("thread ended", thread=name, traceback="".join(lines))
+
+    threading.excepthook = ended
+
+
+def _leave(code: int) -> None:
+    """End soon: the interpreter waits for threads of others, such as a gateway's own pool, for as long as they take."""
+
+    def end() -> None:
+        time.sleep(LEAVE_S)
+        os._exit(code)
+
+    threading.Thread(target=end, daemon=True).start()

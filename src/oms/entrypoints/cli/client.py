@@ -3,42 +3,78 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import Any, NoReturn
+import re
+from decimal import Decimal
+from typing import Annotated, Any
+from urllib.parse import quote
 
-import urllib3
+import attrs
+from cyclopts import Parameter
+
+from oms.entrypoints.cli.output import give_up, to_json
 
 DEFAULT_URL = "http://127.0.0.1:8081"
+TIMEOUT_S = 30.0
+REFUSED, WRONG_USE, UNREACHABLE = 1, 2, 3
+"""Exit codes: the system refused it, the command was wrong, nobody answers."""
 
 
-class Client:
-    """One running system. What it refuses ends the command with its own words: exit 1, or 3 where nobody answers."""
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Remote:
+    """Which system a command talks to, and how its answer is shown."""
 
-    def __init__(self, url: str, key: str | None) -> None:
-        self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=30))
+    url: Annotated[str, Parameter(env_var="OMSCTL_URL", help="Where the system listens.")] = DEFAULT_URL
+    key: Annotated[
+        str | None,
+        Parameter(env_var="OMSCTL_KEY", help="API key; better in the environment than in a list of processes."),
+    ] = None
+    json: Annotated[bool, Parameter(negative="", help="Print the answer as JSON.")] = False
 
-    def ask(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
-        """The JSON of the answer."""
-        sent = {**self._headers, **(headers or {})}
+    def ask(self, method: str, path: str, body: object = None, *, idempotency_key: str | None = None) -> Any:
+        """The JSON of the answer. What the system refuses ends the command with its own words."""
+        if not self.url.startswith(("http://", "https://")):
+            give_up(f"--url {self.url!r} is not an http or https address", WRONG_USE)
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
         data = None
         if body is not None:
-            data = json.dumps(body).encode()
-            sent["Content-Type"] = "application/json"
+            headers["Content-Type"] = "application/json"
+            data = to_json(body)
+        status, answered = self._send(method, path, data, headers)
         try:
-            response = self._pool.request(method, self._url + path, body=data, headers=sent)
-        except urllib3.exceptions.HTTPError as error:
-            give_up(f"{self._url} can't be reached ({type(error).__name__})", 3)
-        answer = json.loads(response.data) if response.data else None
-        if response.status >= 400:
-            detail = answer.get("detail", response.status) if isinstance(answer, dict) else response.status
-            code = f" [{answer['code']}]" if isinstance(answer, dict) and "code" in answer else ""
-            give_up(f"{detail}{code}", 1)
+            # Amounts stay the digits that were sent: a float would round large ones.
+            answer = json.loads(answered, parse_float=Decimal)
+        except ValueError:
+            give_up(f"{self.url} answered {status}, but not as an order management system does", REFUSED)
+        if status >= 400:
+            said = answer if isinstance(answer, dict) else {}
+            give_up(f"{said.get('detail', 'refused')} [{said.get('code', status)}]", REFUSED)
         return answer
 
+    def _send(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        import urllib3
+        from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-def give_up(line: str, code: int) -> NoReturn:
-    """End the command with one line on stderr."""
-    sys.stderr.write(f"oms: {line}\n")
-    raise SystemExit(code)
+        pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=5.0, read=TIMEOUT_S))
+        try:
+            response = pool.request(method, self.url.rstrip("/") + path, body=data, headers=headers)
+        except (NewConnectionError, ConnectTimeoutError):
+            give_up(f"{self.url} can't be reached; is `oms serve` running there?", UNREACHABLE)
+        except HTTPError as error:
+            unknown = "" if method == "GET" else "; whether it took effect isn't known"
+            give_up(f"{self.url} gave no answer ({type(error).__name__}){unknown}", UNREACHABLE)
+        return response.status, response.data
+
+
+def amount_of(text: str) -> Decimal:
+    """An amount of money as it is written: `12`, `12.50`."""
+    if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text.strip()):
+        give_up(f"--amount {text}: a number such as 12.50 is wanted", WRONG_USE)
+    return Decimal(text.strip())
+
+
+def part(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")

@@ -1,171 +1,137 @@
-"""`oms demo`: a fresh system, one order in the open, then many."""
+"""`oms demo`: a fresh system, one order in the open, then many, then the promises."""
 
 from __future__ import annotations
 
-import json
-import random
+import signal
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import urllib3
+import attrs
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from oms.adapters.telemetry.signals import StructlogSignals
-from oms.domain.order import Order
-from oms.domain.values import OrderId
 from oms.entrypoints.app import App, create, verify
-from oms.entrypoints.serve import Server, bound
+from oms.entrypoints.cli import crowd
+from oms.entrypoints.cli.notes import Notes
+from oms.entrypoints.cli.output import COLOURS, console, timeline
+from oms.entrypoints.cli.shop import Shop
+from oms.entrypoints.serve import Server, address, bound
 from oms.settings import Settings, load_settings
 
-SHOWN = ("Inventory reserved", "Inventory rejected", "Payment success", "Payment failed", "Notification sent")
-PATIENCE_S = 120.0
-_COLOURS = {"CONFIRMED": "green", "CANCELLED": "yellow", "REJECTED": "red"}
+QUIET_S = 10.0
+"""How long the last messages may take after the last order has settled."""
 
 
-class Shown(StructlogSignals):
-    """Shows the log lines of one order, and keeps the others quiet."""
+@attrs.frozen
+class Demo:
+    """A running system to show things with."""
 
-    def __init__(self) -> None:
-        super().__init__(level="error")
-        self._lines: dict[str, list[str]] = {}
-
-    def note(self, event: str, **fields: object) -> None:
-        """Keep a line by its order."""
-        if event in SHOWN:
-            self._lines.setdefault(str(fields.get("order_id")), []).append(event)
-
-    def lines(self, order_id: str) -> list[str]:
-        """The lines of an order, each once."""
-        return list(dict.fromkeys(self._lines.get(order_id, ())))
+    screen: Console
+    settings: Settings
+    app: App
+    notes: Notes
+    url: str
 
 
-def run(orders: int, *, keep: bool) -> int:
+def run(orders: int, *, keep: bool, data: Path | None) -> int:
     """The whole demonstration; the exit code."""
-    console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    screen = console(pipe_width=100)
     with tempfile.TemporaryDirectory(prefix="oms-demo-") as directory:
-        settings = load_settings({}, profile="embedded", data=Path(directory), default_stock=max(100, orders // 8))
-        shown = Shown()
-        app = create(settings, signals=shown)
-        listener = bound("127.0.0.1", 0)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = Server(app)
-        app.start()
-        thread = threading.Thread(target=_quiet, args=(server, listener), daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
-            _first(console, app, shown, url)
-            _many(console, app, url, orders)
-            if keep:
-                _keep(console, url)
-        finally:
-            server.should_exit = True
-            thread.join(5)
-            app.stop()
-        return _verified(console, settings)
+        with _running(screen, data or Path(directory)) as demo:
+            shop = Shop(demo.url)
+            _first(demo, shop)
+            if orders:
+                crowd.run(screen, demo.app, shop, orders)
+            code = _verified(demo)
+            if keep and code == 0:
+                _keep(demo)
+        if data is not None:
+            screen.print(f"It is all in {data}; check it yourself: oms verify --data {data}")
+    return code
 
 
-def _quiet(server: Server, listener: Any) -> None:
-    server.run(sockets=[listener])
-
-
-def _first(console: Console, app: App, shown: Shown, url: str) -> None:
-    body = (files("oms.entrypoints.cli") / "first_order.json").read_bytes()
-    console.rule("[bold]One order, over HTTP")
-    console.print(f"POST {url}/orders\n{body.decode().strip()}", highlight=False)
-    answer = _post(url, body)
-    order = _settled(app, answer["id"])
-    until = time.monotonic() + PATIENCE_S
-    while "Notification sent" not in shown.lines(order.id) and time.monotonic() < until:
-        time.sleep(0.01)
-    for line in shown.lines(order.id):
-        console.print(f"  [cyan]{line}[/]", highlight=False)
-    console.print(f"  the order is [bold {_COLOURS[order.state.value]}]{order.state.value}[/]")
-    _timeline(console, app, order)
-
-
-def _many(console: Console, app: App, url: str, count: int) -> None:
-    console.rule(f"[bold]{count} orders more")
-    chance = random.Random(7)  # noqa: S311 - a demonstration
-    pool = urllib3.PoolManager(maxsize=4)
-    began = time.monotonic()
-    waiting: list[str] = []
-    ended: Counter[tuple[str, str]] = Counter()
-    columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        placed, settled = progress.add_task("placed", total=count), progress.add_task("settled", total=count)
-        for number in range(count):
-            items = {f"product-{chance.randrange(10)}": chance.randrange(1, 4) for _ in range(2)}
-            order = {"userId": f"customer-{number % 20}", "amount": chance.randrange(5, 200), "items": items}
-            waiting.append(_post(url, json.dumps(order).encode(), pool)["id"])
-            progress.advance(placed)
-        for order_id in waiting:
-            found = _settled(app, order_id)
-            ended[found.state.value, found.reason.value if found.reason else ""] += 1
-            progress.advance(settled)
-    seconds = time.monotonic() - began
-    table = Table("outcome", "why", "orders", box=None, pad_edge=False, header_style="bold")
-    for (state, reason), number in sorted(ended.items()):
-        table.add_row(f"[{_COLOURS[state]}]{state}[/]", reason.lower().replace("_", " "), str(number))
-    console.print(table)
-    console.print(
-        f"{count} orders settled in {seconds:.1f} s, placed one after the other: {count / seconds:.0f} a second"
-    )
-
-
-def _timeline(console: Console, app: App, order: Order) -> None:
-    console.rule("[bold]Its timeline")
-    entries = app.orders.timeline(order.id)
-    table = Table("", "after", "what", "state", box=None, pad_edge=False, header_style="bold")
-    for entry in entries:
-        offset = (entry.at - entries[0].at).total_seconds() * 1000
-        moved = entry.before != entry.after
-        state = f"{entry.before} [bold]→ {entry.after}[/]" if moved else f"[dim]{entry.after}[/]"
-        table.add_row("●" if moved else "·", f"{offset:.0f} ms", entry.trigger, state)
-    console.print(table)
-
-
-def _settled(app: App, order_id: str) -> Order:
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        order = app.orders.get(OrderId(order_id))
-        if order.state.settled:
-            return order
-        time.sleep(0.002)
-    raise SystemExit(f"oms: order {order_id} hasn't settled within {PATIENCE_S:.0f} s")
-
-
-def _post(url: str, body: bytes, pool: urllib3.PoolManager | None = None) -> Any:
-    headers = {"Content-Type": "application/json"}
-    response = (pool or urllib3.PoolManager()).request("POST", f"{url}/orders", body=body, headers=headers)
-    if response.status != 201:
-        raise SystemExit(f"oms: the order was refused: {response.data.decode()}")
-    return json.loads(response.data)
-
-
-def _keep(console: Console, url: str) -> None:
-    console.rule("[bold]Still serving; Ctrl-C ends it")
-    console.print(f"{url}/docs\noms orders list --url {url}", highlight=False)
+@contextmanager
+def _running(screen: Console, data: Path) -> Iterator[Demo]:
+    """The embedded system with its API on a free port of loopback; nothing of the environment's settings counts."""
+    settings = load_settings({}, profile="embedded", data=data, default_stock=1_000_000)
+    notes = Notes()
+    app = create(settings, signals=notes)
+    listener = bound("127.0.0.1", 0)
+    app.start()
+    server = Server(app)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
     try:
-        while True:
-            time.sleep(1)
-    except KeyboardInterrupt:
-        console.print()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield Demo(screen, settings, app, notes, address(listener))
+    finally:
+        server.should_exit = True
+        thread.join(5)
+        app.stop()
 
 
-def _verified(console: Console, settings: Settings) -> int:
-    report = verify(settings)
-    if report.whole:
-        console.print(f"promises {', '.join(report.checked)} checked on disk: [green]all hold[/]")
-        return 0
+def _first(demo: Demo, shop: Shop) -> None:
+    """The order of the system that this one replaces, and what its services say while it settles."""
+    screen = demo.screen
+    body = (files("oms.entrypoints.cli") / "first_order.json").read_bytes().strip()
+    screen.rule("[bold]One order, over HTTP", align="left")
+    screen.print(f"POST {demo.url}/orders\n{body.decode()}\n", markup=False, soft_wrap=True)
+    begun = time.monotonic()
+    order_id = shop.place(body)
+    screen.print(f"  {_since(begun, time.monotonic())}  accepted as {order_id}")
+    for said in demo.notes.of(order_id):
+        screen.print(f"  {_since(begun, said.at)}  [bold cyan]{said.event}[/]{_kind(said.kind)}")
+    state = demo.app.orders.get(order_id).state.value
+    screen.print(f"\nIt is [bold {COLOURS.get(state, 'default')}]{state}[/]. Its timeline:")
+    screen.print(timeline(shop.timeline(order_id)))
+    screen.print()
+
+
+def _since(begun: float, at: float) -> str:
+    return f"{max(0.0, at - begun) * 1000:5.0f} ms"
+
+
+def _kind(kind: str) -> str:
+    return f" [dim]({kind})[/]" if kind else ""
+
+
+def _verified(demo: Demo) -> int:
+    """Read from disk, as another process would."""
+    until = time.monotonic() + QUIET_S
+    report = verify(demo.settings)
+    while not report.quiet and time.monotonic() < until:
+        time.sleep(0.1)
+        report = verify(demo.settings)
     for violation in report.violations:
-        console.print(f"[red]{violation}[/]")
-    return 1
+        demo.screen.print(str(violation), style="red", markup=False)
+    said = "[bold green]all hold[/]" if report.whole else f"[bold red]{len(report.violations)} violations[/]"
+    promises = f"{report.checked[0]} to {report.checked[-1]}" if report.quiet else ", ".join(report.checked)
+    count = sum(report.orders.values())
+    demo.screen.print(f"Promises {promises}, checked on disk for {count} orders and {report.messages} messages: {said}")
+    return 0 if report.whole and report.quiet else 1
+
+
+def _keep(demo: Demo) -> None:
+    screen, url = demo.screen, demo.url
+    screen.rule("[bold]Still serving; Ctrl-C ends it", align="left")
+    order = '{"userId": "ann", "amount": 12.50, "items": {"apple": 2}}'
+    lines: tuple[Any, ...] = (
+        f"curl -X POST {url}/orders -H 'Content-Type: application/json' -d '{order}'",
+        f"oms orders list --url {url}",
+        f"oms stock list --url {url}",
+        f"{url}/docs",
+    )
+    for line in lines:
+        screen.print(f"  {line}", markup=False, soft_wrap=True)
+    try:
+        while not demo.app.failed:
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        screen.print()

@@ -2,186 +2,200 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from typing import Annotated
+from urllib.parse import urlencode
 
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.table import Table
 
-from oms.entrypoints.cli.client import DEFAULT_URL, Client, give_up
+from oms.entrypoints.cli.client import WRONG_USE, Remote, amount_of, part
+from oms.entrypoints.cli.output import console, give_up, show_json, show_list, show_one
+from oms.entrypoints.cli.output import timeline as drawn
 
 orders = App(name="orders", help="Place, show, list and cancel orders of a running system.")
 stock = App(name="stock", help="Show, count and receive stock of a running system.")
-dlq = App(name="dlq", help="What couldn't be handled: list, show, redrive, discard.")
+dlq = App(name="dlq", help="What couldn't be handled: list it, show it, handle it once more, or give it up.")
 
-Url = Annotated[str, Parameter(name="--url", help="Where the system listens")]
-ApiKey = Annotated[str | None, Parameter(name="--key", help="API key")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the answer as JSON")]
-
-
-def _show(answer: Any, as_json: bool, columns: Sequence[str]) -> None:  # noqa: FBT001
-    if as_json:
-        print(json.dumps(answer, indent=2))  # noqa: T201 - the command's output
-        return
-    rows = answer if isinstance(answer, list) else [answer]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(_text(row.get(column)) for column in columns))
-    Console().print(table)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{units} x {sku}" for sku, units in value.items())
-    return "" if value is None else str(value)
-
-
-ORDER = ("id", "status", "reason", "totalAmount", "userId", "items")
+HERE = Remote()
+ORDER = ("id", "status", "reason", "totalAmount", "userId", "items", "metadata")
 STOCK = ("productId", "onHand", "held", "available")
-LETTER = ("id", "service", "topic", "orderId", "cause", "detail", "attempts", "parkedAt", "state")
+LETTERS = ("id", "service", "topic", "orderId", "cause", "attempts", "parkedAt", "state")
+LETTER = (*LETTERS[:3], "partition", "offset", "group", *LETTERS[3:5], "detail", *LETTERS[5:], "text")
+
+Order = Annotated[str, Parameter(help="The order's id.")]
+Product = Annotated[str, Parameter(help="The product's id (SKU).")]
+Letter = Annotated[str, Parameter(help="The dead letter's id, as `oms dlq list` shows it.")]
+Key = Annotated[
+    str | None,
+    Parameter(name="--idempotency-key", help="Repeating the command with this key has no second effect, for 24 h."),
+]
+Number = Annotated[int, Parameter(name="--page", help="Which page, from 0.")]
+Size = Annotated[int, Parameter(name="--size", help="Lines a page, 100 at most.")]
 
 
 @orders.command
 def place(
     *,
-    user: str,
-    amount: str,
-    item: Annotated[list[str], Parameter(help="sku=quantity; once for each product")],
-    metadata: Annotated[list[str] | None, Parameter(help="name=value")] = None,
-    idempotency_key: str | None = None,
-    url: Url = DEFAULT_URL,
-    key: ApiKey = None,
-    as_json: Json = False,
+    user: Annotated[str, Parameter(help="Whose order it is.")],
+    amount: Annotated[str, Parameter(help="The total in the system's currency, for instance 12.50.")],
+    item: Annotated[list[str], Parameter(negative="", help="SKU=QUANTITY; once for each product.")],
+    metadata: Annotated[list[str] | None, Parameter(negative="", help="NAME=VALUE, carried along; repeatable.")] = None,
+    idempotency_key: Key = None,
+    remote: Remote = HERE,
 ) -> None:
-    """Place an order."""
-    body: dict[str, object] = {"userId": user, "amount": _number(amount), "items": _items(item)}
+    """Place an order: `oms orders place --user ann --amount 12.50 --item apple=2 --item pear=1`."""
+    body: dict[str, object] = {"userId": user, "amount": amount_of(amount), "items": _items(item)}
     if metadata:
-        body["metadata"] = dict(_pair(entry) for entry in metadata)
-    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-    _show(Client(url, key).ask("POST", "/orders", body, headers), as_json, ORDER)
+        body["metadata"] = dict(_pair("--metadata", entry) for entry in metadata)
+    _one(remote, remote.ask("POST", "/orders", body, idempotency_key=idempotency_key), ORDER)
 
 
-@orders.command
-def show(order: str, *, url: Url = DEFAULT_URL, key: ApiKey = None, as_json: Json = False) -> None:
+@orders.command(name="show")
+def show_order(order: Order, *, remote: Remote = HERE) -> None:
     """Show an order."""
-    _show(Client(url, key).ask("GET", f"/orders/{quote(order, safe='')}"), as_json, ORDER)
-
-
-@orders.command
-def timeline(order: str, *, url: Url = DEFAULT_URL, key: ApiKey = None, as_json: Json = False) -> None:
-    """Show what happened to an order."""
-    answer = Client(url, key).ask("GET", f"/orders/{quote(order, safe='')}/timeline")
-    _show(answer, as_json, ("seq", "at", "trigger", "before", "after"))
+    _one(remote, remote.ask("GET", f"/orders/{part(order)}"), ORDER)
 
 
 @orders.command(name="list")
 def list_orders(
     *,
-    user: str | None = None,
-    page: int = 0,
-    size: int = 10,
-    url: Url = DEFAULT_URL,
-    key: ApiKey = None,
-    as_json: Json = False,
+    user: Annotated[str | None, Parameter(help="Only this user's.")] = None,
+    page: Number = 0,
+    size: Size = 10,
+    remote: Remote = HERE,
 ) -> None:
     """List orders, the newest first."""
-    query = urlencode({"page": page, "size": size} | ({"userId": user} if user else {}))
-    answer = Client(url, key).ask("GET", f"/orders?{query}")
-    _show(answer if as_json else answer["content"], as_json, ORDER)
+    query = {"page": page, "size": size} | ({"userId": user} if user else {})
+    answer = remote.ask("GET", f"/orders?{urlencode(query)}")
+    _many(remote, answer, answer["content"], ORDER[:-1], "no orders")
+    if not remote.json and answer["totalPages"] > page + 1:
+        console().print(f"[dim]page {page} of 0 to {answer['totalPages'] - 1}, {answer['totalElements']} orders[/]")
 
 
 @orders.command
 def cancel(
-    order: str, *, operator: bool = False, url: Url = DEFAULT_URL, key: ApiKey = None, as_json: Json = False
+    order: Order,
+    *,
+    operator: Annotated[
+        bool, Parameter(negative="", help="As an operator: also a confirmed order, which is refunded and restocked.")
+    ] = False,
+    idempotency_key: Key = None,
+    remote: Remote = HERE,
 ) -> None:
-    """Cancel an order; with --operator also a confirmed one: refunded and restocked."""
+    """Cancel an order. Its money is given back first, then its stock; `oms orders timeline` shows how far it is."""
     body = {"by": "operator"} if operator else None
-    _show(Client(url, key).ask("POST", f"/orders/{quote(order, safe='')}/cancel", body), as_json, ORDER)
+    _one(remote, remote.ask("POST", f"/orders/{part(order)}/cancel", body, idempotency_key=idempotency_key), ORDER)
+
+
+@orders.command
+def timeline(order: Order, *, remote: Remote = HERE) -> None:
+    """Show what the order service did and heard of an order, with the time since it was placed."""
+    answer = remote.ask("GET", f"/orders/{part(order)}/timeline")
+    if remote.json:
+        show_json(answer)
+    else:
+        console().print(drawn(answer))
 
 
 @stock.command(name="show")
-def show_stock(
-    product: str | None = None, *, url: Url = DEFAULT_URL, key: ApiKey = None, as_json: Json = False
-) -> None:
-    """Show a product, or the first hundred."""
-    client = Client(url, key)
-    if product:
-        _show(client.ask("GET", f"/stock/{quote(product, safe='')}"), as_json, STOCK)
-        return
-    answer = client.ask("GET", "/stock?size=100")
-    _show(answer if as_json else answer["content"], as_json, STOCK)
+def show_stock(product: Product, *, remote: Remote = HERE) -> None:
+    """Show a product: on hand, held by orders that are under way, available."""
+    _one(remote, remote.ask("GET", f"/stock/{part(product)}"), STOCK)
+
+
+@stock.command(name="list")
+def list_stock(*, page: Number = 0, size: Size = 50, remote: Remote = HERE) -> None:
+    """List products by their ids."""
+    answer = remote.ask("GET", f"/stock?{urlencode({'page': page, 'size': size})}")
+    _many(remote, answer, answer["content"], STOCK, "no products")
 
 
 @stock.command(name="set")
-def set_stock(product: str, on_hand: int, *, url: Url = DEFAULT_URL, key: ApiKey = None, as_json: Json = False) -> None:
-    """Count a product: so many are on hand."""
-    _show(Client(url, key).ask("PUT", f"/stock/{quote(product, safe='')}", {"onHand": on_hand}), as_json, STOCK)
+def set_stock(
+    product: Product,
+    on_hand: Annotated[int, Parameter(help="Units that were counted; never less than what is held.")],
+    *,
+    idempotency_key: Key = None,
+    remote: Remote = HERE,
+) -> None:
+    """Count a product: so many units are on hand."""
+    body = {"onHand": on_hand}
+    _one(remote, remote.ask("PUT", f"/stock/{part(product)}", body, idempotency_key=idempotency_key), STOCK)
 
 
 @stock.command(name="add")
 def add_stock(
-    product: str,
-    delta: Annotated[int, Parameter(allow_leading_hyphen=True)],
+    product: Product,
+    delta: Annotated[int, Parameter(allow_leading_hyphen=True, help="Units; negative ones are written off.")],
     *,
-    url: Url = DEFAULT_URL,
-    key: ApiKey = None,
-    as_json: Json = False,
+    idempotency_key: Key = None,
+    remote: Remote = HERE,
 ) -> None:
-    """Receive units, or (negative) write them off."""
-    _show(Client(url, key).ask("POST", f"/stock/{quote(product, safe='')}/add", {"delta": delta}), as_json, STOCK)
+    """Receive units of a product, or write them off."""
+    body = {"delta": delta}
+    _one(remote, remote.ask("POST", f"/stock/{part(product)}/add", body, idempotency_key=idempotency_key), STOCK)
 
 
 @dlq.command(name="list")
-def list_letters(*, state: str = "PARKED", url: Url = DEFAULT_URL, key: ApiKey = None, as_json: Json = False) -> None:
+def list_letters(
+    *,
+    state: Annotated[str, Parameter(help="PARKED, REDRIVEN or DISCARDED.")] = "PARKED",
+    service: Annotated[str | None, Parameter(help="Only this service's.")] = None,
+    limit: Annotated[int, Parameter(help="Lines, 1000 at most.")] = 100,
+    remote: Remote = HERE,
+) -> None:
     """List dead letters, the oldest first."""
-    _show(Client(url, key).ask("GET", f"/dead-letters?{urlencode({'state': state})}"), as_json, LETTER)
+    query = {"state": state.upper(), "limit": limit} | ({"service": service} if service else {})
+    answer = remote.ask("GET", f"/dead-letters?{urlencode(query)}")
+    _many(remote, answer, answer, LETTERS, f"no dead letters are {state.upper()}")
 
 
 @dlq.command(name="show")
-def show_letter(letter: str, *, url: Url = DEFAULT_URL, key: ApiKey = None, as_json: Json = False) -> None:
-    """Show a dead letter with what it holds."""
-    answer = Client(url, key).ask("GET", f"/dead-letters/{quote(letter, safe='')}")
-    _show(answer, as_json, (*LETTER, "text"))
+def show_letter(letter: Letter, *, remote: Remote = HERE) -> None:
+    """Show a dead letter: its cause, and the message as it came."""
+    _one(remote, remote.ask("GET", f"/dead-letters/{part(letter)}"), LETTER)
 
 
 @dlq.command
-def redrive(letter: str, *, url: Url = DEFAULT_URL, key: ApiKey = None, as_json: Json = False) -> None:
-    """Handle it once more, now."""
-    _show(Client(url, key).ask("POST", f"/dead-letters/{quote(letter, safe='')}/redrive"), as_json, LETTER)
+def redrive(letter: Letter, *, remote: Remote = HERE) -> None:
+    """Handle a dead letter once more, now. What fails again stays parked."""
+    _one(remote, remote.ask("POST", f"/dead-letters/{part(letter)}/redrive"), LETTER)
 
 
 @dlq.command
-def discard(letter: str, *, url: Url = DEFAULT_URL, key: ApiKey = None, as_json: Json = False) -> None:
-    """Give it up."""
-    _show(Client(url, key).ask("POST", f"/dead-letters/{quote(letter, safe='')}/discard"), as_json, LETTER)
+def discard(letter: Letter, *, remote: Remote = HERE) -> None:
+    """Give a dead letter up."""
+    _one(remote, remote.ask("POST", f"/dead-letters/{part(letter)}/discard"), LETTER)
+
+
+def _one(remote: Remote, answer: dict[str, object], names: Sequence[str]) -> None:
+    if remote.json:
+        show_json(answer)
+    else:
+        show_one(answer, names)
+
+
+def _many(
+    remote: Remote, answer: object, rows: Sequence[dict[str, object]], columns: Sequence[str], nothing: str
+) -> None:
+    if remote.json:
+        show_json(answer)
+    else:
+        show_list(rows, columns, nothing)
 
 
 def _items(entries: Sequence[str]) -> dict[str, int]:
     summed: dict[str, int] = {}
     for entry in entries:
-        sku, units = _pair(entry)
-        if not units.lstrip("-").isdigit():
-            give_up(f"--item {entry}: sku=quantity is wanted", 2)
+        sku, units = _pair("--item", entry)
+        if not (units.removeprefix("-").isdecimal() and units.isascii()):
+            give_up(f"--item {entry}: SKU=QUANTITY is wanted", WRONG_USE)
         summed[sku] = summed.get(sku, 0) + int(units)
     return summed
 
 
-def _pair(entry: str) -> tuple[str, str]:
+def _pair(option: str, entry: str) -> tuple[str, str]:
     name, found, value = entry.partition("=")
     if not found:
-        give_up(f"{entry}: name=value is wanted", 2)
+        give_up(f"{option} {entry}: {'SKU=QUANTITY' if option == '--item' else 'NAME=VALUE'} is wanted", WRONG_USE)
     return name, value
-
-
-def _number(text: str) -> float | int:
-    try:
-        exact = Decimal(text)
-    except ArithmeticError:
-        give_up(f"--amount {text}: a number is wanted", 2)
-    return int(exact) if exact == exact.to_integral_value() else float(exact)

@@ -1,209 +1,219 @@
-"""The OpenAPI document of the route table, and a page that shows it: no script, nothing from elsewhere."""
+"""The OpenAPI 3.1 document of the route table."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 import msgspec
 
+from oms.domain.money import Currency
 from oms.domain.values import ID_PATTERN
-from oms.entrypoints.http import shapes
-from oms.entrypoints.http.problems import TITLES
+from oms.entrypoints.http import examples, shapes
+from oms.entrypoints.http.problems import CODES, TITLES
 from oms.entrypoints.http.routes import Allowed, Route
-from oms.settings import Settings
 
 Json = dict[str, Any]
 
+
+class Login(Enum):
+    """How callers prove who they are."""
+
+    NONE = "Every caller is trusted: no API keys are configured."
+    KEYS = "Callers send an API key, as `Authorization: Bearer <key>` or `X-API-Key: <key>`."
+    HOST = "Callers are known as in the application that this is part of."
+
+
+_TAGS = {
+    "order": "Place orders, follow them, cancel them.",
+    "inventory": "Stock by product.",
+    "dead letters": "Messages and tasks that couldn't be handled: nothing is dropped.",
+    "operations": "For whoever runs the system.",
+}
+_ID: Json = {"type": "string", "pattern": ID_PATTERN}
 _QUERY: dict[str, tuple[str, Json]] = {
-    "userId": ("Only orders of this user", {"type": "string", "pattern": ID_PATTERN}),
+    "userId": ("Only orders of this user", _ID),
     "page": ("Which page, from 0", {"type": "integer", "minimum": 0, "maximum": 10**6, "default": 0}),
     "size": ("Entries on a page", {"type": "integer", "minimum": 1, "maximum": 100, "default": 10}),
-    "state": ("Only letters in this state", {"enum": ["PARKED", "REDRIVEN", "DISCARDED"], "default": "PARKED"}),
-    "service": ("Only letters of this service", {"type": "string", "pattern": ID_PATTERN}),
-    "limit": ("At most so many", {"type": "integer", "minimum": 0, "maximum": 1000, "default": 100}),
+    "state": ("Only letters in this state", {"enum": [*shapes.LETTER_STATES], "default": "PARKED"}),
+    "service": ("Only letters of this service", _ID),
+    "limit": ("At most so many", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
 }
-_EXAMPLE = {"userId": "customer-1", "amount": 19.9, "items": {"espresso-cup": 2}, "metadata": {"channel": "web"}}
+_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Equal key and body get the equal answer and have one effect, for 24 h. A request with the same "
+    "key that is under way is waited for.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    "example": "checkout-7f3a",
+}
+_OPEN_CODES = {("placeOrder", 403), ("placeOrder", 422)}
+"""Where a shop's own pricing and policy may answer with codes of their own."""
+
+_ORDER_LINKS = ("getOrder", "getTimeline", "cancelOrder")
+_LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "placeOrder": (_ORDER_LINKS, "id", "$response.body#/id"),
+    "listOrders": (_ORDER_LINKS, "id", "$response.body#/content/0/id"),
+    "getOrder": (("getTimeline", "cancelOrder"), "id", "$response.body#/id"),
+    "cancelOrder": (("getOrder", "getTimeline"), "id", "$response.body#/id"),
+    "setStock": (("getStock", "addStock"), "sku", "$response.body#/productId"),
+    "addStock": (("getStock", "setStock"), "sku", "$response.body#/productId"),
+    "listStock": (("getStock",), "sku", "$response.body#/content/0/productId"),
+    "listDeadLetters": (("getDeadLetter", "redriveDeadLetter", "discardDeadLetter"), "id", "$response.body#/0/id"),
+}
+_HEADERS: dict[int, Json] = {
+    401: {"WWW-Authenticate": {"description": "How to prove who you are", "schema": {"type": "string"}}},
+    503: {"Retry-After": {"description": "When to come again, in seconds", "schema": {"type": "integer"}}},
+}
 
 
-def document(routes: Sequence[Route], settings: Settings) -> Json:
-    """OpenAPI 3.1."""
-    types = {shapes.Problem} | {route.answer for route in routes} | {route.body for route in routes if route.body}
-    ordered = sorted(types, key=str)
-    found, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
-    schemas = dict(zip(ordered, map(_numbers, found), strict=True))
+def document(routes: Sequence[Route], *, login: Login, currency: Currency, spring: bool = False) -> Json:
+    """OpenAPI 3.1 of these routes. `spring` is the document of the system replaced: 200 for a placed order."""
+    refs, schemas = _schemas(routes)
     paths: dict[str, Json] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, settings)
-    return {
+        paths.setdefault(route.path, {})[route.method.lower()] = _Operation(route, refs, login, spring).described()
+    tags = dict.fromkeys(_tag(route) for route in routes)
+    found: Json = {
         "openapi": "3.1.0",
         "info": {
-            "title": "oms: orders and stock",
+            "title": "oms",
             "version": "1",
-            "description": "Orders that settle exactly once. Errors are RFC 9457 problems with a stable `code`.",
+            "summary": "Orders that settle exactly once.",
+            "description": f"Amounts are JSON numbers in {currency.code}, with at most {currency.exponent} decimal "
+            "places. Errors are problems (RFC 9457) with a stable `code`. A wrong method is answered with 405 and "
+            f"`Allow`, a wrong path with 404. {login.value}",
         },
+        "tags": [{"name": tag, "description": _TAGS[tag]} for tag in tags],
         "paths": paths,
-        "components": {
-            "schemas": _numbers(components),
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-            },
-        },
+        "components": {"schemas": schemas},
     }
+    if login is Login.KEYS:
+        found["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same"},
+        }
+    return found
 
 
-def _numbers(schema: Any) -> Any:
-    """Decimals are JSON numbers here, not text."""
+def _schemas(routes: Sequence[Route]) -> tuple[dict[Any, Json], Json]:
+    """The schema of each type that the routes name, and the components that these refer to."""
+    types = {shapes.Problem, *(route.answer for route in routes), *(route.body for route in routes if route.body)}
+    ordered = sorted(types, key=str)
+    found, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    refs: dict[Any, Json] = {kind: _amounts(schema) for kind, schema in zip(ordered, found, strict=True)}
+    schemas: Json = {name: _amounts(schema) for name, schema in sorted(components.items())}
+    for (name, field), values in shapes.ENUMS.items():
+        if name in schemas:
+            schemas[name]["properties"][field] = {"enum": list(values)}
+    if "AddStock" in schemas:
+        schemas["AddStock"]["properties"]["delta"]["not"] = {"const": 0}
+    return refs, schemas
+
+
+def _amounts(schema: Any) -> Any:
+    """A schema without msgspec's idea of decimals as text: ours are numbers."""
     if isinstance(schema, dict):
         if schema.get("format") == "decimal":
             return {"type": "number"}
-        return {name: _numbers(value) for name, value in schema.items()}
-    return [_numbers(value) for value in schema] if isinstance(schema, list) else schema
+        return {key: _amounts(value) for key, value in schema.items()}
+    return [_amounts(value) for value in schema] if isinstance(schema, list) else schema
 
 
-def _operation(route: Route, schemas: dict[Any, Json], settings: Settings) -> Json:
-    spring = settings.http_compat == "spring" and route.name == "placeOrder"
-    ok = 200 if spring else route.ok
-    operation: Json = {
-        "operationId": route.name,
-        "summary": route.summary,
-        "tags": [route.service if route.service != "any" else "operations"],
-        "parameters": [*_path(route), *_query(route), *_key(route)],
-        "responses": {str(ok): _answer(route, schemas)},
-    }
-    if route.allowed is not Allowed.ANYBODY:
-        operation["security"] = [{"bearer": []}, {"key": []}, {}]
-        operation["description"] = f"For {route.allowed.value}."
-    if route.body is not None:
-        content: Json = {"schema": schemas[route.body]}
-        if route.body is shapes.PlaceOrder:
-            content["example"] = _EXAMPLE
-        operation["requestBody"] = {"required": route.body_required, "content": {"application/json": content}}
-    problem = {"application/problem+json": {"schema": schemas[shapes.Problem]}}
-    for status in sorted({*route.statuses, 500, *_refusals(route)}):
-        answer = _answer(route, schemas) if route.name == "ready" and status == 503 else None
-        operation["responses"][str(status)] = answer or {"description": TITLES[status], "content": problem}
-    return operation
+def _tag(route: Route) -> str:
+    if route.service != "any":
+        return route.service
+    return "dead letters" if route.path.startswith("/dead-letters") else "operations"
 
 
-def _refusals(route: Route) -> tuple[int, ...]:
-    return {Allowed.ANYBODY: (), Allowed.CALLERS: (401,), Allowed.OPERATORS: (401, 403)}[route.allowed]
+class _Operation:
+    """One route of the table as an OpenAPI operation."""
+
+    def __init__(self, route: Route, refs: dict[Any, Json], login: Login, spring: bool) -> None:  # noqa: FBT001
+        self._route, self._refs, self._login = route, refs, login
+        self._ok = 200 if spring and route.name == "placeOrder" else route.ok
+        self._located = route.name == "placeOrder" and not spring
+
+    def described(self) -> Json:
+        """All of it."""
+        route = self._route
+        found: Json = {
+            "operationId": route.name,
+            "summary": route.summary,
+            "description": f"For {route.allowed.value}. {route.details}".strip(),
+            "tags": [_tag(route)],
+            "parameters": [*self._path(), *self._query(), *([_KEY] if route.keyed else [])],
+            "responses": self._responses(),
+        }
+        if route.body is not None:
+            content = {"schema": self._refs[route.body], "example": examples.body_of(route.name)}
+            found["requestBody"] = {"required": route.body_required, "content": {"application/json": content}}
+        if self._login is Login.KEYS and route.allowed is not Allowed.ANYBODY:
+            found["security"] = [{"bearer": []}, {"key": []}]
+        return found
+
+    def _path(self) -> list[Json]:
+        example = examples.PATHS.get(self._route.path.split("/")[1])
+        return [
+            {"name": name, "in": "path", "required": True, "schema": _ID, "example": example}
+            for name in self._route.path_names
+        ]
+
+    def _query(self) -> list[Json]:
+        return [
+            {"name": name, "in": "query", "required": False, "description": _QUERY[name][0], "schema": _QUERY[name][1]}
+            for name in self._route.query
+        ]
+
+    def _responses(self) -> Json:
+        route = self._route
+        found = {str(self._ok): self._success()}
+        codes: dict[int, list[str]] = {}
+        for code in route.codes:
+            if not (self._login is Login.NONE and code in ("not_authenticated", "not_allowed")):
+                codes.setdefault(CODES[code][0], []).append(code)
+        for status, names in codes.items():
+            found[str(status)] = self._problem(status, names)
+        if route.unready is not None:
+            content = {"schema": self._refs[route.answer], "example": examples.plain(examples.NOT_READY)}
+            found[str(route.unready)]["content"]["application/json"] = content
+        return found
+
+    def _success(self) -> Json:
+        route = self._route
+        content: Json = {"schema": self._refs[route.answer]}
+        example = examples.answer_to(route.name)
+        if example is not None:
+            content["example"] = example
+        answer: Json = {"description": route.summary, "content": {route.media: content}}
+        if self._located:
+            answer["headers"] = {"Location": {"description": "Where the order is", "schema": {"type": "string"}}}
+        if route.name in _LINKS:
+            followers, name, value = _LINKS[route.name]
+            answer["links"] = {follower: _link(follower, name, value) for follower in followers}
+        return answer
+
+    def _problem(self, status: int, codes: Sequence[str]) -> Json:
+        schema: Json = self._refs[shapes.Problem]
+        if (self._route.name, status) not in _OPEN_CODES:
+            schema = {"allOf": [schema, {"properties": {"code": {"enum": list(codes)}, "status": {"const": status}}}]}
+        return {
+            "description": TITLES[status],
+            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
+            "content": {
+                "application/problem+json": {
+                    "schema": schema,
+                    "examples": {code: {"value": _example(status, code)} for code in codes},
+                }
+            },
+        }
 
 
-def _answer(route: Route, schemas: dict[Any, Json]) -> Json:
-    answer: Json = {"description": route.summary, "content": {"application/json": {"schema": schemas[route.answer]}}}
-    if route.name == "placeOrder":
-        order = {"id": "$response.body#/id"}
-        following = ("getOrder", "getTimeline", "cancelOrder")
-        answer["links"] = {name: {"operationId": name, "parameters": order} for name in following}
-        answer["headers"] = {"Location": {"description": "Where the order is", "schema": {"type": "string"}}}
-    return answer
+def _link(follower: str, name: str, value: str) -> Json:
+    return {"operationId": follower, "parameters": {name: value}}
 
 
-def _path(route: Route) -> list[Json]:
-    names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
-    schema = {"type": "string", "pattern": ID_PATTERN}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in names]
-
-
-def _query(route: Route) -> list[Json]:
-    return [
-        {"name": name, "in": "query", "required": False, "description": _QUERY[name][0], "schema": _QUERY[name][1]}
-        for name in route.query
-    ]
-
-
-def _key(route: Route) -> list[Json]:
-    if not route.keyed:
-        return []
-    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
-    meaning = "Equal key and body give the equal answer and one effect, for 24 h"
-    return [{"name": "Idempotency-Key", "in": "header", "required": False, "description": meaning, "schema": schema}]
-
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1d2430;--soft:#5b6675;--line:#d9dee6;--paper:#fff;--wash:#f5f7fa;--accent:#0b6bcb}
-@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b4;--line:#333b47;--paper:#161b22;--wash:#1e252e;
---accent:#6cb6ff}}
-*{box-sizing:border-box}body{margin:0;background:var(--wash);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
-main{max-width:56rem;margin:0 auto;padding:2.5rem 1.25rem 5rem}h1{margin:0 0 .25rem;font-size:1.9rem}
-h2{margin:2.5rem 0 .75rem;font-size:1.05rem;text-transform:uppercase;letter-spacing:.08em;color:var(--soft)}
-p{margin:.4rem 0}.soft{color:var(--soft)}a{color:var(--accent)}
-details{background:var(--paper);border:1px solid var(--line);border-radius:.6rem;margin:.5rem 0}
-summary{display:flex;gap:.8rem;align-items:baseline;flex-wrap:wrap;padding:.7rem 1rem;cursor:pointer;list-style:none}
-summary::-webkit-details-marker{display:none}.verb{font:600 .78rem ui-monospace,monospace;min-width:3.4rem;
-text-align:center;padding:.15rem .5rem;border-radius:.35rem;color:#fff;background:#4a7a2c}.POST{background:#0b6bcb}
-.PUT{background:#9a5b00}code,pre{font:.88rem/1.5 ui-monospace,monospace}.path{font-weight:600}
-.inside{padding:0 1rem 1rem;border-top:1px solid var(--line)}h3{margin:1rem 0 .3rem;font-size:.9rem}
-table{border-collapse:collapse;width:100%;font-size:.92rem}td,th{text-align:left;vertical-align:top;
-padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line)}pre{background:var(--wash);border:1px solid var(--line);
-border-radius:.4rem;padding:.7rem;overflow:auto;margin:.3rem 0}
-"""
-
-
-def render(described: Json) -> str:
-    """The document as a page."""
-    schemas = described["components"]["schemas"]
-    groups: dict[str, list[str]] = {}
-    for path, operations in described["paths"].items():
-        for method, operation in operations.items():
-            groups.setdefault(operation["tags"][0], []).append(_section(method.upper(), path, operation, schemas))
-    body = "".join(f"<h2>{html.escape(tag)}</h2>{''.join(parts)}" for tag, parts in groups.items())
-    info = described["info"]
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(info["title"])}</title>'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head><body><main>'
-        f"<h1>{html.escape(info['title'])}</h1><p>{html.escape(info['description'])}</p>"
-        '<p class="soft">The same as a document: <a href="openapi.json">openapi.json</a></p>'
-        f"{body}</main></body></html>"
-    )
-
-
-def _section(method: str, path: str, operation: Json, schemas: Json) -> str:
-    inside = f"<p>{html.escape(operation.get('description', 'For anybody.'))}</p>"
-    if operation["parameters"]:
-        rows = [(p["name"], p["in"], p.get("description", "")) for p in operation["parameters"]]
-        inside += "<h3>Parameters</h3>" + _table(rows)
-    if "requestBody" in operation:
-        content = operation["requestBody"]["content"]["application/json"]
-        inside += "<h3>Body</h3>" + _fields(content["schema"], schemas)
-        if "example" in content:
-            inside += f"<pre>{html.escape(msgspec.json.format(shapes.encode(content['example'])).decode())}</pre>"
-    inside += "<h3>Answers</h3>" + _table([(s, r["description"]) for s, r in sorted(operation["responses"].items())])
-    ok = next(iter(operation["responses"].values()))
-    inside += _fields(ok["content"]["application/json"]["schema"], schemas)
-    return (
-        f'<details id="{operation["operationId"]}"><summary><span class="verb {method}">{method}</span>'
-        f'<code class="path">{html.escape(path)}</code><span class="soft">{html.escape(operation["summary"])}</span>'
-        f'</summary><div class="inside">{inside}</div></details>'
-    )
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    cells = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in ("", *row)[1:]) + "</tr>" for row in rows
-    )
-    return f"<table>{cells}</table>"
-
-
-def _fields(schema: Json, schemas: Json) -> str:
-    if schema.get("type") == "array":
-        return "<p class=soft>A list of:</p>" + _fields(schema["items"], schemas)
-    named = schemas[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
-    required = set(named.get("required", ()))
-    rows = [
-        (name, _kind(field), "required" if name in required else "")
-        for name, field in named.get("properties", {}).items()
-    ]
-    return _table(rows)
-
-
-def _kind(field: Json) -> str:
-    if "$ref" in field:
-        return str(field["$ref"].rsplit("/", 1)[1])
-    if "anyOf" in field:
-        return " or ".join(_kind(one) for one in field["anyOf"])
-    bounds = [f"{word} {field[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in field]
-    return " ".join([str(field.get("type", "text")), *bounds])
+def _example(status: int, code: str) -> Any:
+    return examples.plain(shapes.Problem(f"urn:oms:problem:{code}", TITLES[status], status, CODES[code][1], code))

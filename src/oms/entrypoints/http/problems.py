@@ -1,12 +1,11 @@
-"""Errors as RFC 9457 problems: one table from what was raised to what is answered."""
+"""Errors as RFC 9457 problems: every code in one table, and one way from what was raised to what is answered."""
 
 from __future__ import annotations
 
-import asyncio
-
-from starlette.responses import Response
+from collections.abc import Mapping
 
 from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, Refused
+from oms.entrypoints.http.answers import Answer
 from oms.entrypoints.http.shapes import Problem, encode
 from oms.ports.errors import OutcomeUnknown, Retryable
 
@@ -23,8 +22,51 @@ TITLES = {
     500: "Internal error",
     503: "Come again later",
 }
-RETRY_AFTER_S = "1"
 
+CODES: Mapping[str, tuple[int, str]] = {
+    "malformed_json": (400, "The body isn't JSON."),
+    "disconnected": (400, "The body didn't come to its end."),
+    "not_authenticated": (401, "No key, or none that is known and hasn't expired."),
+    "not_allowed": (403, "The route is for operators."),
+    "not_your_user": (403, "An order can only be placed for oneself."),
+    "operators_only": (403, "Only an operator may cancel as an operator."),
+    "cross_origin": (403, "A page of another site in somebody's browser asked for a change."),
+    "no_such_route": (404, "There is nothing at this path."),
+    "order_not_found": (404, "There is no such order of this caller."),
+    "product_not_found": (404, "Nobody has named this product yet."),
+    "dead_letter_not_found": (404, "There is no such dead letter."),
+    "method_not_allowed": (405, "The path has other methods; `Allow` names them."),
+    "order_settled": (409, "The order has ended and can't be cancelled any more."),
+    "stock_below_held": (409, "Fewer units would be on hand than are held."),
+    "dead_letter_ended": (409, "The dead letter was redriven or discarded already."),
+    "redrive_failed": (409, "It failed again; nothing has changed."),
+    "request_in_flight": (409, "A request with this key is still under way after 5 s."),
+    "body_too_large": (413, "A body is at most 64 KiB."),
+    "unsupported_media_type": (415, "A body has to be application/json."),
+    "invalid_body": (422, "A field is missing, unknown or of the wrong type; the detail names it."),
+    "invalid_id": (422, "An id is 1 to 64 of `A-Z a-z 0-9 . _ : -`."),
+    "no_items": (422, "An order needs an item."),
+    "too_many_items": (422, "An order has at most 100 lines."),
+    "invalid_quantity": (422, "A quantity is a whole number from 1 to 10,000."),
+    "invalid_amount": (422, "An amount is not negative and no finer than the currency."),
+    "invalid_metadata": (422, "Metadata is text without U+0000."),
+    "metadata_too_large": (422, "Metadata is at most 4 KiB."),
+    "invalid_units": (422, "Units are whole and at most 10^12; a delta isn't 0."),
+    "invalid_page": (422, "There is no such page."),
+    "invalid_size": (422, "A page has 1 to 100 entries."),
+    "invalid_state": (422, "There is no such state."),
+    "invalid_limit": (422, "A limit is 1 to 1000."),
+    "invalid_idempotency_key": (422, "A key is 1 to 255 printable ASCII characters."),
+    "idempotency_key_reused": (422, "The key was used with another body."),
+    "internal_error": (500, "A fault here; it has been reported under `instance`."),
+    "unavailable": (503, "Nothing happened: the same request may be sent again."),
+    "outcome_unknown": (503, "It may have happened: send the same again with the same Idempotency-Key."),
+    "overloaded": (503, "Too much work is waiting already."),
+}
+"""Status and meaning of every stable code. A shop's own pricing and policy may add codes with status 403 or 422."""
+
+RETRY_AFTER_S = 1
+_AGAIN = {"Retry-After": str(RETRY_AFTER_S)}
 _STATUS: tuple[tuple[type[DomainError], int], ...] = (
     (InvalidValue, 422),
     (KeyReused, 422),
@@ -35,31 +77,31 @@ _STATUS: tuple[tuple[type[DomainError], int], ...] = (
 
 
 class HttpProblem(Exception):
-    """A refusal that only HTTP knows."""
+    """A refusal that only HTTP knows; its status is that of its code."""
 
-    def __init__(self, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail, self.headers = status, code, detail, headers or {}
+        self.code, self.detail, self.headers = code, detail, headers
 
 
-def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """A problem as a response."""
-    body = Problem(f"urn:oms:problem:{code}", TITLES[status], status, detail, code)
-    return Response(encode(body), status, {**(headers or {})}, media_type="application/problem+json")
+def problem(
+    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, instance: str | None = None
+) -> Answer:
+    """A problem as an answer."""
+    body = Problem(f"urn:oms:problem:{code}", TITLES[status], status, detail, code, instance)
+    return Answer(encode(body), status, headers or {}, "application/problem+json")
 
 
-def answer_of(error: BaseException) -> Response | None:
+def answer_of(error: Exception) -> Answer | None:
     """The problem that an error is answered with; None for one that nobody expected."""
     if isinstance(error, HttpProblem):
-        return problem(error.status, error.code, error.detail, error.headers)
+        return problem(CODES[error.code][0], error.code, error.detail, error.headers)
     if isinstance(error, DomainError):
-        if error.code == "malformed_json":
-            return problem(400, error.code, error.detail)
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
         return problem(status, error.code, error.detail)
     if isinstance(error, OutcomeUnknown):
         detail = "it isn't known whether this took effect; come again with the same Idempotency-Key"
-        return problem(503, "outcome_unknown", detail, {"Retry-After": RETRY_AFTER_S})
-    if isinstance(error, Retryable | asyncio.TimeoutError):
-        return problem(503, "unavailable", "the service can't do this right now", {"Retry-After": RETRY_AFTER_S})
+        return problem(503, "outcome_unknown", detail, _AGAIN)
+    if isinstance(error, Retryable):
+        return problem(503, "unavailable", "the service can't do this right now; nothing happened", _AGAIN)
     return None

@@ -3,117 +3,157 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
+from oms.adapters.auth.api_keys import ApiKeys
+from oms.adapters.auth.trust import TrustEveryone
 from oms.entrypoints.app import App
+from oms.entrypoints.http.answers import Answer
+from oms.entrypoints.http.description import Description
 from oms.entrypoints.http.handlers import Handlers
-from oms.entrypoints.http.openapi import document, render
 from oms.entrypoints.http.problems import HttpProblem, answer_of, problem
 from oms.entrypoints.http.routes import ROUTES, Allowed, Route, may
-from oms.entrypoints.http.shapes import encode
+from oms.entrypoints.http.waiting import Waiting
 from oms.ports.plugs import Principal
 
 SERVICES = ("order", "inventory")
-_SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-_PAGE = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+
+Handler = Callable[[Request, Principal | None], Awaitable[Answer]]
 
 
-def asgi(app: App, services: Collection[str] = SERVICES) -> Starlette:
-    """The API of a system, to be served or mounted. It starts and stops nothing: that is the app's owner's.
+def asgi(app: App, services: Collection[str] = SERVICES, *, run: bool = False) -> Starlette:
+    """The API of a system, to be served or mounted.
 
-    `services` chooses whose routes there are; health, metrics and documentation are always there.
+    `services` chooses whose routes there are; health, metrics, dead letters and documentation are always there.
+    It starts and stops nothing, unless `run`: then the ASGI server's lifespan starts and stops the app. (A mounted
+    application gets no lifespan: its host calls `app.start()` and `app.stop()`.)
     """
-    handlers = Handlers(app)
+    unknown = set(services) - set(SERVICES)
+    if unknown:
+        raise ValueError(f"there are no routes of {sorted(unknown)}; services are {list(SERVICES)}")
     chosen = [route for route in ROUTES if route.service in (*services, "any")]
-    described = document(chosen, app.settings)
-    page = render(described)
-    table = [StarletteRoute(route.path, _endpoint(app, handlers, route), methods=[route.method]) for route in chosen]
-
-    async def metrics(_request: Request) -> Response:
-        return Response(app.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8", headers=_SAFE)
-
-    async def openapi(_request: Request) -> Response:
-        return Response(encode(described), media_type="application/json", headers=_SAFE)
-
-    async def docs(_request: Request) -> Response:
-        return HTMLResponse(page, headers=_PAGE)
-
-    table += [
-        StarletteRoute("/metrics", metrics, methods=["GET"]),
-        StarletteRoute("/openapi.json", openapi, methods=["GET"]),
-        StarletteRoute("/docs", docs, methods=["GET"]),
-    ]
-    return Starlette(routes=_by_path(table), exception_handlers={HTTPException: _refused})  # type: ignore[dict-item]
+    gate = _Gate(app, Waiting())
+    tables = (Handlers(app, gate.waiting), Description(chosen, app))
+    paths: dict[str, dict[str, _Endpoint]] = {}
+    for route in chosen:
+        paths.setdefault(route.path, {})[route.method] = _Endpoint(route, _handler(route, tables), gate)
+    made = Starlette(
+        routes=[StarletteRoute(path, _Methods(methods)) for path, methods in paths.items()],
+        exception_handlers={404: _nothing_here},
+        lifespan=_running(app) if run else None,
+    )
+    made.router.redirect_slashes = False  # a redirect would trust the Host header
+    return made
 
 
-def _by_path(table: list[StarletteRoute]) -> list[StarletteRoute]:
-    """One route for each path: a wrong method then names all that are right, in `Allow`."""
-    paths: dict[str, dict[str, Callable[..., Any]]] = {}
-    for route in table:
-        methods = paths.setdefault(route.path, {})
-        methods.update(dict.fromkeys(sorted(route.methods or ()), route.endpoint))
-    return [StarletteRoute(path, _Dispatch(methods)) for path, methods in paths.items()]
+def _running(app: App) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_made: Starlette) -> AsyncIterator[None]:
+        with app:
+            yield
+
+    return lifespan
 
 
-class _Dispatch:
-    """Calls the endpoint of a request's method."""
+def _handler(route: Route, tables: Collection[object]) -> Handler:
+    """The method that is named like the route, in snake_case; a route without one fails here, at the start."""
+    name = re.sub(r"(?<=[a-z])([A-Z])", lambda found: "_" + found.group(1).lower(), route.name)
+    found: Handler = next(getattr(table, name) for table in tables if hasattr(table, name))
+    return found
 
-    def __init__(self, methods: dict[str, Callable[..., Any]]) -> None:
-        self._methods = methods
+
+class _Gate:
+    """Who comes in: authentication, policy of the route, and no changes for pages of other sites."""
+
+    def __init__(self, app: App, waiting: Waiting) -> None:
+        self.app, self.waiting = app, waiting
+
+    async def caller(self, request: Request, route: Route) -> Principal | None:
+        """The caller, None where anybody may call; else `HttpProblem`."""
+        headers = request.headers
+        if route.changes:
+            _refuse_other_sites(headers)
+        if route.allowed is Allowed.ANYBODY:
+            return None
+        authenticator = self.app.authenticator
+        if isinstance(authenticator, ApiKeys | TrustEveryone):
+            caller = authenticator.authenticate(headers)
+        else:  # a shop's own may ask a database
+            caller = await self.waiting.read(lambda: authenticator.authenticate(headers))
+        if caller is None:
+            raise HttpProblem("not_authenticated", "a valid API key is needed", {"WWW-Authenticate": "Bearer"})
+        if not may(caller, route.allowed):
+            raise HttpProblem("not_allowed", f"this is for {route.allowed.value}")
+        return caller
+
+    def fault(self, route: Route, error: Exception) -> Answer:
+        """Tells nobody but the operators what it was."""
+        name = str(uuid.uuid4())
+        self.app.signals.alarm("request failed", id=name, route=route.name, cause=_cause(error))
+        detail = "something went wrong here; it has been reported"
+        return problem(500, "internal_error", detail, instance=f"urn:uuid:{name}")
+
+
+def _refuse_other_sites(headers: Headers) -> None:
+    """A browser sends some POSTs without asking first, and a server on loopback trusts whoever reaches it."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        foreign = site not in ("same-origin", "none")
+    else:
+        origin = headers.get("origin")
+        foreign = origin is not None and origin.partition("://")[2] != headers.get("host")
+    if foreign:
+        raise HttpProblem("cross_origin", "changes can't be asked for by a page of another site")
+
+
+def _cause(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+class _Endpoint:
+    """One route: every error on the way becomes a problem."""
+
+    def __init__(self, route: Route, handler: Handler, gate: _Gate) -> None:
+        self._route, self._handler, self._gate = route, handler, gate
+
+    async def answer(self, request: Request) -> Answer:
+        """What the request is answered with; never raises."""
+        try:
+            return await self._handler(request, await self._gate.caller(request, self._route))
+        except Exception as error:  # noqa: BLE001 - reported, and answered with a 500
+            return answer_of(error) or self._gate.fault(self._route, error)
+
+
+class _Methods:
+    """The endpoints of one path; a wrong method is told all that are right."""
+
+    def __init__(self, methods: Mapping[str, _Endpoint]) -> None:
+        self._methods = {**methods, **({"HEAD": methods["GET"]} if "GET" in methods else {})}
+        self._allow = ", ".join(sorted(self._methods))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._methods.get(scope["method"])
         if endpoint is None:
-            allow = {"Allow": ", ".join(sorted(self._methods))} | _SAFE
-            response = problem(405, "method_not_allowed", f"{scope['method']} isn't possible here", allow)
+            detail = f"this path has {self._allow}"
+            answer = problem(405, "method_not_allowed", detail, {"Allow": self._allow})
         else:
-            response = await endpoint(Request(scope, receive))
-        await response(scope, receive, send)
+            answer = await endpoint.answer(Request(scope, receive))
+        await answer(scope, receive, send)
 
 
-def _endpoint(app: App, handlers: Handlers, route: Route) -> Callable[[Request], Awaitable[Response]]:
-    handler: Callable[[Request, Principal | None], Awaitable[Response]] = getattr(handlers, _snake(route.name))
-
-    async def endpoint(request: Request) -> Response:
-        try:
-            caller = None if route.allowed is Allowed.ANYBODY else _caller(app, request, route)
-            response = await handler(request, caller)
-        except Exception as error:  # noqa: BLE001 - answered as what it is; an unexpected one is reported
-            found = answer_of(error)
-            if found is None:
-                app.signals.alarm("request failed", route=route.name, cause=f"{type(error).__name__}: {error}")
-                found = problem(500, "internal_error", "something went wrong here; it has been reported")
-            response = found
-        response.headers.update(_SAFE)
-        return response
-
-    return endpoint
-
-
-def _caller(app: App, request: Request, route: Route) -> Principal:
-    caller = app.authenticator.authenticate(request.headers)
-    if caller is None:
-        raise HttpProblem(401, "not_authenticated", "an API key is needed", {"WWW-Authenticate": "Bearer"})
-    if not may(caller, route.allowed):
-        raise HttpProblem(403, "not_allowed", f"this is for {route.allowed.value}")
-    return caller
-
-
-async def _refused(_request: Request, _error: HTTPException) -> Response:
-    return problem(404, "no_such_route", "there is nothing here", dict(_SAFE))
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z])([A-Z])", lambda found: "_" + found.group(1).lower(), name)
+async def _nothing_here(_request: Request, _error: Exception) -> Response:
+    answer = problem(404, "no_such_route", "there is nothing at this path")
+    return Response(answer.body, answer.status, {"Cache-Control": "no-store"}, answer.media)

@@ -1,27 +1,31 @@
-"""What requests and responses look like on the wire, and how they become commands and are made of results."""
+"""What requests and responses look like on the wire."""
 
 from __future__ import annotations
 
-import base64
-import json
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from oms.domain.errors import InvalidValue
-from oms.domain.machine import HistoryEntry
-from oms.domain.order import Order
-from oms.domain.stock import Stock
-from oms.domain.values import ID_PATTERN, MAX_QUANTITY
-from oms.ports.store import DeadLetter
+from oms.domain.commands import MAX_UNITS
+from oms.domain.events import Reason
+from oms.domain.order import OrderState
+from oms.domain.values import ID_PATTERN, MAX_LINES, MAX_QUANTITY
+from oms.ports.store import DeadLetterState
 
-Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN, description="1 to 64 of A-Z a-z 0-9 . _ : -")]
+Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1 to 64 of `A-Z a-z 0-9 . _ : -`")]
 Amount = Annotated[
-    float, msgspec.Meta(ge=0, le=10**12, description="In major units of the system's currency, no finer; read exactly")
+    float, Meta(ge=0, le=10**12, description="A number in major units of the currency, no finer; read exactly")
 ]
-Quantity = Annotated[int, msgspec.Meta(ge=1, le=MAX_QUANTITY)]
-Items = Annotated[dict[Id, Quantity], msgspec.Meta(min_length=1, max_length=100)]
+"""As it is documented. What is read and written are decimals: no amount is ever a float."""
+
+Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
+Items = Annotated[
+    dict[Id, Quantity],
+    Meta(min_length=1, max_length=MAX_LINES, description="Units of each product; one that is named twice is summed"),
+]
+Metadata = Annotated[dict[str, str], Meta(description="Your own text, at most 4 KiB, kept with the order")]
 
 
 class Struct(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -34,34 +38,34 @@ class PlaceOrder(Struct, forbid_unknown_fields=True):
     user_id: Id
     amount: Amount
     items: Items
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
 
 
 class PlaceOrderBody(Struct, forbid_unknown_fields=True):
-    """The same with its items unread: a product that is named twice must not be lost."""
+    """The same as it is read: the amount stays exact, and a product that is named twice isn't lost."""
 
     user_id: str
-    amount: Decimal
+    amount: msgspec.Raw
     items: msgspec.Raw
     metadata: dict[str, str] | None = None
 
 
 class CancelOrder(Struct, forbid_unknown_fields=True):
-    """Who cancels: `customer` or `operator`; by default as the caller is."""
+    """Who cancels. By default an operator cancels as operator, everybody else as customer."""
 
-    by: Annotated[str, msgspec.Meta(pattern="^(customer|operator)$")] | None = None
+    by: Literal["customer", "operator"] | None = None
 
 
 class SetStock(Struct, forbid_unknown_fields=True):
-    """A count."""
+    """A count: so many units are on hand."""
 
-    on_hand: Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+    on_hand: Annotated[int, Meta(ge=0, le=MAX_UNITS)]
 
 
 class AddStock(Struct, forbid_unknown_fields=True):
-    """A delta, not 0."""
+    """A delta: so many units came or, negative, were lost; not 0."""
 
-    delta: Annotated[int, msgspec.Meta(ge=-(10**12), le=10**12)]
+    delta: Annotated[int, Meta(ge=-MAX_UNITS, le=MAX_UNITS)]
 
 
 class OrderView(Struct):
@@ -76,7 +80,7 @@ class OrderView(Struct):
     metadata: dict[str, str] | None = None
 
 
-class Sort(msgspec.Struct):
+class Sort(msgspec.Struct, frozen=True):
     """How a page is sorted, in the shape of the system replaced."""
 
     empty: bool = True
@@ -91,7 +95,7 @@ class Pageable(Struct, omit_defaults=False):
     page_number: int
     page_size: int
     paged: bool = True
-    sort: Sort = msgspec.field(default_factory=Sort)
+    sort: Sort = Sort()
     unpaged: bool = False
 
 
@@ -112,7 +116,7 @@ class OrderPage(Struct, omit_defaults=False):
 
 
 class TimelineEntry(Struct, omit_defaults=False):
-    """One thing that the order service did or heard."""
+    """One thing that the order service did or heard. `trigger` is a topic, a command or `deadline`."""
 
     seq: int
     at: str
@@ -122,7 +126,7 @@ class TimelineEntry(Struct, omit_defaults=False):
 
 
 class StockView(Struct, omit_defaults=False):
-    """A product's stock."""
+    """A product's stock: `available` is what isn't held."""
 
     product_id: str
     on_hand: int
@@ -139,8 +143,8 @@ class StockPage(Struct, omit_defaults=False):
     total_elements: int
 
 
-class DeadLetterView(Struct, omit_defaults=False):
-    """A message or task that couldn't be handled. `value` is base64."""
+class DeadLetterSummary(Struct, omit_defaults=False):
+    """A message or task that couldn't be handled, without what it holds."""
 
     id: str
     service: str
@@ -154,11 +158,27 @@ class DeadLetterView(Struct, omit_defaults=False):
     attempts: int
     parked_at: str
     state: str
+
+
+class Header(Struct, omit_defaults=False):
+    """A header of a message; `value` is its text, or base64 where `base64` says so."""
+
+    name: str
+    value: str
+    base64: bool
+
+
+class DeadLetterView(DeadLetterSummary, omit_defaults=False):
+    """The same with what it holds: key and value in base64, the value as text too where it is text."""
+
+    message_id: str
+    key: str | None
     value: str | None
     text: str | None
+    headers: list[Header]
 
 
-class Problem(msgspec.Struct):
+class Problem(msgspec.Struct, omit_defaults=True, frozen=True):
     """RFC 9457, with a stable `code`."""
 
     type: str
@@ -166,108 +186,30 @@ class Problem(msgspec.Struct):
     status: int
     detail: str
     code: str
+    instance: str | None = None
 
 
-class Health(msgspec.Struct):
-    """How it is."""
+class Health(msgspec.Struct, frozen=True):
+    """How it is; `problems` is empty when all is well."""
 
     status: str
-    problems: list[str] = []
+    problems: tuple[str, ...] = ()
 
 
-_place = msgspec.json.Decoder(PlaceOrderBody)
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+STATUSES = tuple(state.value for state in OrderState if state is not OrderState.ABSENT)
+REASONS = tuple(reason.value for reason in Reason)
+LETTER_STATES = tuple(state.value for state in DeadLetterState)
+ENUMS = {
+    ("OrderView", "status"): STATUSES,
+    ("OrderView", "reason"): REASONS,
+    ("DeadLetterSummary", "state"): LETTER_STATES,
+    ("DeadLetterView", "state"): LETTER_STATES,
+}
+"""Fields that are written as text and documented with all their values."""
 
-
-def read_place(body: bytes) -> tuple[PlaceOrderBody, list[tuple[str, int]]]:
-    """The body, and its lines as they stand there, one product twice where it is named twice."""
-    parsed = decode(_place, body)
-    return parsed, _lines(bytes(parsed.items))
-
-
-def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """A typed body; `InvalidValue` that names the field, or `malformed_json` for what is no JSON."""
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise InvalidValue("invalid_body", str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidValue("malformed_json", f"the body is not JSON: {error}") from None
-
-
-def _lines(raw: bytes) -> list[tuple[str, int]]:
-    try:
-        pairs = json.loads(raw, object_pairs_hook=_Pairs, parse_float=_whole, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue("malformed_json", f"the items can't be read: {error}") from None
-    if not isinstance(pairs, _Pairs):
-        raise InvalidValue("invalid_body", "Expected `object` - at `$.items`")
-    return list(pairs)
-
-
-class _Pairs(list[tuple[str, int]]):
-    """A JSON object as its pairs."""
-
-
-def _whole(text: str) -> int:
-    """A JSON number that is whole (`2.0` is); anything else is a quantity that is refused."""
-    if len(text) > 20:
-        return 0
-    number = float(text)
-    return int(number) if number.is_integer() else 0
+_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def encode(value: object) -> bytes:
     """JSON; decimals are numbers."""
-    return _encode(value)
-
-
-def order_view(order: Order) -> OrderView:
-    """An order as callers see it."""
-    terms = order.agreed
-    return OrderView(
-        order.id,
-        {**terms.items},  # type: ignore[dict-item]
-        order.state.value,
-        terms.total.amount,
-        terms.user_id,
-        order.reason.value if order.reason else None,
-        dict(terms.metadata) or None,
-    )
-
-
-def timeline_entry(entry: HistoryEntry) -> TimelineEntry:
-    """One line of a timeline."""
-    return TimelineEntry(entry.seq, entry.at.isoformat(), entry.trigger, entry.before, entry.after)
-
-
-def stock_view(stock: Stock) -> StockView:
-    """A product as callers see it."""
-    return StockView(stock.sku, stock.on_hand, stock.held, stock.available)
-
-
-def dead_letter_view(service: str, letter: DeadLetter) -> DeadLetterView:
-    """A dead letter as operators see it."""
-    return DeadLetterView(
-        letter.id,
-        service,
-        letter.group,
-        letter.topic,
-        letter.partition,
-        letter.offset,
-        letter.order_id,
-        letter.cause,
-        letter.detail,
-        letter.attempts,
-        letter.parked_at.isoformat(),
-        letter.state.value,
-        base64.b64encode(letter.value).decode() if letter.value is not None else None,
-        _text(letter.value),
-    )
-
-
-def _text(value: bytes | None) -> str | None:
-    try:
-        return value.decode() if value is not None else None
-    except UnicodeDecodeError:
-        return None
+    return _encoder.encode(value)

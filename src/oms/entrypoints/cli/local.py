@@ -1,0 +1,141 @@
+"""The commands that need no running system: serve, demo, verify, settings, keys."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from oms.entrypoints.cli.client import WRONG_USE
+from oms.entrypoints.cli.output import console, give_up, plain, show_json, table
+
+Data = Annotated[Path | None, Parameter(name="--data", help="The system's directory (OMS_DATA, ./oms-data).")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the report as JSON.")]
+
+PROMISES = {
+    "P1": "no oversell: 0 <= held <= on hand",
+    "P2": "stock is its ledger's fold; no hold outlives its order",
+    "P3": "each effect exactly once",
+    "P4": "money, by the gateway's own book",
+    "P5": "only the state tables' transitions; no gap",
+    "P6": "every order settles in time",
+    "P7": "what was decided was published",
+    "P8": "copies of a message are equal",
+    "P9": "nothing is dropped: handled or parked",
+    "P10": "what was answered is there",
+    "P11": "nobody reaches another's order",
+}
+_NOT_ON_RECORD = {
+    "P4": "not checkable: the gateway shows no book",
+    "P11": "not checkable on a record; tested route by route",
+}
+_UNDER_WAY = "not checkable while work is under way"
+
+
+def serve(
+    *,
+    port: Annotated[int | None, Parameter(help="Port to listen on (OMS_HTTP_PORT, 8081); 0 takes a free one.")] = None,
+    data: Data = None,
+) -> int:
+    """Run a whole system in this process, durable in a directory, with its HTTP API. SIGTERM or Ctrl-C ends it."""
+    from oms.entrypoints.app import create
+    from oms.entrypoints.serve import serve as run
+
+    given: dict[str, Any] = {"http_port": port, "data": data}
+    return run(create(None, **{name: value for name, value in given.items() if value is not None}))
+
+
+def demo(
+    *,
+    orders: Annotated[int, Parameter(help="How many orders follow the first one.")] = 100,
+    keep: Annotated[bool, Parameter(negative="", help="Go on serving at the end, to try it out.")] = False,
+    data: Annotated[
+        Path | None, Parameter(help="Keep the system in this directory, which must be new or empty.")
+    ] = None,
+) -> int:
+    """Show a fresh system at work: one order in the open, many more, then every promise checked on disk."""
+    from oms.entrypoints.cli.demo import run
+
+    if not 0 <= orders <= 100_000:
+        give_up("--orders is 0 to 100000", WRONG_USE)
+    if data is not None and data.exists() and (not data.is_dir() or any(data.iterdir())):
+        give_up(f"--data {data} isn't a new or empty directory", WRONG_USE)
+    return run(orders, keep=keep, data=data)
+
+
+def verify(*, data: Data = None, as_json: Json = False) -> int:
+    """Check the promises against a system on disk, read-only, also while it runs. Exit 1 where one is broken."""
+    from oms.entrypoints.app import verify as check
+    from oms.settings import load_settings
+
+    report = check(load_settings(None, **({"data": data} if data else {})))
+    found = dict.fromkeys(PROMISES, _UNDER_WAY) | _NOT_ON_RECORD | dict.fromkeys(report.checked, "holds")
+    found |= {violation.promise: "broken" for violation in report.violations}
+    if as_json:
+        violations = [{"promise": v.promise, "subject": v.subject, "detail": v.detail} for v in report.violations]
+        counts = {"orders": dict(report.orders), "messages": report.messages, "parked": report.parked}
+        show_json({"whole": report.whole, "quiet": report.quiet, "promises": found, "violations": violations, **counts})
+        return 0 if report.whole else 1
+    made = table("promise", "", "found")
+    for name, said in found.items():
+        made.add_row(name, PROMISES[name], plain(said))
+    screen = console()
+    screen.print(made)
+    for violation in report.violations:
+        screen.print(plain(violation), style="red")
+    orders = ", ".join(f"{count} {state}" for state, count in report.orders.items()) or "none"
+    screen.print(f"orders: {orders}; {report.messages} messages, {report.parked} dead letters parked")
+    return 0 if report.whole else 1
+
+
+def settings(
+    *, markdown: Annotated[bool, Parameter(negative="", help="The table of the documentation instead.")] = False
+) -> int:
+    """Show every setting: what it is now, where that comes from, and what it means. Secrets are masked."""
+    from oms.settings import load_settings, settings_markdown, settings_table
+
+    if markdown:
+        sys.stdout.write(settings_markdown())
+        return 0
+    now = load_settings()
+    made = table("setting", "now", "from", "meaning")
+    for row in settings_table():
+        value = getattr(now, row.name.removeprefix("OMS_").lower())
+        shown = ",".join(value) if isinstance(value, tuple) else value
+        masked = "***" if row.secret and value is not None else shown
+        made.add_row(row.name, plain(masked), _source(row.name), plain(row.meaning))
+    console().print(made)
+    return 0
+
+
+def _source(name: str) -> str:
+    if name in os.environ:
+        return "environment"
+    return "file" if f"{name}_FILE" in os.environ else "[dim]default[/]"
+
+
+keys = App(name="keys", help="API keys, for systems that can be reached from other machines.")
+
+
+@keys.command
+def new(
+    *,
+    role: Annotated[Literal["customer", "operator"], Parameter(help="A customer reaches only the own orders.")],
+    user: Annotated[str | None, Parameter(help="The customer's id.")] = None,
+    name: Annotated[str, Parameter(help="What the entry is called in the file.")] = "key",
+) -> int:
+    """Make an API key: the key itself, shown this once, and its entry for the list in OMS_API_KEYS_FILE."""
+    from oms.adapters.auth.api_keys import new_key
+    from oms.domain.values import checked_id
+    from oms.ports.plugs import Role
+
+    if (role == "customer") != (user is not None):
+        give_up("a customer's key needs --user, an operator's has none", WRONG_USE)
+    if user is not None:
+        checked_id(user, name="user")
+    key, entry = new_key(name, Role(role), user)
+    show_json({"key": key, "entry": entry})
+    return 0

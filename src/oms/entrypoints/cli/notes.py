@@ -1,0 +1,55 @@
+"""The system's own log lines, as they come, for whoever shows them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+
+import attrs
+
+from oms.adapters.telemetry.signals import StructlogSignals
+from oms.entrypoints.cli.output import give_up
+
+PATIENCE_S = 60.0
+LAST = ("order.confirmed", "order.cancelled", "order.rejected")
+"""What the customer is told last."""
+
+
+@attrs.frozen
+class Said:
+    """One line about an order."""
+
+    at: float
+    event: str
+    kind: str
+
+
+class Notes(StructlogSignals):
+    """Keeps the lines about orders; alarms are logged as ever."""
+
+    def __init__(self) -> None:
+        super().__init__(level="error", form="console")
+        self._said: SimpleQueue[tuple[str, Said]] = SimpleQueue()
+        self._listening = True
+
+    def note(self, event: str, **fields: object) -> None:
+        """Keep a line that names an order, while somebody listens."""
+        if self._listening and "order_id" in fields:
+            said = Said(time.monotonic(), event, str(fields.get("kind", "")))
+            self._said.put((str(fields["order_id"]), said))
+
+    def of(self, order_id: str) -> Iterator[Said]:
+        """The lines of an order until its customer has been told how it ended; nobody listens after that."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                named, said = self._said.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                give_up(f"order {order_id} hasn't settled within {PATIENCE_S:.0f} s", 1)
+            if named != order_id:
+                continue
+            yield said
+            if said.event == "Notification sent" and said.kind in LAST:
+                self._listening = False
+                return

@@ -1,0 +1,120 @@
+"""What the commands print: tables for people, JSON for machines, and one line on stderr for what went wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+PIPE_WIDTH = 240
+"""Columns where stdout is no terminal: identifiers stay on one line for grep."""
+
+COLOURS = {
+    "CONFIRMED": "green",
+    "CANCELLED": "yellow",
+    "CANCELLING": "yellow",
+    "REJECTED": "red",
+    "PARKED": "red",
+    "holds": "green",
+    "broken": "bold red",
+}
+
+
+def give_up(line: str, code: int) -> NoReturn:
+    """End the command with one line on stderr."""
+    sys.stderr.write(f"oms: {' '.join(line.split())}\n")
+    raise SystemExit(code)
+
+
+def console(pipe_width: int = PIPE_WIDTH) -> Console:
+    """The terminal, or a page of a fixed width where there is none."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else pipe_width, highlight=False)
+
+
+def plain(value: object) -> Text:
+    """A value as text that can't colour, move or break the terminal: what strangers sent is shown, never obeyed."""
+    from rich.text import Text
+
+    if isinstance(value, Mapping):
+        said = ", ".join(f"{name}={inner}" for name, inner in value.items())
+    else:
+        said = "" if value is None else str(value)
+    said = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in said)
+    return Text(said, style=COLOURS.get(said, ""))
+
+
+def table(*columns: str) -> Table:
+    """A table without lines around it; long values are folded, never cut."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def to_json(value: object) -> bytes:
+    """JSON with exact decimals."""
+    import msgspec
+
+    return msgspec.json.Encoder(decimal_format="number").encode(value)
+
+
+def show_json(answer: object) -> None:
+    """The answer as it is, indented."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(to_json(answer), indent=2).decode() + "\n")
+
+
+def show_list(answer: Sequence[Mapping[str, Any]], columns: Sequence[str], nothing: str) -> None:
+    """A line for each; `nothing` where there are none."""
+    if not answer:
+        console().print(nothing)
+        return
+    made = table(*columns)
+    for row in answer:
+        made.add_row(*(plain(row.get(column)) for column in columns))
+    console().print(made)
+
+
+def show_one(answer: Mapping[str, Any], names: Sequence[str]) -> None:
+    """One thing, a line for each field that it has."""
+    made = table("", "")
+    made.show_header = False
+    for name in names:
+        if answer.get(name) is not None:
+            made.add_row(f"[bold]{name}[/]", plain(answer[name]))
+    console().print(made)
+
+
+def timeline(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """What happened to an order (seq, at, trigger, before, after): moves stand out from what was only noted."""
+    made = table("", "seq", "after", "what", "state")
+    made.columns[1].justify = made.columns[2].justify = "right"
+    begun = datetime.fromisoformat(entries[0]["at"]) if entries else None
+    for entry in entries:
+        moved = entry["before"] != entry["after"]
+        offset_s = (datetime.fromisoformat(entry["at"]) - begun).total_seconds() if begun else 0.0
+        state = plain(entry["after"])
+        if moved:
+            state = plain(entry["before"]).append(" → ").append_text(state)
+            state.stylize("bold", len(entry["before"]))
+        else:
+            state.stylize("dim")
+        made.add_row("●" if moved else "·", plain(entry["seq"]), _span(offset_s), plain(entry["trigger"]), state)
+    return made
+
+
+def _span(seconds: float) -> str:
+    if seconds < 10:
+        return f"+{seconds * 1000:.0f} ms"
+    return f"+{seconds:.1f} s" if seconds < 600 else f"+{seconds / 60:.0f} min"

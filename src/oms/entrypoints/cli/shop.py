@@ -1,0 +1,45 @@
+"""A customer of the demonstration: places and cancels orders over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import urllib3
+
+from oms.entrypoints.cli.output import give_up
+
+
+class Shop:
+    """Some connections to one system; used by several threads at once."""
+
+    def __init__(self, url: str, connections: int = 16) -> None:
+        self._url = url
+        self._pool = urllib3.PoolManager(maxsize=connections, retries=False, timeout=30.0)
+
+    def place(self, body: bytes) -> Any:
+        """Place an order; its id."""
+        return self._ask("POST", "/orders", body)["id"]
+
+    def cancel(self, order_id: str) -> None:
+        """Cancel an order, if it still can be."""
+        self._ask("POST", f"/orders/{order_id}/cancel", refusable=True)
+
+    def count(self, sku: str, on_hand: int) -> None:
+        """Say how many there are of a product."""
+        self._ask("PUT", f"/stock/{sku}", json.dumps({"onHand": on_hand}).encode())
+
+    def stock(self, sku: str) -> Any:
+        """A product's stock."""
+        return self._ask("GET", f"/stock/{sku}")
+
+    def timeline(self, order_id: str) -> Any:
+        """What happened to an order."""
+        return self._ask("GET", f"/orders/{order_id}/timeline")
+
+    def _ask(self, method: str, path: str, body: bytes | None = None, *, refusable: bool = False) -> Any:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        response = self._pool.request(method, self._url + path, body=body, headers=headers)
+        if response.status >= 400 and not (refusable and response.status == 409):
+            give_up(f"{method} {path} was answered {response.status}: {response.data.decode(errors='replace')}", 1)
+        return json.loads(response.data)

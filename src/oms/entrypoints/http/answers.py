@@ -1,0 +1,35 @@
+"""What a handler gives back, sent without detours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+from starlette.types import Receive, Scope, Send
+
+from oms.entrypoints.http.shapes import encode
+
+NO_HEADERS: Mapping[str, str] = {}
+_SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+
+@attrs.frozen
+class Answer:
+    """A whole response. Nothing that the API answers is to be kept or taken for another type."""
+
+    body: bytes
+    status: int = 200
+    headers: Mapping[str, str] = NO_HEADERS
+    media: str = "application/json"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's shape
+        """Send it; a HEAD request gets the headers alone."""
+        headers = [(b"content-type", self.media.encode()), (b"content-length", b"%d" % len(self.body)), *_SAFE]
+        headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self.body})
+
+
+def json(value: object, status: int = 200, headers: Mapping[str, str] = NO_HEADERS) -> Answer:
+    """A value as JSON; amounts are numbers."""
+    return Answer(encode(value), status, headers)

@@ -1,0 +1,48 @@
+"""The API's description, for programs and for people. Made when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from starlette.requests import Request
+
+from oms.adapters.auth.api_keys import ApiKeys
+from oms.adapters.auth.trust import TrustEveryone
+from oms.entrypoints.app import App
+from oms.entrypoints.http import page
+from oms.entrypoints.http.answers import Answer, json
+from oms.entrypoints.http.openapi import Json, Login, document
+from oms.entrypoints.http.routes import Route
+from oms.ports.plugs import Authenticator, Principal
+
+
+class Description:
+    """`GET /openapi.json` and `GET /docs` of one app."""
+
+    def __init__(self, routes: Sequence[Route], app: App) -> None:
+        self._routes, self._app = routes, app
+
+    async def openapi(self, request: Request, _caller: Principal | None) -> Answer:
+        """The OpenAPI document; its server is wherever this is mounted."""
+        return json({**self._document, "servers": [{"url": request.scope.get("root_path") or "/"}]})
+
+    async def docs(self, _request: Request, _caller: Principal | None) -> Answer:
+        """The same as a page without script, in which nothing may run and nothing is fetched."""
+        return Answer(self._page, headers={**page.HEADERS}, media="text/html; charset=utf-8")
+
+    @cached_property
+    def _document(self) -> Json:
+        settings = self._app.settings
+        spring = settings.http_compat == "spring"
+        return document(self._routes, login=_login(self._app.authenticator), currency=self._app.currency, spring=spring)
+
+    @cached_property
+    def _page(self) -> bytes:
+        return page.render(self._document).encode()
+
+
+def _login(authenticator: Authenticator) -> Login:
+    if isinstance(authenticator, TrustEveryone):
+        return Login.NONE
+    return Login.KEYS if isinstance(authenticator, ApiKeys) else Login.HOST

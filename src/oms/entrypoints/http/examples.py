@@ -1,0 +1,83 @@
+"""One example of everything that the API takes and gives, for the documents."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from oms.entrypoints.http import shapes
+
+ORDER_ID = "01a20628-41c1-770b-8bd7-7ea3ee2bd282"
+LETTER_ID = "01a20628-9d1c-7f4e-a3c5-2f61a7c0b9d4"
+SKU = "espresso-cup"
+USER = "customer-1"
+_AT = "2026-11-23T09:30:00.120000+00:00"
+_LATER = "2026-11-23T09:30:00.260000+00:00"
+
+_ORDER = shapes.OrderView(ORDER_ID, {SKU: 2}, "CREATED", Decimal("19.90"), USER, metadata={"channel": "web"})
+_CANCELLING = msgspec.structs.replace(_ORDER, status="CANCELLING", reason="CUSTOMER")
+_STOCK = shapes.StockView(SKU, 100, 2, 98)
+_SUMMARY = shapes.DeadLetterSummary(
+    LETTER_ID, "payment", "payment-group", "inventory.reserved", 2, 1041, ORDER_ID,
+    "ImpossibleTransition", "payment in state DECLINED can't get captured", 1, _AT, "PARKED",
+)  # fmt: skip
+_LETTER = shapes.DeadLetterView(
+    **msgspec.structs.asdict(_SUMMARY),
+    message_id="9c3c7a0e-51f2-5f4e-8f0c-0f5d8a1f6f11",
+    key="MDFhMjA2Mjg=",
+    value="eyJvcmRlcklkIjoiMDFhMjA2MjgifQ==",
+    text='{"orderId":"01a20628"}',
+    headers=[shapes.Header("ce_type", "inventory.reserved", base64=False)],
+)
+
+_ANSWERS: dict[str, object] = {
+    "placeOrder": _ORDER,
+    "listOrders": shapes.OrderPage(
+        content=[_ORDER], empty=False, first=True, last=True, number=0, number_of_elements=1,
+        pageable=shapes.Pageable(0, 0, 10), size=10, sort=shapes.Sort(), total_elements=1, total_pages=1,
+    ),
+    "getOrder": _ORDER,
+    "getTimeline": [
+        shapes.TimelineEntry(1, _AT, "place", "ABSENT", "CREATED"),
+        shapes.TimelineEntry(2, _LATER, "inventory.reserved", "CREATED", "RESERVED"),
+    ],
+    "cancelOrder": _CANCELLING,
+    "listStock": shapes.StockPage([_STOCK], 0, 10, 1),
+    "getStock": _STOCK,
+    "setStock": _STOCK,
+    "addStock": _STOCK,
+    "listDeadLetters": [_SUMMARY],
+    "getDeadLetter": _LETTER,
+    "redriveDeadLetter": msgspec.structs.replace(_LETTER, state="REDRIVEN"),
+    "discardDeadLetter": msgspec.structs.replace(_LETTER, state="DISCARDED"),
+    "health": shapes.Health("up"),
+    "ready": shapes.Health("ready"),
+}  # fmt: skip
+_BODIES: dict[str, object] = {
+    "placeOrder": {"userId": USER, "amount": 19.9, "items": {SKU: 2}, "metadata": {"channel": "web"}},
+    "cancelOrder": {"by": "customer"},
+    "setStock": shapes.SetStock(100),
+    "addStock": shapes.AddStock(24),
+}
+
+PATHS = {"orders": ORDER_ID, "stock": SKU, "dead-letters": LETTER_ID}
+"""An id for each kind of thing, by the first part of its path."""
+
+NOT_READY = shapes.Health("not ready", ("inventory: the database is locked",))
+
+
+def answer_to(route: str) -> Any:
+    """An example of a route's answer; None where there is none."""
+    return plain(_ANSWERS.get(route))
+
+
+def body_of(route: str) -> Any:
+    """An example of a route's body."""
+    return plain(_BODIES[route])
+
+
+def plain(value: object) -> Any:
+    """As JSON has it."""
+    return msgspec.json.decode(shapes.encode(value))

@@ -1,0 +1,170 @@
+"""The OpenAPI document as a page: no script, nothing fetched, and a policy under which nothing could be."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+
+import msgspec
+
+from oms.entrypoints.http.openapi import Json
+from oms.entrypoints.http.problems import CODES
+from oms.entrypoints.http.shapes import encode
+
+_STYLE = files("oms.entrypoints.http").joinpath("style.css").read_text(encoding="utf-8")
+_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+"""What a browser may do with the page: show it."""
+
+_Cells = Sequence[str]
+
+
+def render(document: Json) -> str:
+    """The document as HTML."""
+    info, schemas = document["info"], document["components"]["schemas"]
+    groups: dict[str, list[tuple[str, str, Json]]] = {tag["name"]: [] for tag in document["tags"]}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            groups[operation["tags"][0]].append((method, path, operation))
+    parts = [
+        f'<h2 id="{_slug(tag["name"])}">{_text(tag["name"])}</h2><p class="soft">{_text(tag["description"])}</p>'
+        + "".join(_route(method, path, operation, schemas) for method, path, operation in groups[tag["name"]])
+        for tag in document["tags"]
+    ]
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(info["title"])} API</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<style>{_STYLE}</style></head><body><div class="layout">{_nav(groups)}<main>'
+        f'<h1>{_text(info["title"])} API</h1><p class="lead">{_text(info["summary"])}</p>'
+        f'<p>{_text(info["description"])}</p><p>For programs: <a href="openapi.json">openapi.json</a></p>'
+        f"{''.join(parts)}{_codes()}</main></div></body></html>"
+    )
+
+
+def _nav(groups: dict[str, list[tuple[str, str, Json]]]) -> str:
+    links = "".join(
+        f"<strong>{_text(tag)}</strong>"
+        + "".join(
+            f'<a href="#{operation["operationId"]}">{_verb(method)}<span>{_text(operation["summary"])}</span></a>'
+            for method, _path, operation in routes
+        )
+        for tag, routes in groups.items()
+    )
+    return f'<nav><a class="brand" href="#">oms</a>{links}<strong>errors</strong><a href="#codes">All codes</a></nav>'
+
+
+def _route(method: str, path: str, operation: Json, schemas: Json) -> str:
+    inside = f"<p>{_text(operation['description'])}</p>"
+    if operation["parameters"]:
+        inside += "<h3>Parameters</h3>" + _table(("name", "in", "value", ""), map(_parameter, operation["parameters"]))
+    if "requestBody" in operation:
+        wanted = "" if operation["requestBody"]["required"] else " (may be left out)"
+        inside += _content(f"Body{wanted}", operation["requestBody"]["content"], schemas)
+    (ok, success), *refusals = operation["responses"].items()
+    inside += _content(f"Answer {ok}", success["content"], schemas)
+    inside += "<h3>Refusals</h3>" + _table(("status", "codes"), map(_refusal, refusals))
+    return (
+        f'<details class="route" id="{operation["operationId"]}"><summary>{_verb(method)}'
+        f'<span class="path">{_text(path)}</span><span class="soft">{_text(operation["summary"])}</span></summary>'
+        f'<div class="inside">{inside}</div></details>'
+    )
+
+
+def _content(title: str, content: Json, schemas: Json) -> str:
+    media, described = next(iter(content.items()))
+    if media != "application/json" or "example" not in described:
+        return f"<h3>{_text(title)}</h3><p><code>{_text(media)}</code></p>"
+    example = msgspec.json.format(encode(described["example"]), indent=2).decode()
+    return (
+        f'<div class="pair"><div><h3>{_text(title)}</h3>{_fields(described["schema"], schemas)}</div>'
+        f"<div><h3>Example</h3><pre>{_text(example)}</pre></div></div>"
+    )
+
+
+def _parameter(parameter: Json) -> _Cells:
+    must = ' <span class="must">required</span>' if parameter["required"] else ""
+    name = f"<code>{_text(parameter['name'])}</code>{must}"
+    return name, parameter["in"], _kind(parameter["schema"]), _text(parameter.get("description", ""))
+
+
+def _refusal(pair: tuple[str, Json]) -> _Cells:
+    status, response = pair
+    codes = response["content"]["application/problem+json"]["examples"]
+    linked = " ".join(f'<a href="#{code}"><code>{code}</code></a>' for code in codes)
+    return f'<span class="status bad">{status}</span>', linked
+
+
+def _fields(schema: Json, schemas: Json) -> str:
+    if schema.get("type") == "array":
+        return '<p class="soft">A list of</p>' + _fields(schema["items"], schemas)
+    named = schemas[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+    must = set(named.get("required", ()))
+    rows = (
+        (f"<code>{_text(name)}</code>{'' if name in must else ' <span class=soft>optional</span>'}", _kind(field))
+        for name, field in named.get("properties", {}).items()
+    )
+    meaning = f'<p class="soft">{_text(named["description"])}</p>' if "description" in named else ""
+    return meaning + _table(("field", "value"), rows)
+
+
+def _kind(field: Json) -> str:
+    if "$ref" in field:
+        return _text(str(field["$ref"].rsplit("/", 1)[1]))
+    if "anyOf" in field:
+        return " or ".join(_kind(one) for one in field["anyOf"] if one.get("type") != "null")
+    if "enum" in field:
+        return " ".join("null" if one is None else f"<code>{_text(str(one))}</code>" for one in field["enum"])
+    text = _text(str(field.get("type", "anything")))
+    if text == "array":
+        text = f"list of {_kind(field['items'])}"
+    elif isinstance(field.get("additionalProperties"), dict):
+        text = f"object of {_kind(field['additionalProperties'])}"
+    if "minimum" in field:
+        text += (
+            f" {field['minimum']:,} to {field['maximum']:,}" if "maximum" in field else f" from {field['minimum']:,}"
+        )
+    if "default" in field and field["default"] is not None:
+        text += f", default <code>{_text(str(field['default']))}</code>"
+    if "description" in field:
+        text += f'<br><span class="soft">{_text(field["description"])}</span>'
+    elif "pattern" in field:
+        text += ", 1 to 64 of <code>A-Z a-z 0-9 . _ : -</code>" if "64" in field["pattern"] else ", printable"
+    return text
+
+
+def _codes() -> str:
+    rows = (
+        (f'<code id="{code}">{code}</code>', f'<span class="status bad">{status}</span>', _text(meaning))
+        for code, (status, meaning) in CODES.items()
+    )
+    about = "Every error is <code>application/problem+json</code>; its <code>code</code> stays what it is."
+    table = _table(("code", "status", "meaning"), rows)
+    return f'<h2 id="codes">Errors</h2><p class="soft">{about}</p>{table}'
+
+
+def _table(head: _Cells, rows: Iterable[_Cells]) -> str:
+    top = "".join(f"<th>{_text(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _verb(method: str) -> str:
+    return f'<span class="verb {method}">{method.upper()}</span>'
+
+
+def _slug(text: str) -> str:
+    return text.replace(" ", "-")
+
+
+def _text(text: str) -> str:
+    """Escaped; what stands between backticks is code."""
+    parts = html.escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))

@@ -1,0 +1,115 @@
+"""Results as the shapes that callers see."""
+
+from __future__ import annotations
+
+import base64
+
+from oms.domain.machine import HistoryEntry
+from oms.domain.order import Order
+from oms.domain.stock import Stock
+from oms.entrypoints.http import shapes
+from oms.ports.store import DeadLetter, Page
+
+
+def order_view(order: Order) -> shapes.OrderView:
+    """An order."""
+    terms = order.agreed
+    return shapes.OrderView(
+        order.id,
+        dict(terms.items.items()),
+        order.state.value,
+        terms.total.amount,
+        terms.user_id,
+        order.reason.value if order.reason else None,
+        dict(terms.metadata) or None,
+    )
+
+
+def order_page(page: Page[Order]) -> shapes.OrderPage:
+    """A page of orders."""
+    number, size = page.number, page.size
+    pages = -(-page.total // size)
+    content = [order_view(order) for order in page.content]
+    return shapes.OrderPage(
+        content=content,
+        empty=not content,
+        first=number == 0,
+        last=number >= pages - 1,
+        number=number,
+        number_of_elements=len(content),
+        pageable=shapes.Pageable(number * size, number, size),
+        size=size,
+        sort=shapes.Sort(),
+        total_elements=page.total,
+        total_pages=pages,
+    )
+
+
+def timeline_entry(entry: HistoryEntry) -> shapes.TimelineEntry:
+    """One line of a timeline."""
+    return shapes.TimelineEntry(entry.seq, entry.at.isoformat(), entry.trigger, entry.before, entry.after)
+
+
+def stock_view(stock: Stock) -> shapes.StockView:
+    """A product."""
+    return shapes.StockView(stock.sku, stock.on_hand, stock.held, stock.available)
+
+
+def stock_page(page: Page[Stock]) -> shapes.StockPage:
+    """A page of products."""
+    return shapes.StockPage([stock_view(stock) for stock in page.content], page.number, page.size, page.total)
+
+
+def dead_letter_summary(service: str, letter: DeadLetter) -> shapes.DeadLetterSummary:
+    """A dead letter in a list."""
+    return shapes.DeadLetterSummary(*_summary(service, letter))
+
+
+def dead_letter_view(service: str, letter: DeadLetter) -> shapes.DeadLetterView:
+    """A dead letter with what it holds."""
+    return shapes.DeadLetterView(
+        *_summary(service, letter),
+        letter.message_id,
+        _base64(letter.key),
+        _base64(letter.value),
+        _text(letter.value),
+        [_header(name, value) for name, value in letter.headers],
+    )
+
+
+_Summary = tuple[str, str, str, str, int, int, str | None, str, str, int, str, str]
+
+
+def _summary(service: str, letter: DeadLetter) -> _Summary:
+    return (
+        letter.id,
+        service,
+        letter.group,
+        letter.topic,
+        letter.partition,
+        letter.offset,
+        letter.order_id,
+        letter.cause,
+        letter.detail,
+        letter.attempts,
+        letter.parked_at.isoformat(),
+        letter.state.value,
+    )
+
+
+def _header(name: str, value: bytes) -> shapes.Header:
+    text = _text(value)
+    if text is None:
+        return shapes.Header(name, base64.b64encode(value).decode(), base64=True)
+    return shapes.Header(name, text, base64=False)
+
+
+def _base64(value: bytes | None) -> str | None:
+    return base64.b64encode(value).decode() if value is not None else None
+
+
+def _text(value: bytes | None) -> str | None:
+    try:
+        return value.decode() if value is not None else None
+    except UnicodeDecodeError:
+        return None

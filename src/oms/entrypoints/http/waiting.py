@@ -1,0 +1,81 @@
+"""How a request waits: for a blocking read on a few threads, for its command's group, for its key's other request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from oms.entrypoints.http.problems import RETRY_AFTER_S, HttpProblem
+from oms.ports.errors import OutcomeUnknown, Retryable
+
+T = TypeVar("T")
+
+READERS = 4
+MAX_READS = 1000
+"""Reads that run or wait; more would only wait longer than their callers do."""
+
+ANSWER_WITHIN_S = 15.0
+"""Three times what a command waits for a store that can't be reached: nobody drives the system then."""
+
+IN_FLIGHT_S = 5.0
+
+Name = tuple[str, str, str]
+"""Caller, route and idempotency key."""
+
+
+class Waiting:
+    """What the requests of one app wait for."""
+
+    def __init__(self) -> None:
+        self._readers = ThreadPoolExecutor(READERS, "oms-http")
+        self._reads = 0
+        self._in_flight: dict[Name, asyncio.Event] = {}
+
+    async def read(self, call: Callable[[], T]) -> T:
+        """The result of something that may block, called on a thread."""
+        if self._reads >= MAX_READS:
+            raise HttpProblem("unavailable", "too many reads are waiting", {"Retry-After": str(RETRY_AFTER_S)})
+        self._reads += 1
+        future = asyncio.get_running_loop().run_in_executor(self._readers, call)
+        future.add_done_callback(self._read_ended)
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return await future
+        except TimeoutError:
+            raise Retryable("a read took too long") from None
+
+    async def command(self, submit: Callable[[], Future[T]], key: Name | None) -> T:
+        """The result of a command; a request with the same key that is under way is waited for."""
+        if key is None:
+            return await _answered(submit())
+        await self._turn(key)
+        done = self._in_flight[key] = asyncio.Event()
+        try:
+            return await _answered(submit())
+        finally:
+            del self._in_flight[key]
+            done.set()
+
+    async def _turn(self, key: Name) -> None:
+        if key not in self._in_flight:
+            return
+        try:
+            async with asyncio.timeout(IN_FLIGHT_S):
+                while (other := self._in_flight.get(key)) is not None:
+                    await other.wait()
+        except TimeoutError:
+            detail = "a request with this Idempotency-Key is still under way"
+            raise HttpProblem("request_in_flight", detail, {"Retry-After": str(RETRY_AFTER_S)}) from None
+
+    def _read_ended(self, _future: Awaitable[object]) -> None:
+        self._reads -= 1
+
+
+async def _answered(future: Future[T]) -> T:
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            return await asyncio.wrap_future(future)
+    except TimeoutError:
+        raise OutcomeUnknown("the command wasn't answered in time") from None
