@@ -315,6 +315,7 @@ def evidence_of(system: System) -> Evidence:
     """All records of a system, for the promises; the gateway's book where the gateway shows one."""
     stores = {name: parts.service.store for name, parts in system.parts.items()}
     gateway: Any = system.container.gateway()
+    gate: Any = system.container.gate()
     return Evidence(
         stores["order"],  # type: ignore[arg-type]
         stores["inventory"],  # type: ignore[arg-type]
@@ -322,6 +323,7 @@ def evidence_of(system: System) -> Evidence:
         stores["notification"],  # type: ignore[arg-type]
         system.container.broker(),
         gateway if hasattr(gateway, "all_entries") else None,
+        gate if hasattr(gate, "all_available") else None,
     )
 
 

@@ -26,7 +26,12 @@ from oms.settings_kinds import (
     DIRECTORY,
     IMPORT_PATH,
     IMPORT_PATHS,
+    KAFKA_ADDRESSES,
+    KAFKA_KEYS,
     OPTIONAL_FILE,
+    PASSWORD,
+    POSTGRES_ADDRESS,
+    REDIS_ADDRESS,
     SHARED_SECRET,
     WEB_ADDRESS,
     WORD,
@@ -39,8 +44,20 @@ from oms.settings_kinds import (
 )
 
 PREFIX = "OMS_"
-FREE_PREFIXES = ("OMS_TEST_", "OMS_KAFKA_CONF_")
-"""Variables that begin like this belong to somebody else: the tests, and librdkafka's own settings."""
+KAFKA_CONF = "OMS_KAFKA_CONF_"
+FREE_PREFIXES = ("OMS_TEST_", KAFKA_CONF)
+"""Variables that begin like this name no setting: they are the tests', and librdkafka's own keys."""
+
+OUR_KAFKA_KEYS = frozenset({
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+})  # fmt: skip
+"""Keys of librdkafka that the promises rest on, or that have a setting of their own."""
 
 _SPEC = "oms"
 T = TypeVar("T")
@@ -148,6 +165,63 @@ class Settings:
     partitions: int = _setting(4, whole(1, 256), "Partitions of each topic, fixed when the log is made.")
     outbox_lease_s: float = _setting(10, number(1, 600), "How long a process may take to send what it committed.")
     task_lease_s: float = _setting(30, number(1, 3600), "How long a process may take over a task it claimed.")
+    kafka_bootstrap: str = _setting("localhost:9092", KAFKA_ADDRESSES, "Kafka: some of its brokers.")
+    kafka_security: str = _setting(
+        "plaintext", choice("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), "Kafka: how to connect."
+    )
+    kafka_sasl_mechanism: str = _setting(
+        "SCRAM-SHA-512", choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "Kafka: how to log in, with SASL."
+    )
+    kafka_user: str | None = _setting(None, optional(WORD), "Kafka: whom to log in as, with SASL.")
+    kafka_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Kafka: the password, with SASL.")
+    kafka_ca_file: Path | None = _setting(
+        None, OPTIONAL_FILE, "Kafka: certificates of the authorities to trust, with TLS; empty: the system's."
+    )
+    kafka_replication: int = _setting(1, whole(1, 9), "Kafka: copies of each topic that `oms setup` makes.")
+    kafka_conf: Mapping[str, str] = _setting(
+        attrs.Factory(dict),
+        KAFKA_KEYS,
+        "Kafka: any key of librdkafka, each by a variable of its own: `OMS_KAFKA_CONF_LINGER_MS=5` is `linger.ms`.",
+        shown="",
+    )
+    postgres_url: str = _setting(
+        "postgresql://localhost:5432/oms",
+        POSTGRES_ADDRESS,
+        "PostgreSQL: server and database, with `?sslmode=verify-full&sslrootcert=FILE` for TLS.",
+    )
+    postgres_user: str | None = _setting(
+        None, optional(WORD), "PostgreSQL: one role for all; empty: each service has its own, `oms_order` and so on."
+    )
+    postgres_password: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the role's password, where the service has none of its own."
+    )
+    postgres_password_order: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_order`."
+    )
+    postgres_password_inventory: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_inventory`."
+    )
+    postgres_password_payment: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_payment`."
+    )
+    postgres_password_notification: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_notification`."
+    )
+    postgres_password_operator: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_operator`, who reads everything."
+    )
+    postgres_admin_user: str = _setting("postgres", WORD, "PostgreSQL: who `oms setup` is, to make roles and schemas.")
+    postgres_admin_password: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of that role; only `oms setup` needs it."
+    )
+    redis_url: str = _setting(
+        "redis://localhost:6379/0", REDIS_ADDRESS, "Redis: server and database; `rediss://` for TLS."
+    )
+    redis_user: str | None = _setting(None, optional(WORD), "Redis: whom to log in as; empty: the default user.")
+    redis_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Redis: the password.")
+    redis_ca_file: Path | None = _setting(
+        None, OPTIONAL_FILE, "Redis: certificates of the authorities to trust, with TLS; empty: the system's."
+    )
     log_level: str = _setting("info", choice("debug", "info", "warning", "error"), "The least that is logged.")
     log_format: str = _setting("json", choice("json", "console"), "Shape of the log's lines.")
 
@@ -185,6 +259,9 @@ def _contradictions(its: Settings) -> Iterator[str]:
         yield "OMS_API_KEYS_FILE and OMS_AUTHENTICATOR exclude each other; set one of them"
     if its.auth == "none" and (its.api_keys_file or its.authenticator):
         yield "OMS_AUTH=none excludes OMS_API_KEYS_FILE and OMS_AUTHENTICATOR; set one of them"
+    if its.kafka_security.startswith("sasl") and not (its.kafka_user and its.kafka_password):
+        missing = "OMS_KAFKA_PASSWORD" if its.kafka_user else "OMS_KAFKA_USER"
+        yield f"{missing} is missing; OMS_KAFKA_SECURITY={its.kafka_security} needs it"
     if its.payment_script and its.payment_gateway != "simulated":
         yield "OMS_PAYMENT_SCRIPT is for OMS_PAYMENT_GATEWAY=simulated; leave one of them out"
     # A lease that lapses under a call makes somebody else repeat it for nothing.
@@ -240,7 +317,19 @@ class _Environment:
                     raise SettingsError(f"{name} and {file_name} exclude each other; set one of them")
                 texts[name] = _read(file_name, self._environ[file_name])
         values = {kinds[name][0]: _parsed(name, kinds[name][1], text) for name, text in texts.items()}
+        values["kafka_conf"] = self._kafka_conf()
         return LoadedSettings(values, LoaderMeta(self))
+
+    def _kafka_conf(self) -> Mapping[str, str]:
+        found = {
+            name.removeprefix(KAFKA_CONF).lower().replace("_", "."): text
+            for name, text in sorted(self._environ.items())
+            if name.startswith(KAFKA_CONF)
+        }
+        ours = sorted(OUR_KAFKA_KEYS & found.keys())
+        if ours:
+            raise SettingsError(f"{KAFKA_CONF}{ours[0].upper().replace('.', '_')}: {ours[0]} isn't yours to set")
+        return found
 
     def _refuse_unknown(self, known: list[str]) -> None:
         for name in self._environ:

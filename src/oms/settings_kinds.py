@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -98,20 +98,39 @@ def _is_currency(value: object) -> bool:
         return False
 
 
-def _is_web_address(value: object) -> bool:
-    # Credentials in an address would end in logs; the signature says who sends.
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
-        return False
-    try:
-        parts = urlsplit(value)
-        _ = parts.port
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+def _is_server(schemes: tuple[str, ...]) -> Callable[[object], bool]:
+    # Credentials in an address would end in logs: they have settings of their own.
+    def is_server(value: object) -> bool:
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
+            return False
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError:
+            return False
+        return parts.scheme in schemes and bool(parts.hostname) and "@" not in parts.netloc
+
+    return is_server
+
+
+def _are_brokers(value: object) -> bool:
+    return isinstance(value, str) and all(
+        re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}", one) for one in value.split(",")
+    )
+
+
+def _are_kafka_keys(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(text, str) for name, text in value.items()
+    )
 
 
 def _is_long_secret(value: object) -> bool:
     return isinstance(value, Secret) and len(value.get_secret_value()) >= MIN_SECRET_LENGTH
+
+
+def _unreadable(text: str) -> object:
+    raise ValueError(text)
 
 
 def _comma_separated(text: str) -> tuple[str, ...]:
@@ -132,5 +151,16 @@ OPTIONAL_FILE = Kind(
     lambda text: Path(text) if text else None,
     lambda value: value is None or isinstance(value, Path),
 )
-WEB_ADDRESS = Kind("an http or https address without credentials", str, _is_web_address)
+KAFKA_ADDRESSES = Kind("a list such as broker-1:9092,broker-2:9092", str, _are_brokers)
+KAFKA_KEYS = Kind("keys and values of librdkafka", _unreadable, _are_kafka_keys, secret=True)
+POSTGRES_ADDRESS = Kind(
+    "an address such as postgresql://host:5432/database, without credentials", str, _is_server(("postgresql",))
+)
+REDIS_ADDRESS = Kind(
+    "an address such as redis://host:6379/0, without credentials", str, _is_server(("redis", "rediss"))
+)
+PASSWORD = Kind(
+    "a password", Secret, lambda value: isinstance(value, Secret) and bool(value.get_secret_value()), secret=True
+)
+WEB_ADDRESS = Kind("an http or https address without credentials", str, _is_server(("http", "https")))
 SHARED_SECRET = Kind(f"a secret of at least {MIN_SECRET_LENGTH} characters", Secret, _is_long_secret, secret=True)

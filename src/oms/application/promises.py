@@ -20,7 +20,8 @@ from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.stock import Movement, MovementKind
 from oms.domain.values import OrderId, Sku
-from oms.ports.evidence import BookEntry, BookKind, Evidence, ServiceEvidence
+from oms.ports.evidence import BookEntry, BookKind, Evidence, GateEvidence, ServiceEvidence
+from oms.ports.gate import GateAnswer
 from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable
 from oms.ports.store import DeadLetterState
 
@@ -63,6 +64,8 @@ def check(
         quiet = records.nothing_waits() and all(order.state.settled for order in records.orders.values())
     late = now - timedelta(seconds=deadline_s + settle_s)
     found = [*_stock(records), *_effects(records), *_history(evidence, records), *_answers(evidence, records)]
+    if evidence.gate is not None and quiet:
+        found += _gate(records, evidence.gate)
     found += _liveness(records, late, quiet=quiet)
     if evidence.book is not None:
         found += _money(records, evidence.book.all_entries(), quiet=quiet)
@@ -151,6 +154,24 @@ def _stock(records: _Records) -> Iterator[Violation]:
             yield Violation("P2", sku, f"stock is {on_hand}, {reserved} held; its ledger folds to {tuple(fold[sku])}")
         if held[sku] != reserved:
             yield Violation("P2", sku, f"{reserved} held, but the orders that hold it want {held[sku]}")
+
+
+def _gate(records: _Records, gate: GateEvidence) -> Iterator[Violation]:
+    """The rest of P2: at rest the gate sells what the ledger has, and keeps no hold that the ledger doesn't know."""
+    if gate.epoch() is None:
+        yield Violation("P2", "gate", "is closed: it waits for a rebuild")
+        return
+    for sku, units in gate.all_available():
+        on_hand, reserved = records.stock.get(sku, (0, 0))
+        if units != on_hand - reserved:
+            yield Violation("P2", sku, f"the gate would sell {units}, the ledger {on_hand - reserved}")
+    for order_id, answer, _ in gate.all_answers():
+        row = records.reservations.get(order_id)
+        kept = row is not None and row.state in (ReservationState.HELD, ReservationState.COMMITTED)
+        if answer is GateAnswer.HELD and not kept:
+            yield Violation(
+                "P2", order_id, f"is held at the gate, its reservation is {row.state.value if row else None}"
+            )
 
 
 _LEDGER: Mapping[ReservationState, tuple[frozenset[MovementKind], ...]] = {

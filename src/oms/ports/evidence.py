@@ -16,7 +16,8 @@ from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
 from oms.domain.stock import Movement, Stock
 from oms.domain.tasks import TaskKey
-from oms.domain.values import OrderId
+from oms.domain.values import Items, OrderId, Sku
+from oms.ports.gate import GateAnswer
 from oms.ports.messages import MessageId, Record
 from oms.ports.plugs import Notification
 from oms.ports.store import DeadLetter, OutboxRow, StoredAnswer
@@ -125,9 +126,25 @@ class GatewayBook(Protocol):
         """Every line, in the order in which they were written."""
 
 
+class GateEvidence(Protocol):
+    """What the stock gate remembers. May be read while it is at work: then it is of no single moment."""
+
+    @abstractmethod
+    def epoch(self) -> int | None:
+        """The epoch that is open; None while it is closed."""
+
+    @abstractmethod
+    def all_available(self) -> Iterable[tuple[Sku, int]]:
+        """Every known product with the units that it would still sell; may be below 0 after a write-off."""
+
+    @abstractmethod
+    def all_answers(self) -> Iterable[tuple[OrderId, GateAnswer, Items]]:
+        """Every answer that is kept, with what the order holds (nothing unless HELD)."""
+
+
 @attrs.frozen
 class Evidence:
-    """All records of one system. `log` and `book` are None where they can't be read."""
+    """All records of one system. `log`, `book` and `gate` are None where they can't be read, or there is none."""
 
     order: OrderEvidence
     inventory: InventoryEvidence
@@ -135,3 +152,4 @@ class Evidence:
     notification: NotificationEvidence
     log: LogEvidence | None = None
     book: GatewayBook | None = None
+    gate: GateEvidence | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from oms.adapters.memory import gate_script as script
 from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_call
@@ -10,6 +10,7 @@ from oms.domain.events import Shortage
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Clock
 from oms.ports.errors import Closed, Permanent
+from oms.ports.evidence import GateEvidence
 from oms.ports.gate import GateAnswer, StockGate, Taken
 
 
@@ -22,7 +23,7 @@ class _Memory:
         self.dead: dict[str, None] = {}
 
 
-class MemoryGate(StockGate):
+class MemoryGate(StockGate, GateEvidence):
     """One worker's connection to the gate.
 
     The first one makes the gate, closed until it is rebuilt; `worker` gives a connection of another owner.
@@ -104,6 +105,17 @@ class MemoryGate(StockGate):
         script.rebuild(
             self._state, _plain(available), {str(order): _plain(items) for order, items in held.items()}, epoch
         )
+
+    def all_available(self) -> Iterable[tuple[Sku, int]]:
+        """Every known product."""
+        return [(Sku(sku), units) for sku, units in sorted(self._state["available"].items())]
+
+    def all_answers(self) -> Iterable[tuple[OrderId, GateAnswer, Items]]:
+        """Every answer that is kept."""
+        return [
+            (OrderId(order), GateAnswer(kept["answer"]), {Sku(sku): units for sku, units in kept["lines"].items()})
+            for order, kept in sorted(self._state["answers"].items())
+        ]
 
     @property
     def _state(self) -> script.GateState:
