@@ -18,7 +18,6 @@ from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
 from oms.application.parts import Parts, World, assemble
 from oms.application.service import Service
-from oms.application.worker import Step
 from oms.domain.money import Currency
 from oms.ports.broker import Broker
 from oms.ports.calls import Calls
@@ -286,12 +285,10 @@ def build(container: Container, own: Mapping[str, OwnStep]) -> System:
         name = service.name
         return assemble(service, world, calls(name), woken=lambda: bells.ring(name), **more)
 
-    keeper: tuple[Step, ...] = ()
-    inventory_store = store("inventory")
-    if gate is not None:
-        keeper = (inventory.GateKeeper(gate, inventory_store),)
     order = orders.order_service(store("order"), world.clock, deadline_s=settings.order_deadline_s)
-    stock = inventory.inventory_service(inventory_store, world.clock, gate=gate, default_stock=settings.default_stock)
+    stock = inventory.inventory_service(
+        store("inventory"), world.clock, gate=gate, default_stock=settings.default_stock
+    )
     payment = payments.payment_service(
         store("payment"), world.clock, container.gateway(), settle_window_s=settings.payment_settle_window_s
     )
@@ -301,7 +298,7 @@ def build(container: Container, own: Mapping[str, OwnStep]) -> System:
     return System(
         container,
         parts(order, lock=orders.OrderWork.lock),
-        parts(stock, extra=keeper),
+        parts(stock),
         parts(payment),
         parts(notification),
         {

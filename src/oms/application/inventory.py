@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import cast
@@ -20,7 +21,7 @@ from oms.domain.tasks import TaskKind, TaskRequest
 from oms.domain.values import OrderId, Sku
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
-from oms.ports.errors import Closed
+from oms.ports.errors import Closed, Retryable
 from oms.ports.gate import GateAnswer, StockGate, Taken
 from oms.ports.messages import AnyEvent, Message
 from oms.ports.store import InventoryStore, InventoryTransaction, Postponed, Task, Transaction
@@ -44,6 +45,8 @@ class InventoryWork:
         default_stock: int | None,
     ) -> None:
         self.changes = Changes()
+        self.settled: list[OrderId] = []
+        """Orders that the gate is never asked about again, once this is committed."""
         self.now = now
         self.gated = gated
         self._takes = takes
@@ -109,6 +112,8 @@ class InventoryWork:
         self.move(before.movements_to(step.aggregate))
         reservation = self.changes.take(step, step.aggregate.order_id)
         self._reservations[reservation.order_id] = reservation
+        if reservation.state not in (ReservationState.ABSENT, ReservationState.HELD):
+            self.settled.append(reservation.order_id)
         return reservation
 
     def move(self, movements: Sequence[Movement]) -> None:
@@ -258,7 +263,7 @@ class GiveBacks:
         """One call for all of them: nothing is left to do for each."""
         orders = [OrderId(task.key) for task in tasks]
         self.gate.give_back(orders)
-        self.gate.settle(orders)
+        self.gate.settle(orders)  # once more: RELEASED may be the first that the gate hears of an order
         return {}
 
     def load(self, work: InventoryWork, tasks: Sequence[Task]) -> None:
@@ -295,6 +300,30 @@ class GateDeltas:
 
 def _later(work: InventoryWork, ended: Ended[Task]) -> Postponed | None:
     return Postponed(ended.token, next_try(work.now, ended.token.attempts)) if ended.error else None
+
+
+class Settled:
+    """Tells the gate whose answers may expire. What a crash forgets here stays at the gate until its next rebuild."""
+
+    def __init__(self, gate: StockGate, *, limit: int = 100_000, batch: int = 1000) -> None:
+        self._gate, self._batch = gate, batch
+        self._orders: deque[OrderId] = deque(maxlen=limit)
+
+    def offer(self, orders: Collection[OrderId]) -> None:
+        """Orders whose reservation was just committed in a settled state."""
+        self._orders.extend(orders)
+
+    def run_once(self) -> int:
+        """Tell one batch."""
+        if not self._orders:
+            return 0
+        batch = [self._orders.popleft() for _ in range(min(self._batch, len(self._orders)))]
+        try:
+            self._gate.settle(batch)
+        except Retryable:
+            self._orders.extendleft(reversed(batch))
+            raise
+        return len(batch)
 
 
 @attrs.define
@@ -335,8 +364,19 @@ def inventory_service(
 
     if gate is None:
         return Service("inventory", GROUP, store, ROUTES, open_work)
+    settled = Settled(gate)
     executors: Mapping[TaskKind, Executor[InventoryWork]] = {
         TaskKind.GIVE_BACK: GiveBacks(gate),
         TaskKind.GATE_DELTA: GateDeltas(gate),
     }
-    return Service("inventory", GROUP, store, ROUTES, open_work, executors, GatePhase(gate, store, default_stock))
+    return Service(
+        "inventory",
+        GROUP,
+        store,
+        ROUTES,
+        open_work,
+        executors,
+        GatePhase(gate, store, default_stock),
+        lambda work: settled.offer(work.settled),
+        (GateKeeper(gate, store), settled),
+    )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from oms.application.backoff import next_try
+from oms.application.service import Step
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.signals import Signals
@@ -17,14 +16,6 @@ PURGE_EVERY = timedelta(hours=1)
 PURGE_LIMIT = 1000
 KEYS_KEPT = timedelta(hours=24)
 PULSE_EVERY = timedelta(seconds=1)
-
-
-class Step(Protocol):
-    """Something that moves on by one batch at a time."""
-
-    @abstractmethod
-    def run_once(self) -> int:
-        """Do what can be done now, without waiting; 0 where there was nothing."""
 
 
 class Worker:
