@@ -302,7 +302,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         batch=settings.batch,
         outbox_lease_s=settings.outbox_lease_s,
         task_lease_s=settings.task_lease_s,
-        look_every_s=0.0 if settings.profile == "memory" else 0.25,
+        look_every_s=_look_every_s(settings),
         retention_days=settings.retention_days,
         published=container.bells().ring_all,
     )
@@ -317,6 +317,11 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
     return System(container, parts)
 
 
+def _look_every_s(settings: Settings) -> float:
+    """How often to ask a store for what nobody announced; in memory, where asking is free, each time."""
+    return 0.0 if settings.profile == "memory" else 0.25
+
+
 def _service(container: Container, name: str, clock: Clock, own: Mapping[str, OwnStep]) -> Service[Any]:
     settings: Settings = container.settings()
     store = container.stores()
@@ -324,8 +329,13 @@ def _service(container: Container, name: str, clock: Clock, own: Mapping[str, Ow
         case "order":
             return orders.order_service(store("order"), clock, deadline_s=settings.order_deadline_s)
         case "inventory":
-            gate, default = container.gate(), settings.default_stock
-            return inventory.inventory_service(store("inventory"), clock, gate=gate, default_stock=default)
+            return inventory.inventory_service(
+                store("inventory"),
+                clock,
+                gate=container.gate(),
+                default_stock=settings.default_stock,
+                look_every_s=_look_every_s(settings),
+            )
         case "payment":
             window = settings.payment_settle_window_s
             return payments.payment_service(store("payment"), clock, container.gateway(), settle_window_s=window)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 import attrs
@@ -332,24 +332,52 @@ class GateKeeper:
 
     gate: StockGate
     store: InventoryStore
+    clock: Clock
+    look_every_s: float = 0.0
+    """How often to compare the two; a batch that meets a gate of another epoch waits for so long."""
+
+    _look_at: datetime | None = None
 
     def run_once(self) -> int:
         """1 after a rebuild, else 0."""
-        with self.store.begin() as transaction:
-            ledger = transaction.gate_epoch()
-        if ledger == self.gate.epoch() and ledger > 0:
+        now = self.clock.now()
+        if self._look_at is not None and now < self._look_at:
             return 0
         with self.store.begin() as transaction:
-            epoch = transaction.lock_gate() + 1
-            stock, held = transaction.fold()
-            transaction.set_gate_epoch(epoch)
-            self.gate.rebuild({sku: row.available for sku, row in stock.items()}, held, epoch)
-            transaction.commit()
+            ledger = transaction.gate_epoch()
+        if ledger == 0 or ledger != self.gate.epoch():
+            return self._rebuilt(since=ledger)
+        self._look_at = now + timedelta(seconds=self.look_every_s)
+        return 0
+
+    def rebuild(self) -> int:
+        """Rebuild it now, whatever it knows; answers with the new epoch."""
+        with self.store.begin() as transaction:
+            return self._written(transaction, transaction.lock_gate())
+
+    def _rebuilt(self, since: int) -> int:
+        """Rebuild, unless another worker did while this one waited for the lock."""
+        with self.store.begin() as transaction:
+            epoch = transaction.lock_gate()
+            if epoch == since or epoch != self.gate.epoch():
+                self._written(transaction, epoch)
         return 1
+
+    def _written(self, transaction: InventoryTransaction, epoch: int) -> int:
+        stock, held = transaction.fold()
+        transaction.set_gate_epoch(epoch + 1)
+        self.gate.rebuild({sku: row.available for sku, row in stock.items()}, held, epoch + 1)
+        transaction.commit()
+        return epoch + 1
 
 
 def inventory_service(
-    store: InventoryStore, clock: Clock, *, gate: StockGate | None, default_stock: int | None
+    store: InventoryStore,
+    clock: Clock,
+    *,
+    gate: StockGate | None,
+    default_stock: int | None,
+    look_every_s: float = 0.0,
 ) -> Service[InventoryWork]:
     """The inventory service; without a gate the ledger alone decides. `default_stock` None rejects unknown products."""
 
@@ -378,5 +406,5 @@ def inventory_service(
         executors,
         GatePhase(gate, store, default_stock),
         lambda work: settled.offer(work.settled),
-        (GateKeeper(gate, store), settled),
+        (GateKeeper(gate, store, clock, look_every_s), settled),
     )

@@ -338,7 +338,7 @@ def set_up(app: App) -> Sequence[str]:
 
 
 def problems_of(app: App, *, operators: bool = True) -> Sequence[str]:
-    """What keeps the servers of a distributed system from working for it, and (`operators`) for those who look at it."""
+    """What keeps the servers from working for a distributed system, and (`operators`) for those who look at it."""
     names = [*app.services, "operator"] if operators else list(app.services)
     return what_is_wrong(app.settings, names, topics_of(app.own_steps))
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from oms.entrypoints.cli.client import Remote
 from oms.entrypoints.cli.output import console, plain, show_json, table
-from oms.entrypoints.cli.remote import Remote
 
 PORTS = {"order": 8081, "inventory": 8082, "payment": 8083, "notification": 8084}
 STEP_PORT = 8085
