@@ -14,11 +14,10 @@ import pytest
 import redis
 from cluster import SERVICES, Cluster, Worker, wait_for
 from crashing import POINTS
-
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
-from serving import Load  # noqa: E402
+from serving import Load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import OPEN, SERVICES, Cluster, request, wait_for
+from cluster import OPEN, SERVICES, Cluster, Worker, request, wait_for
 from confluent_kafka import Producer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -35,6 +36,10 @@ def ended(cluster: Cluster, order_id: str, timeout_s: float = 30) -> str:
     return str(order(cluster, order_id)["status"])
 
 
+def says(worker: Worker, line: str) -> bool:
+    return line in worker.log.read_text()
+
+
 def stock(cluster: Cluster, sku: str) -> dict[str, Any]:
     return dict(cluster.of("inventory")[0].get(f"/stock/{sku}")[1])
 
@@ -49,7 +54,7 @@ def test_an_order_is_reserved_paid_confirmed_and_told(cluster: Cluster) -> None:
     assert stock(cluster, "apple") == {"productId": "apple", "onHand": 98, "held": 0, "available": 98}
     lines = {"inventory": "Inventory reserved", "payment": "Payment success", "notification": "Notification sent"}
     for service, line in lines.items():
-        wait_for(lambda log=cluster.of(service)[0].log, line=line: line in log.read_text(), line)
+        wait_for(partial(says, cluster.of(service)[0], line), line)
 
 
 def test_one_short_line_holds_nothing(cluster: Cluster) -> None:
