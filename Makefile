@@ -1,5 +1,6 @@
 # The two commands: `make demo` shows the system, `make test` proves it. `make check` is the quick part of the latter.
 # A fresh clone on Debian 12 with Python 3.11 (venv) and make is enough; a second run reuses what is there.
+# `make servers` gets PostgreSQL, Redis and Kafka for the tests, as root by itself; see scripts/install_servers.sh.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
@@ -9,7 +10,7 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 CODE := src tests examples benchmarks scripts
 export OMS_TEST_WHEEL := 1
 
-.PHONY: demo test check clean
+.PHONY: demo test check servers clean
 
 demo: $(WHEEL)
 	$(BIN)/oms demo
@@ -18,7 +19,7 @@ test: check
 	$(BIN)/python -m pytest -q -m slow -p no:cacheprovider
 	@echo "make test: everything passed"
 
-check: $(WHEEL)
+check: $(WHEEL) servers
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	MYPYPATH=src $(BIN)/mypy -p oms
@@ -28,6 +29,9 @@ check: $(WHEEL)
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run --include='*/oms/domain/*' -m pytest -q tests/domain -m "not slow" -p no:cacheprovider
 	$(BIN)/python -m coverage report --include='*/oms/domain/*' --fail-under=100
+
+servers: $(WHEEL)
+	PYTHON=$(BIN)/python scripts/install_servers.sh
 
 # The tests run against a built, installed wheel, not against the source tree.
 $(WHEEL): $(STAMP) $(SOURCES) README.md LICENSE
