@@ -10,7 +10,7 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 CODE := src tests examples benchmarks scripts
 export OMS_TEST_WHEEL := 1
 
-.PHONY: demo test check servers clean
+.PHONY: demo test test-containers check servers clean
 
 demo: $(WHEEL)
 	$(BIN)/oms demo
@@ -19,12 +19,17 @@ test: check
 	$(BIN)/python -m pytest -q -m slow -p no:cacheprovider
 	@echo "make test: everything passed"
 
-check: $(WHEEL) servers
+# The stack of docker-compose.yml on a Docker engine: one that answers, else Debian's own, started and stopped again.
+test-containers: $(WHEEL)
+	scripts/containers/test.sh
+
+check: $(WHEEL)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	MYPYPATH=src $(BIN)/mypy -p oms
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python scripts/runtime_lock.py --check
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 -p no:cacheprovider
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run --include='*/oms/domain/*' -m pytest -q tests/domain -m "not slow" -p no:cacheprovider
