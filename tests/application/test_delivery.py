@@ -66,19 +66,22 @@ def test_an_unclear_error_that_stays_is_parked_with_its_cause_and_can_be_redrive
         shop.app.dead_letters.redrive(letter.id)
 
 
-def test_a_redrive_that_fails_again_changes_nothing() -> None:
+@pytest.mark.parametrize("error", [oms.Permanent("never"), ValueError("never")])
+def test_a_redrive_that_fails_again_changes_nothing(error: Exception) -> None:
     seen: list[str] = []
-    shop = with_step(failing(99, oms.Permanent("never"), seen))
+    shop = with_step(failing(99, error, seen))
     shop.place()
-    shop.run()
+    shop.advance(minutes=5)
     (letter,) = shop.parked()
 
     with pytest.raises(oms.Conflict) as refused:
         shop.app.dead_letters.redrive(letter.id)
 
     assert refused.value.code == "redrive_failed"
+    shop.run()
     assert [kept.id for kept in shop.parked()] == [letter.id]
-    shop.app.dead_letters.discard(letter.id)
+    assert shop.published("own.done") == []
+    assert shop.app.dead_letters.discard(letter.id).state.value == "DISCARDED"
     assert shop.parked() == []
 
 

@@ -1,88 +1,19 @@
-"""`oms` as processes of their own, as a person or a supervisor starts them."""
-
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import attrs
 import pytest
-import urllib3
-
-OMS = (sys.executable, "-m", "oms")
-START_S = 40.0
-
-
-def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMS_", "OMSCTL_"))}
-    return kept | more
-
-
-def oms(*arguments: str, timeout_s: float = 60, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*OMS, *arguments], capture_output=True, text=True, timeout=timeout_s, env=environment(**more), check=False
-    )
-
-
-@attrs.define
-class Served:
-    """One `oms serve` on a free port."""
-
-    directory: Path
-    data: Path
-    process: subprocess.Popen[bytes]
-    url: str = ""
-
-    @property
-    def out(self) -> str:
-        return (self.directory / "out").read_text()
-
-    @property
-    def err(self) -> str:
-        return (self.directory / "err").read_text()
-
-    def wait_for_start(self) -> None:
-        until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            assert self.process.poll() is None, self.err
-            for line in self.out.splitlines():
-                if '"listening"' in line:
-                    self.url = line.split('"url": "')[1].partition('"')[0]
-                    return
-            time.sleep(0.05)
-        raise AssertionError("not listening in time")
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return oms(*arguments, OMSCTL_URL=self.url)
-
-    def ready(self) -> bool:
-        return urllib3.request("GET", f"{self.url}/readyz", retries=False).status == 200
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
-        begun = time.monotonic()
-        self.process.send_signal(number)
-        code = self.process.wait(30)
-        return code, time.monotonic() - begun
+from processes import Served, serve
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts `oms serve` as a process of its own; what still runs at the end is killed."""
     started: list[Served] = []
 
     def make(data: Path | None = None, *, wait: bool = True, **more: str) -> Served:
-        directory = tmp_path / f"run{len(started)}"
-        directory.mkdir()
-        data = data or tmp_path / "data"
-        with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
-            process = subprocess.Popen(
-                [*OMS, "serve", "--port", "0", "--data", str(data)], stdout=out, stderr=err, env=environment(**more)
-            )
-        served = Served(directory, data, process)
+        served = serve(tmp_path / f"run{len(started)}", data or tmp_path / "data", **more)
         started.append(served)
         if wait:
             served.wait_for_start()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from conftest import Served, oms
+from processes import Served, oms
 
 pytestmark = pytest.mark.slow
 Start = Callable[..., Served]

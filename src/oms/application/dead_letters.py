@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Generic
 
+import attrs
+
 from oms.application.service import Service, W
 from oms.application.tasks import task_of
 from oms.application.unit import Unit
 from oms.domain.errors import Conflict, NotFound, OmsError
 from oms.domain.tasks import TaskRequest
+from oms.ports.errors import Retryable
 from oms.ports.messages import Codec, Message, Record
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, DeadLetterState
@@ -40,14 +43,15 @@ class DeadLetterDesk(Generic[W]):
             unit.work.changes.tasks.append(TaskRequest(task.kind, task.key, payload=payload))
         else:
             self._handle(unit, letter)
-        unit.transaction.mark_dead_letters([letter_id], DeadLetterState.REDRIVEN)
-        return letter
+        return self._ended(unit, letter, DeadLetterState.REDRIVEN)
 
     def discard(self, unit: Unit[W], letter_id: str) -> DeadLetter:
         """Give it up: it stays on record as DISCARDED until its retention ends."""
-        letter = self._locked(unit, letter_id)
-        unit.transaction.mark_dead_letters([letter_id], DeadLetterState.DISCARDED)
-        return letter
+        return self._ended(unit, self._locked(unit, letter_id), DeadLetterState.DISCARDED)
+
+    def _ended(self, unit: Unit[W], letter: DeadLetter, state: DeadLetterState) -> DeadLetter:
+        unit.transaction.mark_dead_letters([letter.id], state)
+        return attrs.evolve(letter, state=state)
 
     def _locked(self, unit: Unit[W], letter_id: str) -> DeadLetter:
         for letter in unit.transaction.lock_dead_letters([letter_id]):
@@ -65,7 +69,9 @@ class DeadLetterDesk(Generic[W]):
             unit.work.load([message.event])
             unit.work.changes.cause = message.cause
             self.service.routes[letter.topic](message.event, unit.work)
-        except OmsError as error:
+        except Retryable:
+            raise
+        except Exception as error:
             raise Conflict("redrive_failed", f"it fails again: {error}") from error
 
     def _message(self, letter: DeadLetter) -> Message:

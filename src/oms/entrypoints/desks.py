@@ -31,6 +31,7 @@ W = TypeVar("W")
 
 TRUSTED = Principal(Role.TRUSTED)
 MAX_PAGE = 100
+MAX_PAGE_NUMBER = 10**6
 MAX_KEY = 255
 
 Pump = Callable[[Parts[Any], "Future[Any]"], None]
@@ -64,8 +65,10 @@ def checked_key(key: str | None, caller: Principal, route: str, body: object) ->
 
 def checked_page(number: int, size: int) -> None:
     """Refuse pages that don't exist or are too large."""
-    if not (0 <= number <= 10**6 and 1 <= size <= MAX_PAGE):
-        raise InvalidValue("invalid_page", f"page is 0 or more, size is 1 to {MAX_PAGE}")
+    if not 0 <= number <= MAX_PAGE_NUMBER:
+        raise InvalidValue("invalid_page", f"page is 0 to {MAX_PAGE_NUMBER}")
+    if not 1 <= size <= MAX_PAGE:
+        raise InvalidValue("invalid_size", f"size is 1 to {MAX_PAGE}")
 
 
 @attrs.frozen
@@ -240,22 +243,18 @@ class StockDesk:
 
     def submit_set(self, command: SetStock, *, caller: Principal = TRUSTED, key: str | None = None) -> Future[Stock]:
         """Like `set`, without waiting."""
-        reference = self._ids.token()
-        body = [command.sku, command.on_hand]
         return self._submit(
             command.sku,
-            lambda work: inventory.set_stock(work, command, reference),
-            checked_key(key, caller, "stock.set", body),
+            lambda work, reference: inventory.set_stock(work, command, reference),
+            checked_key(key, caller, "stock.set", [command.sku, command.on_hand]),
         )
 
     def submit_add(self, command: AddStock, *, caller: Principal = TRUSTED, key: str | None = None) -> Future[Stock]:
         """Like `add`, without waiting."""
-        reference = self._ids.token()
-        body = [command.sku, command.delta]
         return self._submit(
             command.sku,
-            lambda work: inventory.add_stock(work, command, reference),
-            checked_key(key, caller, "stock.add", body),
+            lambda work, reference: inventory.add_stock(work, command, reference),
+            checked_key(key, caller, "stock.add", [command.sku, command.delta]),
         )
 
     def rebuild_gate(self) -> int:
@@ -268,11 +267,16 @@ class StockDesk:
                 return step.rebuild()
         raise NotFound("no_gate", "there is no gate here: the ledger alone decides")
 
-    def _submit(self, sku: Sku, change: Callable[[InventoryWork], Stock], key: Key | None) -> Future[Stock]:
+    def _submit(self, sku: Sku, change: Callable[[InventoryWork, str], Stock], key: Key | None) -> Future[Stock]:
+        reference = self._ids.token()
         phase = self._parts.service.prepare
         prepare = (lambda: phase.make_known(sku)) if isinstance(phase, GatePhase) else None
         command: Command[InventoryWork, Stock] = Command(
-            lambda unit: change(unit.work), key=key, dump=_dump_stock, restore=_restore_stock, prepare=prepare
+            lambda unit: change(unit.work, reference),
+            key=key,
+            dump=_dump_stock,
+            restore=_restore_stock,
+            prepare=prepare,
         )
         return _ask(self._parts.commands, command)
 
@@ -287,6 +291,9 @@ def _dump_stock(stock: Stock) -> str:
 
 def _restore_stock(body: str) -> Stock:
     return Stock(*json.loads(body))
+
+
+_Submitted = tuple[Parts[Any], "Future[DeadLetter]"]
 
 
 @attrs.frozen
@@ -318,25 +325,35 @@ class DeadLetters:
 
     def redrive(self, letter_id: str) -> DeadLetter:
         """Handle it once more, now; `Conflict` where it fails again."""
-        return self._wait(letter_id, self.submit_redrive(letter_id))
+        return self._wait(self._redrive(letter_id))
 
     def discard(self, letter_id: str) -> DeadLetter:
         """Give it up."""
-        return self._wait(letter_id, self.submit_discard(letter_id))
+        return self._wait(self._discard(letter_id))
 
     def submit_redrive(self, letter_id: str) -> Future[DeadLetter]:
-        """Like `redrive`, without waiting."""
-        parts = self._parts[self.get(letter_id)[0]]
+        """Like `redrive`, without waiting for more than the look-up of whose it is."""
+        return self._redrive(letter_id)[1]
+
+    def submit_discard(self, letter_id: str) -> Future[DeadLetter]:
+        """Like `discard`, without waiting for more than the look-up of whose it is."""
+        return self._discard(letter_id)[1]
+
+    def _redrive(self, letter_id: str) -> _Submitted:
+        parts = self._owner(letter_id)
         command: Command[Any, DeadLetter] = Command(
             lambda unit: parts.desk.redrive(unit, letter_id), prepare=lambda: parts.desk.prepare(letter_id)
         )
-        return _ask(parts.commands, command)
+        return parts, _ask(parts.commands, command)
 
-    def submit_discard(self, letter_id: str) -> Future[DeadLetter]:
-        """Like `discard`, without waiting."""
-        parts = self._parts[self.get(letter_id)[0]]
-        return _ask(parts.commands, Command(lambda unit: parts.desk.discard(unit, letter_id)))
+    def _discard(self, letter_id: str) -> _Submitted:
+        parts = self._owner(letter_id)
+        return parts, _ask(parts.commands, Command(lambda unit: parts.desk.discard(unit, letter_id)))
 
-    def _wait(self, letter_id: str, future: Future[T]) -> T:
-        self._pump(self._parts[self.get(letter_id)[0]], future)
+    def _owner(self, letter_id: str) -> Parts[Any]:
+        return self._parts[self.get(letter_id)[0]]
+
+    def _wait(self, submitted: _Submitted) -> DeadLetter:
+        parts, future = submitted
+        self._pump(parts, future)
         return future.result()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Self, TextIO
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from oms.adapters.telemetry.redaction import Redaction
 from oms.ports.signals import Signals
@@ -63,10 +63,6 @@ class StructlogSignals(Signals):
         """A line of level error, and one more in `oms_alarms_total`."""
         self.count("alarms", event=event)
         self._log.error(event, **fields)
-
-    def gauge(self, name: str, value: Callable[[], float]) -> None:
-        """A figure that is asked for when metrics are read."""
-        Gauge(f"oms_{name}", name.replace("_", " "), registry=self._registry).set_function(value)
 
     def render_metrics(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -75,6 +75,6 @@ def amount_of(text: str) -> Decimal:
     return Decimal(text.strip())
 
 
-def part(name: str) -> str:
+def segment(name: str) -> str:
     """A name as one part of a path."""
     return quote(name, safe="")

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from oms.entrypoints.app import App
+from oms.entrypoints.cli.customer import Customer
 from oms.entrypoints.cli.output import give_up, plain, table
-from oms.entrypoints.cli.shop import Shop
 
 CONNECTIONS = 16
 STALLED_S = 60.0
@@ -23,27 +23,27 @@ SCARCE = "last-seat"
 Ended = Counter[tuple[str, str]]
 
 
-def run(screen: Console, app: App, shop: Shop, count: int) -> None:
+def run(screen: Console, app: App, customer: Customer, count: int) -> None:
     """Show them."""
     scarce = max(1, count // 10)
-    shop.count(SCARCE, scarce)
+    customer.count(SCARCE, scarce)
     screen.rule(f"[bold]{count} more orders, over {CONNECTIONS} connections", align="left")
     begun = time.monotonic()
-    ended = _followed(screen, app, shop, count)
+    ended = _followed(screen, app, customer, count)
     seconds = time.monotonic() - begun
     outcomes = table("outcome", "why", "orders")
     outcomes.columns[2].justify = "right"
     for (state, reason), number in sorted(ended.items()):
         outcomes.add_row(plain(state), plain(reason.lower().replace("_", " ")), str(number))
     screen.print(outcomes)
-    left = shop.stock(SCARCE)
+    left = customer.stock(SCARCE)
     screen.print(
         f"\n{count} orders settled in {seconds:.1f} s: {count / seconds:.0f} a second, each one durable on disk.\n"
         f"{SCARCE}: {scarce} on hand before, {scarce - left['onHand']} sold, {left['onHand']} left, none sold twice.\n"
     )
 
 
-def _followed(screen: Console, app: App, shop: Shop, count: int) -> Ended:
+def _followed(screen: Console, app: App, customer: Customer, count: int) -> Ended:
     ended: Ended = Counter()
     placing: deque[Future[str]] = deque()
     waiting: deque[str] = deque()
@@ -53,7 +53,7 @@ def _followed(screen: Console, app: App, shop: Shop, count: int) -> Ended:
         ThreadPoolExecutor(CONNECTIONS, "demo") as pool,
     ):
         placed, settled = progress.add_task("placed", total=count), progress.add_task("settled", total=count)
-        placing.extend(pool.submit(_one, shop, number) for number in range(count))
+        placing.extend(pool.submit(_one, customer, number) for number in range(count))
         moved_at = time.monotonic()
         while placing or waiting:
             accepted = [placing.popleft().result() for _ in range(_done(placing))]
@@ -70,16 +70,16 @@ def _followed(screen: Console, app: App, shop: Shop, count: int) -> Ended:
     return ended
 
 
-def _one(shop: Shop, number: int) -> str:
+def _one(customer: Customer, number: int) -> str:
     """Place one order; some customers change their mind at once."""
     chance = random.Random(number)  # noqa: S311 - the same crowd every time
     items = {f"product-{chance.randrange(10)}": chance.randrange(1, 4) for _ in range(2)}
     if chance.random() < 0.2:
         items[SCARCE] = 1
     order = {"userId": f"customer-{number % 20}", "amount": chance.randrange(500, 20_000) / 100, "items": items}
-    order_id: str = shop.place(json.dumps(order).encode())
+    order_id: str = customer.place(json.dumps(order).encode())
     if chance.random() < 0.05:
-        shop.cancel(order_id)
+        customer.cancel(order_id)
     return order_id
 
 

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from oms.entrypoints.app import App, create, verify
 from oms.entrypoints.cli import crowd
+from oms.entrypoints.cli.customer import Customer
 from oms.entrypoints.cli.notes import Notes
 from oms.entrypoints.cli.output import COLOURS, console, timeline
-from oms.entrypoints.cli.shop import Shop
 from oms.entrypoints.serve import Server, address, bound
 from oms.settings import Settings, load_settings
 
@@ -44,10 +44,10 @@ def run(orders: int, *, keep: bool, data: Path | None) -> int:
     screen = console(pipe_width=100)
     with tempfile.TemporaryDirectory(prefix="oms-demo-") as directory:
         with _running(screen, data or Path(directory)) as demo:
-            shop = Shop(demo.url)
-            _first(demo, shop)
+            customer = Customer(demo.url)
+            _first(demo, customer)
             if orders:
-                crowd.run(screen, demo.app, shop, orders)
+                crowd.run(screen, demo.app, customer, orders)
             code = _verified(demo)
             if keep and code == 0:
                 _keep(demo)
@@ -77,20 +77,20 @@ def _running(screen: Console, data: Path) -> Iterator[Demo]:
         app.stop()
 
 
-def _first(demo: Demo, shop: Shop) -> None:
+def _first(demo: Demo, customer: Customer) -> None:
     """The order of the system that this one replaces, and what its services say while it settles."""
     screen = demo.screen
     body = (files("oms.entrypoints.cli") / "first_order.json").read_bytes().strip()
     screen.rule("[bold]One order, over HTTP", align="left")
     screen.print(f"POST {demo.url}/orders\n{body.decode()}\n", markup=False, soft_wrap=True)
     begun = time.monotonic()
-    order_id = shop.place(body)
+    order_id = customer.place(body)
     screen.print(f"  {_since(begun, time.monotonic())}  accepted as {order_id}")
     for said in demo.notes.of(order_id):
         screen.print(f"  {_since(begun, said.at)}  [bold cyan]{said.event}[/]{_kind(said.kind)}")
     state = demo.app.orders.get(order_id).state.value
     screen.print(f"\nIt is [bold {COLOURS.get(state, 'default')}]{state}[/]. Its timeline:")
-    screen.print(timeline(shop.timeline(order_id)))
+    screen.print(timeline(customer.timeline(order_id)))
     screen.print()
 
 
@@ -121,9 +121,9 @@ def _verified(demo: Demo) -> int:
 def _keep(demo: Demo) -> None:
     screen, url = demo.screen, demo.url
     screen.rule("[bold]Still serving; Ctrl-C ends it", align="left")
-    order = '{"userId": "ann", "amount": 12.50, "items": {"apple": 2}}'
+    order = '{"userId":"ann","amount":12.50,"items":{"apple":2}}'
     lines: tuple[Any, ...] = (
-        f"curl -X POST {url}/orders -H 'Content-Type: application/json' -d '{order}'",
+        f"curl {url}/orders --json '{order}'",
         f"oms orders list --url {url}",
         f"oms stock list --url {url}",
         f"{url}/docs",

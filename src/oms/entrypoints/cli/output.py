@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def show_list(answer: Sequence[Mapping[str, Any]], columns: Sequence[str], nothi
         console().print(nothing)
         return
     made = table(*columns)
+    for column, name in zip(made.columns, columns, strict=True):
+        if all(isinstance(row.get(name), int | Decimal) for row in answer):
+            column.justify = "right"
     for row in answer:
         made.add_row(*(plain(row.get(column)) for column in columns))
     console().print(made)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from cyclopts import App, Parameter
 
-from oms.entrypoints.cli.client import WRONG_USE, Remote, amount_of, part
+from oms.entrypoints.cli.client import WRONG_USE, Remote, amount_of, segment
 from oms.entrypoints.cli.output import console, give_up, show_json, show_list, show_one
 from oms.entrypoints.cli.output import timeline as drawn
 
@@ -17,6 +18,7 @@ stock = App(name="stock", help="Show, count and receive stock of a running syste
 dlq = App(name="dlq", help="What couldn't be handled: list it, show it, handle it once more, or give it up.")
 
 HERE = Remote()
+_UNITS = re.compile(r"-?[0-9]{1,20}")
 ORDER = ("id", "status", "reason", "totalAmount", "userId", "items", "metadata")
 STOCK = ("productId", "onHand", "held", "available")
 LETTERS = ("id", "service", "topic", "orderId", "cause", "attempts", "parkedAt", "state")
@@ -53,7 +55,7 @@ def place(
 @orders.command(name="show")
 def show_order(order: Order, *, remote: Remote = HERE) -> None:
     """Show an order."""
-    _one(remote, remote.ask("GET", f"/orders/{part(order)}"), ORDER)
+    _one(remote, remote.ask("GET", f"/orders/{segment(order)}"), ORDER)
 
 
 @orders.command(name="list")
@@ -67,9 +69,7 @@ def list_orders(
     """List orders, the newest first."""
     query = {"page": page, "size": size} | ({"userId": user} if user else {})
     answer = remote.ask("GET", f"/orders?{urlencode(query)}")
-    _many(remote, answer, answer["content"], ORDER[:-1], "no orders")
-    if not remote.json and answer["totalPages"] > page + 1:
-        console().print(f"[dim]page {page} of 0 to {answer['totalPages'] - 1}, {answer['totalElements']} orders[/]")
+    _page(remote, answer, ORDER[:-1], "orders")
 
 
 @orders.command
@@ -84,13 +84,13 @@ def cancel(
 ) -> None:
     """Cancel an order. Its money is given back first, then its stock; `oms orders timeline` shows how far it is."""
     body = {"by": "operator"} if operator else None
-    _one(remote, remote.ask("POST", f"/orders/{part(order)}/cancel", body, idempotency_key=idempotency_key), ORDER)
+    _one(remote, remote.ask("POST", f"/orders/{segment(order)}/cancel", body, idempotency_key=idempotency_key), ORDER)
 
 
 @orders.command
 def timeline(order: Order, *, remote: Remote = HERE) -> None:
     """Show what the order service did and heard of an order, with the time since it was placed."""
-    answer = remote.ask("GET", f"/orders/{part(order)}/timeline")
+    answer = remote.ask("GET", f"/orders/{segment(order)}/timeline")
     if remote.json:
         show_json(answer)
     else:
@@ -100,14 +100,13 @@ def timeline(order: Order, *, remote: Remote = HERE) -> None:
 @stock.command(name="show")
 def show_stock(product: Product, *, remote: Remote = HERE) -> None:
     """Show a product: on hand, held by orders that are under way, available."""
-    _one(remote, remote.ask("GET", f"/stock/{part(product)}"), STOCK)
+    _one(remote, remote.ask("GET", f"/stock/{segment(product)}"), STOCK)
 
 
 @stock.command(name="list")
 def list_stock(*, page: Number = 0, size: Size = 50, remote: Remote = HERE) -> None:
     """List products by their ids."""
-    answer = remote.ask("GET", f"/stock?{urlencode({'page': page, 'size': size})}")
-    _many(remote, answer, answer["content"], STOCK, "no products")
+    _page(remote, remote.ask("GET", f"/stock?{urlencode({'page': page, 'size': size})}"), STOCK, "products")
 
 
 @stock.command(name="set")
@@ -120,7 +119,7 @@ def set_stock(
 ) -> None:
     """Count a product: so many units are on hand."""
     body = {"onHand": on_hand}
-    _one(remote, remote.ask("PUT", f"/stock/{part(product)}", body, idempotency_key=idempotency_key), STOCK)
+    _one(remote, remote.ask("PUT", f"/stock/{segment(product)}", body, idempotency_key=idempotency_key), STOCK)
 
 
 @stock.command(name="add")
@@ -133,7 +132,7 @@ def add_stock(
 ) -> None:
     """Receive units of a product, or write them off."""
     body = {"delta": delta}
-    _one(remote, remote.ask("POST", f"/stock/{part(product)}/add", body, idempotency_key=idempotency_key), STOCK)
+    _one(remote, remote.ask("POST", f"/stock/{segment(product)}/add", body, idempotency_key=idempotency_key), STOCK)
 
 
 @dlq.command(name="list")
@@ -153,19 +152,19 @@ def list_letters(
 @dlq.command(name="show")
 def show_letter(letter: Letter, *, remote: Remote = HERE) -> None:
     """Show a dead letter: its cause, and the message as it came."""
-    _one(remote, remote.ask("GET", f"/dead-letters/{part(letter)}"), LETTER)
+    _one(remote, remote.ask("GET", f"/dead-letters/{segment(letter)}"), LETTER)
 
 
 @dlq.command
 def redrive(letter: Letter, *, remote: Remote = HERE) -> None:
     """Handle a dead letter once more, now. What fails again stays parked."""
-    _one(remote, remote.ask("POST", f"/dead-letters/{part(letter)}/redrive"), LETTER)
+    _one(remote, remote.ask("POST", f"/dead-letters/{segment(letter)}/redrive"), LETTER)
 
 
 @dlq.command
 def discard(letter: Letter, *, remote: Remote = HERE) -> None:
     """Give a dead letter up."""
-    _one(remote, remote.ask("POST", f"/dead-letters/{part(letter)}/discard"), LETTER)
+    _one(remote, remote.ask("POST", f"/dead-letters/{segment(letter)}/discard"), LETTER)
 
 
 def _one(remote: Remote, answer: dict[str, object], names: Sequence[str]) -> None:
@@ -184,11 +183,19 @@ def _many(
         show_list(rows, columns, nothing)
 
 
+def _page(remote: Remote, answer: dict[str, Any], columns: Sequence[str], what: str) -> None:
+    """One page, and where there are more of them."""
+    _many(remote, answer, answer["content"], columns, f"no {what}")
+    last = (answer["totalElements"] - 1) // answer["size"]
+    if not remote.json and last > 0:
+        console().print(f"[dim]page {answer['number']}, the last is {last}; {answer['totalElements']} {what}[/]")
+
+
 def _items(entries: Sequence[str]) -> dict[str, int]:
     summed: dict[str, int] = {}
     for entry in entries:
         sku, units = _pair("--item", entry)
-        if not (units.removeprefix("-").isdecimal() and units.isascii()):
+        if not _UNITS.fullmatch(units):
             give_up(f"--item {entry}: SKU=QUANTITY is wanted", WRONG_USE)
         summed[sku] = summed.get(sku, 0) + int(units)
     return summed

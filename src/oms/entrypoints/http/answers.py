@@ -10,7 +10,8 @@ from starlette.types import Receive, Scope, Send
 from oms.entrypoints.http.shapes import encode
 
 NO_HEADERS: Mapping[str, str] = {}
-_SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+SAFE_HEADERS: Mapping[str, str] = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+_SAFE = tuple((name.encode(), value.encode()) for name, value in SAFE_HEADERS.items())
 
 
 @attrs.frozen

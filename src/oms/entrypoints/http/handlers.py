@@ -14,7 +14,7 @@ from oms.domain import commands
 from oms.domain.errors import InvalidValue
 from oms.domain.values import OrderId, checked_id
 from oms.entrypoints.app import App
-from oms.entrypoints.desks import MAX_PAGE
+from oms.entrypoints.desks import MAX_PAGE, MAX_PAGE_NUMBER
 from oms.entrypoints.http import shapes, views
 from oms.entrypoints.http.answers import Answer, json
 from oms.entrypoints.http.body import decode, read_body, read_place
@@ -25,7 +25,6 @@ from oms.ports.store import DeadLetterState
 
 T = TypeVar("T")
 
-MAX_NUMBER = 10**6
 MAX_LETTERS = 1000
 OVERLOADED_RETRY_S = 10
 
@@ -208,7 +207,7 @@ def _sku(request: Request) -> str:
 
 
 def _paging(request: Request) -> tuple[int, int]:
-    return _number(request, "page", 0, MAX_NUMBER), _number(request, "size", 10, MAX_PAGE, least=1)
+    return _number(request, "page", 0, MAX_PAGE_NUMBER), _number(request, "size", 10, MAX_PAGE, least=1)
 
 
 def _number(request: Request, name: str, default: int, most: int, *, least: int = 0) -> int:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from oms.adapters.auth.api_keys import ApiKeys
 from oms.adapters.auth.trust import TrustEveryone
 from oms.entrypoints.app import App
-from oms.entrypoints.http.answers import Answer
+from oms.entrypoints.http.answers import SAFE_HEADERS, Answer
 from oms.entrypoints.http.description import Description
 from oms.entrypoints.http.handlers import Handlers
 from oms.entrypoints.http.problems import HttpProblem, answer_of, problem
@@ -156,4 +156,4 @@ class _Methods:
 
 async def _nothing_here(_request: Request, _error: Exception) -> Response:
     answer = problem(404, "no_such_route", "there is nothing at this path")
-    return Response(answer.body, answer.status, {"Cache-Control": "no-store"}, answer.media)
+    return Response(answer.body, answer.status, dict(SAFE_HEADERS), answer.media)

@@ -10,7 +10,7 @@ import urllib3
 from oms.entrypoints.cli.output import give_up
 
 
-class Shop:
+class Customer:
     """Some connections to one system; used by several threads at once."""
 
     def __init__(self, url: str, connections: int = 16) -> None:

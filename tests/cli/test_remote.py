@@ -1,0 +1,196 @@
+"""`oms orders`, `oms stock` and `oms dlq` against a running system: what people see, what scripts read, how they end."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+
+import oms
+from oms.entrypoints.cli import main
+from oms.entrypoints.serve import Server, address, bound
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[tuple[oms.App, str]]:
+    """A system in memory behind a real port; `odd` can't be shipped, so its message is parked."""
+
+    def ship(event: oms.AnyEvent, _step: oms.StepContext) -> None:
+        if isinstance(event, oms.OrderConfirmed) and "odd" in event.terms.items:
+            raise oms.Permanent("can't be shipped")
+
+    app = oms.create(profile="memory", environ={}, payment_success_rate=1.0, log_level="error")
+    app.subscribe("order.confirmed", group="shipping", handler=ship)
+    listener = bound("127.0.0.1", 0)
+    server = Server(app)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    with app:
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield app, address(listener)
+        server.should_exit = True
+        thread.join(10)
+
+
+@attrs.frozen
+class Done:
+    code: object
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(system: tuple[oms.App, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("OMSCTL_URL", system[1])
+
+    def run(*arguments: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments])
+        out, err = capsys.readouterr()
+        return Done(ended.value.code or 0, out, err)
+
+    return run
+
+
+def settled(system: tuple[oms.App, str], order_id: str) -> str:
+    until = time.monotonic() + 10
+    while not (order := system[0].orders.get(order_id)).state.settled:
+        assert time.monotonic() < until, order
+        time.sleep(0.02)
+    return order.state.value
+
+
+def place(run: Run, *more: str) -> Any:
+    return run("orders", "place", "--user", "ann", "--amount", "12.50", "--item", "apple=2", "--json", *more).json
+
+
+def test_an_order_is_placed_shown_and_listed(system: tuple[oms.App, str], run: Run) -> None:
+    placed = run("orders", "place", "--user", "eve", "--amount", "12.50", "--item", "apple=2", "--metadata", "gift=yes")
+    lines = dict(line.split(maxsplit=1) for line in map(str.rstrip, placed.out.splitlines()))
+    assert (lines["totalAmount"], lines["items"], lines["metadata"]) == ("12.50", "apple=2", "gift=yes")
+
+    assert settled(system, lines["id"]) == "CONFIRMED"
+    listed = run("orders", "list", "--user", "eve")
+    assert listed.out.splitlines()[0].split() == ["id", "status", "reason", "totalAmount", "userId", "items"]
+    assert listed.out.splitlines()[1].split() == [lines["id"], "CONFIRMED", "12.50", "eve", "apple=2"]
+    assert run("orders", "list", "--user", "nobody").out == "no orders\n"
+
+
+def test_a_page_says_that_there_are_more(run: Run) -> None:
+    for _ in range(3):
+        run("orders", "place", "--user", "many", "--amount", "1", "--item", "apple=1")
+    assert run("orders", "list", "--user", "many", "--size", "2").out.splitlines()[-1] == (
+        "page 0, the last is 1; 3 orders"
+    )
+    assert len(run("orders", "list", "--user", "many").out.splitlines()) == 4
+
+
+@pytest.mark.parametrize("amount", ["0.1", "12.50", "9999999999.99", "0.30"])
+def test_amounts_stay_the_digits_that_were_written(run: Run, amount: str) -> None:
+    done = run("orders", "place", "--user", "ann", "--amount", amount, "--item", "apple=1", "--json")
+    assert json.loads(done.out, parse_float=str)["totalAmount"] == (amount if "." in amount[:-2] else f"{amount}0")
+
+
+def test_lines_of_one_product_are_summed(run: Run) -> None:
+    assert place(run, "--item", "apple=3")["items"] == {"apple": 5}
+
+
+def test_a_repeat_under_the_same_key_is_one_order(run: Run) -> None:
+    first, second = (place(run, "--idempotency-key", "cli-1") for _ in range(2))
+    assert first == second
+
+
+def test_a_cancelled_order_and_its_timeline(system: tuple[oms.App, str], run: Run) -> None:
+    order = place(run)
+    assert settled(system, order["id"]) == "CONFIRMED"
+
+    assert run("orders", "cancel", order["id"], "--operator", "--json").json["status"] == "CANCELLING"
+    assert settled(system, order["id"]) == "CANCELLED"
+    refused = run("orders", "cancel", place(run, "--item", "scarce=10000")["id"] + "x")
+    assert (refused.code, "order_not_found" in refused.err) == (1, True)
+
+    drawn = run("orders", "timeline", order["id"]).out.splitlines()
+    assert drawn[0].split() == ["seq", "after", "what", "state"]
+    assert any("CONFIRMED → CANCELLING" in line and line.startswith("●") for line in drawn)
+    assert run("orders", "timeline", order["id"], "--json").json[0]["trigger"] == "place"
+
+
+def test_stock_is_counted_received_and_shown(run: Run) -> None:
+    assert run("stock", "set", "pear", "5", "--json").json["onHand"] == 5
+    assert run("stock", "add", "pear", "7", "--json").json["onHand"] == 12
+    assert run("stock", "add", "pear", "-2", "--json").json["onHand"] == 10
+    assert run("stock", "show", "pear").out.split() == [
+        "productId", "pear", "onHand", "10", "held", "0", "available", "10",
+    ]  # fmt: skip
+    assert "pear" in run("stock", "list").out
+    assert "product_not_found" in run("stock", "show", "nothing").err
+
+
+def test_a_dead_letter_is_listed_shown_redriven_and_given_up(system: tuple[oms.App, str], run: Run) -> None:
+    order = run("orders", "place", "--user", "ann", "--amount", "1", "--item", "odd=1", "--json").json
+    settled(system, order["id"])
+    until = time.monotonic() + 10
+    while not (letters := run("dlq", "list", "--json").json):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    name = letters[0]["id"]
+
+    assert "shipping" in run("dlq", "list").out
+    assert "can't be shipped" in run("dlq", "show", name).out
+    again = run("dlq", "redrive", name)
+    assert (again.code, "redrive_failed" in again.err) == (1, True)
+    assert run("dlq", "discard", name, "--json").json["state"] == "DISCARDED"
+    assert run("dlq", "list").out == "no dead letters are PARKED\n"
+    assert run("dlq", "list", "--state", "discarded", "--json").json[0]["id"] == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("orders", "place", "--user", "ann", "--amount", "1e3", "--item", "a=1"), 2, "--amount 1e3"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--item", "a"), 2, "SKU=QUANTITY"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--item", "a=" + "9" * 5000), 2, "SKU=QUANTITY"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--item", "a=0"), 1, "invalid_quantity"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--item", "a=1", "--metadata", "x"), 2, "NAME=VALUE"),
+        (("orders", "show", "a b"), 1, "invalid_id"),
+        (("orders", "show", "../../metrics"), 1, "no_such_route"),
+        (("orders", "list", "--size", "101"), 1, "invalid_size"),
+        (("orders", "list", "--url", "ftp://x"), 2, "http or https"),
+        (("orders", "list", "--url", "http://127.0.0.1:9"), 3, "can't be reached"),
+        (("dlq", "list", "--state", "odd"), 1, "invalid_state"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_an_exit_code(run: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    assert done.err.startswith("oms: ")
+    assert done.err.count("\n") == 1
+
+
+def test_what_strangers_wrote_cant_move_the_terminal(run: Run) -> None:
+    done = run(
+        "orders", "place", "--user", "ann", "--amount", "1", "--item", "a=1", "--metadata", "x=\x1b[31m[bold]red"
+    )
+    assert "\x1b" not in done.out
+    assert "[bold]red" in done.out
+
+
+def test_the_key_is_sent_and_never_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMSCTL_KEY", "oms_canary-canary-canary-canary")
+    done = run("orders", "list", "--url", "http://127.0.0.1:9")
+    assert "canary" not in done.out + done.err
+    assert "canary" not in run("orders", "list", "--help").out
