@@ -16,6 +16,7 @@ from oms.settings import SettingsError
 _UNSENDABLE = frozenset({
     KafkaError.INVALID_RECORD,
     KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
     KafkaError.TOPIC_EXCEPTION,
     KafkaError._INVALID_ARG,
 })  # fmt: skip
@@ -50,11 +51,12 @@ _STOPS_ALL = frozenset({
     KafkaError._UNKNOWN_TOPIC,
 })  # fmt: skip
 _MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
-_SECRET = re.compile(r"password|secret|pem\b|oauth|jaas|config beginning", re.IGNORECASE)
+# Words of settings whose values librdkafka may repeat when it can't read them.
+_SECRET = re.compile(r"(sasl|key|keystore)\.password|ssl\.(key|certificate|ca)\.pem|client\.secret|oauthbearer")
 
 
 def said(error: KafkaError) -> str:
-    """What librdkafka says an error, and the error's name."""
+    """An error in librdkafka's words, with its name."""
     return f"{error.str()} ({error.name()})"
 
 

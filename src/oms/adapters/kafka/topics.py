@@ -21,7 +21,7 @@ ASK_S = 10.0
 ENSURE_S = 30.0
 """How long all of it may take: what was made is only seen after a while."""
 
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.05
 SAFE_COPIES = 3
 """From so many copies on, one may be out of order while messages are still kept twice."""
 
