@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import cache
@@ -9,12 +10,17 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import pytest
+from redis import Redis
 
 from oms.adapters.memory import CountedIds, ManualClock
+from oms.adapters.redis.gate import PREFIX, RedisGate
+from oms.adapters.redis.link import connect
 from oms.adapters.sql.stores import sqlite_store
 from oms.adapters.sqlite_log.log import SqliteLog
+from oms.settings import load_settings
 
 T = TypeVar("T")
 
@@ -119,3 +125,32 @@ class SqliteLogs:
         log = SqliteLog(path, clock=ManualClock())
         self.opened.append((log, path))
         return log
+
+
+def redis_url() -> str:
+    """Where a Redis for tests is. Without one the tests that need it fail: a skip would hide that they never ran."""
+    url = os.environ.get("OMS_TEST_REDIS_URL", "")
+    if not url:
+        pytest.fail("OMS_TEST_REDIS_URL is not set; these tests need a Redis, such as redis://127.0.0.1:6379/0")
+    return url
+
+
+class OnRedis(Timed):
+    """Gates on a real Redis that others use too: each has a prefix of its own, and leaves nothing."""
+
+    @pytest.fixture
+    def new_gate(self) -> Iterator[Callable[[], Any]]:
+        self.client = connect(load_settings({}, redis_url=redis_url()))
+        mine, numbers = f"{PREFIX}test-{uuid4().hex}:", count()
+        yield lambda: RedisGate(self.client, self.clock, prefix=f"{mine}{next(numbers)}:")
+        unlink(self.client, mine)
+        self.client.close()
+
+    def lose_memory(self, gate: Any) -> None:
+        unlink(self.client, gate.prefix)
+
+
+def unlink(client: Redis, prefix: str) -> None:
+    """Remove every key that begins like this."""
+    for key in client.scan_iter(f"{prefix}*", count=1000):
+        client.unlink(key)
