@@ -18,6 +18,7 @@ from uuid import uuid4
 import attrs
 import pytest
 from confluent_kafka.admin import AdminClient
+from redis import Redis
 
 from oms.adapters.kafka.conf import conf_of
 from oms.adapters.kafka.log import KafkaBroker
@@ -33,6 +34,9 @@ from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Outgoing, Record
 from oms.settings import Settings
 from oms.testing.contracts.broker import A, B
+from oms.adapters.redis.gate import PREFIX, RedisGate
+from oms.adapters.redis.link import connect
+from oms.settings import load_settings
 
 T = TypeVar("T")
 
@@ -285,3 +289,32 @@ def leave_group(address: str, group: str, member_id: str) -> None:
         connection.sendall(struct.pack(">i", len(request)) + request)
         answer = connection.recv(10, socket.MSG_WAITALL)
     assert struct.unpack(">iih", answer) == (6, correlation, 0)
+
+
+def redis_url() -> str:
+    """Where a Redis for tests is. Without one the tests that need it fail: a skip would hide that they never ran."""
+    url = os.environ.get("OMS_TEST_REDIS_URL", "")
+    if not url:
+        pytest.fail("OMS_TEST_REDIS_URL is not set; these tests need a Redis, such as redis://127.0.0.1:6379/0")
+    return url
+
+
+class OnRedis(Timed):
+    """Gates on a real Redis that others use too: each has a prefix of its own, and leaves nothing."""
+
+    @pytest.fixture
+    def new_gate(self) -> Iterator[Callable[[], Any]]:
+        self.client = connect(load_settings({}, redis_url=redis_url()))
+        mine, numbers = f"{PREFIX}test-{uuid4().hex}:", count()
+        yield lambda: RedisGate(self.client, self.clock, prefix=f"{mine}{next(numbers)}:")
+        unlink(self.client, mine)
+        self.client.close()
+
+    def lose_memory(self, gate: Any) -> None:
+        unlink(self.client, gate.prefix)
+
+
+def unlink(client: Redis, prefix: str) -> None:
+    """Remove every key that begins like this."""
+    for key in client.scan_iter(f"{prefix}*", count=1000):
+        client.unlink(key)
