@@ -137,10 +137,10 @@ def _sqlite_stores(settings: Settings, clock: Clock, ids: Ids) -> Callable[[str]
     return lambda name: stores.sqlite_store(name, _file(settings, name), clock, ids)
 
 
-def _kafka_log(settings: Settings) -> Broker:
-    from oms.adapters.kafka.broker import KafkaBroker
+def _kafka_log(settings: Settings, signals: Signals) -> Broker:
+    from oms.adapters.kafka.log import KafkaBroker
 
-    return KafkaBroker.from_settings(settings)
+    return KafkaBroker.from_settings(settings, signals)
 
 
 def _postgres_stores(settings: Settings, ids: Ids) -> Callable[[str], Store]:
@@ -223,7 +223,7 @@ class Container(containers.DeclarativeContainer):
         profile,
         memory=providers.Singleton(_memory_log, settings),
         embedded=providers.Singleton(_sqlite_log, settings, clock),
-        distributed=providers.Singleton(_kafka_log, settings),
+        distributed=providers.Singleton(_kafka_log, settings, signals),
     )
     stores = providers.Selector(
         profile,
@@ -385,12 +385,12 @@ def _on_disk(settings: Settings) -> Evidence:
 
 
 def _on_servers(settings: Settings) -> Evidence:
-    from oms.adapters.kafka.broker import KafkaBroker
+    from oms.adapters.kafka.log import KafkaBroker
     from oms.adapters.redis.gate import RedisGate
     from oms.adapters.sql import stores
 
     order, stock, payment, news = (stores.postgres_reader(name, settings) for name in SERVICES)
-    log, gate = KafkaBroker.from_settings(settings), RedisGate.from_settings(settings)
+    log, gate = KafkaBroker.from_settings(settings, _signals(settings)), RedisGate.from_settings(settings)
     return Evidence(order, stock, payment, news, log, _book(settings), gate)
 
 
