@@ -149,10 +149,10 @@ def _postgres_stores(settings: Settings, ids: Ids) -> Callable[[str], Store]:
     return lambda name: stores.postgres_store(name, settings, ids)
 
 
-def _redis_gate(settings: Settings) -> StockGate:
+def _redis_gate(settings: Settings, clock: Clock) -> StockGate:
     from oms.adapters.redis.gate import RedisGate
 
-    return RedisGate.from_settings(settings)
+    return RedisGate.from_settings(settings, clock)
 
 
 def _memory_gate(clock: Clock) -> StockGate:
@@ -235,7 +235,7 @@ class Container(containers.DeclarativeContainer):
         profile,
         memory=providers.Singleton(_memory_gate, clock),
         embedded=providers.Object(None),
-        distributed=providers.Singleton(_redis_gate, settings),
+        distributed=providers.Singleton(_redis_gate, settings, clock),
     )
     calls = providers.Singleton(_threaded_calls, settings, bells)
     gateway = providers.Singleton(_gateway, settings, clock)
@@ -390,7 +390,7 @@ def _on_servers(settings: Settings) -> Evidence:
     from oms.adapters.sql import stores
 
     order, stock, payment, news = (stores.postgres_reader(name, settings) for name in SERVICES)
-    log, gate = KafkaBroker.from_settings(settings, _signals(settings)), RedisGate.from_settings(settings)
+    log, gate = KafkaBroker.from_settings(settings, _signals(settings)), RedisGate.from_settings(settings, _clock())
     return Evidence(order, stock, payment, news, log, _book(settings), gate)
 
 
@@ -427,4 +427,7 @@ def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
     from oms.adapters.kafka.topics import ensure_topics
     from oms.adapters.sql.roles import set_up_postgres
 
-    return [*set_up_postgres(settings, SERVICES, list(own)), *ensure_topics(settings, topics_of(own))]
+    record = set_up_postgres(settings, SERVICES, list(own))
+    topics = ensure_topics(settings, topics_of(own))
+    made = [f"Kafka: topic {name} made" for name in topics.created]
+    return [*record, *made, *(f"Kafka: topic {name} has more partitions" for name in topics.widened)]
