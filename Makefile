@@ -1,5 +1,6 @@
 # The two commands: `make demo` shows the system, `make test` proves it. `make check` is the quick part of the latter.
 # A fresh clone on Debian 12 with Python 3.11 (venv) and make is enough; a second run reuses what is there.
+# `make servers` gets PostgreSQL, Redis and Kafka for the tests, as root by itself; see scripts/install_servers.sh.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
@@ -9,7 +10,7 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 CODE := src tests examples benchmarks scripts
 export OMS_TEST_WHEEL := 1
 
-.PHONY: demo test check clean
+.PHONY: demo test test-containers check servers clean
 
 demo: $(WHEEL)
 	$(BIN)/oms demo
@@ -18,16 +19,24 @@ test: check
 	$(BIN)/python -m pytest -q -m slow -p no:cacheprovider
 	@echo "make test: everything passed"
 
+# The stack of docker-compose.yml on a Docker engine: one that answers, else Debian's own, started and stopped again.
+test-containers: $(WHEEL)
+	scripts/containers/test.sh
+
 check: $(WHEEL)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	MYPYPATH=src $(BIN)/mypy -p oms
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python scripts/runtime_lock.py --check
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 -p no:cacheprovider
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run --include='*/oms/domain/*' -m pytest -q tests/domain -m "not slow" -p no:cacheprovider
 	$(BIN)/python -m coverage report --include='*/oms/domain/*' --fail-under=100
+
+servers: $(WHEEL)
+	PYTHON=$(BIN)/python scripts/install_servers.sh
 
 # The tests run against a built, installed wheel, not against the source tree.
 $(WHEEL): $(STAMP) $(SOURCES) README.md LICENSE

@@ -7,7 +7,8 @@ opened before it is asked for, so a profile's drivers are needed only where that
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +19,13 @@ from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
 from oms.application.parts import Parts, World, assemble
 from oms.application.service import Service
-from oms.application.worker import Step
+from oms.domain.errors import OmsError
+from oms.domain.events import EVENTS
 from oms.domain.money import Currency
 from oms.ports.broker import Broker
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
-from oms.ports.evidence import Evidence
+from oms.ports.evidence import Evidence, GatewayBook
 from oms.ports.gate import StockGate
 from oms.ports.messages import Codec
 from oms.ports.plugs import Authenticator, Notifier, PaymentGateway, Policy, Pricing
@@ -135,6 +137,24 @@ def _sqlite_stores(settings: Settings, clock: Clock, ids: Ids) -> Callable[[str]
     return lambda name: stores.sqlite_store(name, _file(settings, name), clock, ids)
 
 
+def _kafka_log(settings: Settings, signals: Signals) -> Broker:
+    from oms.adapters.kafka.log import KafkaBroker
+
+    return KafkaBroker.from_settings(settings, signals)
+
+
+def _postgres_stores(settings: Settings, ids: Ids) -> Callable[[str], Store]:
+    from oms.adapters.sql import stores
+
+    return lambda name: stores.postgres_store(name, settings, ids)
+
+
+def _redis_gate(settings: Settings, clock: Clock) -> StockGate:
+    from oms.adapters.redis.gate import RedisGate
+
+    return RedisGate.from_settings(settings, clock)
+
+
 def _memory_gate(clock: Clock) -> StockGate:
     from oms.adapters.memory.gate import MemoryGate
 
@@ -203,16 +223,19 @@ class Container(containers.DeclarativeContainer):
         profile,
         memory=providers.Singleton(_memory_log, settings),
         embedded=providers.Singleton(_sqlite_log, settings, clock),
+        distributed=providers.Singleton(_kafka_log, settings, signals),
     )
     stores = providers.Selector(
         profile,
         memory=providers.Singleton(_memory_stores, clock, ids),
         embedded=providers.Singleton(_sqlite_stores, settings, clock, ids),
+        distributed=providers.Singleton(_postgres_stores, settings, ids),
     )
     gate = providers.Selector(
         profile,
         memory=providers.Singleton(_memory_gate, clock),
         embedded=providers.Object(None),
+        distributed=providers.Singleton(_redis_gate, settings, clock),
     )
     calls = providers.Singleton(_threaded_calls, settings, bells)
     gateway = providers.Singleton(_gateway, settings, clock)
@@ -224,8 +247,6 @@ class Container(containers.DeclarativeContainer):
 
 def container_of(settings: Settings, plugs: Plugs) -> Container:
     """A container in which the shop's own objects take the place of the settings' choices."""
-    if settings.profile == "distributed":
-        raise SettingsError("OMS_PROFILE: 'distributed' isn't built yet; choose 'embedded' or 'memory'")
     container = Container(settings=providers.Object(settings))
     for field in attrs.fields(Plugs):
         given = getattr(plugs, field.name)
@@ -240,20 +261,25 @@ def container_of(settings: Settings, plugs: Plugs) -> Container:
 
 @attrs.frozen
 class System:
-    """The four services and the shop's own steps, ready to be driven."""
+    """The services and steps that this process runs, by name, ready to be driven."""
 
     container: Container
-    order: Parts[orders.OrderWork]
-    inventory: Parts[inventory.InventoryWork]
-    payment: Parts[payments.PaymentWork]
-    notification: Parts[notifications.NotificationWork]
-    steps: Mapping[str, Parts[steps.StepWork]]
+    parts: Mapping[str, Parts[Any]]
 
     @property
-    def parts(self) -> Mapping[str, Parts[Any]]:
-        """All of them by name."""
-        core: dict[str, Parts[Any]] = {"order": self.order, "inventory": self.inventory, "payment": self.payment}
-        return {**core, "notification": self.notification, **self.steps}
+    def order(self) -> Parts[orders.OrderWork]:
+        """The order service; `OmsError` where it runs elsewhere."""
+        return self._part("order")
+
+    @property
+    def inventory(self) -> Parts[inventory.InventoryWork]:
+        """The inventory service; `OmsError` where it runs elsewhere."""
+        return self._part("inventory")
+
+    def _part(self, name: str) -> Parts[Any]:
+        if name not in self.parts:
+            raise OmsError(f"the {name} service doesn't run in this process")
+        return self.parts[name]
 
 
 @attrs.frozen
@@ -264,8 +290,8 @@ class OwnStep:
     calls: Mapping[str, steps.OutsideCall]
 
 
-def build(container: Container, own: Mapping[str, OwnStep]) -> System:
-    """Put the system together; opens its stores and its broker."""
+def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str] | None = None) -> System:
+    """Put the system (or `only` some of its services and steps) together; opens their stores and the broker."""
     settings: Settings = container.settings()
     world = World(
         container.broker(),
@@ -276,39 +302,49 @@ def build(container: Container, own: Mapping[str, OwnStep]) -> System:
         batch=settings.batch,
         outbox_lease_s=settings.outbox_lease_s,
         task_lease_s=settings.task_lease_s,
-        look_every_s=0.0 if settings.profile == "memory" else 0.25,
+        look_every_s=_look_every_s(settings),
         retention_days=settings.retention_days,
         published=container.bells().ring_all,
     )
-    store, bells, calls, gate = container.stores(), container.bells(), container.calls(), container.gate()
+    bells, calls = container.bells(), container.calls()
+    parts: dict[str, Parts[Any]] = {}
+    for name in (*SERVICES, *own):
+        if only is not None and name not in only:
+            continue
+        service = _service(container, name, world.clock, own)
+        more: dict[str, Any] = {"lock": orders.OrderWork.lock} if name == "order" else {}
+        parts[name] = assemble(service, world, calls(name), woken=partial(bells.ring, name), **more)
+    return System(container, parts)
 
-    def parts(service: Service[Any], **more: Any) -> Parts[Any]:
-        name = service.name
-        return assemble(service, world, calls(name), woken=lambda: bells.ring(name), **more)
 
-    keeper: tuple[Step, ...] = ()
-    inventory_store = store("inventory")
-    if gate is not None:
-        keeper = (inventory.GateKeeper(gate, inventory_store),)
-    order = orders.order_service(store("order"), world.clock, deadline_s=settings.order_deadline_s)
-    stock = inventory.inventory_service(inventory_store, world.clock, gate=gate, default_stock=settings.default_stock)
-    payment = payments.payment_service(
-        store("payment"), world.clock, container.gateway(), settle_window_s=settings.payment_settle_window_s
-    )
-    notification = notifications.notification_service(
-        store("notification"), world.clock, container.notifier(), world.ids.token
-    )
-    return System(
-        container,
-        parts(order, lock=orders.OrderWork.lock),
-        parts(stock, extra=keeper),
-        parts(payment),
-        parts(notification),
-        {
-            group: parts(steps.step_service(store(f"step-{group}"), world.clock, group, step.handlers, step.calls))
-            for group, step in own.items()
-        },
-    )
+def _look_every_s(settings: Settings) -> float:
+    """How often to ask a store for what nobody announced; in memory, where asking is free, each time."""
+    return 0.0 if settings.profile == "memory" else 0.25
+
+
+def _service(container: Container, name: str, clock: Clock, own: Mapping[str, OwnStep]) -> Service[Any]:
+    settings: Settings = container.settings()
+    store = container.stores()
+    match name:
+        case "order":
+            return orders.order_service(store("order"), clock, deadline_s=settings.order_deadline_s)
+        case "inventory":
+            return inventory.inventory_service(
+                store("inventory"),
+                clock,
+                gate=container.gate(),
+                default_stock=settings.default_stock,
+                look_every_s=_look_every_s(settings),
+            )
+        case "payment":
+            window = settings.payment_settle_window_s
+            return payments.payment_service(store("payment"), clock, container.gateway(), settle_window_s=window)
+        case "notification":
+            token = container.ids().token
+            return notifications.notification_service(store("notification"), clock, container.notifier(), token)
+        case _:
+            step = own[name]
+            return steps.step_service(store(f"step-{name}"), clock, name, step.handlers, step.calls)
 
 
 def evidence_of(system: System) -> Evidence:
@@ -328,27 +364,70 @@ def evidence_of(system: System) -> Evidence:
 
 
 def recorded(settings: Settings) -> tuple[Evidence, Codec, Clock]:
-    """What an embedded system has on disk, opened read-only; `SettingsError` where there is none."""
-    from oms.adapters.gateways.simulated import SqliteBook
+    """What a system has on record, opened read-only; `SettingsError` where there is none."""
+    if settings.profile == "memory":
+        raise SettingsError("OMS_PROFILE: a system of profile 'memory' leaves no record to check")
+    evidence = _on_servers(settings) if settings.profile == "distributed" else _on_disk(settings)
+    return evidence, _codec(settings), _clock()
+
+
+def _on_disk(settings: Settings) -> Evidence:
     from oms.adapters.sql import stores
     from oms.adapters.sqlite_log.log import SqliteLog
 
-    if settings.profile != "embedded":
-        raise SettingsError(f"OMS_PROFILE: a system of profile {settings.profile!r} leaves no record to check")
     missing = [name for name in (*SERVICES, "broker") if not (settings.data / f"{name}.db").exists()]
     if missing:
         raise SettingsError(f"OMS_DATA: there is no system in {settings.data}: {missing[0]}.db is missing")
     clock = _clock()
-    order, inventory_, payment, notification = (
-        stores.read_only(name, settings.data / f"{name}.db", clock) for name in SERVICES
-    )
-    book = settings.data / "gateway.db"
-    evidence = Evidence(
-        order,
-        inventory_,
-        payment,
-        notification,
-        SqliteLog.read_only(settings.data / "broker.db"),
-        SqliteBook.read_only(book) if book.exists() else None,
-    )
-    return evidence, _codec(settings), clock
+    order, stock, payment, news = (stores.read_only(name, settings.data / f"{name}.db", clock) for name in SERVICES)
+    log = SqliteLog.read_only(settings.data / "broker.db")
+    return Evidence(order, stock, payment, news, log, _book(settings))
+
+
+def _on_servers(settings: Settings) -> Evidence:
+    from oms.adapters.kafka.log import KafkaBroker
+    from oms.adapters.redis.gate import RedisGate
+    from oms.adapters.sql import stores
+
+    order, stock, payment, news = (stores.postgres_reader(name, settings) for name in SERVICES)
+    log, gate = KafkaBroker.from_settings(settings, _signals(settings)), RedisGate.from_settings(settings, _clock())
+    return Evidence(order, stock, payment, news, log, _book(settings), gate)
+
+
+def _book(settings: Settings) -> GatewayBook | None:
+    from oms.adapters.gateways.simulated import SqliteBook
+
+    path = settings.data / "gateway.db"
+    return SqliteBook.read_only(path) if path.exists() else None
+
+
+def topics_of(own: Mapping[str, OwnStep]) -> Collection[str]:
+    """Every topic of a system: what its services publish and consume, dead letters, and what own steps handle."""
+    known = {event.topic for event in EVENTS} | {f"{name}.dlq" for name in SERVICES}
+    return sorted(known | {topic for step in own.values() for topic in step.handlers})
+
+
+def what_is_wrong(settings: Settings, names: Collection[str], topics: Collection[str]) -> Sequence[str]:
+    """Ask the servers that these services need: one line for each thing that keeps them from working."""
+    if settings.profile != "distributed":
+        return ()
+    from oms.adapters.kafka.topics import check_topics
+    from oms.adapters.sql.roles import check_postgres
+
+    found = [*check_postgres(settings, names), *check_topics(settings, topics)]
+    if "inventory" in names:
+        from oms.adapters.redis.checks import check as check_redis
+
+        found += check_redis(settings)
+    return found
+
+
+def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
+    """Make what the servers lack: database, roles, schemas, topics. Safe to repeat; one line for each thing done."""
+    from oms.adapters.kafka.topics import ensure_topics
+    from oms.adapters.sql.roles import set_up_postgres
+
+    record = set_up_postgres(settings, SERVICES, list(own))
+    topics = ensure_topics(settings, topics_of(own))
+    made = [f"Kafka: topic {name} made" for name in topics.created]
+    return [*record, *made, *(f"Kafka: topic {name} has more partitions" for name in topics.widened)]

@@ -154,7 +154,7 @@ def test_messages_that_kill_their_process_are_parked_at_last() -> None:
             stores=stores | ({"step-own": own_store} if own_store else {}),
         )
         shop.app.subscribe("order.confirmed", group="own", handler=handle)
-        own = shop.app.system.steps["own"]
+        own = shop.app.system.parts["own"]
         own_store = own.service.store
         try:
             shop.run()

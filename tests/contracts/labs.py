@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
+from uuid import uuid4
 
+import attrs
 import pytest
+from confluent_kafka.admin import AdminClient
+from redis import Redis
 
+from oms.adapters.kafka.conf import conf_of
+from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.subscription import KafkaSubscription
+from oms.adapters.kafka.topics import ensure_topics
 from oms.adapters.memory import CountedIds, ManualClock
+from oms.adapters.memory.signals import RecordingSignals
 from oms.adapters.sql.stores import sqlite_store
 from oms.adapters.sqlite_log.log import SqliteLog
+from oms.ports.broker import Broker, Subscription, TopicPartition
+from oms.ports.errors import PortError
+from oms.ports.evidence import LogEvidence
+from oms.ports.messages import Outgoing, Record
+from oms.settings import Settings
+from oms.testing.contracts.broker import A, B
+from oms.adapters.redis.gate import PREFIX, RedisGate
+from oms.adapters.redis.link import connect
+from oms.settings import load_settings
 
 T = TypeVar("T")
 
@@ -119,3 +141,180 @@ class SqliteLogs:
         log = SqliteLog(path, clock=ManualClock())
         self.opened.append((log, path))
         return log
+
+
+def kafka_bootstrap() -> str:
+    """Where the Kafka of the tests is: a single broker, without login."""
+    address = os.environ.get("OMS_TEST_KAFKA_BOOTSTRAP")
+    if not address:
+        pytest.fail("OMS_TEST_KAFKA_BOOTSTRAP names no Kafka broker to test with, for instance 127.0.0.1:9092")
+    return address
+
+
+class KafkaLogs:
+    """Kafka, with topics and groups of its own for each broker that a test makes."""
+
+    survives_restart = True
+    can_evict = True
+    patience_s = 20.0
+    quiet_s = 0.6
+
+    @pytest.fixture
+    def new_broker(self) -> Iterator[Callable[[], Any]]:
+        settings = Settings(
+            kafka_bootstrap=kafka_bootstrap(),
+            kafka_conf={"heartbeat.interval.ms": "100", "session.timeout.ms": "6000"},
+        )
+        self.opened: list[ApartKafka] = []
+        yield lambda: self._open(settings, f"test-{uuid4().hex[:12]}-")
+        for broker in self.opened:
+            broker.end()
+        self._delete_topics(settings)
+
+    def reopen(self, broker: Any) -> Any:
+        for member in broker.members:
+            self._await_commits(member)
+            self.evict(broker, member)
+        again = ApartKafka(broker.settings, broker.prefix, sends=KafkaBroker(broker.settings, RecordingSignals()))
+        self.opened.append(again)
+        return again
+
+    def evict(self, broker: Any, subscription: Any) -> None:
+        leave_group(broker.settings.kafka_bootstrap, subscription.group, subscription.member_id)
+
+    def settle(self, *members: Any) -> None:
+        until = time.monotonic() + self.patience_s
+        while time.monotonic() < until:
+            for member in members:
+                member.poll(0)
+            shares = [set(member.its.assigned) for member in members]
+            if all(shares) and len(set.union(*shares)) == sum(map(len, shares)) == 4:
+                return
+        pytest.fail("the group didn't spread its partitions")
+
+    def _open(self, settings: Settings, prefix: str) -> ApartKafka:
+        broker = ApartKafka(settings, prefix, sends=_sender(settings.kafka_bootstrap))
+        self.opened.append(broker)
+        return broker
+
+    def _await_commits(self, member: Any) -> None:
+        until = time.monotonic() + self.patience_s
+        while member.its.commits_open and time.monotonic() < until:
+            member.poll(0)
+
+    def _delete_topics(self, settings: Settings) -> None:
+        made = sorted({topic for broker in self.opened for topic in broker.made})
+        if made:
+            admin = AdminClient(conf_of(settings))
+            for future in admin.delete_topics(made).values():
+                future.result()
+
+
+@cache
+def _sender(bootstrap: str) -> KafkaBroker:
+    """One producer for all tests: a new one takes half a second to be let in."""
+    return KafkaBroker(Settings(kafka_bootstrap=bootstrap), RecordingSignals())
+
+
+class ApartKafka(Broker, LogEvidence):
+    """A Kafka broker whose topics and groups have a prefix that nobody sees. Topics are made when first named."""
+
+    def __init__(self, settings: Settings, prefix: str, *, sends: KafkaBroker) -> None:
+        self.settings, self.prefix, self._sends = settings, prefix, sends
+        self.its = KafkaBroker(settings, RecordingSignals(), topics=[prefix + A, prefix + B])
+        self.members: list[ApartMember] = []
+        self.made: set[str] = set()
+
+    def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
+        self._make({message.topic for message in messages})
+        return self._sends.publish([attrs.evolve(one, topic=self.prefix + one.topic) for one in messages])
+
+    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+        self._make(topics)
+        its = self.its.subscribe(self.prefix + group, [self.prefix + topic for topic in topics])
+        assert isinstance(its, KafkaSubscription)
+        self.members.append(ApartMember(its, self.prefix, self.prefix + group))
+        return self.members[-1]
+
+    def all_records(self) -> Iterable[Record]:
+        for record in self.its.all_records():
+            yield attrs.evolve(record, topic=record.topic.removeprefix(self.prefix))
+
+    def end(self) -> None:
+        for member in self.members:
+            member.close()
+
+    def _make(self, topics: Collection[str]) -> None:
+        names = {self.prefix + topic for topic in topics} - self.made
+        if names:
+            ensure_topics(self.settings, names)
+            self.made |= names
+
+
+class ApartMember(Subscription):
+    """A member of a group with a prefix."""
+
+    def __init__(self, its: KafkaSubscription, prefix: str, group: str) -> None:
+        self.its, self.prefix, self.group = its, prefix, group
+
+    @property
+    def member_id(self) -> str:
+        assert self.its._consumer is not None
+        return self.its._consumer.memberid()
+
+    def poll(self, max_records: int) -> Sequence[Record]:
+        records = self.its.poll(max_records)
+        return [attrs.evolve(record, topic=record.topic.removeprefix(self.prefix)) for record in records]
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.its.commit({self._outside(place): offset for place, offset in offsets.items()})
+
+    def lost(self) -> Collection[TopicPartition]:
+        return [attrs.evolve(place, topic=place.topic.removeprefix(self.prefix)) for place in self.its.lost()]
+
+    def close(self) -> None:
+        self.its.close()
+
+    def _outside(self, place: TopicPartition) -> TopicPartition:
+        return attrs.evolve(place, topic=self.prefix + place.topic)
+
+
+def leave_group(address: str, group: str, member_id: str) -> None:
+    """Tell a single Kafka broker that a member left, who knows nothing of it: what a broker does after a silence."""
+    leave_group_key, version, correlation = 13, 0, 1
+    words = b"".join(struct.pack(">h", len(word)) + word for word in (b"lab", group.encode(), member_id.encode()))
+    request = struct.pack(">hhi", leave_group_key, version, correlation) + words
+    host, _, port = address.partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        answer = connection.recv(10, socket.MSG_WAITALL)
+    assert struct.unpack(">iih", answer) == (6, correlation, 0)
+
+
+def redis_url() -> str:
+    """Where a Redis for tests is. Without one the tests that need it fail: a skip would hide that they never ran."""
+    url = os.environ.get("OMS_TEST_REDIS_URL", "")
+    if not url:
+        pytest.fail("OMS_TEST_REDIS_URL is not set; these tests need a Redis, such as redis://127.0.0.1:6379/0")
+    return url
+
+
+class OnRedis(Timed):
+    """Gates on a real Redis that others use too: each has a prefix of its own, and leaves nothing."""
+
+    @pytest.fixture
+    def new_gate(self) -> Iterator[Callable[[], Any]]:
+        self.client = connect(load_settings({}, redis_url=redis_url()))
+        mine, numbers = f"{PREFIX}test-{uuid4().hex}:", count()
+        yield lambda: RedisGate(self.client, self.clock, prefix=f"{mine}{next(numbers)}:")
+        unlink(self.client, mine)
+        self.client.close()
+
+    def lose_memory(self, gate: Any) -> None:
+        unlink(self.client, gate.prefix)
+
+
+def unlink(client: Redis, prefix: str) -> None:
+    """Remove every key that begins like this."""
+    for key in client.scan_iter(f"{prefix}*", count=1000):
+        client.unlink(key)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 import attrs
@@ -20,7 +21,7 @@ from oms.domain.tasks import TaskKind, TaskRequest
 from oms.domain.values import OrderId, Sku
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
-from oms.ports.errors import Closed
+from oms.ports.errors import Closed, Retryable
 from oms.ports.gate import GateAnswer, StockGate, Taken
 from oms.ports.messages import AnyEvent, Message
 from oms.ports.store import InventoryStore, InventoryTransaction, Postponed, Task, Transaction
@@ -44,6 +45,8 @@ class InventoryWork:
         default_stock: int | None,
     ) -> None:
         self.changes = Changes()
+        self.settled: list[OrderId] = []
+        """Orders that the gate is never asked about again, once this is committed."""
         self.now = now
         self.gated = gated
         self._takes = takes
@@ -109,6 +112,8 @@ class InventoryWork:
         self.move(before.movements_to(step.aggregate))
         reservation = self.changes.take(step, step.aggregate.order_id)
         self._reservations[reservation.order_id] = reservation
+        if reservation.state not in (ReservationState.ABSENT, ReservationState.HELD):
+            self.settled.append(reservation.order_id)
         return reservation
 
     def move(self, movements: Sequence[Movement]) -> None:
@@ -258,7 +263,7 @@ class GiveBacks:
         """One call for all of them: nothing is left to do for each."""
         orders = [OrderId(task.key) for task in tasks]
         self.gate.give_back(orders)
-        self.gate.settle(orders)
+        self.gate.settle(orders)  # once more: RELEASED may be the first that the gate hears of an order
         return {}
 
     def load(self, work: InventoryWork, tasks: Sequence[Task]) -> None:
@@ -297,30 +302,82 @@ def _later(work: InventoryWork, ended: Ended[Task]) -> Postponed | None:
     return Postponed(ended.token, next_try(work.now, ended.token.attempts)) if ended.error else None
 
 
+class Settled:
+    """Tells the gate whose answers may expire. What a crash forgets here stays at the gate until its next rebuild."""
+
+    def __init__(self, gate: StockGate, *, limit: int = 100_000, batch: int = 1000) -> None:
+        self._gate, self._batch = gate, batch
+        self._orders: deque[OrderId] = deque(maxlen=limit)
+
+    def offer(self, orders: Collection[OrderId]) -> None:
+        """Orders whose reservation was just committed in a settled state."""
+        self._orders.extend(orders)
+
+    def run_once(self) -> int:
+        """Tell one batch."""
+        if not self._orders:
+            return 0
+        batch = [self._orders.popleft() for _ in range(min(self._batch, len(self._orders)))]
+        try:
+            self._gate.settle(batch)
+        except Retryable:
+            self._orders.extendleft(reversed(batch))
+            raise
+        return len(batch)
+
+
 @attrs.define
 class GateKeeper:
     """Rebuilds the gate from the ledger whenever it has lost its memory or its epoch isn't the ledger's."""
 
     gate: StockGate
     store: InventoryStore
+    clock: Clock
+    look_every_s: float = 0.0
+    """How often to compare the two; a batch that meets a gate of another epoch waits for so long."""
+
+    _look_at: datetime | None = None
 
     def run_once(self) -> int:
         """1 after a rebuild, else 0."""
-        with self.store.begin() as transaction:
-            ledger = transaction.gate_epoch()
-        if ledger == self.gate.epoch() and ledger > 0:
+        now = self.clock.now()
+        if self._look_at is not None and now < self._look_at:
             return 0
         with self.store.begin() as transaction:
-            epoch = transaction.lock_gate() + 1
-            stock, held = transaction.fold()
-            transaction.set_gate_epoch(epoch)
-            self.gate.rebuild({sku: row.available for sku, row in stock.items()}, held, epoch)
-            transaction.commit()
+            ledger = transaction.gate_epoch()
+        if ledger == 0 or ledger != self.gate.epoch():
+            return self._rebuilt(since=ledger)
+        self._look_at = now + timedelta(seconds=self.look_every_s)
+        return 0
+
+    def rebuild(self) -> int:
+        """Rebuild it now, whatever it knows; answers with the new epoch."""
+        with self.store.begin() as transaction:
+            return self._written(transaction, transaction.lock_gate())
+
+    def _rebuilt(self, since: int) -> int:
+        """Rebuild, unless another worker did while this one waited for the lock."""
+        with self.store.begin() as transaction:
+            epoch = transaction.lock_gate()
+            if epoch == since or epoch != self.gate.epoch():
+                self._written(transaction, epoch)
         return 1
+
+    def _written(self, transaction: InventoryTransaction, epoch: int) -> int:
+        stock, held = transaction.fold()
+        transaction.set_gate_epoch(epoch + 1)
+        self.gate.rebuild({sku: row.available for sku, row in stock.items()}, held, epoch + 1)
+        transaction.commit()
+        return epoch + 1
 
 
 def inventory_service(
-    store: InventoryStore, clock: Clock, *, gate: StockGate | None, default_stock: int | None
+    store: InventoryStore,
+    clock: Clock,
+    *,
+    gate: StockGate | None,
+    default_stock: int | None,
+    look_every_s: float = 0.0,
 ) -> Service[InventoryWork]:
     """The inventory service; without a gate the ledger alone decides. `default_stock` None rejects unknown products."""
 
@@ -335,8 +392,19 @@ def inventory_service(
 
     if gate is None:
         return Service("inventory", GROUP, store, ROUTES, open_work)
+    settled = Settled(gate)
     executors: Mapping[TaskKind, Executor[InventoryWork]] = {
         TaskKind.GIVE_BACK: GiveBacks(gate),
         TaskKind.GATE_DELTA: GateDeltas(gate),
     }
-    return Service("inventory", GROUP, store, ROUTES, open_work, executors, GatePhase(gate, store, default_stock))
+    return Service(
+        "inventory",
+        GROUP,
+        store,
+        ROUTES,
+        open_work,
+        executors,
+        GatePhase(gate, store, default_stock),
+        lambda work: settled.offer(work.settled),
+        (GateKeeper(gate, store, clock, look_every_s), settled),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Generic
 
@@ -12,10 +12,10 @@ from oms.application.commands import CommandGroup
 from oms.application.consumer import Consumer
 from oms.application.dead_letters import DeadLetterDesk
 from oms.application.outbox import Relay
-from oms.application.service import Service, W
+from oms.application.service import Service, Step, W
 from oms.application.tasks import TaskRunner
 from oms.application.unit import Units
-from oms.application.worker import Pulse, Retention, Step, Worker
+from oms.application.worker import Pulse, Retention, Worker
 from oms.ports.broker import Broker
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
@@ -58,11 +58,10 @@ class Parts(Generic[W]):
     desk: DeadLetterDesk[W]
     pulse: Pulse
     worker: Worker
-    extra: Collection[Step] = ()
 
     def advance_commands(self) -> int:
         """Run what commands need and nothing else, where no thread drives the worker."""
-        return sum(step.run_once() for step in self.extra) + self.commands.run_once()
+        return sum(step.run_once() for step in self.service.steps) + self.commands.run_once()
 
     def next_due(self) -> datetime | None:
         """When something that waits here falls due; None where nothing waits for time to pass."""
@@ -92,10 +91,10 @@ def assemble(
     calls: Calls[Task],
     *,
     lock: Callable[[W, Collection[str]], None] = lambda _work, _names: None,
-    extra: Collection[Step] = (),
+    extra: Sequence[Step] = (),
     woken: Callable[[], None] = lambda: None,
 ) -> Parts[W]:
-    """A service's parts over the world's ports. `lock` bulk-locks what commands name; `extra` steps run first."""
+    """A service's parts over the world's ports. `lock` bulk-locks what commands name; `extra` steps run last."""
     relay = Relay(
         service.store,
         world.broker,
@@ -127,7 +126,7 @@ def assemble(
     commands = CommandGroup(units, world.clock, lock, batch=world.batch, woken=woken)
     pulse = Pulse(service.store, world.clock)
     retention = Retention(service.store, world.clock, keep=timedelta(days=world.retention_days))
-    steps = (*extra, commands, tasks[0], consumer, relay, pulse, retention)
+    steps = (*service.steps, commands, tasks[0], consumer, relay, pulse, retention, *extra)
     worker = Worker(service.name, steps, world.clock, world.signals)
     desk = DeadLetterDesk(service, world.codec, world.signals)
-    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker, extra)
+    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker)

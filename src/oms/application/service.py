@@ -34,6 +34,14 @@ W = TypeVar("W", bound=Work)
 W_contra = TypeVar("W_contra", bound=Work, contravariant=True)
 
 
+class Step(Protocol):
+    """Something that moves on by one batch at a time."""
+
+    @abstractmethod
+    def run_once(self) -> int:
+        """Do what can be done now, without waiting; 0 where there was nothing."""
+
+
 class NotCalled(Enum):
     """The answer of a task that needed no outside call."""
 
@@ -70,7 +78,7 @@ class Service(Generic[W]):
     """One service: its store, what it consumes, and how it works on its rows.
 
     `prepare` is the gate phase: it sees the fresh messages of a batch before the transaction begins, and what it
-    answers reaches `open`.
+    answers reaches `open`. `committed` sees the work of each unit after its commit. `steps` are parts of its own.
     """
 
     name: str
@@ -80,6 +88,8 @@ class Service(Generic[W]):
     open: Callable[[Transaction, object], W]
     executors: Mapping[TaskKind, Executor[W]] = attrs.field(factory=dict)
     prepare: Callable[[Sequence[Message]], object] = lambda _messages: None
+    committed: Callable[[W], None] = lambda _work: None
+    steps: Sequence[Step] = ()
 
     @property
     def topics(self) -> Sequence[str]:

@@ -47,6 +47,7 @@ class Units(Generic[W]):
             rows = self._flush(unit)
             transaction.commit()
         self.relay.offer(rows)
+        self.service.committed(unit.work)
         self._tell(unit.work.changes)
         if unit.work.changes.tasks:
             self.owed()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from oms.application.backoff import next_try
+from oms.application.service import Step
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.signals import Signals
@@ -19,14 +18,6 @@ KEYS_KEPT = timedelta(hours=24)
 PULSE_EVERY = timedelta(seconds=1)
 
 
-class Step(Protocol):
-    """Something that moves on by one batch at a time."""
-
-    @abstractmethod
-    def run_once(self) -> int:
-        """Do what can be done now, without waiting; 0 where there was nothing."""
-
-
 class Worker:
     """Runs steps in turn. A step whose service is out of reach backs off without holding up the others."""
 
@@ -35,6 +26,7 @@ class Worker:
         self._steps = steps
         self._clock, self._signals = clock, signals
         self._failures = [0] * len(steps)
+        self._causes: list[str | None] = [None] * len(steps)
         self._due: list[datetime | None] = [None] * len(steps)
 
     def run_once(self) -> int:
@@ -45,6 +37,10 @@ class Worker:
         """When a step that backs off is tried again."""
         return min((due for due in self._due if due is not None), default=None)
 
+    def troubles(self) -> Sequence[str]:
+        """Why steps back off at the moment, each cause once."""
+        return list(dict.fromkeys(cause for cause in self._causes if cause is not None))
+
     def _run(self, index: int, step: Step) -> int:
         due = self._due[index]
         if due is not None and self._clock.now() < due:
@@ -53,12 +49,13 @@ class Worker:
             moved = step.run_once()
         except (Retryable, OutcomeUnknown) as error:
             self._failures[index] += 1
+            self._causes[index] = str(error)
             self._due[index] = next_try(self._clock.now(), self._failures[index], longest_s=5.0)
             self._signals.count("step_retries", worker=self.name, cause=type(error).__name__)
             if self._failures[index] == 1:
                 self._signals.note("waiting", worker=self.name, step=type(step).__name__, cause=str(error))
             return 0
-        self._failures[index], self._due[index] = 0, None
+        self._failures[index], self._due[index], self._causes[index] = 0, None, None
         return moved
 
 

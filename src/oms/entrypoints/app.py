@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from decimal import Decimal
@@ -14,19 +14,38 @@ import attrs
 
 from oms.application.parts import Parts
 from oms.application.promises import Report, check
+from oms.application.reconciliation import Difference, differences
 from oms.application.steps import OutsideCall, StepHandler
-from oms.bootstrap import Container, OwnStep, Plugs, System, build, container_of, evidence_of, imported, recorded
+from oms.bootstrap import (
+    SERVICES,
+    Container,
+    OwnStep,
+    Plugs,
+    System,
+    build,
+    container_of,
+    evidence_of,
+    imported,
+    recorded,
+    topics_of,
+    what_is_wrong,
+)
+from oms.bootstrap import set_up as make_servers_ready
 from oms.domain.commands import PlaceOrder
 from oms.domain.errors import OmsError
 from oms.domain.money import Currency, Money
 from oms.entrypoints.desks import DeadLetters, Orders, StockDesk
-from oms.entrypoints.runner import Runner
+from oms.entrypoints.runner import IDLE_S, Runner
+from oms.entrypoints.waiting import WaitingStart
 from oms.ports.errors import PortError, Retryable
 from oms.ports.evidence import Evidence
 from oms.ports.plugs import Authenticator
 from oms.ports.signals import Signals
 from oms.ports.store import InventoryStore, OrderStore
-from oms.settings import Settings, load_settings
+from oms.settings import Settings, SettingsError, load_settings
+
+UNTOLD_IDLE_S = 0.01
+"""Where other processes publish, no bell rings here: a worker looks for news so often."""
 
 STOP_TIMEOUT_S = 8.0
 _PATIENCE = 500
@@ -40,8 +59,10 @@ class App:
     called for, which is what tests want; commands then work as well, in the calling thread.
     """
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, services: Collection[str] | None = None) -> None:
         self._container = container
+        self._services = services
+        self._waiting: WaitingStart | None = None
         self._own: dict[str, tuple[dict[str, StepHandler], dict[str, OutsideCall]]] = {}
         self._system: System | None = None
         self._runner: Runner | None = None
@@ -70,11 +91,22 @@ class App:
         known.update(calls or {})
 
     @property
+    def own_steps(self) -> Mapping[str, OwnStep]:
+        """The shop's own steps by group."""
+        return {group: OwnStep(handlers, calls) for group, (handlers, calls) in self._own.items()}
+
+    @property
+    def services(self) -> Collection[str]:
+        """The names of the services and steps that run here."""
+        return self._services if self._services is not None else (*SERVICES, *self._own)
+
+    @property
     def system(self) -> System:
-        """The parts, put together on first use."""
+        """The parts, put together on first use; `Retryable` while the servers that they need are waited for."""
         if self._system is None:
-            own = {group: OwnStep(handlers, calls) for group, (handlers, calls) in self._own.items()}
-            self._system = build(self._container, own)
+            if self._waiting is not None and not self._waiting.reached:
+                raise Retryable("the system is starting")
+            self._system = build(self._container, self.own_steps, self._services)
         return self._system
 
     # -- what it offers
@@ -131,6 +163,11 @@ class App:
 
     # -- running
 
+    def start_when_reachable(self) -> None:
+        """Start in the background, as soon as every server that is needed answers; `problems` says which doesn't."""
+        self._waiting = WaitingStart(self._what_is_wrong, self.start, self._still_waiting, self._failed)
+        self._waiting.begin()
+
     def start(self) -> None:
         """Run every service on a thread of its own."""
         if self._runner is not None:
@@ -142,12 +179,15 @@ class App:
             self._container.clock(),
             self._failed,
             single=self.settings.profile == "memory",
+            idle_s=UNTOLD_IDLE_S if self.settings.profile == "distributed" else IDLE_S,
         )
         self._runner.start()
 
     def stop(self) -> None:
         """Finish or roll back what is under way, give everything back, close. Takes 10 s at most."""
         clean = True
+        if self._waiting is not None:
+            self._waiting.give_up(STOP_TIMEOUT_S)
         if self._runner is not None:
             clean = self._runner.stop(STOP_TIMEOUT_S)
         if self._system is None:
@@ -187,7 +227,7 @@ class App:
     def problems(self) -> Sequence[str]:
         """Why it isn't ready; empty when it is."""
         if self._runner is None:
-            return ["not started"]
+            return (self._waiting.problems if self._waiting is not None else ()) or ["not started"]
         if self._runner.failure is not None:
             return [f"{self._runner.failure[0]} failed: {type(self._runner.failure[1]).__name__}"]
         found = []
@@ -196,11 +236,14 @@ class App:
                 part.service.store.ping()
             except PortError as error:
                 found.append(f"{name}: {error}")
-        return found
+            found += [f"{name}: {trouble}" for trouble in part.worker.troubles()]
+        return list(dict.fromkeys(found))
 
     @property
     def failed(self) -> bool:
         """Whether a worker has failed for good; the process should end."""
+        if self._waiting is not None and self._waiting.failed:
+            return True
         return self._runner is not None and self._runner.failure is not None
 
     def oldest_work_s(self) -> float:
@@ -227,6 +270,12 @@ class App:
                 return
         raise Retryable("the store can't be reached")
 
+    def _what_is_wrong(self) -> Sequence[str]:
+        return what_is_wrong(self.settings, self.services, topics_of(self.own_steps))
+
+    def _still_waiting(self, problems: Sequence[str]) -> None:
+        self.signals.note("waiting", problems="; ".join(problems))
+
     def _failed(self, name: str, error: BaseException) -> None:
         self.signals.alarm("worker failed", worker=name, cause=f"{type(error).__name__}: {error}")
 
@@ -241,12 +290,19 @@ class App:
         self._system = None
 
 
-def create(settings: Settings | None = None, *, environ: Mapping[str, str] | None = None, **given: Any) -> App:
+def create(
+    settings: Settings | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    services: Collection[str] | None = None,
+    **given: Any,
+) -> App:
     """A system by its settings (`OMS_...` variables where none are given), with what the shop brings along.
 
     Keyword arguments are plugs (`gateway`, `notifier`, `pricing`, `policy`, `authenticator`, `clock`, `ids`, `broker`,
-    `stores`, `gate`, `signals`) or single settings (`profile="memory"`). Nothing is opened before first use. Raises
-    `SettingsError` with one line that names what is wrong.
+    `stores`, `gate`, `signals`) or single settings (`profile="memory"`). `services` are the names of those to run in
+    this process (and of own steps, by their groups); all of them where none are named. Nothing is opened before first
+    use. Raises `SettingsError` with one line that names what is wrong.
     """
     plug_names = {field.name for field in attrs.fields(Plugs)}
     plugs = Plugs(**{name: value for name, value in given.items() if name in plug_names})
@@ -255,16 +311,36 @@ def create(settings: Settings | None = None, *, environ: Mapping[str, str] | Non
         settings = load_settings(environ, **overrides)
     elif overrides:
         settings = attrs.evolve(settings, **overrides)
-    app = App(container_of(settings, plugs))
+    app = App(container_of(settings, plugs), services)
     for path in settings.steps:
         imported(path, "OMS_STEPS")(app)
+    unknown = sorted(set(services or ()) - {*SERVICES, *app.own_steps})
+    if unknown:
+        raise SettingsError(f"there is no service {unknown[0]!r}; there are {', '.join((*SERVICES, *app.own_steps))}")
     return app
 
 
 def verify(settings: Settings) -> Report:
-    """Check the promises of a system on disk, read-only, also while another process runs it."""
+    """Check the promises of a system on record, read-only, also while other processes run it."""
     evidence, codec, clock = recorded(settings)
     return check(evidence, codec, now=clock.now(), deadline_s=settings.order_deadline_s, settle_s=settings.settle_s)
+
+
+def reconcile(settings: Settings) -> list[Difference]:
+    """What gate, ledger and orders don't agree about, read-only."""
+    evidence, _, clock = recorded(settings)
+    return differences(evidence, now=clock.now(), deadline_s=settings.order_deadline_s, settle_s=settings.settle_s)
+
+
+def set_up(app: App) -> Sequence[str]:
+    """Make what the servers of a distributed system lack; a line for each thing."""
+    return make_servers_ready(app.settings, app.own_steps)
+
+
+def problems_of(app: App, *, operators: bool = True) -> Sequence[str]:
+    """What keeps the servers from working for a distributed system, and (`operators`) for those who look at it."""
+    names = [*app.services, "operator"] if operators else list(app.services)
+    return what_is_wrong(app.settings, names, topics_of(app.own_steps))
 
 
 def parts_of(app: App) -> Mapping[str, Parts[Any]]:

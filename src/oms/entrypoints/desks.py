@@ -12,7 +12,7 @@ import attrs
 
 from oms.application import inventory, orders
 from oms.application.commands import Command, CommandGroup, Key
-from oms.application.inventory import GatePhase, InventoryWork
+from oms.application.inventory import GateKeeper, GatePhase, InventoryWork
 from oms.application.orders import OrderWork
 from oms.application.parts import Parts
 from oms.domain.commands import AddStock, CancelOrder, PlaceOrder, SetStock
@@ -256,6 +256,16 @@ class StockDesk:
             lambda work, reference: inventory.add_stock(work, command, reference),
             checked_key(key, caller, "stock.add", [command.sku, command.delta]),
         )
+
+    def rebuild_gate(self) -> int:
+        """Have the gate forget all and know what the ledger says; answers with the new epoch. May block.
+
+        `NotFound` where there is no gate, because the ledger alone decides.
+        """
+        for step in self._parts.service.steps:
+            if isinstance(step, GateKeeper):
+                return step.rebuild()
+        raise NotFound("no_gate", "there is no gate here: the ledger alone decides")
 
     def _submit(self, sku: Sku, change: Callable[[InventoryWork, str], Stock], key: Key | None) -> Future[Stock]:
         reference = self._ids.token()

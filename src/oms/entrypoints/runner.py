@@ -19,7 +19,7 @@ class Runner:
     """Drives the parts of a system until it is stopped. A worker that fails for good stops all of them.
 
     Each part has a thread of its own, unless `single`: then one thread drives them all, as parts that live in the
-    same memory need.
+    same memory need. `idle_s` is how long a worker may not notice news that no bell of this process tells of.
     """
 
     def __init__(
@@ -30,8 +30,10 @@ class Runner:
         failed: Callable[[str, BaseException], None],
         *,
         single: bool = False,
+        idle_s: float = IDLE_S,
     ) -> None:
         self._bells, self._clock, self._failed = bells, clock, failed
+        self._longest_s = idle_s
         self._stopping = threading.Event()
         self.failure: tuple[str, BaseException] | None = None
         driven = [list(parts.items())] if single else [[part] for part in parts.items()]
@@ -79,5 +81,5 @@ class Runner:
 
     def _idle_s(self, due: datetime | None) -> float:
         if due is None:
-            return IDLE_S
-        return min(IDLE_S, max(0.001, (due - self._clock.now()).total_seconds()))
+            return self._longest_s
+        return min(self._longest_s, max(0.001, (due - self._clock.now()).total_seconds()))

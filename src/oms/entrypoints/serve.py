@@ -17,6 +17,7 @@ import uvicorn
 from oms.adapters.auth.trust import TrustEveryone
 from oms.entrypoints.app import App
 from oms.entrypoints.http import asgi
+from oms.entrypoints.http.server import SERVICES
 from oms.ports.signals import Signals
 from oms.settings import SettingsError
 
@@ -66,7 +67,7 @@ class Server(uvicorn.Server):
         self, app: App, started: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False
     ) -> None:
         config = uvicorn.Config(
-            asgi(app),
+            asgi(app, [name for name in SERVICES if name in app.services]),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -92,7 +93,10 @@ def serve(app: App) -> int:
     listener = bound(settings.http_host, settings.http_port)
     _adopt(app.signals)
     try:
-        app.start()
+        if settings.profile == "distributed":
+            app.start_when_reachable()
+        else:
+            app.start()
     except OSError as error:
         raise SettingsError(f"OMS_DATA: can't use {settings.data}: {error.strerror or error}") from error
     where, data = address(listener), str(settings.data.resolve())

@@ -1,17 +1,26 @@
-"""The pytest plugin: the fixture `shop`, a whole order system for one test.
+"""The pytest plugin: `shop`, a whole order system for one test, and real servers under names that begin with `oms_`.
 
-Loaded by every pytest run of an environment that has `oms`, so it imports nothing heavy before it is used.
+Loaded by every pytest run of an environment that has `oms`, so it imports nothing heavy before it is used, and no
+server is started before a test asks for it. Under pytest-xdist all workers share one set of servers, which the
+controlling process owns.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from oms.testing.containers import Servers
     from oms.testing.shop import Shop
+
+CONTAINERS = "oms.testing.containers"
+RUN = "OMS_TEST_SERVERS"
+_OUTERMOST = pytest.StashKey[bool]()
 
 
 @pytest.fixture
@@ -22,3 +31,75 @@ def shop() -> Iterator[Shop]:
     made = Shop()
     yield made
     made.app.stop()
+
+
+@pytest.fixture(scope="session")
+def oms_servers() -> Servers:
+    """PostgreSQL, Redis and Kafka, each started when its address is first asked for; see `oms.testing.containers`."""
+    from oms.testing.containers import servers
+
+    return servers()
+
+
+@pytest.fixture(scope="session")
+def oms_postgres_url(oms_servers: Servers) -> str:
+    """A superuser's URL of the run's PostgreSQL."""
+    return oms_servers.postgres_url
+
+
+@pytest.fixture(scope="session")
+def oms_redis_url(oms_servers: Servers) -> str:
+    """The URL of the run's Redis; take keys under `oms_prefix`."""
+    return oms_servers.redis_url
+
+
+@pytest.fixture(scope="session")
+def oms_kafka_bootstrap(oms_servers: Servers) -> str:
+    """`host:port` of the run's Kafka; topics aren't made by themselves, name them under `oms_prefix`."""
+    return oms_servers.kafka_bootstrap
+
+
+@pytest.fixture
+def oms_postgres_database(oms_postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database of this test's own; it's dropped afterwards."""
+    from oms.testing.containers import fresh_database
+
+    with fresh_database(oms_postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+def oms_prefix() -> str:
+    """A text of this test's own, with which its keys, topics and groups begin."""
+    from oms.testing.containers import fresh_prefix
+
+    return fresh_prefix()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker which servers are the run's; called in the controlling process."""
+    from oms.testing.containers import servers
+
+    node.workerinput[RUN] = str(servers().directory)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In an xdist worker, take what the controlling process told."""
+    config.stash[_OUTERMOST] = RUN not in os.environ
+    told = getattr(config, "workerinput", {}).get(RUN)
+    if told:
+        os.environ[RUN] = told
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say which servers were used, and which rungs were passed over for them."""
+    if CONTAINERS in sys.modules and RUN in os.environ:
+        for server in sys.modules[CONTAINERS].servers().started:
+            terminalreporter.write_line(f"oms: {server}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what this process began, unless this session runs inside another one that uses it."""
+    if CONTAINERS in sys.modules and config.stash[_OUTERMOST]:
+        sys.modules[CONTAINERS].end_of_run()

@@ -113,7 +113,7 @@ class Shop:
 
     def notifications(self, order: Order | str) -> Sequence[Notification]:
         """What the customer was told, by kind."""
-        store: Any = self.app.system.notification.service.store
+        store: Any = self.app.system.parts["notification"].service.store
         return [notification for notification, sent_at in store.notifications(_id(order)) if sent_at]
 
     def parked(self) -> Sequence[DeadLetter]:

@@ -9,7 +9,7 @@ from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_
 from oms.domain.events import Shortage
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Clock
-from oms.ports.errors import Closed, Permanent
+from oms.ports.errors import Closed, Permanent, Retryable
 from oms.ports.evidence import GateEvidence
 from oms.ports.gate import GateAnswer, StockGate, Taken
 
@@ -62,7 +62,7 @@ class MemoryGate(StockGate, GateEvidence):
         }
         refused = [order for order, answer in answers.items() if answer["answer"] == script.INVALID]
         if refused:
-            raise Permanent(f"quantities must be above 0: {', '.join(refused)}")
+            raise Permanent(f"quantities must be from 1 to {script.MOST_UNITS}: {', '.join(refused)}")
         return {order: _taken(answer) for order, answer in answers.items()}
 
     @port_call
@@ -93,6 +93,7 @@ class MemoryGate(StockGate, GateEvidence):
         self._ensure_open()
         for order in sorted(set(orders)):
             script.settle(self._state, order, now_ms)
+        script.sweep(self._state, now_ms, script.SWEPT_AT_ONCE)
 
     @port_call
     def epoch(self) -> int | None:
@@ -102,9 +103,9 @@ class MemoryGate(StockGate, GateEvidence):
     @port_call
     def rebuild(self, available: Mapping[Sku, int], held: Mapping[OrderId, Items], epoch: int) -> None:
         """Forget all and start again from the ledger's fold."""
-        script.rebuild(
-            self._state, _plain(available), {str(order): _plain(items) for order, items in held.items()}, epoch
-        )
+        answers = {str(order): _plain(items) for order, items in held.items()}
+        if not script.rebuild(self._state, _plain(available), answers, epoch):
+            raise Retryable(f"the gate has a later epoch already: a rebuild of epoch {epoch} came too late")
 
     def all_available(self) -> Iterable[tuple[Sku, int]]:
         """Every known product."""

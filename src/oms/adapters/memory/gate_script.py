@@ -1,7 +1,7 @@
 """The stock gate's rules over plain data: each function is one atomic script call, so that both can be compared.
 
 `now_ms` comes from the caller, like every number here. An answer whose time is over is forgotten when it is next
-looked at. The keys of deltas are kept until the next rebuild.
+looked at, or swept. The keys of deltas are kept until the next rebuild.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ UNKNOWN = "UNKNOWN"
 INVALID = "INVALID"
 
 ANSWER_KEPT_MS = 24 * 60 * 60 * 1000
+SWEPT_AT_ONCE = 1000
+MOST_UNITS = 10**15
+"""Largest quantity of an order's product: sums stay exact where numbers are floating-point, as in a Lua script."""
 
 Lines = Sequence[tuple[str, int]]
 ShortLine = tuple[str, int, int]
@@ -66,9 +69,9 @@ def take(state: GateState, order: str, lines: Lines, now_ms: int) -> Answer:
         return _answer(stored["answer"], epoch, short=stored["short"])
     summed: dict[str, int] = {}
     for sku, quantity in lines:
-        if quantity <= 0:
-            return _answer(INVALID, epoch)
         summed[sku] = summed.get(sku, 0) + quantity
+        if quantity <= 0 or summed[sku] > MOST_UNITS:
+            return _answer(INVALID, epoch)
     available = state["available"]
     unknown = sorted(sku for sku in summed if sku not in available)
     if unknown:
@@ -128,13 +131,26 @@ def settle(state: GateState, order: str, now_ms: int) -> bool:
     return True
 
 
-def rebuild(state: GateState, available: Mapping[str, int], held: Mapping[str, Mapping[str, int]], epoch: int) -> None:
-    """Forget all, write stock and HELD answers, publish the epoch last."""
+def sweep(state: GateState, now_ms: int, limit: int) -> bool:
+    """Forget answers whose time is over, the oldest first, so many at once; False where closed."""
+    if state["epoch"] is None:
+        return False
+    due = [(expires, order) for order, expires in state["expires"].items() if expires <= now_ms]
+    for _, order in sorted(due)[:limit]:
+        _expire(state, order, now_ms)
+    return True
+
+
+def rebuild(state: GateState, available: Mapping[str, int], held: Mapping[str, Mapping[str, int]], epoch: int) -> bool:
+    """Forget all, write stock and HELD answers, publish the epoch last; False, and nothing, under a later epoch."""
+    if state["epoch"] is not None and state["epoch"] > epoch:
+        return False
     forget(state)
     state["available"].update(available)
     for order, lines in held.items():
         state["answers"][order] = {"answer": HELD, "lines": dict(lines), "short": []}
     state["epoch"] = epoch
+    return True
 
 
 def forget(state: GateState) -> None:

@@ -1,83 +1,176 @@
 """Statements that run for many rows at once.
 
-SQLAlchemy's own executemany spends 8 us a row on named parameters, more than SQLite on the row itself: a batch of 500
-reservations took 60 ms with it and takes half of that without.
+SQLite runs one for each row, without a round trip between them. PostgreSQL is given the columns as arrays and runs a
+single statement over `unnest`: one round trip, one plan, no prepared statement, and an exact count of rows.
+
+500 outbox rows took PostgreSQL 8 ms this way, 21 ms with the driver's executemany, and 7 ms with COPY, which knows
+neither ON CONFLICT nor RETURNING. On SQLite, SQLAlchemy's own executemany spends more on named parameters (8 us a row)
+than SQLite on the row itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import attrs
-from sqlalchemy import Dialect, Executable, Table, TypeDecorator
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Dialect,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    bindparam,
+    column,
+    func,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.types import TypeEngine
 
-INSERTS: dict[str, Callable[[Table], sqlite.Insert]] = {"sqlite": sqlite.insert}
-"""Each dialect's insert that knows ON CONFLICT."""
-
-Inserting = Callable[[Callable[[Table], sqlite.Insert]], Executable]
 Row = tuple[Any, ...]
+Columns = Mapping[str, Column[Any]]
+
+
+class Given:
+    """The values of one row, as the expressions of a statement: `given.sku`, and `given.into(table)`."""
+
+    def __init__(self, values: Mapping[str, ColumnElement[Any]], insert: Callable[[Table, Given], Any]) -> None:
+        self._values, self._insert = values, insert
+
+    def __getattr__(self, name: str) -> ColumnElement[Any]:
+        return self._values[name]
+
+    def all_of(self, names: Iterable[str]) -> dict[str, ColumnElement[Any]]:
+        """These values by name."""
+        return {name: self._values[name] for name in names}
+
+    def into(self, table: Table) -> Any:
+        """An INSERT of the values that are named as the table's columns; it knows ON CONFLICT."""
+        return self._insert(table, self)
 
 
 @attrs.frozen
-class _Compiled:
-    """A statement in one dialect.
+class Bulk:
+    """A statement and what is given to it; compiled once a dialect and schema.
 
-    `places` says which of a row's values each parameter is; `constants`, of the statement's own, come after these.
+    `each` names what every row has, in the order of its tuple, and the column whose type it has; `once` what is the
+    same for all rows. The first `key` values of a row are its name: rows are written in the order of these, so that
+    two transactions never wait for each other crosswise.
     """
+
+    statement: Callable[[Given], UpdateBase] = attrs.field(eq=False)
+    each: Columns
+    once: Columns = attrs.field(factory=dict)
+    key: int = 1
+    _compiled: WeakKeyDictionary[Dialect, dict[str | None, _Each | _Together]] = attrs.field(
+        factory=WeakKeyDictionary, init=False, repr=False, eq=False
+    )
+
+    def on(self, dialect: Dialect, schema: str | None, rows: Iterable[Row], once: Mapping[str, Any]) -> tuple[str, Any]:
+        """The text and the parameters for the driver: a list of tuples (run it for each), or one mapping."""
+        known = self._compiled.setdefault(dialect, {})
+        compiled = known.get(schema)
+        if compiled is None:
+            kind = _Together if dialect.name == "postgresql" else _Each
+            compiled = known[schema] = kind.of(self, dialect, schema)
+        columns = list(zip(*sorted(rows, key=lambda row: row[: self.key]), strict=True))
+        return compiled.text, compiled.parameters(columns, [once[name] for name in self.once])
+
+
+def of(table: Table, *names: str) -> dict[str, Column[Any]]:
+    """Columns of a table by name; all of them where none is named."""
+    return {name: table.c[name] for name in names or table.c.keys()}
+
+
+def _place(name: str) -> str:
+    # SQLAlchemy keeps the columns' own names for itself.
+    return f"given_{name}"
+
+
+@attrs.frozen
+class _Each:
+    """For SQLite: `places` says which of the values each `?` is; `constants` are of the statement's own."""
 
     text: str
     places: tuple[int, ...]
     constants: tuple[Any, ...]
     converters: tuple[tuple[int, Callable[[Any], Any]], ...]
 
-    def arranged(self, rows: Sequence[Row]) -> list[Row]:
-        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        columns += ([constant] * len(rows) for constant in self.constants)
-        for place, convert in self.converters:
-            known = {value: convert(value) for value in set(columns[place])}  # a batch has few times
-            columns[place] = [known[value] for value in columns[place]]
-        return list(zip(*(columns[place] for place in self.places), strict=True))
-
-
-class Bulk:
-    """A statement with the names of its parameters; a row is a tuple of values in the order of `names`.
-
-    It is compiled once a dialect and given to the driver as plain tuples. One with ON CONFLICT is a function of the
-    dialect's own `insert`.
-    """
-
-    def __init__(self, statement: UpdateBase | Inserting, *names: str) -> None:
-        self._statement, self.names = statement, names
-        self._compiled: WeakKeyDictionary[Dialect, _Compiled] = WeakKeyDictionary()
-
-    def on(self, dialect: Dialect, rows: Sequence[Row]) -> tuple[str, list[Row]]:
-        """The text and the parameters for the driver's executemany."""
-        compiled = self._compiled.get(dialect)
-        if compiled is None:
-            compiled = self._compiled[dialect] = self._compile(dialect)
-        return compiled.text, compiled.arranged(rows)
-
-    def _compile(self, dialect: Dialect) -> _Compiled:
-        statement = self._statement
-        if not isinstance(statement, UpdateBase):
-            statement = statement(INSERTS[dialect.name])  # type: ignore[assignment]
-        compiled: Any = statement.compile(dialect=dialect, column_keys=list(self.names))  # type: ignore[union-attr]
-        types = [compiled.binds[name].type for name in self.names]
-        own = tuple(name for name in compiled.positiontup if name not in self.names)
-        known = self.names + own
-        return _Compiled(
+    @classmethod
+    def of(cls, bulk: Bulk, dialect: Dialect, schema: str | None) -> _Each:  # noqa: ARG003 - a file has no schemas
+        given = {**bulk.each, **bulk.once}
+        names = tuple(map(_place, given))
+        values = {name: bindparam(_place(name), type_=column_.type) for name, column_ in given.items()}
+        statement: Any = bulk.statement(Given(values, _row_into))
+        compiled = statement.compile(dialect=dialect)
+        own = tuple(name for name in compiled.positiontup if name not in names)
+        known = names + own
+        return cls(
             str(compiled),
             tuple(known.index(name) for name in compiled.positiontup),
             tuple(compiled.binds[name].effective_value for name in own),
             # Only our own types are converted: the driver takes text, numbers and bytes as they are.
             tuple(
                 (place, convert)
-                for place, type_ in enumerate(types)
+                for place, type_ in enumerate(column_.type for column_ in given.values())
                 if isinstance(type_, TypeDecorator)
                 and (convert := type_.dialect_impl(dialect).bind_processor(dialect)) is not None
             ),
         )
+
+    def parameters(self, columns: list[Sequence[Any]], once: Sequence[Any]) -> list[Row]:
+        size = len(columns[0])
+        columns = [*columns, *([value] * size for value in (*once, *self.constants))]
+        for place, convert in self.converters:
+            known = {value: convert(value) for value in set(columns[place])}  # a batch has few times
+            columns[place] = [known[value] for value in columns[place]]
+        return list(zip(*(columns[place] for place in self.places), strict=True))
+
+
+def _row_into(table: Table, given: Given) -> Any:
+    return sqlite.insert(table).values(given.all_of(name for name in table.c.keys() if name in given._values))  # noqa: SLF001
+
+
+@attrs.frozen
+class _Together:
+    """For PostgreSQL: an array for each column."""
+
+    text: str
+    arrays: tuple[str, ...]
+    scalars: tuple[str, ...]
+    constants: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, bulk: Bulk, dialect: Dialect, schema: str | None) -> _Together:
+        types = {name: _wide(column_) for name, column_ in bulk.each.items()}
+        arrays = (bindparam(_place(name), type_=postgresql.ARRAY(type_)) for name, type_ in types.items())
+        rows = func.unnest(*arrays).table_valued(*(column(name, type_) for name, type_ in types.items()), name="given")
+        rows = rows.render_derived()
+        values = {name: rows.c[name] for name in types}
+        values |= {name: bindparam(_place(name), type_=_wide(column_)) for name, column_ in bulk.once.items()}
+        statement: Any = bulk.statement(Given(values, _rows_into))
+        compiled = statement.compile(
+            dialect=dialect, schema_translate_map={None: schema}, render_schema_translate=schema is not None
+        )
+        names = tuple(map(_place, types)), tuple(map(_place, bulk.once))
+        own = {name: value for name, value in compiled.params.items() if name not in (*names[0], *names[1])}
+        return cls(str(compiled), *names, own)
+
+    def parameters(self, columns: list[Sequence[Any]], once: Sequence[Any]) -> dict[str, Any]:
+        arrays = dict(zip(self.arrays, map(list, columns), strict=True))
+        return {**self.constants, **arrays, **dict(zip(self.scalars, once, strict=True))}
+
+
+def _wide(column_: Column[Any]) -> TypeEngine[Any]:
+    # A cast to varchar(n) would cut what is too long; as it is, the column refuses it.
+    return Text() if isinstance(column_.type, String) else column_.type
+
+
+def _rows_into(table: Table, given: Given) -> Any:
+    values = given.all_of(name for name in table.c.keys() if name in given._values)  # noqa: SLF001
+    return postgresql.insert(table).from_select(list(values), select(*values.values()))

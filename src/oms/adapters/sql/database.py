@@ -4,42 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
-from sqlalchemy import Connection, Engine, Select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, literal, select
 
 from oms.adapters.sql.border import BORDER, COMMIT
+from oms.adapters.sql.instant import Instant
 from oms.adapters.sql.link import Link
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 
 
-@attrs.define
-class Database:
-    """Three ways in: `write`, `read`, and `side` for notes that needn't reach the disk before the call returns.
+@attrs.frozen
+class Way:
+    """Where connections come from, and the words that begin a transaction; none where each statement is its own.
 
-    `write` is None where the database is another process's and only looked at. The clock is the database's own time:
-    SQLite runs on the host that asks.
+    In a database with a time of its own, the words end by answering it.
     """
 
-    read: Engine
-    write: Engine | None
-    side: Engine | None
-    clock: Clock
-    _closed: bool = False
+    engine: Engine
+    begin: str = ""
 
-    def now(self) -> datetime:
-        """The database's time."""
-        return self.clock.now()
+
+@attrs.define
+class Database:
+    """The ways in: `read` for a single statement, `snapshot` for several of one moment, `write`, and `side` for notes
+    that needn't reach the disk before the call returns.
+
+    `write` and `side` are None where the database is another process's and only looked at. The store's time is the
+    database's own where `clock` is None, read in the round trip that begins a transaction; SQLite runs on the host
+    that asks and is given the host's. A test gives a clock that it moves.
+    """  # noqa: D205 - the list reads as one sentence
+
+    _read: Way
+    _snapshot: Way
+    _write: Way | None
+    _side: Way | None
+    clock: Clock | None = None
+    schema: str | None = None
+    _closed: bool = attrs.field(default=False, init=False)
+
+    @property
+    def time(self) -> ColumnElement[datetime]:
+        """The store's time, for a condition in a statement: as of the transaction's, or the statement's, beginning."""
+        return func.now(type_=Instant()) if self.clock is None else literal(self.clock.now(), Instant())
 
     def begin(self) -> Link:
         """Start a write transaction on a connection that is the caller's until `commit` or `abandon`."""
-        return self._begin(self._writable(self.write))
+        return self._begin(self._writable(self._write))
 
     def commit(self, link: Link) -> None:
-        """Make it durable. `OutcomeUnknown` where the disk failed meanwhile."""
+        """Make it durable. `OutcomeUnknown` where the disk, or the connection, failed meanwhile."""
         link.ensure_open()
         try:
             with COMMIT:
@@ -60,7 +77,7 @@ class Database:
     @contextmanager
     def writing(self, *, side: bool = False) -> Iterator[Link]:
         """A write transaction, committed at the end of the block."""
-        link = self._begin(self._writable(self.side if side else self.write))
+        link = self._begin(self._writable(self._side if side else self._write))
         try:
             yield link
             self.commit(link)
@@ -69,46 +86,73 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Link]:
-        """A read transaction: one state of the database, and no lock that a writer would wait for."""
-        link = self._begin(self.read)
+        """For one statement that reads what is committed, without a lock that a writer would wait for."""
+        with self._looking(self._read) as link:
+            yield link
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Link]:
+        """The same for several statements, which see one state of the database."""
+        with self._looking(self._snapshot) as link:
+            yield link
+
+    def stream(self, statement: Select[Any]) -> Iterator[Any]:
+        """Rows of one moment, however many."""
+        with self.snapshot() as link:
+            yield from link.stream(statement)
+
+    def joined(self, connection: object) -> Link:
+        """The caller's own connection, in the transaction in which it is.
+
+        After an error the caller has to roll back: what was written before it is not whole.
+        """
+        if not isinstance(connection, Connection):
+            raise Permanent("only a transaction of a SQLAlchemy Connection can be joined")
+        theirs, ours = connection.dialect, self._read.engine.dialect
+        if (theirs.name, theirs.driver) != (ours.name, ours.driver):
+            raise Permanent(f"the store is {ours.name}+{ours.driver}, the connection {theirs.name}+{theirs.driver}")
+        with BORDER:
+            now = connection.scalar(select(func.clock_timestamp())).astimezone(UTC) if self.clock is None else None
+            driver: Any = connection.connection.driver_connection
+            if ours.name == "postgresql" and driver.autocommit:
+                raise Permanent("the connection is in autocommit mode: there is no transaction to join")
+        return Link(connection, now or self.clock.now(), self.schema)
+
+    def close(self) -> None:
+        """Close the connections; every later call is refused."""
+        self._closed = True
+        for way in (self._read, self._write, self._side):
+            if way is not None:
+                way.engine.dispose()
+
+    @contextmanager
+    def _looking(self, way: Way) -> Iterator[Link]:
+        link = self._begin(way)
         try:
             yield link
         finally:
             self.abandon(link)
 
-    def stream(self, statement: Select[Any]) -> Iterator[Any]:
-        """Rows, a thousand at a time."""
-        with self.reading() as link, BORDER:
-            yield from link.connection.execution_options(yield_per=1000).execute(statement)
-
-    def joined(self, connection: object) -> Link:
-        """The caller's own connection, in whatever transaction it is."""
-        if not isinstance(connection, Connection):
-            raise Permanent("only a transaction of a SQLAlchemy Connection can be joined")
-        if connection.dialect.name != self.read.dialect.name:
-            raise Permanent(f"the store is {self.read.dialect.name}, the connection is {connection.dialect.name}")
-        return Link(connection, self.now())
-
-    def close(self) -> None:
-        """Close the connections; every later call is refused."""
-        self._closed = True
-        for engine in (self.read, self.write, self.side):
-            if engine is not None:
-                engine.dispose()
-
-    def _writable(self, engine: Engine | None) -> Engine:
-        if engine is None:
+    def _writable(self, way: Way | None) -> Way:
+        if way is None:
             raise Permanent("the database was opened to be read only")
-        return engine
+        return way
 
-    def _begin(self, engine: Engine) -> Link:
+    def _begin(self, way: Way) -> Link:
         if self._closed:
             raise Retryable("the store is closed")
         with BORDER:
-            connection = engine.connect()
+            connection = way.engine.connect()
             try:
-                connection.begin()
+                now = self._started(connection, way.begin)
             except BaseException:
                 connection.close()
                 raise
-        return Link(connection, self.now())  # the lock may have been waited for: time is read after it
+        return Link(connection, now, self.schema)
+
+    def _started(self, connection: Connection, begin: str) -> datetime | None:
+        answer = connection.exec_driver_sql(begin) if begin else None
+        if self.clock is not None:
+            return self.clock.now()  # after the lock may have been waited for
+        now: datetime | None = answer.scalar_one().astimezone(UTC) if answer else None
+        return now

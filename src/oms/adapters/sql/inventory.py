@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import func, select, update
 
-from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.rows import dump, load_items
 from oms.adapters.sql.schema import HELD, INVENTORY, InventoryTables
@@ -27,23 +27,34 @@ DEFAULT_REFERENCE = "default"
 
 _STOCK, _LEDGER, _RESERVATIONS, _GATE = INVENTORY.stock, INVENTORY.ledger, INVENTORY.reservations, INVENTORY.gate
 _ABSENT = ReservationState.ABSENT
-_INSERT = Bulk(insert(_RESERVATIONS), "order_id", "state", "items", "updated_at")
+_COLUMNS = of(_RESERVATIONS)
+_INSERT = Bulk(lambda new: new.into(_RESERVATIONS), _COLUMNS)
 _UPDATE = Bulk(
-    update(_RESERVATIONS)
-    .where(_RESERVATIONS.c.order_id == bindparam("order"), _RESERVATIONS.c.state == bindparam("before"))
-    .values(
-        state=bindparam("after"),
-        items=bindparam("lines"),
-        updated_at=bindparam("now", type_=_RESERVATIONS.c.updated_at.type),
+    lambda new: (
+        update(_RESERVATIONS)
+        .where(_RESERVATIONS.c.order_id == new.order_id, _RESERVATIONS.c.state == new.before)
+        .values(new.all_of(name for name in _COLUMNS if name != "order_id"))
     ),
-    *("order", "after", "lines", "now", "before"),
+    {**_COLUMNS, "before": _RESERVATIONS.c.state},
 )
-_APPEND = Bulk(insert(_LEDGER), "reference", "sku", "kind", "on_hand", "held", "at")
+_APPEND = Bulk(
+    lambda new: new.into(_LEDGER),
+    of(_LEDGER, "reference", "sku", "kind", "on_hand", "held"),
+    of(_LEDGER, "at"),
+    key=3,
+)
+_INTRODUCE = Bulk(
+    lambda new: new.into(_STOCK).on_conflict_do_nothing().returning(_STOCK.c.sku),
+    of(_STOCK, "sku", "on_hand"),
+    of(_STOCK, "held"),
+)
 _MOVE = Bulk(
-    update(_STOCK)
-    .where(_STOCK.c.sku == bindparam("product"))
-    .values(on_hand=_STOCK.c.on_hand + bindparam("units"), held=_STOCK.c.held + bindparam("taken")),
-    *("product", "units", "taken"),
+    lambda moved: (
+        update(_STOCK)
+        .where(_STOCK.c.sku == moved.sku)
+        .values(on_hand=_STOCK.c.on_hand + moved.on_hand, held=_STOCK.c.held + moved.held)
+    ),
+    of(_STOCK),
 )
 
 
@@ -56,6 +67,7 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
 
     def lock_gate(self) -> int:
         """The ledger's epoch, locked alone."""
+        self._link.lock_table(_GATE)
         return int(self._link.first(select(_GATE.c.epoch).with_for_update()).epoch)
 
     def set_gate_epoch(self, epoch: int) -> None:
@@ -75,12 +87,7 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
 
     def introduce_stock(self, levels: Mapping[Sku, int]) -> None:
         """Insert products that aren't there, with the ledger row that says why."""
-        self._link.ensure_open()
-        if not levels:
-            return
-        new = self._link.insert(_STOCK).on_conflict_do_nothing().returning(_STOCK.c.sku)
-        rows = [{"sku": sku, "on_hand": units, "held": 0} for sku, units in sorted(levels.items())]
-        skus = sorted(row.sku for row in self._link.rows(new, rows))
+        skus = sorted(Sku(sku) for (sku,) in self._link.answers(_INTRODUCE, levels.items(), held=0))
         default = MovementKind.DEFAULT
         self._append([Movement(DEFAULT_REFERENCE, sku, default, levels[sku], 0) for sku in skus if levels[sku]])
 
@@ -99,7 +106,7 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
             total = sums[movement.sku]
             total[0] += movement.on_hand
             total[1] += movement.held
-        rows = [(sku, units, held) for sku, (units, held) in sorted(sums.items())]
+        rows = [(sku, units, held) for sku, (units, held) in sums.items()]
         if self._link.many(_MOVE, rows) != len(rows):
             self._link.refuse(Permanent("there is no such product"))
         self._append(movements)
@@ -114,9 +121,8 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
         )
 
     def _append(self, movements: Sequence[Movement]) -> None:
-        now = self._link.now
-        rows = [(one.reference, one.sku, one.kind.value, one.on_hand, one.held, now) for one in movements]
-        self._link.many(_APPEND, rows)
+        rows = [(one.reference, one.sku, one.kind.value, one.on_hand, one.held) for one in movements]
+        self._link.many(_APPEND, rows, at=self._link.now)
 
 
 class SqlInventoryStore(SqlStore[InventoryTables], InventoryStore, InventoryEvidence):
@@ -143,7 +149,7 @@ class SqlInventoryStore(SqlStore[InventoryTables], InventoryStore, InventoryEvid
 
     def stock_page(self, number: int, size: int) -> Page[Stock]:
         """A page of products, by sku."""
-        with self._database.reading() as link:
+        with self._database.snapshot() as link:
             (total,) = link.first(select(func.count()).select_from(_STOCK))
             rows = link.rows(select(_STOCK).order_by(_STOCK.c.sku).limit(size).offset(number * size))
         return Page(tuple(map(stock_of, rows)), number, size, total)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.rows import dump, load_metadata, money
 from oms.adapters.sql.schema import NOTIFICATION, NotificationTables
@@ -23,8 +23,8 @@ from oms.ports.store import NotificationStore, NotificationTransaction
 
 _NOTIFICATIONS = NOTIFICATION.notifications
 _RECORD = Bulk(
-    lambda new: new(_NOTIFICATIONS).on_conflict_do_nothing(),
-    *("id", "order_id", "kind", "user_id", "total_minor", "currency", "reason", "metadata", "at"),
+    lambda new: new.into(_NOTIFICATIONS).on_conflict_do_nothing(),
+    of(_NOTIFICATIONS, "id", "order_id", "kind", "user_id", "total_minor", "currency", "reason", "metadata", "at"),
 )
 
 

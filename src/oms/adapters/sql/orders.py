@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 
-from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.link import Link
 from oms.adapters.sql.rows import answer_of, dump, load_items, load_metadata, money
@@ -24,15 +24,17 @@ from oms.ports.evidence import OrderEvidence
 from oms.ports.store import OrderStore, OrderTransaction, Page, StoredAnswer
 
 _ORDERS, _HISTORY = ORDER.orders, ORDER.history
-_COLUMNS = tuple(column.name for column in _ORDERS.c)
-_INSERT = Bulk(insert(_ORDERS), *_COLUMNS)
+_COLUMNS = of(_ORDERS)
+_INSERT = Bulk(lambda new: new.into(_ORDERS), _COLUMNS)
 _UPDATE = Bulk(
-    update(_ORDERS)
-    .where(_ORDERS.c.id == bindparam("order"), _ORDERS.c.version == bindparam("before"))
-    .values({name: bindparam(f"new_{name}", type_=_ORDERS.c[name].type) for name in _COLUMNS[1:]}),
-    *("order", *(f"new_{name}" for name in _COLUMNS[1:]), "before"),
+    lambda new: (
+        update(_ORDERS)
+        .where(_ORDERS.c.id == new.id, _ORDERS.c.version == new.before)
+        .values(new.all_of(name for name in _COLUMNS if name != "id"))
+    ),
+    {**_COLUMNS, "before": _ORDERS.c.version},
 )
-_ENTRIES = Bulk(insert(_HISTORY), "order_id", "seq", "at", "trigger", "before", "after", "detail")
+_ENTRIES = Bulk(lambda new: new.into(_HISTORY), of(_HISTORY), key=2)
 
 
 class SqlOrderTransaction(SqlKeyedTransaction[OrderTables], OrderTransaction):
@@ -78,14 +80,14 @@ class SqlOrderStore(SqlStore[OrderTables], OrderStore, OrderEvidence):
         if owner is not None:
             which &= _ORDERS.c.user_id == owner
         newest = select(_ORDERS).where(which).order_by(_ORDERS.c.created_at.desc(), _ORDERS.c.id.desc())
-        with self._database.reading() as link:
+        with self._database.snapshot() as link:
             (total,) = link.first(select(func.count()).select_from(_ORDERS).where(which))
             rows = link.rows(newest.limit(size).offset(number * size))
         return Page(tuple(map(order_of, rows)), number, size, total)
 
     def timeline(self, id: OrderId, owner: UserId | None) -> Sequence[HistoryEntry] | None:  # noqa: A002
         """The history of an order."""
-        with self._database.reading() as link:
+        with self._database.snapshot() as link:
             if link.first(_of(select(_ORDERS.c.id), id, owner)) is None:
                 return None
             rows = link.rows(select(_HISTORY).where(_HISTORY.c.order_id == id).order_by(_HISTORY.c.seq))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import select, update
 
-from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.rows import dump, load_metadata, money
 from oms.adapters.sql.schema import PAYMENT, PaymentTables
@@ -20,13 +20,15 @@ from oms.ports.evidence import PaymentEvidence
 from oms.ports.store import PaymentStore, PaymentTransaction
 
 _PAYMENTS, _ABSENT = PAYMENT.payments, PaymentState.ABSENT
-_COLUMNS = tuple(column.name for column in _PAYMENTS.c)
-_INSERT = Bulk(insert(_PAYMENTS), *_COLUMNS)
+_COLUMNS = of(_PAYMENTS)
+_INSERT = Bulk(lambda new: new.into(_PAYMENTS), _COLUMNS)
 _UPDATE = Bulk(
-    update(_PAYMENTS)
-    .where(_PAYMENTS.c.order_id == bindparam("order"), _PAYMENTS.c.state == bindparam("before"))
-    .values({name: bindparam(f"new_{name}", type_=_PAYMENTS.c[name].type) for name in _COLUMNS[1:]}),
-    *("order", *(f"new_{name}" for name in _COLUMNS[1:]), "before"),
+    lambda new: (
+        update(_PAYMENTS)
+        .where(_PAYMENTS.c.order_id == new.order_id, _PAYMENTS.c.state == new.before)
+        .values(new.all_of(name for name in _COLUMNS if name != "order_id"))
+    ),
+    {**_COLUMNS, "before": _PAYMENTS.c.state},
 )
 
 

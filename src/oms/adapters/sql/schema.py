@@ -11,7 +11,6 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
     Text,
     TextClause,
@@ -20,6 +19,7 @@ from sqlalchemy import (
 )
 
 from oms.adapters.sql.instant import Instant
+from oms.adapters.sql.word import word
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -46,16 +46,16 @@ class Tables:
         self.inbox = Table(
             "inbox",
             self.metadata,
-            Column("consumer", String(64), primary_key=True),
-            Column("message_id", String(64), primary_key=True),
+            Column("consumer", word(64), primary_key=True),
+            Column("message_id", word(64), primary_key=True),
             Column("at", Instant, nullable=False, index=True),  # purge
             sqlite_with_rowid=False,
         )
         self.outbox = Table(
             "outbox",
             self.metadata,
-            Column("id", String(36), primary_key=True),
-            Column("topic", String(128), nullable=False),
+            Column("id", word(36), primary_key=True),
+            Column("topic", word(128), nullable=False),
             Column("key", LargeBinary),
             Column("value", LargeBinary, nullable=False),
             Column("headers", Text, nullable=False),
@@ -67,11 +67,11 @@ class Tables:
             "tasks",
             self.metadata,
             # The key comes first: a primary key that begins with the kind lures the planner away from `due_at`.
-            Column("key", String(200), primary_key=True),
-            Column("kind", String(16), primary_key=True),
+            Column("key", word(200), primary_key=True),
+            Column("kind", word(16), primary_key=True),
             Column("payload", Text, nullable=False),
             Column("due_at", Instant, nullable=False, index=True),
-            Column("lease", String(36)),
+            Column("lease", word(36)),
             Column("attempts", Integer, nullable=False),
             Column("created_at", Instant, nullable=False),
             Column("called_at", Instant),
@@ -80,28 +80,28 @@ class Tables:
         self.dead_letters = Table(
             "dead_letters",
             self.metadata,
-            Column("id", String(36), primary_key=True),
-            Column("consumer", String(64), nullable=False),
-            Column("message_id", String(200), nullable=False),
-            Column("topic", String(128), nullable=False),
+            Column("id", word(36), primary_key=True),
+            Column("consumer", word(64), nullable=False),
+            Column("message_id", word(200), nullable=False),
+            Column("topic", word(128), nullable=False),
             Column("part", Integer, nullable=False),
             Column("position", BigInteger, nullable=False),
             Column("key", LargeBinary),
             Column("value", LargeBinary),
             Column("headers", Text, nullable=False),
-            Column("cause", String(128), nullable=False),
+            Column("cause", word(128), nullable=False),
             Column("detail", Text, nullable=False),
             Column("attempts", Integer, nullable=False),
             Column("parked_at", Instant, nullable=False),
-            Column("state", String(16), nullable=False),
-            Column("order_id", String(64)),
+            Column("state", word(16), nullable=False),
+            Column("order_id", word(64)),
             Index("ix_dead_letters_state_parked_at", "state", "parked_at"),
         )
         self.attempts = Table(
             "attempts",
             self.metadata,
-            Column("consumer", String(64), primary_key=True),
-            Column("topic", String(128), primary_key=True),
+            Column("consumer", word(64), primary_key=True),
+            Column("topic", word(128), primary_key=True),
             Column("part", Integer, primary_key=True),
             Column("position", BigInteger, nullable=False),
             Column("tries", Integer, nullable=False),
@@ -116,9 +116,9 @@ class KeyedTables(Tables):
         self.answers = Table(
             "idempotency",
             self.metadata,
-            Column("key", String(255), primary_key=True),
-            Column("scope", String(160), primary_key=True),
-            Column("fingerprint", String(64), nullable=False),
+            Column("key", word(255), primary_key=True),
+            Column("scope", word(160), primary_key=True),
+            Column("fingerprint", word(64), nullable=False),
             Column("body", Text, nullable=False),
             Column("at", Instant, nullable=False, index=True),  # purge
         )
@@ -132,18 +132,18 @@ class OrderTables(KeyedTables):
         self.orders = Table(
             "orders",
             self.metadata,
-            Column("id", String(64), primary_key=True),
-            Column("state", String(16), nullable=False),
+            Column("id", word(64), primary_key=True),
+            Column("state", word(16), nullable=False),
             Column("version", Integer, nullable=False),
-            Column("user_id", String(64)),
+            Column("user_id", word(64)),
             Column("total_minor", BigInteger),
-            Column("currency", String(3)),
+            Column("currency", word(3)),
             Column("items", Text),
             Column("metadata", Text),
             Column("created_at", Instant),
             Column("updated_at", Instant),
             Column("deadline_at", Instant),
-            Column("reason", String(32)),
+            Column("reason", word(32)),
             Column("early", Text, nullable=False),
             Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),
             Index("ix_orders_created_at", "created_at", "id"),
@@ -152,12 +152,12 @@ class OrderTables(KeyedTables):
         self.history = Table(
             "order_history",
             self.metadata,
-            Column("order_id", String(64), ForeignKey("orders.id"), primary_key=True),
+            Column("order_id", word(64), ForeignKey("orders.id"), primary_key=True),
             Column("seq", Integer, primary_key=True),
             Column("at", Instant, nullable=False),
-            Column("trigger", String(32), nullable=False),
-            Column("before", String(16), nullable=False),
-            Column("after", String(16), nullable=False),
+            Column("trigger", word(32), nullable=False),
+            Column("before", word(16), nullable=False),
+            Column("after", word(16), nullable=False),
             Column("detail", Text, nullable=False),
             sqlite_with_rowid=False,
         )
@@ -171,7 +171,7 @@ class InventoryTables(KeyedTables):
         self.stock = Table(
             "stock",
             self.metadata,
-            Column("sku", String(64), primary_key=True),
+            Column("sku", word(64), primary_key=True),
             Column("on_hand", BigInteger, nullable=False),
             Column("held", BigInteger, nullable=False),
             CheckConstraint("0 <= held AND held <= on_hand", name="bounds"),
@@ -179,9 +179,9 @@ class InventoryTables(KeyedTables):
         self.ledger = Table(
             "stock_ledger",
             self.metadata,
-            Column("reference", String(64), primary_key=True),
-            Column("sku", String(64), primary_key=True),
-            Column("kind", String(16), primary_key=True),
+            Column("reference", word(64), primary_key=True),
+            Column("sku", word(64), primary_key=True),
+            Column("kind", word(16), primary_key=True),
             Column("on_hand", BigInteger, nullable=False),
             Column("held", BigInteger, nullable=False),
             Column("at", Instant, nullable=False),
@@ -190,8 +190,8 @@ class InventoryTables(KeyedTables):
         self.reservations = Table(
             "reservations",
             self.metadata,
-            Column("order_id", String(64), primary_key=True),
-            Column("state", String(16), nullable=False),
+            Column("order_id", word(64), primary_key=True),
+            Column("state", word(16), nullable=False),
             Column("items", Text, nullable=False),
             Column("updated_at", Instant),
             _where("ix_reservations_held", "state", HELD),  # fold
@@ -212,13 +212,13 @@ class PaymentTables(Tables):
         self.payments = Table(
             "payments",
             self.metadata,
-            Column("order_id", String(64), primary_key=True),
-            Column("state", String(16), nullable=False),
-            Column("user_id", String(64)),
+            Column("order_id", word(64), primary_key=True),
+            Column("state", word(16), nullable=False),
+            Column("user_id", word(64)),
             Column("total_minor", BigInteger),
-            Column("currency", String(3)),
+            Column("currency", word(3)),
             Column("metadata", Text, nullable=False),
-            Column("payment_id", String(64)),
+            Column("payment_id", word(64)),
             Column("updated_at", Instant),
         )
 
@@ -231,13 +231,13 @@ class NotificationTables(Tables):
         self.notifications = Table(
             "notifications",
             self.metadata,
-            Column("id", String(200), primary_key=True),
-            Column("order_id", String(64), nullable=False),
-            Column("kind", String(128), nullable=False),
-            Column("user_id", String(64), nullable=False),
+            Column("id", word(200), primary_key=True),
+            Column("order_id", word(64), nullable=False),
+            Column("kind", word(128), nullable=False),
+            Column("user_id", word(64), nullable=False),
             Column("total_minor", BigInteger, nullable=False),
-            Column("currency", String(3), nullable=False),
-            Column("reason", String(32)),
+            Column("currency", word(3), nullable=False),
+            Column("reason", word(32)),
             Column("metadata", Text, nullable=False),
             Column("at", Instant),
             Column("sent_at", Instant),
@@ -253,8 +253,8 @@ class StepTables(Tables):
         self.documents = Table(
             "documents",
             self.metadata,
-            Column("consumer", String(64), primary_key=True),
-            Column("key", String(128), primary_key=True),
+            Column("consumer", word(64), primary_key=True),
+            Column("key", word(128), primary_key=True),
             Column("body", Text, nullable=False),
         )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import QueuePool
 
-from oms.adapters.sql.database import Database
+from oms.adapters.sql.database import Database, Way
 from oms.ports.clock import Clock
 
 BUSY_TIMEOUT_S = 5.0
@@ -25,22 +25,23 @@ def sqlite_database(path: Path, clock: Clock) -> Database:
     The side door leaves out the wait for the disk: what it wrote outlives the process, not a loss of power. It is
     NORMAL and not OFF, because with OFF its checkpoints could tear what the writer has made durable.
     """
+    look = Way(_engine(path, pool_size=8, pragmas=("query_only=ON",)), "BEGIN")
     return Database(
-        read=_engine(path, "BEGIN", pool_size=8, pragmas=("query_only=ON",)),
-        write=_engine(path, "BEGIN IMMEDIATE", pool_size=2, pragmas=("synchronous=FULL",)),
-        side=_engine(path, "BEGIN IMMEDIATE", pool_size=1, pragmas=("synchronous=NORMAL",)),
+        read=look,
+        snapshot=look,
+        write=Way(_engine(path, pool_size=2, pragmas=("synchronous=FULL",)), "BEGIN IMMEDIATE"),
+        side=Way(_engine(path, pool_size=1, pragmas=("synchronous=NORMAL",)), "BEGIN IMMEDIATE"),
         clock=clock,
     )
 
 
 def sqlite_reader(path: Path, clock: Clock) -> Database:
     """The file of another process, which may be at work: nothing is written to it, nothing is migrated."""
-    return Database(_engine(path, "BEGIN", pool_size=4, read_only=True), write=None, side=None, clock=clock)
+    look = Way(_engine(path, pool_size=4, read_only=True), "BEGIN")
+    return Database(look, look, write=None, side=None, clock=clock)
 
 
-def _engine(
-    path: Path, begin: str, *, pool_size: int, pragmas: tuple[str, ...] = (), read_only: bool = False
-) -> Engine:
+def _engine(path: Path, *, pool_size: int, pragmas: tuple[str, ...] = (), read_only: bool = False) -> Engine:
     address = path.absolute().as_uri() + ("?mode=ro" if read_only else "")
 
     def connect() -> sqlite3.Connection:
@@ -59,7 +60,7 @@ def _engine(
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
-    engine = create_engine(
+    return create_engine(
         "sqlite+pysqlite://",
         creator=connect,
         poolclass=QueuePool,
@@ -68,9 +69,3 @@ def _engine(
         pool_timeout=BUSY_TIMEOUT_S,
         hide_parameters=True,
     )
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine

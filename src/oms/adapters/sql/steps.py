@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import select, update
 
-from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.schema import STEP, StepTables
 from oms.adapters.sql.store import SqlStore
@@ -15,13 +15,15 @@ from oms.ports.clock import Ids
 from oms.ports.store import StepStore, StepTransaction
 
 _DOCUMENTS = STEP.documents
-_INSERT = Bulk(insert(_DOCUMENTS), "consumer", "key", "body")
+_INSERT = Bulk(lambda new: new.into(_DOCUMENTS), of(_DOCUMENTS, "key", "body"), of(_DOCUMENTS, "consumer"))
 _UPDATE = Bulk(
-    update(_DOCUMENTS)
-    .where(_DOCUMENTS.c.consumer == bindparam("g"), _DOCUMENTS.c.key == bindparam("k"))
-    .where(_DOCUMENTS.c.body == bindparam("before"))
-    .values(body=bindparam("after")),
-    *("g", "k", "before", "after"),
+    lambda new: (
+        update(_DOCUMENTS)
+        .where(_DOCUMENTS.c.consumer == new.consumer, _DOCUMENTS.c.key == new.key, _DOCUMENTS.c.body == new.before)
+        .values(body=new.body)
+    ),
+    {**of(_DOCUMENTS, "key", "body"), "before": _DOCUMENTS.c.body},
+    of(_DOCUMENTS, "consumer"),
 )
 
 
@@ -35,8 +37,10 @@ class SqlStepTransaction(SqlTransaction[StepTables], StepTransaction):
 
     def save_documents(self, group: str, changes: Sequence[tuple[str, str | None, str]]) -> None:
         """Insert, and update by compare-and-set."""
-        self._link.many(_INSERT, [(group, key, after) for key, before, after in changes if before is None])
-        self._link.each(_UPDATE, [(group, key, before, after) for key, before, after in changes if before is not None])
+        made = [(key, after) for key, before, after in changes if before is None]
+        self._link.many(_INSERT, made, consumer=group)
+        changed = [(key, after, before) for key, before, after in changes if before is not None]
+        self._link.each(_UPDATE, changed, consumer=group)
 
 
 class SqlStepStore(SqlStore[StepTables], StepStore):

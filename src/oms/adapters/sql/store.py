@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Generic
 
-from sqlalchemy import ColumnElement, Table, bindparam, case, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Table, case, delete, func, literal, select, update
 
-from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.bulk import Bulk, Given, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.link import Link
 from oms.adapters.sql.rows import letter_of, outbox_row
 from oms.adapters.sql.schema import KeyedTables, Tables
-from oms.adapters.sql.transaction import T_, SqlTransaction
+from oms.adapters.sql.transaction import T_, SqlTransaction, delivery_bulks
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Ids
@@ -28,37 +28,37 @@ class StoreBulks:
 
     def __init__(self, tables: Tables) -> None:
         attempts, tasks = tables.attempts, tables.tasks
-        self.attempts = Bulk(lambda new: _counted(new(attempts), attempts), *_COUNTER, "tries")
-        self.forgotten = Bulk(
-            delete(attempts).where(
-                attempts.c.consumer == bindparam("g"),
-                attempts.c.topic == bindparam("t"),
-                attempts.c.part == bindparam("p"),
-            ),
-            *("g", "t", "p"),
+        self.attempts = Bulk(
+            lambda new: _counted(new, attempts),
+            of(attempts, "topic", "part", "position"),
+            of(attempts, "consumer", "tries"),
+            key=2,
         )
         self.claimed = Bulk(
-            update(tasks)
-            .where(tasks.c.kind == bindparam("k"), tasks.c.key == bindparam("n"))
-            .values(
-                lease=bindparam("l"),
-                due_at=bindparam("d"),
-                attempts=tasks.c.attempts + 1,
-                called_at=func.coalesce(tasks.c.called_at, bindparam("c", type_=tasks.c.called_at.type)),
+            lambda one: (
+                update(tasks)
+                .where(tasks.c.key == one.key, tasks.c.kind == one.kind)
+                .values(
+                    lease=one.lease,
+                    due_at=one.due_at,
+                    attempts=tasks.c.attempts + 1,
+                    called_at=func.coalesce(tasks.c.called_at, one.called_at),
+                )
             ),
-            *("k", "n", "l", "d", "c"),
+            of(tasks, "key", "kind"),
+            of(tasks, "lease", "due_at", "called_at"),
+            key=2,
         )
 
 
-_COUNTER = ("consumer", "topic", "part", "position")
-
-
-def _counted(new: Any, attempts: Table) -> Any:
+def _counted(given: Given, attempts: Table) -> Any:
+    new = given.into(attempts)
     again = attempts.c.position == new.excluded.position
-    return new.on_conflict_do_update(
+    counted = new.on_conflict_do_update(
         index_elements=[attempts.c.consumer, attempts.c.topic, attempts.c.part],
         set_={"tries": case((again, attempts.c.tries + 1), else_=1), "position": new.excluded.position},
     )
+    return counted.returning(attempts.c.topic, attempts.c.part, attempts.c.tries)
 
 
 @cache
@@ -87,24 +87,22 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Count the beginning of a batch, without waiting for the disk; not while this thread is in a transaction."""
-        table = self._tables.attempts
-        rows = [(group, place.topic, place.partition, offset, 1) for place, offset in sorted(first.items())]
-        counted = select(table).where(table.c.consumer == group)
+        rows = [(place.topic, place.partition, offset) for place, offset in first.items()]
         with self._database.writing(side=True) as link:
-            link.many(self._bulks.attempts, rows)
-            found = link.rows_in(counted, table.c.topic, {place.topic for place in first})
-        tries = {TopicPartition(row.topic, row.part): row.tries for row in found}
+            counted = link.answers(self._bulks.attempts, rows, consumer=group, tries=1)
+        tries = {TopicPartition(topic, part): times for topic, part, times in counted}
         return {place: tries[place] for place in first}
 
     def clear_attempts(self, group: str, partitions: Collection[TopicPartition]) -> None:
         """Forget counters."""
         with self._database.writing(side=True) as link:
-            link.many(self._bulks.forgotten, [(group, place.topic, place.partition) for place in sorted(partitions)])
+            gone = [(group, place.topic, place.partition) for place in partitions]
+            link.many(delivery_bulks(self._tables).cleared, gone)
 
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
         """Lease due tasks, the longest due first. A lease is a due time: when it lapses, the task is due again."""
-        table, now = self._tables.tasks, self._database.now()
-        due = table.c.kind.in_(sorted(kind.value for kind in kinds)) & (table.c.due_at <= now)
+        table = self._tables.tasks
+        due = table.c.kind.in_(sorted(kind.value for kind in kinds)) & (table.c.due_at <= self._database.time)
         if limit <= 0 or not self._any(table, due):
             return ()
         first = select(table).where(due).order_by(table.c.due_at, table.c.key).limit(limit)
@@ -112,15 +110,17 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         with self._database.writing() as link:
             rows = link.rows(first.with_for_update(skip_locked=True))
             until = link.now + timedelta(seconds=lease_s)
-            link.many(self._bulks.claimed, [(row.kind, row.key, lease, until, link.now) for row in rows])
+            names = [(row.key, row.kind) for row in rows]
+            link.many(self._bulks.claimed, names, lease=lease, due_at=until, called_at=link.now)
         return [_claimed(row, lease, link.now) for row in rows]
 
     def claim_outbox(self, limit: int, lease_s: float) -> Sequence[OutboxRow]:
         """Lease rows whose lease has expired, whatever their id."""
-        table, now = self._tables.outbox, self._database.now()
-        if limit <= 0 or not self._any(table, table.c.leased_until <= now):
+        table = self._tables.outbox
+        over = table.c.leased_until <= self._database.time
+        if limit <= 0 or not self._any(table, over):
             return ()
-        free = select(table).where(table.c.leased_until <= now).order_by(table.c.leased_until, table.c.at).limit(limit)
+        free = select(table).where(over).order_by(table.c.leased_until, table.c.at).limit(limit)
         with self._database.writing() as link:
             rows = link.rows(free.with_for_update(skip_locked=True))
             until = link.now + timedelta(seconds=lease_s)
@@ -161,14 +161,14 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
     def next_due(self) -> datetime | None:
         """When the next task or outbox lease falls due."""
         tasks, outbox = self._tables.tasks, self._tables.outbox
-        with self._database.reading() as link:
+        with self._database.snapshot() as link:
             dues = link.first(select(func.min(tasks.c.due_at))), link.first(select(func.min(outbox.c.leased_until)))
         return min((due for (due,) in dues if due is not None), default=None)
 
     def backlog(self) -> Backlog:
         """What waits here."""
         outbox, tasks, letters = self._tables.outbox, self._tables.tasks, self._tables.dead_letters
-        with self._database.reading() as link:
+        with self._database.snapshot() as link:
             oldest, owed = link.first(select(func.min(outbox.c.at), func.count()).select_from(outbox))
             due = _count(link, tasks, tasks.c.due_at <= link.now)
             parked = _count(link, letters, letters.c.state == DeadLetterState.PARKED.value)
@@ -237,6 +237,14 @@ def _remove(link: Link, table: Table, which: ColumnElement[bool], limit: int) ->
         return 0
     keys = list(table.primary_key.columns)
     rows = link.rows(select(*keys).where(which).limit(limit).with_for_update(skip_locked=True))
-    names = [f"k{number}" for number in range(len(keys))]
-    one = delete(table).where(*(key == bindparam(name) for key, name in zip(keys, names, strict=True)))
-    return link.many(Bulk(one, *names), [tuple(row) for row in rows])
+    return link.many(_removed(table), [tuple(row) for row in rows])
+
+
+@cache
+def _removed(table: Table) -> Bulk:
+    key = of(table, *table.primary_key.columns.keys())
+    return Bulk(
+        lambda one: delete(table).where(*(column == getattr(one, name) for name, column in key.items())),
+        key,
+        key=len(key),
+    )

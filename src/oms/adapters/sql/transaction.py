@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import bindparam, case, delete, insert, select, update
+from sqlalchemy import case, delete, select, update
 
-from oms.adapters.sql.bulk import Bulk
+from oms.adapters.sql.bulk import Bulk, Given, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.link import Link
 from oms.adapters.sql.rows import LETTER, answer_of, dump_headers, letter_of, letter_row
@@ -38,28 +38,50 @@ class DeliveryBulks:
     """What is written for many rows into the delivery tables of one service."""
 
     def __init__(self, tables: Tables) -> None:
-        outbox, tasks, attempts = tables.outbox, tables.tasks, tables.attempts
-        self.outbox = Bulk(insert(outbox), "id", "topic", "key", "value", "headers", "leased_until", "at")
+        inbox, outbox, tasks, attempts = tables.inbox, tables.outbox, tables.tasks, tables.attempts
+        self.inbox = Bulk(
+            lambda new: new.into(inbox).on_conflict_do_nothing().returning(inbox.c.message_id),
+            of(inbox, "message_id"),
+            of(inbox, "consumer", "at"),
+        )
+        self.outbox = Bulk(
+            lambda new: new.into(outbox),
+            of(outbox, "id", "topic", "key", "value", "headers", "leased_until"),
+            of(outbox, "at"),
+        )
         self.tasks = Bulk(
-            lambda new: new(tasks).on_conflict_do_nothing(),
-            *("kind", "key", "payload", "due_at", "attempts", "created_at", "note"),
+            lambda new: new.into(tasks).on_conflict_do_nothing(),
+            of(tasks, "key", "kind", "payload", "due_at"),
+            of(tasks, "attempts", "created_at", "note"),
+            key=2,
         )
-        one = (tasks.c.kind == bindparam("k")) & (tasks.c.key == bindparam("n"))
-        self.ended = Bulk(delete(tasks).where(one), "k", "n")
+        self.ended = Bulk(
+            lambda one: delete(tasks).where(tasks.c.key == one.key, tasks.c.kind == one.kind),
+            of(tasks, "key", "kind"),
+            key=2,
+        )
         self.postponed = Bulk(
-            update(tasks)
-            .where(one, tasks.c.lease == bindparam("l"))
-            .values(
-                due_at=bindparam("d"),
-                lease=None,
-                called_at=case((bindparam("afresh") == 1, None), else_=tasks.c.called_at),
-                note=case((bindparam("t") == "", tasks.c.note), else_=bindparam("t")),
+            lambda one: (
+                update(tasks)
+                .where(tasks.c.key == one.key, tasks.c.kind == one.kind, tasks.c.lease == one.lease)
+                .values(
+                    due_at=one.due_at,
+                    lease=None,
+                    called_at=case((one.afresh == 1, None), else_=tasks.c.called_at),
+                    note=case((one.note == "", tasks.c.note), else_=one.note),
+                )
             ),
-            *("k", "n", "l", "d", "afresh", "t"),
+            {**of(tasks, "key", "kind", "lease", "due_at", "note"), "afresh": tasks.c.attempts},
+            key=2,
         )
-        self.parked = Bulk(insert(tables.dead_letters), *LETTER)
-        counter = (attempts.c.consumer == bindparam("g")) & (attempts.c.topic == bindparam("t"))
-        self.cleared = Bulk(delete(attempts).where(counter, attempts.c.part == bindparam("p")), "g", "t", "p")
+        self.parked = Bulk(lambda new: new.into(tables.dead_letters), of(tables.dead_letters, *LETTER))
+        self.cleared = Bulk(
+            lambda one: delete(attempts).where(
+                attempts.c.consumer == one.consumer, attempts.c.topic == one.topic, attempts.c.part == one.part
+            ),
+            of(attempts, "consumer", "topic", "part"),
+            key=3,
+        )
 
 
 @cache
@@ -77,14 +99,9 @@ class SqlTransaction(Transaction, Generic[T_]):
 
     def claim_inbox(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
         """Mark messages as handled by `group`; those returned are new."""
-        self._link.ensure_open()
-        if not messages:
-            return ()
-        inbox = self._tables.inbox
-        claim = self._link.insert(inbox).on_conflict_do_nothing().returning(inbox.c.message_id)
-        wanted = sorted(set(messages))
-        rows = [{"consumer": group, "message_id": message, "at": self._link.now} for message in wanted]
-        return [row[0] for row in self._link.rows(claim, rows)]
+        wanted = [(message,) for message in set(messages)]
+        new = self._link.answers(self._bulks.inbox, wanted, consumer=group, at=self._link.now)
+        return [MessageId(message) for (message,) in new]
 
     def held_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
         """Lock the tasks whose lease is still ours."""
@@ -115,9 +132,10 @@ class SqlTransaction(Transaction, Generic[T_]):
     def flush(self, delivery: Delivery) -> None:
         """Write what is owed; a task that it both ends and starts is started anew."""
         link, now = self._link, self._link.now
-        link.many(self._bulks.outbox, [_outbox(row, now) for row in delivery.outbox])
+        link.many(self._bulks.outbox, [_outbox(row, now) for row in delivery.outbox], at=now)
         self._end_tasks(delivery.ended)
-        link.many(self._bulks.tasks, [_task(task, now) for task in delivery.tasks])
+        tasks = [_task(task, now) for task in delivery.tasks]
+        link.many(self._bulks.tasks, tasks, attempts=0, created_at=now, note="")
         link.many(self._bulks.postponed, [_postponed(later) for later in delivery.postponed])
         link.many(self._bulks.parked, [letter_row(letter) for letter in delivery.parked])
         link.many(self._bulks.cleared, [(group, place.topic, place.partition) for group, place in delivery.cleared])
@@ -138,7 +156,7 @@ class SqlTransaction(Transaction, Generic[T_]):
             self._database.abandon(self._link)
 
     def _end_tasks(self, keys: Collection[TaskKey]) -> None:
-        self._link.many(self._bulks.ended, [(task.kind.value, task.key) for task in keys])
+        self._link.many(self._bulks.ended, [(task.key, task.kind.value) for task in keys])
 
 
 class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
@@ -156,41 +174,36 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
     def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
         """Keep answers, in the place of those whose time has passed."""
         now, over = self._link.now, self._link.now - ANSWERS_KEPT
-        self._link.each(
-            _answers(self._tables),
-            [(one.scope, one.key, one.fingerprint, one.body, now, over) for one in sorted(answers, key=_answer_key)],
-        )
+        rows = [(one.key, one.scope, one.fingerprint, one.body) for one in answers]
+        self._link.each(_answers(self._tables), rows, at=now, over=over)
 
 
 @cache
 def _answers(tables: KeyedTables) -> Bulk:
     table = tables.answers
 
-    def statement(new: Any) -> Any:
-        kept = new(table)
+    def statement(new: Given) -> Any:
+        kept = new.into(table)
         return kept.on_conflict_do_update(
             index_elements=[table.c.key, table.c.scope],
             set_={name: kept.excluded[name] for name in ("fingerprint", "body", "at")},
-            where=table.c.at <= bindparam("over", type_=table.c.at.type),
+            where=table.c.at <= new.over,
         )
 
-    return Bulk(statement, "scope", "key", "fingerprint", "body", "at", "over")
-
-
-def _answer_key(answer: StoredAnswer) -> tuple[str, str]:
-    return answer.scope, answer.key
+    given, once = of(table, "key", "scope", "fingerprint", "body"), of(table, "at")
+    return Bulk(statement, given, {**once, "over": table.c.at}, key=2)
 
 
 def _outbox(row: OutboxRow, now: datetime) -> tuple[Any, ...]:
     message = row.message
     headers = dump_headers(message.headers)
-    return row.id, message.topic, message.key, message.value, headers, row.leased_until or now, now
+    return row.id, message.topic, message.key, message.value, headers, row.leased_until or now
 
 
 def _task(task: TaskRequest, now: datetime) -> tuple[Any, ...]:
-    return task.kind.value, task.key, task.payload, task.due_at or now, 0, now, ""
+    return task.key, task.kind.value, task.payload, task.due_at or now
 
 
 def _postponed(later: Postponed) -> tuple[Any, ...]:
     task = later.task
-    return task.kind.value, task.key, task.lease, later.due_at, int(later.afresh), later.note
+    return task.key, task.kind.value, task.lease, later.due_at, later.note, int(later.afresh)

@@ -48,6 +48,7 @@ _ANSWERS: dict[str, object] = {
     "getStock": _STOCK,
     "setStock": _STOCK,
     "addStock": _STOCK,
+    "rebuildGate": shapes.GateView(2),
     "listDeadLetters": [_SUMMARY],
     "getDeadLetter": _LETTER,
     "redriveDeadLetter": msgspec.structs.replace(_LETTER, state="REDRIVEN"),

@@ -98,6 +98,10 @@ class Handlers:
         number, size = _paging(request)
         return json(views.stock_page(await self._read(lambda: self._app.stock.page(number, size))))
 
+    async def rebuild_gate(self, _request: Request, _caller: Principal) -> Answer:
+        """POST /gate/rebuild."""
+        return json(shapes.GateView(await self._read(self._app.stock.rebuild_gate)))
+
     async def get_stock(self, request: Request, _caller: Principal) -> Answer:
         """GET /stock/{sku}."""
         stock = await self._read(lambda: self._app.stock.get(_sku(request)))

@@ -33,6 +33,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "cross_origin": (403, "A page of another site in somebody's browser asked for a change."),
     "no_such_route": (404, "There is nothing at this path."),
     "order_not_found": (404, "There is no such order of this caller."),
+    "no_gate": (404, "The ledger alone decides about stock here; there is no gate to rebuild."),
     "product_not_found": (404, "Nobody has named this product yet."),
     "dead_letter_not_found": (404, "There is no such dead letter."),
     "method_not_allowed": (405, "The path has other methods; `Allow` names them."),

@@ -151,6 +151,11 @@ ROUTES: tuple[Route, ...] = (
         details="So many units came or, negative, were lost.",
     ),
     Route(
+        method="POST", path="/gate/rebuild", name="rebuildGate", summary="Rebuild the stock gate from the ledger",
+        service="inventory", allowed=Allowed.OPERATORS, answer=shapes.GateView, problems=("no_gate",),
+        details="The one repair of a drift between gate and ledger. Orders wait for it; nothing is guessed meanwhile.",
+    ),
+    Route(
         method="GET", path="/dead-letters", name="listDeadLetters", summary="List what couldn't be handled",
         service="any", allowed=Allowed.OPERATORS, answer=list[shapes.DeadLetterSummary],
         query=("state", "service", "limit"), details="The oldest first.",

@@ -134,6 +134,12 @@ class StockView(Struct, omit_defaults=False):
     available: int
 
 
+class GateView(Struct, omit_defaults=False):
+    """The epoch that the stock gate is in."""
+
+    epoch: int
+
+
 class StockPage(Struct, omit_defaults=False):
     """A page of products."""
 

@@ -7,7 +7,9 @@ A subclass gives
 - `reopen(broker)`, where `survives_restart` is True: the same log after a crash of the process;
 - `evict(broker, subscription)`, where `can_evict` is True: the broker takes a member for dead that isn't.
 
-A broker that answers after a while has a `patience_s` above 0.
+A broker that answers after a while has a `patience_s` above 0 (the longest that anything takes), a `quiet_s` (how long
+nothing has to come until nothing is believed to come) and `settle`, which waits until a group has spread its
+partitions.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class BrokerContract:
 
     partitions = 4
     patience_s = 0.0
+    quiet_s = 0.0
     survives_restart = False
     can_evict = False
 
@@ -54,6 +57,9 @@ class BrokerContract:
     def evict(self, broker: Any, subscription: Subscription) -> None:
         """Take a member for dead that isn't."""
         raise NotImplementedError("a broker that can evict a member needs `evict`")
+
+    def settle(self, *members: Subscription) -> None:
+        """Wait until a group's partitions are spread over these members, all it has."""
 
     def test_what_is_published_is_read(self, broker: Any) -> None:
         _publish(broker, A, "k1", "k2", "k3")
@@ -187,6 +193,7 @@ class BrokerContract:
 
     def test_two_members_share_the_partitions(self, broker: Any) -> None:
         first, second = broker.subscribe("g", [A]), broker.subscribe("g", [A])
+        self.settle(first, second)
         _publish(broker, A, *[f"k{number}" for number in range(60)])
         ours, theirs = self.read_both(first, second, 60)
         assert ours
@@ -198,7 +205,7 @@ class BrokerContract:
         first = broker.subscribe("g", [A])
         before = self.read(first, 60)
         second = broker.subscribe("g", [A])
-        taken_over = _place(self.read(second, 1)[0])
+        taken_over = _place(self.read(second, 1, beside=first)[0])
         lost = self.lost(first)
         assert taken_over in lost
         assert lost < {_place(record) for record in before}
@@ -209,7 +216,7 @@ class BrokerContract:
         first = broker.subscribe("g", [A])
         before = self.read(first, 60)
         second = broker.subscribe("g", [A])
-        self.read(second, 1)
+        self.read(second, 1, beside=first)
         self.commit(first, before)  # it hasn't asked yet
         lost = self.lost(first)
         second.close()
@@ -221,7 +228,7 @@ class BrokerContract:
 
     def test_a_member_that_leaves_gives_its_partitions_back(self, broker: Any) -> None:
         first, second = broker.subscribe("g", [A]), broker.subscribe("g", [A])
-        self.read_both(first, second, 0)
+        self.settle(first, second)
         second.close()
         _publish(broker, A, *[f"k{number}" for number in range(40)])
         self.lost(first, wait=False)
@@ -301,19 +308,26 @@ class BrokerContract:
         for member in members:
             member.close()
         last = broker.subscribe("g", [A])
-        while records := self._poll(last):
+        until = time.monotonic() + self.patience_s
+        while (records := last.poll(100)) or (len(read) < published and time.monotonic() < until):
             read |= {record.value for record in records}
+        last.close()
         assert {int(value) for value in read} == set(range(published))
 
     # -- how the suite gets at a broker
 
-    def read(self, subscription: Subscription, number: int) -> list[Record]:
-        """At least `number` records; fails where they don't come within the broker's patience."""
+    def read(self, subscription: Subscription, number: int, *, beside: Subscription | None = None) -> list[Record]:
+        """At least `number` records; fails where they don't come within the broker's patience.
+
+        Meanwhile another member, `beside`, shows that it is alive.
+        """
         found: list[Record] = []
         until = time.monotonic() + self.patience_s
         while len(found) < number:
             records = subscription.poll(100)
             found += records
+            if beside is not None:
+                beside.poll(0)
             assert records or time.monotonic() <= until, f"{len(found)} of {number} records came"
         return found
 
@@ -347,14 +361,7 @@ class BrokerContract:
         """Nothing more comes."""
         for _ in range(QUIET_POLLS):
             assert list(subscription.poll(10)) == []
-            time.sleep(self.patience_s / QUIET_POLLS)
-
-    def _poll(self, subscription: Subscription) -> list[Record]:
-        until = time.monotonic() + self.patience_s
-        while True:
-            records = list(subscription.poll(100))
-            if records or time.monotonic() >= until:
-                return records
+            time.sleep(self.quiet_s / QUIET_POLLS)
 
 
 def _publish(broker: Any, topic: str, *keys: str) -> None:

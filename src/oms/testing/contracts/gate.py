@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from oms.domain.events import Shortage
 from oms.domain.values import OrderId, Sku
-from oms.ports.errors import Closed, Permanent
+from oms.ports.errors import Closed, Permanent, Retryable
 from oms.ports.gate import GateAnswer, Taken
 from oms.testing.contracts.samples import SUITE_CHECKS
 
@@ -105,6 +105,12 @@ class GateContract:
             gate.take({ONE: {A: 1, B: quantity}})
         assert _available(gate, A, B) == {A: 5, B: 10}
 
+    def test_a_large_quantity_is_short_to_the_unit(self, gate: Any) -> None:
+        assert _take(gate, ONE, {A: 10**12 + 1}) == Taken(REJECTED, EPOCH, (Shortage(A, 10**12 + 1, 5),))
+        gate.add([("k1", A, 10**12)], EPOCH)
+        assert _take(gate, TWO, {A: 10**12 + 1}).answer is HELD
+        assert _available(gate, A) == {A: 4}
+
     def test_an_unknown_product_is_neither_zero_nor_endless(self, gate: Any) -> None:
         assert _take(gate, ONE, {A: 1, C: 1}) == Taken(UNKNOWN, EPOCH, (), (C,))
         assert _available(gate, A) == {A: 5}
@@ -177,6 +183,23 @@ class GateContract:
         assert _available(gate, A) == {A: 2}
         assert _take(gate, TWO, {A: 1}) == Taken(HELD, EPOCH + 1)
         assert _take(gate, ONE, {B: 1}).answer is UNKNOWN
+
+    def test_a_rebuild_is_made_again_under_the_same_epoch(self, gate: Any) -> None:
+        """As after a commit of the ledger that failed: the second one is the truth."""
+        _take(gate, ONE, {A: 5})
+        gate.rebuild({A: 2}, {TWO: {A: 3}}, EPOCH)
+        assert gate.epoch() == EPOCH
+        assert _take(gate, TWO, {A: 3}).answer is HELD
+        assert _available(gate, A) == {A: 2}
+        assert _take(gate, ONE, {A: 2}).answer is HELD
+
+    def test_a_rebuild_of_an_epoch_that_has_passed_changes_nothing(self, gate: Any) -> None:
+        held = _take(gate, ONE, {A: 2})
+        with pytest.raises(Retryable):
+            gate.rebuild({A: 100}, {TWO: {A: 1}}, EPOCH - 1)
+        assert gate.epoch() == EPOCH
+        assert _take(gate, ONE, {A: 2}) == held
+        assert _available(gate, A) == {A: 3}
 
     def test_a_hold_that_was_rebuilt_can_be_given_back(self, gate: Any) -> None:
         gate.rebuild({A: 2}, {ONE: {A: 3}}, EPOCH + 1)

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from oms.adapters.sql.instant import Instant
+from oms.adapters.sql.word import word
 
 revision = "order_0001"
 down_revision = None
@@ -13,8 +14,8 @@ def upgrade() -> None:
     """Make the tables."""
     op.create_table(
         "attempts",
-        sa.Column("consumer", sa.String(length=64), nullable=False),
-        sa.Column("topic", sa.String(length=128), nullable=False),
+        sa.Column("consumer", word(64), nullable=False),
+        sa.Column("topic", word(128), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
@@ -22,29 +23,29 @@ def upgrade() -> None:
     )
     op.create_table(
         "dead_letters",
-        sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("consumer", sa.String(length=64), nullable=False),
-        sa.Column("message_id", sa.String(length=200), nullable=False),
-        sa.Column("topic", sa.String(length=128), nullable=False),
+        sa.Column("id", word(36), nullable=False),
+        sa.Column("consumer", word(64), nullable=False),
+        sa.Column("message_id", word(200), nullable=False),
+        sa.Column("topic", word(128), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.LargeBinary(), nullable=True),
         sa.Column("value", sa.LargeBinary(), nullable=True),
         sa.Column("headers", sa.Text(), nullable=False),
-        sa.Column("cause", sa.String(length=128), nullable=False),
+        sa.Column("cause", word(128), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("parked_at", Instant(), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("order_id", sa.String(length=64), nullable=True),
+        sa.Column("state", word(16), nullable=False),
+        sa.Column("order_id", word(64), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
     )
     op.create_index("ix_dead_letters_state_parked_at", "dead_letters", ["state", "parked_at"], unique=False)
     op.create_table(
         "idempotency",
-        sa.Column("key", sa.String(length=255), nullable=False),
-        sa.Column("scope", sa.String(length=160), nullable=False),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("key", word(255), nullable=False),
+        sa.Column("scope", word(160), nullable=False),
+        sa.Column("fingerprint", word(64), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("key", "scope", name=op.f("pk_idempotency")),
@@ -52,8 +53,8 @@ def upgrade() -> None:
     op.create_index(op.f("ix_idempotency_at"), "idempotency", ["at"], unique=False)
     op.create_table(
         "inbox",
-        sa.Column("consumer", sa.String(length=64), nullable=False),
-        sa.Column("message_id", sa.String(length=64), nullable=False),
+        sa.Column("consumer", word(64), nullable=False),
+        sa.Column("message_id", word(64), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("consumer", "message_id", name=op.f("pk_inbox")),
         sqlite_with_rowid=False,
@@ -61,18 +62,18 @@ def upgrade() -> None:
     op.create_index(op.f("ix_inbox_at"), "inbox", ["at"], unique=False)
     op.create_table(
         "orders",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("id", word(64), nullable=False),
+        sa.Column("state", word(16), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("user_id", sa.String(length=64), nullable=True),
+        sa.Column("user_id", word(64), nullable=True),
         sa.Column("total_minor", sa.BigInteger(), nullable=True),
-        sa.Column("currency", sa.String(length=3), nullable=True),
+        sa.Column("currency", word(3), nullable=True),
         sa.Column("items", sa.Text(), nullable=True),
         sa.Column("metadata", sa.Text(), nullable=True),
         sa.Column("created_at", Instant(), nullable=True),
         sa.Column("updated_at", Instant(), nullable=True),
         sa.Column("deadline_at", Instant(), nullable=True),
-        sa.Column("reason", sa.String(length=32), nullable=True),
+        sa.Column("reason", word(32), nullable=True),
         sa.Column("early", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_orders")),
     )
@@ -88,12 +89,12 @@ def upgrade() -> None:
     op.create_index("ix_orders_user_id_created_at", "orders", ["user_id", "created_at", "id"], unique=False)
     op.create_table(
         "order_history",
-        sa.Column("order_id", sa.String(length=64), nullable=False),
+        sa.Column("order_id", word(64), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
-        sa.Column("trigger", sa.String(length=32), nullable=False),
-        sa.Column("before", sa.String(length=16), nullable=False),
-        sa.Column("after", sa.String(length=16), nullable=False),
+        sa.Column("trigger", word(32), nullable=False),
+        sa.Column("before", word(16), nullable=False),
+        sa.Column("after", word(16), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("fk_order_history_order_id")),
         sa.PrimaryKeyConstraint("order_id", "seq", name=op.f("pk_order_history")),
@@ -101,8 +102,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "outbox",
-        sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("topic", sa.String(length=128), nullable=False),
+        sa.Column("id", word(36), nullable=False),
+        sa.Column("topic", word(128), nullable=False),
         sa.Column("key", sa.LargeBinary(), nullable=True),
         sa.Column("value", sa.LargeBinary(), nullable=False),
         sa.Column("headers", sa.Text(), nullable=False),
@@ -113,11 +114,11 @@ def upgrade() -> None:
     op.create_index("ix_outbox_leased_until", "outbox", ["leased_until", "at"], unique=False)
     op.create_table(
         "tasks",
-        sa.Column("key", sa.String(length=200), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("key", word(200), nullable=False),
+        sa.Column("kind", word(16), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("due_at", Instant(), nullable=False),
-        sa.Column("lease", sa.String(length=36), nullable=True),
+        sa.Column("lease", word(36), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("called_at", Instant(), nullable=True),

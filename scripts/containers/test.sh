@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The container tests, from nothing: engine, compose, images, tests, and everything stopped again.
+#
+#     scripts/containers/test.sh [pytest arguments]
+#
+# OMS_TEST_STANDINS=1 makes the stand-in images on an engine that was there, too (its images of those names are
+# replaced); on our own engine they are always made. OMS_TEST_PYTHON is the Python to test with.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+python=${OMS_TEST_PYTHON:-.venv/bin/python}
+
+"$here/engine.sh" ours && kept=yes || kept=no      # somebody's `engine.sh start` is left running
+"$here/engine.sh" start
+trap '[ "$kept" = yes ] || "$here/engine.sh" stop' EXIT
+"$here/compose.sh"
+eval "$("$here/engine.sh" env)"
+if "$here/engine.sh" ours || [ -n "${OMS_TEST_STANDINS:-}" ]; then "$here/standins.sh"; fi
+
+export OMS_TEST_CONTAINERS=1
+"$python" -m pytest -s -m containers -p no:cacheprovider -q tests/containers "$@"
+
+# The real adapters once more, on servers that testcontainers starts on this engine.
+if [ -n "${OMS_TEST_CONTRACTS:-}" ]; then
+  # shellcheck disable=SC2086  # a list of paths
+  OMS_TEST_BACKENDS=docker "$python" -m pytest -p no:cacheprovider -q $OMS_TEST_CONTRACTS
+fi

@@ -1,0 +1,123 @@
+"""What librdkafka's errors mean to us: the only place that knows their codes.
+
+A text made here holds librdkafka's own words and names of topics and settings, never the value of a setting.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+from confluent_kafka import KafkaError, KafkaException
+
+from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
+from oms.settings import SettingsError
+
+_UNSENDABLE = frozenset({
+    KafkaError.INVALID_RECORD,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError._INVALID_ARG,
+})  # fmt: skip
+_NOT_TAKEN = frozenset({
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._PURGE_QUEUE,
+    KafkaError._QUEUE_FULL,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._UNKNOWN_TOPIC,
+})  # fmt: skip
+_INVALID_DIFFERENT_RECORD = -138
+"""A neighbour in the batch was refused; the library's type stubs don't have the name."""
+
+_OF_THE_WHOLE_BATCH = frozenset({
+    KafkaError.INVALID_RECORD,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    _INVALID_DIFFERENT_RECORD,
+})  # fmt: skip
+_STOPS_ALL = frozenset({
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+    KafkaError._UNKNOWN_TOPIC,
+})  # fmt: skip
+_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+# Words of settings whose values librdkafka may repeat when it can't read them.
+_SECRET = re.compile(r"(sasl|key|keystore)\.password|ssl\.(key|certificate|ca)\.pem|client\.secret|oauthbearer")
+
+
+def said(error: KafkaError) -> str:
+    """An error in librdkafka's words, with its name."""
+    return f"{error.str()} ({error.name()})"
+
+
+def of(error: KafkaException) -> KafkaError:
+    """What a raised exception is about."""
+    return cast(KafkaError, error.args[0])
+
+
+def undelivered(error: KafkaError, topic: str) -> PortError:
+    """Why a message has no place in the log. What isn't known to be refused may have been taken."""
+    text = f"{topic}: {said(error)}"
+    if error.code() in _UNSENDABLE:
+        return Permanent(text)
+    return Retryable(text) if error.code() in _NOT_TAKEN else OutcomeUnknown(text)
+
+
+def refuses_a_batch(error: KafkaError) -> bool:
+    """Whether Kafka refuses whole batches for this, so that a message may suffer for its neighbours."""
+    return error.code() in _OF_THE_WHOLE_BATCH
+
+
+def is_missing(error: KafkaError) -> bool:
+    """Whether there is no such topic."""
+    return error.code() in _MISSING
+
+
+def is_done_already(error: KafkaError) -> bool:
+    """Whether somebody else made the topic, or its partitions, first."""
+    return error.code() in (KafkaError.TOPIC_ALREADY_EXISTS, KafkaError.INVALID_PARTITIONS)
+
+
+def is_telling(error: KafkaError) -> bool:
+    """Whether this says more than that there is no connection."""
+    return error.code() != KafkaError._ALL_BROKERS_DOWN
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a client is of no use after this: another one has to be made."""
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def is_partition_end(error: KafkaError) -> bool:
+    """Whether this only says that a partition has been read to its end."""
+    return error.code() == KafkaError._PARTITION_EOF
+
+
+def stops_reading(error: KafkaError) -> PortError | None:
+    """What a reader has to wait for; None where the others of the cluster, or librdkafka itself, get over it."""
+    if is_fatal(error) or error.code() in _STOPS_ALL:
+        return Retryable(f"Kafka: {said(error)}")
+    return None
+
+
+def unreachable(error: KafkaException) -> Retryable:
+    """Why a question to the cluster got no answer."""
+    return Retryable(f"Kafka: {said(of(error))}")
+
+
+def refused_settings(error: KafkaException) -> SettingsError:
+    """Why librdkafka doesn't make a client of its settings."""
+    text = of(error).str()
+    if _SECRET.search(text):
+        text = "a secret or a certificate can't be used"
+    return SettingsError(f"Kafka's settings: {text}")

@@ -1,0 +1,51 @@
+"""The broker: what the application sees of Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Self
+
+from oms.adapters.kafka.conf import group_conf, producer_conf, reader_conf
+from oms.adapters.kafka.producer import Publisher
+from oms.adapters.kafka.records import read_all
+from oms.adapters.kafka.subscription import KafkaSubscription
+from oms.domain.events import BY_TOPIC
+from oms.ports.broker import Broker, Subscription
+from oms.ports.errors import PortError
+from oms.ports.evidence import LogEvidence
+from oms.ports.messages import Outgoing, Record
+from oms.ports.signals import Signals
+from oms.settings import Settings
+
+
+class KafkaBroker(Broker, LogEvidence):
+    """Kafka as the log. Connects when it is first used; may be used by several threads at once.
+
+    `topics` are those that `all_records` reads: the domain's own, unless told otherwise. Dead letters' copies
+    (`order.dlq` and so on) aren't among them, as they prove nothing that the store doesn't know.
+    """
+
+    def __init__(self, settings: Settings, signals: Signals, *, topics: Collection[str] = tuple(BY_TOPIC)) -> None:
+        self._settings, self._signals, self._topics = settings, signals, tuple(topics)
+        self._publisher = Publisher(producer_conf(settings), signals)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, signals: Signals) -> Self:
+        """The broker that the `OMS_KAFKA_...` settings name; `SettingsError` where librdkafka's keys contradict."""
+        return cls(settings, signals)
+
+    def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
+        """Send all together; answers when each is kept by all replicas in sync, refused, or given up."""
+        return self._publisher.publish(messages)
+
+    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+        """Join a group; the first partitions come after some polls."""
+        return KafkaSubscription(group_conf(self._settings, group), topics, self._signals)
+
+    def all_records(self) -> Iterable[Record]:
+        """Every record that Kafka holds when the reading begins; topic by topic, each partition's in order."""
+        return read_all(reader_conf(self._settings), self._topics)
+
+    def close(self) -> None:
+        """Let go of the producers; each subscription is closed by itself."""
+        self._publisher.close()

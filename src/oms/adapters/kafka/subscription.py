@@ -1,0 +1,248 @@
+"""One member of a consumer group.
+
+librdkafka fetches ahead in threads of its own and tells of everything else (partitions given and taken, failed
+commits, errors) only while it is asked for records, on the asking thread. So does this: nothing here waits, and
+nothing happens between two calls. No callback may raise: librdkafka would drop the records it is about to hand out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPlace
+
+from oms.adapters.kafka import border
+from oms.adapters.kafka.conf import Conf
+from oms.adapters.kafka.records import record_of
+from oms.ports.broker import Subscription, TopicPartition
+from oms.ports.errors import Permanent, PortError
+from oms.ports.messages import Record
+from oms.ports.signals import Signals
+
+COMMIT_AGAIN_S = 1.0
+"""A commit that failed is tried again after that, unless a later one says more."""
+
+
+class Partitions:
+    """What the group has given to this member, and what it has taken away without the caller's knowledge."""
+
+    def __init__(self) -> None:
+        self.ours: set[TopicPartition] = set()
+        self.taken_away: set[TopicPartition] = set()
+        """Lost, and not told yet. A partition that came back stays closed until then."""
+        self._paused: set[TopicPartition] = set()
+        self._fresh: set[TopicPartition] = set()
+        """Given just now: whether librdkafka still has them paused from before, it doesn't say."""
+
+    def give(self, places: Collection[TopicPartition]) -> None:
+        """These are ours now."""
+        self.ours.update(places)
+        self._fresh.update(places)
+
+    def take(self, places: Collection[TopicPartition]) -> None:
+        """These aren't any more."""
+        self.taken_away.update(self.ours.intersection(places))
+        for known in (self.ours, self._paused, self._fresh):
+            known.difference_update(places)
+
+    def tell(self) -> Collection[TopicPartition]:
+        """What was taken away since the last time."""
+        lost, self.taken_away = self.taken_away, set()
+        return sorted(lost)
+
+    def is_open(self, place: TopicPartition) -> bool:
+        """Whether its records may be given out, and its offset committed."""
+        return place in self.ours and place not in self.taken_away
+
+    def to_steer(self, *, closed: bool) -> tuple[Sequence[TopicPartition], Sequence[TopicPartition]]:
+        """(to pause, to resume), so that records come only of partitions that may give some out."""
+        wanted = set(self.ours) if closed else self.ours & self.taken_away
+        if wanted == self._paused and not self._fresh:
+            return (), ()
+        pause = wanted - self._paused
+        resume = (self._paused | self._fresh) - wanted
+        self._paused = wanted
+        self._fresh = set()
+        return sorted(pause), sorted(resume)
+
+
+class KafkaSubscription(Subscription):
+    """A member; joins at once, and again by itself when the group or the client gave it up."""
+
+    def __init__(self, conf: Conf, topics: Collection[str], signals: Signals) -> None:
+        self._conf, self._topics, self._signals = conf, sorted(set(topics)), signals
+        self._partitions = Partitions()
+        self._ahead: deque[Record] = deque()
+        """Received, and not given out yet: what was on its way when its partition was closed."""
+        self._asked: dict[TopicPartition, int] = {}
+        self._failed: set[TopicPartition] = set()
+        self._again_at = 0.0
+        self._commits_open = 0
+        self._trouble: PortError | None = None
+        self._broken = False
+        self._closed = False
+        self._consumer: Consumer | None = self._join()
+
+    def poll(self, max_records: int) -> Sequence[Record]:
+        """The next records, without waiting. `Retryable` where Kafka can't be read; then nothing was given out."""
+        consumer = self._member()
+        self._steer(consumer, closed=max_records <= 0)
+        if self._failed and time.monotonic() >= self._again_at:
+            self._send_commit(consumer, {place: self._asked[place] for place in self._failed})
+        self._receive(consumer, max(1, max_records - len(self._ahead)))  # it counts as alive by asking alone
+        polled = self._give_out(max_records)
+        if not polled:
+            self._tell_trouble()
+        return polled
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Ask Kafka to remember; the answer comes with a later poll, and a failure is made up for there."""
+        consumer = self._member()
+        ours = {place: offset for place, offset in offsets.items() if self._partitions.is_open(place)}
+        self._asked.update(ours)
+        self._send_commit(consumer, ours | {place: self._asked[place] for place in self._failed})
+
+    def lost(self) -> Collection[TopicPartition]:
+        """The partitions taken away since the last call."""
+        return self._partitions.tell()
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._closed = True
+        self._leave()
+
+    @property
+    def assigned(self) -> Collection[TopicPartition]:
+        """The partitions that are this member's, as of the last poll."""
+        return sorted(self._partitions.ours)
+
+    @property
+    def commits_open(self) -> int:
+        """Commits that Kafka hasn't answered, as of the last poll."""
+        return self._commits_open
+
+    # -- librdkafka's side
+
+    def _join(self) -> Consumer:
+        callbacks: Mapping[str, Callable[..., None]] = {"error_cb": self._noticed, "on_commit": self._on_commit}
+        try:
+            consumer = Consumer({**self._conf, **callbacks})
+            consumer.subscribe(
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_taken, on_lost=self._on_taken
+            )
+        except KafkaException as error:
+            raise border.refused_settings(error) from None
+        return consumer
+
+    def _member(self) -> Consumer:
+        if self._closed:
+            raise Permanent("this member has left its group")
+        if self._broken:
+            self._leave()
+        if self._consumer is None:
+            self._consumer = self._join()
+        return self._consumer
+
+    def _leave(self) -> None:
+        consumer, self._consumer, self._broken = self._consumer, None, False
+        if consumer is not None:
+            consumer.close()
+        self._forget(list(self._partitions.ours))
+        self._commits_open = 0
+
+    def _steer(self, consumer: Consumer, *, closed: bool) -> None:
+        pause, resume = self._partitions.to_steer(closed=closed)
+        try:
+            if pause:
+                consumer.pause([KafkaPlace(place.topic, place.partition) for place in pause])
+            if resume:
+                consumer.resume([KafkaPlace(place.topic, place.partition) for place in resume])
+        except KafkaException as error:
+            self._broken = True
+            raise border.unreachable(error) from None
+
+    def _receive(self, consumer: Consumer, limit: int) -> None:
+        try:
+            messages = consumer.consume(limit, 0)
+        except KafkaException as error:
+            self._noticed(border.of(error))
+            return
+        for message in messages:
+            fault = message.error()
+            if fault is not None:
+                self._noticed(fault)
+                continue
+            record = record_of(message)
+            if _place_of(record) in self._partitions.ours:
+                self._ahead.append(record)
+
+    def _give_out(self, limit: int) -> Sequence[Record]:
+        polled: list[Record] = []
+        waiting: list[Record] = []
+        while self._ahead and len(polled) < limit:
+            record = self._ahead.popleft()
+            is_open = self._partitions.is_open(_place_of(record))
+            (polled if is_open else waiting).append(record)
+        self._ahead.extendleft(reversed(waiting))
+        return polled
+
+    def _send_commit(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
+        self._failed = set()
+        if not offsets:
+            return
+        try:
+            consumer.commit(
+                offsets=[KafkaPlace(place.topic, place.partition, offset) for place, offset in offsets.items()],
+                asynchronous=True,
+            )
+            self._commits_open += 1
+        except KafkaException as error:
+            self._commit_failed(border.of(error), offsets.keys())
+
+    # -- what librdkafka tells, during `consume` and `close`
+
+    def _on_assign(self, _consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
+        self._partitions.give([_place(one) for one in places])
+
+    def _on_taken(self, _consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
+        self._forget([_place(one) for one in places])
+
+    def _forget(self, places: Collection[TopicPartition]) -> None:
+        gone = frozenset(places)
+        self._partitions.take(gone)
+        self._failed -= gone
+        self._asked = {place: offset for place, offset in self._asked.items() if place not in gone}
+        self._ahead = deque(record for record in self._ahead if _place_of(record) not in gone)
+
+    def _on_commit(self, error: KafkaError | None, places: Sequence[KafkaPlace]) -> None:
+        self._commits_open = max(0, self._commits_open - 1)
+        for one in places:
+            failed = error or one.error
+            if failed is not None:
+                self._commit_failed(failed, [_place(one)])
+
+    def _commit_failed(self, error: KafkaError, places: Collection[TopicPartition]) -> None:
+        self._signals.count("kafka_commit_failures", cause=error.name())
+        self._failed.update(place for place in places if place in self._asked)
+        self._again_at = time.monotonic() + COMMIT_AGAIN_S
+
+    def _noticed(self, error: KafkaError) -> None:
+        self._signals.count("kafka_errors", client="consumer", cause=error.name())
+        self._broken = self._broken or border.is_fatal(error)
+        self._trouble = border.stops_reading(error) or self._trouble
+
+    def _tell_trouble(self) -> None:
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
+            raise trouble
+
+
+def _place(one: KafkaPlace) -> TopicPartition:
+    return TopicPartition(one.topic, one.partition)
+
+
+def _place_of(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)

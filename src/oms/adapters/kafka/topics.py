@@ -1,0 +1,130 @@
+"""The topics: making them, and telling what is wrong with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+
+import attrs
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+from oms.adapters.kafka import border
+from oms.adapters.kafka.conf import FRAME_BYTES, MAX_MESSAGE_BYTES, conf_of
+from oms.ports.errors import Permanent, PortError, Retryable
+from oms.settings import Settings
+
+ASK_S = 10.0
+"""How long the cluster may take over one question."""
+
+ENSURE_S = 30.0
+"""How long all of it may take: what was made is only seen after a while."""
+
+LOOK_EVERY_S = 0.05
+SAFE_COPIES = 3
+"""From so many copies on, one may be out of order while messages are still kept twice."""
+
+
+@attrs.frozen
+class TopicsReport:
+    """What `ensure_topics` did, by topic; `kept` had enough partitions already."""
+
+    created: Sequence[str]
+    widened: Sequence[str]
+    kept: Sequence[str]
+
+
+def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
+    """Make the topics that are missing, and add partitions where there are fewer than `OMS_PARTITIONS`.
+
+    Safe to repeat, and from several hosts at once. Never takes anything away: copies and other properties of a topic
+    that exists stay as they are. Raises `Permanent` where Kafka refuses, `Retryable` where it can't be reached in time.
+    """
+    admin = _admin(settings)
+    created: set[str] = set()
+    widened: set[str] = set()
+    until = time.monotonic() + ENSURE_S
+    while True:
+        have = _partitions(admin)
+        missing = [name for name in sorted(set(names)) if name not in have]
+        narrow = [name for name in sorted(set(names)) if have.get(name, settings.partitions) < settings.partitions]
+        if not missing and not narrow:
+            break
+        if time.monotonic() > until:
+            raise Retryable(f"Kafka: {(missing + narrow)[0]} isn't there in time")
+        created |= _done(admin.create_topics([_new(settings, name) for name in missing]) if missing else {}, settings)
+        wider = [NewPartitions(name, settings.partitions) for name in narrow]
+        widened |= _done(admin.create_partitions(wider) if wider else {}, settings)
+        time.sleep(LOOK_EVERY_S)
+    return TopicsReport(sorted(created), sorted(widened), sorted(set(names) - created - widened))
+
+
+def check_topics(settings: Settings, names: Collection[str]) -> Sequence[str]:
+    """What keeps the topics from being used, one line a problem; nothing where all is well."""
+    errors: list[KafkaError] = []
+    try:
+        have = _partitions(_admin(settings, errors))
+    except PortError as error:
+        reason = next((border.said(seen) for seen in errors if border.is_telling(seen)), str(error))
+        return [f"Kafka can't be reached at {settings.kafka_bootstrap}: {reason.removeprefix('Kafka: ')}"]
+    return list(_problems(have, settings.partitions, sorted(set(names))))
+
+
+def _problems(have: Mapping[str, int], wanted: int, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        found = have.get(name)
+        if found is None:
+            yield f"topic {name} is missing: `oms setup` makes it"
+        elif found < wanted:
+            number = f"{found} partition" if found == 1 else f"{found} partitions"
+            yield f"topic {name} has {number}, OMS_PARTITIONS is {wanted}: `oms setup` adds them"
+
+
+def _admin(settings: Settings, errors: list[KafkaError] | None = None) -> AdminClient:
+    noticed = errors.append if errors is not None else _ignore
+    try:
+        return AdminClient({**conf_of(settings), "error_cb": noticed})
+    except KafkaException as error:
+        raise border.refused_settings(error) from None
+
+
+def _ignore(_error: KafkaError) -> None:
+    """What goes wrong beside a question is told by the question's own error."""
+
+
+def _partitions(admin: AdminClient) -> Mapping[str, int]:
+    """The number of partitions of each topic that there is."""
+    try:
+        topics = admin.list_topics(timeout=ASK_S).topics
+    except KafkaException as error:
+        admin.poll(0)  # tells the reasons
+        raise border.unreachable(error) from None
+    return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+
+
+def _new(settings: Settings, name: str) -> NewTopic:
+    config = {"max.message.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES)}
+    if settings.kafka_replication >= SAFE_COPIES:
+        config["min.insync.replicas"] = str(settings.kafka_replication - 1)
+    return NewTopic(name, settings.partitions, settings.kafka_replication, config=config)
+
+
+def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:
+    """The topics for which it was done; not those where somebody else was first."""
+    done = set()
+    for name, future in asked.items():
+        try:
+            future.result(timeout=ASK_S + 1)
+            done.add(name)
+        except KafkaException as error:
+            _check(border.of(error), name, settings)
+    return done
+
+
+def _check(error: KafkaError, name: str, settings: Settings) -> None:
+    if border.is_done_already(error) or error.retriable():
+        return
+    if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
+        raise Permanent(f"OMS_KAFKA_REPLICATION is {settings.kafka_replication}: {border.said(error)}")
+    raise Permanent(f"topic {name}: {border.said(error)}")

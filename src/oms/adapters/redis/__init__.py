@@ -1,0 +1,6 @@
+"""The stock gate on Redis 7 or later: a Lua call an order, in front of the SQL ledger."""
+
+from oms.adapters.redis.checks import ACL_RULES, check
+from oms.adapters.redis.gate import RedisGate
+
+__all__ = ["ACL_RULES", "RedisGate", "check"]

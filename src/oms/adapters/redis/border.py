@@ -1,0 +1,85 @@
+"""The border at which the driver's errors become the ports' own.
+
+Trouble of the server as a whole (full, read-only, loading, a login that is refused) is `Retryable`, also where only
+an operator can end it: no order is to blame, so none must be parked for it. A call whose answer is lost is
+`Retryable` too, because every call of the gate is keyed and its answer sticks. What is left is about a value:
+`Permanent`. The driver's error isn't chained, because it may show what was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from redis import exceptions as driver
+
+from oms.ports.errors import Permanent, PortError, Retryable
+
+_CLUSTER = "Redis Cluster isn't supported: the gate needs one server, with replicas where wanted"
+
+_BY_KIND: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((driver.BusyLoadingError,), "Redis is still loading its data"),
+    (
+        (driver.AuthenticationError, driver.AuthorizationError, driver.AuthenticationWrongNumberOfArgsError),
+        "Redis refuses the login: check OMS_REDIS_USER and OMS_REDIS_PASSWORD",
+    ),
+    ((driver.NoPermissionError,), "Redis: the user may not do what the gate does; see ACL_RULES"),
+    ((driver.ReadOnlyError,), "Redis is a replica, which takes no writes"),
+    ((driver.MasterDownError,), "Redis is a replica that has lost its primary"),
+    ((driver.OutOfMemoryError,), "Redis is full: maxmemory is reached"),
+    ((driver.NoScriptError,), "Redis lost the gate's scripts at once after they were loaded"),
+    ((driver.MovedError, driver.AskError, driver.ClusterError, driver.ClusterCrossSlotError), _CLUSTER),
+    ((driver.MaxConnectionsError,), "every connection to Redis is in use"),
+    ((driver.TimeoutError,), "Redis didn't answer in time"),
+)  # fmt: skip
+
+_BY_CODE: Mapping[str, str] = {
+    "BUSY": "Redis is busy with a script that doesn't end",
+    "MISCONF": "Redis refuses writes, because it can't save to its disk",
+    "NOREPLICAS": "Redis refuses writes, because it has too few replicas",
+    "NOIDENTITY": "Redis doesn't tell its run id and replication id, so a lost memory would not be seen",
+    "WRONGTYPE": "Redis: somebody else writes to the gate's keys",
+}
+
+
+class Border:
+    """`with BORDER: ...` lets no error of the driver through."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, DRIVER_ERRORS):
+            raise translated(error) from None
+
+
+DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException, driver.ChildDeadlockedError, OSError, UnicodeError)
+BORDER = Border()
+
+
+def translated(error: Exception) -> PortError:
+    """What an error means to us, in one line without a secret."""
+    for kinds, meaning in _BY_KIND:
+        if isinstance(error, kinds):
+            return Retryable(meaning)
+    said = _one_line(error)
+    if isinstance(error, driver.ConnectionError | driver.ChildDeadlockedError | OSError):
+        return Retryable(f"the connection to Redis failed: {said}")
+    code = said.split(" ", 1)[0]
+    if code in _BY_CODE:
+        return Retryable(_BY_CODE[code])
+    if isinstance(error, driver.ResponseError):
+        return (
+            Retryable(f"Redis refuses: {code}") if _names_a_state(code) else Permanent(f"Redis can't do this: {said}")
+        )
+    return Permanent(f"Redis can't take this: {type(error).__name__}")
+
+
+def _names_a_state(code: str) -> bool:
+    """The driver cuts `ERR` off, which is about a command; any other code is about the server."""
+    return len(code) > 1 and code.isascii() and code.isalpha() and code.isupper()
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

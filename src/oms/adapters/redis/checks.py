@@ -1,0 +1,80 @@
+"""What has to be true of a Redis before the gate may use it, and the rights that the gate's user needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from redis import Redis
+
+from oms.adapters.redis.border import BORDER
+from oms.adapters.redis.gate import PREFIX
+from oms.adapters.redis.link import Address, Link, connect
+from oms.ports.errors import PortError
+from oms.settings import Settings, SettingsError
+
+VERSION = (7, 0)
+"""The first with flags of scripts, without which a take could stop half-way where memory is full."""
+
+ACL_RULES = (
+    f"resetkeys ~{PREFIX}* resetchannels -@all "
+    "+evalsha +script|load +info +select "
+    "+hdel +hexists +hget +hincrby +hmget +hscan +hset +hsetnx "
+    "+unlink +zadd +zrangebyscore +zrem +zscore"
+)
+"""The rights of the gate's user, for `ACL SETUSER` or an ACL file: `user oms on #<SHA-256 of the password> <these>`.
+
+No keys but the gate's; no KEYS, FLUSHALL, CONFIG, DEBUG. A login is allowed to everybody by Redis itself.
+"""
+
+
+def check(settings: Settings) -> Sequence[str]:
+    """One line for each problem of the Redis in `settings`; empty where the gate can use it. Never raises for them.
+
+    Persistence is no part of it: the gate is rebuilt after every restart, whatever that brings back.
+    """
+    try:
+        at = Address.of(settings.redis_url)
+    except SettingsError as error:
+        return [str(error)]
+    with closing(connect(settings)) as client:
+        try:
+            with BORDER:
+                problems = [*_tls(settings, at), *_problems(_facts(client))]
+            if not problems:
+                Link(client, f"{PREFIX}probe").run("probe", [()])
+        except PortError as error:
+            problems = [str(error)]
+    return [f"Redis at {at}: {problem.removeprefix('Redis ')}" for problem in problems]
+
+
+def _tls(settings: Settings, at: Address) -> Iterator[str]:
+    if settings.redis_ca_file and not at.tls:
+        yield "OMS_REDIS_CA_FILE has no effect without rediss:// in OMS_REDIS_URL"
+
+
+def _facts(client: Redis) -> Mapping[str, Any]:
+    return {
+        name: value for part in ("server", "replication", "memory", "cluster") for name, value in _info(client, part)
+    }
+
+
+def _info(client: Redis, part: str) -> Sequence[tuple[str, Any]]:
+    facts: Mapping[str, Any] = client.info(part)  # one section a call: an old server knows no more
+    return list(facts.items())
+
+
+def _problems(facts: Mapping[str, Any]) -> Iterator[str]:
+    version = str(facts.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < VERSION:
+        yield f"version {version} is too old; 7.0 or later is needed"
+    if facts.get("cluster_enabled"):
+        yield "Redis Cluster isn't supported; one server is needed, with replicas where wanted"
+    if facts.get("role") != "master":
+        yield "it is a replica, which takes no writes; OMS_REDIS_URL must name the primary"
+    policy = facts.get("maxmemory_policy")
+    if policy != "noeviction":
+        yield f"maxmemory-policy is {policy}, which may drop orders' answers; it must be noeviction"
+    if not (facts.get("run_id") and facts.get("master_replid")):
+        yield "it doesn't tell its run id and replication id, so a lost memory would not be seen"

@@ -1,0 +1,188 @@
+"""The stock gate on Redis: the port's face of the scripts in `lua/`, rule by rule those of the twin in memory.
+
+What is there under a prefix, and nothing else: `head`, a hash (the epoch, how its keys begin, where it was built, and
+whether it is open), and four keys of that epoch: `available` (hash, product to units), `answers` (hash, order to
+`HELD sku-a 2`, `REJECTED sku-a 6 5` or `RELEASED`), `expires` (sorted set, order to milliseconds), `deltas` (hash).
+All carry one hash tag. A rebuild names its keys anew, so writes of one that lost its way can't reach another's.
+
+A memory that was lost is seen in each single call: the head remembers run id and replication id of the server on which
+it was built, and the script compares them with those of the server that runs it. A restart changes the first, also
+when nothing is missing; the promotion of a replica changes both; a flush takes the head along. So persistence buys
+nothing: whatever a restart brings back is closed until it is rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Self
+from uuid import uuid4
+
+from redis import Redis
+
+from oms.adapters.redis.border import BORDER
+from oms.adapters.redis.link import Call, Link, chunks, connect
+from oms.domain.events import Shortage
+from oms.domain.values import Items, OrderId, Sku
+from oms.ports.clock import Clock
+from oms.ports.errors import Closed, Permanent, Retryable
+from oms.ports.evidence import GateEvidence
+from oms.ports.gate import GateAnswer, StockGate, Taken
+from oms.settings import Settings
+
+PREFIX = "oms:{stock}:"
+ANSWER_KEPT_MS = 24 * 60 * 60 * 1000
+MOST_UNITS = 10**15
+"""Largest quantity of an order's product; a Lua number is exact up to nine times that."""
+
+ORDERS_A_CALL = 100
+"""Orders that one script call gives back or settles: well below a millisecond of the server's time with 3 lines each."""
+
+FIELDS_A_CALL = 500
+"""Fields that one script call writes; Lua can't unpack more than some thousands."""
+
+SWEPT_AT_ONCE = 1000
+"""Expired answers that a call of `settle` removes: more than it can add."""
+
+
+class RedisGate(StockGate, GateEvidence):
+    """One system's gate. Two systems on one server need databases, or prefixes, of their own.
+
+    Safe for threads. Every call ends within about twice the client's time limit for each 500 orders; a call that
+    timed out or lost its connection is `Retryable`, may have taken effect, and is safe to repeat.
+    """
+
+    def __init__(self, client: Redis, clock: Clock, *, prefix: str = PREFIX) -> None:
+        self._link = Link(client, f"{prefix}head")
+        self._clock = clock
+        self.prefix = prefix
+
+    @classmethod
+    def from_settings(cls, settings: Settings, clock: Clock) -> Self:
+        """The gate on the Redis of the settings; connects when it is first used."""
+        return cls(connect(settings), clock)
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        self._link.client.close()
+
+    def take(self, orders: Mapping[OrderId, Items]) -> Mapping[OrderId, Taken]:
+        """Hold every line of an order or none: one script call an order."""
+        if not orders:
+            _ensure_open(self.epoch() is not None)
+        now_ms = self._now_ms()
+        calls = [take_call(order, list(items.items()), now_ms) for order, items in orders.items()]
+        answers = dict(zip(orders, self._link.run("take", calls), strict=True))
+        kinds = {order: answer[0] for order, answer in answers.items()}
+        _ensure_open("CLOSED" not in kinds.values())
+        refused = [order for order, kind in kinds.items() if kind == "INVALID"]
+        if refused:
+            raise Permanent(f"quantities must be from 1 to {MOST_UNITS}: {', '.join(refused)}")
+        return {order: _taken(answer) for order, answer in answers.items()}
+
+    def give_back(self, orders: Collection[OrderId]) -> None:
+        """Give back what these orders hold."""
+        self._each("give_back", (self._now_ms(),), sorted(set(orders)), ORDERS_A_CALL)
+
+    def introduce(self, available: Mapping[Sku, int], epoch: int) -> None:
+        """Make products known, unless they are."""
+        fields = [field for sku, units in available.items() for field in (_word(sku), units)]
+        self._each("introduce", (epoch,), fields, 2 * FIELDS_A_CALL)
+
+    def add(self, deltas: Sequence[tuple[str, Sku, int]], epoch: int) -> None:
+        """Add units, once for each key."""
+        self._each("add", (epoch,), [field for delta in deltas for field in delta], 3 * FIELDS_A_CALL)
+
+    def settle(self, orders: Collection[OrderId]) -> None:
+        """The answers of these orders may expire; those whose time is over are removed, some at once."""
+        now_ms = self._now_ms()
+        self._each("settle", (now_ms, now_ms + ANSWER_KEPT_MS), sorted(set(orders)), ORDERS_A_CALL)
+        self._each("sweep", (now_ms, SWEPT_AT_ONCE), (), 1)
+
+    def epoch(self) -> int | None:
+        """The epoch that is open."""
+        return self._opened()[0]
+
+    def rebuild(self, available: Mapping[Sku, int], held: Mapping[OrderId, Items], epoch: int) -> None:
+        """Close, forget all and start again from the ledger's fold.
+
+        Readers see the gate closed or whole. `Retryable` where the gate has a later epoch already, or another rebuild
+        or another server took this one's place before it was published.
+        """
+        keys = f"{self.prefix}{epoch}-{uuid4().hex}:"
+        (later,) = self._link.run("begin", [(epoch, keys)])
+        if later:
+            raise Retryable(f"the gate has epoch {later} already: a rebuild of epoch {epoch} came too late")
+        stock = [(_word(sku), units) for sku, units in available.items()]
+        answers = [(order, " ".join(("HELD", *map(str, _lines(items.items()))))) for order, items in held.items()]
+        filled = [*_fill(keys, "available", stock), *_fill(keys, "answers", answers)]
+        ours = [*self._link.run("fill", filled), *self._link.run("publish", [(keys,)])]
+        if not all(ours):
+            raise Retryable(f"the rebuild of epoch {epoch} lost its place to another one, or its server")
+
+    def all_available(self) -> Iterable[tuple[Sku, int]]:
+        """Every known product."""
+        return [(Sku(sku), int(units)) for sku, units in sorted(self._all("available").items())]
+
+    def all_answers(self) -> Iterable[tuple[OrderId, GateAnswer, Items]]:
+        """Every answer that is kept."""
+        kept = [(OrderId(order), text.split()) for order, text in sorted(self._all("answers").items())]
+        return [(order, GateAnswer(answer), _held(answer, rest)) for order, (answer, *rest) in kept]
+
+    def _each(self, script: str, first: Call, fields: Sequence[Any], size: int) -> None:
+        calls = [(*first, *some) for some in chunks(fields, size)]
+        # Nothing to do is still a question whether the gate is open.
+        _ensure_open(all(self._link.run(script, calls or [first])))
+
+    def _all(self, part: str) -> Mapping[str, str]:
+        keys = self._opened()[1]
+        if keys is None:
+            return {}
+        with BORDER:
+            return dict(self._link.client.hscan_iter(f"{keys}{part}", count=1000))
+
+    def _opened(self) -> tuple[int | None, str | None]:
+        (answer,) = self._link.run("epoch", [()])
+        return tuple(answer) if answer else (None, None)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+
+def take_call(order: str, lines: Iterable[tuple[str, int]], now_ms: int) -> Call:
+    """What the script `take` gets. A product may be on several lines."""
+    return (now_ms, order, MOST_UNITS, *_lines(lines))
+
+
+def _lines(lines: Iterable[tuple[str, int]]) -> Iterable[str | int]:
+    return [field for sku, units in sorted(lines) for field in (_word(sku), units)]
+
+
+def _word(sku: str) -> str:
+    """Products are kept in a line of words, so they can't hold a space; `checked_id` lets none through."""
+    if len(sku.split()) != 1 or sku != sku.strip():
+        raise Permanent("the name of a product can't be empty or hold spaces")
+    return sku
+
+
+def _fill(keys: str, part: str, pairs: Sequence[tuple[str, str | int]]) -> list[Call]:
+    return [(keys, part, *(field for pair in some for field in pair)) for some in chunks(pairs, FIELDS_A_CALL)]
+
+
+def _taken(answer: Sequence[Any]) -> Taken:
+    kind, epoch, *rest = answer
+    if kind == "UNKNOWN":
+        return Taken(GateAnswer.UNKNOWN, epoch, unknown=tuple(map(Sku, rest)))
+    lines = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
+    short = tuple(Shortage(Sku(sku), int(wanted), int(available)) for sku, wanted, available in lines)
+    return Taken(GateAnswer(kind), epoch, short)
+
+
+def _held(answer: str, rest: Sequence[str]) -> Items:
+    if answer != "HELD":
+        return {}
+    return {Sku(sku): int(units) for sku, units in zip(rest[::2], rest[1::2], strict=True)}
+
+
+def _ensure_open(is_open: bool) -> None:  # noqa: FBT001
+    if not is_open:
+        raise Closed("the gate has no epoch: it waits for a rebuild")

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- Put back what each order holds, and keep RELEASED for it whatever it was; 0 where closed.
+-- ARGV: now, then orders. Goes on when memory is full, because it is a way out of that.
+
+local epoch, keys = opened()
+if not epoch then
+  return 0
+end
+for i = 2, #ARGV do
+  local order = ARGV[i]
+  expire(keys, order, ARGV[1])
+  local answer = words(redis.call('HGET', keys .. 'answers', order) or '')
+  if answer[1] == 'HELD' then
+    for line = 2, #answer, 2 do
+      if redis.call('HEXISTS', keys .. 'available', answer[line]) == 1 then
+        redis.call('HINCRBY', keys .. 'available', answer[line], answer[line + 1])
+      end
+    end
+  end
+  redis.call('HSET', keys .. 'answers', order, 'RELEASED')
+end
+return 1

@@ -1,0 +1,14 @@
+#!lua
+-- Make products known that aren't; nothing in another epoch; 0 where closed.
+-- ARGV: epoch, then product and units.
+
+local epoch, keys = opened()
+if not epoch then
+  return 0
+end
+if epoch == tonumber(ARGV[1]) then
+  for i = 2, #ARGV, 2 do
+    redis.call('HSETNX', keys .. 'available', ARGV[i], ARGV[i + 1])
+  end
+end
+return 1

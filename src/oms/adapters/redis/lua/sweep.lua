@@ -1,0 +1,14 @@
+#!lua flags=allow-oom
+-- Forget answers whose time is over, the oldest first, so many at once; 0 where closed.
+-- ARGV: now, how many.
+
+local epoch, keys = opened()
+if not epoch then
+  return 0
+end
+local due = redis.call('ZRANGEBYSCORE', keys .. 'expires', '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, order in ipairs(due) do
+  redis.call('ZREM', keys .. 'expires', order)
+  redis.call('HDEL', keys .. 'answers', order)
+end
+return 1

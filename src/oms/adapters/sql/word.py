@@ -1,0 +1,18 @@
+"""The column type of names and other short text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import String
+from sqlalchemy.dialects.postgresql import VARCHAR
+
+
+def word(length: int) -> String:
+    """Text of so many characters at most, in the order of its code points, as Python and SQLite sort.
+
+    PostgreSQL would sort by the database's language: workers that lock rows in Python's order and in the server's
+    would wait for each other crosswise, and a new release of the language's rules would break the indexes.
+    """
+    plain: Any = String(length)
+    return plain.with_variant(VARCHAR(length, collation="C"), "postgresql")

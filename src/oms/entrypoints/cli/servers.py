@@ -1,0 +1,93 @@
+"""The commands of the distributed profile: run a service, set the servers up, look for what is wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from oms.entrypoints.cli.client import Remote
+from oms.entrypoints.cli.output import console, plain, show_json, table
+
+PORTS = {"order": 8081, "inventory": 8082, "payment": 8083, "notification": 8084}
+STEP_PORT = 8085
+INVENTORY = Remote(url=f"http://127.0.0.1:{PORTS['inventory']}")
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the report as JSON.")]
+
+
+def run(
+    service: Annotated[str, Parameter(help="order, inventory, payment, notification, or the group of an own step.")],
+    *,
+    port: Annotated[int | None, Parameter(help="Port to listen on (OMS_HTTP_PORT; 8081 to 8084 by service).")] = None,
+) -> int:
+    """Run one service on Kafka, PostgreSQL and Redis, as often as you like. It waits for servers that are late."""
+    from oms.entrypoints.app import create
+    from oms.entrypoints.serve import serve
+
+    given: dict[str, Any] = {"profile": "distributed"}
+    if port is not None:
+        given["http_port"] = port
+    elif "OMS_HTTP_PORT" not in os.environ:
+        given["http_port"] = PORTS.get(service, STEP_PORT)
+    return serve(create(services=[service], **given))
+
+
+def setup(
+    *, check: Annotated[bool, Parameter(negative="", help="Change nothing; say what is missing, exit 1.")] = False
+) -> int:
+    """Make database, roles, schemas and topics, as far as they aren't there. Safe to repeat, from several hosts."""
+    from oms.entrypoints.app import create, problems_of, set_up
+
+    app = create(profile="distributed")
+    if check:
+        return _said(problems_of(app), "nothing is missing")
+    for line in set_up(app):
+        sys.stdout.write(f"{line}\n")
+    return _said(problems_of(app, operators=False), "set up")
+
+
+def doctor() -> int:
+    """Ask every server whether it is reachable, the right version and set as it must be. Exit 1 with a line each."""
+    from oms.entrypoints.app import create, problems_of
+
+    return _said(problems_of(create(profile="distributed")), "all servers are as they should be")
+
+
+def reconcile(
+    *,
+    rebuild: Annotated[
+        bool, Parameter(negative="", help="Have the inventory service rebuild the gate from the ledger first.")
+    ] = False,
+    data: Annotated[Path | None, Parameter(help="The system's directory (embedded profile).")] = None,
+    as_json: Json = False,
+    remote: Remote = INVENTORY,
+) -> int:
+    """Hold gate, ledger and orders against each other. Changes nothing, unless --rebuild. Exit 1 on a difference."""
+    from oms.entrypoints.app import reconcile as look
+    from oms.settings import load_settings
+
+    if rebuild:
+        remote.ask("POST", "/gate/rebuild")
+    found = look(load_settings(None, **({"data": data} if data else {})))
+    if as_json:
+        show_json({"differences": [{"kind": d.kind, "subject": d.subject, "detail": d.detail} for d in found]})
+    elif found:
+        made = table("kind", "subject", "difference")
+        for difference in found:
+            made.add_row(plain(difference.kind), plain(difference.subject), plain(difference.detail))
+        console().print(made)
+    else:
+        sys.stdout.write("gate, ledger and orders agree\n")
+    return 1 if found else 0
+
+
+def _said(problems: Any, otherwise: str) -> int:
+    for problem in problems:
+        sys.stderr.write(f"oms: {problem}\n")
+    if not problems:
+        sys.stdout.write(f"{otherwise}\n")
+    return 1 if problems else 0

@@ -1,0 +1,58 @@
+"""What the native servers still need on this machine: `python -m oms.testing.containers.needs`.
+
+Prints the Debian packages that are missing, one a line. When none is, fetches Kafka's jars and archives its classes, unless
+that was done. A server whose address is given in the environment needs nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+
+from oms.testing.containers import urls
+from oms.testing.containers.kinds import NotHere, ServerFailed, ServerName
+from oms.testing.containers.native import jars
+from oms.testing.containers.native.kafka import archive_classes, find_java
+from oms.testing.containers.native.postgres import find_programs
+from oms.testing.containers.native.redis import find_program
+
+
+def missing_packages() -> Iterator[str]:
+    """The Debian packages to install."""
+    if _wanted("postgres") and not _there(find_programs):
+        yield "postgresql"
+    if _wanted("redis") and not _there(find_program):
+        yield "redis-server"
+    if _wanted("kafka") and not _there(find_java):
+        yield "default-jre-headless"
+    if _wanted("kafka") and not jars.present() and shutil.which("mvn") is None:
+        yield "maven"
+
+
+def _wanted(name: ServerName) -> bool:
+    return urls.given(name) is None
+
+
+def _there(find: Callable[[], object]) -> bool:
+    try:
+        find()
+    except NotHere:
+        return False
+    return True
+
+
+def main() -> None:
+    """Print what is missing, or get what can be fetched."""
+    missing = list(missing_packages())
+    sys.stdout.writelines(f"{package}\n" for package in missing)
+    if missing or not _wanted("kafka"):
+        return
+    try:
+        archive_classes()
+    except (NotHere, ServerFailed) as reason:
+        sys.exit(str(reason))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""What a clone's user sees: the stack comes up, works, is killed piece by piece, restarted, and has lost nothing.
+
+The tests build on each other in this order, on one stack.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from load import Load
+from stack import DEPENDENCIES, PROJECT, ROOT, SERVICES, Stack, http, run, settled, state_of, until
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
+
+PORTS = {"order-service": 8081, "inventory-service": 8082, "payment-service": 8083, "notification-service": 8084}
+AT_REST_MB = 100
+CRASH_ORDERS = 20
+README = f"""
+curl -X POST http://localhost:8081/orders -H "Content-Type: application/json" -d @post-order.request.json
+docker logs {PROJECT}-inventory-service-1
+docker logs {PROJECT}-payment-service-1
+docker logs {PROJECT}-notification-service-1
+"""
+
+
+def test_it_comes_up_as_it_is(stack: Stack) -> None:
+    built = time.monotonic()
+    stack.compose("build")
+    up = stack.up("--build")
+    print(f"\nbuild {time.monotonic() - built - up:.0f} s, up until all are healthy {up:.0f} s")
+    assert sorted(stack.names()) == sorted(f"{PROJECT}-{name}-1" for name in (*SERVICES, *DEPENDENCIES))
+    assert stack.inspect("setup")["State"]["ExitCode"] == 0
+    for service, port in PORTS.items():
+        assert http(port, "GET", "/readyz")[0] == 200, service
+
+
+def test_the_readme_of_the_system_replaced_works_as_it_stands(stack: Stack) -> None:
+    lines = README.strip().splitlines()
+    answer = run("bash", "-ec", lines[0], cwd=ROOT / "tests/wire")
+    order = json.loads(answer)["id"]
+    assert json.loads(answer)["status"] == "CREATED"
+    settled([order])
+
+    def seen() -> str:
+        return run("bash", "-ec", "\n".join(lines[1:]), cwd=ROOT / "tests/wire")
+
+    until("Notification sent", lambda: "Notification sent" in seen())
+    assert re.search(r"Inventory reserved.*Payment (success|failed).*Notification sent", seen(), re.DOTALL)
+
+
+def test_everything_is_published_on_loopback_alone(stack: Stack) -> None:
+    published = {}
+    for name in stack.names():
+        ports = json.loads(run("docker", "inspect", "--format", "{{json .NetworkSettings.Ports}}", name))
+        for inside, hosts in ports.items():
+            for host in hosts or ():
+                published[inside] = (host["HostIp"], host["HostPort"])
+    assert published == {f"{port}/tcp": ("127.0.0.1", str(port)) for port in PORTS.values()}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_can_do_no_more_than_it_needs(stack: Stack, service: str) -> None:
+    known = stack.inspect(service)
+    assert known["Config"]["User"] == "10001:10001"
+    host = known["HostConfig"]
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["Memory"] == 256 * 1024 * 1024
+    status = run("docker", "exec", known["Name"].lstrip("/"), "python", "-c", "print(open('/proc/1/status').read())")
+    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert facts["Uid"].split() == ["10001"] * 4
+    assert int(facts["CapEff"], 16) == 0
+    assert facts["NoNewPrivs"].strip() == "1"
+
+
+def test_a_service_sees_no_other_services_password(stack: Stack) -> None:
+    names = {"order": "order-service", "inventory": "inventory-service", "payment": "payment-service"}
+    for own, service in names.items():
+        passwords = [
+            line for line in stack.inspect(service)["Config"]["Env"] if "POSTGRES" in line and "PASSWORD" in line
+        ]
+        assert [line.split("=")[0] for line in passwords] == [f"OMS_POSTGRES_PASSWORD_{own.upper()}"]
+
+
+def test_redis_evicts_nothing_and_its_user_can_do_no_harm(stack: Stack) -> None:
+    password = "local-redis"  # the default of docker-compose.yml
+
+    def ask(*command: str, user: str = "oms") -> str:
+        login = ["--no-auth-warning", "--user", user, "--pass", password]
+        return run("docker", "exec", f"{PROJECT}-redis-1", "redis-cli", *login, *command).strip()
+
+    facts = dict(line.split(":", 1) for line in ask("INFO").splitlines() if ":" in line)
+    assert facts["maxmemory_policy"] == "noeviction"
+    assert facts["aof_enabled"] == "1"
+    for command in (["FLUSHALL"], ["FLUSHDB"], ["CONFIG", "GET", "*"], ["KEYS", "*"], ["HSET", "other", "a", "1"]):
+        assert ask(*command).startswith("NOPERM"), command
+    assert ask("PING", user="default").startswith(("NOAUTH", "WRONGPASS", "AUTH failed"))
+
+
+def test_memory_at_rest(stack: Stack) -> None:
+    time.sleep(5)
+    used = {}
+    for service in SERVICES:
+        text = run("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", f"{PROJECT}-{service}-1")
+        used[service] = _megabytes(text.split("/")[0])
+    print(f"\nmemory at rest, MB: {used}")
+    assert max(used.values()) < AT_REST_MB, used
+
+
+def test_what_the_image_holds(stack: Stack) -> None:
+    image = stack.inspect("order-service")["Image"]
+    known = json.loads(run("docker", "image", "inspect", image))[0]
+    base = json.loads(run("docker", "image", "inspect", "python:3.11-slim-bookworm"))[0]
+    print(f"\nimage: {known['Size'] / 1e6:.0f} MB, of which {base['Size'] / 1e6:.0f} MB are its base")
+    assert known["Size"] - base["Size"] < 150_000_000
+    inside = run("docker", "run", "--rm", "--network=none", "--entrypoint=python", image, "-c", INSIDE)
+    facts = json.loads(inside)
+    assert not {"pytest", "mypy", "hypothesis", "pip"} & set(facts["packages"])
+    assert facts["uncompiled"] == []
+
+
+INSIDE = """
+import json, importlib.metadata as m, pathlib, oms
+root = pathlib.Path(oms.__file__).parent
+files = [f for f in root.rglob('*.py') if 'migrations' not in f.parts]
+lacking = [str(f) for f in files if not list((f.parent / '__pycache__').glob(f.stem + '.cpython-*.pyc'))]
+print(json.dumps({'packages': [d.name for d in m.distributions(path=[str(root.parent)])], 'uncompiled': lacking}))
+"""
+
+
+def test_inventory_scales_to_three(stack: Stack, load: Load) -> None:
+    stack.up("--scale", "inventory-service=3")
+    try:
+        for number in (1, 2, 3):
+            assert stack.healthy("inventory-service", number)
+        orders = load.place(100)
+        assert len(settled(orders)) == 100
+        assert http(8082, "GET", "/readyz")[0] == 200
+        # The work is shared: no instance did all of it. Two do with four partitions or fewer members than three.
+        did = [_reservations(stack, number, orders) for number in (1, 2, 3)]
+        print(f"\norders reserved by each instance: {did}")
+        assert sum(did) >= 100
+        assert sum(1 for count in did if count) >= 2
+    finally:
+        stack.up("--scale", "inventory-service=1")
+
+
+def _reservations(stack: Stack, number: int, orders: list[str]) -> int:
+    lines = [line for line in stack.log("inventory-service", number).splitlines() if "Inventory reserved" in line]
+    return sum(1 for order in orders if any(order in line for line in lines))
+
+
+@pytest.mark.parametrize("service", [*SERVICES, *DEPENDENCIES])
+def test_it_comes_back_when_killed_under_load(stack: Stack, load: Load, service: str) -> None:
+    before, restarts = len(load.orders), stack.restarts(service)
+    with load.running():
+        until("orders before the crash", lambda: len(load.orders) >= before + CRASH_ORDERS)
+        stack.crash(service)
+        until(f"{service} was restarted", lambda: stack.restarts(service) > restarts)
+        until(f"{service} is healthy again", lambda: stack.healthy(service), 120)
+        again = len(load.orders)
+        until("orders after the crash", lambda: len(load.orders) >= again + CRASH_ORDERS, 120)
+    settled(load.orders[before:])
+
+
+def test_a_stop_is_short_and_clean(stack: Stack, load: Load) -> None:
+    before = len(load.orders)
+    with load.running():
+        until("orders", lambda: len(load.orders) >= before + CRASH_ORDERS)
+        took = {}
+        for service in SERVICES:
+            began = time.monotonic()
+            run("docker", "stop", "--time", "30", f"{PROJECT}-{service}-1")
+            took[service] = round(time.monotonic() - began, 1)
+            assert stack.inspect(service)["State"]["ExitCode"] == 0, service
+            run("docker", "start", f"{PROJECT}-{service}-1")
+            until(f"{service} is healthy again", lambda name=service: stack.healthy(name))
+    print(f"\nseconds to stop under load: {took}")
+    assert max(took.values()) < 11
+    settled(load.orders[before:])
+
+
+def test_all_orders_are_there_after_a_restart(stack: Stack, load: Load) -> None:
+    known = settled(load.orders)
+    stack.compose("restart")
+    until("the order service answers", lambda: state_of(load.orders[0]), 120)
+    assert {order: state_of(order) for order in load.orders} == known
+
+
+def test_all_orders_are_there_after_down_and_up_with_secrets_in_files(stack: Stack, load: Load, tmp_path: Path) -> None:
+    """The containers are made anew from the volumes, as production runs them: no password in any environment."""
+    known = settled(load.orders)
+    stack.compose("down", "--timeout", "20")
+    stack.files = ["docker-compose.yml", "containers/secrets.yml"]
+    stack.up()
+    assert {order: state_of(order) for order in load.orders} == known
+    for name in stack.names():
+        environment = json.loads(run("docker", "inspect", "--format", "{{json .Config.Env}}", name))
+        assert not [line for line in environment if re.match(r"\w*PASSWORD\w*(?<!_FILE)=", line)], name
+    settled(load.place(CRASH_ORDERS))
+
+
+def test_every_promise_holds(stack: Stack, load: Load) -> None:
+    settled(load.orders)
+    said = stack.compose("run", "--rm", "operator", "verify", timeout_s=300)
+    print(f"\n{len(load.orders)} orders; oms verify:\n{said}")
+
+
+def _megabytes(text: str) -> float:
+    amount, unit = re.fullmatch(r"([\d.]+)(\w+)", text.strip()).groups()  # type: ignore[union-attr]
+    return round(float(amount) * {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}[unit] / 1e6, 1)

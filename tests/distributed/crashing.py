@@ -1,0 +1,56 @@
+"""`oms` with a death built in: OMS_TEST_CRASH_AT=<point>:<n> kills the process with SIGKILL at the n-th passing.
+
+The points are calls of the adapters, so production code knows nothing of this.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+POINTS = {
+    "after the commit": ("oms.adapters.sql.database:Database.commit", "after"),
+    "after Lua": ("oms.adapters.redis.gate:RedisGate.take", "after"),
+    "after the charge": ("oms.adapters.gateways.simulated:SimulatedGateway.charge", "after"),
+    "after the produce": ("oms.adapters.kafka.log:KafkaBroker.publish", "after"),
+    "before mark-sent": ("oms.adapters.sql.store:SqlStore.mark_sent", "before"),
+    "before the offset commit": ("oms.adapters.kafka.subscription:KafkaSubscription.commit", "before"),
+}
+
+
+def arm(point: str, passings: int) -> None:
+    path, when = POINTS[point]
+    module, _, name = path.partition(":")
+    owner, _, method = name.partition(".")
+    kind: Any = getattr(import_module(module), owner)
+    original: Callable[..., Any] = getattr(kind, method)
+    count = 0
+
+    def die() -> None:
+        nonlocal count
+        count += 1
+        if count == passings:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def armed(*arguments: Any, **named: Any) -> Any:
+        if when == "before":
+            die()
+        answer = original(*arguments, **named)
+        if when == "after":
+            die()
+        return answer
+
+    setattr(kind, method, armed)
+
+
+if __name__ == "__main__":
+    wanted = os.environ.get("OMS_TEST_CRASH_AT")
+    if wanted:
+        point, _, passings = wanted.rpartition(":")
+        arm(point, int(passings))
+    from oms.entrypoints.cli import main
+
+    main()

@@ -1,0 +1,156 @@
+"""What happens to an order on four real processes and real servers, as its customer sees it over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import OPEN, SERVICES, Cluster, Worker, request, wait_for
+from confluent_kafka import Producer
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+WIRE = Path(__file__).parent.parent / "wire"
+
+
+def place(cluster: Cluster, items: dict[str, int], *, user: str = "ann", amount: float = 12.5) -> str:
+    status, order = request(cluster.of("order")[0].port, "POST", "/orders", {
+        "userId": user, "amount": amount, "items": items,
+    })  # fmt: skip
+    assert status == 201, order
+    return str(order["id"])
+
+
+def order(cluster: Cluster, order_id: str) -> dict[str, Any]:
+    status, found = cluster.of("order")[0].get(f"/orders/{order_id}")
+    assert status == 200, found
+    return dict(found)
+
+
+def ended(cluster: Cluster, order_id: str, timeout_s: float = 30) -> str:
+    wait_for(lambda: order(cluster, order_id)["status"] not in OPEN, f"{order_id} settles", timeout_s)
+    return str(order(cluster, order_id)["status"])
+
+
+def says(worker: Worker, line: str) -> bool:
+    return line in worker.log.read_text()
+
+
+def stock(cluster: Cluster, sku: str) -> dict[str, Any]:
+    return dict(cluster.of("inventory")[0].get(f"/stock/{sku}")[1])
+
+
+def cancel(cluster: Cluster, order_id: str, by: str = "customer") -> int:
+    return request(cluster.of("order")[0].port, "POST", f"/orders/{order_id}/cancel", {"by": by})[0]
+
+
+def test_an_order_is_reserved_paid_confirmed_and_told(cluster: Cluster) -> None:
+    assert ended(cluster, place(cluster, {"apple": 2, "pear": 1})) == "CONFIRMED"
+    wait_for(lambda: stock(cluster, "apple")["held"] == 0, "the stock is sold")
+    assert stock(cluster, "apple") == {"productId": "apple", "onHand": 98, "held": 0, "available": 98}
+    lines = {"inventory": "Inventory reserved", "payment": "Payment success", "notification": "Notification sent"}
+    for service, line in lines.items():
+        wait_for(partial(says, cluster.of(service)[0], line), line)
+
+
+def test_one_short_line_holds_nothing(cluster: Cluster) -> None:
+    assert ended(cluster, place(cluster, {"plum": 1, "quince": 101})) == "REJECTED"
+    assert stock(cluster, "plum")["available"] == 100
+
+
+def test_a_declined_orders_stock_comes_back(cluster: Cluster) -> None:
+    assert ended(cluster, place(cluster, {"cherry": 7}, user="declined")) == "CANCELLED"
+    wait_for(lambda: stock(cluster, "cherry")["available"] == 100, "the stock is back")
+
+
+def test_no_answer_after_the_charge_is_one_charge(cluster: Cluster) -> None:
+    assert ended(cluster, place(cluster, {"fig": 1}, user="lost-answer"), 60) == "CONFIRMED"
+
+
+def test_a_cancel_during_the_payment(cluster: Cluster) -> None:
+    order_id = place(cluster, {"lime": 1}, user="slow")
+    wait_for(lambda: order(cluster, order_id)["status"] == "RESERVED", "it is reserved")
+    assert cancel(cluster, order_id) == 202
+    assert ended(cluster, order_id) == "CANCELLED"
+    wait_for(lambda: stock(cluster, "lime")["available"] == 100, "the stock is back")
+
+
+def test_an_operator_cancels_a_confirmed_order(cluster: Cluster) -> None:
+    order_id = place(cluster, {"date": 5})
+    assert ended(cluster, order_id) == "CONFIRMED"
+    assert cancel(cluster, order_id) == 409
+    assert cancel(cluster, order_id, by="operator") == 202
+    assert ended(cluster, order_id) == "CANCELLED"
+    wait_for(lambda: stock(cluster, "date")["available"] == 100, "it is restocked")
+
+
+def test_more_buyers_than_units(cluster: Cluster) -> None:
+    ids = [place(cluster, {"melon": 10}) for _ in range(15)]
+    outcomes = [ended(cluster, order_id) for order_id in ids]
+    assert (outcomes.count("CONFIRMED"), outcomes.count("REJECTED")) == (10, 5)
+
+
+def test_a_foreign_producers_order_is_adopted_and_ends(cluster: Cluster) -> None:
+    """The captured message of the system replaced, under a fresh id, and twice: without key and headers."""
+    body = json.loads((WIRE / "order.created.json").read_text())
+    body["orderId"] = order_id = str(uuid.uuid4())
+    produce(cluster, "order.created", json.dumps(body).encode(), times=2)
+    wait_for(lambda: cluster.of("order")[0].get(f"/orders/{order_id}")[0] == 200, "it is adopted")
+    assert ended(cluster, order_id) == "CONFIRMED"
+
+
+def test_the_captured_request_gets_the_captured_answer(cluster: Cluster) -> None:
+    sent = json.loads((WIRE / "post-order.request.json").read_text())
+    status, answer = request(cluster.of("order")[0].port, "POST", "/orders", sent)
+    captured = json.loads((WIRE / "post-order.response.json").read_text())
+    assert status == 201
+    assert {name: answer[name] for name in captured if name != "id"} == {
+        name: value for name, value in captured.items() if name != "id"
+    }
+    assert ended(cluster, answer["id"]) == "CONFIRMED"
+
+
+def test_bad_bytes_are_parked_and_block_nothing(cluster: Cluster) -> None:
+    produce(cluster, "order.created", b"\xff not json")
+    assert ended(cluster, place(cluster, {"kiwi": 1})) == "CONFIRMED"
+    inventory = cluster.of("inventory")[0]
+    wait_for(lambda: len(inventory.get("/dead-letters")[1]) >= 1, "it is parked")
+    status, letter = request(
+        inventory.port, "POST", f"/dead-letters/{inventory.get('/dead-letters')[1][0]['id']}/discard"
+    )
+    assert (status, letter["state"]) == (200, "DISCARDED")
+
+
+def test_the_gate_can_be_rebuilt_while_orders_flow(cluster: Cluster) -> None:
+    ids = [place(cluster, {"grape": 1}) for _ in range(5)]
+    status, answer = request(cluster.of("inventory")[0].port, "POST", "/gate/rebuild")
+    assert status == 200, answer
+    ids += [place(cluster, {"grape": 1}) for _ in range(5)]
+    assert [ended(cluster, order_id) for order_id in ids] == ["CONFIRMED"] * 10
+    done = cluster.oms("reconcile", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"differences": []}), done.stdout + done.stderr
+
+
+def test_a_set_up_system_has_nothing_missing_and_a_second_set_up_changes_nothing(cluster: Cluster) -> None:
+    for command in (("setup",), ("setup", "--check"), ("doctor",)):
+        done = cluster.oms(*command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+def test_a_service_at_rest_is_small_and_says_whose_routes_it_has(cluster: Cluster) -> None:
+    sizes = {service: cluster.of(service)[0].memory_mb() for service in SERVICES}
+    print(sizes)
+    assert max(sizes.values()) < 100, sizes
+    assert cluster.of("payment")[0].get("/orders")[0] == 404
+
+
+def produce(cluster: Cluster, topic: str, value: bytes, *, times: int = 1) -> None:
+    producer = Producer({"bootstrap.servers": cluster.kafka_bootstrap})
+    for _ in range(times):
+        producer.produce(topic, value)
+    assert producer.flush(10) == 0
+    time.sleep(0.1)
