@@ -59,6 +59,13 @@ def read_place(body: bytes) -> tuple[shapes.PlaceOrderBody, Decimal, list[tuple[
     return parsed, _amount(bytes(parsed.amount)), _lines(bytes(parsed.items))
 
 
+def whole(number: float) -> int:
+    """Units: JSON has one kind of number, so `5.0` is 5."""
+    if isinstance(number, float) and not number.is_integer():
+        raise InvalidValue("invalid_units", "units are whole")
+    return int(number)
+
+
 def _amount(raw: bytes) -> Decimal:
     if raw[:1] not in b"-0123456789":
         raise InvalidValue("invalid_body", "Expected `number` - at `$.amount`")

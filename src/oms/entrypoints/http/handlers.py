@@ -18,7 +18,7 @@ from oms.entrypoints.app import App
 from oms.entrypoints.desks import MAX_PAGE, MAX_PAGE_NUMBER
 from oms.entrypoints.http import shapes, views
 from oms.entrypoints.http.answers import Answer, json
-from oms.entrypoints.http.body import decode, read_body, read_place
+from oms.entrypoints.http.body import decode, read_body, read_place, whole
 from oms.entrypoints.http.problems import HttpProblem
 from oms.entrypoints.http.waiting import Waiting, answered
 from oms.ports.plugs import Principal, Role
@@ -30,8 +30,8 @@ MAX_LETTERS = 1000
 OVERLOADED_RETRY_S = 10
 
 _cancel = msgspec.json.Decoder(shapes.CancelOrder)
-_set = msgspec.json.Decoder(shapes.SetStock)
-_add = msgspec.json.Decoder(shapes.AddStock)
+_set = msgspec.json.Decoder(shapes.SetStockBody)
+_add = msgspec.json.Decoder(shapes.AddStockBody)
 
 
 class Handlers:
@@ -110,7 +110,7 @@ class Handlers:
     async def set_stock(self, request: Request, caller: Principal) -> Answer:
         """PUT /stock/{sku}."""
         asked = decode(_set, await read_body(request))
-        command = commands.SetStock.of(_sku(request), asked.on_hand)
+        command = commands.SetStock.of(_sku(request), whole(asked.on_hand))
         desk = self._app.stock
         stock = await self._command(
             request, caller, "stock.set", lambda key: desk.submit_set(command, caller=caller, key=key)
@@ -120,7 +120,7 @@ class Handlers:
     async def add_stock(self, request: Request, caller: Principal) -> Answer:
         """POST /stock/{sku}/add."""
         asked = decode(_add, await read_body(request))
-        command = commands.AddStock.of(_sku(request), asked.delta)
+        command = commands.AddStock.of(_sku(request), whole(asked.delta))
         desk = self._app.stock
         stock = await self._command(
             request, caller, "stock.add", lambda key: desk.submit_add(command, caller=caller, key=key)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
 import msgspec
 
-from oms.domain.money import Currency
+from oms.domain.money import MAX_MINOR, Currency
 from oms.domain.values import ID_PATTERN
 from oms.entrypoints.http import examples, shapes
 from oms.entrypoints.http.problems import CODES, TITLES
@@ -71,7 +72,7 @@ _HEADERS: dict[int, Json] = {
 
 def document(routes: Sequence[Route], *, login: Login, currency: Currency, spring: bool = False) -> Json:
     """OpenAPI 3.1 of these routes. `spring` is the document of the system replaced: 200 for a placed order."""
-    refs, schemas = _schemas(routes)
+    refs, schemas = _schemas(routes, currency)
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _Operation(route, refs, login, spring).described()
@@ -98,7 +99,7 @@ def document(routes: Sequence[Route], *, login: Login, currency: Currency, sprin
     return found
 
 
-def _schemas(routes: Sequence[Route]) -> tuple[dict[Any, Json], Json]:
+def _schemas(routes: Sequence[Route], currency: Currency) -> tuple[dict[Any, Json], Json]:
     """The schema of each type that the routes name, and the components that these refer to."""
     types = {shapes.Problem, *(route.answer for route in routes), *(route.body for route in routes if route.body)}
     ordered = sorted(types, key=str)
@@ -108,6 +109,11 @@ def _schemas(routes: Sequence[Route]) -> tuple[dict[Any, Json], Json]:
     for (name, field), values in shapes.ENUMS.items():
         if name in schemas:
             schemas[name]["properties"][field] = {"enum": list(values)}
+    if "PlaceOrder" in schemas:
+        schemas["PlaceOrder"]["properties"]["amount"] |= {
+            "maximum": MAX_MINOR // 10**currency.exponent,
+            "multipleOf": Decimal(1).scaleb(-currency.exponent),
+        }
     if "AddStock" in schemas:
         schemas["AddStock"]["properties"]["delta"]["not"] = {"const": 0}
     return refs, schemas

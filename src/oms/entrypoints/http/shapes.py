@@ -15,9 +15,7 @@ from oms.domain.values import ID_PATTERN, MAX_LINES, MAX_QUANTITY
 from oms.ports.store import DeadLetterState
 
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1 to 64 of `A-Z a-z 0-9 . _ : -`")]
-Amount = Annotated[
-    float, Meta(ge=0, le=10**12, description="A number in major units of the currency, no finer; read exactly")
-]
+Amount = Annotated[float, Meta(ge=0, description="A number in major units of the currency, no finer; read exactly")]
 """As it is documented. What is read and written are decimals: no amount is ever a float."""
 
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
@@ -25,7 +23,8 @@ Items = Annotated[
     dict[Id, Quantity],
     Meta(min_length=1, max_length=MAX_LINES, description="Units of each product; one that is named twice is summed"),
 ]
-Metadata = Annotated[dict[str, str], Meta(description="Your own text, at most 4 KiB, kept with the order")]
+Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", description="Text without U+0000")]
+Metadata = Annotated[dict[Text, Text], Meta(description="Your own text, at most 4 KiB, kept with the order")]
 
 
 class Struct(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -66,6 +65,18 @@ class AddStock(Struct, forbid_unknown_fields=True):
     """A delta: so many units came or, negative, were lost; not 0."""
 
     delta: Annotated[int, Meta(ge=-MAX_UNITS, le=MAX_UNITS)]
+
+
+class SetStockBody(Struct, forbid_unknown_fields=True):
+    """The same as it is read: `5.0` is whole, too."""
+
+    on_hand: int | float
+
+
+class AddStockBody(Struct, forbid_unknown_fields=True):
+    """The same as it is read."""
+
+    delta: int | float
 
 
 class OrderView(Struct):
