@@ -10,6 +10,7 @@ from importlib.resources import files
 
 import msgspec
 
+from oms.domain.values import ID_PATTERN
 from oms.entrypoints.http.openapi import Json
 from oms.entrypoints.http.problems import CODES
 from oms.entrypoints.http.shapes import encode
@@ -44,38 +45,56 @@ def render(document: Json) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<style>{_STYLE}</style></head><body><div class="layout">{_nav(groups)}<main>'
         f'<h1>{_text(info["title"])} API</h1><p class="lead">{_text(info["summary"])}</p>'
-        f'<p>{_text(info["description"])}</p><p>For programs: <a href="openapi.json">openapi.json</a></p>'
+        f'<p>{_text(info["description"])}</p><p>For programs: <a href="openapi.json">openapi.json</a>. In the examples '
+        "<code>$OMS</code> is where this API is, for instance <code>http://127.0.0.1:8081</code>.</p>"
         f"{''.join(parts)}{_codes()}</main></div></body></html>"
     )
 
 
 def _nav(groups: dict[str, list[tuple[str, str, Json]]]) -> str:
     links = "".join(
-        f"<strong>{_text(tag)}</strong>"
+        f'<a class="group" href="#{_slug(tag)}">{_text(tag)}</a>'
         + "".join(
             f'<a href="#{operation["operationId"]}">{_verb(method)}<span>{_text(operation["summary"])}</span></a>'
             for method, _path, operation in routes
         )
         for tag, routes in groups.items()
     )
-    return f'<nav><a class="brand" href="#">oms</a>{links}<strong>errors</strong><a href="#codes">All codes</a></nav>'
+    return f'<nav><a class="brand" href="#">oms</a>{links}<a class="group" href="#codes">errors</a></nav>'
 
 
 def _route(method: str, path: str, operation: Json, schemas: Json) -> str:
-    inside = f"<p>{_text(operation['description'])}</p>"
+    inside = f"<p>{_text(operation['description'])}</p><pre>{_text(_curl(method, path, operation))}</pre>"
     if operation["parameters"]:
-        inside += "<h3>Parameters</h3>" + _table(("name", "in", "value", ""), map(_parameter, operation["parameters"]))
+        inside += "<h3>Parameters</h3>" + _table(("name", "in", "value"), map(_parameter, operation["parameters"]))
     if "requestBody" in operation:
         wanted = "" if operation["requestBody"]["required"] else " (may be left out)"
         inside += _content(f"Body{wanted}", operation["requestBody"]["content"], schemas)
     (ok, success), *refusals = operation["responses"].items()
     inside += _content(f"Answer {ok}", success["content"], schemas)
     inside += "<h3>Refusals</h3>" + _table(("status", "codes"), map(_refusal, refusals))
+    # A browser opens what a link's target is inside of; the target is therefore not the <details> itself.
     return (
-        f'<details class="route" id="{operation["operationId"]}"><summary>{_verb(method)}'
-        f'<span class="path">{_text(path)}</span><span class="soft">{_text(operation["summary"])}</span></summary>'
-        f'<div class="inside">{inside}</div></details>'
+        f'<details class="route"><summary>{_verb(method)}<span class="said"><span class="path">{_text(path)}</span> '
+        f'<span class="soft">{_text(operation["summary"])}</span></span></summary>'
+        f'<div class="inside" id="{operation["operationId"]}">{inside}</div></details>'
     )
+
+
+def _curl(method: str, path: str, operation: Json) -> str:
+    """A call to copy, with the examples of the document."""
+    for parameter in operation["parameters"]:
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
+    parts = ["curl", *(["-X", method.upper()] if method != "get" else []), f"$OMS{path}"]
+    if any(parameter["name"] == "Idempotency-Key" for parameter in operation["parameters"]):
+        parts.append("-H 'Idempotency-Key: checkout-7f3a'")
+    if "security" in operation:
+        parts.append('-H "Authorization: Bearer $KEY"')
+    if "requestBody" in operation:
+        example = operation["requestBody"]["content"]["application/json"]["example"]
+        parts += ["-H 'Content-Type: application/json'", f"-d '{encode(example).decode()}'"]
+    return " ".join(parts)
 
 
 def _content(title: str, content: Json, schemas: Json) -> str:
@@ -92,7 +111,8 @@ def _content(title: str, content: Json, schemas: Json) -> str:
 def _parameter(parameter: Json) -> _Cells:
     must = ' <span class="must">required</span>' if parameter["required"] else ""
     name = f"<code>{_text(parameter['name'])}</code>{must}"
-    return name, parameter["in"], _kind(parameter["schema"]), _text(parameter.get("description", ""))
+    kind, meaning = _kind(parameter["schema"]), _text(parameter.get("description", ""))
+    return name, parameter["in"], f'{kind}<br><span class="soft">{meaning}</span>' if meaning else kind
 
 
 def _refusal(pair: tuple[str, Json]) -> _Cells:
@@ -121,7 +141,8 @@ def _kind(field: Json) -> str:
     if "anyOf" in field:
         return " or ".join(_kind(one) for one in field["anyOf"] if one.get("type") != "null")
     if "enum" in field:
-        return " ".join("null" if one is None else f"<code>{_text(str(one))}</code>" for one in field["enum"])
+        values = " ".join("null" if one is None else f"<code>{_text(str(one))}</code>" for one in field["enum"])
+        return values + _default(field)
     text = _text(str(field.get("type", "anything")))
     if text == "array":
         text = f"list of {_kind(field['items'])}"
@@ -131,13 +152,18 @@ def _kind(field: Json) -> str:
         text += (
             f" {field['minimum']:,} to {field['maximum']:,}" if "maximum" in field else f" from {field['minimum']:,}"
         )
-    if "default" in field and field["default"] is not None:
-        text += f", default <code>{_text(str(field['default']))}</code>"
+    if "multipleOf" in field:
+        text += f", a multiple of {field['multipleOf']}"
+    text += _default(field)
     if "description" in field:
         text += f'<br><span class="soft">{_text(field["description"])}</span>'
     elif "pattern" in field:
-        text += ", 1 to 64 of <code>A-Z a-z 0-9 . _ : -</code>" if "64" in field["pattern"] else ", printable"
+        text += ", printable" if field["pattern"] != ID_PATTERN else ", 1 to 64 of <code>A-Z a-z 0-9 . _ : -</code>"
     return text
+
+
+def _default(field: Json) -> str:
+    return f", default <code>{_text(str(field['default']))}</code>" if field.get("default") is not None else ""
 
 
 def _codes() -> str:
@@ -146,14 +172,14 @@ def _codes() -> str:
         for code, (status, meaning) in CODES.items()
     )
     about = "Every error is <code>application/problem+json</code>; its <code>code</code> stays what it is."
-    table = _table(("code", "status", "meaning"), rows)
+    table = _table(("code", "status", "meaning"), rows, kind="codes")
     return f'<h2 id="codes">Errors</h2><p class="soft">{about}</p>{table}'
 
 
-def _table(head: _Cells, rows: Iterable[_Cells]) -> str:
+def _table(head: _Cells, rows: Iterable[_Cells], kind: str = "") -> str:
     top = "".join(f"<th>{_text(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _verb(method: str) -> str:
