@@ -489,6 +489,8 @@ def test_nobody_waits_for_a_writer_that_has_died(log: SqliteLog, monkeypatch: py
     monkeypatch.setattr(records, "INSERT", None)
     assert [type(report) for report in log.publish([message()])] == [OutcomeUnknown]
     assert [type(report) for report in log.publish([message()])] == [Retryable]
+    log._writer._thread.join(10)  # callers are told before the thread ends of its error, which is for our hook alone
+    assert not log._writer._thread.is_alive()
 
 
 def test_a_read_error_is_a_port_error(log: SqliteLog):
