@@ -33,13 +33,7 @@ install_packages() {
   apt-get update -qq
   apt-get install -qq -y --no-install-recommends "$@"
   rm -f "${made[@]}"
-  case " $* " in *" redis-server "*) not_at_boot redis-server ;; esac
-}
-
-not_at_boot() {
-  if command -v deb-systemd-helper >/dev/null; then
-    deb-systemd-helper disable "$1.service" >/dev/null
-  fi
+  case " $* " in *" redis-server "*) update-rc.d redis-server disable ;; esac # nor at boot
 }
 
 missing=$(needs)

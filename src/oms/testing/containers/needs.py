@@ -1,7 +1,7 @@
 """What the native servers still need on this machine: `python -m oms.testing.containers.needs`.
 
-Prints the Debian packages that are missing, one a line. When none is, fetches Kafka's jars and archives its classes, unless
-that was done. A server whose address is given in the environment needs nothing.
+Prints the Debian packages that are missing, one a line. When none is, it fetches Kafka's jars and archives its classes,
+unless that was done. A server whose address is given in the environment needs nothing.
 """
 
 from __future__ import annotations
