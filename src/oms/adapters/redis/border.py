@@ -70,7 +70,9 @@ def translated(error: Exception) -> PortError:
     if code in _BY_CODE:
         return Retryable(_BY_CODE[code])
     if isinstance(error, driver.ResponseError):
-        return Retryable(f"Redis refuses: {code}") if _names_a_state(code) else Permanent(f"Redis can't do this: {said}")
+        return (
+            Retryable(f"Redis refuses: {code}") if _names_a_state(code) else Permanent(f"Redis can't do this: {said}")
+        )
     return Permanent(f"Redis can't take this: {type(error).__name__}")
 
 

@@ -55,7 +55,9 @@ def _tls(settings: Settings, at: Address) -> Iterator[str]:
 
 
 def _facts(client: Redis) -> Mapping[str, Any]:
-    return {name: value for part in ("server", "replication", "memory", "cluster") for name, value in _info(client, part)}
+    return {
+        name: value for part in ("server", "replication", "memory", "cluster") for name, value in _info(client, part)
+    }
 
 
 def _info(client: Redis, part: str) -> Sequence[tuple[str, Any]]:
