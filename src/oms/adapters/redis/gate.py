@@ -35,7 +35,7 @@ MOST_UNITS = 10**15
 """Largest quantity of an order's product; a Lua number is exact up to nine times that."""
 
 ORDERS_A_CALL = 100
-"""Orders that one script call gives back or settles: well below a millisecond of the server's time with 3 lines each."""
+"""Orders that one script call gives back or settles, while the server does nothing else."""
 
 FIELDS_A_CALL = 500
 """Fields that one script call writes; Lua can't unpack more than some thousands."""

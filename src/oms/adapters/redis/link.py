@@ -89,7 +89,7 @@ class Link:
     head: str
 
     def run(self, name: str, calls: Iterable[Call]) -> list[Any]:
-        """Run a script once for each call, in their order. Where some fail, all are sent, and the first error raised."""
+        """Run a script once for each call, in their order; where some of a pipeline fail, the first error is raised."""
         script = Script.named(name)
         with BORDER:
             return [answer for some in chunks(calls, CALLS_AT_ONCE) for answer in self._run(script, some)]
