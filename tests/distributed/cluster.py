@@ -93,9 +93,10 @@ class Worker:
         raise AssertionError(f"{self.service} wasn't ready in {timeout_s} s: {answer} {self.tail()}")
 
     def memory_mb(self) -> float:
+        """What it keeps in use: its own pages, and its share of those of libraries that others use as well."""
         assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+        rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
