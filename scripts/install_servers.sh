@@ -50,7 +50,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     exit 1
   fi
 elif docker_answers; then
-  echo "servers for the tests: ${packages[*]} are missing; Docker answers and is used instead"
+  echo "servers for the tests: ${packages[*]} are missing; Docker answers and is used instead,"
+  echo "but tests that kill or pause a server of their own need them and will fail"
 else
   echo "servers for the tests: install these Debian packages (or your system's like), as root:" >&2
   echo "  apt-get install ${packages[*]}" >&2

@@ -41,7 +41,8 @@ def test_the_plugin_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_threads_that_ask_at_once_get_one_server() -> None:
+def test_threads_that_ask_at_once_get_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMS_TEST_REDIS_URL", raising=False)
     with running_servers() as made, ThreadPoolExecutor(4) as threads:
         assert len(set(threads.map(lambda _: made.redis_url, range(4)))) == 1
         assert [server.name for server in made.started] == ["redis"]

@@ -15,7 +15,7 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 import redis
 
-from oms.testing.containers import ServerFailed, Servers, ServersMissing, docker, rungs, running_servers
+from oms.testing.containers import Server, ServerFailed, Servers, ServersMissing, docker, rungs, running_servers
 from oms.testing.containers.kinds import NAMES, ServerName
 from oms.testing.containers.native import postgres
 from oms.testing.containers.urls import VARIABLES
@@ -37,16 +37,19 @@ def _bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(postgres, "PLACES", (f"{tmp_path}/*/bin",))
 
 
-@pytest.mark.parametrize("name", ["postgres", "redis", pytest.param("kafka", marks=pytest.mark.slow)])
-def test_a_given_address_is_taken_as_it_is(
-    name: ServerName, oms_servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = oms_servers.server(name).address
-    monkeypatch.setenv(VARIABLES[name], given)
+@pytest.fixture(scope="session", params=["postgres", "redis", pytest.param("kafka", marks=pytest.mark.slow)])
+def there(request: pytest.FixtureRequest, oms_servers: Servers) -> Server:
+    """A server of the run, however this machine gives it."""
+    name: ServerName = request.param
+    return oms_servers.server(name)
+
+
+def test_a_given_address_is_taken_as_it_is(there: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLES[there.name], there.address)
     monkeypatch.setenv(rungs.BACKENDS, "urls")
-    with running_servers(name) as servers:
-        assert (servers.server(name).address, servers.rung(name)) == (given, "urls")
-        assert [server.name for server in servers.started] == [name]
+    with running_servers(there.name) as servers:
+        assert (servers.server(there.name).address, servers.rung(there.name)) == (there.address, "urls")
+        assert [server.name for server in servers.started] == [there.name]
 
 
 @pytest.mark.parametrize(
