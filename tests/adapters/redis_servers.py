@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import socket
 import subprocess
@@ -36,7 +37,7 @@ class Server:
         """Run it; it listens when this returns, and may still be loading."""
         self.directory.mkdir(parents=True, exist_ok=True)
         fixed = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", ""]
-        with (self.directory / "log.txt").open("ab") as log:
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(["redis-server", *fixed, *self._options, *options], stdout=log, stderr=log)
         eventually(self._listens, START_S)
         return self
@@ -81,11 +82,15 @@ class Server:
         """One worker's gate, with connections of its own."""
         return RedisGate(connect(self.settings(**more), timeout_s=timeout_s), ManualClock())
 
+    @property
+    def _log(self) -> Path:
+        return self.directory / "log.txt"
+
     def _listens(self) -> bool:
+        """Its own word: another process could have been faster to take the port."""
         assert self._process is not None
-        assert self._process.poll() is None, (self.directory / "log.txt").read_text()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        assert self._process.poll() is None, self._log.read_text()
+        return "Server initialized" in self._log.read_text()
 
 
 @contextmanager
@@ -113,6 +118,9 @@ def eventually(probe: Callable[[], T], within_s: float = 10.0) -> T:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below the ports that the system gives to clients; a cluster's second port is 10,000 higher."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port

@@ -46,7 +46,7 @@ def check(settings: Settings) -> Sequence[str]:
                 Link(client, f"{PREFIX}probe").run("probe", [()])
         except PortError as error:
             problems = [str(error)]
-    return [f"Redis at {at}: {problem.removeprefix('Redis ')}" for problem in problems]
+    return [f"OMS_REDIS_URL ({at}): {problem}" for problem in problems]
 
 
 def _tls(settings: Settings, at: Address) -> Iterator[str]:
@@ -68,13 +68,13 @@ def _info(client: Redis, part: str) -> Sequence[tuple[str, Any]]:
 def _problems(facts: Mapping[str, Any]) -> Iterator[str]:
     version = str(facts.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < VERSION:
-        yield f"version {version} is too old; 7.0 or later is needed"
+        yield f"Redis {version} is too old; 7.0 or later is needed"
     if facts.get("cluster_enabled"):
         yield "Redis Cluster isn't supported; one server is needed, with replicas where wanted"
     if facts.get("role") != "master":
-        yield "it is a replica, which takes no writes; OMS_REDIS_URL must name the primary"
+        yield "Redis is a replica, which takes no writes; the address must be its primary's"
     policy = facts.get("maxmemory_policy")
     if policy != "noeviction":
-        yield f"maxmemory-policy is {policy}, which may drop orders' answers; it must be noeviction"
+        yield f"Redis has maxmemory-policy {policy}, which may drop orders' answers; it must be noeviction"
     if not (facts.get("run_id") and facts.get("master_replid")):
-        yield "it doesn't tell its run id and replication id, so a lost memory would not be seen"
+        yield "Redis doesn't tell its run id and replication id, so a lost memory would not be seen"

@@ -8,7 +8,10 @@ All carry one hash tag. A rebuild names its keys anew, so writes of one that los
 A memory that was lost is seen in each single call: the head remembers run id and replication id of the server on which
 it was built, and the script compares them with those of the server that runs it. A restart changes the first, also
 when nothing is missing; the promotion of a replica changes both; a flush takes the head along. So persistence buys
-nothing: whatever a restart brings back is closed until it is rebuilt.
+nothing: whatever a restart brings back is closed until it is rebuilt. Redis also takes a new replication id when its
+first replica comes, and an hour after the last one left: that costs a rebuild for nothing.
+
+Redis Cluster isn't supported. One hash tag would keep all of it in one slot, so a cluster would add nothing.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Link:
     def _send(self, script: Script, calls: Sequence[Call]) -> list[Any]:
         with self.client.pipeline(transaction=False) as pipeline:
             for call in calls:
-                pipeline.execute_command("EVALSHA", script.sha, 1, self.head, *call)
+                pipeline.evalsha(script.sha, 1, self.head, *call)
             return pipeline.execute(raise_on_error=False)
 
 
