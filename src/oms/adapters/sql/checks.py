@@ -47,15 +47,15 @@ def check_postgres(settings: Settings, services: Sequence[str]) -> Sequence[str]
 
 def no_way_in(login: Login, error: psycopg.Error) -> str:
     """Why a role can't connect, on one line: the server's own reason, which holds no password."""
+    where = f"PostgreSQL at {login.place}"
+    if error.pgconn is not None and error.pgconn.needs_password:
+        return f"{where}: {login.role} can't log in: the server wants a password, OMS_POSTGRES_PASSWORD gives none"
     _, _, reason = str(error).strip().splitlines()[-1].rpartition("failed: ")
-    reason = reason or type(error).__name__
-    if "FATAL" not in reason:
-        return f"PostgreSQL at {login.place}: can't be reached: {reason}"
-    line = f"PostgreSQL at {login.place}: {login.role} can't log in: {reason.split('FATAL:', 1)[-1].strip()}"
-    attempt = error.pgconn
-    if attempt is not None and attempt.needs_password:
-        return f"{line}; OMS_POSTGRES_PASSWORD gives none"
-    return f"{line}; {_SETUP}" if "does not exist" in line else line
+    _, fatal, word = reason.partition("FATAL:")
+    if not fatal:
+        return f"{where}: can't be reached: {reason or type(error).__name__}"
+    line = f"{where}: {login.role} can't log in: {word.strip()}"
+    return f"{line}; {_SETUP}" if "does not exist" in word and "database" in word else line
 
 
 def _problems(connection: psycopg.Connection[Any], name: str, login: Login) -> Iterator[str]:

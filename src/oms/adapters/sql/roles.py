@@ -46,17 +46,16 @@ def set_up_postgres(settings: Settings, services: Sequence[str], steps: Sequence
     admin = admin_login(settings)
     lines = [f"database {admin.parameters['dbname']}: {'made' if _make_database(admin) else 'is there'}"]
     names = [*services, *(f"step-{group}" for group in steps)]
-    roles = {login.role: login for login in (*(login_of(name, settings) for name in names), operator_login(settings))}
+    logins, operator = {name: login_of(name, settings) for name in names}, operator_login(settings)
+    roles = {login.role: login for login in (*logins.values(), operator)}
     database = setup_database(admin)
     try:
         with database.writing() as link:
             lock_setup(link)
             setup = _Setup(link, admin)
             lines += [f"role {role}: {setup.role(login)}" for role, login in roles.items()]
-            lines += [
-                f"schema {schema_of(name)}: {setup.schema(name, login_of(name, settings).role, operator_login(settings).role)}"
-                for name in names
-            ]
+            for name, login in logins.items():
+                lines.append(f"schema {schema_of(name)}: {setup.schema(name, login.role, operator.role)}")
     finally:
         database.close()
     return lines
