@@ -192,7 +192,7 @@ def test_a_store_wants_its_tables(server: OwnPostgres) -> None:
     server.run("CREATE DATABASE bare")
     settings = settings_of(server, "bare")
     set_up_postgres(settings, ["order"])
-    with pytest.raises(Permanent, match="oms_payment has no tables yet.*run `oms setup`"):
+    with pytest.raises(Permanent, match=r"oms_payment has no tables yet.*run `oms setup`"):
         postgres_store("payment", settings_of(server, "bare"), CountedIds())
 
 
@@ -231,8 +231,10 @@ class TestProblems:
     def test_no_such_database(self, server: OwnPostgres, ready: Settings) -> None:
         lines = check_postgres(settings_of(server, "nowhere"), ["order"])
         assert lines == [
-            f'PostgreSQL at 127.0.0.1:{server.port}/nowhere: oms_order can\'t log in: database "nowhere" does not exist; '
-            "run `oms setup`"
+            (
+                f'PostgreSQL at 127.0.0.1:{server.port}/nowhere: oms_order can\'t log in: database "nowhere" does not exist; '
+                "run `oms setup`"
+            )
         ]
 
     def test_a_missing_schema(self, server: OwnPostgres) -> None:

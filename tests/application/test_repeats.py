@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,10 +35,10 @@ def moody() -> Moody:
 
 
 @pytest.fixture(params=["memory", "embedded"])
-def shop(request: pytest.FixtureRequest, tmp_path: Path, moody: Moody) -> Shop:
+def shop(request: pytest.FixtureRequest, tmp_path: Path, moody: Moody) -> Iterator[Shop]:
     made = Shop(settings=oms.Settings(profile=request.param, data=tmp_path), pricing=moody, policy=moody)
-    request.addfinalizer(made.app.stop)
-    return made
+    yield made
+    made.app.stop()
 
 
 def test_a_repeat_gets_its_order_though_the_policy_refuses_by_now(shop: Shop, moody: Moody) -> None:

@@ -6,13 +6,12 @@ import pytest
 from gate_twins import BUILT, COMMANDS, SCENARIOS, Command, Twins
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from labs import OnRedis, redis_url
+from labs import OnRedis, redis_settings
 from redis import Redis
 
 from oms.adapters.redis.link import connect
 from oms.adapters.redis.scripts import Script
 from oms.ports.errors import PortError
-from oms.settings import load_settings
 from oms.testing.contracts.gate import GateContract
 
 pytestmark = pytest.mark.servers
@@ -24,7 +23,7 @@ class TestRedisGate(OnRedis, GateContract):
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Redis]:
-    client = connect(load_settings({}, redis_url=redis_url()))
+    client = connect(redis_settings())
     yield client
     client.close()
 
