@@ -101,13 +101,17 @@ def test_a_worker_that_crashes_takes_no_server_with_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
     told = user_tests(tmp_path, then="import time; time.sleep(60)")
-    run = subprocess.Popen([*PYTEST, str(tmp_path)], env=alone(), stdout=subprocess.DEVNULL, start_new_session=True)
+    room = tmp_path / "room"
+    room.mkdir()
+    env = {**alone(), "TMPDIR": str(room)}
+    run = subprocess.Popen([*PYTEST, str(tmp_path)], env=env, stdout=subprocess.DEVNULL, start_new_session=True)
     until(lambda: told.exists() and told.read_text().endswith("\n"), within_s=60)
     address = told.read_text().split()[1]
     assert answers(address)
     run.kill()
     run.wait()
     until(lambda: not answers(address))
+    until(lambda: not list(room.glob("oms-*")))
     os.killpg(run.pid, signal.SIGKILL)  # its workers sleep on
 
 
