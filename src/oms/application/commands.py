@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -200,13 +201,13 @@ class CommandGroup(Generic[W]):
         try:
             value = command.apply(unit)
         except DomainError as refusal:  # it saved nothing
-            answer, body = _Answer(error=refusal), _dump_refusal(refusal)
+            answer, body = _Answer(error=refusal), partial(_dump_refusal, refusal)
         except Exception as error:  # noqa: BLE001 - it is this command's answer, and no final one
             return _Answer(error=error)
         else:
-            answer, body = _Answer(value), command.dump(value)
+            answer, body = _Answer(value), partial(command.dump, value)
         if key:
-            known[key.scope, key.key] = kept = StoredAnswer(key.scope, key.key, key.fingerprint, body)
+            known[key.scope, key.key] = kept = StoredAnswer(key.scope, key.key, key.fingerprint, body())
             fresh.append(kept)
         return answer
 
