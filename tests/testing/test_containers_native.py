@@ -20,6 +20,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis, NativeServer, ServerFailed, fresh_prefix
 
+pytestmark = pytest.mark.servers
+
 GONE_S = 20.0
 
 

@@ -18,6 +18,8 @@ import pytest
 
 from oms.testing.containers import Servers, fresh_database, fresh_prefix, running_servers, servers
 
+pytestmark = pytest.mark.servers
+
 GONE_S = 20.0
 LIGHT = """
 import sys, oms.testing.plugin

@@ -20,6 +20,8 @@ from oms.testing.containers.kinds import NAMES, ServerName
 from oms.testing.containers.native import postgres
 from oms.testing.containers.urls import VARIABLES
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(autouse=True)
 def _no_choice_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ class _Setup:
 
     def _do(self, statement: str, *parts: sql.Composable) -> None:
         with _clear_words():
-            self._driver.execute(sql.SQL(statement).format(*parts))  # type: ignore[arg-type]
+            self._driver.execute(sql.SQL(statement).format(*parts))
 
 
 def _gets_in(login: Login) -> bool:
