@@ -34,7 +34,8 @@ No keys but the gate's; no KEYS, FLUSHALL, CONFIG, DEBUG. A login is allowed to 
 def check(settings: Settings) -> Sequence[str]:
     """One line for each problem of the Redis in `settings`; empty where the gate can use it. Never raises for them.
 
-    A line that begins with `warning: ` keeps nobody from starting. Persistence is no part of it: the gate is rebuilt after every restart, whatever that brings back.
+    A line that begins with `warning: ` keeps nobody from starting. Persistence is no part of it: the gate is rebuilt
+    after every restart, whatever that brings back.
     """
     try:
         at = Address.of(settings.redis_url)
@@ -58,14 +59,10 @@ def _useless(settings: Settings, at: Address) -> Iterator[str]:
 
 
 def _facts(client: Redis) -> Mapping[str, Any]:
-    return {
-        name: value for part in ("server", "replication", "memory", "cluster") for name, value in _info(client, part)
-    }
-
-
-def _info(client: Redis, part: str) -> Sequence[tuple[str, Any]]:
-    facts: Mapping[str, Any] = client.info(part)  # one section a call: an old server knows no more
-    return list(facts.items())
+    facts: dict[str, Any] = {}
+    for part in ("server", "replication", "memory", "cluster"):  # one a call: an old server knows no more
+        facts.update(client.info(part))
+    return facts
 
 
 def _problems(facts: Mapping[str, Any]) -> Iterator[str]:
