@@ -64,6 +64,15 @@ class Server:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def append_only_file(self) -> Path:
+        """The part of the append-only file that grows."""
+        (path,) = (self.directory / "appendonlydir").glob("*.incr.aof")
+        return path
+
+    def wait_for_log(self, text: str) -> None:
+        """Until this is in the file: with `everysec`, Redis keeps writes to itself while an older fsync is under way."""
+        eventually(lambda: text.encode() in self.append_only_file().read_bytes())
+
     @property
     def url(self) -> str:
         """For OMS_REDIS_URL."""

@@ -162,7 +162,7 @@ def test_an_address(url: str, address: Address) -> None:
 
 @pytest.mark.servers
 def test_an_authority_without_tls(server: Server) -> None:
-    assert "OMS_REDIS_CA_FILE" in line(server.settings(redis_password=PASSWORD, redis_ca_file=Path("ca.crt")))
+    assert "warning: OMS_REDIS_CA_FILE" in line(server.settings(redis_password=PASSWORD, redis_ca_file=Path("ca.crt")))
 
 
 def test_a_file_of_authorities_that_is_not_there() -> None:

@@ -91,6 +91,7 @@ def reconnected(gate: RedisGate) -> None:
 def test_a_restart_closes_the_gate_though_nothing_was_lost(durable: Server) -> None:
     gate = built(durable)
     take(gate, ONE)
+    durable.wait_for_log("HELD a 1")
     durable.kill()
     durable.start()
     eventually(lambda: durable.admin.ping())
@@ -102,12 +103,11 @@ def test_a_restart_closes_the_gate_though_nothing_was_lost(durable: Server) -> N
 def test_a_cut_tail_closes_the_gate(durable: Server) -> None:
     gate = built(durable)
     take(gate, ONE)
-    (log,) = (durable.directory / "appendonlydir").glob("*.incr.aof")
-    eventually(lambda: b"HELD a 1" in log.read_bytes())
-    before = log.stat().st_size
+    durable.wait_for_log("HELD a 1")
     take(gate, TWO, 2)
-    eventually(lambda: log.stat().st_size > before)
+    durable.wait_for_log("HELD a 2")
     durable.kill()
+    log = durable.append_only_file()
     with log.open("r+b") as file:
         file.truncate(log.stat().st_size - 10)
     durable.start()
@@ -330,6 +330,7 @@ def test_a_gate_that_does_not_ask_who_the_server_is_sees_nothing(
     deaf = f"if info then return true end {question}"
     monkeypatch.setattr(Script, "named", lambda name: Script.of(named(name).text.replace(question, deaf)))
     built(durable)
+    durable.wait_for_log("open")
     durable.kill()
     durable.start()
     eventually(lambda: durable.admin.ping())

@@ -146,6 +146,7 @@ def test_a_memory_that_is_lost_meanwhile_leaves_it_closed(server: Server, before
 
 def test_a_restart_meanwhile_leaves_it_closed(server: Server) -> None:
     def restart() -> None:
+        server.wait_for_log("HELD a 1")
         server.kill()
         server.start()
         eventually(lambda: server.admin.ping())
@@ -162,9 +163,11 @@ def test_a_restart_meanwhile_leaves_it_closed(server: Server) -> None:
 def test_an_earlier_epoch_is_possible_where_the_later_ones_server_is_gone(server: Server) -> None:
     """As with a ledger that was restored from a backup: what an old server left is in nobody's way."""
     server.gate().rebuild({A: 1}, {}, 9)
+    server.wait_for_log("open")
     server.kill()
     server.start()
     eventually(lambda: server.admin.ping())
+    assert server.admin.hget("oms:{stock}:head", "epoch") == "9"
     gate = server.gate()
     gate.rebuild({A: 1}, {}, 3)
     assert gate.epoch() == 3

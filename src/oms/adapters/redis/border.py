@@ -42,7 +42,6 @@ _BY_CODE: Mapping[str, str] = {
     "WRONGTYPE": "Redis has something else where the gate keeps its own: who writes to its keys?",
 }
 
-
 _BY_TEXT: Mapping[str, str] = {
     "The user executing the script can't": _RIGHTS,
     "ACL failure in script": _RIGHTS,  # the same, since 7.2

@@ -44,14 +44,14 @@ FIELDS_A_CALL = 500
 """Fields that one script call writes; Lua can't unpack more than some thousands."""
 
 SWEPT_AT_ONCE = 1000
-"""Expired answers that a call of `settle` removes: more than it can add."""
+"""Expired answers that a call of `settle` removes at most; callers settle no more orders than that at once."""
 
 
 class RedisGate(StockGate, GateEvidence):
     """One system's gate. Two systems on one server need databases, or prefixes, of their own.
 
-    Safe for threads. Every call ends within about twice the client's time limit for each 500 orders; a call that
-    timed out or lost its connection is `Retryable`, may have taken effect, and is safe to repeat.
+    Safe for threads. The client's time limit holds for each answer by itself; a call that timed out or lost its
+    connection is `Retryable`, may have taken effect, and is safe to repeat.
     """
 
     def __init__(self, client: Redis, clock: Clock, *, prefix: str = PREFIX) -> None:
