@@ -14,7 +14,9 @@ from tempfile import mkdtemp
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from oms.adapters.sql.logins import Login
 
 PASSWORD = "admins-own-password"
 
@@ -57,6 +59,11 @@ class OwnPostgres:
         with psycopg.connect(self.admin, autocommit=True) as connection:
             cursor = connection.execute(statement)  # type: ignore[call-overload]
             return cursor.fetchall() if cursor.description else []
+
+    def new_database(self, name: str) -> Login:
+        """An empty database, and the superuser's way to it."""
+        self.run(f"CREATE DATABASE {name}")
+        return Login("postgres", conninfo_to_dict(make_conninfo(self.admin, dbname=name)))
 
     def start(self) -> None:
         """Start, and wait until it answers."""
