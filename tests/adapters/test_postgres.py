@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -272,32 +273,35 @@ class TestLocks:
         assert len(list(store.all_tasks())) == len(store.stock([Sku(name) for name in names])) == len(names)
 
     def test_a_rebuild_comes_to_its_turn_while_takes_never_pause(self, stores: Open) -> None:
-        store, over, going = stores("inventory"), threading.Event(), threading.Barrier(3)
+        """Three that share the row in turn kept a fourth from it for 17 s when they locked nothing but the row."""
+        takers, keeper, over = stores("inventory"), stores("inventory"), threading.Event()
 
-        def take(first: float) -> int:
+        def take(offset_s: float) -> int:
             taken = 0
-            going.wait(5)
-            over.wait(first)
+            over.wait(offset_s)
             while not over.is_set():
-                with store.begin() as transaction:
+                with takers.begin() as transaction:
                     transaction.gate_epoch()
                     over.wait(0.1)
                     transaction.commit()
                 taken += 1
             return taken
 
-        with ThreadPoolExecutor(2) as pool:
-            takes = [pool.submit(take, 0.0), pool.submit(take, 0.05)]
-            going.wait(5)
-            over.wait(0.2)
+        with ThreadPoolExecutor(3) as pool:
+            takes = [pool.submit(take, offset_s) for offset_s in (0.0, 0.03, 0.06)]
             try:
-                with store.begin() as transaction:
+                over.wait(0.5)
+                with keeper.begin() as transaction:
+                    began = time.monotonic()
                     transaction.set_gate_epoch(transaction.lock_gate() + 1)
+                    waited = time.monotonic() - began
                     transaction.commit()
+                over.wait(0.3)
             finally:
                 over.set()
             assert all(one.result(10) for one in takes)
-        with store.begin() as transaction:
+        assert waited < 2.5
+        with keeper.begin() as transaction:
             assert transaction.gate_epoch() == 1
 
 
