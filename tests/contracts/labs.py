@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import attrs
@@ -46,6 +47,7 @@ from oms.testing.contracts.broker import A, B
 from oms.adapters.redis.gate import PREFIX, RedisGate
 from oms.adapters.redis.link import connect
 from oms.settings import load_settings
+from oms.testing.containers import servers
 
 T = TypeVar("T")
 
@@ -131,10 +133,7 @@ def _migrated(name: str) -> bytes:
 
 def postgres_url() -> str:
     """A server's address with a superuser, for databases of the tests' own."""
-    url = os.environ.get("OMS_TEST_POSTGRES_URL")
-    if not url:
-        pytest.fail("these tests need PostgreSQL: set OMS_TEST_POSTGRES_URL to a superuser's postgresql:// address")
-    return url
+    return servers().postgres_url
 
 
 @cache
@@ -284,10 +283,7 @@ class SqliteLogs:
 
 def kafka_bootstrap() -> str:
     """Where the Kafka of the tests is: a single broker, without login."""
-    address = os.environ.get("OMS_TEST_KAFKA_BOOTSTRAP")
-    if not address:
-        pytest.fail("OMS_TEST_KAFKA_BOOTSTRAP names no Kafka broker to test with, for instance 127.0.0.1:9092")
-    return address
+    return servers().kafka_bootstrap
 
 
 class KafkaLogs:
@@ -430,12 +426,11 @@ def leave_group(address: str, group: str, member_id: str) -> None:
     assert struct.unpack(">iih", answer) == (6, correlation, 0)
 
 
-def redis_url() -> str:
-    """Where a Redis for tests is. Without one the tests that need it fail: a skip would hide that they never ran."""
-    url = os.environ.get("OMS_TEST_REDIS_URL", "")
-    if not url:
-        pytest.fail("OMS_TEST_REDIS_URL is not set; these tests need a Redis, such as redis://127.0.0.1:6379/0")
-    return url
+def redis_settings() -> Settings:
+    """Where the Redis of the tests is."""
+    url = urlsplit(servers().redis_url)
+    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+    return load_settings({}, redis_url=address, **({"redis_password": url.password} if url.password else {}))
 
 
 class OnRedis(Timed):
@@ -443,7 +438,7 @@ class OnRedis(Timed):
 
     @pytest.fixture
     def new_gate(self) -> Iterator[Callable[[], Any]]:
-        self.client = connect(load_settings({}, redis_url=redis_url()))
+        self.client = connect(redis_settings())
         mine, numbers = f"{PREFIX}test-{uuid4().hex}:", count()
         yield lambda: RedisGate(self.client, self.clock, prefix=f"{mine}{next(numbers)}:")
         unlink(self.client, mine)

@@ -1,14 +1,16 @@
 """Commands in groups: one transaction and one commit serve every caller that waits.
 
-Each command is answered once, after the commit. A refusal is the answer of that command alone; what the store
-refuses for good is found by halving the group.
+Each command is answered once, after the commit. A refusal is the answer of that command alone, and is kept under
+its key like any other answer; what the store refuses for good is found by halving the group.
 """
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -16,7 +18,7 @@ import attrs
 from oms.application.backoff import next_try
 from oms.application.service import W
 from oms.application.unit import Unit, Units
-from oms.domain.errors import KeyReused
+from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, OmsError, Refused
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.store import KeyedTransaction, StoredAnswer
@@ -43,14 +45,14 @@ class Command(Generic[W, R]):
 
     `names` are locked for the whole group at once. `prepare` runs before the transaction; a command that has one
     gets a transaction of its own. `recover` looks the effect up after a commit of unknown outcome; None is "not
-    there". `dump` and `restore` turn the answer into text and back.
+    there". `dump` and `restore` turn the answer into JSON and back.
     """
 
     apply: Callable[[Unit[W]], R]
     names: Collection[str] = ()
     key: Key | None = None
-    dump: Callable[[R], str] = str
-    restore: Callable[[str], R] | None = None
+    dump: Callable[[R], str] = json.dumps
+    restore: Callable[[str], R] = json.loads
     recover: Callable[[], R | None] = lambda: None
     prepare: Callable[[], object] | None = None
 
@@ -198,13 +200,16 @@ class CommandGroup(Generic[W]):
             return _Answer(stored=stored.body)
         try:
             value = command.apply(unit)
-        except Exception as error:  # noqa: BLE001 - it is this command's answer; it saved nothing
+        except DomainError as refusal:  # it saved nothing
+            answer, body = _Answer(error=refusal), partial(_dump_refusal, refusal)
+        except Exception as error:  # noqa: BLE001 - it is this command's answer, and no final one
             return _Answer(error=error)
+        else:
+            answer, body = _Answer(value), partial(command.dump, value)
         if key:
-            answer = StoredAnswer(key.scope, key.key, key.fingerprint, command.dump(value))
-            known[key.scope, key.key] = answer
-            fresh.append(answer)
-        return _Answer(value)
+            known[key.scope, key.key] = kept = StoredAnswer(key.scope, key.key, key.fingerprint, body())
+            fresh.append(kept)
+        return answer
 
     def _recovered(self, command: Command[W, Any], error: OutcomeUnknown) -> _Answer:
         try:
@@ -214,9 +219,33 @@ class CommandGroup(Generic[W]):
         return _Answer(error=error) if found is None else _Answer(found)
 
     def _reply(self, one: _Waiting[W], answer: _Answer) -> None:
-        if answer.stored is not None and one.command.restore is not None:
-            try:
-                answer = _Answer(one.command.restore(answer.stored))
-            except Retryable as error:
-                answer = _Answer(error=error)
+        if answer.stored is not None:
+            answer = _restored(one.command, answer.stored)
         one.reply(answer.value, answer.error)
+
+
+def _restored(command: Command[W, Any], body: str) -> _Answer:
+    refusal = _refusal_in(body)
+    if refusal is not None:
+        return _Answer(error=refusal)
+    try:
+        return _Answer(command.restore(body))
+    except OmsError as error:
+        return _Answer(error=error)
+
+
+_REFUSALS = {kind.__name__: kind for kind in (InvalidValue, NotFound, Conflict, Refused)}
+
+
+def _dump_refusal(refusal: DomainError) -> str:
+    """As `{"refused": [kind, code, detail]}`; the kind is the one of ours that it is, whatever a shop derived."""
+    kind = next((name for name, kind in _REFUSALS.items() if isinstance(refusal, kind)), InvalidValue.__name__)
+    return json.dumps({"refused": [kind, refusal.code, refusal.detail]})
+
+
+def _refusal_in(body: str) -> DomainError | None:
+    stored = json.loads(body)
+    if not (isinstance(stored, dict) and "refused" in stored):
+        return None
+    kind, code, detail = stored["refused"]
+    return _REFUSALS[kind](code, detail)

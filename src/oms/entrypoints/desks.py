@@ -16,13 +16,14 @@ from oms.application.inventory import GateKeeper, GatePhase, InventoryWork
 from oms.application.orders import OrderWork
 from oms.application.parts import Parts
 from oms.domain.commands import AddStock, CancelOrder, PlaceOrder, SetStock
-from oms.domain.errors import InvalidValue, NotFound, Refused
+from oms.domain.errors import DomainError, InvalidValue, NotFound, Refused
 from oms.domain.events import Reason
 from oms.domain.machine import HistoryEntry
 from oms.domain.order import Order, OrderState
 from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku, Terms, UserId, checked_id
 from oms.ports.clock import Ids
+from oms.ports.errors import Retryable
 from oms.ports.plugs import Policy, Pricing, Principal, Role
 from oms.ports.store import DeadLetter, DeadLetterState, InventoryStore, OrderStore, Page
 
@@ -33,6 +34,9 @@ TRUSTED = Principal(Role.TRUSTED)
 MAX_PAGE = 100
 MAX_PAGE_NUMBER = 10**6
 MAX_KEY = 255
+
+Agreed = Terms | DomainError | Retryable
+"""The terms of an order before its transaction, or what this raises unless the order's key has an answer by then."""
 
 Pump = Callable[[Parts[Any], "Future[Any]"], None]
 """Lets the system work until a future is done, where no thread does."""
@@ -97,47 +101,60 @@ class Orders:
         """Accept an order: durable when this returns.
 
         With `connection` (a SQLAlchemy connection to the database of the order service, in a transaction) the order
-        is part of the caller's own transaction: it and its events exist if, and only if, that one commits.
+        is part of the caller's own transaction: it and its events exist if, and only if, that one commits. That
+        transaction is then what makes a repeat harmless: a `key` can't be given as well (`ValueError`).
         """
         if connection is None:
             return self._wait(self.submit(command, caller=caller, key=key))
-        order_id, terms = self._ids.order_id(), self.agree(command, caller)
+        if key is not None:
+            raise ValueError("key and connection exclude each other")
+        order_id, agreed = self._ids.order_id(), self.agree(command, caller)
         placed: list[Order] = []
         self._parts.units.within(
-            self._store.join(connection), lambda work: placed.append(orders.place(work, order_id, terms))
+            self._store.join(connection), lambda work: placed.append(_placed(work, order_id, agreed))
         )
         return placed[0]
 
     def submit(self, command: PlaceOrder, *, caller: Principal = TRUSTED, key: str | None = None) -> Future[Order]:
-        """Like `place`, without waiting. Pricing and policy run in the calling thread."""
-        return self.submit_agreed(command, self.agree(command, caller), caller=caller, key=key)
+        """Like `place`, without waiting for the commit. Pricing and policy run in the calling thread."""
+        return self.submit_agreed(command, self.agree(command, caller, key), caller=caller, key=key)
 
     @property
     def asks_the_shop(self) -> bool:
         """Whether `agree` calls pricing or policy of the shop's own, which may block."""
         return self._pricing is not None or self._policy is not None
 
-    def agree(self, command: PlaceOrder, caller: Principal) -> Terms:
-        """The terms after owner, pricing and policy have had their say; may block where those do I/O."""
+    def agree(self, command: PlaceOrder, caller: Principal, key: str | None = None) -> Agreed:
+        """What owner, pricing and policy say; may block where those do I/O.
+
+        A key that has its answer already gets it whatever they would say now, so they aren't asked. Where they
+        refuse a keyed order, the refusal is left to the transaction: another request may have been answered first.
+        """
         terms = command.terms
         if caller.owner is not None and terms.user_id != caller.owner:
             raise Refused("not_your_user", "orders can only be placed for yourself")
-        if self._pricing is not None:
-            terms = attrs.evolve(terms, total=self._pricing.price(terms))
-        if self._policy is not None:
-            self._policy.check(terms, caller)
-        return terms
+        if not self.asks_the_shop:
+            return terms
+        named = _place_key(command, caller, key)
+        if named is not None and self._store.answer(named.scope, named.key) is not None:
+            return Retryable("the answer under this key has come to its end meanwhile")
+        try:
+            return self._asked(terms, caller)
+        except DomainError as refusal:
+            if named is None:
+                raise
+            return refusal
 
-    def submit_agreed(self, command: PlaceOrder, terms: Terms, *, caller: Principal, key: str | None) -> Future[Order]:
+    def submit_agreed(
+        self, command: PlaceOrder, agreed: Agreed, *, caller: Principal, key: str | None
+    ) -> Future[Order]:
         """The last part of `submit`: never blocks."""
         order_id = self._ids.order_id()
-        asked = command.terms
-        body = [asked.user_id, asked.total.minor, asked.total.currency.code, dict(asked.items), dict(asked.metadata)]
         return _ask(
             self._parts.commands,
             Command(
-                lambda unit: orders.place(unit.work, order_id, terms),
-                key=checked_key(key, caller, "place", body),
+                lambda unit: _placed(unit.work, order_id, agreed),
+                key=_place_key(command, caller, key),
                 dump=_dump,
                 restore=self._restore,
                 recover=lambda: self._store.order(order_id, None),
@@ -194,6 +211,13 @@ class Orders:
         self._pump(self._parts, future)
         return future.result()
 
+    def _asked(self, terms: Terms, caller: Principal) -> Terms:
+        if self._pricing is not None:
+            terms = attrs.evolve(terms, total=self._pricing.price(terms))
+        if self._policy is not None:
+            self._policy.check(terms, caller)
+        return terms
+
     def _restore(self, body: str) -> Order:
         answer = json.loads(body)
         order = self.get(answer["orderId"])
@@ -204,6 +228,18 @@ class Orders:
         order = self._store.order(order_id, caller.owner)
         ended = order is not None and order.state in (OrderState.CANCELLING, OrderState.CANCELLED)
         return order if ended else None
+
+
+def _place_key(command: PlaceOrder, caller: Principal, key: str | None) -> Key | None:
+    asked = command.terms
+    body = [asked.user_id, asked.total.minor, asked.total.currency.code, dict(asked.items), dict(asked.metadata)]
+    return checked_key(key, caller, "place", body)
+
+
+def _placed(work: OrderWork, order_id: OrderId, agreed: Agreed) -> Order:
+    if isinstance(agreed, Exception):
+        raise agreed
+    return orders.place(work, order_id, agreed)
 
 
 def _dump(order: Order) -> str:

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from oms.adapters.auth.trust import TrustEveryone
 from oms.entrypoints.app import App
 from oms.entrypoints.http import asgi
+from oms.entrypoints.http.hosts import LocalNames
 from oms.entrypoints.http.server import SERVICES
 from oms.ports.signals import Signals
 from oms.settings import SettingsError
@@ -67,7 +69,7 @@ class Server(uvicorn.Server):
         self, app: App, started: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False
     ) -> None:
         config = uvicorn.Config(
-            asgi(app, [name for name in SERVICES if name in app.services]),
+            _reachable(app),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -83,6 +85,14 @@ class Server(uvicorn.Server):
         if counter == 0:
             self._told()
         return self._app.failed or self._stopping() or await super().on_tick(counter)
+
+
+def _reachable(app: App) -> ASGIApp:
+    """The API; asked under local names only where every caller is trusted because only this machine can reach it."""
+    api = asgi(app, [name for name in SERVICES if name in app.services])
+    if isinstance(app.authenticator, TrustEveryone) and app.settings.auth != "none":
+        return LocalNames(api, app.settings.http_host)
+    return api
 
 
 def serve(app: App) -> int:

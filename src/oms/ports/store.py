@@ -401,6 +401,10 @@ class OrderStore(Store, Protocol):
     def timeline(self, id: OrderId, owner: UserId | None) -> Sequence[HistoryEntry] | None:  # noqa: A002
         """The history of an order by `seq`; None where there is no such order of this owner."""
 
+    @abstractmethod
+    def answer(self, scope: str, key: str) -> StoredAnswer | None:
+        """The committed answer under an idempotency key, if there is one within its time; locks nothing."""
+
 
 class InventoryStore(Store, Protocol):
     """The inventory service's record."""

@@ -57,7 +57,7 @@ _SECRET = re.compile(r"(sasl|key|keystore)\.password|ssl\.(key|certificate|ca)\.
 
 def said(error: KafkaError) -> str:
     """An error in librdkafka's words, with its name."""
-    return f"{error.str()} ({error.name()})"
+    return f"{_discreet(error.str())} ({error.name()})"
 
 
 def of(error: KafkaException) -> KafkaError:
@@ -117,7 +117,8 @@ def unreachable(error: KafkaException) -> Retryable:
 
 def refused_settings(error: KafkaException) -> SettingsError:
     """Why librdkafka doesn't make a client of its settings."""
-    text = of(error).str()
-    if _SECRET.search(text):
-        text = "a secret or a certificate can't be used"
-    return SettingsError(f"Kafka's settings: {text}")
+    return SettingsError(f"Kafka's settings: {_discreet(of(error).str())}")
+
+
+def _discreet(text: str) -> str:
+    return "a secret or a certificate can't be used" if _SECRET.search(text) else text

@@ -15,8 +15,11 @@ from oms.adapters.kafka.conf import FRAME_BYTES, MAX_MESSAGE_BYTES, conf_of
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.settings import Settings
 
-ASK_S = 10.0
+ASK_S = 5.0
 """How long the cluster may take over one question."""
+
+REASON_S = 0.2
+"""How long after a question without an answer its reasons may still come."""
 
 ENSURE_S = 30.0
 """How long all of it may take: what was made is only seen after a while."""
@@ -98,7 +101,7 @@ def _partitions(admin: AdminClient) -> Mapping[str, int]:
     try:
         topics = admin.list_topics(timeout=ASK_S).topics
     except KafkaException as error:
-        admin.poll(0)  # tells the reasons
+        admin.poll(REASON_S)
         raise border.unreachable(error) from None
     return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
@@ -115,7 +118,7 @@ def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:
     done = set()
     for name, future in asked.items():
         try:
-            future.result(timeout=ASK_S + 1)
+            future.result()
             done.add(name)
         except KafkaException as error:
             _check(border.of(error), name, settings)

@@ -10,7 +10,7 @@ from oms.adapters.memory.engine import Table
 from oms.adapters.memory.hooks import port_call
 from oms.adapters.memory.record import ServiceRecord
 from oms.adapters.memory.store import MemoryStore
-from oms.adapters.memory.transaction import MemoryKeyedTransaction
+from oms.adapters.memory.transaction import ANSWERS_KEPT, MemoryKeyedTransaction
 from oms.domain.machine import HistoryEntry
 from oms.domain.order import Order, OrderState
 from oms.domain.values import OrderId, UserId
@@ -107,6 +107,12 @@ class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
     def timeline(self, id: OrderId, owner: UserId | None) -> Sequence[HistoryEntry] | None:  # noqa: A002
         """The history of an order by `seq`."""
         return list(self._record.entries.get(id, ())) if self._owned(id, owner) is not None else None
+
+    @port_call
+    def answer(self, scope: str, key: str) -> StoredAnswer | None:
+        """The committed answer under a key."""
+        row = self._record.answers.rows.get((scope, key))
+        return row.answer if row is not None and row.at > self._record.clock.now() - ANSWERS_KEPT else None
 
     def all_orders(self) -> Iterable[Order]:
         """Every order."""

@@ -33,6 +33,9 @@ _TROUBLE = frozenset({
 _FIRST = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"})
 
 _UNIQUE, _CHECK = "23505", "23514"
+_ENDS = ("08", "57P")
+"""Of a lost connection, and of a server that shuts down."""
+
 # PostgreSQL's classes of errors that come of the values given: these alone would fail again. All others are trouble of
 # the server, of the connection, or of a schema that isn't this program's.
 _VALUES = {
@@ -77,7 +80,8 @@ def translated(error: Exception, *, committing: bool = False) -> PortError:
         return OutcomeUnknown("the connection was lost") if committing else Retryable("the connection was lost")
     if getattr(original, "sqlstate", None):
         return _of_postgres(original)
-    return Permanent(f"the database can't take this: {type(original).__name__}")
+    said = f"the database can't take this: {type(original).__name__}"
+    return OutcomeUnknown(said) if committing else Permanent(said)
 
 
 def _is_lost(error: Exception, original: Any) -> bool:
@@ -88,7 +92,7 @@ def _is_lost(error: Exception, original: Any) -> bool:
         return False
     if original.sqlstate is None:  # not the server's word: the driver's own
         return _is_operational(original)
-    return original.sqlstate[:2] == "08" or original.diag.severity_nonlocalized in ("FATAL", "PANIC")
+    return original.sqlstate.startswith(_ENDS) or original.diag.severity_nonlocalized in ("FATAL", "PANIC")
 
 
 def _is_operational(original: Exception) -> bool:

@@ -35,7 +35,8 @@ def version_in(link: Link) -> str | None:
     """The same within a transaction."""
     with BORDER:
         known = inspect(link.connection).has_table(VERSION_TABLE, schema=link.schema)
-    row = link.first(select(table(VERSION_TABLE, column("version_num")))) if known else None
+    versions = table(VERSION_TABLE, column("version_num"), schema=link.schema)
+    row = link.first(select(versions)) if known else None
     return row[0] if row else None
 
 

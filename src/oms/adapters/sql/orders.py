@@ -14,7 +14,7 @@ from oms.adapters.sql.link import Link
 from oms.adapters.sql.rows import answer_of, dump, load_items, load_metadata, money
 from oms.adapters.sql.schema import CREATED, ORDER, OrderTables
 from oms.adapters.sql.store import SqlStore
-from oms.adapters.sql.transaction import SqlKeyedTransaction
+from oms.adapters.sql.transaction import SqlKeyedTransaction, answers_kept
 from oms.domain.events import Reason
 from oms.domain.machine import HistoryEntry
 from oms.domain.order import Order, OrderState, OrderTrigger
@@ -23,7 +23,7 @@ from oms.ports.clock import Ids
 from oms.ports.evidence import OrderEvidence
 from oms.ports.store import OrderStore, OrderTransaction, Page, StoredAnswer
 
-_ORDERS, _HISTORY = ORDER.orders, ORDER.history
+_ORDERS, _HISTORY, _ANSWERS = ORDER.orders, ORDER.history, ORDER.answers
 _COLUMNS = of(_ORDERS)
 _INSERT = Bulk(lambda new: new.into(_ORDERS), _COLUMNS)
 _UPDATE = Bulk(
@@ -92,6 +92,13 @@ class SqlOrderStore(SqlStore[OrderTables], OrderStore, OrderEvidence):
                 return None
             rows = link.rows(select(_HISTORY).where(_HISTORY.c.order_id == id).order_by(_HISTORY.c.seq))
         return [_entry(row) for row in rows]
+
+    def answer(self, scope: str, key: str) -> StoredAnswer | None:
+        """The committed answer under a key."""
+        with self._database.snapshot() as link:
+            kept = answers_kept(self._tables, link.now)
+            row = link.first(kept.where(_ANSWERS.c.scope == scope, _ANSWERS.c.key == key))
+        return answer_of(row) if row else None
 
     def all_orders(self) -> Iterable[Order]:
         """Every order."""

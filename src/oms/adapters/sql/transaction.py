@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import Select, case, delete, select, update
 
 from oms.adapters.sql.bulk import Bulk, Given, of
 from oms.adapters.sql.database import Database
@@ -165,9 +165,7 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
     def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
         """The answers kept under (scope, key) within the last 24 h."""
         table, wanted = self._tables.answers, set(keys)
-        kept = select(table).where(
-            table.c.scope.in_({scope for scope, _ in wanted}), table.c.at > self._link.now - ANSWERS_KEPT
-        )
+        kept = answers_kept(self._tables, self._link.now).where(table.c.scope.in_({scope for scope, _ in wanted}))
         rows = self._link.rows_in(kept, table.c.key, (key for _, key in wanted))
         return {(row.scope, row.key): answer_of(row) for row in rows if (row.scope, row.key) in wanted}
 
@@ -176,6 +174,11 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
         now, over = self._link.now, self._link.now - ANSWERS_KEPT
         rows = [(one.key, one.scope, one.fingerprint, one.body) for one in answers]
         self._link.each(_answers(self._tables), rows, at=now, over=over)
+
+
+def answers_kept(tables: KeyedTables, now: datetime) -> Select[Any]:
+    """The answers that are still within their time."""
+    return select(tables.answers).where(tables.answers.c.at > now - ANSWERS_KEPT)
 
 
 @cache

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from oms.entrypoints.http import shapes, views
 from oms.entrypoints.http.answers import Answer, json
 from oms.entrypoints.http.body import decode, read_body, read_place
 from oms.entrypoints.http.problems import HttpProblem
-from oms.entrypoints.http.waiting import Waiting
+from oms.entrypoints.http.waiting import Waiting, answered
 from oms.ports.plugs import Principal, Role
 from oms.ports.store import DeadLetterState
 
@@ -51,11 +52,10 @@ class Handlers:
             lines = [(sku, units) for sku, units in lines if units != 0]
         command = commands.PlaceOrder.of(body.user_id, self._app.money(amount), lines, body.metadata)
         orders = self._app.orders
-        agree = partial(orders.agree, command, caller)
-        agreed = await self._read(agree) if orders.asks_the_shop else agree()
-        order = await self._command(
-            request, caller, "place", lambda key: orders.submit_agreed(command, agreed, caller=caller, key=key)
-        )
+        async with self._turn(request, caller, "place") as key:
+            agree = partial(orders.agree, command, caller, key)
+            agreed = await self._read(agree) if orders.asks_the_shop else agree()
+            order = await answered(orders.submit_agreed(command, agreed, caller=caller, key=key))
         view = views.order_view(order)
         if self._spring:
             return json(view)
@@ -179,7 +179,7 @@ class Handlers:
     async def _end_dead_letter(self, request: Request, submit: Callable[[str], Future[T]]) -> Answer:
         letter_id = checked_id(_id(request), name="id")
         future = await self._read(lambda: submit(letter_id))  # it looks up whose the letter is
-        await self._waiting.command(lambda: future, None)
+        await answered(future)
         return await self._dead_letter(request)
 
     def _refuse_overload(self) -> None:
@@ -191,9 +191,18 @@ class Handlers:
     async def _command(
         self, request: Request, caller: Principal, route: str, submit: Callable[[str | None], Future[T]]
     ) -> T:
+        async with self._turn(request, caller, route) as key:
+            return await answered(submit(key))
+
+    @asynccontextmanager
+    async def _turn(self, request: Request, caller: Principal, route: str) -> AsyncIterator[str | None]:
+        """The request's idempotency key, while no other request of this caller and route has it."""
         key = request.headers.get("idempotency-key")
-        name = None if key is None else (caller.scope, route, key)
-        return await self._waiting.command(partial(submit, key), name)
+        if key is None:
+            yield None
+            return
+        async with self._waiting.turn((caller.scope, route, key)):
+            yield key
 
 
 def _id(request: Request) -> str:

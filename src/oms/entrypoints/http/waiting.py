@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from oms.entrypoints.http.problems import RETRY_AFTER_S, HttpProblem
@@ -46,19 +47,18 @@ class Waiting:
         except TimeoutError:
             raise Retryable("a read took too long") from None
 
-    async def command(self, submit: Callable[[], Future[T]], key: Name | None) -> T:
-        """The result of a command; a request with the same key that is under way is waited for."""
-        if key is None:
-            return await _answered(submit())
-        await self._turn(key)
+    @asynccontextmanager
+    async def turn(self, key: Name) -> AsyncIterator[None]:
+        """The block in which a request has its key alone; another one with it that is under way is waited for."""
+        await self._alone(key)
         done = self._in_flight[key] = asyncio.Event()
         try:
-            return await _answered(submit())
+            yield
         finally:
             del self._in_flight[key]
             done.set()
 
-    async def _turn(self, key: Name) -> None:
+    async def _alone(self, key: Name) -> None:
         if key not in self._in_flight:
             return
         try:
@@ -73,7 +73,8 @@ class Waiting:
         self._reads -= 1
 
 
-async def _answered(future: Future[T]) -> T:
+async def answered(future: Future[T]) -> T:
+    """The result of a command, once its group has committed."""
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
             return await asyncio.wrap_future(future)

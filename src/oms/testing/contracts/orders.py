@@ -13,7 +13,7 @@ from oms.domain.machine import HistoryEntry, Step
 from oms.domain.order import Order, OrderState, OrderTrigger
 from oms.domain.values import OrderId, UserId
 from oms.ports.errors import Permanent, Retryable
-from oms.testing.contracts.answers import AnswerContract
+from oms.testing.contracts.answers import DAY_S, AnswerContract, answer
 from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.models import ModelContract
 from oms.testing.contracts.outbox import OutboxContract
@@ -178,6 +178,18 @@ class OrderStoreContract(
 
     def test_kept_answers_are_evidence(self, store: Any) -> None:
         assert list(store.all_answers()) == []
+
+    def test_an_answer_can_be_looked_up_once_it_is_committed_and_for_a_day(self, store: Any) -> None:
+        kept = answer("a")
+        with store.begin() as transaction:
+            transaction.save_answers([kept])
+            assert store.answer(kept.scope, "a") is None
+            transaction.commit()
+        assert store.answer(kept.scope, "a") == kept
+        assert store.answer(kept.scope, "b") is None
+        assert store.answer("other", "a") is None
+        self.advance(DAY_S + 60)
+        assert store.answer(kept.scope, "a") is None
 
 
 def _place(store: Any, number: int, user: str = "user-1", age: int = 0) -> Order:
