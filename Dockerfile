@@ -12,10 +12,10 @@ RUN python -m venv --without-pip /opt/venv \
  && tools/bin/python -m pip install --no-cache-dir --constraint requirements.txt hatchling build
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-# pip compiles what it installs, so that a read-only root costs no start-up time. The import tells whether the lock is whole.
+# pip compiles what it installs, so that a read-only root costs no start-up time. `check` tells whether the lock is whole.
 RUN tools/bin/python -m build --wheel --no-isolation --outdir dist . \
  && python -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl \
- && /opt/venv/bin/oms --version \
+ && python -m pip --python /opt/venv/bin/python check \
  && mkdir /data
 
 FROM ${BASE_IMAGE}
