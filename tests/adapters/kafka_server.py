@@ -145,6 +145,7 @@ def new_topic(server: KafkaServer, partitions: int = 4, **config: str) -> str:
     name = f"topic-{uuid4().hex[:12]}"
     admin = AdminClient({"bootstrap.servers": server.plain})
     admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result()
+    wait_for(lambda: name in admin.list_topics(timeout=10).topics)
     return name
 
 

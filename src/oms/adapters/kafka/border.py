@@ -88,6 +88,11 @@ def is_done_already(error: KafkaError) -> bool:
     return error.code() in (KafkaError.TOPIC_ALREADY_EXISTS, KafkaError.INVALID_PARTITIONS)
 
 
+def is_passing(error: KafkaError) -> bool:
+    """Whether the cluster may answer otherwise when it is asked again; the client's own errors say nothing of it."""
+    return error.retriable() or error.code() < 0
+
+
 def is_telling(error: KafkaError) -> bool:
     """Whether this says more than that there is no connection."""
     return error.code() != KafkaError._ALL_BROKERS_DOWN

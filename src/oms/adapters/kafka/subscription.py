@@ -105,10 +105,11 @@ class KafkaSubscription(Subscription):
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Ask Kafka to remember; the answer comes with a later poll, and a failure is made up for there."""
-        consumer = self._member()
         ours = {place: offset for place, offset in offsets.items() if self._partitions.is_open(place)}
+        if self._consumer is None or self._broken or not ours:
+            return  # of a client at its end, all partitions are lost
         self._asked.update(ours)
-        self._send_commit(consumer, ours | {place: self._asked[place] for place in self._failed})
+        self._send_commit(self._consumer, ours | {place: self._asked[place] for place in self._failed})
 
     def lost(self) -> Collection[TopicPartition]:
         """The partitions taken away since the last call."""
