@@ -16,7 +16,7 @@ demo: $(WHEEL)
 	$(BIN)/oms demo
 
 test: servers check
-	$(BIN)/python -m pytest -q -m slow -p no:cacheprovider
+	$(BIN)/python -m pytest -q -m "slow and not servers" -p no:cacheprovider
 	@echo "make test: everything passed"
 
 # The contract suites and the adapters' own tests on real servers: Kafka's groups make it wait, a quarter of an hour or so.
