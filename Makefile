@@ -10,14 +10,22 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 CODE := src tests examples benchmarks scripts
 export OMS_TEST_WHEEL := 1
 
-.PHONY: demo test test-containers check servers clean
+.PHONY: demo test test-servers test-faults test-containers check servers clean
 
 demo: $(WHEEL)
 	$(BIN)/oms demo
 
-test: check
-	$(BIN)/python -m pytest -q -m slow -p no:cacheprovider
+test: servers check
+	$(BIN)/python -m pytest -q -m "slow and not servers" -p no:cacheprovider
 	@echo "make test: everything passed"
+
+# The contract suites and the adapters' own tests on real servers: Kafka's groups make it wait, a quarter of an hour or so.
+test-servers: $(WHEEL) servers
+	$(BIN)/python -m pytest -q -m servers -p no:cacheprovider
+
+# Deaths and losses in the distributed profile, with at least 500 orders in flight at each: about half an hour.
+test-faults: $(WHEEL) servers
+	$(BIN)/python -m pytest -q -m faults -p no:cacheprovider tests/distributed
 
 # The stack of docker-compose.yml on a Docker engine: one that answers, else Debian's own, started and stopped again.
 test-containers: $(WHEEL)
@@ -30,7 +38,7 @@ check: $(WHEEL)
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_docs.py --check
 	$(BIN)/python scripts/runtime_lock.py --check
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 -p no:cacheprovider
+	$(BIN)/python -m pytest -q -m "not slow and not servers and not faults and not containers" -n 2 -p no:cacheprovider
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run --include='*/oms/domain/*' -m pytest -q tests/domain -m "not slow" -p no:cacheprovider
 	$(BIN)/python -m coverage report --include='*/oms/domain/*' --fail-under=100

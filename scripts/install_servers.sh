@@ -33,13 +33,7 @@ install_packages() {
   apt-get update -qq
   apt-get install -qq -y --no-install-recommends "$@"
   rm -f "${made[@]}"
-  case " $* " in *" redis-server "*) not_at_boot redis-server ;; esac
-}
-
-not_at_boot() {
-  if command -v deb-systemd-helper >/dev/null; then
-    deb-systemd-helper disable "$1.service" >/dev/null
-  fi
+  case " $* " in *" redis-server "*) update-rc.d redis-server disable ;; esac # nor at boot
 }
 
 missing=$(needs)
@@ -56,7 +50,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     exit 1
   fi
 elif docker_answers; then
-  echo "servers for the tests: ${packages[*]} are missing; Docker answers and is used instead"
+  echo "servers for the tests: ${packages[*]} are missing; Docker answers and is used instead,"
+  echo "but tests that kill or pause a server of their own need them and will fail"
 else
   echo "servers for the tests: install these Debian packages (or your system's like), as root:" >&2
   echo "  apt-get install ${packages[*]}" >&2

@@ -18,6 +18,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "requirements-runtime.txt"
+PYTHONS = [{"python_version": full.rpartition(".")[0], "python_full_version": full} for full in ("3.11.0", "3.13.0")]
+"""The oldest and the newest that the project runs on: what only one of them needs is in the lock, with its marker."""
+
 HEADER = "# Made from requirements.txt by scripts/runtime_lock.py; don't edit. What the image installs.\n"
 
 
@@ -61,8 +64,16 @@ def _closure() -> set[str]:
 
 
 def _needs(name: str, extra: str) -> list[Requirement]:
-    found = [Requirement(text) for text in metadata.requires(name) or ()]
-    return [each for each in found if each.marker is None or each.marker.evaluate({"extra": extra})]
+    """What a package needs on any Python that the project runs on; of a package for others than this one: nothing."""
+    try:
+        found = [Requirement(text) for text in metadata.requires(name) or ()]
+    except metadata.PackageNotFoundError:
+        return []
+    return [
+        each
+        for each in found
+        if each.marker is None or any(each.marker.evaluate(on | {"extra": extra}) for on in PYTHONS)
+    ]
 
 
 if __name__ == "__main__":

@@ -16,4 +16,5 @@ user default off
 user oms on #$hash resetkeys ~oms:{stock}:* resetchannels -@all +evalsha +script|load +info +select +hdel +hexists +hget +hincrby +hmget +hscan +hset +hsetnx +unlink +zadd +zrangebyscore +zrem +zscore
 user health on nopass resetkeys resetchannels -@all +ping
 EOF
+chown redis /run/oms/users.acl
 exec docker-entrypoint.sh redis-server /etc/oms/redis.conf --aclfile /run/oms/users.acl

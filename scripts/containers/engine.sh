@@ -24,8 +24,10 @@ start() {
   need dockerd docker.io || cannot "Debian's docker.io can't be installed"
   need iptables iptables || cannot 'iptables is missing'
   mkdir -p "$RUN"
-  # vfs works on every file system and kernel; it copies each layer, so images here have few.
-  setsid dockerd --host "$SOCKET" --storage-driver="${OMS_TEST_STORAGE_DRIVER:-vfs}" --data-root "$OMS_TEST_CACHE/engine" \
+  # The engine takes the best storage driver that works: overlay2, else vfs, which works everywhere and copies each layer.
+  local driver=${OMS_TEST_STORAGE_DRIVER:+--storage-driver=$OMS_TEST_STORAGE_DRIVER}
+  # shellcheck disable=SC2086  # one option or none
+  setsid dockerd --host "$SOCKET" $driver --data-root "$OMS_TEST_CACHE/engine" \
     --exec-root "$RUN/exec" --pidfile "$RUN/docker.pid" --log-level warn </dev/null >"$OMS_TEST_CACHE/dockerd.log" 2>&1 &
   local pid=$! waited
   for ((waited = 0; waited < START_S * 5; waited++)); do

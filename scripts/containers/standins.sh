@@ -73,7 +73,7 @@ prepare_kafka() {
   if [ ! -d "$libs" ]; then
     need mvn maven
     rm -rf "$libs.part"
-    mvn -q -B -f "$here/standins/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$libs.part"
+    mvn -q -B -Dstyle.color=never -f "$here/standins/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$libs.part"
     mv "$libs.part" "$libs"
   fi
   cp -r "$libs" "$1/libs"

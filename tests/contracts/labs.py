@@ -7,18 +7,23 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import atexit
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import attrs
 import pytest
 from confluent_kafka.admin import AdminClient
 from redis import Redis
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from oms.adapters.kafka.conf import conf_of
 from oms.adapters.kafka.log import KafkaBroker
@@ -26,7 +31,12 @@ from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
 from oms.adapters.memory import CountedIds, ManualClock
 from oms.adapters.memory.signals import RecordingSignals
-from oms.adapters.sql.stores import sqlite_store
+from oms.adapters.sql.database import Database
+from oms.adapters.sql.logins import Login
+from oms.adapters.sql.migrate import migrate
+from oms.adapters.sql.postgres import postgres_database, setup_database
+from oms.adapters.sql.schema import KINDS
+from oms.adapters.sql.stores import kind_of, sqlite_store, store_in
 from oms.adapters.sqlite_log.log import SqliteLog
 from oms.ports.broker import Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError
@@ -37,6 +47,7 @@ from oms.testing.contracts.broker import A, B
 from oms.adapters.redis.gate import PREFIX, RedisGate
 from oms.adapters.redis.link import connect
 from oms.settings import load_settings
+from oms.testing.containers import servers
 
 T = TypeVar("T")
 
@@ -120,6 +131,133 @@ def _migrated(name: str) -> bytes:
         return path.read_bytes()
 
 
+def postgres_url() -> str:
+    """A server's address with a superuser, for databases of the tests' own."""
+    return servers().postgres_url
+
+
+@cache
+def postgres_login() -> Login:
+    """A superuser's way to a database of this process's own, which goes with the process."""
+    server, name = conninfo_to_dict(postgres_url()), f"oms_test_{os.getpid()}_{uuid4().hex[:8]}"
+    administer(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
+    administer(f"ALTER DATABASE {name} SET synchronous_commit = off")  # no test here cuts the power
+    atexit.register(administer, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    return Login("tests", {**server, "dbname": name})
+
+
+def administer(statement: str) -> None:
+    """Run a statement on the server itself."""
+    with psycopg.connect(postgres_url(), autocommit=True) as connection:
+        connection.execute(statement)  # type: ignore[call-overload]
+
+
+@cache
+def _shared(login: Login) -> Database:
+    """The connections of all stores of this process: a server's connection costs more than a test."""
+    return postgres_database(login, "public")
+
+
+_free: dict[str, list[str]] = {}
+"""Schemas that are migrated and empty, by kind of store."""
+
+
+class OnPostgres:
+    """A PostgreSQL store, in a schema of its own; its time stands still unless the suite moves it."""
+
+    name: str
+    survives_restart = True
+
+    @pytest.fixture(autouse=True)
+    def _time(self) -> None:
+        self.clock = ManualClock()
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    @pytest.fixture
+    def new_store(self) -> Iterator[Callable[[], Any]]:
+        self.opened: list[tuple[Any, str]] = []
+        self.reopened: list[Database] = []
+        yield self._new
+        while self.opened:
+            self._give_back_oldest()
+        for database in self.reopened:
+            database.close()
+
+    def _new(self) -> Any:
+        while len(self.opened) > 2:  # a property makes many, and looks at the last
+            self._give_back_oldest()
+        return self._open(new_schema(self.name), _shared(postgres_login()))
+
+    def _give_back_oldest(self) -> None:
+        _, schema = self.opened.pop(0)
+        if schema not in {other for _, other in self.opened}:
+            give_back_schema(self.name, schema)
+
+    def reopen(self, store: Any) -> Any:
+        schema = next(schema for known, schema in self.opened if known is store)
+        self.reopened.append(postgres_database(postgres_login(), schema))
+        return self._open(schema, self.reopened[-1])
+
+    def meanwhile(self, waiting: Callable[[], T], release: Callable[[], object]) -> T:
+        """The server itself says that the call waits for a lock."""
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(waiting)
+            until_somebody_waits(lambda: not call.done())
+            release()
+            return call.result(timeout=10)
+
+    def _open(self, schema: str, database: Database) -> Any:
+        store = store_in(attrs.evolve(database, schema=schema, clock=self.clock), self.name, CountedIds())
+        self.opened.append((store, schema))
+        return store
+
+
+def until_somebody_waits(goes_on: Callable[[], bool]) -> None:
+    """Return once a connection of this process's database waits for a lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE NOT granted AND datname = current_database()"
+    )
+    with postgres_login().connect() as connection:
+        for _ in range(500):
+            if connection.execute(waiting).fetchone() != (0,):
+                return
+            assert goes_on(), "the call should have waited for the other transaction"
+            time.sleep(0.01)
+    raise AssertionError("nobody waits for a lock")
+
+
+def new_schema(name: str) -> str:
+    """A schema with the tables of a store, empty."""
+    kind = kind_of(name)
+    if _free.get(kind):
+        return _free[kind].pop()
+    schema = f"s_{uuid4().hex[:12]}"
+    with postgres_login().connect() as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")  # type: ignore[call-overload]
+    database = setup_database(postgres_login(), schema)
+    migrate(database, kind)
+    database.close()
+    return schema
+
+
+def give_back_schema(name: str, schema: str) -> None:
+    """Empty a schema, for the next test."""
+    kind = kind_of(name)
+    tables = [table.name for table in reversed(KINDS[kind].metadata.sorted_tables) if table.name != "gate"]
+    empty = [f"DELETE FROM {schema}.{table}" for table in tables]
+    if kind == "inventory":
+        empty.append(f"UPDATE {schema}.gate SET epoch = 0")
+    with postgres_login().connect() as connection:
+        connection.execute("; ".join(empty))  # type: ignore[call-overload]
+    _free.setdefault(kind, []).append(schema)
+
+
 class SqliteLogs:
     """The log of a one-process system, in a file of its own."""
 
@@ -145,10 +283,7 @@ class SqliteLogs:
 
 def kafka_bootstrap() -> str:
     """Where the Kafka of the tests is: a single broker, without login."""
-    address = os.environ.get("OMS_TEST_KAFKA_BOOTSTRAP")
-    if not address:
-        pytest.fail("OMS_TEST_KAFKA_BOOTSTRAP names no Kafka broker to test with, for instance 127.0.0.1:9092")
-    return address
+    return servers().kafka_bootstrap
 
 
 class KafkaLogs:
@@ -291,12 +426,11 @@ def leave_group(address: str, group: str, member_id: str) -> None:
     assert struct.unpack(">iih", answer) == (6, correlation, 0)
 
 
-def redis_url() -> str:
-    """Where a Redis for tests is. Without one the tests that need it fail: a skip would hide that they never ran."""
-    url = os.environ.get("OMS_TEST_REDIS_URL", "")
-    if not url:
-        pytest.fail("OMS_TEST_REDIS_URL is not set; these tests need a Redis, such as redis://127.0.0.1:6379/0")
-    return url
+def redis_settings() -> Settings:
+    """Where the Redis of the tests is."""
+    url = urlsplit(servers().redis_url)
+    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+    return load_settings({}, redis_url=address, **({"redis_password": url.password} if url.password else {}))
 
 
 class OnRedis(Timed):
@@ -304,7 +438,7 @@ class OnRedis(Timed):
 
     @pytest.fixture
     def new_gate(self) -> Iterator[Callable[[], Any]]:
-        self.client = connect(load_settings({}, redis_url=redis_url()))
+        self.client = connect(redis_settings())
         mine, numbers = f"{PREFIX}test-{uuid4().hex}:", count()
         yield lambda: RedisGate(self.client, self.clock, prefix=f"{mine}{next(numbers)}:")
         unlink(self.client, mine)

@@ -233,6 +233,14 @@ def _add_without_key(self: Any, deltas: Sequence[tuple[str, Any, int]], _epoch: 
         self.state["available"][sku] = self.state["available"].get(sku, 0) + delta
 
 
+def _rebuild_of_any_epoch(self: Any, available: Any, held: Any, epoch: int) -> None:
+    self.lose_memory()
+    _rebuild(self, available, held, epoch)
+
+
+_rebuild = MemoryGate.rebuild
+
+
 GATE_FAULTS: Mapping[str, tuple[Patch, str]] = {
     "a gate that takes line by line": (
         _patch(MemoryGate, "take", _take_line_by_line),
@@ -251,6 +259,10 @@ GATE_FAULTS: Mapping[str, tuple[Patch, str]] = {
         "test_any_list_of_commands_does_what_the_model_does",
     ),
     "deltas without a key": (_patch(MemoryGate, "add", _add_without_key), "test_a_delta_is_added_once_for_its_key"),
+    "a rebuild of any epoch": (
+        _patch(MemoryGate, "rebuild", _rebuild_of_any_epoch),
+        "test_a_rebuild_of_an_epoch_that_has_passed_changes_nothing",
+    ),
     "deltas of any epoch": (
         _patch(MemoryGate, "add", _add_without_key),
         "test_another_epochs_changes_are_ignored",

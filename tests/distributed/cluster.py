@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import psycopg
@@ -93,9 +94,10 @@ class Worker:
         raise AssertionError(f"{self.service} wasn't ready in {timeout_s} s: {answer} {self.tail()}")
 
     def memory_mb(self) -> float:
+        """What it keeps in use: its own pages, and its share of those of libraries that others use as well."""
         assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+        rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
@@ -125,22 +127,20 @@ class Cluster:
     workers: list[Worker] = attrs.field(factory=list)
 
     def settings(self) -> dict[str, str]:
-        user, _, place = self.postgres_url.removeprefix("postgresql://").rpartition("@")
-        name, _, password = user.partition(":")
-        address = place.partition("/")[0]
+        postgres, gate = urlsplit(self.postgres_url), urlsplit(self.redis_url)
         given = {
             "OMS_PROFILE": "distributed",
-            "OMS_POSTGRES_URL": f"postgresql://{address}/oms",
-            "OMS_POSTGRES_ADMIN_USER": name or "postgres",
+            "OMS_POSTGRES_URL": f"postgresql://{postgres.netloc.rpartition('@')[2]}/oms",
+            "OMS_POSTGRES_ADMIN_USER": postgres.username or "postgres",
+            "OMS_POSTGRES_ADMIN_PASSWORD": postgres.password or "",
             "OMS_POSTGRES_PASSWORD": "a-password-of-the-tests",
-            "OMS_REDIS_URL": self.redis_url,
+            "OMS_REDIS_URL": f"{gate.scheme}://{gate.netloc.rpartition('@')[2]}{gate.path}",
+            "OMS_REDIS_PASSWORD": gate.password or "",
             "OMS_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "OMS_DATA": str(self.directory / "data"),
             "OMS_KAFKA_CONF_SESSION_TIMEOUT_MS": "6000",
             "OMS_KAFKA_CONF_MAX_POLL_INTERVAL_MS": "6000",
         }
-        if password:
-            given["OMS_POSTGRES_ADMIN_PASSWORD"] = password
         return {**clean_environ(), **given, **self.environ}
 
     def oms(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

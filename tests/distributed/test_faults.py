@@ -19,16 +19,16 @@ from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 from serving import Load
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 IN_FLIGHT = 500
 SLOW_GATEWAY = {
-    "OMS_PAYMENT_DELAY_MS": "4000",
+    "OMS_PAYMENT_DELAY_MS": "10000",
     "OMS_PAYMENT_CALLS": "1024",
-    "OMS_PAYMENT_TIMEOUT_S": "5",
+    "OMS_PAYMENT_TIMEOUT_S": "12",
     "OMS_PAYMENT_SETTLE_WINDOW_S": "3",
     "OMS_WEBHOOK_TIMEOUT_S": "1",
-    "OMS_TASK_LEASE_S": "7",
+    "OMS_TASK_LEASE_S": "14",
     "OMS_OUTBOX_LEASE_S": "2",
     "OMS_DEFAULT_STOCK": "100000",
     "OMS_LOG_LEVEL": "warning",
@@ -95,9 +95,9 @@ def load(cluster: Cluster) -> Iterator[Load]:
     """Orders keep coming, several hundred are in flight, and in the end all that were accepted have settled."""
     cluster.await_ready()
     port = random.choice(cluster.of("order")).port
-    load = Load(port, an_order)
+    load = Load(port, an_order, connections=32)
     load.start(4000)
-    wait_for(lambda: cluster.in_flight() >= IN_FLIGHT, f"{IN_FLIGHT} orders are in flight")
+    wait_for(lambda: cluster.in_flight() >= IN_FLIGHT, f"{IN_FLIGHT} orders are in flight", timeout_s=180)
     yield load
     load.stop()
     cluster.await_ready()

@@ -353,22 +353,36 @@ class GateKeeper:
     def rebuild(self) -> int:
         """Rebuild it now, whatever it knows; answers with the new epoch."""
         with self.store.begin() as transaction:
-            return self._written(transaction, transaction.lock_gate())
+            epoch = self._next_epoch(transaction, transaction.lock_gate())
+        self._write(epoch)
+        return epoch
 
     def _rebuilt(self, since: int) -> int:
         """Rebuild, unless another worker did while this one waited for the lock."""
         with self.store.begin() as transaction:
-            epoch = transaction.lock_gate()
-            if epoch == since or epoch != self.gate.epoch():
-                self._written(transaction, epoch)
+            found = transaction.lock_gate()
+            if found != since and found == self.gate.epoch():
+                return 1
+            epoch = self._next_epoch(transaction, found)
+        self._write(epoch)
         return 1
 
-    def _written(self, transaction: InventoryTransaction, epoch: int) -> int:
-        stock, held = transaction.fold()
-        transaction.set_gate_epoch(epoch + 1)
-        self.gate.rebuild({sku: row.available for sku, row in stock.items()}, held, epoch + 1)
+    def _next_epoch(self, transaction: InventoryTransaction, epoch: int) -> int:
+        """Committed before the ledger is folded: a worker that loses its lock meanwhile can't write a stale fold.
+
+        A ledger that was restored from a copy may be behind the gate.
+        """
+        following = max(epoch, self.gate.epoch() or 0) + 1
+        transaction.set_gate_epoch(following)
         transaction.commit()
-        return epoch + 1
+        return following
+
+    def _write(self, epoch: int) -> None:
+        with self.store.begin() as transaction:
+            if transaction.lock_gate() != epoch:
+                return  # somebody went on to a later one
+            stock, held = transaction.fold()
+            self.gate.rebuild({sku: row.available for sku, row in stock.items()}, held, epoch)
 
 
 def inventory_service(

@@ -48,6 +48,8 @@ UNTOLD_IDLE_S = 0.01
 """Where other processes publish, no bell rings here: a worker looks for news so often."""
 
 STOP_TIMEOUT_S = 8.0
+WARNING = "warning: "
+"""How a line about a server begins that keeps nothing from working."""
 _PATIENCE = 500
 """Rounds without progress after which a command that nobody drives is given up."""
 
@@ -63,6 +65,7 @@ class App:
         self._container = container
         self._services = services
         self._waiting: WaitingStart | None = None
+        self._warned: list[str] = []
         self._own: dict[str, tuple[dict[str, StepHandler], dict[str, OutsideCall]]] = {}
         self._system: System | None = None
         self._runner: Runner | None = None
@@ -271,7 +274,12 @@ class App:
         raise Retryable("the store can't be reached")
 
     def _what_is_wrong(self) -> Sequence[str]:
-        return what_is_wrong(self.settings, self.services, topics_of(self.own_steps))
+        found = what_is_wrong(self.settings, self.services, topics_of(self.own_steps))
+        for line in found:
+            if line.startswith(WARNING) and line not in self._warned:
+                self._warned.append(line)
+                self.signals.note("warning", detail=line.removeprefix(WARNING))
+        return [line for line in found if not line.startswith(WARNING)]
 
     def _still_waiting(self, problems: Sequence[str]) -> None:
         self.signals.note("waiting", problems="; ".join(problems))
@@ -337,10 +345,9 @@ def set_up(app: App) -> Sequence[str]:
     return make_servers_ready(app.settings, app.own_steps)
 
 
-def problems_of(app: App, *, operators: bool = True) -> Sequence[str]:
-    """What keeps the servers from working for a distributed system, and (`operators`) for those who look at it."""
-    names = [*app.services, "operator"] if operators else list(app.services)
-    return what_is_wrong(app.settings, names, topics_of(app.own_steps))
+def problems_of(app: App) -> Sequence[str]:
+    """What keeps the servers from working for a distributed system; warnings begin with `warning: `."""
+    return what_is_wrong(app.settings, app.services, topics_of(app.own_steps))
 
 
 def parts_of(app: App) -> Mapping[str, Parts[Any]]:

@@ -79,6 +79,8 @@ def oms_prefix() -> str:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker which servers are the run's; called in the controlling process."""
+    if os.name != "posix":  # such a run can't have any, and may not need them
+        return
     from oms.testing.containers import servers
 
     node.workerinput[RUN] = str(servers().directory)

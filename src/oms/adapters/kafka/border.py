@@ -57,7 +57,7 @@ _SECRET = re.compile(r"(sasl|key|keystore)\.password|ssl\.(key|certificate|ca)\.
 
 def said(error: KafkaError) -> str:
     """An error in librdkafka's words, with its name."""
-    return f"{error.str()} ({error.name()})"
+    return f"{_discreet(error.str())} ({error.name()})"
 
 
 def of(error: KafkaException) -> KafkaError:
@@ -86,6 +86,11 @@ def is_missing(error: KafkaError) -> bool:
 def is_done_already(error: KafkaError) -> bool:
     """Whether somebody else made the topic, or its partitions, first."""
     return error.code() in (KafkaError.TOPIC_ALREADY_EXISTS, KafkaError.INVALID_PARTITIONS)
+
+
+def is_passing(error: KafkaError) -> bool:
+    """Whether the cluster may answer otherwise when it is asked again; the client's own errors say nothing of it."""
+    return error.retriable() or error.code() < 0
 
 
 def is_telling(error: KafkaError) -> bool:
@@ -117,7 +122,8 @@ def unreachable(error: KafkaException) -> Retryable:
 
 def refused_settings(error: KafkaException) -> SettingsError:
     """Why librdkafka doesn't make a client of its settings."""
-    text = of(error).str()
-    if _SECRET.search(text):
-        text = "a secret or a certificate can't be used"
-    return SettingsError(f"Kafka's settings: {text}")
+    return SettingsError(f"Kafka's settings: {_discreet(of(error).str())}")
+
+
+def _discreet(text: str) -> str:
+    return "a secret or a certificate can't be used" if _SECRET.search(text) else text

@@ -31,7 +31,7 @@ _CLIENT: Conf = {
     "socket.connection.setup.timeout.ms": "5000",
     "socket.keepalive.enable": "true",
     # How soon a topic or partition that `oms setup` adds is noticed, and how long a missing one is waited for.
-    "topic.metadata.refresh.interval.ms": "30000",
+    "topic.metadata.refresh.interval.ms": "10000",
     "topic.metadata.propagation.max.ms": "2000",
 }
 _PRODUCER: Conf = {

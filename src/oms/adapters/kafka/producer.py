@@ -61,7 +61,6 @@ class Sender:
         self._conf, self._signals = conf, signals
         self._timeout_s = delivery_timeout_s(conf)
         self._producer: Producer | None = None
-        self._generation = 0
         self._making, self._leading = threading.Lock(), threading.Lock()
 
     def send(self, messages: Sequence[Outgoing]) -> Sequence[Report]:
@@ -82,10 +81,8 @@ class Sender:
     def _current(self) -> Producer:
         with self._making:
             if self._producer is None:
-                self._generation += 1
-                noticed = partial(self._noticed, self._generation)
                 try:
-                    self._producer = Producer({**self._conf, "error_cb": noticed})
+                    self._producer = Producer({**self._conf, "error_cb": self._count})
                 except KafkaException as error:
                     raise border.refused_settings(error) from None
             return self._producer
@@ -109,18 +106,22 @@ class Sender:
         if self._leading.acquire(blocking=False):
             try:
                 producer.poll(min(at_most_s, LEAD_S))
+            except KafkaException as error:  # it says once that it is at its end; the reports come nevertheless
+                self._give_up(producer, border.of(error))
             finally:
                 self._leading.release()
         else:
             batch.complete.wait(min(at_most_s, FOLLOW_S))
 
-    def _noticed(self, generation: int, error: KafkaError) -> None:
+    def _give_up(self, producer: Producer, error: KafkaError) -> None:
+        self._count(error)
+        self._signals.alarm("Kafka's producer is made anew", cause=border.said(error))
+        with self._making:
+            if self._producer is producer:
+                self._producer = None
+
+    def _count(self, error: KafkaError) -> None:
         self._signals.count("kafka_errors", client="producer", cause=error.name())
-        if border.is_fatal(error):
-            self._signals.alarm("Kafka's producer is made anew", cause=border.said(error))
-            with self._making:
-                if generation == self._generation:
-                    self._producer = None
 
 
 class Publisher:

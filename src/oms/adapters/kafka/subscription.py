@@ -22,6 +22,10 @@ from oms.ports.errors import Permanent, PortError
 from oms.ports.messages import Record
 from oms.ports.signals import Signals
 
+AHEAD = 16
+"""Records kept for later by polls that want none. After so many the partitions are paused, for which librdkafka
+throws away what it has fetched: too dear for a short wait."""
+
 COMMIT_AGAIN_S = 1.0
 """A commit that failed is tried again after that, unless a later one says more."""
 
@@ -76,7 +80,7 @@ class KafkaSubscription(Subscription):
         self._conf, self._topics, self._signals = conf, sorted(set(topics)), signals
         self._partitions = Partitions()
         self._ahead: deque[Record] = deque()
-        """Received, and not given out yet: what was on its way when its partition was closed."""
+        """Received, and not given out yet: for polls that wanted none, or from a partition that is closed."""
         self._asked: dict[TopicPartition, int] = {}
         self._failed: set[TopicPartition] = set()
         self._again_at = 0.0
@@ -89,10 +93,11 @@ class KafkaSubscription(Subscription):
     def poll(self, max_records: int) -> Sequence[Record]:
         """The next records, without waiting. `Retryable` where Kafka can't be read; then nothing was given out."""
         consumer = self._member()
-        self._steer(consumer, closed=max_records <= 0)
+        self._steer(consumer, closed=max_records <= 0 and len(self._ahead) >= AHEAD)
         if self._failed and time.monotonic() >= self._again_at:
             self._send_commit(consumer, {place: self._asked[place] for place in self._failed})
-        self._receive(consumer, max(1, max_records - len(self._ahead)))  # it counts as alive by asking alone
+        # Only whoever asks for records is alive, and is told anything.
+        self._receive(consumer, max(1, max_records - len(self._ahead)))
         polled = self._give_out(max_records)
         if not polled:
             self._tell_trouble()
@@ -100,10 +105,11 @@ class KafkaSubscription(Subscription):
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Ask Kafka to remember; the answer comes with a later poll, and a failure is made up for there."""
-        consumer = self._member()
         ours = {place: offset for place, offset in offsets.items() if self._partitions.is_open(place)}
+        if self._consumer is None or self._broken or not ours:
+            return  # of a client at its end, all partitions are lost
         self._asked.update(ours)
-        self._send_commit(consumer, ours | {place: self._asked[place] for place in self._failed})
+        self._send_commit(self._consumer, ours | {place: self._asked[place] for place in self._failed})
 
     def lost(self) -> Collection[TopicPartition]:
         """The partitions taken away since the last call."""

@@ -15,15 +15,18 @@ from oms.adapters.kafka.conf import FRAME_BYTES, MAX_MESSAGE_BYTES, conf_of
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.settings import Settings
 
-ASK_S = 10.0
+ASK_S = 5.0
 """How long the cluster may take over one question."""
+
+REASON_S = 0.2
+"""How long after a question without an answer its reasons may still come."""
 
 ENSURE_S = 30.0
 """How long all of it may take: what was made is only seen after a while."""
 
 LOOK_EVERY_S = 0.05
 SAFE_COPIES = 3
-"""From so many copies on, one may be out of order while messages are still kept twice."""
+"""From so many copies on, a message needs most of them; fewer copies couldn't spare one."""
 
 
 @attrs.frozen
@@ -41,23 +44,22 @@ def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
     Safe to repeat, and from several hosts at once. Never takes anything away: copies and other properties of a topic
     that exists stay as they are. Raises `Permanent` where Kafka refuses, `Retryable` where it can't be reached in time.
     """
-    admin = _admin(settings)
-    created: set[str] = set()
-    widened: set[str] = set()
-    until = time.monotonic() + ENSURE_S
+    admin, until = _admin(settings), time.monotonic() + ENSURE_S
+    wanted, created, widened = sorted(set(names)), set[str](), set[str]()
     while True:
         have = _partitions(admin)
-        missing = [name for name in sorted(set(names)) if name not in have]
-        narrow = [name for name in sorted(set(names)) if have.get(name, settings.partitions) < settings.partitions]
+        missing = [name for name in wanted if name not in have]
+        narrow = [name for name in wanted if have.get(name, settings.partitions) < settings.partitions]
         if not missing and not narrow:
-            break
+            return TopicsReport(sorted(created), sorted(widened), sorted(set(wanted) - created - widened))
         if time.monotonic() > until:
-            raise Retryable(f"Kafka: {(missing + narrow)[0]} isn't there in time")
-        created |= _done(admin.create_topics([_new(settings, name) for name in missing]) if missing else {}, settings)
-        wider = [NewPartitions(name, settings.partitions) for name in narrow]
-        widened |= _done(admin.create_partitions(wider) if wider else {}, settings)
+            raise Retryable(f"topic {(missing + narrow)[0]}: Kafka doesn't show it as it was made")
+        if missing:
+            created |= _done(admin.create_topics([_new(settings, name) for name in missing]), settings)
+        if narrow:
+            more = [NewPartitions(name, settings.partitions) for name in narrow]
+            widened |= _done(admin.create_partitions(more), settings)
         time.sleep(LOOK_EVERY_S)
-    return TopicsReport(sorted(created), sorted(widened), sorted(set(names) - created - widened))
 
 
 def check_topics(settings: Settings, names: Collection[str]) -> Sequence[str]:
@@ -98,7 +100,7 @@ def _partitions(admin: AdminClient) -> Mapping[str, int]:
     try:
         topics = admin.list_topics(timeout=ASK_S).topics
     except KafkaException as error:
-        admin.poll(0)  # tells the reasons
+        admin.poll(REASON_S)
         raise border.unreachable(error) from None
     return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
@@ -106,16 +108,19 @@ def _partitions(admin: AdminClient) -> Mapping[str, int]:
 def _new(settings: Settings, name: str) -> NewTopic:
     config = {"max.message.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES)}
     if settings.kafka_replication >= SAFE_COPIES:
-        config["min.insync.replicas"] = str(settings.kafka_replication - 1)
+        config["min.insync.replicas"] = str(settings.kafka_replication // 2 + 1)
     return NewTopic(name, settings.partitions, settings.kafka_replication, config=config)
 
 
 def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:
-    """The topics for which it was done; not those where somebody else was first."""
+    """The topics for which it was done; not those where somebody else was first, or that are tried again.
+
+    The caller holds on to its client meanwhile: the futures of one that is gone fail.
+    """
     done = set()
     for name, future in asked.items():
         try:
-            future.result(timeout=ASK_S + 1)
+            future.result()
             done.add(name)
         except KafkaException as error:
             _check(border.of(error), name, settings)
@@ -123,7 +128,7 @@ def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:
 
 
 def _check(error: KafkaError, name: str, settings: Settings) -> None:
-    if border.is_done_already(error) or error.retriable():
+    if border.is_done_already(error) or border.is_passing(error):
         return
     if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
         raise Permanent(f"OMS_KAFKA_REPLICATION is {settings.kafka_replication}: {border.said(error)}")

@@ -2,8 +2,8 @@
 
 Trouble of the server as a whole (full, read-only, loading, a login that is refused) is `Retryable`, also where only
 an operator can end it: no order is to blame, so none must be parked for it. A call whose answer is lost is
-`Retryable` too, because every call of the gate is keyed and its answer sticks. What is left is about a value:
-`Permanent`. The driver's error isn't chained, because it may show what was sent.
+`Retryable` too, because every call of the gate is keyed and its answer sticks. `Permanent` is what is known to be
+about a value; whatever else a server says, orders wait. The driver's error isn't chained: it may show what was sent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from redis import exceptions as driver
 from oms.ports.errors import Permanent, PortError, Retryable
 
 _CLUSTER = "Redis Cluster isn't supported: the gate needs one server, with replicas where wanted"
+_RIGHTS = "Redis doesn't let its user do what the gate does; see ACL_RULES in oms.adapters.redis"
 
 _BY_KIND: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((driver.BusyLoadingError,), "Redis is still loading its data"),
@@ -23,7 +24,7 @@ _BY_KIND: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
         (driver.AuthenticationError, driver.AuthorizationError, driver.AuthenticationWrongNumberOfArgsError),
         "Redis refuses the login: check OMS_REDIS_USER and OMS_REDIS_PASSWORD",
     ),
-    ((driver.NoPermissionError,), "Redis: the user may not do what the gate does; see ACL_RULES"),
+    ((driver.NoPermissionError,), _RIGHTS),
     ((driver.ReadOnlyError,), "Redis is a replica, which takes no writes"),
     ((driver.MasterDownError,), "Redis is a replica that has lost its primary"),
     ((driver.OutOfMemoryError,), "Redis is full: maxmemory is reached"),
@@ -38,8 +39,15 @@ _BY_CODE: Mapping[str, str] = {
     "MISCONF": "Redis refuses writes, because it can't save to its disk",
     "NOREPLICAS": "Redis refuses writes, because it has too few replicas",
     "NOIDENTITY": "Redis doesn't tell its run id and replication id, so a lost memory would not be seen",
-    "WRONGTYPE": "Redis: somebody else writes to the gate's keys",
+    "WRONGTYPE": "Redis has something else where the gate keeps its own: who writes to its keys?",
 }
+
+_BY_TEXT: Mapping[str, str] = {
+    "The user executing the script can't": _RIGHTS,
+    "ACL failure in script": _RIGHTS,  # the same, since 7.2
+}
+
+_ABOUT_A_VALUE = ("value is not an integer", "increment or decrement would overflow")
 
 
 class Border:
@@ -66,19 +74,12 @@ def translated(error: Exception) -> PortError:
     said = _one_line(error)
     if isinstance(error, driver.ConnectionError | driver.ChildDeadlockedError | OSError):
         return Retryable(f"the connection to Redis failed: {said}")
-    code = said.split(" ", 1)[0]
-    if code in _BY_CODE:
-        return Retryable(_BY_CODE[code])
-    if isinstance(error, driver.ResponseError):
-        return (
-            Retryable(f"Redis refuses: {code}") if _names_a_state(code) else Permanent(f"Redis can't do this: {said}")
-        )
-    return Permanent(f"Redis can't take this: {type(error).__name__}")
-
-
-def _names_a_state(code: str) -> bool:
-    """The driver cuts `ERR` off, which is about a command; any other code is about the server."""
-    return len(code) > 1 and code.isascii() and code.isalpha() and code.isupper()
+    if isinstance(error, driver.DataError | UnicodeError):
+        return Permanent(f"Redis can't take this: {type(error).__name__}")
+    if said.startswith(_ABOUT_A_VALUE):
+        return Permanent(f"Redis can't count this: {said}")
+    known = _BY_CODE.get(said.split(" ", 1)[0]) or next((_BY_TEXT[text] for text in _BY_TEXT if text in said), None)
+    return Retryable(known or f"Redis refuses: {said}")
 
 
 def _one_line(error: Exception) -> str:

@@ -14,6 +14,8 @@ from oms.adapters.redis.link import Address, Link, connect
 from oms.ports.errors import PortError
 from oms.settings import Settings, SettingsError
 
+WARNING = "warning: "
+
 VERSION = (7, 0)
 """The first with flags of scripts, without which a take could stop half-way where memory is full."""
 
@@ -32,7 +34,8 @@ No keys but the gate's; no KEYS, FLUSHALL, CONFIG, DEBUG. A login is allowed to 
 def check(settings: Settings) -> Sequence[str]:
     """One line for each problem of the Redis in `settings`; empty where the gate can use it. Never raises for them.
 
-    Persistence is no part of it: the gate is rebuilt after every restart, whatever that brings back.
+    A line that begins with `warning: ` keeps nobody from starting. Persistence is no part of it: the gate is rebuilt
+    after every restart, whatever that brings back.
     """
     try:
         at = Address.of(settings.redis_url)
@@ -41,40 +44,37 @@ def check(settings: Settings) -> Sequence[str]:
     with closing(connect(settings)) as client:
         try:
             with BORDER:
-                problems = [*_tls(settings, at), *_problems(_facts(client))]
+                problems = list(_problems(_facts(client)))
             if not problems:
                 Link(client, f"{PREFIX}probe").run("probe", [()])
         except PortError as error:
             problems = [str(error)]
-    return [f"Redis at {at}: {problem.removeprefix('Redis ')}" for problem in problems]
+    warnings = [f"{WARNING}{line}" for line in _useless(settings, at)]
+    return [*warnings, *(f"OMS_REDIS_URL ({at}): {problem}" for problem in problems)]
 
 
-def _tls(settings: Settings, at: Address) -> Iterator[str]:
+def _useless(settings: Settings, at: Address) -> Iterator[str]:
     if settings.redis_ca_file and not at.tls:
         yield "OMS_REDIS_CA_FILE has no effect without rediss:// in OMS_REDIS_URL"
 
 
 def _facts(client: Redis) -> Mapping[str, Any]:
-    return {
-        name: value for part in ("server", "replication", "memory", "cluster") for name, value in _info(client, part)
-    }
-
-
-def _info(client: Redis, part: str) -> Sequence[tuple[str, Any]]:
-    facts: Mapping[str, Any] = client.info(part)  # one section a call: an old server knows no more
-    return list(facts.items())
+    facts: dict[str, Any] = {}
+    for part in ("server", "replication", "memory", "cluster"):  # one a call: an old server knows no more
+        facts.update(client.info(part))
+    return facts
 
 
 def _problems(facts: Mapping[str, Any]) -> Iterator[str]:
     version = str(facts.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < VERSION:
-        yield f"version {version} is too old; 7.0 or later is needed"
+        yield f"Redis {version} is too old; 7.0 or later is needed"
     if facts.get("cluster_enabled"):
         yield "Redis Cluster isn't supported; one server is needed, with replicas where wanted"
     if facts.get("role") != "master":
-        yield "it is a replica, which takes no writes; OMS_REDIS_URL must name the primary"
+        yield "Redis is a replica, which takes no writes; the address must be its primary's"
     policy = facts.get("maxmemory_policy")
     if policy != "noeviction":
-        yield f"maxmemory-policy is {policy}, which may drop orders' answers; it must be noeviction"
+        yield f"Redis has maxmemory-policy {policy}, which may drop orders' answers; it must be noeviction"
     if not (facts.get("run_id") and facts.get("master_replid")):
-        yield "it doesn't tell its run id and replication id, so a lost memory would not be seen"
+        yield "Redis doesn't tell its run id and replication id, so a lost memory would not be seen"

@@ -8,7 +8,10 @@ All carry one hash tag. A rebuild names its keys anew, so writes of one that los
 A memory that was lost is seen in each single call: the head remembers run id and replication id of the server on which
 it was built, and the script compares them with those of the server that runs it. A restart changes the first, also
 when nothing is missing; the promotion of a replica changes both; a flush takes the head along. So persistence buys
-nothing: whatever a restart brings back is closed until it is rebuilt.
+nothing: whatever a restart brings back is closed until it is rebuilt. Redis also takes a new replication id when its
+first replica comes, and an hour after the last one left: that costs a rebuild for nothing.
+
+Redis Cluster isn't supported. One hash tag would keep all of it in one slot, so a cluster would add nothing.
 """
 
 from __future__ import annotations
@@ -35,20 +38,20 @@ MOST_UNITS = 10**15
 """Largest quantity of an order's product; a Lua number is exact up to nine times that."""
 
 ORDERS_A_CALL = 100
-"""Orders that one script call gives back or settles: well below a millisecond of the server's time with 3 lines each."""
+"""Orders that one script call gives back or settles, while the server does nothing else."""
 
 FIELDS_A_CALL = 500
 """Fields that one script call writes; Lua can't unpack more than some thousands."""
 
 SWEPT_AT_ONCE = 1000
-"""Expired answers that a call of `settle` removes: more than it can add."""
+"""Expired answers that a call of `settle` removes at most; callers settle no more orders than that at once."""
 
 
 class RedisGate(StockGate, GateEvidence):
     """One system's gate. Two systems on one server need databases, or prefixes, of their own.
 
-    Safe for threads. Every call ends within about twice the client's time limit for each 500 orders; a call that
-    timed out or lost its connection is `Retryable`, may have taken effect, and is safe to repeat.
+    Safe for threads. The client's time limit holds for each answer by itself; a call that timed out or lost its
+    connection is `Retryable`, may have taken effect, and is safe to repeat.
     """
 
     def __init__(self, client: Redis, clock: Clock, *, prefix: str = PREFIX) -> None:

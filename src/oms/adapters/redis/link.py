@@ -89,7 +89,7 @@ class Link:
     head: str
 
     def run(self, name: str, calls: Iterable[Call]) -> list[Any]:
-        """Run a script once for each call, in their order. Where some fail, all are sent, and the first error raised."""
+        """Run a script once for each call, in their order; where some of a pipeline fail, the first error is raised."""
         script = Script.named(name)
         with BORDER:
             return [answer for some in chunks(calls, CALLS_AT_ONCE) for answer in self._run(script, some)]
@@ -107,7 +107,7 @@ class Link:
     def _send(self, script: Script, calls: Sequence[Call]) -> list[Any]:
         with self.client.pipeline(transaction=False) as pipeline:
             for call in calls:
-                pipeline.execute_command("EVALSHA", script.sha, 1, self.head, *call)
+                pipeline.evalsha(script.sha, 1, self.head, *call)
             return pipeline.execute(raise_on_error=False)
 
 

@@ -1,8 +1,8 @@
-"""The border at which the driver's errors become the ports' own.
+"""The border at which the drivers' errors become the ports' own.
 
-A text made here names constraints and columns, never a value: SQLite's messages hold none, and nothing of SQLAlchemy's
-own message (statement, parameters) is taken over. The original is not chained either, because an error on a
-connection of the caller's would show its parameters.
+A text made here names the kind of error, constraints and columns, never a value, a statement, an address or a
+password: SQLite's messages hold none, and of PostgreSQL's nothing is taken over but names. The original is not chained
+either, because an error on a connection of the caller's would show its parameters.
 """
 
 from __future__ import annotations
@@ -32,9 +32,23 @@ _TROUBLE = frozenset({
 })  # fmt: skip
 _FIRST = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"})
 
+_UNIQUE, _CHECK = "23505", "23514"
+_ENDS = ("08", "57P")
+"""Of a lost connection, and of a server that shuts down."""
+
+# PostgreSQL's classes of errors that come of the values given: these alone would fail again. All others are trouble of
+# the server, of the connection, or of a schema that isn't this program's.
+_VALUES = {
+    "21": "cardinality violation",
+    "22": "data exception",
+    "23": "integrity constraint violation",
+    "44": "with check option violation",
+    "54": "program limit exceeded",
+}
+
 
 class Border:
-    """`with BORDER: ...` lets no error of SQLAlchemy or of the driver through."""
+    """`with BORDER: ...` lets no error of SQLAlchemy or of a driver through."""
 
     def __init__(self, *, committing: bool = False) -> None:
         self._committing = committing
@@ -44,7 +58,9 @@ class Border:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, SQLAlchemyError | sqlite3.Error | OverflowError | UnicodeError):
+        ours = isinstance(error, SQLAlchemyError | sqlite3.Error | OverflowError | UnicodeError)
+        # Every error of psycopg has a `sqlstate`; whoever stays with SQLite need not import psycopg.
+        if isinstance(error, Exception) and (ours or hasattr(error, "sqlstate")):
             raise translated(error, committing=self._committing) from None
 
 
@@ -60,9 +76,27 @@ def translated(error: Exception, *, committing: bool = False) -> PortError:
         return _of_sqlite(code & 0xFF, original.sqlite_errorname, str(original), committing=committing)
     if isinstance(error, PoolTimeoutError):
         return Retryable("every connection of the store is in use")
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
+    if _is_lost(error, original):
         return OutcomeUnknown("the connection was lost") if committing else Retryable("the connection was lost")
-    return Permanent(f"the database can't take this: {type(original).__name__}")
+    if getattr(original, "sqlstate", None):
+        return _of_postgres(original)
+    said = f"the database can't take this: {type(original).__name__}"
+    return OutcomeUnknown(said) if committing else Permanent(said)
+
+
+def _is_lost(error: Exception, original: Any) -> bool:
+    """Whether the connection is gone, or never was: what it was doing may have happened."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    if not hasattr(original, "sqlstate"):
+        return False
+    if original.sqlstate is None:  # not the server's word: the driver's own
+        return _is_operational(original)
+    return original.sqlstate.startswith(_ENDS) or original.diag.severity_nonlocalized in ("FATAL", "PANIC")
+
+
+def _is_operational(original: Exception) -> bool:
+    return any(kind.__name__ == "OperationalError" for kind in type(original).__mro__)
 
 
 def _of_sqlite(code: int, name: str, message: str, *, committing: bool) -> PortError:
@@ -76,3 +110,17 @@ def _of_sqlite(code: int, name: str, message: str, *, committing: bool) -> PortE
     if code in _TROUBLE:
         return OutcomeUnknown(said) if committing else Retryable(said)
     return OutcomeUnknown(said) if committing else Permanent(said)
+
+
+def _of_postgres(original: Any) -> PortError:
+    """An error of the server's: the transaction is undone, also where it was about to commit."""
+    state, where = original.sqlstate, original.diag
+    name = where.constraint_name or where.column_name or where.table_name
+    said = f"{type(original).__name__} ({state})" + (f" at {name}" if name else "")
+    if state == _UNIQUE:
+        return Retryable(f"another transaction was first: {said}")
+    if state == _CHECK:
+        return Permanent(f"the database refuses what breaks its rule: {said}")
+    if state[:2] in _VALUES:
+        return Permanent(f"the database can't take this: {said}")
+    return Retryable(said)

@@ -34,12 +34,13 @@ from sqlalchemy.types import TypeEngine
 
 Row = tuple[Any, ...]
 Columns = Mapping[str, Column[Any]]
+Values = Mapping[str, ColumnElement[Any]]
 
 
 class Given:
     """The values of one row, as the expressions of a statement: `given.sku`, and `given.into(table)`."""
 
-    def __init__(self, values: Mapping[str, ColumnElement[Any]], insert: Callable[[Table, Given], Any]) -> None:
+    def __init__(self, values: Values, insert: Callable[[Table, Values], Any]) -> None:
         self._values, self._insert = values, insert
 
     def __getattr__(self, name: str) -> ColumnElement[Any]:
@@ -51,7 +52,7 @@ class Given:
 
     def into(self, table: Table) -> Any:
         """An INSERT of the values that are named as the table's columns; it knows ON CONFLICT."""
-        return self._insert(table, self)
+        return self._insert(table, {name: value for name, value in self._values.items() if name in table.c})
 
 
 @attrs.frozen
@@ -78,7 +79,7 @@ class Bulk:
         if compiled is None:
             kind = _Together if dialect.name == "postgresql" else _Each
             compiled = known[schema] = kind.of(self, dialect, schema)
-        columns = list(zip(*sorted(rows, key=lambda row: row[: self.key]), strict=True))
+        columns: list[Sequence[Any]] = list(zip(*sorted(rows, key=lambda row: row[: self.key]), strict=True))
         return compiled.text, compiled.parameters(columns, [once[name] for name in self.once])
 
 
@@ -132,8 +133,8 @@ class _Each:
         return list(zip(*(columns[place] for place in self.places), strict=True))
 
 
-def _row_into(table: Table, given: Given) -> Any:
-    return sqlite.insert(table).values(given.all_of(name for name in table.c.keys() if name in given._values))  # noqa: SLF001
+def _row_into(table: Table, values: Values) -> Any:
+    return sqlite.insert(table).values(values)
 
 
 @attrs.frozen
@@ -171,6 +172,5 @@ def _wide(column_: Column[Any]) -> TypeEngine[Any]:
     return Text() if isinstance(column_.type, String) else column_.type
 
 
-def _rows_into(table: Table, given: Given) -> Any:
-    values = given.all_of(name for name in table.c.keys() if name in given._values)  # noqa: SLF001
+def _rows_into(table: Table, values: Values) -> Any:
     return postgresql.insert(table).from_select(list(values), select(*values.values()))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import attrs
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Engine, Result, Select, func, literal, select
 
 from oms.adapters.sql.border import BORDER, COMMIT
 from oms.adapters.sql.instant import Instant
@@ -112,11 +112,11 @@ class Database:
         if (theirs.name, theirs.driver) != (ours.name, ours.driver):
             raise Permanent(f"the store is {ours.name}+{ours.driver}, the connection {theirs.name}+{theirs.driver}")
         with BORDER:
-            now = connection.scalar(select(func.clock_timestamp())).astimezone(UTC) if self.clock is None else None
             driver: Any = connection.connection.driver_connection
             if ours.name == "postgresql" and driver.autocommit:
                 raise Permanent("the connection is in autocommit mode: there is no transaction to join")
-        return Link(connection, now or self.clock.now(), self.schema)
+            now = _utc(connection.execute(select(func.clock_timestamp()))) if self.clock is None else self.clock.now()
+        return Link(connection, now, self.schema)
 
     def close(self) -> None:
         """Close the connections; every later call is refused."""
@@ -154,5 +154,9 @@ class Database:
         answer = connection.exec_driver_sql(begin) if begin else None
         if self.clock is not None:
             return self.clock.now()  # after the lock may have been waited for
-        now: datetime | None = answer.scalar_one().astimezone(UTC) if answer else None
-        return now
+        return _utc(answer) if answer else None
+
+
+def _utc(answer: Result[Any]) -> datetime:
+    now: datetime = answer.scalar_one()
+    return now.astimezone(UTC)

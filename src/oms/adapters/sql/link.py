@@ -82,7 +82,7 @@ class Link:
         self.ensure_open()
         if not rows:
             return 0
-        return self._run(lambda: self._driver(*self._for(bulk, rows, once)).rowcount)
+        return int(self._run(lambda: self._driver(*self._for(bulk, rows, once)).rowcount))
 
     def each(self, bulk: Bulk, rows: Collection[Row], **once: Any) -> None:
         """Like `many`, where every row must be found as it was read: else `Retryable`."""

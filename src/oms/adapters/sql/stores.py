@@ -1,4 +1,4 @@
-"""Opens the stores of a directory: a file a service, migrated to the present shape."""
+"""Opens stores: of a directory, a file a service; of a PostgreSQL server, a schema a service."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from oms.adapters.sql.steps import SqlStepStore
 from oms.adapters.sql.store import SqlStore
 from oms.domain.values import OrderId
 from oms.ports.clock import Clock, Ids
+from oms.settings import Settings
 
 _STORES: dict[str, Callable[[Database, Ids], SqlStore[Any]]] = {
     "order": SqlOrderStore,
@@ -32,18 +33,52 @@ def kind_of(name: str) -> str:
     return name if name in _STORES else "step"
 
 
+def store_in(database: Database, name: str, ids: Ids) -> SqlStore[Any]:
+    """The store of a service (or a step) in a database that has its tables."""
+    return _STORES[kind_of(name)](database, ids)
+
+
 def sqlite_store(name: str, path: Path, clock: Clock, ids: Ids) -> SqlStore[Any]:
     """The store of a service (or a step) in a file, which is made or migrated first."""
-    kind, database = kind_of(name), sqlite_database(path, clock)
-    migrate(database, kind)
-    return _STORES[kind](database, ids)
+    database = sqlite_database(path, clock)
+    migrate(database, kind_of(name))
+    return store_in(database, name, ids)
+
+
+def postgres_store(name: str, settings: Settings, ids: Ids) -> SqlStore[Any]:
+    """The store of a service (or a step) in its schema, by its own role.
+
+    Its time is the server's. `Permanent` where the schema isn't at this program's revision: `oms setup` brings it
+    there. `Retryable` where the server can't be reached.
+    """
+    from oms.adapters.sql.logins import login_of, schema_of
+    from oms.adapters.sql.postgres import postgres_database
+
+    database = postgres_database(login_of(name, settings), schema_of(name))
+    return store_in(_checked(database, name), name, ids)
+
+
+def postgres_reader(name: str, settings: Settings) -> Any:
+    """The same store for somebody who only looks, by the operator's role: reads work, writes don't."""
+    from oms.adapters.sql import postgres
+    from oms.adapters.sql.logins import operator_login, schema_of
+
+    database = postgres.postgres_reader(operator_login(settings), schema_of(name))
+    return store_in(_checked(database, name), name, _NoNames())
 
 
 def read_only(name: str, path: Path, clock: Clock) -> Any:
     """The store of another process's file: reads work, writes don't. `Permanent` for another version."""
-    kind, database = kind_of(name), sqlite_reader(path, clock)
-    check_current(database, kind)
-    return _STORES[kind](database, _NoNames())
+    return store_in(_checked(sqlite_reader(path, clock), name), name, _NoNames())
+
+
+def _checked(database: Database, name: str) -> Database:
+    try:
+        check_current(database, kind_of(name))
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 class _NoNames(Ids):

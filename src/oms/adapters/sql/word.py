@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import String
 from sqlalchemy.dialects.postgresql import VARCHAR
 
@@ -14,5 +12,4 @@ def word(length: int) -> String:
     PostgreSQL would sort by the database's language: workers that lock rows in Python's order and in the server's
     would wait for each other crosswise, and a new release of the language's rules would break the indexes.
     """
-    plain: Any = String(length)
-    return plain.with_variant(VARCHAR(length, collation="C"), "postgresql")
+    return String(length).with_variant(VARCHAR(length, collation="C"), "postgresql")

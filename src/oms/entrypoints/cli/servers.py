@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +48,7 @@ def setup(
         return _said(problems_of(app), "nothing is missing")
     for line in set_up(app):
         sys.stdout.write(f"{line}\n")
-    return _said(problems_of(app, operators=False), "set up")
+    return _said(problems_of(app), "everything is set up")
 
 
 def doctor() -> int:
@@ -85,9 +86,13 @@ def reconcile(
     return 1 if found else 0
 
 
-def _said(problems: Any, otherwise: str) -> int:
-    for problem in problems:
-        sys.stderr.write(f"oms: {problem}\n")
-    if not problems:
+def _said(lines: Sequence[str], otherwise: str) -> int:
+    """The lines, and 1 where one of them is more than a warning."""
+    from oms.entrypoints.app import WARNING
+
+    for line in lines:
+        sys.stderr.write(f"oms: {line}\n")
+    wrong = any(not line.startswith(WARNING) for line in lines)
+    if not wrong:
         sys.stdout.write(f"{otherwise}\n")
-    return 1 if problems else 0
+    return 1 if wrong else 0

@@ -83,7 +83,7 @@ def _is_set_up() -> bool:
 
 
 def _start(name: ServerName, image: str, container: DockerContainer) -> None:
-    from docker.errors import DockerException  # type: ignore[import-untyped]
+    from docker.errors import DockerException
     from requests import RequestException
 
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ def keep(name: ServerName, directory: Path) -> None:
         with rungs.running(name) as server:
             write_answer(directory, name, server)
             _wait_for_the_end(owner, directory)
+            shutil.rmtree(directory, ignore_errors=True)  # all keepers of a run that was killed do so at once
     except (ServersMissing, ServerFailed) as reason:
         write_answer(directory, name, reason)
 

@@ -1,11 +1,12 @@
 """What the native servers still need on this machine: `python -m oms.testing.containers.needs`.
 
-Prints the Debian packages that are missing, one a line. When none is, fetches Kafka's jars and archives its classes, unless
-that was done. A server whose address is given in the environment needs nothing.
+Prints the Debian packages that are missing, one a line. When none is, it fetches Kafka's jars and archives its classes,
+unless that was done. A server whose address is given in the environment needs nothing.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -49,8 +50,9 @@ def main() -> None:
     if missing or not _wanted("kafka"):
         return
     try:
-        archive_classes()
-    except (NotHere, ServerFailed) as reason:
+        if os.access(jars.fetched(), os.W_OK):  # jars given from elsewhere are left as they are
+            archive_classes()
+    except (NotHere, ServerFailed, jars.NoJars) as reason:
         sys.exit(str(reason))
 
 

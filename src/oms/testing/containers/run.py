@@ -7,6 +7,7 @@ removes the directory.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import os
@@ -50,6 +51,12 @@ class Servers:
         directory = Path(tempfile.mkdtemp(prefix="oms-servers-"))
         (directory / "owner").write_text(str(os.getpid()))
         return cls(directory)
+
+    @property
+    def owner(self) -> int | None:
+        """The process with which they end; None once they have ended."""
+        path = self.directory / "owner"
+        return int(path.read_text()) if path.exists() else None
 
     @property
     def postgres_url(self) -> str:
@@ -162,14 +169,17 @@ def servers() -> Servers:
         return Servers(Path(shared))
     made = Servers.make()
     _made.append(made)
+    atexit.register(end_of_run)
     os.environ[RUN] = str(made.directory)
     return made
 
 
 def end_of_run() -> None:
-    """End the servers that `servers()` began in this process."""
+    """End the servers that `servers()` began in this process; a fork of it leaves them alone."""
     while _made:
         made = _made.pop()
+        if made.owner != os.getpid():
+            continue
         if os.environ.get(RUN) == str(made.directory):
             del os.environ[RUN]
         made.end()

@@ -329,6 +329,8 @@ class BrokerContract:
             if beside is not None:
                 beside.poll(0)
             assert records or time.monotonic() <= until, f"{len(found)} of {number} records came"
+            if not records:
+                time.sleep(self.patience_s / 2000)
         return found
 
     def read_both(self, first: Subscription, second: Subscription, number: int) -> tuple[list[Record], list[Record]]:

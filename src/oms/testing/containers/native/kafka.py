@@ -92,7 +92,7 @@ class NativeKafka(NativeServer):
         return [self._java, *options, "-cp", f"{self._jars}/*", *program]
 
     def _archived(self) -> Sequence[str]:
-        """Kafka's classes as Java had them in memory once, where they have been archived: its start takes half as long."""
+        """Kafka's classes as Java once had them in memory, where they're archived: the start takes half as long."""
         archive = jars.archive()
         return [f"-XX:SharedArchiveFile={archive}"] if archive.exists() and not self.jvm else []
 
@@ -129,7 +129,7 @@ def find_java() -> str:
 def archive_classes() -> Path:
     """Archive Kafka's classes beside its jars, once, by a broker that runs for this alone (some ten seconds).
 
-    Java ignores an archive that was made by another Java or for other jars. A start without one is slower and right as well.
+    Java ignores an archive that another Java made, or one for other jars. A start without one is slower, and right too.
 
     Raises:
         NotHere: Java or the jars are missing.

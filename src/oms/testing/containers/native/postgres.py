@@ -24,7 +24,7 @@ SETTINGS = {
     "max_wal_size": "256MB",
     "logging_collector": "off",
 }
-"""Durability (`fsync`, `synchronous_commit`, `full_page_writes`) stays at PostgreSQL's own defaults, as in production."""
+"""Durability (`fsync`, `synchronous_commit`, `full_page_writes`) is as PostgreSQL has it by default, all on."""
 
 
 class NativePostgres(NativeServer):

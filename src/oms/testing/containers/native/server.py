@@ -106,7 +106,7 @@ class NativeServer(ABC):
         self._held.kill()
 
     def kill(self) -> None:
-        """End all its processes at one moment by SIGKILL, as if it crashed; `start()` brings it back on the same data."""
+        """End all its processes at one moment by SIGKILL, as in a crash; `start()` brings it back on its data."""
         self._held.kill()
 
     def pause(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from signal import Signals
 from threading import Lock
@@ -62,9 +64,11 @@ class Supervised:
         """Kill, remove the directory, end the supervisor. It may be called again."""
         with self._turn:
             for pipe in (self._process.stdin, self._process.stdout):
-                if pipe:
-                    pipe.close()
+                with suppress(BrokenPipeError):  # a request that a dead supervisor never read
+                    if pipe:
+                        pipe.close()
         self._process.wait(CLOSE_S)
+        shutil.rmtree(self.directory, ignore_errors=True)  # there only if the supervisor was killed
 
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         pipe = self._process.stdin

@@ -9,6 +9,8 @@ from oms.adapters.sql.word import word
 revision = "notification_0001"
 down_revision = None
 
+_CHURNING = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_delay": 0, "vacuum_truncate": "false"}
+
 
 def upgrade() -> None:
     """Make the tables."""
@@ -20,6 +22,7 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("consumer", "topic", "part", name=op.f("pk_attempts")),
+        postgresql_with={"fillfactor": 50},
     )
     op.create_table(
         "dead_letters",
@@ -64,6 +67,7 @@ def upgrade() -> None:
         sa.Column("sent_at", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
         sa.UniqueConstraint("order_id", "kind", name=op.f("uq_notifications_order_id_kind")),
+        postgresql_with={"fillfactor": 85},
     )
     op.create_table(
         "outbox",
@@ -75,6 +79,7 @@ def upgrade() -> None:
         sa.Column("leased_until", Instant(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+        postgresql_with=_CHURNING,
     )
     op.create_index("ix_outbox_leased_until", "outbox", ["leased_until", "at"], unique=False)
     op.create_table(
@@ -89,6 +94,7 @@ def upgrade() -> None:
         sa.Column("called_at", Instant(), nullable=True),
         sa.Column("note", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key", "kind", name=op.f("pk_tasks")),
+        postgresql_with=_CHURNING,
     )
     op.create_index(op.f("ix_tasks_due_at"), "tasks", ["due_at"], unique=False)
 

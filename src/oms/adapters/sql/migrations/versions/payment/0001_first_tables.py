@@ -9,6 +9,8 @@ from oms.adapters.sql.word import word
 revision = "payment_0001"
 down_revision = None
 
+_CHURNING = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_delay": 0, "vacuum_truncate": "false"}
+
 
 def upgrade() -> None:
     """Make the tables."""
@@ -20,6 +22,7 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("consumer", "topic", "part", name=op.f("pk_attempts")),
+        postgresql_with={"fillfactor": 50},
     )
     op.create_table(
         "dead_letters",
@@ -60,6 +63,7 @@ def upgrade() -> None:
         sa.Column("leased_until", Instant(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+        postgresql_with=_CHURNING,
     )
     op.create_index("ix_outbox_leased_until", "outbox", ["leased_until", "at"], unique=False)
     op.create_table(
@@ -73,6 +77,7 @@ def upgrade() -> None:
         sa.Column("payment_id", word(64), nullable=True),
         sa.Column("updated_at", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("order_id", name=op.f("pk_payments")),
+        postgresql_with={"fillfactor": 85},
     )
     op.create_table(
         "tasks",
@@ -86,6 +91,7 @@ def upgrade() -> None:
         sa.Column("called_at", Instant(), nullable=True),
         sa.Column("note", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key", "kind", name=op.f("pk_tasks")),
+        postgresql_with=_CHURNING,
     )
     op.create_index(op.f("ix_tasks_due_at"), "tasks", ["due_at"], unique=False)
 

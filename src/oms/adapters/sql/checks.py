@@ -1,0 +1,109 @@
+"""What is wrong with a PostgreSQL server, in words for the person who starts the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+
+from oms.adapters.sql.logins import Login, login_of, schema_of
+from oms.adapters.sql.migrate import HEADS, VERSION_TABLE
+from oms.adapters.sql.stores import kind_of
+from oms.settings import Settings
+
+OLDEST_SERVER = 14
+WARNING = "warning: "
+_SETUP = "run `oms setup`"
+
+_SERVER = """
+    SELECT current_setting('server_encoding'), pg_is_in_recovery(), has_schema_privilege('public', 'CREATE'),
+           current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')
+"""
+_SCHEMA = "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
+_TABLES = """
+    SELECT bool_and(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                    AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relkind = 'r' AND c.relname <> %s
+"""
+
+
+def check_postgres(settings: Settings, services: Sequence[str]) -> Sequence[str]:
+    """One line for each problem of these services (or steps), each once; nothing where all is well.
+
+    Lines that begin with `warning: ` keep nobody from starting. Nothing is changed. No line shows a password.
+    """
+    problems: dict[str, None] = {}
+    for name in services:
+        login = login_of(name, settings)
+        try:
+            with login.connect() as connection:
+                problems.update(dict.fromkeys(_problems(connection, name, login)))
+        except psycopg.Error as error:
+            problems[no_way_in(login, error)] = None
+    return list(problems)
+
+
+def no_way_in(login: Login, error: psycopg.Error) -> str:
+    """Why a role can't connect, on one line: the server's own reason, which holds no password."""
+    where = f"PostgreSQL at {login.place}"
+    if error.pgconn is not None and error.pgconn.needs_password:
+        return f"{where}: {login.role} can't log in: the server wants a password, OMS_POSTGRES_PASSWORD gives none"
+    _, _, reason = str(error).strip().splitlines()[-1].rpartition("failed: ")
+    _, fatal, word = reason.partition("FATAL:")
+    if not fatal:
+        return f"{where}: can't be reached: {reason or type(error).__name__}"
+    line = f"{where}: {login.role} can't log in: {word.strip()}"
+    return f"{line}; {_SETUP}" if "does not exist" in word and "database" in word else line
+
+
+def _problems(connection: psycopg.Connection[Any], name: str, login: Login) -> Iterator[str]:
+    where = f"PostgreSQL at {login.place}"
+    major = connection.info.server_version // 10000
+    if major < OLDEST_SERVER:
+        yield f"{where}: version {major} is too old, {OLDEST_SERVER} is needed"
+    for problem in _of_server(connection, login):
+        yield problem.replace("{where}", where)
+    yield from (f"{where}: {problem}" for problem in _of_schema(connection, name, login))
+
+
+def _of_server(connection: psycopg.Connection[Any], login: Login) -> Iterator[str]:
+    encoding, standby, creates, fsync, full_pages, synchronous = _row(connection, _SERVER)
+    if encoding != "UTF8":
+        yield f"{{where}}: the database's encoding is {encoding}; make it with UTF8"
+    if standby:
+        yield "{where}: a standby, which can't be written to"
+    if creates:
+        yield f"{WARNING}{{where}}: {login.role} may make tables in the schema public, as anybody may there"
+    if fsync == "off":
+        yield f"{WARNING}{{where}}: fsync is off, so a crash of the machine may lose or damage orders"
+    if full_pages == "off":
+        yield f"{WARNING}{{where}}: full_page_writes is off, so a crash of the machine may damage orders"
+    if synchronous == "off":
+        yield f"{WARNING}{{where}}: synchronous_commit is off, so a crash of the server may lose accepted orders"
+
+
+def _of_schema(connection: psycopg.Connection[Any], name: str, login: Login) -> Iterator[str]:
+    schema, head = schema_of(name), HEADS[kind_of(name)]
+    usable = _row(connection, _SCHEMA, schema)
+    if usable is None:
+        yield f"the schema {schema} is missing; {_SETUP}"
+    elif not usable[0]:
+        yield f"{login.role} may not use the schema {schema}; {_SETUP}"
+    elif (found := _revision(connection, schema)) != head:
+        yield f"the schema {schema} is at revision {found}, this program knows {head}; {_SETUP}"
+    elif not _row(connection, _TABLES, schema, VERSION_TABLE)[0]:
+        yield f"{login.role} may not write all tables of the schema {schema}; {_SETUP}"
+
+
+def _revision(connection: psycopg.Connection[Any], schema: str) -> str | None:
+    known = _row(connection, "SELECT to_regclass(%s)", f"{schema}.{VERSION_TABLE}")
+    if known[0] is None:
+        return None
+    row = _row(connection, f"SELECT version_num FROM {schema}.{VERSION_TABLE}")  # noqa: S608 - a name of ours
+    return row[0] if row else None
+
+
+def _row(connection: psycopg.Connection[Any], query: str, *values: str) -> Any:
+    return connection.execute(query.encode(), values or None).fetchone()

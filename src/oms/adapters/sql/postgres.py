@@ -1,0 +1,111 @@
+"""PostgreSQL: one schema and one role a service, transactions that bring everything they need along.
+
+Nothing is left in a session: time-outs are set for each transaction, tables are named with their schema, and no
+statement is prepared by name. So it works behind PgBouncer in transaction mode as well as without.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.types.array import ListBinaryDumper
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import QueuePool
+
+from oms.adapters.sql.database import Database, Way
+from oms.adapters.sql.logins import Login
+from oms.ports.clock import Clock
+
+STATEMENT_TIMEOUT_S = 30
+LOCK_TIMEOUT_S = 5
+IDLE_TIMEOUT_S = 60
+"""How long a transaction may wait for its program: the gate's rebuild writes to Redis meanwhile."""
+
+SETUP_TIMEOUT_S = 600
+POOL_TIMEOUT_S = 5.0
+READERS, WRITERS = 4, 2
+"""Connections that are kept: HTTP threads read, one worker thread writes. As many more come and go in a rush."""
+
+_READ_ONLY_SERVER = "25006"
+
+
+def postgres_database(login: Login, schema: str, *, clock: Clock | None = None) -> Database:
+    """A service's schema on its server; no connection is made before the first use.
+
+    Transactions are READ COMMITTED; several statements of one reader are a REPEATABLE READ snapshot. What `side` wrote
+    survives the process, not necessarily the server. The store's time is the server's clock, unless a `clock` is
+    given: a test's, that it moves.
+    """
+    writers = _engine(login, WRITERS)
+    write = _begin("READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S)
+    side = _begin("READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, "synchronous_commit = off")
+    return Database(*_looking(login), Way(writers, write), Way(writers, side), clock, schema)
+
+
+def postgres_reader(login: Login, schema: str, *, clock: Clock | None = None) -> Database:
+    """A schema that is only looked at."""
+    return Database(*_looking(login), write=None, side=None, clock=clock, schema=schema)
+
+
+def setup_database(login: Login, schema: str | None = None) -> Database:
+    """For tables to be made in: waits long for another host that is at it, and has time for large tables."""
+    way = Way(_engine(login, 1), _begin("READ COMMITTED READ WRITE", SETUP_TIMEOUT_S, SETUP_TIMEOUT_S))
+    return Database(way, way, write=way, side=None, schema=schema)
+
+
+def _looking(login: Login) -> tuple[Way, Way]:
+    readers = _engine(login, READERS)
+    snapshot = _begin("REPEATABLE READ READ ONLY", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S)
+    return Way(readers), Way(readers, snapshot)
+
+
+def _begin(mode: str, lock_s: float, statement_s: float, *more: str) -> str:
+    """One text, one round trip: begin, time-outs, and the server's time."""
+    limits = (
+        f"statement_timeout = {statement_s * 1000:.0f}",
+        f"lock_timeout = {lock_s * 1000:.0f}",
+        f"idle_in_transaction_session_timeout = {IDLE_TIMEOUT_S * 1000}",
+        *more,
+    )
+    settings = "".join(f"SET LOCAL {limit}; " for limit in limits)
+    return f"BEGIN ISOLATION LEVEL {mode}; {settings}SELECT clock_timestamp()"
+
+
+class _LastAnswer(psycopg.Cursor[Any]):
+    """Of a text with several statements, shows the last one's answer instead of the first one's."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> _LastAnswer:
+        super().execute(query, params, **options)
+        while self.nextset():
+            pass
+        return self
+
+
+def _engine(login: Login, size: int) -> Engine:
+    def connect() -> psycopg.Connection[Any]:
+        connection = login.connect(cursor_factory=_LastAnswer)
+        connection.adapters.register_dumper(list, ListBinaryDumper)  # five times as fast as an array's text
+        return connection
+
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=connect,
+        poolclass=QueuePool,
+        pool_size=size,
+        max_overflow=size,
+        pool_timeout=POOL_TIMEOUT_S,
+        pool_pre_ping=True,  # after a restart of the server the first use finds a new connection, not an error
+        pool_use_lifo=True,
+        hide_parameters=True,
+        use_native_hstore=False,
+    )
+
+    @event.listens_for(engine, "handle_error")
+    def _failed_over(context: ExceptionContext) -> None:
+        # The server became a standby: the pool has to look for the new primary.
+        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY_SERVER:
+            context.is_disconnect = True
+
+    return engine

@@ -1,0 +1,204 @@
+"""Kafka goes away, or takes a member for dead, and comes back: the same objects go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from kafka_server import KafkaServer, new_topic, own_server, place, read, wait_for
+
+from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.subscription import KafkaSubscription
+from oms.adapters.memory.signals import RecordingSignals
+from oms.ports.broker import Subscription
+from oms.ports.errors import OutcomeUnknown, PortError, Retryable
+from oms.ports.messages import Outgoing
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+IMPATIENT = {"session.timeout.ms": "1500", "max.poll.interval.ms": "2000"}
+
+
+@pytest.fixture(scope="module")
+def server() -> KafkaServer:
+    return own_server()
+
+
+def message(topic: str, number: int) -> Outgoing:
+    return Outgoing(topic, f"k{number}".encode(), str(number).encode())
+
+
+def poll_through(member: Subscription, found: set[bytes | None], errors: list[PortError]) -> None:
+    """What a worker does in a round: it asks what it lost, and waits and goes on after `Retryable`."""
+    member.lost()
+    try:
+        found.update(record.value for record in member.poll(100))
+    except Retryable as error:
+        errors.append(error)
+
+
+def test_a_broker_that_is_killed_in_the_middle_loses_nothing(server: KafkaServer) -> None:
+    signals = RecordingSignals()
+    broker = KafkaBroker.from_settings(server.settings({"message.timeout.ms": "2000"}), signals)
+    topic = new_topic(server)
+    member, found, errors = broker.subscribe(topic, [topic]), set[bytes | None](), list[PortError]()
+    assert list(broker.publish([message(topic, 0)])) == [None]
+    wait_for(lambda: poll_through(member, found, errors) or found == {b"0"})
+
+    reports: list[PortError | None] = []
+    wanted = set(range(1, 2001))
+
+    def publish() -> None:
+        """As the relay does: what isn't known to be sent is sent again."""
+        waiting = sorted(wanted)
+        while waiting:
+            batch, waiting = waiting[:50], waiting[50:]
+            answers = broker.publish([message(topic, number) for number in batch])
+            reports.extend(answers)
+            waiting += [number for number, answer in zip(batch, answers, strict=True) if answer is not None]
+
+    publishing = threading.Thread(target=publish)
+    publishing.start()
+    wait_for(lambda: len(reports) >= 100)
+    server.kill()
+    try:
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            poll_through(member, found, errors)
+            time.sleep(0.01)
+    finally:
+        server.start()
+    publishing.join(60)
+    assert not publishing.is_alive()
+    failures = [report for report in reports if report is not None]
+    assert failures
+    assert all(isinstance(report, OutcomeUnknown | Retryable) for report in failures)
+    assert errors  # the reader was told, and waited
+    wait_for(lambda: poll_through(member, found, errors) or len(found) == 2001, 60)
+    kept = {record.value for record in KafkaBroker(broker._settings, signals, topics=[topic]).all_records()}
+    assert kept == found == {str(number).encode() for number in range(2001)}
+    assert list(broker.publish([message(topic, 5000)])) == [None]
+    member.close()
+
+
+def test_a_publish_and_a_close_end_in_time_while_kafka_is_away(server: KafkaServer) -> None:
+    broker = KafkaBroker.from_settings(server.settings({"message.timeout.ms": "1000"}), RecordingSignals())
+    topic = new_topic(server)
+    wait_for(lambda: list(broker.publish([message(topic, 0)])) == [None])
+    member = broker.subscribe(topic, [topic])
+    read(member, 1)
+    server.kill()
+    try:
+        begun = time.monotonic()
+        reports = broker.publish([message(topic, number) for number in range(500)])
+        assert time.monotonic() - begun < 1 + 2 + 0.5
+        assert all(isinstance(report, OutcomeUnknown | Retryable) for report in reports)
+        begun = time.monotonic()
+        member.close()
+        broker.close()
+        assert time.monotonic() - begun < 5
+        begun = time.monotonic()
+        with pytest.raises(Retryable):
+            list(KafkaBroker(server.settings(), RecordingSignals(), topics=[topic]).all_records())
+        assert time.monotonic() - begun < 15
+    finally:
+        server.start()
+
+
+def test_what_kafka_was_away_for_is_told_once_and_costs_little(server: KafkaServer) -> None:
+    signals = RecordingSignals()
+    broker = KafkaBroker.from_settings(server.settings(kafka_bootstrap="127.0.0.1:1"), signals)
+    member, errors = broker.subscribe("g", ["t"]), list[PortError]()
+    until, spent = time.monotonic() + 3, time.process_time()
+    while time.monotonic() < until:
+        poll_through(member, set(), errors)
+        time.sleep(0.01)
+    assert 1 <= len(errors) <= 10
+    assert "Kafka" in str(errors[0])
+    assert time.process_time() - spent < 1.5
+    member.close()
+
+
+def test_a_member_that_was_silent_for_too_long_forgets_and_comes_back(server: KafkaServer) -> None:
+    broker = KafkaBroker.from_settings(server.settings(IMPATIENT), RecordingSignals())
+    topic = new_topic(server)
+    broker.publish([message(topic, number) for number in range(40)])
+    member = broker.subscribe(topic, [topic])
+    assert isinstance(member, KafkaSubscription)
+    batch = read(member, 40)
+    time.sleep(3)
+    member.commit({place(record): record.offset + 1 for record in batch})  # handled, but too late
+    wait_for(lambda: member.poll(100) or set(member.assigned) == {place(record) for record in batch})
+    assert set(member.lost()) == {place(record) for record in batch}
+    assert len(read(member, 40)) == 40
+    member.close()
+
+
+STOPPED = """
+import sys, time
+from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.memory.signals import RecordingSignals
+from oms.settings import Settings
+
+bootstrap, topic, conf = sys.argv[1], sys.argv[2], dict(pair.split("=") for pair in sys.argv[3:])
+broker = KafkaBroker.from_settings(Settings(kafka_bootstrap=bootstrap, kafka_conf=conf), RecordingSignals())
+member = broker.subscribe(topic, [topic])
+while True:
+    for place in member.lost():
+        print("lost", place.partition, flush=True)
+    for record in member.poll(100):
+        print("read", record.partition, record.offset, flush=True)
+    time.sleep(0.01)
+"""
+
+
+def test_a_worker_that_was_stopped_for_too_long_forgets_and_joins_again(server: KafkaServer, tmp_path: Path) -> None:
+    broker = KafkaBroker.from_settings(server.settings(IMPATIENT), RecordingSignals())
+    topic = new_topic(server)
+    broker.publish([message(topic, number) for number in range(40)])
+    output = tmp_path / "worker.log"
+    conf = [f"{key}={text}" for key, text in {**IMPATIENT, "heartbeat.interval.ms": "100"}.items()]
+    with output.open("w") as log:
+        worker = subprocess.Popen([sys.executable, "-c", STOPPED, server.plain, topic, *conf], stdout=log)
+    try:
+        wait_for(lambda: output.read_text().count("read") == 40)
+        os.kill(worker.pid, signal.SIGSTOP)
+        other = broker.subscribe(topic, [topic])
+        assert len(read(other, 40)) == 40  # nothing was committed, and the group didn't wait for ever
+        os.kill(worker.pid, signal.SIGCONT)
+        wait_for(lambda: other.poll(0) or output.read_text().count("lost") == 4)
+        broker.publish([message(topic, number) for number in range(40, 80)])
+        wait_for(lambda: other.poll(0) or output.read_text().count("read") > 40)  # it has some partitions again
+        other.close()
+        wait_for(lambda: output.read_text().count("read") >= 40 + 80)
+        lines = output.read_text().splitlines()
+        assert lines.index("lost 0") < lines.index("read 0 0", lines.index("lost 0"))
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_a_member_whose_client_is_at_its_end_joins_with_a_new_one(server: KafkaServer) -> None:
+    signals = RecordingSignals()
+    broker = KafkaBroker.from_settings(server.settings({"group.instance.id": "one"}), signals)
+    topic = new_topic(server, 1)
+    broker.publish([message(topic, number) for number in range(3)])
+    first = broker.subscribe(topic, [topic])
+    read(first, 3)
+    second = broker.subscribe(topic, [topic])  # by the same name, so that Kafka turns the first one out
+    errors: list[PortError] = []
+    wait_for(lambda: (second.poll(0), poll_through(first, set(), errors)) and errors)
+    assert "fenced" in str(errors[0])
+    second.close()
+    assert isinstance(first, KafkaSubscription)
+    again: set[bytes | None] = set()
+    wait_for(lambda: poll_through(first, again, errors) or len(again) == 3)
+    assert isinstance(first, KafkaSubscription)
+    assert [place.topic for place in first.assigned] == [topic]
+    first.close()

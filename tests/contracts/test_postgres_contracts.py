@@ -1,0 +1,30 @@
+import pytest
+from labs import OnPostgres
+
+from oms.testing.contracts.inventory import InventoryStoreContract
+from oms.testing.contracts.notifications import NotificationStoreContract
+from oms.testing.contracts.orders import OrderStoreContract
+from oms.testing.contracts.payments import PaymentStoreContract
+from oms.testing.contracts.steps import StepStoreContract
+
+pytestmark = pytest.mark.servers
+
+
+class TestPostgresOrders(OnPostgres, OrderStoreContract):
+    name = "order"
+
+
+class TestPostgresInventory(OnPostgres, InventoryStoreContract):
+    name = "inventory"
+
+
+class TestPostgresPayments(OnPostgres, PaymentStoreContract):
+    name = "payment"
+
+
+class TestPostgresNotifications(OnPostgres, NotificationStoreContract):
+    name = "notification"
+
+
+class TestPostgresSteps(OnPostgres, StepStoreContract):
+    name = "shipping"
