@@ -37,11 +37,16 @@ class Changes:
         """Owe an event to the log."""
         self.events.append((event, self.cause))
 
+    def owe(self, task: TaskRequest) -> None:
+        """Owe a task; what comes of it belongs to the same trace."""
+        self.tasks.append(attrs.evolve(task, trace=self.cause.traceparent) if self.cause.traceparent else task)
+
     def take(self, step: Step[A], order_id: str) -> A:
         """Owe what a step decided; answers with its aggregate."""
         for event in step.events:
             self.publish(event)
-        self.tasks.extend(step.tasks)
+        for task in step.tasks:
+            self.owe(task)
         self.ended.extend(step.ended)
         if step.ended:  # a timer that starts and ends in one unit of work was never there
             self.tasks = [task for task in self.tasks if TaskKey(task.kind, task.key) not in step.ended]

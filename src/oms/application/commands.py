@@ -21,6 +21,7 @@ from oms.application.unit import Unit, Units
 from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, OmsError, Refused
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Retryable
+from oms.ports.messages import Cause
 from oms.ports.store import KeyedTransaction, StoredAnswer
 
 R = TypeVar("R")
@@ -55,6 +56,8 @@ class Command(Generic[W, R]):
     restore: Callable[[str], R] = json.loads
     recover: Callable[[], R | None] = lambda: None
     prepare: Callable[[], object] | None = None
+    trace: str | None = None
+    """The W3C trace that it belongs to; its events carry it on."""
 
 
 Reply = Callable[[object, Exception | None], None]
@@ -198,6 +201,7 @@ class CommandGroup(Generic[W]):
                 detail = "this Idempotency-Key was used with another body"
                 return _Answer(error=KeyReused("idempotency_key_reused", detail))
             return _Answer(stored=stored.body)
+        unit.work.changes.cause = Cause(traceparent=command.trace)
         try:
             value = command.apply(unit)
         except DomainError as refusal:  # it saved nothing

@@ -49,7 +49,7 @@ class StepContext:
     def call(self, name: str, **payload: object) -> None:
         """Owe an outside call, made after the commit, once or (after a crash) again with the same arguments."""
         request = TaskRequest(TaskKind.CALL, f"{name}:{self.order_id}", payload=json.dumps(payload))
-        self._work.changes.tasks.append(request)
+        self._work.changes.owe(request)
 
 
 StepHandler = Callable[[AnyEvent, StepContext], None]

@@ -15,6 +15,7 @@ from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.calls import Calls, Ended
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import OutcomeUnknown, Retryable
+from oms.ports.messages import Cause
 from oms.ports.store import DeadLetter, Task
 
 LOOK_EVERY_S = 0.25
@@ -107,6 +108,7 @@ class TaskRunner(Generic[W]):
                 executor.load(unit.work, [one.token for one in mine if one.token.kind is kind])
             done = []
             for one in mine:
+                unit.work.changes.cause = Cause(traceparent=one.token.trace)
                 postponed = self._service.executors[one.token.kind].finish(unit.work, one)
                 if postponed is None:
                     done.append(one.token)

@@ -32,9 +32,13 @@ class TaskKey:
 
 @attrs.frozen
 class TaskRequest:
-    """A task to start; `due_at` None is at once. `payload` is what its executor needs beside the key."""
+    """A task to start; `due_at` None is at once. `payload` is what its executor needs beside the key.
+
+    `trace` is the W3C trace that it belongs to: for whoever watches, no rule depends on it.
+    """
 
     kind: TaskKind
     key: str
     due_at: datetime | None = None
     payload: str = ""
+    trace: str | None = None

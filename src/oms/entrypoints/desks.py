@@ -24,6 +24,7 @@ from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku, Terms, UserId, checked_id
 from oms.ports.clock import Ids
 from oms.ports.errors import Retryable
+from oms.ports.messages import Cause, valid_trace
 from oms.ports.plugs import Policy, Pricing, Principal, Role
 from oms.ports.store import DeadLetter, DeadLetterState, InventoryStore, OrderStore, Page
 
@@ -97,27 +98,33 @@ class Orders:
         caller: Principal = TRUSTED,
         key: str | None = None,
         connection: object = None,
+        trace: str | None = None,
     ) -> Order:
-        """Accept an order: durable when this returns.
+        """Accept an order: durable when this returns. Its events carry `trace`, a W3C `traceparent`, on.
 
         With `connection` (a SQLAlchemy connection to the database of the order service, in a transaction) the order
         is part of the caller's own transaction: it and its events exist if, and only if, that one commits. That
         transaction is then what makes a repeat harmless: a `key` can't be given as well (`ValueError`).
         """
         if connection is None:
-            return self._wait(self.submit(command, caller=caller, key=key))
+            return self._wait(self.submit(command, caller=caller, key=key, trace=trace))
         if key is not None:
             raise ValueError("key and connection exclude each other")
         order_id, agreed = self._ids.order_id(), self.agree(command, caller)
         placed: list[Order] = []
-        self._parts.units.within(
-            self._store.join(connection), lambda work: placed.append(_placed(work, order_id, agreed))
-        )
+
+        def act(work: OrderWork) -> None:
+            work.changes.cause = Cause(traceparent=valid_trace(trace))
+            placed.append(_placed(work, order_id, agreed))
+
+        self._parts.units.within(self._store.join(connection), act)
         return placed[0]
 
-    def submit(self, command: PlaceOrder, *, caller: Principal = TRUSTED, key: str | None = None) -> Future[Order]:
+    def submit(
+        self, command: PlaceOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Future[Order]:
         """Like `place`, without waiting for the commit. Pricing and policy run in the calling thread."""
-        return self.submit_agreed(command, self.agree(command, caller, key), caller=caller, key=key)
+        return self.submit_agreed(command, self.agree(command, caller, key), caller=caller, key=key, trace=trace)
 
     @property
     def asks_the_shop(self) -> bool:
@@ -146,7 +153,7 @@ class Orders:
             return refusal
 
     def submit_agreed(
-        self, command: PlaceOrder, agreed: Agreed, *, caller: Principal, key: str | None
+        self, command: PlaceOrder, agreed: Agreed, *, caller: Principal, key: str | None, trace: str | None = None
     ) -> Future[Order]:
         """The last part of `submit`: never blocks."""
         order_id = self._ids.order_id()
@@ -158,15 +165,18 @@ class Orders:
                 dump=_dump,
                 restore=self._restore,
                 recover=lambda: self._store.order(order_id, None),
+                trace=valid_trace(trace),
             ),
         )
 
-    def cancel(self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None) -> Order:
+    def cancel(
+        self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Order:
         """End an order cancelled; `Conflict` where it has ended otherwise, `NotFound` for another's."""
-        return self._wait(self.submit_cancel(command, caller=caller, key=key))
+        return self._wait(self.submit_cancel(command, caller=caller, key=key, trace=trace))
 
     def submit_cancel(
-        self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None
+        self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
     ) -> Future[Order]:
         """Like `cancel`, without waiting."""
         if command.by_operator and caller.role is Role.CUSTOMER:
@@ -180,6 +190,7 @@ class Orders:
                 dump=_dump,
                 restore=self._restore,
                 recover=lambda: self._cancelled(command.order_id, caller),
+                trace=valid_trace(trace),
             ),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,6 +18,14 @@ MessageId = NewType("MessageId", str)
 """uuid5(order id, topic): every copy of a message has the same id, with or without its headers."""
 
 Headers = tuple[tuple[str, bytes], ...]
+
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+
+def valid_trace(text: str | None) -> str | None:
+    """A W3C `traceparent` as it stands; None for what isn't one: a hint from outside is never an error."""
+    return text if text is not None and _TRACEPARENT.fullmatch(text) else None
 
 
 class Undecodable(Permanent):

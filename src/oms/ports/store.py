@@ -57,6 +57,7 @@ class Task:
     created_at: datetime
     called_at: datetime
     repeat: bool
+    trace: str | None = None
 
     @property
     def id(self) -> TaskKey:

@@ -37,6 +37,7 @@ class TaskRow:
     attempts: int = 0
     called_at: datetime | None = None
     note: str = ""
+    trace: str | None = None
 
 
 @attrs.frozen
@@ -125,9 +126,9 @@ class ServiceRecord:
         row = self.tasks.rows[key]
         lease, attempts, called_at = self.ids.token(), row.attempts + 1, row.called_at or now
         until = now + timedelta(seconds=lease_s)
-        self.tasks.apply(key, TaskRow(row.payload, row.created_at, until, lease, attempts, called_at, row.note))
+        self.tasks.apply(key, attrs.evolve(row, due_at=until, lease=lease, attempts=attempts, called_at=called_at))
         repeat = row.called_at is not None
-        return Task(key.kind, key.key, row.payload, lease, attempts, row.created_at, called_at, repeat)
+        return Task(key.kind, key.key, row.payload, lease, attempts, row.created_at, called_at, repeat, row.trace)
 
     def _due_of(self, key: TaskKey) -> datetime | None:
         row = self.tasks.rows.get(key)

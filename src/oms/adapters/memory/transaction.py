@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import attrs
@@ -152,17 +152,15 @@ class MemoryTransaction(Transaction):
             if work.lock_row(tasks, key) is not None:
                 work.put(tasks, key, None)
         for request in sorted(delivery.tasks, key=_task_order):
-            work.insert(tasks, TaskKey(request.kind, request.key), TaskRow(request.payload, now, request.due_at or now))
+            work.insert(tasks, TaskKey(request.kind, request.key), _new_row(request, now))
 
     def _postpone(self, postponed: Postponed) -> None:
         task = postponed.task
         row = self.work.lock_row(self._record.tasks, task.id)
         if row is None or row.lease != task.lease:
             return
-        called_at = None if postponed.afresh else row.called_at
-        later = TaskRow(
-            row.payload, row.created_at, postponed.due_at, None, row.attempts, called_at, postponed.note or row.note
-        )
+        called_at, note = None if postponed.afresh else row.called_at, postponed.note or row.note
+        later = attrs.evolve(row, due_at=postponed.due_at, lease=None, called_at=called_at, note=note)
         self.work.put(self._record.tasks, task.id, later)
 
 
@@ -189,3 +187,7 @@ class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
             if known is not None and known.at > now - ANSWERS_KEPT:
                 work.refuse(Retryable(f"an answer is kept for {answer.key} already"))
             work.put(self._record.answers, key, Answer(answer, now))
+
+
+def _new_row(request: TaskRequest, now: datetime) -> TaskRow:
+    return TaskRow(request.payload, now, request.due_at or now, trace=request.trace)

@@ -83,6 +83,7 @@ class Tables:
             Column("created_at", Instant, nullable=False),
             Column("called_at", Instant),
             Column("note", Text, nullable=False),
+            Column("trace", word(64)),
             postgresql_with=CHURNING,
         )
         self.dead_letters = Table(

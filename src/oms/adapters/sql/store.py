@@ -224,7 +224,8 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 def _claimed(row: Any, lease: str, now: datetime) -> Task:
     repeat = row.called_at is not None
     attempts, called_at = row.attempts + 1, row.called_at or now
-    return Task(TaskKind(row.kind), row.key, row.payload, lease, attempts, row.created_at, called_at, repeat)
+    kind = TaskKind(row.kind)
+    return Task(kind, row.key, row.payload, lease, attempts, row.created_at, called_at, repeat, row.trace)
 
 
 def _count(link: Link, table: Table, which: ColumnElement[bool]) -> int:

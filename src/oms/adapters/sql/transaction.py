@@ -51,7 +51,7 @@ class DeliveryBulks:
         )
         self.tasks = Bulk(
             lambda new: new.into(tasks).on_conflict_do_nothing(),
-            of(tasks, "key", "kind", "payload", "due_at"),
+            of(tasks, "key", "kind", "payload", "due_at", "trace"),
             of(tasks, "attempts", "created_at", "note"),
             key=2,
         )
@@ -204,7 +204,7 @@ def _outbox(row: OutboxRow, now: datetime) -> tuple[Any, ...]:
 
 
 def _task(task: TaskRequest, now: datetime) -> tuple[Any, ...]:
-    return task.key, task.kind.value, task.payload, task.due_at or now
+    return task.key, task.kind.value, task.payload, task.due_at or now, task.trace
 
 
 def _postponed(later: Postponed) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 
-from oms.ports.messages import Cause, Headers, MessageId
+from oms.ports.messages import Cause, Headers, MessageId, valid_trace
 
 SCHEMA = b"1"
 """Version of the payloads; an added optional field doesn't change it."""
@@ -19,7 +19,6 @@ SCHEMA = b"1"
 _OURS = frozenset({"ce_type", "oms_schema"})
 _NO_CAUSE = Cause()
 _CAUSATION = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def header_writer(topic: str, source: str) -> Callable[[MessageId, str, Cause, datetime], Headers]:
@@ -63,8 +62,8 @@ def read_cause(headers: Headers) -> Cause:
     for name, value in headers:
         if name == "oms_causation_id" and _CAUSATION.fullmatch(value):
             message = MessageId(value.decode())
-        elif name == "traceparent" and _TRACEPARENT.fullmatch(value):
-            trace = value.decode()
+        elif name == "traceparent":
+            trace = valid_trace(value.decode("latin-1"))
     return Cause(message, trace) if message or trace else _NO_CAUSE
 
 

@@ -55,7 +55,8 @@ class Handlers:
         async with self._turn(request, caller, "place") as key:
             agree = partial(orders.agree, command, caller, key)
             agreed = await self._read(agree) if orders.asks_the_shop else agree()
-            order = await answered(orders.submit_agreed(command, agreed, caller=caller, key=key))
+            trace = request.headers.get("traceparent")
+            order = await answered(orders.submit_agreed(command, agreed, caller=caller, key=key, trace=trace))
         view = views.order_view(order)
         if self._spring:
             return json(view)
@@ -85,9 +86,9 @@ class Handlers:
         asked = decode(_cancel, body) if body else shapes.CancelOrder()
         by_operator = asked.by == "operator" if asked.by else caller.role is Role.OPERATOR
         command = commands.CancelOrder(order_id, by_operator)
-        orders = self._app.orders
+        orders, trace = self._app.orders, request.headers.get("traceparent")
         order = await self._command(
-            request, caller, "cancel", lambda key: orders.submit_cancel(command, caller=caller, key=key)
+            request, caller, "cancel", lambda key: orders.submit_cancel(command, caller=caller, key=key, trace=trace)
         )
         return json(views.order_view(order), 202)
 

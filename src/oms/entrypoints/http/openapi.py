@@ -50,6 +50,13 @@ _KEY: Json = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     "example": "checkout-7f3a",
 }
+_TRACE: Json = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "description": "W3C trace context: every message that comes of this request carries it. An invalid one is ignored.",
+    "schema": {"type": "string"},
+}
 _OPEN_CODES = {("placeOrder", 403), ("placeOrder", 422)}
 """Where a shop's own pricing and policy may answer with codes of their own."""
 
@@ -150,7 +157,7 @@ class _Operation:
             "summary": route.summary,
             "description": f"For {route.allowed.value}. {route.details}".strip(),
             "tags": [_tag(route)],
-            "parameters": [*self._path(), *self._query(), *([_KEY] if route.keyed else [])],
+            "parameters": [*self._path(), *self._query(), *self._headers()],
             "responses": self._responses(),
         }
         if route.body is not None:
@@ -172,6 +179,10 @@ class _Operation:
             {"name": name, "in": "query", "required": False, "description": _QUERY[name][0], "schema": _QUERY[name][1]}
             for name in self._route.query
         ]
+
+    def _headers(self) -> list[Json]:
+        traced = self._route.keyed and self._route.service == "order"
+        return [*([_KEY] if self._route.keyed else []), *([_TRACE] if traced else [])]
 
     def _responses(self) -> Json:
         route = self._route

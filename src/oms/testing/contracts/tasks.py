@@ -37,6 +37,14 @@ class TaskContract(StoreLab):
         assert abs(task.created_at - before) < timedelta(seconds=5)
         assert abs(task.called_at - before) < timedelta(seconds=5)
 
+    def test_a_task_keeps_its_trace_also_while_it_is_postponed(self, store: Any) -> None:
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        start(store, attrs.evolve(request("a"), trace=trace), request("b"))
+        claimed = _claim(store)
+        assert {task.key: task.trace for task in claimed} == {"a": trace, "b": None}
+        flush(store, Delivery(postponed=[Postponed(task, self.now()) for task in claimed]))
+        assert {task.key: task.trace for task in _claim(store)} == {"a": trace, "b": None}
+
     def test_only_the_kinds_asked_for_are_claimed(self, store: Any) -> None:
         start(store, request("a", kind=TaskKind.CHARGE), request("a", kind=TaskKind.VOID))
         assert [task.kind for task in _claim(store, kinds={TaskKind.VOID})] == [TaskKind.VOID]

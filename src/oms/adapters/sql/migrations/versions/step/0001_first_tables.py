@@ -84,6 +84,7 @@ def upgrade() -> None:
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("called_at", Instant(), nullable=True),
         sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("trace", word(64), nullable=True),
         sa.PrimaryKeyConstraint("key", "kind", name=op.f("pk_tasks")),
         postgresql_with=_CHURNING,
     )
