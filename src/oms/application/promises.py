@@ -20,7 +20,8 @@ from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.stock import Movement, MovementKind
 from oms.domain.values import OrderId, Sku
-from oms.ports.evidence import BookEntry, BookKind, Evidence, GateEvidence, ServiceEvidence
+from oms.ports.broker import TopicPartition
+from oms.ports.evidence import BookEntry, BookKind, Evidence, GateEvidence, LogEvidence, ServiceEvidence
 from oms.ports.gate import GateAnswer
 from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable
 from oms.ports.store import DeadLetterState
@@ -58,10 +59,18 @@ class Report:
 def check(
     evidence: Evidence, codec: Codec, *, now: datetime, deadline_s: float, settle_s: float, quiet: bool | None = None
 ) -> Report:
-    """Check everything. `quiet` None finds out by itself: no outbox row, no task, and every order settled."""
+    """Check everything.
+
+    `quiet` None finds out by itself: no outbox row, no task, every order settled, and no message that a service
+    hasn't read.
+    """
+    # Before everything else: what was read by then must be on record afterwards.
+    passed = _passed(evidence.log)
     records = _Records.read(evidence)
+    log = _Log.read(evidence.log.all_records(), codec) if evidence.log is not None else None
     if quiet is None:
-        quiet = records.nothing_waits() and all(order.state.settled for order in records.orders.values())
+        settled = all(order.state.settled for order in records.orders.values())
+        quiet = records.nothing_waits() and settled and (log is None or log.read_up_to(passed))
     late = now - timedelta(seconds=deadline_s + settle_s)
     found = [*_stock(records), *_effects(records), *_history(evidence, records), *_answers(evidence, records)]
     if evidence.gate is not None and quiet:
@@ -69,19 +78,24 @@ def check(
     found += _liveness(records, late, quiet=quiet)
     if evidence.book is not None:
         found += _money(records, evidence.book.all_entries(), quiet=quiet)
-    messages = 0
-    if evidence.log is not None:
-        log = _Log.read(evidence.log.all_records(), codec)
-        messages = log.count
+    if log is not None:
         found += [
             *_copies(log),
             *(_published(records, log) if quiet else ()),
             *(_handled(records, log) if quiet else ()),
         ]
     states = Counter(order.state.value for order in records.orders.values())
-    return Report(
-        tuple(found), quiet, dict(sorted(states.items())), records.parked, messages, _checked(evidence, quiet)
-    )
+    counts, messages = dict(sorted(states.items())), log.count if log is not None else 0
+    return Report(tuple(found), quiet, counts, records.parked, messages, _checked(evidence, quiet))
+
+
+_Passed = Mapping[str, Mapping[TopicPartition, int]]
+
+
+def _passed(log: LogEvidence | None) -> _Passed:
+    """How far each service's group is, as far as the log can tell."""
+    told = {one.group: log.offsets(one.group) for one in ROUTING.values()} if log is not None else {}
+    return {group: offsets for group, offsets in told.items() if offsets is not None}
 
 
 def _checked(evidence: Evidence, quiet: bool) -> tuple[str, ...]:  # noqa: FBT001
@@ -291,6 +305,7 @@ class _Log:
     by_id: Mapping[MessageId, frozenset[bytes | None]]
     topics: Mapping[OrderId, frozenset[str]]
     ids_by_topic: Mapping[str, frozenset[MessageId]]
+    ends: Mapping[TopicPartition, int]
     count: int
 
     @classmethod
@@ -298,9 +313,11 @@ class _Log:
         by_id: defaultdict[MessageId, set[bytes | None]] = defaultdict(set)
         topics: defaultdict[OrderId, set[str]] = defaultdict(set)
         ids: defaultdict[str, set[MessageId]] = defaultdict(set)
+        ends: dict[TopicPartition, int] = {}
         count = 0
         for record in records:
             count += 1
+            ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
             message = _read(record, codec)
             if message is None:
                 ids[record.topic].add(codec.name(record))
@@ -312,7 +329,18 @@ class _Log:
             {name: frozenset(values) for name, values in by_id.items()},
             {order: frozenset(found) for order, found in topics.items()},
             {topic: frozenset(found) for topic, found in ids.items()},
+            ends,
             count,
+        )
+
+    def read_up_to(self, passed: _Passed) -> bool:
+        """Whether each of these groups has read all that is there for it."""
+        return all(
+            passed[one.group].get(place, 0) >= end
+            for one in ROUTING.values()
+            if one.group in passed
+            for place, end in self.ends.items()
+            if place.topic in one.topics
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Protocol
@@ -17,6 +17,7 @@ from oms.domain.reservation import Reservation
 from oms.domain.stock import Movement, Stock
 from oms.domain.tasks import TaskKey
 from oms.domain.values import Items, OrderId, Sku
+from oms.ports.broker import TopicPartition
 from oms.ports.gate import GateAnswer
 from oms.ports.messages import MessageId, Record
 from oms.ports.plugs import Notification
@@ -97,6 +98,10 @@ class LogEvidence(Protocol):
     @abstractmethod
     def all_records(self) -> Iterable[Record]:
         """Every record that is still kept."""
+
+    def offsets(self, group: str) -> Mapping[TopicPartition, int] | None:  # noqa: ARG002 - the port's name
+        """The next offset that a group will read of each partition it joined for; None where it can't be told."""
+        return None
 
 
 class BookKind(Enum):

@@ -78,6 +78,16 @@ class RecordedLog(LogEvidence):
             except sqlite3.Error as error:
                 raise unusable(self._path, error) from error
 
+    def offsets(self, group: str) -> Mapping[TopicPartition, int]:
+        """How far a group is, as far as that is on disk."""
+        stored = "SELECT topic, partition, next FROM offsets WHERE consumers = ?"
+        with closing(open_reader(self._path)) as connection:
+            try:
+                rows = connection.execute(stored, (group,)).fetchall()
+            except sqlite3.Error as error:
+                raise unusable(self._path, error) from error
+        return {TopicPartition(topic, partition): next_ for topic, partition, next_ in rows}
+
 
 def _stream(connection: sqlite3.Connection, place: TopicPartition, end: int) -> Iterator[Record]:
     first = 0

@@ -273,6 +273,17 @@ class BrokerContract:
         records = list(broker.all_records())
         assert sorted((record.topic, record.value or b"") for record in records) == [(A, b"0"), (A, b"1"), (B, b"0")]
 
+    def test_offsets_are_evidence_where_they_can_be_told(self, broker: Any) -> None:
+        _publish(broker, A, "k", "k", "k")
+        member = broker.subscribe("g", [A])
+        records = self.read(member, 3)
+        if broker.offsets("g") is None:
+            pytest.skip("this broker can't tell how far a group is")
+        assert broker.offsets("g").get(_place(records[0]), 0) == 0
+        self.commit(member, records[:2])
+        assert broker.offsets("g")[_place(records[0])] == 2
+        assert not broker.offsets("another")
+
     @settings(max_examples=20, deadline=None, suppress_health_check=SUITE_CHECKS)
     @given(
         st.lists(
