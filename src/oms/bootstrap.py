@@ -18,7 +18,8 @@ from dependency_injector import containers, providers
 from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
 from oms.application.parts import Parts, World, assemble
-from oms.application.service import Service
+from oms.application.service import Service, Step
+from oms.application.worker import log_retention
 from oms.domain.errors import OmsError
 from oms.domain.events import EVENTS
 from oms.domain.money import Currency
@@ -312,9 +313,17 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         if only is not None and name not in only:
             continue
         service = _service(container, name, world.clock, own)
-        more: dict[str, Any] = {"lock": orders.OrderWork.lock} if name == "order" else {}
+        more: dict[str, Any] = {}
+        if name == "order":
+            more = {"lock": orders.OrderWork.lock, "extra": _log_steps(world)}
         parts[name] = assemble(service, world, calls(name), woken=partial(bells.ring, name), **more)
     return System(container, parts)
+
+
+def _log_steps(world: World) -> tuple[Step, ...]:
+    """What a log needs that doesn't forget by itself, as Kafka does."""
+    purge = getattr(world.broker, "purge", None)
+    return () if purge is None else (log_retention(purge, world.clock, world.retention_days),)
 
 
 def _look_every_s(settings: Settings) -> float:

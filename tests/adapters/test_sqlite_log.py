@@ -333,11 +333,11 @@ def test_purge_removes_what_is_old_and_passed_by_all(logs: Logs, log: SqliteLog)
     young = logs.clock.now()
     send(log, *["k"] * 10)
     one.commit(after(drain(one)))
-    assert log.purge(young) == 0
+    assert log.purge(young, 100) == 0
     slow.commit(after(list(slow.poll(4))))
-    assert log.purge(young) == 4
+    assert log.purge(young, 100) == 4
     slow.commit(after(drain(slow)))
-    assert log.purge(young) == 6
+    assert log.purge(young, 100) == 6
     assert [record.offset for record in log.all_records()] == list(range(10, 20))
 
 
@@ -345,18 +345,21 @@ def test_offsets_go_on_after_everything_was_purged(logs: Logs):
     log = logs.open()
     send(log, *["k"] * 5000)
     late = logs.clock.now() + timedelta(days=1)
-    assert log.purge(late) == 4999
+    assert [log.purge(late, 3000) for _ in range(3)] == [3000, 2000, 0]
+    assert list(log.all_records()) == []
     log = logs.open()
     send(log, "k")
-    assert [record.offset for record in log.all_records()] == [4999, 5000]
-    assert [r.offset for r in drain(log.subscribe("late", [TOPIC]))] == [4999, 5000]
+    assert [record.offset for record in log.all_records()] == [5000]
+    assert [r.offset for r in drain(log.subscribe("late", [TOPIC]))] == [5000]
+    assert log.purge(late, 3000) == 0, "a group that joined meanwhile has yet to pass it"
+    assert [record.offset for record in logs.open().all_records()] == [5000]
 
 
 def test_a_group_without_members_still_counts(logs: Logs):
     logs.open().subscribe("g", [TOPIC])
     log = logs.open()
     send(log, "k", "k")
-    assert log.purge(datetime.max.replace(tzinfo=UTC)) == 0
+    assert log.purge(datetime.max.replace(tzinfo=UTC), 10) == 0
 
 
 # -- who may open it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Generic
 
 import attrs
@@ -15,7 +15,7 @@ from oms.application.outbox import Relay
 from oms.application.service import Service, Step, W
 from oms.application.tasks import TaskRunner
 from oms.application.unit import Units
-from oms.application.worker import Pulse, Retention, Worker
+from oms.application.worker import Pulse, Worker, store_retention
 from oms.ports.broker import Broker
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
@@ -125,7 +125,7 @@ def assemble(
     consumer = Consumer(units, subscription, world.codec, world.clock, world.ids, world.signals, batch=world.batch)
     commands = CommandGroup(units, world.clock, lock, batch=world.batch, woken=woken)
     pulse = Pulse(service.store, world.clock)
-    retention = Retention(service.store, world.clock, keep=timedelta(days=world.retention_days))
+    retention = store_retention(service.store, world.clock, world.retention_days)
     steps = (*service.steps, commands, tasks[0], consumer, relay, pulse, retention, *extra)
     worker = Worker(service.name, steps, world.clock, world.signals)
     desk = DeadLetterDesk(service, world.codec, world.signals)

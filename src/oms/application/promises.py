@@ -8,23 +8,22 @@ can be seen is that all copies of a message are equal, and of P11 nothing.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 import attrs
 
+from oms.application.on_record import Log, Records, passed_by
 from oms.application.routing import ROUTING
 from oms.domain.machine import Effect, HistoryEntry
-from oms.domain.order import ORDER_TABLE, Order, OrderState, OrderTrigger
+from oms.domain.order import ORDER_TABLE, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
-from oms.domain.reservation import Reservation, ReservationState
-from oms.domain.stock import Movement, MovementKind
+from oms.domain.reservation import ReservationState
+from oms.domain.stock import MovementKind
 from oms.domain.values import OrderId, Sku
-from oms.ports.broker import TopicPartition
-from oms.ports.evidence import BookEntry, BookKind, Evidence, GateEvidence, LogEvidence, ServiceEvidence
+from oms.ports.evidence import BookEntry, BookKind, Evidence, GateEvidence
 from oms.ports.gate import GateAnswer
-from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable
-from oms.ports.store import DeadLetterState
+from oms.ports.messages import Codec
 
 
 @attrs.frozen
@@ -57,21 +56,29 @@ class Report:
 
 
 def check(
-    evidence: Evidence, codec: Codec, *, now: datetime, deadline_s: float, settle_s: float, quiet: bool | None = None
+    evidence: Evidence,
+    codec: Codec,
+    *,
+    now: datetime,
+    deadline_s: float,
+    settle_s: float,
+    kept_s: float | None = None,
+    quiet: bool | None = None,
 ) -> Report:
-    """Check everything.
+    """Check everything; `kept_s` is how long the log keeps its messages, None for ever.
 
     `quiet` None finds out by itself: no outbox row, no task, every order settled, and no message that a service
     hasn't read.
     """
     # Before everything else: what was read by then must be on record afterwards.
-    passed = _passed(evidence.log)
-    records = _Records.read(evidence)
-    log = _Log.read(evidence.log.all_records(), codec) if evidence.log is not None else None
+    passed = passed_by(evidence.log)
+    records = Records.read(evidence)
+    log = Log.read(evidence.log.all_records(), codec) if evidence.log is not None else None
     if quiet is None:
         settled = all(order.state.settled for order in records.orders.values())
         quiet = records.nothing_waits() and settled and (log is None or log.read_up_to(passed))
     late = now - timedelta(seconds=deadline_s + settle_s)
+    old = records.before(None if kept_s is None else now - timedelta(seconds=kept_s))
     found = [*_stock(records), *_effects(records), *_history(evidence, records), *_answers(evidence, records)]
     if evidence.gate is not None and quiet:
         found += _gate(records, evidence.gate)
@@ -81,21 +88,12 @@ def check(
     if log is not None:
         found += [
             *_copies(log),
-            *(_published(records, log) if quiet else ()),
-            *(_handled(records, log) if quiet else ()),
+            *(_published(records, log, old) if quiet else ()),
+            *(_handled(records, log, old) if quiet else ()),
         ]
     states = Counter(order.state.value for order in records.orders.values())
     counts, messages = dict(sorted(states.items())), log.count if log is not None else 0
     return Report(tuple(found), quiet, counts, records.parked, messages, _checked(evidence, quiet))
-
-
-_Passed = Mapping[str, Mapping[TopicPartition, int]]
-
-
-def _passed(log: LogEvidence | None) -> _Passed:
-    """How far each service's group is, as far as the log can tell."""
-    told = {one.group: log.offsets(one.group) for one in ROUTING.values()} if log is not None else {}
-    return {group: offsets for group, offsets in told.items() if offsets is not None}
 
 
 def _checked(evidence: Evidence, quiet: bool) -> tuple[str, ...]:  # noqa: FBT001
@@ -106,51 +104,7 @@ def _checked(evidence: Evidence, quiet: bool) -> tuple[str, ...]:  # noqa: FBT00
     return tuple(sorted([*always, *with_book, *with_log, *at_rest], key=lambda name: int(name[1:])))
 
 
-@attrs.frozen
-class _Records:
-    orders: Mapping[OrderId, Order]
-    reservations: Mapping[OrderId, Reservation]
-    payments: Mapping[OrderId, Payment]
-    stock: Mapping[Sku, tuple[int, int]]
-    movements: Mapping[str, list[Movement]]
-    inbox: Mapping[str, frozenset[MessageId]]
-    outbox: frozenset[tuple[str, bytes | None]]
-    tasks: int
-    parked: int
-
-    @classmethod
-    def read(cls, evidence: Evidence) -> _Records:
-        movements: defaultdict[str, list[Movement]] = defaultdict(list)
-        for movement in evidence.inventory.all_movements():
-            movements[movement.reference].append(movement)
-        services: tuple[ServiceEvidence, ...] = (
-            evidence.order,
-            evidence.inventory,
-            evidence.payment,
-            evidence.notification,
-        )
-        inbox: defaultdict[str, set[MessageId]] = defaultdict(set)
-        for service in services:
-            for group, message in service.all_inbox():
-                inbox[group].add(message)
-        letters = [letter for service in services for letter in service.all_dead_letters()]
-        return cls(
-            {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT},
-            {row.order_id: row for row in evidence.inventory.all_reservations()},
-            {row.order_id: row for row in evidence.payment.all_payments()},
-            {row.sku: (row.on_hand, row.held) for row in evidence.inventory.all_stock()},
-            movements,
-            {group: frozenset(messages) for group, messages in inbox.items()},
-            frozenset((row.message.topic, row.message.key) for service in services for row in service.all_outbox()),
-            sum(1 for service in services for _ in service.all_tasks()),
-            sum(letter.state is DeadLetterState.PARKED for letter in letters),
-        )
-
-    def nothing_waits(self) -> bool:
-        return not self.outbox and not self.tasks
-
-
-def _stock(records: _Records) -> Iterator[Violation]:
+def _stock(records: Records) -> Iterator[Violation]:
     """P1 and P2: within bounds, equal to the ledger's fold, and held by nobody but live orders."""
     fold: defaultdict[Sku, list[int]] = defaultdict(lambda: [0, 0])
     for movements in records.movements.values():
@@ -170,7 +124,7 @@ def _stock(records: _Records) -> Iterator[Violation]:
             yield Violation("P2", sku, f"{reserved} held, but the orders that hold it want {held[sku]}")
 
 
-def _gate(records: _Records, gate: GateEvidence) -> Iterator[Violation]:
+def _gate(records: Records, gate: GateEvidence) -> Iterator[Violation]:
     """The rest of P2: at rest the gate sells what the ledger has, and keeps no hold that the ledger doesn't know."""
     if gate.epoch() is None:
         yield Violation("P2", "gate", "is closed: it waits for a rebuild")
@@ -199,7 +153,7 @@ _LEDGER: Mapping[ReservationState, tuple[frozenset[MovementKind], ...]] = {
 }
 
 
-def _effects(records: _Records) -> Iterator[Violation]:
+def _effects(records: Records) -> Iterator[Violation]:
     """P3: each effect on stock is there once, for each line, and fits the reservation's state."""
     for order_id, reservation in records.reservations.items():
         rows = records.movements.get(order_id, [])
@@ -216,7 +170,7 @@ def _effects(records: _Records) -> Iterator[Violation]:
             yield Violation("P3", order_id, f"{wrong[0].kind.value} of {wrong[0].sku} isn't what the order holds")
 
 
-def _history(evidence: Evidence, records: _Records) -> Iterator[Violation]:
+def _history(evidence: Evidence, records: Records) -> Iterator[Violation]:
     """P5: no gap, and no step that its table doesn't have."""
     last: dict[OrderId, HistoryEntry] = {}
     for order_id, entry in evidence.order.all_history():
@@ -241,7 +195,7 @@ def _allowed(entry: HistoryEntry) -> bool:
     return cell.effect in (Effect.NOTED, Effect.EARLY) and entry.before == entry.after
 
 
-def _answers(evidence: Evidence, records: _Records) -> Iterator[Violation]:
+def _answers(evidence: Evidence, records: Records) -> Iterator[Violation]:
     """P10: an answer that was given stands for an order that is there."""
     for answer in evidence.order.all_answers():
         for order_id in _ids_in(answer.body):
@@ -261,7 +215,7 @@ _SETTLED_AS: Mapping[OrderState, tuple[ReservationState, ...]] = {
 }
 
 
-def _liveness(records: _Records, late: datetime, *, quiet: bool) -> Iterator[Violation]:
+def _liveness(records: Records, late: datetime, *, quiet: bool) -> Iterator[Violation]:
     """P6, and the end of P2: every order settles in its time, and its stock with it."""
     for order_id, order in records.orders.items():
         if not order.state.settled:
@@ -274,7 +228,7 @@ def _liveness(records: _Records, late: datetime, *, quiet: bool) -> Iterator[Vio
             yield Violation("P2", order_id, f"is {order.state.value}, its reservation is {found}")
 
 
-def _money(records: _Records, book: Iterable[BookEntry], *, quiet: bool) -> Iterator[Violation]:
+def _money(records: Records, book: Iterable[BookEntry], *, quiet: bool) -> Iterator[Violation]:
     """P4, by the gateway's own book."""
     captures: Counter[str] = Counter()
     net: Counter[str] = Counter()
@@ -300,58 +254,7 @@ def _money(records: _Records, book: Iterable[BookEntry], *, quiet: bool) -> Iter
             yield Violation("P4", key, "was captured for an order that isn't there")
 
 
-@attrs.frozen
-class _Log:
-    by_id: Mapping[MessageId, frozenset[bytes | None]]
-    topics: Mapping[OrderId, frozenset[str]]
-    ids_by_topic: Mapping[str, frozenset[MessageId]]
-    ends: Mapping[TopicPartition, int]
-    count: int
-
-    @classmethod
-    def read(cls, records: Iterable[Record], codec: Codec) -> _Log:
-        by_id: defaultdict[MessageId, set[bytes | None]] = defaultdict(set)
-        topics: defaultdict[OrderId, set[str]] = defaultdict(set)
-        ids: defaultdict[str, set[MessageId]] = defaultdict(set)
-        ends: dict[TopicPartition, int] = {}
-        count = 0
-        for record in records:
-            count += 1
-            ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
-            message = _read(record, codec)
-            if message is None:
-                ids[record.topic].add(codec.name(record))
-            elif message.event is not None:
-                by_id[message.id].add(record.value)
-                topics[message.event.order_id].add(record.topic)
-                ids[record.topic].add(message.id)
-        return cls(
-            {name: frozenset(values) for name, values in by_id.items()},
-            {order: frozenset(found) for order, found in topics.items()},
-            {topic: frozenset(found) for topic, found in ids.items()},
-            ends,
-            count,
-        )
-
-    def read_up_to(self, passed: _Passed) -> bool:
-        """Whether each of these groups has read all that is there for it."""
-        return all(
-            passed[one.group].get(place, 0) >= end
-            for one in ROUTING.values()
-            if one.group in passed
-            for place, end in self.ends.items()
-            if place.topic in one.topics
-        )
-
-
-def _read(record: Record, codec: Codec) -> Message | None:
-    try:
-        return codec.decode(record)
-    except Undecodable:
-        return None
-
-
-def _copies(log: _Log) -> Iterator[Violation]:
+def _copies(log: Log) -> Iterator[Violation]:
     """P8, as far as a record shows it: each (order, topic) has one message, however many copies."""
     for name, values in log.by_id.items():
         if len(values) > 1:
@@ -377,21 +280,25 @@ _ORDER_SAYS: Mapping[OrderState, str] = {
 }
 
 
-def _published(records: _Records, log: _Log) -> Iterator[Violation]:
-    """P7: what was decided was said."""
+def _published(records: Records, log: Log, old: Collection[OrderId]) -> Iterator[Violation]:
+    """P7: what was decided was said; what was said of `old` orders may be gone from the log by now."""
     owed: list[tuple[OrderId, str | None]] = []
     owed += [(order_id, _ORDER_SAYS.get(order.state)) for order_id, order in records.orders.items()]
     owed += [(order_id, _RESERVATION_SAYS.get(row.state)) for order_id, row in records.reservations.items()]
     owed += [(order_id, _PAYMENT_SAYS.get(row.state)) for order_id, row in records.payments.items()]
     for order_id, topic in owed:
-        if topic is not None and topic not in log.topics.get(order_id, frozenset()):
+        if topic is not None and order_id not in old and topic not in log.topics.get(order_id, frozenset()):
             yield Violation("P7", order_id, f"{topic} was decided and never published")
 
 
-def _handled(records: _Records, log: _Log) -> Iterator[Violation]:
-    """P9: every message has been handled or parked by each group that listens to its topic."""
+def _handled(records: Records, log: Log, old: Collection[OrderId]) -> Iterator[Violation]:
+    """P9: every message has been handled or parked by each group that listens to its topic.
+
+    That those of `old` orders were may be forgotten by now, where the log keeps them for longer.
+    """
     for consumes in ROUTING.values():
-        done = records.inbox.get(consumes.group, frozenset())
+        done = records.done.get(consumes.group, frozenset())
         for topic in sorted(consumes.topics):
-            for name in sorted(log.ids_by_topic.get(topic, frozenset()) - done):
+            ids = log.ids_by_topic.get(topic, {})
+            for name in sorted(name for name, order_id in ids.items() if name not in done and order_id not in old):
                 yield Violation("P9", name, f"{consumes.group} has neither handled nor parked this message of {topic}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from oms.application.backoff import next_try
@@ -13,6 +13,7 @@ from oms.ports.signals import Signals
 from oms.ports.store import Backlog, Store
 
 PURGE_EVERY = timedelta(hours=1)
+FIRST_PURGE = timedelta(minutes=1)
 PURGE_LIMIT = 1000
 KEYS_KEPT = timedelta(hours=24)
 PULSE_EVERY = timedelta(seconds=1)
@@ -60,21 +61,43 @@ class Worker:
 
 
 class Retention:
-    """Removes what has been kept for its time, a bounded batch at once."""
+    """Removes what has been kept for its time, a bounded batch at once.
 
-    def __init__(self, store: Store, clock: Clock, *, keep: timedelta) -> None:
-        self._store, self._clock, self._keep = store, clock, keep
-        self._due_at = clock.now() + PURGE_EVERY
+    `purge(now, limit)` removes at most `limit` and answers how many.
+    """
+
+    def __init__(self, purge: Callable[[datetime, int], int], clock: Clock) -> None:
+        self._purge, self._clock = purge, clock
+        self._due_at = clock.now() + FIRST_PURGE
 
     def run_once(self) -> int:
-        """How many rows were removed."""
+        """How much was removed."""
         now = self._clock.now()
         if now < self._due_at:
             return 0
-        removed = self._store.purge(now - self._keep, keys_older_than=now - KEYS_KEPT, limit=PURGE_LIMIT)
+        removed = self._purge(now, PURGE_LIMIT)
         if removed < PURGE_LIMIT:
             self._due_at = now + PURGE_EVERY
         return removed
+
+
+def store_retention(store: Store, clock: Clock, days: float) -> Retention:
+    """Of what a store keeps for so many days, and keys for one."""
+    keep = timedelta(days=days)
+    return Retention(lambda now, limit: store.purge(now - keep, keys_older_than=now - KEYS_KEPT, limit=limit), clock)
+
+
+def log_retention(purge: Callable[[datetime, int], int], clock: Clock, days: float) -> Retention:
+    """Of a log that doesn't forget by itself: `purge(older_than, limit)` removes its records."""
+    return Retention(lambda now, limit: purge(now - log_kept(days), limit), clock)
+
+
+def log_kept(days: float) -> timedelta:
+    """How long the log keeps its records where stores keep inboxes for so many days.
+
+    Shorter, by more than stores are late with their purge: a record is never there without its inbox row.
+    """
+    return timedelta(days=days) - 2 * PURGE_EVERY
 
 
 class Pulse:

@@ -16,6 +16,7 @@ from oms.application.parts import Parts
 from oms.application.promises import Report, check
 from oms.application.reconciliation import Difference, differences
 from oms.application.steps import OutsideCall, StepHandler
+from oms.application.worker import log_kept
 from oms.bootstrap import (
     SERVICES,
     Container,
@@ -331,7 +332,14 @@ def create(
 def verify(settings: Settings) -> Report:
     """Check the promises of a system on record, read-only, also while other processes run it."""
     evidence, codec, clock = recorded(settings)
-    return check(evidence, codec, now=clock.now(), deadline_s=settings.order_deadline_s, settle_s=settings.settle_s)
+    return check(
+        evidence,
+        codec,
+        now=clock.now(),
+        deadline_s=settings.order_deadline_s,
+        settle_s=settings.settle_s,
+        kept_s=log_kept(settings.retention_days).total_seconds(),
+    )
 
 
 def reconcile(settings: Settings) -> list[Difference]:

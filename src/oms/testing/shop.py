@@ -12,6 +12,7 @@ from oms.adapters.memory.calls import SequentialCalls
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.application import promises
+from oms.application.worker import log_kept
 from oms.domain.commands import CancelOrder
 from oms.domain.order import Order, OrderState
 from oms.domain.stock import Stock
@@ -133,6 +134,7 @@ class Shop:
             now=self.clock.now(),
             deadline_s=self.app.settings.order_deadline_s,
             settle_s=self.app.settings.settle_s,
+            kept_s=log_kept(self.app.settings.retention_days).total_seconds(),
         )
 
     def check(self) -> None:

@@ -2,6 +2,7 @@
 
 records   the log; clustered by place, so that a partition is read in one sweep
 offsets   how far each group is
+ends      where partitions go on whose records were all purged
 log       the number of partitions of every topic, fixed when the file is made
 """
 
@@ -28,6 +29,10 @@ CREATE TABLE records (
 CREATE TABLE offsets (
     consumers TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
     PRIMARY KEY (consumers, topic, partition)
+) WITHOUT ROWID;
+CREATE TABLE ends (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition)
 ) WITHOUT ROWID;
 """
 

@@ -20,9 +20,6 @@ from oms.ports.messages import Outgoing, Record
 MAX_MESSAGE_BYTES = 1_048_576
 """The largest message that Apache Kafka takes unless told otherwise, so that a shop can move there."""
 
-PURGE_CHUNK = 2000
-"""Records of one partition removed in one transaction: nobody who publishes waits longer than for these."""
-
 
 class SqliteLog(Broker, LogEvidence):
     """A log in one file, for one process; `Permanent` where another one has it.
@@ -74,21 +71,23 @@ class SqliteLog(Broker, LogEvidence):
         """How far a group is."""
         return self._groups.offsets(group)
 
-    def purge(self, older_than: datetime) -> int:
-        """Remove records from before that every group has passed; how many.
+    def purge(self, older_than: datetime, limit: int) -> int:
+        """Remove at most `limit` records from before that every group has passed; how many.
 
-        The newest record of a partition stays, because offsets go on from it. A group counts from when it first
-        joined, also while it has no member.
+        A group counts from when it first joined, also while it has no member. Offsets go on where they were.
         """
+        bounds: dict[TopicPartition, int] = {}
         removed = 0
         with closing(file.open_reader(self._path)) as connection:
             for place, end in list(self._writer.ends.items()):
-                bound = min(self._groups.passed(place, end), end - 1)
-                while rows := _oldest(connection, self._path, place, bound, older_than):
-                    error = self._writer.delete({place: rows[-1] + 1})
-                    if error is not None:
-                        raise error
+                passed = self._groups.passed(place, end)
+                rows = _oldest(connection, self._path, place, passed, older_than, limit - removed)
+                if rows:
+                    bounds[place] = rows[-1] + 1
                     removed += len(rows)
+        error = self._writer.delete(bounds) if bounds else None
+        if error is not None:
+            raise error
         return removed
 
     def close(self) -> None:
@@ -172,13 +171,13 @@ def _stored_offsets(path: Path) -> Mapping[str, dict[TopicPartition, int]]:
 
 
 def _oldest(
-    connection: sqlite3.Connection, path: Path, place: TopicPartition, bound: int, older_than: datetime
+    connection: sqlite3.Connection, path: Path, place: TopicPartition, bound: int, older_than: datetime, limit: int
 ) -> Sequence[int]:
     """Offsets of the oldest records in a row that may go: before `bound`, and from before `older_than`."""
     oldest = "SELECT offset, at FROM records WHERE topic = ? AND partition = ? AND offset < ? ORDER BY offset LIMIT ?"
     before = int(older_than.timestamp() * 1_000_000)
     try:
-        rows = connection.execute(oldest, (place.topic, place.partition, bound, PURGE_CHUNK)).fetchall()
+        rows = connection.execute(oldest, (place.topic, place.partition, bound, limit)).fetchall()
     except sqlite3.Error as error:
         raise file.unusable(path, error) from error
     young = next((index for index, (_, at) in enumerate(rows) if at >= before), len(rows))

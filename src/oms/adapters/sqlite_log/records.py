@@ -50,9 +50,10 @@ def topics(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def ends(connection: sqlite3.Connection, partitions: int) -> Mapping[TopicPartition, int]:
-    """The next offset of each partition that has records."""
+    """The next offset of each partition that has, or had, records."""
     newest = "SELECT max(offset) FROM records WHERE topic = ? AND partition = ?"
-    found = {}
+    purged = connection.execute("SELECT topic, partition, next FROM ends").fetchall()
+    found = {TopicPartition(topic, partition): next_ for topic, partition, next_ in purged}
     for topic in list(topics(connection)):
         for partition in range(partitions):
             (last,) = connection.execute(newest, (topic, partition)).fetchone()

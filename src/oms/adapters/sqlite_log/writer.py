@@ -31,6 +31,10 @@ _KEEP_OFFSET = (
     "INSERT INTO offsets (consumers, topic, partition, next) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (consumers, topic, partition) DO UPDATE SET next = excluded.next"
 )
+_KEEP_END = (
+    "INSERT INTO ends (topic, partition, next) VALUES (?, ?, ?)"
+    " ON CONFLICT (topic, partition) DO UPDATE SET next = max(next, excluded.next)"
+)
 _DELETE = "DELETE FROM records WHERE topic = ? AND partition = ? AND offset < ?"
 
 Append = tuple[str, bytes | None, bytes, bytes]
@@ -150,7 +154,9 @@ class Writer:
                 _KEEP_OFFSET, [(group, p.topic, p.partition, next_) for (group, p), next_ in offsets.items()]
             )
             for job in jobs:
-                connection.executemany(_DELETE, [(p.topic, p.partition, end) for p, end in job.deletes.items()])
+                bounds = [(p.topic, p.partition, end) for p, end in job.deletes.items()]
+                connection.executemany(_KEEP_END, bounds)
+                connection.executemany(_DELETE, bounds)
         except sqlite3.Error as error:
             self._disconnect()
             return Retryable(f"{self._path}: {error}")

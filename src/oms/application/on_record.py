@@ -1,0 +1,146 @@
+"""What is on record of a system, read once and put in order for the checks of its promises."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import attrs
+
+from oms.application.routing import ROUTING
+from oms.domain.order import Order, OrderState
+from oms.domain.payment import Payment
+from oms.domain.reservation import Reservation
+from oms.domain.stock import Movement
+from oms.domain.values import OrderId, Sku
+from oms.ports.broker import TopicPartition
+from oms.ports.evidence import Evidence, LogEvidence, ServiceEvidence
+from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable
+from oms.ports.store import DeadLetterState
+
+
+@attrs.frozen
+class Records:
+    """The rows of all four services."""
+
+    orders: Mapping[OrderId, Order]
+    reservations: Mapping[OrderId, Reservation]
+    payments: Mapping[OrderId, Payment]
+    stock: Mapping[Sku, tuple[int, int]]
+    movements: Mapping[str, list[Movement]]
+    done: Mapping[str, frozenset[str]]
+    """The messages that each group has handled or parked."""
+
+    outbox: frozenset[tuple[str, bytes | None]]
+    tasks: int
+    parked: int
+
+    @classmethod
+    def read(cls, evidence: Evidence) -> Records:
+        """As they are now; each service's at a moment of its own."""
+        movements: defaultdict[str, list[Movement]] = defaultdict(list)
+        for movement in evidence.inventory.all_movements():
+            movements[movement.reference].append(movement)
+        services: tuple[ServiceEvidence, ...] = (
+            evidence.order,
+            evidence.inventory,
+            evidence.payment,
+            evidence.notification,
+        )
+        letters = [letter for service in services for letter in service.all_dead_letters()]
+        done: defaultdict[str, set[str]] = defaultdict(set)
+        for service in services:
+            for group, message in service.all_inbox():
+                done[group].add(message)
+        for letter in letters:  # it stays until it has ended, and may outlive its inbox row
+            done[letter.group].add(letter.message_id)
+        return cls(
+            {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT},
+            {row.order_id: row for row in evidence.inventory.all_reservations()},
+            {row.order_id: row for row in evidence.payment.all_payments()},
+            {row.sku: (row.on_hand, row.held) for row in evidence.inventory.all_stock()},
+            movements,
+            {group: frozenset(messages) for group, messages in done.items()},
+            frozenset((row.message.topic, row.message.key) for service in services for row in service.all_outbox()),
+            sum(1 for service in services for _ in service.all_tasks()),
+            sum(letter.state is DeadLetterState.PARKED for letter in letters),
+        )
+
+    def before(self, since: datetime | None) -> frozenset[OrderId]:
+        """The orders that were made before a moment."""
+        if since is None:
+            return frozenset()
+        return frozenset(
+            one.id for one in self.orders.values() if one.created_at is not None and one.created_at < since
+        )
+
+    def nothing_waits(self) -> bool:
+        """No message is to be sent, no task to be done."""
+        return not self.outbox and not self.tasks
+
+
+Passed = Mapping[str, Mapping[TopicPartition, int]]
+"""By group: the next offset of each partition."""
+
+
+def passed_by(log: LogEvidence | None) -> Passed:
+    """How far each service's group is, as far as the log can tell."""
+    told = {one.group: log.offsets(one.group) for one in ROUTING.values()} if log is not None else {}
+    return {group: offsets for group, offsets in told.items() if offsets is not None}
+
+
+@attrs.frozen
+class Log:
+    """The messages of the log."""
+
+    by_id: Mapping[MessageId, frozenset[bytes | None]]
+    topics: Mapping[OrderId, frozenset[str]]
+    ids_by_topic: Mapping[str, Mapping[MessageId, OrderId | None]]
+    """With the order that each message names, unless it can't be read."""
+
+    ends: Mapping[TopicPartition, int]
+    count: int
+
+    @classmethod
+    def read(cls, records: Iterable[Record], codec: Codec) -> Log:
+        """All that is kept."""
+        by_id: defaultdict[MessageId, set[bytes | None]] = defaultdict(set)
+        topics: defaultdict[OrderId, set[str]] = defaultdict(set)
+        ids: defaultdict[str, dict[MessageId, OrderId | None]] = defaultdict(dict)
+        ends: dict[TopicPartition, int] = {}
+        count = 0
+        for record in records:
+            count += 1
+            ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            message = _read(record, codec)
+            if message is None:
+                ids[record.topic][codec.name(record)] = None
+            elif message.event is not None:
+                by_id[message.id].add(record.value)
+                topics[message.event.order_id].add(record.topic)
+                ids[record.topic][message.id] = message.event.order_id
+        return cls(
+            {name: frozenset(values) for name, values in by_id.items()},
+            {order: frozenset(found) for order, found in topics.items()},
+            ids,
+            ends,
+            count,
+        )
+
+    def read_up_to(self, passed: Passed) -> bool:
+        """Whether each of these groups has read all that is there for it."""
+        return all(
+            passed[one.group].get(place, 0) >= end
+            for one in ROUTING.values()
+            if one.group in passed
+            for place, end in self.ends.items()
+            if place.topic in one.topics
+        )
+
+
+def _read(record: Record, codec: Codec) -> Message | None:
+    try:
+        return codec.decode(record)
+    except Undecodable:
+        return None
