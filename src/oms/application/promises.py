@@ -13,16 +13,22 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from oms.application.reconciliation import (
+    Difference,
+    Movements,
+    by_reference,
+    gate_differences,
+    ledger_differences,
+)
 from oms.application.routing import ROUTING
 from oms.domain.machine import Effect, HistoryEntry
 from oms.domain.order import ORDER_TABLE, Order, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
-from oms.domain.stock import Movement, MovementKind
+from oms.domain.stock import MovementKind, Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition
-from oms.ports.evidence import BookEntry, BookKind, Evidence, GateEvidence, LogEvidence, ServiceEvidence
-from oms.ports.gate import GateAnswer
+from oms.ports.evidence import BookEntry, BookKind, Evidence, LogEvidence, ServiceEvidence
 from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable
 from oms.ports.store import DeadLetterState
 
@@ -74,7 +80,8 @@ def check(
     late = now - timedelta(seconds=deadline_s + settle_s)
     found = [*_stock(records), *_effects(records), *_history(evidence, records), *_answers(evidence, records)]
     if evidence.gate is not None and quiet:
-        found += _gate(records, evidence.gate)
+        # The rest of P2: at rest the gate sells what the ledger has.
+        found += _p2(gate_differences(evidence.gate, records.stock, records.movements))
     found += _liveness(records, late, quiet=quiet)
     if evidence.book is not None:
         found += _money(records, evidence.book.all_entries(), quiet=quiet)
@@ -111,8 +118,8 @@ class _Records:
     orders: Mapping[OrderId, Order]
     reservations: Mapping[OrderId, Reservation]
     payments: Mapping[OrderId, Payment]
-    stock: Mapping[Sku, tuple[int, int]]
-    movements: Mapping[str, list[Movement]]
+    stock: Mapping[Sku, Stock]
+    movements: Movements
     inbox: Mapping[str, frozenset[MessageId]]
     outbox: frozenset[tuple[str, bytes | None]]
     tasks: int
@@ -120,9 +127,6 @@ class _Records:
 
     @classmethod
     def read(cls, evidence: Evidence) -> _Records:
-        movements: defaultdict[str, list[Movement]] = defaultdict(list)
-        for movement in evidence.inventory.all_movements():
-            movements[movement.reference].append(movement)
         services: tuple[ServiceEvidence, ...] = (
             evidence.order,
             evidence.inventory,
@@ -138,8 +142,8 @@ class _Records:
             {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT},
             {row.order_id: row for row in evidence.inventory.all_reservations()},
             {row.order_id: row for row in evidence.payment.all_payments()},
-            {row.sku: (row.on_hand, row.held) for row in evidence.inventory.all_stock()},
-            movements,
+            {row.sku: row for row in evidence.inventory.all_stock()},
+            by_reference(evidence.inventory.all_movements()),
             {group: frozenset(messages) for group, messages in inbox.items()},
             frozenset((row.message.topic, row.message.key) for service in services for row in service.all_outbox()),
             sum(1 for service in services for _ in service.all_tasks()),
@@ -152,38 +156,14 @@ class _Records:
 
 def _stock(records: _Records) -> Iterator[Violation]:
     """P1 and P2: within bounds, equal to the ledger's fold, and held by nobody but live orders."""
-    fold: defaultdict[Sku, list[int]] = defaultdict(lambda: [0, 0])
-    for movements in records.movements.values():
-        for movement in movements:
-            fold[movement.sku][0] += movement.on_hand
-            fold[movement.sku][1] += movement.held
-    held: Counter[Sku] = Counter()
-    for reservation in records.reservations.values():
-        if reservation.state is ReservationState.HELD:
-            held.update(reservation.items)
-    for sku, (on_hand, reserved) in records.stock.items():
-        if not 0 <= reserved <= on_hand:
-            yield Violation("P1", sku, f"on hand {on_hand}, held {reserved}")
-        if tuple(fold[sku]) != (on_hand, reserved):
-            yield Violation("P2", sku, f"stock is {on_hand}, {reserved} held; its ledger folds to {tuple(fold[sku])}")
-        if held[sku] != reserved:
-            yield Violation("P2", sku, f"{reserved} held, but the orders that hold it want {held[sku]}")
+    for sku, row in records.stock.items():
+        if not 0 <= row.held <= row.on_hand:
+            yield Violation("P1", sku, f"on hand {row.on_hand}, held {row.held}")
+    yield from _p2(ledger_differences(records.stock, records.movements, records.reservations.values()))
 
 
-def _gate(records: _Records, gate: GateEvidence) -> Iterator[Violation]:
-    """The rest of P2: at rest the gate sells what the ledger has, and keeps no hold that the ledger doesn't know."""
-    if gate.epoch() is None:
-        yield Violation("P2", "gate", "is closed: it waits for a rebuild")
-        return
-    for sku, units in gate.all_available():
-        on_hand, reserved = records.stock.get(sku, (0, 0))
-        if units != on_hand - reserved:
-            yield Violation("P2", sku, f"the gate would sell {units}, the ledger {on_hand - reserved}")
-    for order_id, answer, _ in gate.all_answers():
-        kinds = {row.kind for row in records.movements.get(order_id, ())}
-        # What was sold is restocked by a delta of its own: the answer of its hold stays until it expires.
-        if answer is GateAnswer.HELD and (MovementKind.HOLD not in kinds or MovementKind.RELEASE in kinds):
-            yield Violation("P2", order_id, "is held at the gate and not in the ledger")
+def _p2(differences: Iterable[Difference]) -> Iterator[Violation]:
+    return (Violation("P2", found.subject, found.detail) for found in differences)
 
 
 _LEDGER: Mapping[ReservationState, tuple[frozenset[MovementKind], ...]] = {
