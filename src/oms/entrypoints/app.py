@@ -40,7 +40,7 @@ from oms.entrypoints.waiting import WaitingStart
 from oms.ports.errors import PortError, Retryable
 from oms.ports.evidence import Evidence
 from oms.ports.plugs import Authenticator
-from oms.ports.signals import Signals
+from oms.ports.signals import WARNING, Signals
 from oms.ports.store import InventoryStore, OrderStore
 from oms.settings import Settings, SettingsError, load_settings
 
@@ -48,8 +48,6 @@ UNTOLD_IDLE_S = 0.01
 """Where other processes publish, no bell rings here: a worker looks for news so often."""
 
 STOP_TIMEOUT_S = 8.0
-WARNING = "warning: "
-"""How a line about a server begins that keeps nothing from working."""
 _PATIENCE = 500
 """Rounds without progress after which a command that nobody drives is given up."""
 
