@@ -18,7 +18,8 @@ eval "$("$here/engine.sh" env)"
 if "$here/engine.sh" ours || [ -n "${OMS_TEST_STANDINS:-}" ]; then "$here/standins.sh"; fi
 
 export OMS_TEST_CONTAINERS=1
-"$python" -m pytest -s -m containers -p no:cacheprovider -q tests/containers "$@"
+# The tests build on each other: the first failure is the one to read.
+"$python" -m pytest -s -x -m containers -p no:cacheprovider -q tests/containers "$@"
 
 # The real adapters once more, on servers that testcontainers starts on this engine.
 if [ -n "${OMS_TEST_CONTRACTS:-}" ]; then

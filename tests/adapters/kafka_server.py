@@ -1,12 +1,11 @@
 """A Kafka broker of a test's own, which it may kill and start again: one node, from Apache's jars.
 
-OMS_TEST_KAFKA_LIBS names the directory that holds `kafka_2.13` and what it depends on.
+The jars are those that `make servers` fetched; see `oms.testing.containers.native.jars`.
 """
 
 from __future__ import annotations
 
 import atexit
-import os
 import socket
 import subprocess
 import time
@@ -17,25 +16,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.messages import Record
 from oms.settings import Settings
+from oms.testing.containers.native import jars
 
 START_S = 90.0
 USER, PASSWORD = "oms", "not-for-any-log"
 JAVA = ("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp")
-
-
-def kafka_libs() -> Path:
-    """Where the jars are; the test fails where they aren't."""
-    directory = os.environ.get("OMS_TEST_KAFKA_LIBS")
-    if not directory or not list(Path(directory).glob("kafka_2.13-*.jar")):
-        pytest.fail("OMS_TEST_KAFKA_LIBS is no directory with Apache Kafka's jars (kafka_2.13 and its dependencies)")
-    return Path(directory)
 
 
 class KafkaServer:
@@ -44,7 +35,7 @@ class KafkaServer:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self._libs = f"{kafka_libs()}/*"
+        self._libs = f"{jars.fetched()}/*"
         self.plain, self.sasl, self.tls, controller = (f"127.0.0.1:{port}" for port in _free_ports(4))
         self.ca_file = _certificate(directory)
         self._properties = directory / "server.properties"

@@ -76,7 +76,11 @@ class OwnPostgres:
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_binary("postgres"), "-D", self._data, *arguments], stdout=log, stderr=log, **self._owner
+                [_binary("postgres"), "-D", self._data, *arguments],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._owner,
             )
         for _ in range(300):
             try:

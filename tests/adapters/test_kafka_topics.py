@@ -6,6 +6,7 @@ import threading
 from typing import Any
 from uuid import uuid4
 
+import attrs
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
 from kafka_server import PASSWORD, USER, KafkaServer, new_topic, own_server
@@ -84,6 +85,16 @@ def test_the_largest_message_of_ours_fits(server: KafkaServer) -> None:
     admin = AdminClient({"bootstrap.servers": server.plain})
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
     assert int(described.result()["max.message.bytes"].value) == 1_048_576 + 65_536
+
+
+def test_kafka_forgets_before_the_inboxes_do(server: KafkaServer) -> None:
+    (name,) = names(1)
+    ensure_topics(attrs.evolve(server.settings(), retention_days=8), [name])
+    admin = AdminClient({"bootstrap.servers": server.plain})
+    (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
+    day_ms = 24 * 3600 * 1000
+    told = described.result()
+    assert (int(told["retention.ms"].value), int(told["segment.ms"].value)) == (6 * day_ms, day_ms)
 
 
 @pytest.mark.parametrize(("copies", "in_sync"), [(1, None), (2, None), (3, "2"), (5, "3")])

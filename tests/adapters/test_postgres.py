@@ -68,6 +68,19 @@ def stores(login: Login) -> Iterator[Open]:
             connection.execute(f"DROP SCHEMA {schema} CASCADE")  # type: ignore[call-overload]
 
 
+@pytest.fixture
+def said() -> Iterator[list[tuple[str, Any]]]:
+    """Every statement that goes to the server, one a round trip, and its parameters."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(Engine, "before_cursor_execute", note)
+
+
 def made_schema(login: Login, name: str) -> str:
     schema = f"s{random.getrandbits(48):x}"
     with login.connect() as connection:
@@ -355,6 +368,48 @@ class TestClaims:
         assert sorted(swept) == [f"r{number:03d}" for number in range(written)]
 
 
+class TestPlans:
+    """What is asked again and again costs the same however long the backlog is."""
+
+    def test_claims_sort_nothing_and_scan_nothing(self, stores: Open, login: Login, said: list[Any]) -> None:
+        store = stores("order")
+        schema = database_of(store).schema
+        with login.connect() as connection:  # all due at the same moment, as a batch's are
+            connection.execute(
+                f"INSERT INTO {schema}.tasks SELECT md5(i::text), 'charge', '', now(), null, 0, now(), null, ''"  # type: ignore[call-overload]
+                f" FROM generate_series(1, 20000) i; INSERT INTO {schema}.outbox SELECT md5(i::text), 't', null, '', '[]',"
+                f" now(), now() FROM generate_series(1, 20000) i; ANALYZE {schema}.tasks; ANALYZE {schema}.outbox"
+            )
+        said.clear()
+        assert len(store.claim_tasks([TaskKind.CHARGE], 500, 30)) == 500
+        assert len(store.claim_outbox(500, 30)) == 500
+        store.next_due()
+        asked = [(statement, values) for statement, values in said if statement.startswith("SELECT")]
+        assert len(asked) == 6
+        with login.connect() as connection:
+            for statement, values in asked:
+                plan = connection.execute(f"EXPLAIN {statement}", values).fetchall()  # type: ignore[call-overload]
+                shown = "\n".join(line for (line,) in plan)
+                assert "Sort" not in shown, shown
+                assert "Seq Scan" not in shown, shown
+
+    def test_rows_are_found_by_their_names_without_statistics(
+        self, stores: Open, login: Login, said: list[Any]
+    ) -> None:
+        store = stores("order")
+        with login.connect() as connection:
+            connection.execute(
+                f"INSERT INTO {database_of(store).schema}.inbox SELECT 'g', md5(i::text), now()"  # type: ignore[call-overload]
+                " FROM generate_series(1, 20000) i"
+            )
+        said.clear()
+        store.seen("g", ids(*(f"m{number}" for number in range(500))))
+        ((statement, values),) = said
+        with login.connect() as connection:
+            plan = str(connection.execute(f"EXPLAIN {statement}", values).fetchall())  # type: ignore[call-overload]
+        assert "pk_inbox" in plan, plan
+
+
 class TestStreams:
     """Everything on record, in bounded memory and of one moment."""
 
@@ -453,19 +508,7 @@ class TestJoin:
 class TestBatches:
     """However many messages, a handful of statements."""
 
-    @pytest.fixture
-    def said(self) -> Iterator[list[str]]:
-        """Every statement that goes to the server, one a round trip."""
-        statements: list[str] = []
-
-        def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-            statements.append(statement)
-
-        event.listen(Engine, "before_cursor_execute", note)
-        yield statements
-        event.remove(Engine, "before_cursor_execute", note)
-
-    def test_a_batch_of_orders(self, stores: Open, said: list[str]) -> None:
+    def test_a_batch_of_orders(self, stores: Open, said: list[Any]) -> None:
         store = stores("order")
         names = [OrderId(f"o{number:03d}") for number in range(500)]
         self._first(store)
@@ -483,7 +526,7 @@ class TestBatches:
         assert len(said) == 11, said
         assert len(list(store.all_orders())) == len(list(store.all_outbox())) == len(list(store.all_tasks())) == 500
 
-    def test_a_batch_of_reservations(self, stores: Open, said: list[str]) -> None:
+    def test_a_batch_of_reservations(self, stores: Open, said: list[Any]) -> None:
         store = stores("inventory")
         names = [order_id(number) for number in range(500)]
         self._first(store)

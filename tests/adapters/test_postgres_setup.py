@@ -199,7 +199,7 @@ class TestProblems:
         assert line.startswith("PostgreSQL at 127.0.0.1:1/oms: can't be reached: ")
         with pytest.raises(Permanent, match="can't be reached"):
             set_up_postgres(settings, SERVICES)
-        with pytest.raises(Retryable):
+        with pytest.raises(Retryable, match="can't be reached"):
             postgres_store("order", settings, CountedIds())
 
     def test_a_wrong_password(self, server: OwnPostgres, ready: Settings) -> None:

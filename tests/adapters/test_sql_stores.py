@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,13 @@ def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path) -> No
     with pytest.raises(oms.Permanent, match="in use"):
         second.place()
     first.app.stop()
+
+
+def test_who_stays_with_sqlite_does_not_import_psycopg(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from oms.adapters.sql.stores import sqlite_store\n"
+        "from oms.adapters.memory import CountedIds, ManualClock\n"
+        f"sqlite_store('order', Path({str(tmp_path)!r}) / 'order.db', ManualClock(), CountedIds()).ping()\n"
+        "sys.exit('psycopg' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

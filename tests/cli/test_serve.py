@@ -112,7 +112,7 @@ def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
         ({"OMS_HTTP_HOST": "0.0.0.0"}, "OMS_API_KEYS_FILE"),
         ({"OMS_API_KEYS_FILE": "/nowhere/keys.json"}, "OMS_API_KEYS_FILE"),
         ({"OMS_PAYMENT_GATEWAY": "nowhere.at:all"}, "OMS_PAYMENT_GATEWAY"),
-        ({"OMS_PROFILE": "distributed"}, "OMS_PROFILE"),
+        ({"OMS_PROFILE": "nowhere"}, "OMS_PROFILE"),
     ],
 )
 def test_wrong_settings_are_one_line(tmp_path: Path, given: dict[str, str], named: str) -> None:

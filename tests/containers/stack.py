@@ -96,16 +96,7 @@ class Stack:
         process = self.inspect(service, number)["State"]["Pid"]
         image = self.inspect("order-service")["Image"]
         code = f"import os; os.kill({process}, 9)"
-        helper = [
-            "docker",
-            "run",
-            "--rm",
-            "--privileged",
-            "--pid=host",
-            "--network=none",
-            "--user=0",
-            "--entrypoint=python",
-        ]
+        helper = ["docker", "run", "--rm", "--pid=host", "--network=none", "--user=0", "--entrypoint=python"]
         run(*helper, image, "-c", code)
 
     def restarts(self, service: str, number: int = 1) -> int:

@@ -162,21 +162,11 @@ _free: dict[str, list[str]] = {}
 """Schemas that are migrated and empty, by kind of store."""
 
 
-class OnPostgres:
+class OnPostgres(Timed):
     """A PostgreSQL store, in a schema of its own; its time stands still unless the suite moves it."""
 
     name: str
     survives_restart = True
-
-    @pytest.fixture(autouse=True)
-    def _time(self) -> None:
-        self.clock = ManualClock()
-
-    def advance(self, seconds: float) -> None:
-        self.clock.advance(timedelta(seconds=seconds))
-
-    def now(self) -> datetime:
-        return self.clock.now()
 
     @pytest.fixture
     def new_store(self) -> Iterator[Callable[[], Any]]:

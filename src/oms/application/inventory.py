@@ -112,8 +112,8 @@ class InventoryWork:
         self.move(before.movements_to(step.aggregate))
         reservation = self.changes.take(step, step.aggregate.order_id)
         self._reservations[reservation.order_id] = reservation
-        if reservation.state not in (ReservationState.ABSENT, ReservationState.HELD):
-            self.settled.append(reservation.order_id)
+        if reservation.state in (ReservationState.COMMITTED, ReservationState.REJECTED):
+            self.settled.append(reservation.order_id)  # a RELEASED one has a give-back, or was COMMITTED before
         return reservation
 
     def move(self, movements: Sequence[Movement]) -> None:
@@ -263,7 +263,7 @@ class GiveBacks:
         """One call for all of them: nothing is left to do for each."""
         orders = [OrderId(task.key) for task in tasks]
         self.gate.give_back(orders)
-        self.gate.settle(orders)  # once more: RELEASED may be the first that the gate hears of an order
+        self.gate.settle(orders)
         return {}
 
     def load(self, work: InventoryWork, tasks: Sequence[Task]) -> None:

@@ -8,11 +8,12 @@ from datetime import datetime
 
 import attrs
 
+from oms.application.reconciliation import Movements, by_reference
 from oms.application.routing import ROUTING
 from oms.domain.order import Order, OrderState
 from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
-from oms.domain.stock import Movement
+from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import Evidence, LogEvidence, ServiceEvidence
@@ -27,8 +28,8 @@ class Records:
     orders: Mapping[OrderId, Order]
     reservations: Mapping[OrderId, Reservation]
     payments: Mapping[OrderId, Payment]
-    stock: Mapping[Sku, tuple[int, int]]
-    movements: Mapping[str, list[Movement]]
+    stock: Mapping[Sku, Stock]
+    movements: Movements
     done: Mapping[str, frozenset[str]]
     """The messages that each group has handled or parked."""
 
@@ -39,9 +40,6 @@ class Records:
     @classmethod
     def read(cls, evidence: Evidence) -> Records:
         """As they are now; each service's at a moment of its own."""
-        movements: defaultdict[str, list[Movement]] = defaultdict(list)
-        for movement in evidence.inventory.all_movements():
-            movements[movement.reference].append(movement)
         services: tuple[ServiceEvidence, ...] = (
             evidence.order,
             evidence.inventory,
@@ -59,8 +57,8 @@ class Records:
             {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT},
             {row.order_id: row for row in evidence.inventory.all_reservations()},
             {row.order_id: row for row in evidence.payment.all_payments()},
-            {row.sku: (row.on_hand, row.held) for row in evidence.inventory.all_stock()},
-            movements,
+            {row.sku: row for row in evidence.inventory.all_stock()},
+            by_reference(evidence.inventory.all_movements()),
             {group: frozenset(messages) for group, messages in done.items()},
             frozenset((row.message.topic, row.message.key) for service in services for row in service.all_outbox()),
             sum(1 for service in services for _ in service.all_tasks()),

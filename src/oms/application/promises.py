@@ -7,22 +7,26 @@ can be seen is that all copies of a message are equal, and of P11 nothing.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 import attrs
 
 from oms.application.on_record import Log, Records, passed_by
+from oms.application.reconciliation import (
+    Difference,
+    gate_differences,
+    ledger_differences,
+)
 from oms.application.routing import ROUTING
 from oms.domain.machine import Effect, HistoryEntry
 from oms.domain.order import ORDER_TABLE, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import ReservationState
 from oms.domain.stock import MovementKind
-from oms.domain.values import OrderId, Sku
-from oms.ports.evidence import BookEntry, BookKind, Evidence, GateEvidence
-from oms.ports.gate import GateAnswer
+from oms.domain.values import OrderId
+from oms.ports.evidence import BookEntry, BookKind, Evidence
 from oms.ports.messages import Codec
 
 
@@ -81,7 +85,8 @@ def check(
     old = records.before(None if kept_s is None else now - timedelta(seconds=kept_s))
     found = [*_stock(records), *_effects(records), *_history(evidence, records), *_answers(evidence, records)]
     if evidence.gate is not None and quiet:
-        found += _gate(records, evidence.gate)
+        # The rest of P2: at rest the gate sells what the ledger has.
+        found += _p2(gate_differences(evidence.gate, records.stock, records.movements))
     found += _liveness(records, late, quiet=quiet)
     if evidence.book is not None:
         found += _money(records, evidence.book.all_entries(), quiet=quiet)
@@ -106,38 +111,14 @@ def _checked(evidence: Evidence, quiet: bool) -> tuple[str, ...]:  # noqa: FBT00
 
 def _stock(records: Records) -> Iterator[Violation]:
     """P1 and P2: within bounds, equal to the ledger's fold, and held by nobody but live orders."""
-    fold: defaultdict[Sku, list[int]] = defaultdict(lambda: [0, 0])
-    for movements in records.movements.values():
-        for movement in movements:
-            fold[movement.sku][0] += movement.on_hand
-            fold[movement.sku][1] += movement.held
-    held: Counter[Sku] = Counter()
-    for reservation in records.reservations.values():
-        if reservation.state is ReservationState.HELD:
-            held.update(reservation.items)
-    for sku, (on_hand, reserved) in records.stock.items():
-        if not 0 <= reserved <= on_hand:
-            yield Violation("P1", sku, f"on hand {on_hand}, held {reserved}")
-        if tuple(fold[sku]) != (on_hand, reserved):
-            yield Violation("P2", sku, f"stock is {on_hand}, {reserved} held; its ledger folds to {tuple(fold[sku])}")
-        if held[sku] != reserved:
-            yield Violation("P2", sku, f"{reserved} held, but the orders that hold it want {held[sku]}")
+    for sku, row in records.stock.items():
+        if not 0 <= row.held <= row.on_hand:
+            yield Violation("P1", sku, f"on hand {row.on_hand}, held {row.held}")
+    yield from _p2(ledger_differences(records.stock, records.movements, records.reservations.values()))
 
 
-def _gate(records: Records, gate: GateEvidence) -> Iterator[Violation]:
-    """The rest of P2: at rest the gate sells what the ledger has, and keeps no hold that the ledger doesn't know."""
-    if gate.epoch() is None:
-        yield Violation("P2", "gate", "is closed: it waits for a rebuild")
-        return
-    for sku, units in gate.all_available():
-        on_hand, reserved = records.stock.get(sku, (0, 0))
-        if units != on_hand - reserved:
-            yield Violation("P2", sku, f"the gate would sell {units}, the ledger {on_hand - reserved}")
-    for order_id, answer, _ in gate.all_answers():
-        kinds = {row.kind for row in records.movements.get(order_id, ())}
-        # What was sold is restocked by a delta of its own: the answer of its hold stays until it expires.
-        if answer is GateAnswer.HELD and (MovementKind.HOLD not in kinds or MovementKind.RELEASE in kinds):
-            yield Violation("P2", order_id, "is held at the gate and not in the ledger")
+def _p2(differences: Iterable[Difference]) -> Iterator[Violation]:
+    return (Violation("P2", found.subject, found.detail) for found in differences)
 
 
 _LEDGER: Mapping[ReservationState, tuple[frozenset[MovementKind], ...]] = {

@@ -1,22 +1,26 @@
 """Gate, ledger and orders held against each other: what an operator looks at when something seems stuck.
 
 Read while the system works, so a difference may be one that is about to go; one that stays is real. Repairing is one
-operation, the gate's rebuild from the ledger; nothing repairs single holds.
+operation, the gate's rebuild from the ledger; nothing repairs single holds. Promise P2 is checked by the same rules.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 
 import attrs
 
 from oms.domain.order import Order, OrderState
 from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.stock import Movement, MovementKind, Stock
 from oms.domain.values import OrderId, Sku
-from oms.ports.evidence import Evidence, GateEvidence, InventoryEvidence
+from oms.ports.evidence import Evidence, GateEvidence
 from oms.ports.gate import GateAnswer
+
+Movements = Mapping[str, Sequence[Movement]]
 
 
 @attrs.frozen
@@ -32,42 +36,56 @@ def differences(evidence: Evidence, *, now: datetime, deadline_s: float, settle_
     """Everything that doesn't agree, gate first."""
     reservations = {row.order_id: row for row in evidence.inventory.all_reservations()}
     orders = {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT}
-    found = list(_ledger(evidence.inventory, reservations))
+    stock = {row.sku: row for row in evidence.inventory.all_stock()}
+    movements = by_reference(evidence.inventory.all_movements())
+    found = list(ledger_differences(stock, movements, reservations.values()))
     if evidence.gate is not None:
-        found = [*_gate(evidence.gate, evidence.inventory, reservations), *found]
+        found = [*gate_differences(evidence.gate, stock, movements), *found]
     return [*found, *_orders(orders, reservations, now - timedelta(seconds=deadline_s + settle_s))]
 
 
-def _gate(
-    gate: GateEvidence, inventory: InventoryEvidence, reservations: dict[OrderId, Reservation]
-) -> Iterator[Difference]:
+def by_reference(movements: Iterable[Movement]) -> Movements:
+    """The ledger's rows by what they refer to: an order, a count, a receipt."""
+    found: defaultdict[str, list[Movement]] = defaultdict(list)
+    for movement in movements:
+        found[movement.reference].append(movement)
+    return found
+
+
+def gate_differences(gate: GateEvidence, stock: Mapping[Sku, Stock], movements: Movements) -> Iterator[Difference]:
+    """Where the gate would sell something else than the ledger has, or keeps a hold that the ledger doesn't know."""
     if gate.epoch() is None:
-        yield Difference("gate-closed", "gate", "has no memory of this ledger; inventory rebuilds it while it runs")
+        yield Difference("gate-closed", "gate", "is closed: it waits for a rebuild")
         return
-    stock = {row.sku: row.available for row in inventory.all_stock()}
     for sku, units in gate.all_available():
-        if units != stock.get(sku, 0):
-            yield Difference("gate-stock", sku, f"the gate would sell {units}, the ledger {stock.get(sku, 0)}")
+        available = stock[sku].available if sku in stock else 0
+        if units != available:
+            yield Difference("gate-stock", sku, f"the gate would sell {units}, the ledger {available}")
     for order_id, answer, _ in gate.all_answers():
-        if answer is GateAnswer.HELD and order_id not in reservations:
-            yield Difference("gate-hold", order_id, "is held at the gate, and the ledger doesn't know it")
+        kinds = {row.kind for row in movements.get(order_id, ())}
+        # What was sold is restocked by a delta of its own: the answer of its hold stays until it expires.
+        if answer is GateAnswer.HELD and (MovementKind.HOLD not in kinds or MovementKind.RELEASE in kinds):
+            yield Difference("gate-hold", order_id, "is held at the gate and not in the ledger")
 
 
-def _ledger(inventory: InventoryEvidence, reservations: dict[OrderId, Reservation]) -> Iterator[Difference]:
+def ledger_differences(
+    stock: Mapping[Sku, Stock], movements: Movements, reservations: Iterable[Reservation]
+) -> Iterator[Difference]:
+    """Where stock isn't the fold of its ledger, or isn't held by the orders that say so."""
+    fold: defaultdict[Sku, list[int]] = defaultdict(lambda: [0, 0])
+    for movement in chain.from_iterable(movements.values()):
+        fold[movement.sku][0] += movement.on_hand
+        fold[movement.sku][1] += movement.held
     held: Counter[Sku] = Counter()
-    for reservation in reservations.values():
+    for reservation in reservations:
         if reservation.state is ReservationState.HELD:
             held.update(reservation.items)
-    fold: dict[Sku, list[int]] = {}
-    for movement in inventory.all_movements():
-        units = fold.setdefault(movement.sku, [0, 0])
-        units[0] += movement.on_hand
-        units[1] += movement.held
-    for row in inventory.all_stock():
-        if fold.get(row.sku, [0, 0]) != [row.on_hand, row.held]:
-            yield Difference("ledger", row.sku, f"{row.on_hand} on hand, {row.held} held; the ledger says otherwise")
-        if held[row.sku] != row.held:
-            yield Difference("holds", row.sku, f"{row.held} held, but the orders that hold it want {held[row.sku]}")
+    for sku, row in stock.items():
+        if tuple(fold[sku]) != (row.on_hand, row.held):
+            found = f"stock is {row.on_hand}, {row.held} held; its ledger folds to {tuple(fold[sku])}"
+            yield Difference("ledger", sku, found)
+        if held[sku] != row.held:
+            yield Difference("holds", sku, f"{row.held} held, but the orders that hold it want {held[sku]}")
 
 
 _FITS = {

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from oms.application.backoff import next_try
 from oms.application.service import Step
+from oms.ports.broker import log_kept
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.signals import Signals
@@ -90,14 +91,6 @@ def store_retention(store: Store, clock: Clock, days: float) -> Retention:
 def log_retention(purge: Callable[[datetime, int], int], clock: Clock, days: float) -> Retention:
     """Of a log that doesn't forget by itself: `purge(older_than, limit)` removes its records."""
     return Retention(lambda now, limit: purge(now - log_kept(days), limit), clock)
-
-
-def log_kept(days: float) -> timedelta:
-    """How long the log keeps its records where stores keep inboxes for so many days.
-
-    Shorter, by more than stores are late with their purge: a record is never there without its inbox row.
-    """
-    return timedelta(days=days) - 2 * PURGE_EVERY
 
 
 class Pulse:

@@ -16,7 +16,6 @@ from oms.application.parts import Parts
 from oms.application.promises import Report, check
 from oms.application.reconciliation import Difference, differences
 from oms.application.steps import OutsideCall, StepHandler
-from oms.application.worker import log_kept
 from oms.bootstrap import (
     SERVICES,
     Container,
@@ -38,10 +37,11 @@ from oms.domain.money import Currency, Money
 from oms.entrypoints.desks import DeadLetters, Orders, StockDesk
 from oms.entrypoints.runner import IDLE_S, Runner
 from oms.entrypoints.waiting import WaitingStart
+from oms.ports.broker import log_kept
 from oms.ports.errors import PortError, Retryable
 from oms.ports.evidence import Evidence
 from oms.ports.plugs import Authenticator
-from oms.ports.signals import Signals
+from oms.ports.signals import WARNING, Signals
 from oms.ports.store import InventoryStore, OrderStore
 from oms.settings import Settings, SettingsError, load_settings
 
@@ -49,8 +49,6 @@ UNTOLD_IDLE_S = 0.01
 """Where other processes publish, no bell rings here: a worker looks for news so often."""
 
 STOP_TIMEOUT_S = 8.0
-WARNING = "warning: "
-"""How a line about a server begins that keeps nothing from working."""
 _PATIENCE = 500
 """Rounds without progress after which a command that nobody drives is given up."""
 

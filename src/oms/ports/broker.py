@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 import attrs
 
 from oms.ports.errors import PortError
 from oms.ports.messages import Outgoing, Record
+
+
+def log_kept(retention_days: float) -> timedelta:
+    """How long a log keeps its records, where stores keep inboxes for so many days.
+
+    Three quarters of that. Logs forget late, Kafka by up to the length of a segment, and a record must never be there
+    without its inbox row: whoever read it again would do again what it asks for.
+    """
+    return timedelta(days=retention_days) * 3 / 4
 
 
 @attrs.frozen(order=True)

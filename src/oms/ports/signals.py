@@ -5,6 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Protocol
 
+WARNING = "warning: "
+"""How a line about a server begins that keeps nothing from working, and is for an operator to know."""
+
 
 class Signals(Protocol):
     """Log lines, counters and alarms of the core. Says nothing that a secret could be in."""

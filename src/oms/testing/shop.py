@@ -12,12 +12,12 @@ from oms.adapters.memory.calls import SequentialCalls
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.application import promises
-from oms.application.worker import log_kept
 from oms.domain.commands import CancelOrder
 from oms.domain.order import Order, OrderState
 from oms.domain.stock import Stock
 from oms.entrypoints.app import App, create
 from oms.entrypoints.desks import TRUSTED
+from oms.ports.broker import log_kept
 from oms.ports.clock import Ids
 from oms.ports.messages import AnyEvent, Headers, Outgoing
 from oms.ports.plugs import Notification, Principal

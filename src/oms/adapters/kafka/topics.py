@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 
 import attrs
 from confluent_kafka import KafkaError, KafkaException
@@ -12,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from oms.adapters.kafka import border
 from oms.adapters.kafka.conf import FRAME_BYTES, MAX_MESSAGE_BYTES, conf_of
+from oms.ports.broker import log_kept
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.settings import Settings
 
@@ -25,6 +27,9 @@ ENSURE_S = 30.0
 """How long all of it may take: what was made is only seen after a while."""
 
 LOOK_EVERY_S = 0.05
+SEGMENTS = 6
+"""Kafka forgets whole segments, the youngest message of one late by its length: a sixth of what is kept at most."""
+
 SAFE_COPIES = 3
 """From so many copies on, a message needs most of them; fewer copies couldn't spare one."""
 
@@ -106,10 +111,19 @@ def _partitions(admin: AdminClient) -> Mapping[str, int]:
 
 
 def _new(settings: Settings, name: str) -> NewTopic:
-    config = {"max.message.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES)}
+    kept = log_kept(settings.retention_days)
+    config = {
+        "max.message.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES),
+        "retention.ms": _ms(kept),
+        "segment.ms": _ms(kept / SEGMENTS),
+    }
     if settings.kafka_replication >= SAFE_COPIES:
         config["min.insync.replicas"] = str(settings.kafka_replication // 2 + 1)
     return NewTopic(name, settings.partitions, settings.kafka_replication, config=config)
+
+
+def _ms(time: timedelta) -> str:
+    return str(time // timedelta(milliseconds=1))
 
 
 def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:

@@ -12,9 +12,8 @@ from oms.adapters.redis.border import BORDER
 from oms.adapters.redis.gate import PREFIX
 from oms.adapters.redis.link import Address, Link, connect
 from oms.ports.errors import PortError
+from oms.ports.signals import WARNING
 from oms.settings import Settings, SettingsError
-
-WARNING = "warning: "
 
 VERSION = (7, 0)
 """The first with flags of scripts, without which a take could stop half-way where memory is full."""

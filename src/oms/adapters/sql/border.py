@@ -77,7 +77,9 @@ def translated(error: Exception, *, committing: bool = False) -> PortError:
     if isinstance(error, PoolTimeoutError):
         return Retryable("every connection of the store is in use")
     if _is_lost(error, original):
-        return OutcomeUnknown("the connection was lost") if committing else Retryable("the connection was lost")
+        never_was = getattr(original, "pgconn", None) is not None  # psycopg's mark of a failed attempt to connect
+        said = "the database can't be reached" if never_was else "the connection was lost"
+        return OutcomeUnknown(said) if committing else Retryable(said)
     if getattr(original, "sqlstate", None):
         return _of_postgres(original)
     said = f"the database can't take this: {type(original).__name__}"

@@ -10,10 +10,10 @@ import psycopg
 from oms.adapters.sql.logins import Login, login_of, schema_of
 from oms.adapters.sql.migrate import HEADS, VERSION_TABLE
 from oms.adapters.sql.stores import kind_of
+from oms.ports.signals import WARNING
 from oms.settings import Settings
 
 OLDEST_SERVER = 14
-WARNING = "warning: "
 _SETUP = "run `oms setup`"
 
 _SERVER = """

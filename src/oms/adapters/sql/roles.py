@@ -41,7 +41,7 @@ def set_up_postgres(settings: Settings, services: Sequence[str], steps: Sequence
 
     May be repeated, and run by several hosts at once: one works, the others wait and find it done. All but the
     database itself is one transaction. Passwords reach the server only as SCRAM verifiers, so no log of its can show
-    one. `Permanent` where the admin can't log in or may not do it.
+    one. `Permanent` where the admin can't log in or may not do it; `Retryable` where another host is at it for minutes.
     """
     admin = admin_login(settings)
     lines = [f"database {admin.parameters['dbname']}: {'made' if _make_database(admin) else 'is there'}"]

@@ -77,13 +77,14 @@ class Tables:
             Column("key", word(200), primary_key=True),
             Column("kind", word(16), primary_key=True),
             Column("payload", Text, nullable=False),
-            Column("due_at", Instant, nullable=False, index=True),
+            Column("due_at", Instant, nullable=False),
             Column("lease", word(36)),
             Column("attempts", Integer, nullable=False),
             Column("created_at", Instant, nullable=False),
             Column("called_at", Instant),
             Column("note", Text, nullable=False),
             Column("trace", word(64)),
+            Index("ix_tasks_due_at", "due_at", "key"),  # in the order of claims: a long backlog is never sorted
             postgresql_with=CHURNING,
         )
         self.dead_letters = Table(

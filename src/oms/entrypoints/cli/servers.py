@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from oms.entrypoints.cli.client import Remote
+from oms.entrypoints.cli.local import Data, Json
 from oms.entrypoints.cli.output import console, plain, show_json, table
+from oms.ports.signals import WARNING
 
 PORTS = {"order": 8081, "inventory": 8082, "payment": 8083, "notification": 8084}
 STEP_PORT = 8085
 INVENTORY = Remote(url=f"http://127.0.0.1:{PORTS['inventory']}")
-
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the report as JSON.")]
 
 
 def run(
@@ -63,7 +62,7 @@ def reconcile(
     rebuild: Annotated[
         bool, Parameter(negative="", help="Have the inventory service rebuild the gate from the ledger first.")
     ] = False,
-    data: Annotated[Path | None, Parameter(help="The system's directory (embedded profile).")] = None,
+    data: Data = None,
     as_json: Json = False,
     remote: Remote = INVENTORY,
 ) -> int:
@@ -88,8 +87,6 @@ def reconcile(
 
 def _said(lines: Sequence[str], otherwise: str) -> int:
     """The lines, and 1 where one of them is more than a warning."""
-    from oms.entrypoints.app import WARNING
-
     for line in lines:
         sys.stderr.write(f"oms: {line}\n")
     wrong = any(not line.startswith(WARNING) for line in lines)

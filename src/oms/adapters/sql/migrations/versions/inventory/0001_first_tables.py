@@ -134,12 +134,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", "kind", name=op.f("pk_tasks")),
         postgresql_with=_CHURNING,
     )
-    op.create_index(op.f("ix_tasks_due_at"), "tasks", ["due_at"], unique=False)
+    op.create_index("ix_tasks_due_at", "tasks", ["due_at", "key"], unique=False)
 
 
 def downgrade() -> None:
     """Take them away."""
-    op.drop_index(op.f("ix_tasks_due_at"), table_name="tasks")
+    op.drop_index("ix_tasks_due_at", table_name="tasks")
     op.drop_table("tasks")
     op.drop_table("stock_ledger")
     op.drop_table("stock")
