@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from oms.adapters.memory import gate_script as script
 from oms.domain.values import OrderId
+from oms.ports.errors import Permanent
 from oms.ports.gate import GateAnswer, StockGate
 from oms.testing import Shop
 
@@ -62,4 +65,28 @@ def test_a_closed_gate_is_told_later(shop: Shop) -> None:
     shop.advance(minutes=1)
     assert [shop.status(one) for one in (order, other)] == ["CONFIRMED", "REJECTED"]
     assert _held(shop) == []
+    shop.check()
+
+
+def test_what_the_gate_refuses_for_good_is_parked_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = shop.place({"apple": 1, "pear": 1, "plum": 1})
+    shop.run()
+    gate = _gate(shop)
+    add = gate.add
+
+    def refusing(deltas: Any, epoch: int) -> None:
+        if any(sku == "pear" for _, sku, _ in deltas):
+            raise Permanent("its key has another type")
+        add(deltas, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gate, "add", refusing)
+        shop.cancel(order, by_operator=True)
+        shop.run()
+    (letter,) = shop.parked()
+    assert (letter.topic, letter.cause) == ("task:gate-delta", "Permanent")
+    assert (gate.state["available"]["apple"], gate.state["available"]["pear"]) == (100, 99)
+    shop.app.dead_letters.redrive(letter.id)
+    shop.run()
+    assert gate.state["available"]["pear"] == 100
     shop.check()

@@ -138,3 +138,29 @@ def test_a_failed_worker_ends_it(start: Start) -> None:
     code = served.process.wait(30)
     assert code == 1, served.err
     assert "payment" in one_line(served.err)
+
+
+def test_requests_that_wait_at_the_signal_are_told_to_come_again(start: Start) -> None:
+    served = start()
+    assert served.ready()
+    answers: list[tuple[int, str | None, str]] = []
+
+    def post(number: int) -> None:
+        body = {"userId": "ann", "amount": 5, "items": {f"sku-{number}": 1}}
+        answer = urllib3.request("POST", f"{served.url}/orders", json=body, retries=False, timeout=20)
+        answers.append((answer.status, answer.headers.get("retry-after"), answer.json()["code"]))
+
+    with sqlite3.connect(served.data / "order.db", isolation_level=None) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # somebody holds the store: nothing can be accepted
+        threads = [threading.Thread(target=post, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.2)
+        begun = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(20)
+        connection.execute("ROLLBACK")
+    assert served.process.wait(20) == 0, served.err
+    assert time.monotonic() - begun < 10
+    assert [(status, after) for status, after, _ in answers] == [(503, "1")] * 3, answers

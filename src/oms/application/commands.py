@@ -97,9 +97,12 @@ class CommandGroup(Generic[W]):
         self._waiting: deque[_Waiting[W]] = deque()
         self._retry_at: datetime | None = None
         self._failures = 0
+        self._refusal: Exception | None = None
 
     def submit(self, command: Command[W, R], reply: Reply) -> None:
-        """Have a command run with the next group; `Retryable` where too many wait already."""
+        """Have a command run with the next group; `Retryable` where too many wait already, or the process stops."""
+        if self._refusal is not None:
+            raise self._refusal
         if len(self._waiting) >= MAX_WAITING:
             raise Retryable("too many commands are waiting")
         self._waiting.append(_Waiting(command, reply, self._clock.now()))
@@ -125,25 +128,34 @@ class CommandGroup(Generic[W]):
         return self._retry_at
 
     def refuse_all(self, error: Exception) -> None:
-        """The process stops: whoever still waits is told so."""
-        while self._waiting:
-            self._waiting.popleft().reply(None, error)
+        """The process stops: whoever waits, or comes later, is told so. May be called from any thread."""
+        self._refusal = error
+        while (one := self._next()) is not None:
+            one.reply(None, error)
 
     def _take(self) -> list[_Waiting[W]]:
         """The longest waiting first; one that prepares comes alone."""
         group: list[_Waiting[W]] = []
-        while self._waiting and len(group) < self._batch:
-            if self._waiting[0].command.prepare is not None and group:
+        while len(group) < self._batch and (one := self._next()) is not None:
+            if one.command.prepare is not None and group:
+                self._waiting.appendleft(one)
                 break
-            group.append(self._waiting.popleft())
-            if group[-1].command.prepare is not None:
+            group.append(one)
+            if one.command.prepare is not None:
                 break
         return group
 
+    def _next(self) -> _Waiting[W] | None:
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
     def _put_back(self, group: Sequence[_Waiting[W]], error: Retryable) -> int:
         now = self._clock.now()
-        patient = [one for one in group if now - one.since < GIVE_UP_AFTER]
-        given_up = [one for one in group if now - one.since >= GIVE_UP_AFTER]
+        patience = timedelta() if self._refusal is not None else GIVE_UP_AFTER
+        patient = [one for one in group if now - one.since < patience]
+        given_up = [one for one in group if now - one.since >= patience]
         self._waiting.extendleft(reversed(patient))
         for one in given_up:
             one.reply(None, error)

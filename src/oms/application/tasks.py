@@ -77,8 +77,16 @@ class TaskRunner(Generic[W]):
             return
         try:
             calls = executor.calls(tasks)
-        except Retryable as error:
+        except (Retryable, OutcomeUnknown) as error:
             self._unfinished += [Ended(task, error=error) for task in tasks]
+            return
+        except Exception as error:  # noqa: BLE001 - halved until it is one task, which is parked
+            if len(tasks) == 1:
+                self._park(Ended(tasks[0], error=error), error)
+                return
+            middle = len(tasks) // 2
+            self._start(executor, tasks[:middle])
+            self._start(executor, tasks[middle:])
             return
         for task in tasks:
             call = calls.get(task.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -25,6 +26,9 @@ from oms.settings import SettingsError
 
 DRAIN_S = 1
 """For answers that are under way; with the 8 s of `App.stop` a stop stays within 10 s."""
+
+REFUSE_AFTER_S = 0.6
+"""Requests that wait longer than this after the signal are answered 503, which has to reach them before `DRAIN_S`."""
 
 LEAVE_S = 0.5
 BACKLOG = 2048
@@ -68,8 +72,9 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: App, started: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False
     ) -> None:
+        self._api = asgi(app, [name for name in SERVICES if name in app.services])
         config = uvicorn.Config(
-            _reachable(app),
+            _reachable(app, self._api),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -86,10 +91,14 @@ class Server(uvicorn.Server):
             self._told()
         return self._app.failed or self._stopping() or await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what can be answered, refuse the rest."""
+        asyncio.get_running_loop().call_later(REFUSE_AFTER_S, self._api.state.waiting.give_up)
+        await super().shutdown(sockets)
 
-def _reachable(app: App) -> ASGIApp:
-    """The API; asked under local names only where every caller is trusted because only this machine can reach it."""
-    api = asgi(app, [name for name in SERVICES if name in app.services])
+
+def _reachable(app: App, api: ASGIApp) -> ASGIApp:
+    """The API, asked under local names only where every caller is trusted because only this machine can reach it."""
     if isinstance(app.authenticator, TrustEveryone) and app.settings.auth != "none":
         return LocalNames(api, app.settings.http_host)
     return api

@@ -20,7 +20,7 @@ from oms.entrypoints.http import shapes, views
 from oms.entrypoints.http.answers import Answer, json
 from oms.entrypoints.http.body import decode, read_body, read_place, whole
 from oms.entrypoints.http.problems import HttpProblem
-from oms.entrypoints.http.waiting import Waiting, answered
+from oms.entrypoints.http.waiting import Waiting
 from oms.ports.plugs import Principal, Role
 from oms.ports.store import DeadLetterState
 
@@ -56,7 +56,9 @@ class Handlers:
             agree = partial(orders.agree, command, caller, key)
             agreed = await self._read(agree) if orders.asks_the_shop else agree()
             trace = request.headers.get("traceparent")
-            order = await answered(orders.submit_agreed(command, agreed, caller=caller, key=key, trace=trace))
+            order = await self._waiting.answer(
+                orders.submit_agreed(command, agreed, caller=caller, key=key, trace=trace)
+            )
         view = views.order_view(order)
         if self._spring:
             return json(view)
@@ -180,7 +182,7 @@ class Handlers:
     async def _end_dead_letter(self, request: Request, submit: Callable[[str], Future[T]]) -> Answer:
         letter_id = checked_id(_id(request), name="id")
         future = await self._read(lambda: submit(letter_id))  # it looks up whose the letter is
-        await answered(future)
+        await self._waiting.answer(future)
         return await self._dead_letter(request)
 
     def _refuse_overload(self) -> None:
@@ -193,7 +195,7 @@ class Handlers:
         self, request: Request, caller: Principal, route: str, submit: Callable[[str | None], Future[T]]
     ) -> T:
         async with self._turn(request, caller, route) as key:
-            return await answered(submit(key))
+            return await self._waiting.answer(submit(key))
 
     @asynccontextmanager
     async def _turn(self, request: Request, caller: Principal, route: str) -> AsyncIterator[str | None]:

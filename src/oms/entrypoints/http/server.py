@@ -51,6 +51,7 @@ def asgi(app: App, services: Collection[str] = SERVICES, *, run: bool = False) -
         exception_handlers={404: _nothing_here},
         lifespan=_running(app) if run else None,
     )
+    made.state.waiting = gate.waiting
     made.router.redirect_slashes = False  # a redirect would trust the Host header
     return made
 

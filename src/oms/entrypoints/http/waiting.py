@@ -33,6 +33,22 @@ class Waiting:
         self._readers = ThreadPoolExecutor(READERS, "oms-http")
         self._reads = 0
         self._in_flight: dict[Name, asyncio.Event] = {}
+        self._patience: set[asyncio.Timeout] = set()
+
+    async def answer(self, future: Future[T]) -> T:
+        """The result of a command, once its group has committed."""
+        try:
+            async with self._patient(ANSWER_WITHIN_S):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise OutcomeUnknown("the command wasn't answered in time") from None
+
+    def give_up(self) -> None:
+        """The process stops: whoever waits has waited long enough, and is told to come again."""
+        now = asyncio.get_running_loop().time()
+        for patience in self._patience:
+            if not patience.expired():
+                patience.reschedule(now)
 
     async def read(self, call: Callable[[], T]) -> T:
         """The result of something that may block, called on a thread."""
@@ -42,7 +58,7 @@ class Waiting:
         future = asyncio.get_running_loop().run_in_executor(self._readers, call)
         future.add_done_callback(self._read_ended)
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with self._patient(ANSWER_WITHIN_S):
                 return await future
         except TimeoutError:
             raise Retryable("a read took too long") from None
@@ -62,21 +78,21 @@ class Waiting:
         if key not in self._in_flight:
             return
         try:
-            async with asyncio.timeout(IN_FLIGHT_S):
+            async with self._patient(IN_FLIGHT_S):
                 while (other := self._in_flight.get(key)) is not None:
                     await other.wait()
         except TimeoutError:
             detail = "a request with this Idempotency-Key is still under way"
             raise HttpProblem("request_in_flight", detail, {"Retry-After": str(RETRY_AFTER_S)}) from None
 
+    @asynccontextmanager
+    async def _patient(self, seconds: float) -> AsyncIterator[None]:
+        async with asyncio.timeout(seconds) as patience:
+            self._patience.add(patience)
+            try:
+                yield
+            finally:
+                self._patience.remove(patience)
+
     def _read_ended(self, _future: Awaitable[object]) -> None:
         self._reads -= 1
-
-
-async def answered(future: Future[T]) -> T:
-    """The result of a command, once its group has committed."""
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN_S):
-            return await asyncio.wrap_future(future)
-    except TimeoutError:
-        raise OutcomeUnknown("the command wasn't answered in time") from None
