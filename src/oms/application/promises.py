@@ -8,11 +8,13 @@ can be seen is that all copies of a message are equal, and of P11 nothing.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 
 import attrs
 
+from oms.application.copies import original_of
 from oms.application.reconciliation import (
     Difference,
     Movements,
@@ -29,8 +31,8 @@ from oms.domain.stock import MovementKind, Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import BookEntry, BookKind, Evidence, LogEvidence, ServiceEvidence
-from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable
-from oms.ports.store import DeadLetterState
+from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable, copies_topic, is_copies_topic
+from oms.ports.store import DeadLetter, DeadLetterState
 
 
 @attrs.frozen
@@ -89,6 +91,7 @@ def check(
         found += [
             *_copies(log),
             *(_published(records, log) if quiet else ()),
+            *(_copied(records, log) if quiet else ()),
             *(_handled(records, log) if quiet else ()),
         ]
     states = Counter(order.state.value for order in records.orders.values())
@@ -123,21 +126,21 @@ class _Records:
     inbox: Mapping[str, frozenset[MessageId]]
     outbox: frozenset[tuple[str, bytes | None]]
     tasks: int
-    parked: int
+    letters: Mapping[str, Sequence[DeadLetter]]
 
     @classmethod
     def read(cls, evidence: Evidence) -> _Records:
-        services: tuple[ServiceEvidence, ...] = (
-            evidence.order,
-            evidence.inventory,
-            evidence.payment,
-            evidence.notification,
-        )
+        named: Mapping[str, ServiceEvidence] = {
+            "order": evidence.order,
+            "inventory": evidence.inventory,
+            "payment": evidence.payment,
+            "notification": evidence.notification,
+        }
+        services = named.values()
         inbox: defaultdict[str, set[MessageId]] = defaultdict(set)
         for service in services:
             for group, message in service.all_inbox():
                 inbox[group].add(message)
-        letters = [letter for service in services for letter in service.all_dead_letters()]
         return cls(
             {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT},
             {row.order_id: row for row in evidence.inventory.all_reservations()},
@@ -147,8 +150,13 @@ class _Records:
             {group: frozenset(messages) for group, messages in inbox.items()},
             frozenset((row.message.topic, row.message.key) for service in services for row in service.all_outbox()),
             sum(1 for service in services for _ in service.all_tasks()),
-            sum(letter.state is DeadLetterState.PARKED for letter in letters),
+            {name: tuple(service.all_dead_letters()) for name, service in named.items()},
         )
+
+    @property
+    def parked(self) -> int:
+        letters = chain.from_iterable(self.letters.values())
+        return sum(letter.state is DeadLetterState.PARKED for letter in letters)
 
     def nothing_waits(self) -> bool:
         return not self.outbox and not self.tasks
@@ -286,6 +294,7 @@ class _Log:
     topics: Mapping[OrderId, frozenset[str]]
     ids_by_topic: Mapping[str, frozenset[MessageId]]
     ends: Mapping[TopicPartition, int]
+    copies: frozenset[bytes]
     count: int
 
     @classmethod
@@ -294,8 +303,12 @@ class _Log:
         topics: defaultdict[OrderId, set[str]] = defaultdict(set)
         ids: defaultdict[str, set[MessageId]] = defaultdict(set)
         ends: dict[TopicPartition, int] = {}
+        copies: set[bytes] = set()
         count = 0
         for record in records:
+            if is_copies_topic(record.topic):
+                copies.add(original_of(record.headers))
+                continue
             count += 1
             ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
             message = _read(record, codec)
@@ -310,6 +323,7 @@ class _Log:
             {order: frozenset(found) for order, found in topics.items()},
             {topic: frozenset(found) for topic, found in ids.items()},
             ends,
+            frozenset(copies),
             count,
         )
 
@@ -366,6 +380,16 @@ def _published(records: _Records, log: _Log) -> Iterator[Violation]:
     for order_id, topic in owed:
         if topic is not None and topic not in log.topics.get(order_id, frozenset()):
             yield Violation("P7", order_id, f"{topic} was decided and never published")
+
+
+def _copied(records: _Records, log: _Log) -> Iterator[Violation]:
+    """P7: each dead letter has its copy, unless the broker refused that and it is a dead letter itself."""
+    for service, letters in records.letters.items():
+        topic = copies_topic(service)
+        refused = {original_of(letter.headers) for letter in letters if is_copies_topic(letter.topic)}
+        for letter in letters:
+            if not is_copies_topic(letter.topic) and letter.id.encode() not in log.copies | refused:
+                yield Violation("P7", letter.id, f"this dead letter's copy was never published in {topic}")
 
 
 def _handled(records: _Records, log: _Log) -> Iterator[Violation]:

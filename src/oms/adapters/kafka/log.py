@@ -10,22 +10,25 @@ from oms.adapters.kafka.producer import Publisher
 from oms.adapters.kafka.records import read_all
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.domain.events import BY_TOPIC
+from oms.domain.saga import SAGA
 from oms.ports.broker import Broker, Subscription
 from oms.ports.errors import PortError
 from oms.ports.evidence import LogEvidence
-from oms.ports.messages import Outgoing, Record
+from oms.ports.messages import Outgoing, Record, copies_topic
 from oms.ports.signals import Signals
 from oms.settings import Settings
+
+OWN_TOPICS = (*BY_TOPIC, *sorted({copies_topic(step.service) for step in SAGA}))
 
 
 class KafkaBroker(Broker, LogEvidence):
     """Kafka as the log. Connects when it is first used; may be used by several threads at once.
 
-    `topics` are those that `all_records` reads: the domain's own, unless told otherwise. Dead letters' copies
-    (`order.dlq` and so on) aren't among them, as they prove nothing that the store doesn't know.
+    `topics` are those that `all_records` reads: the domain's own and the services' copies of dead letters, unless
+    told otherwise.
     """
 
-    def __init__(self, settings: Settings, signals: Signals, *, topics: Collection[str] = tuple(BY_TOPIC)) -> None:
+    def __init__(self, settings: Settings, signals: Signals, *, topics: Collection[str] = OWN_TOPICS) -> None:
         self._settings, self._signals, self._topics = settings, signals, tuple(topics)
         self._publisher = Publisher(producer_conf(settings), signals)
 
