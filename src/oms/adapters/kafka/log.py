@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
-from oms.adapters.kafka.conf import group_conf, producer_conf, reader_conf
+from oms.adapters.kafka.conf import conf_of, group_conf, producer_conf, reader_conf
+from oms.adapters.kafka.groups import committed
 from oms.adapters.kafka.producer import Publisher
 from oms.adapters.kafka.records import read_all
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.domain.events import BY_TOPIC
 from oms.domain.saga import SAGA
-from oms.ports.broker import Broker, Subscription
+from oms.ports.broker import Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Outgoing, Record, copies_topic
@@ -48,6 +49,10 @@ class KafkaBroker(Broker, LogEvidence):
     def all_records(self) -> Iterable[Record]:
         """Every record that Kafka holds when the reading begins; topic by topic, each partition's in order."""
         return read_all(reader_conf(self._settings), self._topics)
+
+    def offsets(self, group: str) -> Mapping[TopicPartition, int]:
+        """The next offset that a group will read of each partition, as far as it has committed one."""
+        return committed(conf_of(self._settings), group)
 
     def close(self) -> None:
         """Let go of the producers; each subscription is closed by itself."""
