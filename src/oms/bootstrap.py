@@ -28,7 +28,7 @@ from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import Evidence, GatewayBook
 from oms.ports.gate import StockGate
-from oms.ports.messages import Codec
+from oms.ports.messages import Codec, copies_topic
 from oms.ports.plugs import Authenticator, Notifier, PaymentGateway, Policy, Pricing
 from oms.ports.signals import Signals
 from oms.ports.store import Store, Task
@@ -412,7 +412,7 @@ def _book(settings: Settings) -> GatewayBook | None:
 
 def topics_of(own: Mapping[str, OwnStep]) -> Collection[str]:
     """Every topic of a system: what its services publish and consume, dead letters, and what own steps handle."""
-    known = {event.topic for event in EVENTS} | {f"{name}.dlq" for name in SERVICES}
+    known = {event.topic for event in EVENTS} | {copies_topic(name) for name in (*SERVICES, *own)}
     return sorted(known | {topic for step in own.values() for topic in step.handlers})
 
 

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from kafka_server import PASSWORD, USER, KafkaServer, new_topic, own_server, place, read, wait_for
 from typed_settings import Secret
 
-from oms.adapters.kafka import subscription
+from oms.adapters.kafka import groups, subscription
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
@@ -23,6 +23,7 @@ from oms.adapters.memory.signals import RecordingSignals
 from oms.ports.broker import TopicPartition
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.messages import Outgoing, Record
+from oms.settings import Settings
 
 pytestmark = pytest.mark.servers
 
@@ -369,3 +370,28 @@ def test_all_records_are_a_stream(server: KafkaServer) -> None:
     some = iter(broker.all_records())
     next(some)
     some.close()  # type: ignore[attr-defined]
+
+
+# -- how far a group is
+
+
+def test_how_far_a_group_is_while_it_reads_and_after_it_left(server: KafkaServer, broker: KafkaBroker) -> None:
+    topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
+    assert broker.publish(numbered(topic, 20)) == [None] * 20
+    assert broker.offsets(group) == {}
+    member = broker.subscribe(group, [topic])
+    records = read(member, 20)
+    assert broker.offsets(group) == {}, "what was read isn't done yet"
+    ends = {number: sum(record.partition == number for record in records) for number in (0, 1)}
+    member.commit({TopicPartition(topic, 0): ends[0]})
+    wait_for(lambda: broker.offsets(group) == {TopicPartition(topic, 0): ends[0]})
+    member.commit({TopicPartition(topic, 1): ends[1]})
+    member.close()
+    assert broker.offsets(group) == {TopicPartition(topic, number): end for number, end in ends.items()}
+
+
+def test_a_cluster_that_does_not_answer_is_no_group_without_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "ASK_S", 0.5)
+    nowhere = KafkaBroker(Settings(kafka_bootstrap="127.0.0.1:1"), RecordingSignals())
+    with pytest.raises(Retryable):
+        nowhere.offsets("order-group")

@@ -15,7 +15,7 @@ from oms.domain.errors import InvalidValue
 from oms.domain.events import Reason, Shortage
 from oms.domain.money import MAX_MINOR, Currency, Money
 from oms.domain.values import MAX_QUANTITY, OrderId, Terms, checked_items
-from oms.ports.messages import Cause, CustomEvent, Message, MessageId, Record, Undecodable
+from oms.ports.messages import Cause, CustomEvent, Message, MessageId, Record, Undecodable, valid_trace
 
 EUR = Currency.of("EUR")
 CODEC = JsonCodec(EUR)
@@ -32,7 +32,7 @@ shortages = st.builds(Shortage, ids, st.integers(1, MAX_QUANTITY), st.integers(0
 causes = st.builds(
     Cause,
     st.none() | st.uuids().map(str),
-    st.none() | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", fullmatch=True),
+    st.none() | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", fullmatch=True).filter(valid_trace),
 )
 moments = st.datetimes(timezones=st.just(UTC))
 

@@ -365,6 +365,10 @@ class ApartKafka(Broker, LogEvidence):
         for record in self.its.all_records():
             yield attrs.evolve(record, topic=record.topic.removeprefix(self.prefix))
 
+    def offsets(self, group: str) -> Mapping[TopicPartition, int]:
+        known = self.its.offsets(self.prefix + group)
+        return {attrs.evolve(at, topic=at.topic.removeprefix(self.prefix)): offset for at, offset in known.items()}
+
     def end(self) -> None:
         for member in self.members:
             member.close()

@@ -9,7 +9,7 @@ import attrs
 
 from oms.domain.machine import Step
 from oms.domain.tasks import TaskKey, TaskRequest
-from oms.ports.messages import AnyEvent, Cause
+from oms.ports.messages import AnyEvent, Cause, Outgoing
 from oms.ports.store import DeadLetter, Postponed
 
 A = TypeVar("A")
@@ -30,6 +30,9 @@ class Changes:
     ended: list[TaskKey] = attrs.field(factory=list)
     postponed: list[Postponed] = attrs.field(factory=list)
     parked: list[DeadLetter] = attrs.field(factory=list)
+    resent: list[Outgoing] = attrs.field(factory=list)
+    """Messages that are owed to the log once more, as they are."""
+
     notes: list[tuple[str, Mapping[str, object]]] = attrs.field(factory=list)
     alarms: list[tuple[str, Mapping[str, object]]] = attrs.field(factory=list)
 

@@ -6,13 +6,14 @@ from typing import Generic
 
 import attrs
 
+from oms.application.copies import UNPUBLISHABLE
 from oms.application.service import Service, W
 from oms.application.tasks import task_of
 from oms.application.unit import Unit
 from oms.domain.errors import Conflict, NotFound, OmsError
 from oms.domain.tasks import TaskRequest
 from oms.ports.errors import Retryable
-from oms.ports.messages import Codec, Message, Record
+from oms.ports.messages import Codec, Message, Outgoing, Record
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, DeadLetterState
 
@@ -27,12 +28,14 @@ class DeadLetterDesk(Generic[W]):
     def prepare(self, letter_id: str) -> object:
         """The gate phase of a redrive, before its transaction."""
         letter = self.service.store.dead_letter(letter_id)
-        if letter is None or task_of(letter) is not None:
+        if letter is None or letter.cause == UNPUBLISHABLE or task_of(letter) is not None:
             return None
         return self.service.prepare([self._message(letter)])
 
     def redrive(self, unit: Unit[W], letter_id: str) -> DeadLetter:
         """A new attempt of the same message (its inbox row is there already), or the task once more.
+
+        What the broker refused is owed to it again; where it refuses again, that is another dead letter.
 
         `Conflict` where it fails again: the letter then stays PARKED and nothing has changed.
         """
@@ -41,6 +44,9 @@ class DeadLetterDesk(Generic[W]):
         if task is not None:
             payload = (letter.value or b"").decode()
             unit.work.changes.tasks.append(TaskRequest(task.kind, task.key, payload=payload))
+        elif letter.cause == UNPUBLISHABLE:
+            message = Outgoing(letter.topic, letter.key, letter.value or b"", letter.headers)
+            unit.work.changes.resent.append(message)
         else:
             self._handle(unit, letter)
         return self._ended(unit, letter, DeadLetterState.REDRIVEN)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 import attrs
 
+from oms.application.copies import original_of
 from oms.application.reconciliation import Movements, by_reference
 from oms.application.routing import ROUTING
 from oms.domain.order import Order, OrderState
@@ -17,8 +19,8 @@ from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import Evidence, LogEvidence, ServiceEvidence
-from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable
-from oms.ports.store import DeadLetterState
+from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable, is_copies_topic
+from oms.ports.store import DeadLetter, DeadLetterState
 
 
 @attrs.frozen
@@ -35,23 +37,27 @@ class Records:
 
     outbox: frozenset[tuple[str, bytes | None]]
     tasks: int
-    parked: int
+    letters: Mapping[str, Sequence[DeadLetter]]
+    """By service."""
 
     @classmethod
     def read(cls, evidence: Evidence) -> Records:
         """As they are now; each service's at a moment of its own."""
-        services: tuple[ServiceEvidence, ...] = (
-            evidence.order,
-            evidence.inventory,
-            evidence.payment,
-            evidence.notification,
-        )
-        letters = [letter for service in services for letter in service.all_dead_letters()]
+        named: Mapping[str, ServiceEvidence] = {
+            "order": evidence.order,
+            "inventory": evidence.inventory,
+            "payment": evidence.payment,
+            "notification": evidence.notification,
+        }
+        services = named.values()
+        letters = {name: tuple(service.all_dead_letters()) for name, service in named.items()}
         done: defaultdict[str, set[str]] = defaultdict(set)
         for service in services:
             for group, message in service.all_inbox():
                 done[group].add(message)
-        for letter in letters:  # it stays until it has ended, and may outlive its inbox row
+        for letter in chain.from_iterable(
+            letters.values()
+        ):  # it stays until it has ended, and may outlive its inbox row
             done[letter.group].add(letter.message_id)
         return cls(
             {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT},
@@ -62,8 +68,14 @@ class Records:
             {group: frozenset(messages) for group, messages in done.items()},
             frozenset((row.message.topic, row.message.key) for service in services for row in service.all_outbox()),
             sum(1 for service in services for _ in service.all_tasks()),
-            sum(letter.state is DeadLetterState.PARKED for letter in letters),
+            letters,
         )
+
+    @property
+    def parked(self) -> int:
+        """Dead letters that wait for an operator."""
+        letters = chain.from_iterable(self.letters.values())
+        return sum(letter.state is DeadLetterState.PARKED for letter in letters)
 
     def before(self, since: datetime | None) -> frozenset[OrderId]:
         """The orders that were made before a moment."""
@@ -98,6 +110,9 @@ class Log:
     """With the order that each message names, unless it can't be read."""
 
     ends: Mapping[TopicPartition, int]
+    copies: frozenset[bytes]
+    """The dead letters of which there are copies."""
+
     count: int
 
     @classmethod
@@ -107,8 +122,12 @@ class Log:
         topics: defaultdict[OrderId, set[str]] = defaultdict(set)
         ids: defaultdict[str, dict[MessageId, OrderId | None]] = defaultdict(dict)
         ends: dict[TopicPartition, int] = {}
+        copies: set[bytes] = set()
         count = 0
         for record in records:
+            if is_copies_topic(record.topic):
+                copies.add(original_of(record.headers))
+                continue
             count += 1
             ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
             message = _read(record, codec)
@@ -123,6 +142,7 @@ class Log:
             {order: frozenset(found) for order, found in topics.items()},
             ids,
             ends,
+            frozenset(copies),
             count,
         )
 

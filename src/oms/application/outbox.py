@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 
 from oms.application.backoff import next_try
 from oms.application.changes import Changes
+from oms.application.copies import UNPUBLISHABLE, copy_of
 from oms.ports.broker import Broker
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import Permanent
-from oms.ports.messages import Codec
+from oms.ports.messages import Codec, Outgoing
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, Delivery, OutboxRow, Store
 
@@ -26,6 +27,7 @@ class Relay:
     """Sends a service's outbox rows, first those that this process committed, then any whose lease expired.
 
     A row counts as sent by the broker's delivery report alone. Sending one twice is harmless, losing one isn't.
+    `copies` is the topic for copies of the service's dead letters.
     """
 
     def __init__(
@@ -41,11 +43,12 @@ class Relay:
         batch: int = 500,
         sweep_every_s: float = 0.5,
         group: str = "",
+        copies: str = "",
         published: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._broker, self._codec = store, broker, codec
         self._clock, self._ids, self._signals = clock, ids, signals
-        self._lease_s, self._batch, self._group = lease_s, batch, group
+        self._lease_s, self._batch, self._group, self._copies = lease_s, batch, group, copies
         self._sweep_every_s, self._published = sweep_every_s, published
         self._queue: deque[OutboxRow] = deque()
         self._sent: list[str] = []
@@ -54,15 +57,15 @@ class Relay:
         self._retry_at: datetime | None = None
 
     def rows(self, changes: Changes, *, leased: bool = True) -> list[OutboxRow]:
-        """The rows of what was decided, born leased to this process unless somebody else commits them."""
-        if not changes.events:
+        """The rows of what was decided, born leased to this process unless somebody else commits them.
+
+        A dead letter owes its copy to the topic `copies`.
+        """
+        if not (changes.events or changes.parked or changes.resent):
             return []
         now = self._clock.now()
-        until = now + timedelta(seconds=self._lease_s) if leased else None
-        return [
-            OutboxRow(self._ids.token(), self._codec.encode(event, cause, now), until)
-            for event, cause in changes.events
-        ]
+        messages = [self._codec.encode(event, cause, now) for event, cause in changes.events]
+        return self._owed([*messages, *changes.resent, *self._copies_of(changes.parked)], now, leased=leased)
 
     def offer(self, rows: Sequence[OutboxRow]) -> None:
         """Rows that were just committed; what doesn't fit is left to the sweeper."""
@@ -89,6 +92,14 @@ class Relay:
             self._forget_sent()
         self._store.return_outbox([row.id for row in self._queue])
         self._queue.clear()
+
+    def _copies_of(self, letters: Sequence[DeadLetter]) -> list[Outgoing]:
+        copies = (copy_of(letter, self._copies) for letter in letters)
+        return [copy for copy in copies if copy is not None]
+
+    def _owed(self, messages: Sequence[Outgoing], now: datetime, *, leased: bool = True) -> list[OutboxRow]:
+        until = now + timedelta(seconds=self._lease_s) if leased else None
+        return [OutboxRow(self._ids.token(), message, until) for message in messages]
 
     def _from_memory(self, now: datetime) -> list[OutboxRow]:
         still = now + timedelta(seconds=self._lease_s * MARGIN)
@@ -141,13 +152,15 @@ class Relay:
             key=row.message.key,
             value=row.message.value,
             headers=row.message.headers,
-            cause="unpublishable",
+            cause=UNPUBLISHABLE,
             detail=str(error),
             attempts=1,
             parked_at=self._clock.now(),
         )
+        copies = self._owed(self._copies_of([letter]), letter.parked_at)
         with self._store.begin() as transaction:
-            transaction.flush(Delivery(parked=[letter]))
+            transaction.flush(Delivery(parked=[letter], outbox=copies))
             transaction.commit()
+        self.offer(copies)
         self._sent.append(row.id)
         self._signals.alarm("message can't be published", topic=row.message.topic, detail=str(error))

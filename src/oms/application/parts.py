@@ -19,7 +19,7 @@ from oms.application.worker import Pulse, Worker, store_retention
 from oms.ports.broker import Broker
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
-from oms.ports.messages import Codec
+from oms.ports.messages import Codec, copies_topic
 from oms.ports.signals import Signals
 from oms.ports.store import Task
 
@@ -106,6 +106,7 @@ def assemble(
         batch=world.batch,
         sweep_every_s=world.look_every_s * 2,
         group=service.group,
+        copies=copies_topic(service.name),
         published=world.published,
     )
     tasks: list[TaskRunner[W]] = []

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from oms.application.copies import original_of
 from oms.application.on_record import Log, Records, passed_by
 from oms.application.reconciliation import (
     Difference,
@@ -27,7 +28,7 @@ from oms.domain.reservation import ReservationState
 from oms.domain.stock import MovementKind
 from oms.domain.values import OrderId
 from oms.ports.evidence import BookEntry, BookKind, Evidence
-from oms.ports.messages import Codec
+from oms.ports.messages import Codec, copies_topic, is_copies_topic
 
 
 @attrs.frozen
@@ -82,7 +83,8 @@ def check(
         settled = all(order.state.settled for order in records.orders.values())
         quiet = records.nothing_waits() and settled and (log is None or log.read_up_to(passed))
     late = now - timedelta(seconds=deadline_s + settle_s)
-    old = records.before(None if kept_s is None else now - timedelta(seconds=kept_s))
+    since = None if kept_s is None else now - timedelta(seconds=kept_s)
+    old = records.before(since)
     found = [*_stock(records), *_effects(records), *_history(evidence, records), *_answers(evidence, records)]
     if evidence.gate is not None and quiet:
         # The rest of P2: at rest the gate sells what the ledger has.
@@ -94,6 +96,7 @@ def check(
         found += [
             *_copies(log),
             *(_published(records, log, old) if quiet else ()),
+            *(_copied(records, log, since) if quiet else ()),
             *(_handled(records, log, old) if quiet else ()),
         ]
     states = Counter(order.state.value for order in records.orders.values())
@@ -270,6 +273,21 @@ def _published(records: Records, log: Log, old: Collection[OrderId]) -> Iterator
     for order_id, topic in owed:
         if topic is not None and order_id not in old and topic not in log.topics.get(order_id, frozenset()):
             yield Violation("P7", order_id, f"{topic} was decided and never published")
+
+
+def _copied(records: Records, log: Log, since: datetime | None) -> Iterator[Violation]:
+    """P7: each dead letter has its copy, unless the broker refused that and it is a dead letter itself.
+
+    The copies of those parked before `since` may be gone from the log by now.
+    """
+    for service, letters in records.letters.items():
+        topic = copies_topic(service)
+        refused = {original_of(letter.headers) for letter in letters if is_copies_topic(letter.topic)}
+        for letter in letters:
+            if is_copies_topic(letter.topic) or (since is not None and letter.parked_at < since):
+                continue
+            if letter.id.encode() not in log.copies | refused:
+                yield Violation("P7", letter.id, f"this dead letter's copy was never published in {topic}")
 
 
 def _handled(records: Records, log: Log, old: Collection[OrderId]) -> Iterator[Violation]:

@@ -40,6 +40,7 @@ from oms.entrypoints.waiting import WaitingStart
 from oms.ports.broker import log_kept
 from oms.ports.errors import PortError, Retryable
 from oms.ports.evidence import Evidence
+from oms.ports.messages import is_copies_topic
 from oms.ports.plugs import Authenticator
 from oms.ports.signals import WARNING, Signals
 from oms.ports.store import InventoryStore, OrderStore
@@ -86,6 +87,8 @@ class App:
             raise OmsError("subscribe before the system is used")
         if group in (name + "-group" for name in ("order", "inventory", "payment", "notification")):
             raise OmsError(f"the group {group!r} is the system's own")
+        if is_copies_topic(topic):
+            raise OmsError(f"{topic!r} holds copies of dead letters, which are no events: see `dead_letters`")
         handlers, known = self._own.setdefault(group, ({}, {}))
         if topic in handlers:
             raise OmsError(f"group {group!r} handles {topic!r} already")

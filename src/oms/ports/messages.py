@@ -20,12 +20,31 @@ MessageId = NewType("MessageId", str)
 Headers = tuple[tuple[str, bytes], ...]
 
 
+COPIES = ".dlq"
+"""How the topics end that hold copies of dead letters. A copy is no event: no handler of ours ever gets one."""
+
+COPY_PREFIX = "oms_dead_letter_"
+"""How the headers begin that say what became of the message that a copy is of."""
+
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
 def valid_trace(text: str | None) -> str | None:
     """A W3C `traceparent` as it stands; None for what isn't one: a hint from outside is never an error."""
     return text if text is not None and _TRACEPARENT.fullmatch(text) else None
+
+
+def copies_topic(service: str) -> str:
+    """Where a service, or a step by its group, sends the copies of its dead letters: `order.dlq`.
+
+    A group may have any name, a topic may not: what Kafka refuses becomes `_`.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "_", service) + COPIES
+
+
+def is_copies_topic(topic: str) -> bool:
+    """Whether a topic holds copies of dead letters."""
+    return topic.endswith(COPIES)
 
 
 class Undecodable(Permanent):
@@ -76,7 +95,10 @@ class Record:
 
 @attrs.frozen
 class Message:
-    """A decoded record. `event` is None for a message of the system replaced that names no order: skip it."""
+    """A decoded record. `event` is None for what is to be skipped.
+
+    That is a message of the system replaced that names no order, and the copy of a dead letter.
+    """
 
     id: MessageId
     event: AnyEvent | None

@@ -19,7 +19,7 @@ from oms.entrypoints.app import App, create
 from oms.entrypoints.desks import TRUSTED
 from oms.ports.broker import log_kept
 from oms.ports.clock import Ids
-from oms.ports.messages import AnyEvent, Headers, Outgoing
+from oms.ports.messages import AnyEvent, Codec, Headers, Outgoing, Record, Undecodable
 from oms.ports.plugs import Notification, Principal
 from oms.ports.store import DeadLetter
 from oms.settings import Settings
@@ -103,10 +103,12 @@ class Shop:
         return self.app.stock.get(sku)
 
     def published(self, topic: str | None = None) -> Sequence[AnyEvent]:
-        """The events in the log, of one topic or all of them, in the order in which they were published."""
-        codec = self.app.system.container.codec()
-        messages = [codec.decode(r) for r in self.log.all_records() if topic in (None, r.topic)]
-        return [message.event for message in messages if message.event is not None]
+        """The events in the log, of one topic or all of them, in the order in which they were published.
+
+        What can't be read is no event, and no more is the copy of a dead letter.
+        """
+        found = (self._event_in(record) for record in self.log.all_records() if topic in (None, record.topic))
+        return [event for event in found if event is not None]
 
     def topics(self, order: Order | str) -> Sequence[str]:
         """What was published of an order, sorted by topic."""
@@ -142,6 +144,13 @@ class Shop:
         broken = self.report().violations
         if broken:
             raise AssertionError("promises broken:\n" + "\n".join(f"  {violation}" for violation in broken))
+
+    def _event_in(self, record: Record) -> AnyEvent | None:
+        codec: Codec = self.app.system.container.codec()
+        try:
+            return codec.decode(record).event
+        except Undecodable:
+            return None
 
     def _due_before(self, until: datetime) -> datetime | None:
         due = self.app.next_due()

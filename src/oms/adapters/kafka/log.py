@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
-from oms.adapters.kafka.conf import group_conf, producer_conf, reader_conf
+from oms.adapters.kafka.conf import conf_of, group_conf, producer_conf, reader_conf
+from oms.adapters.kafka.groups import committed
 from oms.adapters.kafka.producer import Publisher
 from oms.adapters.kafka.records import read_all
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.domain.events import BY_TOPIC
-from oms.ports.broker import Broker, Subscription
+from oms.domain.saga import SAGA
+from oms.ports.broker import Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError
 from oms.ports.evidence import LogEvidence
-from oms.ports.messages import Outgoing, Record
+from oms.ports.messages import Outgoing, Record, copies_topic
 from oms.ports.signals import Signals
 from oms.settings import Settings
+
+OWN_TOPICS = (*BY_TOPIC, *sorted({copies_topic(step.service) for step in SAGA}))
 
 
 class KafkaBroker(Broker, LogEvidence):
     """Kafka as the log. Connects when it is first used; may be used by several threads at once.
 
-    `topics` are those that `all_records` reads: the domain's own, unless told otherwise. Dead letters' copies
-    (`order.dlq` and so on) aren't among them, as they prove nothing that the store doesn't know.
+    `topics` are those that `all_records` reads: the domain's own and the services' copies of dead letters, unless
+    told otherwise.
     """
 
-    def __init__(self, settings: Settings, signals: Signals, *, topics: Collection[str] = tuple(BY_TOPIC)) -> None:
+    def __init__(self, settings: Settings, signals: Signals, *, topics: Collection[str] = OWN_TOPICS) -> None:
         self._settings, self._signals, self._topics = settings, signals, tuple(topics)
         self._publisher = Publisher(producer_conf(settings), signals)
 
@@ -45,6 +49,10 @@ class KafkaBroker(Broker, LogEvidence):
     def all_records(self) -> Iterable[Record]:
         """Every record that Kafka holds when the reading begins; topic by topic, each partition's in order."""
         return read_all(reader_conf(self._settings), self._topics)
+
+    def offsets(self, group: str) -> Mapping[TopicPartition, int]:
+        """The next offset that a group will read of each partition, as far as it has committed one."""
+        return committed(conf_of(self._settings), group)
 
     def close(self) -> None:
         """Let go of the producers; each subscription is closed by itself."""

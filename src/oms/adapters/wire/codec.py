@@ -29,6 +29,7 @@ from oms.ports.messages import (
     Outgoing,
     Record,
     Undecodable,
+    is_copies_topic,
 )
 
 MAX_VALUE_BYTES = 1024 * 1024
@@ -83,6 +84,8 @@ class JsonCodec(Codec):
 
     def decode(self, record: Record) -> Message:
         """The event in a record; no part of it is trusted."""
+        if is_copies_topic(record.topic):
+            return Message(place_id(record), None, read_cause(record.headers), record)
         value = record.value
         if not value:
             raise Undecodable(f"{record.topic}: the message has no value")
