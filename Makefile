@@ -38,7 +38,7 @@ check: $(WHEEL)
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_docs.py --check
 	$(BIN)/python scripts/runtime_lock.py --check
-	$(BIN)/python -m pytest -q -m "not slow and not servers and not faults and not containers" -n 2 -p no:cacheprovider
+	$(BIN)/python -m pytest -q -m "not slow and not servers and not faults and not containers" -n 2 -p no:cacheprovider --ignore tests/domain
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run --include='*/oms/domain/*' -m pytest -q tests/domain -m "not slow" -p no:cacheprovider
 	$(BIN)/python -m coverage report --include='*/oms/domain/*' --fail-under=100

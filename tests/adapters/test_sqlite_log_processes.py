@@ -9,10 +9,13 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from oms.adapters.memory.clock import ManualClock
 from oms.adapters.sqlite_log.log import SqliteLog
 from oms.ports.messages import Outgoing
 
+pytestmark = pytest.mark.slow
 TOPIC = "order.created"
 
 PUBLISHER = """

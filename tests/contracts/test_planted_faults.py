@@ -33,6 +33,8 @@ from oms.testing.contracts.gate import GateContract
 from oms.testing.contracts.inventory import InventoryStoreContract
 from oms.testing.contracts.orders import OrderStoreContract
 
+pytestmark = pytest.mark.slow
+
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 

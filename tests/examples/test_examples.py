@@ -92,6 +92,7 @@ def test_fastapi_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found["metadata"] == {"campaign": "spring"}
 
 
+@pytest.mark.slow
 def test_the_examples_are_clean_under_mypy_strict() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-incremental", "."],
