@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
-
-import attrs
+from typing import NamedTuple, Protocol
 
 from oms.ports.errors import PortError
 from oms.ports.messages import Outgoing, Record
 
 
-@attrs.frozen(order=True)
-class TopicPartition:
-    """One ordered part of a topic."""
+class TopicPartition(NamedTuple):
+    """One ordered part of a topic. A tuple, because it is the key of everything that is kept for each message."""
 
     topic: str
     partition: int
