@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DISTRIBUTED = ("burst", "steady", "accept", "hot", "slow", "workers", "history")
 
 
-def bench(  # noqa: PLR0913 - a command's options
+def bench(
     *scenarios: Annotated[
         str, Parameter(help="burst, steady, embedded, accept, hot, slow, workers, history; burst and steady if none.")
     ],
@@ -31,7 +31,7 @@ def bench(  # noqa: PLR0913 - a command's options
     svg: Annotated[Path | None, Parameter(help="Draw charts into this directory.")] = None,
     keep: Annotated[Path | None, Parameter(help="Run in this directory and leave logs there.")] = None,
 ) -> int:
-    """Measure throughput, latency and CPU time, beside the bare drivers doing the same. Brings servers of its own up."""
+    """Measure throughput, latency and CPU time, beside the bare drivers doing the same. Brings its own servers up."""
     from oms.entrypoints.cli.output import console, give_up
     from oms.testing.bench.deployment import BenchFailed
     from oms.testing.bench.report import machine, show

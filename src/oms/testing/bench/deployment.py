@@ -101,10 +101,10 @@ class Deployment:
         own = [("127.0.0.1", one.port) for one in self.processes if one.name in ("order", "serve")]
         return [self.given] if self.given else own
 
-    def add(self, name: str, command: Sequence[str], **more: str) -> None:
+    def add(self, name: str, command: Sequence[str], settings: Mapping[str, str]) -> None:
         """Start a process, without waiting for it."""
         log = self.directory / f"{name}-{len(self.processes)}.log"
-        made = Process(name, [sys.executable, "-m", "oms", *command], {**self.environ, **more}, log, _free_port())
+        made = Process(name, [sys.executable, "-m", "oms", *command], {**self.environ, **settings}, log, _free_port())
         self.processes.append(made)
         made.start()
 
@@ -119,11 +119,13 @@ class Deployment:
             process.stop()
         self.processes.clear()
 
-    def start(self, names: Sequence[str] = SERVICES, *, each: int = 1, **more: str) -> None:
+    def start(
+        self, names: Sequence[str] = SERVICES, *, each: int = 1, settings: Mapping[str, str] | None = None
+    ) -> None:
         """Start services, some processes each, and wait until they are ready."""
         for name in names:
             for _ in range(each):
-                self.add(name, ["run", name], **more)
+                self.add(name, ["run", name], settings or {})
         self.await_ready()
 
     def oms(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -177,7 +179,7 @@ def embedded(directory: Path, settings: Mapping[str, str]) -> Deployment:
     """`oms serve`, in a directory of its own, running."""
     environ = {**_clean_environ(), "OMS_PROFILE": "embedded", "OMS_DATA": str(directory / "data"), **settings}
     made = Deployment(directory, environ)
-    made.add("serve", ["serve"])
+    made.add("serve", ["serve"], {})
     made.await_ready()
     return made
 

@@ -7,7 +7,7 @@ floor doesn't make, so it is as fast as can be.
 
 It changes only when an order leaves other rows or messages (`ROWS`, `TOPICS`), which a test compares with a real one.
 
-    python -m oms.testing.bench.floor      # on servers of its own; prints JSON
+    python benchmarks/floor.py      # alone, on servers of its own
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import attrs
 import psycopg
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from redis import Redis
 
 from oms.testing.bench.orders import ITEMS, PRODUCTS, lines
@@ -67,7 +67,9 @@ class Floor:
         """Products to sell, with stock for all orders to come."""
         with self._sql.cursor() as cursor:
             rows = [(sku,) for sku in PRODUCTS]
-            cursor.executemany("INSERT INTO oms_inventory.stock VALUES (%s, 1000000000, 0) ON CONFLICT DO NOTHING", rows)
+            cursor.executemany(
+                "INSERT INTO oms_inventory.stock VALUES (%s, 1000000000, 0) ON CONFLICT DO NOTHING", rows
+            )
         self._sql.commit()
 
     def measure(self, batch: int, seconds: float) -> Pace:
@@ -90,10 +92,8 @@ class Floor:
         self._rows(order, orders, ("orders", Lines.order), ("order_history", Lines.placed))
         self._send("order.created", orders)
         self._hold(orders, sold)
-        self._rows(
-            inventory, orders, ("reservations", Lines.reservation), ("stock_ledger", Lines.held), ("inbox", Lines.first),
-            moved=[(0, units, sku) for sku, units in sold],
-        )  # fmt: skip
+        reserved = (("reservations", Lines.reservation), ("stock_ledger", Lines.held), ("inbox", Lines.first))
+        self._rows(inventory, orders, *reserved, moved=[(0, units, sku) for sku, units in sold])
         self._send("inventory.reserved", orders)
         self._rows(order, orders, ("order_history", Lines.reserved), ("inbox", Lines.first_two))
         self._rows(payment, orders, ("payments", Lines.payment), ("inbox", Lines.first))
@@ -130,16 +130,16 @@ class Floor:
     ) -> None:
         with self._sql.cursor() as cursor:
             for table, made in tables:
-                with cursor.copy(f"COPY {schema}.{table} FROM STDIN") as copy:  # type: ignore[arg-type] # names are ours
+                with cursor.copy(f"COPY {schema}.{table} FROM STDIN") as copy:
                     copy.write("".join(map(made, orders)))
             if moved:
                 cursor.execute(_MOVE, tuple(map(list, zip(*moved, strict=True))))
         self._sql.commit()
 
     def _send(self, topic: str, orders: Sequence[Lines]) -> None:
-        failed: list[object] = []
+        failed: list[KafkaError] = []
 
-        def reported(error: object, _message: object) -> None:
+        def reported(error: KafkaError | None, _message: object) -> None:
             if error is not None:
                 failed.append(error)
 
@@ -195,46 +195,59 @@ class Lines:
         self.answer = "HELD " + " ".join(f"{sku} {units}" for sku, units in self.skus)
 
     def order(self) -> str:
+        """The order, as it ends."""
         i, at = self.id, self.at
         return f"{i}\tCONFIRMED\t4\tbench\t1250\tUSD\t{self.items}\t\\N\t{at}\t{at}\t{at}\t\\N\t\n"
 
     def placed(self) -> str:
+        """History of the acceptance."""
         return f"{self.id}\t1\t{self.at}\tplace\tABSENT\tCREATED\t\n"
 
     def reserved(self) -> str:
+        """History of the order's own echo, and of its reservation."""
         i, at = self.id, self.at
         return (
             f"{i}\t2\t{at}\torder.created\tCREATED\tCREATED\t\n{i}\t3\t{at}\tinventory.reserved\tCREATED\tRESERVED\t\n"
         )
 
     def paid(self) -> str:
+        """History of the end."""
         return f"{self.id}\t4\t{self.at}\tpayment.success\tRESERVED\tCONFIRMED\t\n"
 
     def first(self) -> str:
+        """Inbox: the first message."""
         return f"inventory-group\t{self.messages[0]}\t{self.at}\n"
 
     def second(self) -> str:
+        """Inbox: the second message."""
         return f"inventory-group\t{self.messages[1]}\t{self.at}\n"
 
     def first_two(self) -> str:
+        """Inbox: two messages."""
         return self.first() + self.second()
 
     def third(self) -> str:
+        """Inbox: the third message."""
         return f"inventory-group\t{self.messages[2]}\t{self.at}\n"
 
     def reservation(self) -> str:
+        """The reservation, as it ends."""
         return f"{self.id}\tCOMMITTED\t{self.items}\t{self.at}\n"
 
     def held(self) -> str:
+        """Ledger: held."""
         return "".join(f"{self.id}\t{sku}\tHOLD\t0\t{units}\t{self.at}\n" for sku, units in self.skus)
 
     def sold(self) -> str:
+        """Ledger: sold."""
         return "".join(f"{self.id}\t{sku}\tCOMMIT\t-{units}\t-{units}\t{self.at}\n" for sku, units in self.skus)
 
     def payment(self) -> str:
+        """The payment, as it ends."""
         return f"{self.id}\tCAPTURED\tbench\t1250\tUSD\t{{}}\tsim-oms-{self.id}\t{self.at}\n"
 
     def notifications(self) -> str:
+        """Both notifications."""
         i, at = self.id, self.at
         kinds = ("payment.success", "order.confirmed")
         return "".join(f"{i}:{kind}\t{i}\t{kind}\tbench\t1250\tUSD\t\\N\t{{}}\t{at}\t{at}\n" for kind in kinds)

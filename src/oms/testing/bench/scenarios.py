@@ -88,7 +88,7 @@ class Bench:
             "OMS_PAYMENT_SCRIPT": str(script),
         }
         for kind in ("", "slow"):
-            with self._running(**gateway) as system:
+            with self._running(settings=gateway) as system:
                 name = "slow gateway, 1% take 10 s" if kind else "slow gateway"
                 yield self._measured(name, system, Load(self.options.orders, self.options.connections, kind=kind))
 
@@ -96,7 +96,7 @@ class Bench:
         """The same burst on empty tables, and after many orders."""
         with self._running() as system:
             yield self._measured("empty tables", system, Load(self.options.orders, self.options.connections))
-            self._fill(system)
+            self._fill()
             load = Load(self.options.orders, self.options.connections)
             yield self._measured(f"after {self.options.history} orders", system, load, verified=False)
 
@@ -140,13 +140,13 @@ class Bench:
     # -- inside
 
     @contextmanager
-    def _running(self, each: int = 1, **more: str) -> Iterator[Deployment]:
+    def _running(self, *, each: int = 1, settings: Mapping[str, str] | None = None) -> Iterator[Deployment]:
         system = self._system()
         if self.given is not None:
             yield system
             return
-        self._floor()
-        system.start(SERVICES, each=each, **more)
+        self.floor()
+        system.start(SERVICES, each=each, settings=settings)
         try:
             yield system
         finally:
@@ -186,15 +186,16 @@ class Bench:
         finally:
             system.stop()
 
-    def _floor(self) -> None:
-        """Measure the floor, once in a run, while nothing else runs."""
+    def floor(self) -> list[Pace]:
+        """The paces of the bare drivers, measured once in a run, while nothing else runs."""
         if self.paces or self.own is None or not self.options.floor:
-            return
+            return self.paces
         told = self.told("floor", 1)
         url = self._floor_url()
         make_topics(self.own.kafka_bootstrap)
         self.paces = measured(url, self.own.redis_url, self.own.kafka_bootstrap, seconds=self.options.floor_s)
         told(1)
+        return self.paces
 
     def _floor_url(self) -> str:
         """A database with the same tables, which only the floor and pgbench write."""
@@ -207,7 +208,7 @@ class Bench:
             deployment.distributed(made, self.own, {}, FLOOR_DATABASE)
         return f"{base}/{FLOOR_DATABASE}"
 
-    def _fill(self, system: Deployment) -> None:
+    def _fill(self) -> None:
         if self.own is None:
             raise BenchFailed("a history is only made on servers of its own")
         told = self.told("history", self.options.history)
@@ -256,7 +257,7 @@ def single_row_commits(directory: Path, seconds: float = 2.0) -> float:
 
 def make_topics(bootstrap: str, partitions: int = 4) -> None:
     """The floor's topics."""
-    from confluent_kafka import KafkaException
+    from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": bootstrap})  # gone with its last reference, and its requests with it
@@ -265,8 +266,10 @@ def make_topics(bootstrap: str, partitions: int = 4) -> None:
         try:
             future.result(30)
         except KafkaException as error:
-            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+            if not isinstance(error.args[0], KafkaError) or error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise
+    while not made.keys() <= admin.list_topics(timeout=30).topics.keys():  # a broker hears of them a little later
+        time.sleep(0.05)
 
 
 def _analyze(url: str) -> None:

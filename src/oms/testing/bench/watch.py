@@ -49,10 +49,8 @@ class KafkaWatch(Watch):
         })  # fmt: skip
         self.ends: dict[str, End] = {}
         topics = self._consumer.list_topics(timeout=10).topics
-        places = [TopicPartition(topic, part) for topic in ENDS for part in topics[topic].partitions]
-        for place in places:
-            place.offset = self._consumer.get_watermark_offsets(place, timeout=10)[1]
-        self._consumer.assign(places)
+        known = [(topic, part) for topic in ENDS for part in topics[topic].partitions]
+        self._consumer.assign([TopicPartition(topic, part, self._end_of(topic, part)) for topic, part in known])
 
     def look(self) -> int:
         """Consume."""
@@ -62,6 +60,9 @@ class KafkaWatch(Watch):
             if message.error() is None and topic and key and kind != TIMESTAMP_NOT_AVAILABLE:
                 self.ends.setdefault(str(key, "utf-8"), End(ENDS[topic], at_ms / 1000))
         return len(self.ends)
+
+    def _end_of(self, topic: str, part: int) -> int:
+        return self._consumer.get_watermark_offsets(TopicPartition(topic, part), timeout=10)[1]
 
     def close(self) -> None:
         """Leave."""
