@@ -38,6 +38,9 @@ P = TypeVar("P")
 
 SERVICES = ("order", "inventory", "payment", "notification")
 
+CALLS_AHEAD_S = 0.25
+"""Outside calls that are quick may wait so long for a thread: far below the lease of their tasks."""
+
 
 @attrs.frozen(kw_only=True)
 class Plugs:
@@ -201,7 +204,9 @@ def _threaded_calls(settings: Settings, bells: Bells) -> Callable[[str], Calls[T
     from oms.adapters.system.calls import ThreadedCalls
 
     sizes = {"payment": settings.payment_calls, "notification": settings.notify_calls}
-    return lambda name: ThreadedCalls(sizes.get(name, settings.batch), done=lambda: bells.ring(name))
+    return lambda name: ThreadedCalls(
+        sizes.get(name, settings.batch), done=lambda: bells.ring(name), ahead_s=CALLS_AHEAD_S, most=settings.batch
+    )
 
 
 def _file(settings: Settings, name: str) -> Path:

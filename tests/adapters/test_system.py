@@ -93,6 +93,29 @@ def test_calls_are_bounded_and_run_at_once():
     assert waiting.calls.room() == 3
 
 
+def test_quick_calls_may_queue_and_slow_ones_never_do():
+    calls: ThreadedCalls[int] = ThreadedCalls(2, lambda: None, ahead_s=0.25, most=40)
+
+    def ended(count: int) -> None:
+        found, until = 0, time.monotonic() + 5
+        while found < count and time.monotonic() < until:
+            found += len(calls.collect())
+        assert found == count
+
+    calls.submit(0, lambda: None)
+    ended(1)
+    assert calls.room() == 40
+    for token in range(40):
+        calls.submit(token, lambda: None)
+    with pytest.raises(Permanent):
+        calls.submit(41, lambda: None)
+    ended(40)
+    assert len(calls._threads) <= 2
+    calls.submit(42, lambda: time.sleep(0.3))
+    ended(1)
+    assert calls.room() == 2
+
+
 def test_threads_are_used_again():
     waiting = Waiting(50)
     for _ in range(20):

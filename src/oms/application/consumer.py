@@ -227,7 +227,7 @@ class Consumer(Generic[W]):
     def _try(self, unit: Unit[W], one: Delivered) -> Delivered | None:
         """Run one handler. It saves as its last act, so a failure leaves nothing of it in the unit."""
         message = one.message
-        unit.work.changes.cause = attrs.evolve(message.cause, message_id=message.id)
+        unit.work.changes.cause = Cause(message.id, message.cause.traceparent)
         handler = self._service.routes[message.record.topic]
         try:
             handler(message.event, unit.work)  # type: ignore[arg-type]

@@ -75,8 +75,8 @@ class Units(Generic[W]):
         return rows
 
     def _tell(self, changes: Changes) -> None:
-        for event, fields in changes.notes:
-            self.signals.note(event, **fields)
+        if changes.notes:
+            self.signals.note_all(changes.notes)
         for event, fields in changes.alarms:
             self.signals.alarm(event, **fields)
 

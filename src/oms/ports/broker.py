@@ -5,9 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Protocol
-
-import attrs
+from typing import NamedTuple, Protocol
 
 from oms.ports.errors import PortError
 from oms.ports.messages import Outgoing, Record
@@ -22,9 +20,8 @@ def log_kept(retention_days: float) -> timedelta:
     return timedelta(days=retention_days) * 3 / 4
 
 
-@attrs.frozen(order=True)
-class TopicPartition:
-    """One ordered part of a topic."""
+class TopicPartition(NamedTuple):
+    """One ordered part of a topic. A tuple, because it is the key of everything that is kept for each message."""
 
     topic: str
     partition: int

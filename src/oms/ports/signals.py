@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 WARNING = "warning: "
@@ -19,6 +20,11 @@ class Signals(Protocol):
     @abstractmethod
     def note(self, event: str, **fields: object) -> None:
         """One line of the log, in the words that operators know: `Inventory reserved`."""
+
+    def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        """Several lines, event and fields each, as if `note` had been called for each."""
+        for event, fields in notes:
+            self.note(event, **fields)
 
     @abstractmethod
     def alarm(self, event: str, **fields: object) -> None:

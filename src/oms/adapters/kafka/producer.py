@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -163,11 +163,11 @@ def _answer(message: Outgoing, report: Report) -> PortError | None:
 
 def _unsendable(message: Outgoing) -> Permanent | None:
     """Why a message can't be sent as it is. The library would cut a name short at a NUL, and crash on half a letter."""
-    if not _TOPIC.fullmatch(message.topic):
+    if not _is_topic(message.topic):
         return Permanent(f"{message.topic[:300]!r} is no name that Kafka allows for a topic")
     size = len(message.value)
     for name, value in message.headers:
-        if "\0" in name or not _is_unicode(name):
+        if not _is_header(name):
             return Permanent(f"{message.topic}: {name[:300]!r} is no name of a header")
         size += len(name) + len(value)
     if size > MAX_MESSAGE_BYTES:
@@ -175,9 +175,15 @@ def _unsendable(message: Outgoing) -> Permanent | None:
     return None
 
 
-def _is_unicode(name: str) -> bool:
+@lru_cache(maxsize=1000)
+def _is_topic(name: str) -> bool:
+    return _TOPIC.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=1000)
+def _is_header(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in name

@@ -27,7 +27,7 @@ CHUNK = 500
 def record_of(message: Message) -> Record:
     """A record; a foreign producer's header without a value is an empty one."""
     headers = cast(Sequence[tuple[str, bytes | None]] | None, message.headers())
-    kept: Headers = tuple((name, value or b"") for name, value in headers) if headers else ()
+    kept: Headers = tuple([(name, value or b"") for name, value in headers]) if headers else ()
     return Record(
         cast(str, message.topic()),
         cast(int, message.partition()),

@@ -1,7 +1,8 @@
 """Statements that run for many rows at once.
 
 SQLite runs one for each row, without a round trip between them. PostgreSQL is given the columns as arrays and runs a
-single statement over `unnest`: one round trip, one plan, no prepared statement, and an exact count of rows.
+single statement over `unnest`: one round trip, one plan, no prepared statement, and an exact count of rows. The
+arrays are written by us (`arrays.py`) and cast in the statement.
 
 500 outbox rows took PostgreSQL 8 ms this way, 21 ms with the driver's executemany, and 7 ms with COPY, which knows
 neither ON CONFLICT nor RETURNING. On SQLite, SQLAlchemy's own executemany spends more on named parameters (8 us a row)
@@ -31,6 +32,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.types import TypeEngine
+
+from oms.adapters.sql.arrays import array_text
 
 Row = tuple[Any, ...]
 Columns = Mapping[str, Column[Any]]
@@ -163,7 +166,7 @@ class _Together:
         return cls(str(compiled), *names, own)
 
     def parameters(self, columns: list[Sequence[Any]], once: Sequence[Any]) -> dict[str, Any]:
-        arrays = dict(zip(self.arrays, map(list, columns), strict=True))
+        arrays = dict(zip(self.arrays, map(array_text, columns), strict=True))
         return {**self.constants, **arrays, **dict(zip(self.scalars, once, strict=True))}
 
 

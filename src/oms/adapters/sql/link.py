@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, Text, UpdateBase, any_, literal, text
+from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, Text, UpdateBase, any_, cast, literal, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from oms.adapters.sql.arrays import array_text
 from oms.adapters.sql.border import BORDER
 from oms.adapters.sql.bulk import Bulk, Row
 from oms.ports.errors import Permanent, PortError, Retryable
@@ -146,7 +147,7 @@ class Link:
 
     def _among(self, column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[bool]:
         if self.on_postgres:
-            return column == any_(literal(list(values), ARRAY(Text)))
+            return column == any_(cast(literal(array_text(values), Text()), ARRAY(Text)))
         return column.in_(values)
 
 

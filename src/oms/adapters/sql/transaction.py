@@ -96,6 +96,8 @@ class SqlTransaction(Transaction, Generic[T_]):
     def __init__(self, database: Database, tables: T_, link: Link, *, joined: bool = False) -> None:
         self._database, self._tables, self._link, self._joined = database, tables, link, joined
         self._bulks = delivery_bulks(tables)
+        self._held: set[tuple[TaskKey, str]] = set()
+        """Tasks that this transaction has locked and found under these leases: nobody can take them from it."""
 
     def claim_inbox(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
         """Mark messages as handled by `group`; those returned are new."""
@@ -110,12 +112,17 @@ class SqlTransaction(Transaction, Generic[T_]):
         found = one.where(table.c.kind.in_({task.kind.value for task in tasks}))
         rows = self._link.rows_in(found, table.c.key, (task.key for task in tasks))
         leases = {(row.kind, row.key): row.lease for row in rows}
-        return [task.id for task in tasks if leases.get((task.kind.value, task.key)) == task.lease]
+        held = [task for task in tasks if leases.get((task.kind.value, task.key)) == task.lease]
+        self._held.update((task.id, task.lease) for task in held)
+        return [task.id for task in held]
 
     def finish_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
         """Remove the tasks whose lease is still ours."""
-        ours = self.held_tasks(tasks)
+        known = [task.id for task in tasks if (task.id, task.lease) in self._held]
+        unknown = [task for task in tasks if (task.id, task.lease) not in self._held]
+        ours = [*known, *(self.held_tasks(unknown) if unknown else ())]
         self._end_tasks(ours)
+        self._held.clear()
         return ours
 
     def lock_dead_letters(self, ids: Collection[str]) -> Sequence[DeadLetter]:
@@ -132,6 +139,7 @@ class SqlTransaction(Transaction, Generic[T_]):
     def flush(self, delivery: Delivery) -> None:
         """Write what is owed; a task that it both ends and starts is started anew."""
         link, now = self._link, self._link.now
+        self._held.clear()  # some of them end here, or are postponed
         link.many(self._bulks.outbox, [_outbox(row, now) for row in delivery.outbox], at=now)
         self._end_tasks(delivery.ended)
         tasks = [_task(task, now) for task in delivery.tasks]

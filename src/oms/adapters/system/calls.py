@@ -17,18 +17,25 @@ from oms.ports.errors import OutcomeUnknown, Permanent
 
 _Job = tuple[Token, Callable[[], object]]
 
+WEIGHT = 0.25
+"""How much the calls that ended last say about how long the next ones will take."""
+
 
 class ThreadedCalls(Calls[Token], Generic[Token]):
     """At most `workers` calls at once; a thread starts when it is first needed.
 
+    Quick calls may also queue, as many as all threads make in `ahead_s` seconds by what the last ones took, and `most`
+    at the most: so that a batch of them is as large as a batch of messages. Calls that take longer never queue.
     `done` is called on the call's thread after each end, to wake whoever collects.
     """
 
-    def __init__(self, workers: int, done: Callable[[], None]) -> None:
+    def __init__(self, workers: int, done: Callable[[], None], *, ahead_s: float = 0.0, most: int = 500) -> None:
         self._workers = workers
         self._done = done
+        self._ahead_s, self._most = ahead_s, max(workers, most)
+        self._usual_s: float | None = None
         self._jobs: SimpleQueue[_Job[Token] | None] = SimpleQueue()
-        self._ended: SimpleQueue[Ended[Token]] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[Ended[Token], float]] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._under_way = 0
         """Submitted and not collected yet; touched only by the one thread that submits and collects."""
@@ -36,14 +43,14 @@ class ThreadedCalls(Calls[Token], Generic[Token]):
 
     def room(self) -> int:
         """How many more calls can be submitted now; one that ended takes room until it is collected."""
-        return 0 if self._closed else self._workers - self._under_way
+        return 0 if self._closed else max(0, self._limit() - self._under_way)
 
     def submit(self, token: Token, call: Callable[[], object]) -> None:
         """Start a call; `Permanent` where there is no room."""
         if self.room() <= 0:
             raise Permanent("no room for another call: ask for room() first")
         self._under_way += 1
-        if len(self._threads) < self._under_way:
+        if len(self._threads) < min(self._under_way, self._workers):
             thread = threading.Thread(target=self._work, name=f"oms-call-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -52,11 +59,16 @@ class ThreadedCalls(Calls[Token], Generic[Token]):
     def collect(self) -> Sequence[Ended[Token]]:
         """The calls that ended since the last time."""
         ended: list[Ended[Token]] = []
+        took_s = 0.0
         try:
             while True:
-                ended.append(self._ended.get_nowait())
+                one, seconds = self._ended.get_nowait()
+                ended.append(one)
+                took_s += seconds
         except Empty:
             self._under_way -= len(ended)
+            if ended:
+                self._learn(took_s / len(ended))
             return ended
 
     def close(self, timeout_s: float = 0.0) -> None:
@@ -68,10 +80,23 @@ class ThreadedCalls(Calls[Token], Generic[Token]):
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
+    def _limit(self) -> int:
+        if self._usual_s is None:
+            return self._workers
+        ahead = self._workers * self._ahead_s / max(self._usual_s, 1e-6)
+        return min(self._most, max(self._workers, int(ahead)))
+
+    def _learn(self, took_s: float) -> None:
+        """Slowness is believed at once, quickness by and by."""
+        known_s = took_s if self._usual_s is None else self._usual_s
+        self._usual_s = max(took_s, known_s + WEIGHT * (took_s - known_s))
+
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             token, call = job
-            self._ended.put(_made(token, call))
+            began = time.monotonic()
+            ended = _made(token, call)
+            self._ended.put((ended, time.monotonic() - began))
             self._done()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 MASK = "***"
@@ -13,8 +14,16 @@ _SHAPES = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]+:)[^\s@/]+@"), rf"\1{MASK}@"),
     (re.compile(r"\boms_[A-Za-z0-9_-]{20,}"), MASK),
 )
+_SUSPECT = re.compile(r"(?i)bearer|basic|://|oms_|[\r\n]")
+"""What every text has that one of the shapes finds, or that has more than one line: most have nothing of it."""
+
 _SHORTEST = 4
 """A known secret shorter than this would mask ordinary words."""
+
+
+@lru_cache(maxsize=1000)
+def _is_secret(name: str) -> bool:
+    return _NAMES.search(name) is not None
 
 
 class Redaction:
@@ -32,13 +41,15 @@ class Redaction:
         """A text without secrets, on one line: nobody can forge another."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
+        if _SUSPECT.search(text) is None:
+            return text
         text = text.replace("\r", "\\r").replace("\n", "\\n")
         for shape, replacement in _SHAPES:
             text = shape.sub(replacement, text)
         return text
 
     def _value(self, name: str, value: Any) -> Any:
-        if _NAMES.search(name):
+        if _is_secret(name):
             return MASK
         if isinstance(value, str):
             return self.text(value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, TextIO
 
 import structlog
@@ -30,8 +31,9 @@ class StructlogSignals(Signals):
         self._least = _LEVELS[level]
         self.redaction = Redaction(secrets)
         self._processors = _processors(form, self.redaction)
+        self._writer = structlog.WriteLogger(stream or sys.stdout)
         self._log: Any = structlog.wrap_logger(
-            structlog.WriteLogger(stream or sys.stdout),
+            self._writer,
             processors=self._processors,
             wrapper_class=structlog.BoundLogger,
         )
@@ -59,10 +61,21 @@ class StructlogSignals(Signals):
         if self._least <= logging.INFO:
             self._log.info(event, **fields)
 
+    def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        """Lines of level info, written and flushed at once: a batch has hundreds."""
+        if self._least <= logging.INFO and notes:
+            self._writer.msg("\n".join([self._line(event, fields) for event, fields in notes]))
+
     def alarm(self, event: str, **fields: object) -> None:
         """A line of level error, and one more in `oms_alarms_total`."""
         self.count("alarms", event=event)
         self._log.error(event, **fields)
+
+    def _line(self, event: str, fields: Mapping[str, object]) -> str:
+        line: Any = {**fields, "event": event}
+        for processor in self._processors:
+            line = processor(None, "info", line)
+        return str(line)
 
     def render_metrics(self) -> bytes:
         """Everything in Prometheus' text format."""
@@ -86,7 +99,8 @@ def _without_record(_logger: object, _method: str, line: Any) -> Any:
 
 
 def _processors(form: str, redaction: Redaction) -> list[Any]:
-    last: Any = structlog.processors.JSONRenderer(default=str)
+    encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make one for each line
+    last: Any = structlog.processors.JSONRenderer(lambda line, **_: encode(line))
     if form == "console":
         last = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
     return [

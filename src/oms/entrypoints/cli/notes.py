@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 
 import attrs
@@ -38,6 +38,11 @@ class Notes(StructlogSignals):
         if self._listening and "order_id" in fields:
             said = Said(time.monotonic(), event, str(fields.get("kind", "")))
             self._said.put((str(fields["order_id"]), said))
+
+    def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        """Keep each."""
+        for event, fields in notes:
+            self.note(event, **fields)
 
     def of(self, order_id: str) -> Iterator[Said]:
         """The lines of an order until its customer has been told how it ended; nobody listens after that."""

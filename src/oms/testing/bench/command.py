@@ -1,0 +1,98 @@
+"""`oms bench`, and `python -m oms.testing.bench`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from oms.testing.bench.scenarios import Bench, Options
+
+DISTRIBUTED = ("burst", "steady", "accept", "hot", "slow", "workers", "history")
+
+
+def bench(
+    *scenarios: Annotated[
+        str, Parameter(help="burst, steady, embedded, accept, hot, slow, workers, history; burst and steady if none.")
+    ],
+    orders: Annotated[int, Parameter(help="Orders of each run.")] = 5000,
+    connections: Annotated[int, Parameter(help="Buyers that each post one order after the other.")] = 64,
+    rate: Annotated[float, Parameter(help="Orders a second of `steady`.")] = 200.0,
+    history: Annotated[int, Parameter(help="Orders that are there before `history`.")] = 1_000_000,
+    floor: Annotated[bool, Parameter(help="Measure the bare drivers in the same run.")] = True,
+    least: Annotated[float, Parameter(help="Exit 1 where completed/s over the floor is below that.")] = 0.0,
+    url: Annotated[str | None, Parameter(help="Measure this system, on record where OMS_... says.")] = None,
+    json: Annotated[Path | None, Parameter(help="Write all figures to this file.")] = None,
+    svg: Annotated[Path | None, Parameter(help="Draw charts into this directory.")] = None,
+    keep: Annotated[Path | None, Parameter(help="Run in this directory and leave logs there.")] = None,
+) -> int:
+    """Measure throughput, latency and CPU time, beside the bare drivers doing the same. Brings its own servers up."""
+    from oms.entrypoints.cli.output import console, give_up
+    from oms.testing.bench.deployment import BenchFailed
+    from oms.testing.bench.report import machine, show
+    from oms.testing.bench.scenarios import SCENARIOS, Options, as_json
+
+    chosen = scenarios or ("burst", "steady")
+    unknown = sorted(set(chosen) - set(SCENARIOS))
+    if unknown:
+        give_up(f"there is no scenario {unknown[0]!r}; there are {', '.join(SCENARIOS)}", 2)
+    where, screen = machine(), console()
+    options = Options(orders, connections, rate, history, floor=floor)
+    results = []
+    try:
+        with _bench(options, chosen, url, keep) as made:
+            for name in (one for one in SCENARIOS if one in chosen):
+                results += list(SCENARIOS[name](made))
+    except BenchFailed as failed:
+        give_up(str(failed), 1)
+    show(screen, results, made.paces)
+    if json is not None:
+        _write_json(json, as_json(results, made.paces, where))
+    if svg is not None:
+        from oms.testing.bench.charts import draw
+
+        draw(svg, results)
+    return 1 if any(one.floor_per_s and one.ratio < least for one in results) else 0
+
+
+@contextmanager
+def _bench(options: Options, chosen: tuple[str, ...], url: str | None, keep: Path | None) -> Iterator[Bench]:
+    import os
+    import tempfile
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from oms.testing.bench import deployment
+    from oms.testing.bench.deployment import Deployment
+    from oms.testing.bench.scenarios import Bench
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with ExitStack() as stack:
+        directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oms-bench-")))
+        directory.mkdir(parents=True, exist_ok=True)
+        bars = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+
+        def told(title: str, total: int) -> Any:
+            bar = bars.add_task(title, total=total)
+            return lambda ended: bars.update(bar, completed=ended)
+
+        made = Bench(directory, options, told)
+        if url is not None:
+            at = urlsplit(url)
+            made.given = (at.hostname or "127.0.0.1", at.port or 8081)
+            made.system = Deployment(directory, dict(os.environ), given=made.given)
+        elif any(name in DISTRIBUTED for name in chosen):
+            made.own = stack.enter_context(deployment.servers())
+        yield made
+
+
+def _write_json(path: Path, figures: object) -> None:
+    import msgspec
+
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")

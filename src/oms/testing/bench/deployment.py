@@ -1,0 +1,228 @@
+"""What is measured: servers of our own, and each service in processes of its own, started and ended here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+import oms
+from oms.testing.bench.usage import Usage, usage_of
+from oms.testing.containers import Servers, running_servers
+
+SERVICES = ("order", "inventory", "payment", "notification")
+SERVERS = ("postgres", "redis", "kafka")
+READY_S = 60.0
+STOP_S = 20.0
+
+STOCKED: Mapping[str, str] = {"OMS_DEFAULT_STOCK": "1000000000", "OMS_PAYMENT_SUCCESS_RATE": "1"}
+"""Every order can be confirmed; all else is as it comes."""
+
+
+class BenchFailed(Exception):
+    """The run can't be measured; the text says why."""
+
+
+@attrs.define(eq=False)
+class Process:
+    """One process of the system."""
+
+    name: str
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    log: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; its output goes to its log."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603 - our own program
+                [*self.command, "--port", str(self.port)], env=dict(self.environ), stdout=log, stderr=log
+            )
+
+    def await_ready(self) -> None:
+        """Wait until `/readyz` says so; `BenchFailed` where it ends before, or takes too long."""
+        until = time.monotonic() + READY_S
+        while time.monotonic() < until:
+            if self.process is None or self.process.poll() is not None:
+                break
+            if _is_ready(self.port):
+                return
+            time.sleep(0.05)
+        raise BenchFailed(f"{self.name} isn't ready: {self.log.read_text(errors='replace')[-2000:]}")
+
+    def stop(self) -> None:
+        """End it in good order, or else at once."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def usage(self) -> Usage:
+        """What it has used up to now."""
+        if self.process is None:
+            return Usage()
+        return usage_of(self.process.pid)
+
+
+@attrs.define(eq=False)
+class Deployment:
+    """A system that takes orders at its `doors`. `environ` are the settings of all of its processes."""
+
+    directory: Path
+    environ: Mapping[str, str]
+    processes: list[Process] = attrs.field(factory=list)
+    servers: Mapping[str, int] = attrs.field(factory=dict)
+    """By name, the process in whose tree a server of our own runs."""
+
+    given: tuple[str, int] | None = None
+    """Host and port of a system that others started."""
+
+    @property
+    def doors(self) -> Sequence[tuple[str, int]]:
+        """Hosts and ports where orders are placed."""
+        own = [("127.0.0.1", one.port) for one in self.processes if one.name in ("order", "serve")]
+        return [self.given] if self.given else own
+
+    def add(self, name: str, command: Sequence[str], settings: Mapping[str, str]) -> None:
+        """Start a process, without waiting for it."""
+        log = self.directory / f"{name}-{len(self.processes)}.log"
+        made = Process(name, [sys.executable, "-m", "oms", *command], {**self.environ, **settings}, log, _free_port())
+        self.processes.append(made)
+        made.start()
+
+    def await_ready(self) -> None:
+        """Wait for all."""
+        for process in self.processes:
+            process.await_ready()
+
+    def stop(self) -> None:
+        """End all processes."""
+        for process in self.processes:
+            process.stop()
+        self.processes.clear()
+
+    def start(
+        self, names: Sequence[str] = SERVICES, *, each: int = 1, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Start services, some processes each, and wait until they are ready."""
+        for name in names:
+            for _ in range(each):
+                self.add(name, ["run", name], settings or {})
+        self.await_ready()
+
+    def oms(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the same settings to its end."""
+        command = [sys.executable, "-m", "oms", *arguments]
+        return subprocess.run(command, env=dict(self.environ), capture_output=True, text=True, check=False)  # noqa: S603
+
+    def set_up(self) -> None:
+        """Tables, roles and topics."""
+        done = self.oms("setup")
+        if done.returncode != 0:
+            raise BenchFailed(f"oms setup: {done.stderr or done.stdout}")
+
+    def verify(self, within_s: float) -> Mapping[str, Any]:
+        """`oms verify` once nothing is under way; `BenchFailed` where a promise is broken, or it never gets quiet."""
+        until = time.monotonic() + within_s
+        while True:
+            done = self.oms("verify", "--json")
+            report: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+            if report.get("quiet") and done.returncode == 0:
+                return report
+            if report.get("violations") or time.monotonic() > until:
+                raise BenchFailed(f"oms verify: {done.stdout[-3000:]}{done.stderr[-1000:]}")
+            time.sleep(0.5)
+
+    def usage(self) -> dict[str, Usage]:
+        """What services and servers have used up to now, by name; processes of one service count together."""
+        used: dict[str, Usage] = {}
+        for process in self.processes:
+            used[process.name] = used.get(process.name, Usage()) + process.usage()
+        return used | {name: usage_of(pid, tree=True) for name, pid in self.servers.items()}
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """PostgreSQL, Redis and Kafka of our own, durable as they come."""
+    with running_servers(*SERVERS) as made:  # type: ignore[arg-type] # they are names of servers
+        yield made
+
+
+def distributed(directory: Path, own: Servers, settings: Mapping[str, str], database: str = "oms") -> Deployment:
+    """A deployment on these servers, set up; no service runs yet."""
+    environ = {**_clean_environ(), **addresses(own, database), "OMS_DATA": str(directory / "data"), **settings}
+    (directory / "data").mkdir(exist_ok=True)
+    made = Deployment(directory, environ, servers=_keepers(own))
+    made.set_up()
+    return made
+
+
+def embedded(directory: Path, settings: Mapping[str, str]) -> Deployment:
+    """`oms serve`, in a directory of its own, running."""
+    environ = {**_clean_environ(), "OMS_PROFILE": "embedded", "OMS_DATA": str(directory / "data"), **settings}
+    made = Deployment(directory, environ)
+    made.add("serve", ["serve"], {})
+    made.await_ready()
+    return made
+
+
+def addresses(own: Servers, database: str) -> Mapping[str, str]:
+    """The settings that say where servers are."""
+    postgres, gate = urlsplit(own.postgres_url), urlsplit(own.redis_url)
+    return {
+        "OMS_PROFILE": "distributed",
+        "OMS_POSTGRES_URL": f"postgresql://{postgres.netloc.rpartition('@')[2]}/{database}",
+        "OMS_POSTGRES_ADMIN_USER": postgres.username or "postgres",
+        "OMS_POSTGRES_ADMIN_PASSWORD": postgres.password or "",
+        "OMS_POSTGRES_PASSWORD": "a-password-of-the-bench",
+        "OMS_REDIS_URL": f"{gate.scheme}://{gate.netloc.rpartition('@')[2]}{gate.path}",
+        "OMS_REDIS_PASSWORD": gate.password or "",
+        "OMS_KAFKA_BOOTSTRAP": own.kafka_bootstrap,
+    }
+
+
+def _keepers(own: Servers) -> dict[str, int]:
+    marks = ((name, own.directory / f"{name}.keeper") for name in SERVERS)
+    return {name: int(mark.read_text()) for name, mark in marks if mark.exists()}
+
+
+def _clean_environ() -> dict[str, str]:
+    """Ours, without settings of the shop's own; the children run the same `oms` as we do."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OMS_")}
+    paths = [str(Path(oms.__file__).parent.parent), *filter(None, [kept.get("PYTHONPATH")])]
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _is_ready(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
