@@ -8,7 +8,7 @@ can be seen is that all copies of a message are equal, and of P11 nothing.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 import attrs
@@ -96,6 +96,22 @@ def check(
     return Report(tuple(found), quiet, counts, records.parked, messages, _checked(evidence, quiet))
 
 
+def at_every_instant(evidence: Evidence, services: Collection[str] = ("order", "inventory")) -> list[Violation]:
+    """What must hold while work is under way: P1, P3 and the ledger's part of P2 of inventory, P5 and P4 of orders.
+
+    `services` are those whose record may have changed since the last look; "payment" looks at the money alone.
+    """
+    found: list[Violation] = []
+    if "inventory" in services:
+        kept = _Records.of_inventory(evidence)
+        found += [*_stock(kept), *_effects(kept)]
+    if "order" in services or "payment" in services:
+        orders = _Records.of_orders(evidence)
+        found += _history(evidence, orders) if "order" in services else ()
+        found += _money(orders, evidence.book.all_entries(), quiet=False) if evidence.book is not None else ()
+    return found
+
+
 _Passed = Mapping[str, Mapping[TopicPartition, int]]
 
 
@@ -149,6 +165,20 @@ class _Records:
             sum(1 for service in services for _ in service.all_tasks()),
             sum(letter.state is DeadLetterState.PARKED for letter in letters),
         )
+
+    @classmethod
+    def of_inventory(cls, evidence: Evidence) -> _Records:
+        """The inventory service's alone."""
+        reservations = {row.order_id: row for row in evidence.inventory.all_reservations()}
+        stock = {row.sku: row for row in evidence.inventory.all_stock()}
+        movements = by_reference(evidence.inventory.all_movements())
+        return cls({}, reservations, {}, stock, movements, {}, frozenset(), 0, 0)
+
+    @classmethod
+    def of_orders(cls, evidence: Evidence) -> _Records:
+        """The order service's orders alone."""
+        orders = {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT}
+        return cls(orders, {}, {}, {}, {}, {}, frozenset(), 0, 0)
 
     def nothing_waits(self) -> bool:
         return not self.outbox and not self.tasks
