@@ -48,6 +48,8 @@ class Held:
     due_at: datetime
     batch: Sequence[Delivered]
     failures: int = 0
+    noted: bool = True
+    """Whether it is on record that this batch began."""
 
 
 class _Deferred(Exception):
@@ -83,13 +85,15 @@ class Consumer(Generic[W]):
     def run_once(self) -> int:
         """Handle one batch; answers how many messages are done with."""
         self._forget_lost()
-        batch, failures = self._next_batch()
-        if not batch:
+        batch = self._next_batch()
+        if batch is None:
             return 0
         try:
-            done = self._handle(batch)
+            if not batch.noted:
+                batch = self._guarded(batch)
+            done = self._handle(batch.batch)
         except (Retryable, OutcomeUnknown) as error:
-            self._hold(batch, failures + 1, error)
+            self._hold(batch, error)
             return 0
         self._commit()
         return done
@@ -106,41 +110,39 @@ class Consumer(Generic[W]):
             self._service.store.clear_attempts(self._service.group, open_partitions)
         self._subscription.close()
 
-    def _next_batch(self) -> tuple[Sequence[Delivered], int]:
+    def _next_batch(self) -> Held | None:
         now = self._clock.now()
         if self._held:
             if self._held.due_at > now:
                 self._subscription.poll(0)
-                return (), 0
+                return None
             held, self._held = self._held, None
-            return held.batch, held.failures
+            return held
         for waiting in self._deferred:
             if waiting.due_at <= now:
                 self._deferred.remove(waiting)
-                return self._guarded(waiting.batch), waiting.failures
+                return attrs.evolve(waiting, noted=False)
         room = self._batch if sum(len(held.batch) for held in self._deferred) < MAX_DEFERRED else 0
-        return self._polled(room), 0
-
-    def _polled(self, room: int) -> Sequence[Delivered]:
         records = self._subscription.poll(room)
         if not records:
-            return ()
+            return None
         self._offsets.give_out(records)
-        return self._guarded([self._decoded(record) for record in records])
+        return Held(now, [self._decoded(record) for record in records], noted=False)
 
-    def _guarded(self, batch: Sequence[Delivered]) -> Sequence[Delivered]:
+    def _guarded(self, found: Held) -> Held:
         """Note that a batch begins; where it began before and died with its process, take half of it.
 
         Halving goes on until one message is left, and at its fifth try it is parked. The counters of the partitions
-        that the smaller batch leaves out start anew, so that nobody is blamed for being in the neighbourhood.
+        that the smaller batch leaves out start anew, so that nobody is blamed for being in the neighbourhood. Where
+        the note failed, or its answer was lost, it may be on record nevertheless: such a try isn't a death.
         """
-        group, store = self._service.group, self._service.store
+        group, store, batch = self._service.group, self._service.store, found.batch
         first = _first_offsets(batch)
         tries = store.start_attempts(group, first)
         suspect = max(sorted(tries), key=lambda partition: tries[partition])
-        worst = tries[suspect]
+        worst = max(1, tries[suspect] - found.failures)
         if worst == 1:
-            return batch
+            return attrs.evolve(found, failures=0, noted=True)
         batch = sorted(batch, key=lambda one: place(one.message.record) != suspect)
         size = max(1, len(batch) >> (worst - 1))
         now_run = batch[:size]
@@ -152,7 +154,7 @@ class Consumer(Generic[W]):
             store.clear_attempts(group, left_out)
         if len(batch) > size:
             self._deferred.append(Held(self._clock.now(), batch[size:]))
-        return now_run
+        return Held(found.due_at, now_run)
 
     def _decoded(self, record: Record) -> Delivered:
         try:
@@ -261,8 +263,9 @@ class Consumer(Generic[W]):
         self._deferred += [Held(next_try(now, one.attempts), [one]) for one in messages]
         self._signals.count("messages_deferred", len(messages), group=self._service.group)
 
-    def _hold(self, batch: Sequence[Delivered], failures: int, error: Exception) -> None:
-        self._held = Held(next_try(self._clock.now(), failures), batch, failures)
+    def _hold(self, batch: Held, error: Exception) -> None:
+        failures = batch.failures + 1
+        self._held = attrs.evolve(batch, due_at=next_try(self._clock.now(), failures), failures=failures)
         self._signals.count("batches_held", 1, group=self._service.group, cause=type(error).__name__)
 
     def _commit(self) -> None:

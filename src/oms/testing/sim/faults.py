@@ -27,7 +27,7 @@ GOES_ON, DIES, FAILS, LOST, NAPS, SLEEPS = "goes on", "dies", "fails", "answer l
 ASLEEP_S = 60.0
 """How long a zombie sleeps: past the poll interval, and past every lease."""
 
-READS = frozenset({"seen", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"})
+READS = frozenset({"seen", "poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"})
 IN_PROCESS = frozenset({"submit", "collect", "rollback"})
 """Calls that can't fail: nothing of them leaves the process."""
 
@@ -78,19 +78,19 @@ def failure(place: str, what: str) -> PortError:
     return OutcomeUnknown(f"simulated: {place} happened, its answer is lost")
 
 
-def between_steps(world: World, used: dict[str, int]) -> Iterator[str]:
+def between_steps(world: World, used: dict[str, int], *, deaths: bool) -> Iterator[str]:
     """The faults that can happen now, by name, each `scope.each` times in a run."""
     scope = world.scope
-    for name in _possible(world):
+    for name in _possible(world, deaths=deaths):
         if used.get(name, 0) < scope.each:
             yield name
 
 
-def _possible(world: World) -> Iterator[str]:
+def _possible(world: World, *, deaths: bool) -> Iterator[str]:
     faults = world.scope.faults
     if CANCEL in faults:
         yield from _cancels(world)
-    if CRASH in faults:
+    if CRASH in faults and deaths:
         yield from (f"crash {worker.slot}" for worker in world.workers if worker.green or has_memory(worker))
     if REBALANCE in faults:
         yield from (f"evict {worker.slot}" for worker in world.workers if _moves(world, worker))
