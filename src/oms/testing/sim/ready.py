@@ -96,6 +96,8 @@ def _tasks(world: World, worker: Worker, runner: TaskRunner[Any]) -> Look:
     def look(now: datetime) -> tuple[str, ...]:
         if runner._unfinished or calls._ended:
             return HERE
+        if runner._look_at is not None and runner._look_at > now:
+            return NOTHING
         for queue in queues:
             if queue._heap and (first := queue.first()) is not None and first[0] <= now:
                 return HERE
@@ -112,6 +114,8 @@ def _owed(world: World, worker: Worker, relay: Relay) -> Look:
             return NOTHING
         if relay._queue or relay._sent:
             return HERE
+        if relay._sweep_at is not None and relay._sweep_at > now:
+            return NOTHING
         first = outbox.first() if outbox._heap else None
         return HERE if first is not None and first[0] <= now else NOTHING
 
@@ -145,6 +149,10 @@ def next_due(world: World, now: datetime) -> datetime | None:
         found += [first[0] for queue in queues if queue._heap and (first := queue.first()) is not None]
     for worker in world.workers:
         parts = worker.parts
-        waits = (parts.consumer.next_due(), parts.commands.next_due(), parts.relay.next_due(), worker.awake_at)
+        consumer = parts.consumer
+        found += [held.due_at for held in (consumer._held, *consumer._deferred) if held is not None]
+        # A look is in the future only where the clock was set back.
+        looks = (parts.relay._sweep_at, parts.tasks._look_at)
+        waits = (parts.commands.next_due(), parts.relay.next_due(), worker.awake_at, *looks)
         found += [due for due in (*waits, *parts.worker._due) if due is not None]
     return min((due for due in found if due > now), default=None)

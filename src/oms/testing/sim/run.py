@@ -191,10 +191,12 @@ class Run:
                 continue
             turning = worker.parts.worker
             for index, name, look in worker.looks:
-                if worker.idle.get(index) == self.version or (turning._due[index] and turning.backs_off(index)):
+                if turning._due[index] is not None and turning.backs_off(index):
                     continue
                 for topic in look(now):
-                    found.append(_name(worker.slot, index, name, topic))
+                    label = _name(worker.slot, index, name, topic)
+                    if worker.idle.get(label) != self.version:
+                        found.append(label)
         return found, asleep
 
     def _standing(self, worker: Worker, now: datetime, found: list[str], asleep: list[str]) -> None:
@@ -214,7 +216,7 @@ class Run:
     def _do(self, label: str) -> None:
         place = _PLACES.get(label)
         if place is not None:
-            self._run_step(place)
+            self._run_step(label, place)
             return
         what, _, rest = label.partition(" ")
         self.version += 1
@@ -249,14 +251,14 @@ class Run:
             case "lose":
                 faults.lose_tail(world)
             case "set":
-                world.clock.advance(timedelta(hours=-1))
+                world.clock.advance(timedelta(seconds=-5))
             case "customer" | "operator":
                 world.customers.cancel(rest.partition(" ")[2], by_operator=what == "operator")
 
     def _worker(self, slot: str) -> Worker:
         return next(worker for worker in self.world.workers if worker.slot == slot)
 
-    def _run_step(self, place: tuple[str, int, str]) -> None:
+    def _run_step(self, label: str, place: tuple[str, int, str]) -> None:
         slot, index, topic = place
         worker = self._worker(slot)
         step = worker.parts.worker.steps[index]
@@ -265,32 +267,30 @@ class Run:
         if worker.service == "inventory" and GATE in self.scope.faults:
             self.world.gate_before = deepcopy(self.world.gate.state)
         worker.green = greenlet(worker.parts.worker.run_step)
-        self._slice(worker, index)
+        if not self._slice(worker, index):
+            worker.idle[label] = self.version
 
-    def _slice(self, worker: Worker, *index: int) -> None:
-        """Run a worker until its step ends, it stands still, waits for a lock, or dies."""
+    def _slice(self, worker: Worker, *index: int) -> int:
+        """Run a worker until its step ends, it stands still, waits for a lock, or dies; 0 where nothing moved."""
         green = worker.green
         worker.paused, worker.awake_at, worker.blocked = False, None, -1
         try:
             moved = green.switch(*index)  # type: ignore[union-attr]
         except WorkerKilled:
             self._replace(worker)
-            return
+            return 1
         except Exception as error:  # noqa: BLE001 - the worker's own failure is what is looked for
             self._violations.append(Violation("FAILED", worker.slot, f"{type(error).__name__}: {error}"))
-            return
+            return 1
         if moved is YIELDED:
-            if worker.blocked >= 0:
-                worker.blocked = self.version
-            return
+            return 1
         worker.green = None
         if moved:
             self.version += 1
-        for one in index:
-            worker.idle[one] = self.version if not moved else -1
         self._violations += promises.at_every_instant(
             self.world.evidence, _ONLY_FOR.get(worker.service, ())
         )
+        return int(moved)
 
     def _crash(self, worker: Worker) -> None:
         """The ports die first, so that what runs while the step is dropped reaches nothing."""

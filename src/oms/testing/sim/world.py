@@ -101,7 +101,7 @@ class Worker:
         self.paused = False
         self.awake_at: Any = None
         self.blocked = -1
-        self.idle: dict[int, int] = {}
+        self.idle: dict[str, int] = {}
         self.stale = False
         self.looks: list[tuple[int, str, Callable[[datetime], tuple[str, ...]]]] = []
 
