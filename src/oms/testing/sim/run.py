@@ -6,6 +6,7 @@ rest in its time has broken P6.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from oms.application.promises import Violation
 from oms.bootstrap import OwnStep
 from oms.testing.sim import faults, ready, state
 from oms.testing.sim.scope import CLOCK, GATE, GATEWAY, PAUSES, Scope
+from oms.testing.sim.tally import tally
 from oms.testing.sim.tape import Deviations, Replay, Tape
 from oms.testing.sim.world import CODEC, Worker, World
 
@@ -63,6 +65,7 @@ class Outcome:
     at_s: float
     world: World
     pruned: bool = False
+    tally: Counter[str] = attrs.field(factory=Counter)
 
     @property
     def broken(self) -> str | None:
@@ -104,7 +107,7 @@ class Run:
 
     def go(self) -> Outcome:
         """Run it to its end."""
-        pruned = False
+        pruned, decoded = False, CODEC.decoded
         while not self._violations:
             if self._was_here():
                 pruned = True
@@ -116,11 +119,12 @@ class Run:
                 break
             if not self._step():
                 break
+        counted = Counter[str]() if pruned else tally(self.world, CODEC.decoded - decoded)
         if not pruned and not self._violations:
             self._at_rest()
         self._drop()
         passed = (self.world.clock.now() - self._begun).total_seconds()
-        return Outcome(tuple(self._violations), self.tape.deviations, self.steps, passed, self.world, pruned)
+        return Outcome(tuple(self._violations), self.tape.deviations, self.steps, passed, self.world, pruned, counted)
 
     # -- one step
 

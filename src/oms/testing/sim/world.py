@@ -62,6 +62,7 @@ class RememberingCodec(Codec):
     def __init__(self) -> None:
         self._codec = JsonCodec(CURRENCY)
         self._known: dict[Any, Message] = {}
+        self.decoded = 0
 
     def encode(self, event: Any, cause: Any, at: Any) -> Outgoing:
         """As the wire has it."""
@@ -69,6 +70,7 @@ class RememberingCodec(Codec):
 
     def decode(self, record: Record) -> Message:
         """The event in a record."""
+        self.decoded += 1
         known = self._known.get((record.topic, record.value, record.headers))
         if known is None:
             known = self._codec.decode(record)
