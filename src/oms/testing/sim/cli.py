@@ -29,7 +29,9 @@ def sim(
     exhaustive: Annotated[
         int | None, Parameter(help="Play every schedule with at most so many deviations from calm.")
     ] = None,
-    fine: Annotated[bool, Parameter(negative="", help="Deviate at each port call too, not only between steps.")] = False,
+    fine: Annotated[
+        bool, Parameter(negative="", help="Deviate at each port call too, not only between steps.")
+    ] = False,
     orders: Annotated[int | None, Parameter(help="How many orders there are.")] = None,
     replay: Annotated[Path | None, Parameter(help="Play a tape, and tell it.")] = None,
     own: Annotated[
@@ -59,7 +61,9 @@ def sim(
     if exhaustive is not None:
         from oms.testing.sim.scope import Scope
 
-        return _hunt(screen, every(Scope(orders=orders or 1, fine=fine), exhaustive, prepare), None, prepare, own, tapes)
+        return _hunt(
+            screen, every(Scope(orders=orders or 1, fine=fine), exhaustive, prepare), None, prepare, own, tapes
+        )
     count = 1000 if seeds is None else seeds
     return _hunt(screen, swarm(range(first, first + count), orders, prepare), count, prepare, own, tapes)
 
@@ -99,7 +103,9 @@ def _summary(screen: Console, done: Campaign, cpu_s: float) -> None:
     counted.show_header = False
     counted.columns[1].justify = "right"
     counted.add_row("[bold]schedules[/]", str(done.schedules), f"{done.pruned} left where they met another one")
-    counted.add_row("[bold]steps[/]", str(done.steps), f"{cpu_s:.1f} s of CPU, {done.schedules / cpu_s:.0f} schedules a s")
+    counted.add_row(
+        "[bold]steps[/]", str(done.steps), f"{cpu_s:.1f} s of CPU, {done.schedules / cpu_s:.0f} schedules a s"
+    )
     for name, meaning in COUNTED.items():
         counted.add_row(f"[bold]{name}[/]", str(done.tally[name]), meaning)
     screen.print(counted)

@@ -27,17 +27,19 @@ GOES_ON, DIES, FAILS, LOST, NAPS, SLEEPS = "goes on", "dies", "fails", "answer l
 ASLEEP_S = 60.0
 """How long a zombie sleeps: past the poll interval, and past every lease."""
 
-READS = frozenset({"seen", "poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"})
+READS = frozenset(
+    {"seen", "poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"}
+)
 IN_PROCESS = frozenset({"submit", "collect", "rollback"})
 """Calls that can't fail: nothing of them leaves the process."""
 
 WITHIN = frozenset(
     {
-        "claim_inbox", "lock_orders", "lock_reservations", "lock_stock", "lock_payments", "lock_documents", "held_tasks",
-        "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers", "load_notifications", "rollback",
+        "claim_inbox", "lock_orders", "lock_reservations", "lock_stock", "lock_payments", "lock_documents",
+        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers", "load_notifications", "rollback",
     }
 )  # fmt: skip
-"""Calls in a transaction that may wait for another one. Whoever dies or fails there has done nothing: as at its commit."""
+"""Calls in a transaction that may wait for another one. Who dies or fails there did nothing: as at its commit."""
 
 WRITES = frozenset(
     {"flush", "save_orders", "save_payments", "save_reservations", "save_answers", "save_documents", "move_stock"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -291,19 +292,15 @@ class Run:
         worker.green = None
         if moved:
             self.version += 1
-        self._violations += promises.at_every_instant(
-            self.world.evidence, _ONLY_FOR.get(worker.service, ())
-        )
+        self._violations += promises.at_every_instant(self.world.evidence, _ONLY_FOR.get(worker.service, ()))
         return int(moved)
 
     def _crash(self, worker: Worker) -> None:
         """The ports die first, so that what runs while the step is dropped reaches nothing."""
         self.world.kill(worker)
         if worker.green is not None:
-            try:
+            with suppress(WorkerKilled):
                 worker.green.throw(WorkerKilled(worker.owner))
-            except WorkerKilled:
-                pass
         self._replace(worker)
 
     def _replace(self, worker: Worker) -> None:
@@ -319,10 +316,8 @@ class Run:
         for worker in self.world.workers:
             if worker.green is not None:
                 self.world.kill(worker)
-                try:
+                with suppress(WorkerKilled):
                     worker.green.throw(WorkerKilled(worker.owner))
-                except WorkerKilled:
-                    pass
 
     # -- between two calls
 

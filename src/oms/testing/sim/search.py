@@ -1,4 +1,4 @@
-"""Ways through the schedules of a scope, all on the same tape: exhaustive by deviations from calm, a random swarm, replay.
+"""Ways through the schedules of a scope, all on one tape: exhaustive by deviations from calm, a random swarm, replay.
 
 Exhaustive: the calm schedule, then every schedule that differs from it in one choice, then in two. A schedule is left
 where it comes to a world that was reached before with no more deviations: what follows there is known.
@@ -86,8 +86,8 @@ def _children(wanted: Deviations, drawn: Sequence[tuple[str, int, Sequence[str]]
 
 
 RATES = {
-    "next": (0.05, 0.2, 0.5),
-    "at": (0.0, 0.005, 0.02),
+    "next": (0.02, 0.08, 0.25),
+    "at": (0.0, 0.003, 0.02),
     "gateway": (0.0, 0.1, 0.4),
 }
 """How likely a deviation is, by the first word of its label; one of each is drawn for a run."""

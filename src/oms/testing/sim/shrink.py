@@ -7,12 +7,13 @@ last word has an exhaustive look at the schedules with fewer of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 
+from oms.testing.sim.run import Outcome
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.search import Prepare, exhaustive, nothing_own, play
-from oms.testing.sim.run import Outcome
 from oms.testing.sim.tape import Deviations, Replay
 
 BUDGET = 600
@@ -84,7 +85,7 @@ class _Work:
                 start += size
         return dropped
 
-    def _smaller(self) -> Iterator[dict[str, object]]:
+    def _smaller(self) -> Iterator[dict[str, Any]]:
         for orders in range(1, self.scope.orders):
             yield {"orders": orders}
         yield {"workers": dict.fromkeys(self.scope.workers, 1)}

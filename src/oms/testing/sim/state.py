@@ -54,9 +54,21 @@ def _left(due: datetime | None, now: datetime) -> float:
 def _record(record: Any, now: datetime) -> tuple[Any, ...]:
     return (
         frozenset(record.inbox.rows),
-        tuple(sorted((row.message.topic, row.message.key, _left(row.leased_until, now)) for row in record.outbox.rows.values())),
+        tuple(
+            sorted(
+                (row.message.topic, row.message.key, _left(row.leased_until, now))
+                for row in record.outbox.rows.values()
+            )
+        ),
         frozenset(
-            (key.kind._value_, key.key, _left(row.due_at, now), min(row.attempts, 3), row.called_at is None, row.lease is None)
+            (
+                key.kind._value_,
+                key.key,
+                _left(row.due_at, now),
+                min(row.attempts, 3),
+                row.called_at is None,
+                row.lease is None,
+            )
             for key, row in record.tasks.rows.items()
         ),
         tuple(sorted((row.topic, row.state._value_) for row in record.dead_letters.rows.values())),
@@ -136,6 +148,11 @@ def _held(held: Any, now: datetime) -> tuple[Any, ...]:
     )
 
 
+def records_of(world: World) -> list[Any]:
+    """The orders that exist."""
+    return [row for row in world.records["order"].orders.rows.values() if row.terms is not None]
+
+
 def unexpected(world: World) -> Iterator[Violation]:
     """What the promises can't know: no message of ours may be parked, and every customer has one answer."""
     for name, record in world.records.items():
@@ -143,6 +160,11 @@ def unexpected(world: World) -> Iterator[Violation]:
             if letter.cause != "Undecodable" and letter.state is DeadLetterState.PARKED:
                 detail = f"{name} parked {letter.topic}: {letter.cause} {letter.detail}"
                 yield Violation("P9", letter.order_id or letter.message_id, detail)
+    placed = len(records_of(world))
+    if placed > len(world.customers.all):
+        yield Violation(
+            "P10", "orders", f"{len(world.customers.all)} customers asked under a key each, {placed} orders are there"
+        )
     for one in world.customers.all:
         if not one.answers:
             yield Violation("P10", one.name, "never had an answer")

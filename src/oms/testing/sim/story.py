@@ -54,7 +54,7 @@ class Story(Listener):
         what = f"{option} at {place}" if kind == "at" else f"{who}: {option}"
         self._harm.append(Line(self._at_s, who if kind == "at" else kind, what, harm=True))
 
-    def begins(self, run: Run, what: str) -> None:
+    def begins(self, run: Run, what: str) -> None:  # noqa: ARG002 - the listener's name
         """A step begins."""
         self._at_s = _seconds(run)
 
@@ -153,7 +153,7 @@ class Digest(Listener):
         """A step."""
         self._hash.update(f"{_seconds(run)} {what}\n".encode())
 
-    def ended(self, run: Run, what: str) -> None:
+    def ended(self, run: Run, what: str) -> None:  # noqa: ARG002 - the listener's name
         """What is in the log after it."""
         for record in run.world.log.all_records():
             self._hash.update(repr(record).encode())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -92,7 +92,7 @@ class Swarm(Tape):
     So in one run a gateway loses every second answer, and in another one nothing but the order of things is by chance.
     """
 
-    def __init__(self, seed: int, rates: dict[str, Sequence[float]]) -> None:
+    def __init__(self, seed: int, rates: Mapping[str, Sequence[float]]) -> None:
         self._random = random.Random(seed)  # noqa: S311 - it must be the same each time
         self._rates = {kind: self._random.choice(choices) for kind, choices in rates.items()}
         self._counts: dict[str, int] = {}
