@@ -36,7 +36,8 @@ IN_PROCESS = frozenset({"submit", "collect", "rollback"})
 WITHIN = frozenset(
     {
         "claim_inbox", "lock_orders", "lock_reservations", "lock_stock", "lock_payments", "lock_documents",
-        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers", "load_notifications", "rollback",
+        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers", "load_notifications",
+        "rollback",
     }
 )  # fmt: skip
 """Calls in a transaction that may wait for another one. Who dies or fails there did nothing: as at its commit."""
