@@ -71,6 +71,20 @@ class Records:
             letters,
         )
 
+    @classmethod
+    def of_inventory(cls, evidence: Evidence) -> Records:
+        """The inventory service's alone."""
+        reservations = {row.order_id: row for row in evidence.inventory.all_reservations()}
+        stock = {row.sku: row for row in evidence.inventory.all_stock()}
+        movements = by_reference(evidence.inventory.all_movements())
+        return cls({}, reservations, {}, stock, movements, {}, frozenset(), 0, {})
+
+    @classmethod
+    def of_orders(cls, evidence: Evidence) -> Records:
+        """The order service's orders alone."""
+        orders = {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT}
+        return cls(orders, {}, {}, {}, {}, {}, frozenset(), 0, {})
+
     @property
     def parked(self) -> int:
         """Dead letters that wait for an operator."""

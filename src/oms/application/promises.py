@@ -104,6 +104,22 @@ def check(
     return Report(tuple(found), quiet, counts, records.parked, messages, _checked(evidence, quiet))
 
 
+def at_every_instant(evidence: Evidence, services: Collection[str] = ("order", "inventory")) -> list[Violation]:
+    """What must hold while work is under way: P1, P3 and the ledger's part of P2 of inventory, P5 and P4 of orders.
+
+    `services` are those whose record may have changed since the last look; "payment" looks at the money alone.
+    """
+    found: list[Violation] = []
+    if "inventory" in services:
+        kept = Records.of_inventory(evidence)
+        found += [*_stock(kept), *_effects(kept)]
+    if "order" in services or "payment" in services:
+        orders = Records.of_orders(evidence)
+        found += _history(evidence, orders) if "order" in services else ()
+        found += _money(orders, evidence.book.all_entries(), quiet=False) if evidence.book is not None else ()
+    return found
+
+
 def _checked(evidence: Evidence, quiet: bool) -> tuple[str, ...]:  # noqa: FBT001
     always = ["P1", "P2", "P3", "P5", "P6", "P10"]
     with_book = ["P4"] if evidence.book is not None else []

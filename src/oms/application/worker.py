@@ -33,7 +33,21 @@ class Worker:
 
     def run_once(self) -> int:
         """One round; answers how much moved."""
-        return sum(self._run(index, step) for index, step in enumerate(self._steps))
+        return sum(self.run_step(index) for index in range(len(self._steps)))
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """What it runs, in this order."""
+        return self._steps
+
+    def run_step(self, index: int) -> int:
+        """One step of a round, for whoever decides about their order; 0 while it backs off."""
+        return self._run(index, self._steps[index])
+
+    def backs_off(self, index: int) -> bool:
+        """Whether a step waits for its next try."""
+        due = self._due[index]
+        return due is not None and self._clock.now() < due
 
     def next_due(self) -> datetime | None:
         """When a step that backs off is tried again."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +75,16 @@ def oms_prefix() -> str:
     from oms.testing.containers import fresh_prefix
 
     return fresh_prefix()
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """A tape of the simulator is a test: `pytest some.omstape` replays it."""
+    if file_path.suffix != ".omstape":
+        return None
+    from oms.testing.sim.collect import TapeCollector
+
+    collector: pytest.Collector = TapeCollector.from_parent(parent, path=file_path)
+    return collector
 
 
 @pytest.hookimpl(optionalhook=True)

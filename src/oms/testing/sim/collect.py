@@ -1,0 +1,51 @@
+"""Tapes as tests: pytest collects `*.omstape`, plays it, and fails while the schedule breaks a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class BrokenPromise(Exception):
+    """The schedule of a tape breaks a promise; the text is the story."""
+
+
+class TapeCase(pytest.Item):
+    """One tape."""
+
+    def runtest(self) -> None:
+        """Play it."""
+        from oms.testing.sim.own import prepared
+        from oms.testing.sim.search import play
+        from oms.testing.sim.story import Story
+        from oms.testing.sim.tape import Replay
+        from oms.testing.sim.tape_file import load
+
+        tape, story = load(self.path), Story()
+        outcome = play(tape.scope, Replay(tape.deviations), prepared(tape.own), listener=story)
+        if outcome.violations:
+            raise BrokenPromise("\n".join([*map(str, outcome.violations), "", story.text()]))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The story instead of a traceback."""
+        if isinstance(excinfo.value, BrokenPromise):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where it is."""
+        return self.path, None, self.name
+
+
+class TapeCollector(pytest.File):
+    """A file with one tape."""
+
+    def collect(self) -> Iterable[pytest.Item]:
+        """Its one test."""
+        return self._cases()
+
+    def _cases(self) -> Iterator[pytest.Item]:
+        yield TapeCase.from_parent(self, name=self.path.stem)

@@ -1,0 +1,98 @@
+"""Who places the orders: each under a key, again under the same key where no answer came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from oms.adapters.memory import CountedIds
+from oms.domain.commands import CancelOrder, PlaceOrder
+from oms.domain.money import Money
+from oms.domain.values import OrderId
+from oms.entrypoints.desks import Orders
+from oms.ports.errors import PortError
+
+if TYPE_CHECKING:
+    from oms.testing.sim.world import Worker, World
+
+TOTAL_MINOR = 1000
+SKU = "apple"
+
+
+class Customer:
+    """One customer with one order."""
+
+    __slots__ = ("answers", "asked", "future", "name", "worker")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked = 0
+        self.future: Future[Any] | None = None
+        self.worker: Worker | None = None
+        self.answers: list[OrderId] = []
+
+
+class Customers:
+    """All customers of a world; what they do is taken by the first worker of the order service that is up."""
+
+    def __init__(self, world: World, command: PlaceOrder) -> None:
+        self._world, self._command = world, command
+        self._ids = CountedIds(0xFFF)
+        self.all = [Customer(f"order-{number + 1}") for number in range(world.scope.orders)]
+        self._by_name = {one.name: one for one in self.all}
+
+    def to_ask(self) -> list[str]:
+        """Who has an order to place now, for the first time or because no answer came."""
+        return [one.name for one in self.all if self._asks(one)]
+
+    def place(self, name: str) -> None:
+        """Ask for an order, or once more for the same."""
+        one, worker = self._by_name[name], self._desk_worker()
+        if worker is None:
+            return
+        one.asked += 1
+        one.worker = worker
+        one.future = self._desk(worker).submit(self._command, key=f"key of {name}")
+
+    def cancel(self, name: str, *, by_operator: bool) -> None:
+        """Ask for the end of an order; the answer doesn't matter to anybody."""
+        worker = self._desk_worker()
+        if worker is not None:
+            order_id = self._by_name[name].answers[0]
+            self._desk(worker).submit_cancel(CancelOrder(order_id, by_operator))
+
+    def listen(self) -> None:
+        """Take the answers that came."""
+        for one in self.all:
+            if one.future is not None and one.future.done():
+                error = one.future.exception()
+                if error is None:
+                    one.answers.append(one.future.result().id)
+                elif not isinstance(error, PortError):
+                    raise error
+                one.future = None
+
+    def known(self) -> Iterator[tuple[str, OrderId]]:
+        """Whose orders are known, by their ids."""
+        return ((one.name, one.answers[0]) for one in self.all if one.answers)
+
+    def _asks(self, one: Customer) -> bool:
+        if one.answers:
+            return False
+        if one.future is not None and one.worker is not None:
+            return one.worker.stale  # the worker died with the question
+        return one.asked < 20
+
+    def _desk_worker(self) -> Worker | None:
+        up = [worker for worker in self._world.workers if worker.service == "order"]
+        return next((worker for worker in up if worker.green is None), up[0])
+
+    def _desk(self, worker: Worker) -> Orders:
+        store: Any = worker.parts.service.store
+        return Orders(worker.parts, store, self._ids, lambda _parts, _future: None)
+
+
+def command_of(currency: Any) -> PlaceOrder:
+    """One unit of one product."""
+    return PlaceOrder.of("customer-1", Money(TOTAL_MINOR, currency), {SKU: 1})

@@ -1,0 +1,154 @@
+"""What can go wrong between two steps, and inside of one at each port call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from oms.adapters.memory import gate_script
+from oms.domain.order import OrderState
+from oms.ports.errors import OutcomeUnknown, PortError, Retryable
+from oms.testing.sim.scope import (
+    ANSWERS,
+    CANCEL,
+    CLOCK,
+    CRASH,
+    GARBAGE,
+    GATE,
+    PAUSES,
+    REBALANCE,
+    REPEAT,
+    Scope,
+)
+from oms.testing.sim.world import Worker, World
+
+GOES_ON, DIES, FAILS, LOST, NAPS, SLEEPS = "goes on", "dies", "fails", "answer lost", "naps", "sleeps"
+ASLEEP_S = 60.0
+"""How long a zombie sleeps: past the poll interval, and past every lease."""
+
+READS = frozenset(
+    {"seen", "poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"}
+)
+IN_PROCESS = frozenset({"submit", "collect", "rollback"})
+"""Calls that can't fail: nothing of them leaves the process."""
+
+WITHIN = frozenset(
+    {
+        "claim_inbox", "lock_orders", "lock_reservations", "lock_stock", "lock_payments", "lock_documents",
+        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers", "load_notifications",
+        "rollback",
+    }
+)  # fmt: skip
+"""Calls in a transaction that may wait for another one. Who dies or fails there did nothing: as at its commit."""
+
+WRITES = frozenset(
+    {"flush", "save_orders", "save_payments", "save_reservations", "save_answers", "save_documents", "move_stock"}
+    | {"finish_tasks", "record_notifications", "mark_notified", "fold"}
+)
+"""The other calls in a transaction. To stand still at one is to stand still at its commit."""
+
+
+def at_point(scope: Scope, place: str) -> tuple[str, ...]:
+    """What can happen at a point, calm first.
+
+    A reduced scope leaves out what is equal to something at a neighbouring point: to die after a call is to die before
+    the next one, and whoever dies in a transaction has done nothing of it. A test holds both against each other.
+    """
+    call, _, side = place.rpartition(".")[2].partition(":")
+    options = [GOES_ON]
+    all_points = scope.all_points
+    if side == "before":
+        inside = call in WITHIN or call in WRITES
+        if CRASH in scope.faults and (all_points or not (inside or call in READS)):
+            options.append(DIES)
+        if ANSWERS in scope.faults and call not in IN_PROCESS and (all_points or not inside):
+            options.append(FAILS)
+        if PAUSES in scope.faults and (all_points or call not in WRITES) and call != "rollback":
+            options += [NAPS, SLEEPS]
+    else:
+        if CRASH in scope.faults and all_points:
+            options.append(DIES)
+        if ANSWERS in scope.faults and call not in IN_PROCESS | READS and (all_points or call not in WITHIN | WRITES):
+            options.append(LOST)
+    return tuple(options)
+
+
+def failure(place: str, what: str) -> PortError:
+    """How a port says it."""
+    if what == FAILS:
+        return Retryable(f"simulated: {place} failed, nothing happened")
+    return OutcomeUnknown(f"simulated: {place} happened, its answer is lost")
+
+
+def between_steps(world: World, used: dict[str, int], *, deaths: bool) -> Iterator[str]:
+    """The faults that can happen now, by name, each `scope.each` times in a run."""
+    scope = world.scope
+    for name in _possible(world, deaths=deaths):
+        if used.get(name, 0) < scope.each:
+            yield name
+
+
+def _possible(world: World, *, deaths: bool) -> Iterator[str]:
+    faults = world.scope.faults
+    if CANCEL in faults:
+        yield from _cancels(world)
+    if CRASH in faults and deaths:
+        yield from (f"crash {worker.slot}" for worker in world.workers if worker.green or has_memory(worker))
+    if REBALANCE in faults:
+        yield from (f"evict {worker.slot}" for worker in world.workers if _moves(world, worker))
+    if REPEAT in faults:
+        yield from (f"repeat {topic}" for topic in world.log._topics.records if not topic.endswith(".dlq"))
+    if GATE in faults and world.gate.state["epoch"] is not None:
+        yield "flush the gate"
+        if world.gate_before is not None:
+            yield "lose the gate's last second"
+    if GARBAGE in faults:
+        yield "garbage in payment.success"
+    if CLOCK in faults:
+        yield "set the clock back"
+
+
+def _cancels(world: World) -> Iterator[str]:
+    for name, order_id in world.customers.known():
+        state = world.records["order"].orders.rows[order_id].state
+        if state in (OrderState.CREATED, OrderState.RESERVED):
+            yield f"customer cancels {name}"
+        elif state is OrderState.CONFIRMED:
+            yield f"operator cancels {name}"
+
+
+def has_memory(worker: Worker) -> bool:
+    """Whether a crash now would lose more than its place in the group."""
+    parts = worker.parts
+    consumer: Any = parts.consumer
+    waiting = parts.commands._waiting or parts.tasks._unfinished or parts.relay._queue or parts.relay._sent
+    return bool(waiting or consumer._held or consumer._deferred)
+
+
+def _moves(world: World, worker: Worker) -> bool:
+    consumer: Any = worker.parts.consumer
+    several = len(world.of(worker.service)) > 1
+    return bool(worker.green or consumer._held or consumer._deferred or several)
+
+
+def repeat(world: World, topic: str) -> None:
+    """The first message of a topic once more, behind everything that is there."""
+    for records in world.log._topics.records[topic]:
+        if records:
+            first = records[0]
+            world.log.append(topic, first.value, first.key, first.headers)
+            return
+
+
+def lose_tail(world: World) -> None:
+    """The gate restarts with an older state: another run of it, so it is closed until it is rebuilt."""
+    state: Any = world.gate.state
+    if world.gate_before is not None:
+        state.update(deepcopy(world.gate_before))
+    state["epoch"] = None
+
+
+def flush(world: World) -> None:
+    """The gate forgets everything."""
+    gate_script.forget(world.gate.state)

@@ -1,0 +1,106 @@
+"""The gateway of a simulation: a book of its own, and every bad habit of real ones by the tape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+
+from oms.adapters.gateways.book import MemoryBook, Page
+from oms.ports.clock import Clock
+from oms.ports.evidence import BookEntry, BookKind, GatewayBook
+from oms.ports.plugs import (
+    Captured,
+    Charge,
+    Declined,
+    NotFound,
+    Notification,
+    Notifier,
+    PaymentGateway,
+    Refunded,
+    Unanswered,
+    Voided,
+)
+
+LATE_S = 8.0
+"""How long a late capture isn't seen by a look-up: within the settle window of 10 s."""
+
+BEFORE, AFTER = "no answer, nothing done", "done, answer lost"
+CHARGES = ("captures", "declines", BEFORE, AFTER, "late")
+CALLS = ("answers", BEFORE, AFTER)
+LOOKUPS = ("answers", BEFORE)
+
+Draw = Callable[[str, Sequence[str]], int]
+
+
+class TapeGateway(PaymentGateway, GatewayBook):
+    """Each call draws what becomes of it."""
+
+    def __init__(self, clock: Clock, draw: Draw) -> None:
+        self._clock, self._draw = clock, draw
+        self.book = MemoryBook()
+
+    def charge(self, charge: Charge) -> Captured | Declined | Unanswered:
+        """Capture, decline, or leave the caller in doubt."""
+        what = CHARGES[self._draw("gateway charge", CHARGES)]
+        if what == BEFORE:
+            return Unanswered("503: come again")
+        now = self._clock.now()
+        outcome = BookKind.DECLINE if what == "declines" else BookKind.CAPTURE
+        amount = charge.amount.minor if outcome is BookKind.CAPTURE else 0
+        seen_at = now + timedelta(seconds=LATE_S) if what == "late" else now
+        page = self.book.open(Page(charge.key, outcome, f"sim-{charge.key}"[:64], amount, seen_at), now)
+        return Unanswered("timed out") if what in (AFTER, "late") else _answer(page)
+
+    def lookup(self, key: str) -> Captured | Declined | NotFound | Unanswered:
+        """What the book says, as far as it is visible yet."""
+        if self._draw("gateway lookup", LOOKUPS):
+            return Unanswered("timed out")
+        page = self.book.page(key)
+        if page is None or page.visible_at > self._clock.now():
+            return NotFound()
+        return _answer(page)
+
+    def void(self, key: str) -> Voided | Captured | Unanswered:
+        """Block the key, unless its money is taken."""
+        what = CALLS[self._draw("gateway void", CALLS)]
+        if what == BEFORE:
+            return Unanswered("timed out")
+        now = self._clock.now()
+        page = self.book.open(Page(key, BookKind.VOID, "", 0, now), now)
+        if what == AFTER:
+            return Unanswered("timed out")
+        return Captured(page.payment_id) if page.outcome is BookKind.CAPTURE else Voided()
+
+    def refund(self, key: str) -> Refunded | Unanswered:
+        """Give the money back."""
+        what = CALLS[self._draw("gateway refund", CALLS)]
+        if what == BEFORE:
+            return Unanswered("timed out")
+        page = self.book.refund(key, self._clock.now())
+        return Refunded() if page is not None and what != AFTER else Unanswered("timed out")
+
+    def all_entries(self) -> Iterable[BookEntry]:
+        """Every line of the book."""
+        return self.book.all_entries()
+
+
+def _answer(page: Page) -> Captured | Declined:
+    if page.outcome is BookKind.CAPTURE:
+        return Captured(page.payment_id)
+    return Declined("voided" if page.outcome is BookKind.VOID else "declined")
+
+
+class TapeNotifier(Notifier):
+    """Delivers, or doesn't, or does and says that it didn't."""
+
+    def __init__(self, draw: Draw) -> None:
+        self._draw = draw
+        self.sent: list[Notification] = []
+
+    def send(self, notification: Notification) -> None:
+        """Keep it; an error as the tape says."""
+        what = CALLS[self._draw("gateway notifier", CALLS)]
+        if what != BEFORE:
+            self.sent.append(notification)
+        if what != "answers":
+            raise ConnectionError("timed out")

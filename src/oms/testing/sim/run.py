@@ -1,0 +1,420 @@
+"""One schedule from the first order to rest: faults by the tape, then none, then the promises.
+
+The promises that hold at every instant are checked after every step, all others at rest. A world that doesn't come to
+rest in its time has broken P6.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import attrs
+from greenlet import greenlet
+
+from oms.adapters.memory.hooks import WorkerKilled, no_point, nobody_else
+from oms.application import promises
+from oms.application.consumer import Consumer
+from oms.application.promises import Violation
+from oms.bootstrap import OwnStep
+from oms.testing.sim import faults, ready, state
+from oms.testing.sim.scope import CLOCK, GATE, GATEWAY, PAUSES, Scope
+from oms.testing.sim.tally import tally
+from oms.testing.sim.tape import Deviations, Replay, Tape
+from oms.testing.sim.world import CODEC, Worker, World
+
+NEXT = "next"
+REST = "rest"
+TIME = "time passes"
+DEADLINE = "time passes to the deadline"
+GOES_ON = "goes on"
+MOST_STEPS = 3000
+MOST_DEATHS = 3
+"""A message whose process dies four times is parked at its fifth try, by design: no world has so many deaths."""
+
+YIELDED = object()
+_ONLY_FOR = {"inventory": ("inventory",), "order": ("order",), "payment": ("payment",)}
+
+
+class Listener(Protocol):
+    """Who hears what happens: a story, a trace."""
+
+    def drew(self, label: str, option: str) -> None:
+        """Something that isn't calm was chosen."""
+
+    def begins(self, run: Run, what: str) -> None:
+        """A step, or something else that happens between steps, begins."""
+
+    def ended(self, run: Run, what: str) -> None:
+        """It came to its end, or to where it stands still."""
+
+    def reached(self, worker: Worker, place: str) -> None:
+        """A worker is at a point."""
+
+
+@attrs.frozen
+class Outcome:
+    """What became of one schedule. `steps` counts what happened, `at_s` is how much virtual time passed, in seconds."""
+
+    violations: tuple[Violation, ...]
+    deviations: Deviations
+    steps: int
+    at_s: float
+    world: World
+    pruned: bool = False
+    tally: Counter[str] = attrs.field(factory=Counter)
+
+    @property
+    def broken(self) -> str | None:
+        """The first promise that doesn't hold."""
+        return self.violations[0].promise if self.violations else None
+
+
+Check = Callable[[], object]
+"""What a user's own scenario asserts at rest; an `AssertionError` is a violation."""
+
+
+class Run:
+    """One schedule."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        tape: Tape,
+        *,
+        own: Mapping[str, OwnStep] | None = None,
+        check: Check | None = None,
+        visited: Callable[[int], bool] | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        self.scope, self.tape = scope, tape
+        self._check, self._visited, self._listener = check, visited, listener
+        self.healed = False
+        self.steps = 0
+        self.version = 0
+        self.deaths = 0
+        self.used: dict[str, int] = {}
+        self._main = greenlet.getcurrent()
+        self._violations: list[Violation] = []
+        self._options: dict[str, tuple[str, ...]] = _point_options(scope)
+        self.world = World(scope, self._gateway_draw, self._points, own)
+        for worker in self.world.workers:
+            worker.looks = ready.looks(self.world, worker)
+        self._begun: datetime = self.world.clock.now()
+
+    def go(self) -> Outcome:
+        """Run it to its end."""
+        pruned, decoded = False, CODEC.decoded
+        while not self._violations:
+            if self._was_here():
+                pruned = True
+                break
+            if self.steps >= self.scope.steps and not self.healed:
+                self.healed = True
+            if self.steps >= MOST_STEPS:
+                self._violations.append(Violation("P6", "the world", f"has no rest after {self.steps} steps"))
+                break
+            if not self._step():
+                break
+        counted = Counter[str]() if pruned else tally(self.world, CODEC.decoded - decoded)
+        if not pruned and not self._violations:
+            self._at_rest()
+        self._drop()
+        passed = (self.world.clock.now() - self._begun).total_seconds()
+        return Outcome(tuple(self._violations), self.tape.deviations, self.steps, passed, self.world, pruned, counted)
+
+    # -- one step
+
+    def _step(self) -> bool:
+        options = self._what_next()
+        if not options:
+            return False
+        label = options[self.draw(NEXT, options)] if len(options) > 1 else options[0]
+        if label == REST:
+            return False
+        self.steps += 1
+        if self._listener is not None:
+            self._listener.begins(self, label)
+        self._do(label)
+        self.world.customers.listen()
+        if self._listener is not None:
+            self._listener.ended(self, label)
+        return True
+
+    def draw(self, label: str, options: Sequence[str]) -> int:
+        """A choice: calm once everything is healed."""
+        if self.healed:
+            return 0
+        index = self.tape.draw(label, options)
+        if index and self._listener is not None:
+            self._listener.drew(label, options[index])
+        return index
+
+    def _gateway_draw(self, label: str, options: Sequence[str]) -> int:
+        return self.draw(label, options) if GATEWAY in self.scope.faults else 0
+
+    @property
+    def _calm(self) -> bool:
+        """Whether nothing but calm can be drawn from here on."""
+        return self.healed or (isinstance(self.tape, Replay) and self.tape.only_calm)
+
+    def _what_next(self) -> tuple[str, ...]:
+        """Everything that could happen now, what is calm first; empty at rest."""
+        now = self.world.clock.now()
+        if self._calm:
+            return self._calm_step(now)
+        ready_now, asleep = self._workers_ready(now)
+        due = ready.next_due(self.world, now) if not ready_now or CLOCK in self.scope.faults else None
+        calm = [*ready_now, *asleep] or ([TIME] if due is not None else [REST])
+        options = calm
+        if CLOCK in self.scope.faults and due is not None and calm[0] is not TIME:
+            options.append(TIME)
+        if CLOCK in self.scope.faults and self._deadline() is not None:
+            options.append(DEADLINE)
+        options += faults.between_steps(self.world, self.used, deaths=self.deaths < MOST_DEATHS)
+        return tuple(options)
+
+    def _calm_step(self, now: datetime) -> tuple[str, ...]:
+        ready_now, asleep = self._workers_ready(now, first=True)
+        if ready_now or asleep:
+            return (*ready_now, *asleep)[:1]
+        return (TIME,) if ready.next_due(self.world, now) is not None else ()
+
+    def _workers_ready(self, now: datetime, *, first: bool = False) -> tuple[list[str], list[str]]:
+        """What can go on now (or the first of it), and who stands still and goes on only where nobody else does."""
+        found = [f"places {name}" for name in self.world.customers.to_ask()]
+        asleep: list[str] = []
+        for worker in self.world.workers:
+            if first and found:
+                break
+            if worker.green is not None:
+                self._standing(worker, now, found, asleep)
+                continue
+            turning = worker.parts.worker
+            for index, name, look in worker.looks:
+                if turning._due[index] is not None and turning.backs_off(index):
+                    continue
+                for topic in look(now):
+                    label = _name(worker.slot, index, name, topic)
+                    if worker.idle.get(label) != self.version:
+                        found.append(label)
+        return found, asleep
+
+    def _standing(self, worker: Worker, now: datetime, found: list[str], asleep: list[str]) -> None:
+        if worker.blocked == self.version:
+            return
+        if worker.blocked >= 0 or (worker.awake_at is not None and worker.awake_at <= now):
+            found.append(f"{worker.slot} {GOES_ON}")
+        elif worker.awake_at is None:
+            asleep.append(f"{worker.slot} {GOES_ON}")
+
+    def _deadline(self) -> datetime | None:
+        first: Any = self.world.records["order"]._tasks_due[state.DEADLINE].first()
+        return first[0] if first is not None and first[0] > self.world.clock.now() else None
+
+    # -- what happens
+
+    def _do(self, label: str) -> None:
+        place = _PLACES.get(label)
+        if place is not None:
+            self._run_step(label, place)
+            return
+        what, _, rest = label.partition(" ")
+        self.version += 1
+        if rest == GOES_ON:
+            self._slice(self._worker(what))
+        elif what == "places":
+            self.world.customers.place(rest)
+        elif label == TIME:
+            due = ready.next_due(self.world, self.world.clock.now())
+            if due is not None:
+                self.world.clock.set(due)
+        elif label == DEADLINE:
+            self.world.clock.set(self._deadline() or self.world.clock.now())
+        else:
+            self.used[label] = self.used.get(label, 0) + 1
+            self._harm(label)
+
+    def _harm(self, label: str) -> None:
+        world = self.world
+        what, _, rest = label.partition(" ")
+        match what:
+            case "crash":
+                self._crash(self._worker(rest))
+            case "evict":
+                world.log.evict(self._worker(rest).owner)
+            case "repeat":
+                faults.repeat(world, rest)
+            case "garbage":
+                world.log.append("payment.success", b'{"orderId": 1', b"x", ())
+            case "flush":
+                faults.flush(world)
+            case "lose":
+                faults.lose_tail(world)
+            case "set":
+                world.clock.advance(timedelta(seconds=-5))
+            case "customer" | "operator":
+                world.customers.cancel(rest.partition(" ")[2], by_operator=what == "operator")
+
+    def _worker(self, slot: str) -> Worker:
+        return next(worker for worker in self.world.workers if worker.slot == slot)
+
+    def _run_step(self, label: str, place: tuple[str, int, str]) -> None:
+        slot, index, topic = place
+        worker = self._worker(slot)
+        step = worker.parts.worker.steps[index]
+        if isinstance(step, Consumer):
+            ready.begin_with(step, topic)
+        if worker.service == "inventory" and GATE in self.scope.faults:
+            self.world.gate_before = deepcopy(self.world.gate.state)
+        worker.green = greenlet(worker.parts.worker.run_step)
+        if not self._slice(worker, index):
+            worker.idle[label] = self.version
+
+    def _slice(self, worker: Worker, *index: int) -> int:
+        """Run a worker until its step ends, it stands still, waits for a lock, or dies; 0 where nothing moved."""
+        green = worker.green
+        worker.paused, worker.awake_at, worker.blocked = False, None, -1
+        try:
+            moved = green.switch(*index)  # type: ignore[union-attr]
+        except WorkerKilled:
+            self._replace(worker)
+            return 1
+        except Exception as error:  # noqa: BLE001 - the worker's own failure is what is looked for
+            self._violations.append(Violation("FAILED", worker.slot, f"{type(error).__name__}: {error}"))
+            return 1
+        if moved is YIELDED:
+            return 1
+        worker.green = None
+        if moved:
+            self.version += 1
+        self._violations += promises.at_every_instant(self.world.evidence, _ONLY_FOR.get(worker.service, ()))
+        return int(moved)
+
+    def _crash(self, worker: Worker) -> None:
+        """The ports die first, so that what runs while the step is dropped reaches nothing."""
+        self.world.kill(worker)
+        if worker.green is not None:
+            with suppress(WorkerKilled):
+                worker.green.throw(WorkerKilled(worker.owner))
+        self._replace(worker)
+
+    def _replace(self, worker: Worker) -> None:
+        self.version += 1
+        self.deaths += 1
+        worker.stale, worker.green = True, None
+        index = self.world.workers.index(worker)
+        new = self.world.workers[index] = self.world.start(worker.slot, worker.service)
+        new.looks = ready.looks(self.world, new)
+
+    def _drop(self) -> None:
+        """Nothing of a run outlives it."""
+        for worker in self.world.workers:
+            if worker.green is not None:
+                self.world.kill(worker)
+                with suppress(WorkerKilled):
+                    worker.green.throw(WorkerKilled(worker.owner))
+
+    # -- between two calls
+
+    def _points(self, worker: Worker) -> tuple[Callable[[str], None], Callable[[str], None]]:
+        def blocked(_what: str) -> None:
+            if worker.green is None:
+                nobody_else(_what)
+            worker.blocked = self.version
+            self._main.switch(YIELDED)
+
+        if not self.scope.fine and self._listener is None:
+            return no_point, blocked
+
+        options = self._options
+
+        def point(place: str) -> None:
+            if worker.green is None:
+                return
+            if self._listener is not None:
+                self._listener.reached(worker, place)
+            if self.healed:
+                return
+            found = options.get(place)
+            if found is None:
+                found = options[place] = faults.at_point(self.scope, place)
+            if len(found) < 2:
+                return
+            if faults.DIES in found and self.deaths >= MOST_DEATHS:
+                found = options.get(f"{place} alive") or options.setdefault(
+                    f"{place} alive", tuple(option for option in found if option != faults.DIES)
+                )
+            index = self.draw(f"at {worker.slot} {place}", found)
+            if index:
+                self._at_point(worker, place, found[index])
+
+        return point, blocked
+
+    def _at_point(self, worker: Worker, place: str, what: str) -> None:
+        if what == faults.DIES:
+            self.world.kill(worker)
+            raise WorkerKilled(worker.owner)
+        if what in (faults.FAILS, faults.LOST):
+            raise faults.failure(place, what)
+        worker.paused = True
+        if what == faults.SLEEPS:
+            worker.awake_at = self.world.clock.now() + timedelta(seconds=faults.ASLEEP_S)
+            self.world.log.evict(worker.owner)
+        self._main.switch(YIELDED)
+
+    # -- the end
+
+    def _was_here(self) -> bool:
+        if self._visited is None or not isinstance(self.tape, Replay) or not self.tape.played_out:
+            return False
+        if any(worker.green is not None for worker in self.world.workers):
+            return False
+        return self._visited(state.state_of(self.world, self.used))
+
+    def _at_rest(self) -> None:
+        world = self.world
+        report = promises.check(
+            world.evidence,
+            CODEC,
+            now=world.clock.now(),
+            deadline_s=self.scope.deadline_s,
+            settle_s=self.scope.settle_s,
+            quiet=True,
+        )
+        self._violations += report.violations
+        self._violations += state.unexpected(world)
+        if self._check is not None:
+            try:
+                self._check()
+            except AssertionError as error:
+                self._violations.append(Violation("ASSERTION", "the test", str(error) or "failed"))
+
+
+_PLACES: dict[str, tuple[str, int, str]] = {}
+_NAMES: dict[tuple[str, int, str], str] = {}
+
+
+def _name(slot: str, index: int, step: str, topic: str) -> str:
+    """`payment-1 Consumer inventory.reserved`; made once for all runs."""
+    key = (slot, index, topic)
+    name = _NAMES.get(key)
+    if name is None:
+        name = _NAMES[key] = f"{slot} {step} {topic}".rstrip()
+        _PLACES[name] = key
+    return name
+
+
+_OPTIONS: dict[Any, dict[str, tuple[str, ...]]] = {}
+
+
+def _point_options(scope: Scope) -> dict[str, tuple[str, ...]]:
+    """Shared by all runs of equal scopes."""
+    return _OPTIONS.setdefault((scope.faults, scope.all_points), {})
+
+
+__all__ = ["PAUSES", "Listener", "Outcome", "Run"]

@@ -1,0 +1,108 @@
+"""A failure made small: the fewest deviations first, then fewer orders and workers, within a budget of runs.
+
+Only a schedule that breaks the same promise counts as the same failure. After deviations are taken out one by one, the
+last word has an exhaustive look at the schedules with fewer of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from oms.testing.sim.run import Outcome
+from oms.testing.sim.scope import Scope
+from oms.testing.sim.search import Prepare, exhaustive, nothing_own, play
+from oms.testing.sim.tape import Deviations, Replay
+
+BUDGET = 600
+"""Runs that a shrink may take, unless told otherwise."""
+
+
+@attrs.frozen
+class Shrunk:
+    """The smallest failure that was found, and how many runs that took."""
+
+    scope: Scope
+    outcome: Outcome
+    runs: int
+
+
+def shrink(scope: Scope, failed: Outcome, prepare: Prepare = nothing_own, *, budget: int = BUDGET) -> Shrunk:
+    """Make a failed outcome of a scope small."""
+    work = _Work(scope, failed, prepare, budget)
+    work.drop_deviations()
+    work.make_the_world_smaller()
+    work.drop_deviations()
+    work.search_below()
+    return Shrunk(work.scope, work.best, work.runs)
+
+
+class _Work:
+    def __init__(self, scope: Scope, failed: Outcome, prepare: Prepare, budget: int) -> None:
+        self.scope, self.best, self.prepare, self.left = scope, failed, prepare, budget
+        self.broken = failed.broken
+        self.runs = 0
+
+    def drop_deviations(self) -> None:
+        """Halves first, then quarters, then one by one, until none can go."""
+        size = max(1, len(self.best.deviations) // 2)
+        while True:
+            if self._drop_some(size):
+                size = min(size, max(1, len(self.best.deviations) // 2))
+            elif size == 1:
+                return
+            else:
+                size = size // 2
+
+    def make_the_world_smaller(self) -> None:
+        """Fewer orders, one worker each, one partition, a batch of one; each only where the failure stays."""
+        for change in self._smaller():
+            self._try(attrs.evolve(self.scope, **change), self.best.deviations)
+
+    def search_below(self) -> None:
+        """Is there one with fewer deviations still? As far as the budget goes."""
+        depth = len(self.best.deviations) - 1
+        if depth < 1 or self.left < 50:
+            return
+        for found in exhaustive(self.scope, depth, self.prepare):
+            self.runs += 1
+            self.left -= 1
+            if found.outcome.broken == self.broken:
+                self.best = found.outcome
+                return
+            if self.left <= 0:
+                return
+
+    def _drop_some(self, size: int) -> bool:
+        dropped, start = False, 0
+        while start < len(self.best.deviations) and self.left > 0:
+            kept = self.best.deviations[:start] + self.best.deviations[start + size :]
+            if self._try(self.scope, kept):
+                dropped = True
+            else:
+                start += size
+        return dropped
+
+    def _smaller(self) -> Iterator[dict[str, Any]]:
+        for orders in range(1, self.scope.orders):
+            yield {"orders": orders}
+        yield {"workers": dict.fromkeys(self.scope.workers, 1)}
+        for name in self.scope.workers:
+            yield {"workers": {**self.scope.workers, name: 1}}
+        yield {"partitions": 1}
+        yield {"batch": 1}
+
+    def _try(self, scope: Scope, deviations: Deviations) -> bool:
+        if self.left <= 0:
+            return False
+        self.runs += 1
+        self.left -= 1
+        outcome = play(scope, Replay(deviations), self.prepare)
+        if outcome.broken != self.broken:
+            return False
+        smaller = len(outcome.deviations) < len(self.best.deviations) or scope != self.scope
+        if smaller:
+            self.scope, self.best = scope, outcome
+        return smaller

@@ -1,0 +1,169 @@
+"""A schedule told: line by line with virtual time, and as a sequence diagram."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from oms.testing.sim.run import Listener
+
+if TYPE_CHECKING:
+    from oms.testing.sim.run import Outcome, Run
+    from oms.testing.sim.world import Worker, World
+
+Seen = dict[tuple[str, str], str]
+"""What can be seen of a world: (where, of what) -> state."""
+
+
+@attrs.frozen
+class Line:
+    """One thing that happened. `harm` is whether it isn't calm."""
+
+    at_s: float
+    who: str
+    what: str
+    then: tuple[str, ...] = ()
+    harm: bool = False
+
+    def __str__(self) -> str:
+        follows = f"  ->  {'; '.join(self.then)}" if self.then else ""
+        return f"{'!' if self.harm else ' '} {self.at_s:9.2f} s  {self.who:<15} {self.what}{follows}"
+
+
+class Story(Listener):
+    """Listens to one run and keeps what happened."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self._before: Seen = {}
+        self._records = 0
+        self._at_s = 0.0
+        self._harm: list[Line] = []
+        self._chosen = False
+
+    def drew(self, label: str, option: str) -> None:
+        """Something isn't calm."""
+        kind, _, rest = label.partition(" ")
+        if kind == "next":
+            self._chosen = True
+            return
+        who, _, place = rest.partition(" ")
+        what = f"{option} at {place}" if kind == "at" else f"{who}: {option}"
+        self._harm.append(Line(self._at_s, who if kind == "at" else kind, what, harm=True))
+
+    def begins(self, run: Run, what: str) -> None:  # noqa: ARG002 - the listener's name
+        """A step begins."""
+        self._at_s = _seconds(run)
+
+    def ended(self, run: Run, what: str) -> None:
+        """A step ended: say what it changed."""
+        who, _, rest = what.partition(" ")
+        seen = _seen(run.world)
+        then = [f"{where} {of}: {now}" for (where, of), now in seen.items() if self._before.get((where, of)) != now]
+        published = list(run.world.log.all_records())
+        count = len(published)
+        if count > self._records:
+            then = [f"publishes {topic}" for topic in _new_topics(run.world, self._before)] + then
+        self._before, self._records = seen, count
+        if "-" not in who:
+            who, rest = "", what
+        self.lines.append(Line(self._at_s, who, rest, tuple(then), harm=self._chosen))
+        self.lines += self._harm
+        self._harm, self._chosen = [], False
+
+    def reached(self, worker: Worker, place: str) -> None:
+        """Too much for a story."""
+
+    def text(self) -> str:
+        """The story, a line for each step; what isn't calm is marked with `!`."""
+        return "\n".join(map(str, self.lines))
+
+    def diagram(self) -> str:
+        """A sequence diagram in Mermaid's language."""
+        return "\n".join(["sequenceDiagram", *_arrows(self.lines)])
+
+
+def _seconds(run: Run) -> float:
+    return (run.world.clock.now() - run._begun).total_seconds()
+
+
+def _seen(world: World) -> Seen:
+    records = world.records
+    names = {order_id: name for name, order_id in world.customers.known()}
+
+    def name(order_id: Any) -> str:
+        return names.get(order_id, str(order_id)[-6:])
+
+    seen: Seen = {("order", name(row.id)): row.state.value for row in records["order"].orders.rows.values()}
+    seen |= {("stock", name(row.order_id)): row.state.value for row in records["inventory"].reservations.rows.values()}
+    seen |= {("payment", name(row.order_id)): row.state.value for row in records["payment"].payments.rows.values()}
+    epoch = world.gate.state["epoch"]
+    seen["gate", "epoch"] = "closed" if epoch is None else str(epoch)
+    for key, page in world.gateway.book._pages.items():
+        seen["gateway", name(key.removeprefix("oms-"))] = page.outcome.value + (" and REFUND" if page.refunded else "")
+    for service, record in records.items():
+        for letter in record.dead_letters.rows.values():
+            seen[f"{service} parked", letter.topic] = letter.cause
+    for own in world.own:
+        for (_group, order), document in records[own].documents.rows.items():
+            seen[own, name(order)] = document
+    for topic, partitions in world.log._topics.records.items():
+        seen["log", topic] = str(sum(map(len, partitions)))
+    return seen
+
+
+def _new_topics(world: World, before: Seen) -> Iterator[str]:
+    for topic, partitions in world.log._topics.records.items():
+        if before.get(("log", topic)) != str(sum(map(len, partitions))):
+            yield topic
+
+
+def _arrows(lines: list[Line]) -> Iterator[str]:
+    for line in lines:
+        who = line.who.rpartition("-")[0] or line.who or "world"
+        words = line.what.split()
+        if line.harm:
+            yield f"    Note over {who}: {line.what} !"
+        if words[:1] == ["places"]:
+            yield f"    customer->>order: place {words[1]}"
+        elif words[:1] == ["Consumer"] and len(words) > 1:
+            topic = words[1].partition("/")[0]
+            yield f"    {topic.partition('.')[0]}->>{who}: {topic}"
+        elif words[:1] == ["TaskRunner"]:
+            yield f"    {who}->>{who}: tasks"
+        states = [then for then in line.then if not then.startswith(("log ", "publishes "))]
+        if states:
+            yield f"    Note over {who}: {', '.join(state.replace(':', '') for state in states)}"
+
+
+class Digest(Listener):
+    """The whole trace of a run as a SHA-256: every choice, step and point with its virtual time."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def drew(self, label: str, option: str) -> None:
+        """A choice."""
+        self._hash.update(f"drew {label} {option}\n".encode())
+
+    def begins(self, run: Run, what: str) -> None:
+        """A step."""
+        self._hash.update(f"{_seconds(run)} {what}\n".encode())
+
+    def ended(self, run: Run, what: str) -> None:  # noqa: ARG002 - the listener's name
+        """What is in the log after it."""
+        for record in run.world.log.all_records():
+            self._hash.update(repr(record).encode())
+
+    def reached(self, worker: Worker, place: str) -> None:
+        """A point."""
+        self._hash.update(f"{worker.owner} {place}\n".encode())
+
+    def of(self, outcome: Outcome) -> str:
+        """The digest, with how it ended."""
+        ends = [*outcome.violations, *outcome.deviations, outcome.at_s, sorted(outcome.tally.items())]
+        self._hash.update("\n".join(map(str, ends)).encode())
+        return self._hash.hexdigest()

@@ -1,0 +1,57 @@
+"""What happened in a campaign, counted: a search that never met a refund has proved nothing about refunds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from oms.domain.events import Reason
+from oms.domain.machine import HistoryEntry
+from oms.domain.order import OrderState, OrderTrigger
+from oms.ports.evidence import BookKind
+from oms.testing.sim.world import World
+
+COUNTED: Mapping[str, str] = {
+    "confirmed": "orders that ended confirmed",
+    "cancelled": "orders that ended cancelled",
+    "rejected": "orders that were out of stock",
+    "declined": "charges that the gateway declined",
+    "late payments": "payments that came when the order was to end cancelled",
+    "voids": "keys blocked at the gateway",
+    "refunds": "captures given back",
+    "redeliveries": "messages that a consumer got again",
+    "rebuilds": "rebuilds of the gate, its first one aside",
+    "parked": "dead letters",
+    "deadlines won": "orders that their deadline cancelled",
+    "deadlines lost": "orders that something else ended after their deadline had passed",
+}
+"""Each of them is above zero in a campaign that means something."""
+
+_ENDS = {"confirmed": OrderState.CONFIRMED, "cancelled": OrderState.CANCELLED, "rejected": OrderState.REJECTED}
+_BOOK = {"declined": BookKind.DECLINE, "voids": BookKind.VOID, "refunds": BookKind.REFUND}
+_TOO_LATE = (OrderState.CANCELLING.value, OrderState.CANCELLED.value)
+
+
+def tally(world: World, deliveries: int) -> Counter[str]:
+    """The counters of one world at rest, where consumers got `deliveries` messages."""
+    records = world.records
+    orders = list(records["order"].orders.rows.values())
+    entries = records["order"].history.rows
+    kinds = Counter(entry.kind for entry in world.gateway.all_entries())
+    counted: Counter[str] = Counter({name: kinds[kind] for name, kind in _BOOK.items()})
+    for name, end in _ENDS.items():
+        counted[name] = sum(order.state is end for order in orders)
+    counted["late payments"] = sum(map(_late, entries.values()))
+    counted["redeliveries"] = max(0, deliveries - sum(len(record.inbox.rows) for record in records.values()))
+    counted["rebuilds"] = max(0, records["inventory"].gate.rows["gate"] - 1)
+    counted["parked"] = sum(len(record.dead_letters.rows) for record in records.values())
+    counted["deadlines won"] = sum(order.reason is Reason.DEADLINE for order in orders)
+    counted["deadlines lost"] = sum(
+        order.reason is not Reason.DEADLINE and bool(order.deadline_at) and order.updated_at >= order.deadline_at
+        for order in orders
+    )
+    return counted
+
+
+def _late(entry: HistoryEntry) -> bool:
+    return entry.trigger == OrderTrigger.PAID.value and entry.before in _TOO_LATE

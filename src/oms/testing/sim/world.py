@@ -1,0 +1,200 @@
+"""A whole system over the memory adapters: real services, several workers each, one clock that nothing moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from greenlet import greenlet
+
+from oms.adapters.memory import (
+    CountedIds,
+    ManualClock,
+    MemoryGate,
+    MemoryInventoryStore,
+    MemoryLog,
+    MemoryNotificationStore,
+    MemoryOrderStore,
+    MemoryPaymentStore,
+    MemoryStepStore,
+    SequentialCalls,
+)
+from oms.adapters.wire.codec import JsonCodec
+from oms.application import inventory, notifications, orders, parts, payments, steps
+from oms.application.parts import Parts, assemble
+from oms.application.service import Service
+from oms.bootstrap import SERVICES, OwnStep
+from oms.domain.money import Currency
+from oms.ports.evidence import Evidence
+from oms.ports.messages import Codec, Message, Outgoing, Record
+from oms.ports.signals import Signals
+from oms.testing.sim.customers import Customers, command_of
+from oms.testing.sim.gateway import TapeGateway, TapeNotifier
+from oms.testing.sim.scope import Scope
+
+CURRENCY = Currency.of("USD")
+SETTLE_WINDOW_S = 10.0
+KINDS: Mapping[str, Any] = {
+    "order": MemoryOrderStore,
+    "inventory": MemoryInventoryStore,
+    "payment": MemoryPaymentStore,
+    "notification": MemoryNotificationStore,
+}
+
+
+class Silence(Signals):
+    """Nobody listens."""
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Nothing."""
+
+    def note(self, event: str, **fields: object) -> None:
+        """Nothing."""
+
+    def alarm(self, event: str, **fields: object) -> None:
+        """Nothing."""
+
+
+class RememberingCodec(Codec):
+    """Decodes equal bytes once: the schedules of a search differ in little else than their order."""
+
+    def __init__(self) -> None:
+        self._codec = JsonCodec(CURRENCY)
+        self._known: dict[Any, Message] = {}
+        self.decoded = 0
+
+    def encode(self, event: Any, cause: Any, at: Any) -> Outgoing:
+        """As the wire has it."""
+        return self._codec.encode(event, cause, at)
+
+    def decode(self, record: Record) -> Message:
+        """The event in a record."""
+        self.decoded += 1
+        known = self._known.get((record.topic, record.value, record.headers))
+        if known is None:
+            known = self._codec.decode(record)
+            if len(self._known) > 20_000:
+                self._known.clear()
+            self._known[record.topic, record.value, record.headers] = known
+        return Message(known.id, known.event, known.cause, record)
+
+    def name(self, record: Record) -> Any:
+        """By place."""
+        return self._codec.name(record)
+
+
+CODEC = RememberingCodec()
+COMMAND = command_of(CURRENCY)
+
+
+class Worker:
+    """One process of a service: its parts, and where it stands while others run."""
+
+    __slots__ = (
+        "awake_at", "blocked", "green", "idle", "looks", "owner", "parts", "paused", "point", "service", "slot", "stale"
+    )  # fmt: skip
+
+    def __init__(self, slot: str, service: str, owner: str) -> None:
+        self.slot, self.service, self.owner = slot, service, owner
+        self.parts: Parts[Any]
+        self.green: greenlet | None = None
+        """The step that is under way, where it stands still between two calls."""
+        self.paused = False
+        self.awake_at: Any = None
+        self.blocked = -1
+        self.idle: dict[str, int] = {}
+        self.stale = False
+        self.looks: list[tuple[int, str, Callable[[datetime], tuple[str, ...]]]] = []
+
+
+Points = Callable[[Worker], tuple[Callable[[str], None], Callable[[str], None]]]
+
+
+class World:
+    """What outlives the workers, and the workers."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        draw: Callable[[str, Sequence[str]], int],
+        points: Points,
+        own: Mapping[str, OwnStep] | None = None,
+        signals: Signals | None = None,
+    ) -> None:
+        self.scope, self._points, self.own = scope, points, own or {}
+        self.clock = ManualClock()
+        self.ids = CountedIds()
+        self.signals = signals or Silence()
+        self.log = MemoryLog(scope.partitions)
+        self.gate = MemoryGate(self.clock)
+        self.gateway = TapeGateway(self.clock, draw)
+        self.notifier = TapeNotifier(draw)
+        self.stores: dict[str, Any] = {name: KINDS[name](self.clock, self.ids) for name in SERVICES}
+        self.stores |= {name: MemoryStepStore(self.clock, self.ids) for name in self.own}
+        self.records: dict[str, Any] = {name: store._record for name, store in self.stores.items()}
+        self.gate_before: Any = None
+        """The gate as it was a moment ago: what it comes back with after it lost its last second."""
+        self.customers = Customers(self, COMMAND)
+        self._generation = 0
+        self.workers: list[Worker] = []
+        for name in (*SERVICES, *self.own):
+            for number in range(1, scope.workers.get(name, 1) + 1):
+                self.workers.append(self.start(f"{name}-{number}", name))
+        self.evidence = Evidence(
+            self.stores["order"],
+            self.stores["inventory"],
+            self.stores["payment"],
+            self.stores["notification"],
+            self.log,
+            self.gateway,
+            self.gate,
+        )
+
+    def start(self, slot: str, name: str) -> Worker:
+        """A new process in a slot; it has a name of its own."""
+        self._generation += 1
+        worker = Worker(slot, name, f"{slot}.{self._generation}")
+        point, blocked = self._points(worker)
+        store = self.stores[name].worker(worker.owner, point, blocked)
+        ids = CountedIds(self._generation)
+        shared = parts.World(
+            self.log.worker(worker.owner, point),
+            CODEC,
+            self.clock,
+            ids,
+            self.signals,
+            batch=self.scope.batch,
+            look_every_s=0.0,
+        )
+        more: dict[str, Any] = {"lock": orders.OrderWork.lock} if name == "order" else {}
+        worker.parts = assemble(
+            self._service(name, store, worker, point, ids), shared, SequentialCalls(500, point=point), **more
+        )
+        return worker
+
+    def kill(self, worker: Worker) -> None:
+        """Its ports are dead before anything of it is dropped."""
+        self.stores[worker.service].kill(worker.owner)
+        self.gate.kill(worker.owner)
+        self.log.kill(worker.owner)
+
+    def of(self, service: str) -> list[Worker]:
+        """The workers of a service."""
+        return [worker for worker in self.workers if worker.service == service]
+
+    def _service(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
+        match name:
+            case "order":
+                return orders.order_service(store, self.clock, deadline_s=self.scope.deadline_s)
+            case "inventory":
+                gate = self.gate.worker(worker.owner, point)
+                units = self.scope.units
+                return inventory.inventory_service(store, self.clock, gate=gate, default_stock=units)
+            case "payment":
+                return payments.payment_service(store, self.clock, self.gateway, settle_window_s=SETTLE_WINDOW_S)
+            case "notification":
+                return notifications.notification_service(store, self.clock, self.notifier, ids.token)
+            case _:
+                step = self.own[name]
+                return steps.step_service(store, self.clock, name, step.handlers, step.calls)
