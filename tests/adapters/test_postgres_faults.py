@@ -275,6 +275,7 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "all_orders": (),
     "all_history": (),
     "all_answers": (),
+    "answer": ("scope", "key"),
     "reservations": (KEYS,),
     "stock": ([Sku("s")],),
     "stock_page": (0, 10),
