@@ -69,16 +69,16 @@ def check(
 ) -> Report:
     """Check everything.
 
-    `quiet` None finds out by itself: no outbox row, no task, every order settled, and no message that a service
-    hasn't read.
+    `quiet` None finds out by itself: no outbox row, no task, every order settled or LEGACY, and no message that a
+    service hasn't read.
     """
     # Before everything else: what was read by then must be on record afterwards.
     passed = _passed(evidence.log)
     records = _Records.read(evidence)
-    log = _Log.read(evidence.log.all_records(), codec) if evidence.log is not None else None
+    log = _Log.read(evidence.log.all_records(), codec, records.legacy()) if evidence.log is not None else None
     if quiet is None:
-        settled = all(order.state.settled for order in records.orders.values())
-        quiet = records.nothing_waits() and settled and (log is None or log.read_up_to(passed))
+        resting = all(order.state.resting for order in records.orders.values())
+        quiet = records.nothing_waits() and resting and (log is None or log.read_up_to(passed))
     late = now - timedelta(seconds=deadline_s + settle_s)
     found = [*_stock(records), *_effects(records), *_history(evidence, records), *_answers(evidence, records)]
     if evidence.gate is not None and quiet:
@@ -157,6 +157,9 @@ class _Records:
     def parked(self) -> int:
         letters = chain.from_iterable(self.letters.values())
         return sum(letter.state is DeadLetterState.PARKED for letter in letters)
+
+    def legacy(self) -> frozenset[OrderId]:
+        return frozenset(order.id for order in self.orders.values() if order.state is OrderState.LEGACY)
 
     def nothing_waits(self) -> bool:
         return not self.outbox and not self.tasks
@@ -242,7 +245,8 @@ def _ids_in(body: str) -> Iterable[OrderId]:
     return [OrderId(rest.partition('"')[0])] if found else []
 
 
-_SETTLED_AS: Mapping[OrderState, tuple[ReservationState, ...]] = {
+_AT_REST: Mapping[OrderState, tuple[ReservationState, ...]] = {
+    OrderState.LEGACY: (ReservationState.ABSENT,),
     OrderState.CONFIRMED: (ReservationState.COMMITTED,),
     OrderState.CANCELLED: (ReservationState.RELEASED, ReservationState.REJECTED),
     OrderState.REJECTED: (ReservationState.REJECTED,),
@@ -250,16 +254,16 @@ _SETTLED_AS: Mapping[OrderState, tuple[ReservationState, ...]] = {
 
 
 def _liveness(records: _Records, late: datetime, *, quiet: bool) -> Iterator[Violation]:
-    """P6, and the end of P2: every order settles in its time, and its stock with it."""
+    """P6, and the end of P2: every order settles in its time, and its stock with it; a LEGACY one holds none."""
     for order_id, order in records.orders.items():
-        if not order.state.settled:
+        if not order.state.resting:
             if quiet or (order.created_at is not None and order.created_at < late):
                 yield Violation("P6", order_id, f"is still {order.state.value}")
             continue
         reservation = records.reservations.get(order_id)
-        if quiet and (reservation is None or reservation.state not in _SETTLED_AS[order.state]):
-            found = reservation.state.value if reservation else "ABSENT"
-            yield Violation("P2", order_id, f"is {order.state.value}, its reservation is {found}")
+        found = reservation.state if reservation else ReservationState.ABSENT
+        if quiet and found not in _AT_REST[order.state]:
+            yield Violation("P2", order_id, f"is {order.state.value}, its reservation is {found.value}")
 
 
 def _money(records: _Records, book: Iterable[BookEntry], *, quiet: bool) -> Iterator[Violation]:
@@ -280,7 +284,7 @@ def _money(records: _Records, book: Iterable[BookEntry], *, quiet: bool) -> Iter
         key = Payment(order_id=order_id).key
         known.add(key)
         owed = order.agreed.total.minor if order.state is OrderState.CONFIRMED else 0
-        if order.state.settled and net[key] != owed:
+        if (order.state.settled or (quiet and order.state.resting)) and net[key] != owed:
             found = f"is {order.state.value}, the gateway's balance is {net[key]} minor units instead of {owed}"
             yield Violation("P4", order_id, found)
     if quiet:
@@ -298,7 +302,8 @@ class _Log:
     count: int
 
     @classmethod
-    def read(cls, records: Iterable[Record], codec: Codec) -> _Log:
+    def read(cls, records: Iterable[Record], codec: Codec, legacy: frozenset[OrderId]) -> _Log:
+        """What the system replaced said of its orders was handled there: nobody here owes them an effect."""
         by_id: defaultdict[MessageId, set[bytes | None]] = defaultdict(set)
         topics: defaultdict[OrderId, set[str]] = defaultdict(set)
         ids: defaultdict[str, set[MessageId]] = defaultdict(set)
@@ -315,9 +320,11 @@ class _Log:
             if message is None:
                 ids[record.topic].add(codec.name(record))
             elif message.event is not None:
-                by_id[message.id].add(record.value)
+                if not _is_known(by_id[message.id], message, codec):
+                    by_id[message.id].add(record.value)
                 topics[message.event.order_id].add(record.topic)
-                ids[record.topic].add(message.id)
+                if message.event.order_id not in legacy:
+                    ids[record.topic].add(message.id)
         return cls(
             {name: frozenset(values) for name, values in by_id.items()},
             {order: frozenset(found) for order, found in topics.items()},
@@ -343,6 +350,13 @@ def _read(record: Record, codec: Codec) -> Message | None:
         return codec.decode(record)
     except Undecodable:
         return None
+
+
+def _is_known(values: set[bytes | None], message: Message, codec: Codec) -> bool:
+    """Whether one of these values says the same: a resumed order is told of in other bytes than it once was."""
+    return message.record.value in values or any(
+        codec.decode(attrs.evolve(message.record, value=value)).event == message.event for value in values
+    )
 
 
 def _copies(log: _Log) -> Iterator[Violation]:

@@ -194,6 +194,28 @@ class Orders:
             ),
         )
 
+    def resume(self, order_id: str, *, caller: Principal = TRUSTED, trace: str | None = None) -> Order:
+        """Have an imported order (LEGACY) go on as if it were placed now; safe to repeat.
+
+        `Conflict` for one that ended otherwise, `Refused` for a customer.
+        """
+        return self._wait(self.submit_resume(order_id, caller=caller, trace=trace))
+
+    def submit_resume(self, order_id: str, *, caller: Principal = TRUSTED, trace: str | None = None) -> Future[Order]:
+        """Like `resume`, without waiting."""
+        known = OrderId(checked_id(order_id, name="orderId"))
+        if caller.role is Role.CUSTOMER:
+            raise Refused("operators_only", "only an operator may resume an imported order")
+        return _ask(
+            self._parts.commands,
+            Command(
+                lambda unit: orders.resume(unit.work, known),
+                names=(known,),
+                recover=lambda: self._resumed(known),
+                trace=valid_trace(trace),
+            ),
+        )
+
     def get(self, order_id: str, *, caller: Principal = TRUSTED) -> Order:
         """An order; `NotFound` where there is none of this caller."""
         order = self._store.order(OrderId(checked_id(order_id, name="orderId")), caller.owner)
@@ -234,6 +256,10 @@ class Orders:
         order = self.get(answer["orderId"])
         reason = Reason(answer["reason"]) if answer["reason"] else None
         return attrs.evolve(order, state=OrderState(answer["status"]), reason=reason)
+
+    def _resumed(self, order_id: OrderId) -> Order | None:
+        order = self._store.order(order_id, None)
+        return order if order is not None and order.state is not OrderState.LEGACY else None
 
     def _cancelled(self, order_id: OrderId, caller: Principal) -> Order | None:
         order = self._store.order(order_id, caller.owner)
