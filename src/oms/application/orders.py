@@ -79,9 +79,13 @@ def place(work: OrderWork, order_id: OrderId, terms: Terms) -> Order:
     return work.save(work[order_id].place(terms, at=work.now, deadline_at=work.deadline_at))
 
 
-def adopt_legacy(work: OrderWork, order_id: OrderId, terms: Terms, created_at: datetime, detail: str) -> Order:
-    """Keep an order of the system replaced as LEGACY; one that is here already stays as it is."""
-    return work.save(work[order_id].imported(terms, at=work.now, created_at=created_at, detail=detail))
+def adopt_legacy(work: OrderWork, order_id: OrderId, terms: Terms, created_at: datetime | None, detail: str) -> Order:
+    """Keep an order of the system replaced as LEGACY; one that is here already stays as it is.
+
+    `created_at` None: nobody knows when it was placed, so it counts from now.
+    """
+    step = work[order_id].imported(terms, at=work.now, created_at=created_at or work.now, detail=detail)
+    return work.save(step)
 
 
 def resume(work: OrderWork, order_id: OrderId) -> Order:
