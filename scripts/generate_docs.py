@@ -1,4 +1,4 @@
-"""Writes the documents that are made of code: state tables, saga, settings.
+"""Writes the documents that are made of code: state tables, saga, settings, and what each adapter is proven to do.
 
     python scripts/generate_docs.py [--check]
 
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+from fidelity import fidelity
 
 from oms.domain.machine import Cell, Effect
 from oms.domain.order import ORDER_TABLE, OrderState
@@ -105,7 +107,13 @@ def settings() -> str:
 
 def main() -> int:
     stale = 0
-    for name, text in {"state-machines.md": state_machines(), "saga.md": saga(), "settings.md": settings()}.items():
+    pages = {
+        "state-machines.md": state_machines(),
+        "saga.md": saga(),
+        "settings.md": settings(),
+        "fidelity.md": fidelity(),
+    }
+    for name, text in pages.items():
         path = DOCS / name
         if path.exists() and path.read_text() == text:
             continue

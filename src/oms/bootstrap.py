@@ -28,6 +28,7 @@ from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import Evidence, GatewayBook
 from oms.ports.gate import StockGate
+from oms.ports.legacy import LegacyOrders, LegacyStock
 from oms.ports.messages import Codec, copies_topic
 from oms.ports.plugs import Authenticator, Notifier, PaymentGateway, Policy, Pricing
 from oms.ports.signals import Signals
@@ -406,6 +407,19 @@ def _on_servers(settings: Settings) -> Evidence:
     order, stock, payment, news = (stores.postgres_reader(name, settings) for name in SERVICES)
     log, gate = KafkaBroker.from_settings(settings, _signals(settings)), RedisGate.from_settings(settings, _clock())
     return Evidence(order, stock, payment, news, log, _book(settings), gate)
+
+
+def legacy_of(settings: Settings) -> tuple[LegacyOrders | None, LegacyStock | None]:
+    """What the settings name of the system replaced; `SettingsError` where they name nothing."""
+    from oms.adapters.redis.legacy import RedisLegacyStock
+    from oms.adapters.sql.legacy import PostgresLegacyOrders
+
+    if not (settings.spring_postgres_url or settings.spring_redis_url):
+        raise SettingsError(
+            "OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL say where the system replaced is; set them"
+        )
+    orders = PostgresLegacyOrders.from_settings(settings) if settings.spring_postgres_url else None
+    return orders, RedisLegacyStock(settings) if settings.spring_redis_url else None
 
 
 def _book(settings: Settings) -> GatewayBook | None:

@@ -222,6 +222,24 @@ class Settings:
     redis_ca_file: Path | None = _setting(
         None, OPTIONAL_FILE, "Redis: certificates of the authorities to trust, with TLS; empty: the system's."
     )
+    spring_postgres_url: str | None = _setting(
+        None,
+        optional(POSTGRES_ADDRESS),
+        "`oms migrate-from-spring`: PostgreSQL of the system replaced, as in postgresql://host:5432/orderdb.",
+    )
+    spring_postgres_user: str = _setting("postgres", WORD, "`oms migrate-from-spring`: a role that may read there.")
+    spring_postgres_password: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "`oms migrate-from-spring`: the password of that role."
+    )
+    spring_redis_url: str | None = _setting(
+        None, optional(REDIS_ADDRESS), "`oms migrate-from-spring`: Redis of the system replaced."
+    )
+    spring_redis_user: str | None = _setting(
+        None, optional(WORD), "`oms migrate-from-spring`: whom to log in as there; empty: the default user."
+    )
+    spring_redis_password: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "`oms migrate-from-spring`: the password there."
+    )
     log_level: str = _setting("info", choice("debug", "info", "warning", "error"), "The least that is logged.")
     log_format: str = _setting("json", choice("json", "console"), "Shape of the log's lines.")
 

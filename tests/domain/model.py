@@ -65,6 +65,8 @@ CALLS: Mapping[str, Handler] = {
     "customer cancels": lambda order, _: order.cancel(Reason.CUSTOMER, at=NOW),
     "operator cancels": lambda order, _: order.cancel(Reason.OPERATOR, at=NOW),
     "deadline": lambda order, _: order.deadline(at=NOW),
+    "import": lambda order, _: order.imported(TERMS, at=NOW, created_at=NOW),
+    "resume": lambda order, _: order.resume(at=NOW, deadline_at=LATER),
     "reject": lambda row, _: row.reject(SHORT, at=NOW),
     "captured": lambda payment, _: payment.captured("pay-1", at=NOW),
     "declined": lambda payment, _: payment.declined(at=NOW),
@@ -140,6 +142,11 @@ class Scope:
     lost: bool = True
     refusals: bool = True
     declines: bool = True
+    legacy: bool = False
+    """The foreign order is known to the system replaced: it may be imported, and resumed, at any moment."""
+
+    drained: bool = False
+    """It was imported first, and no message of the system replaced is left to anybody."""
 
 
 class Flaw(AssertionError):
@@ -192,7 +199,8 @@ class Model:
 
     def number(self, aggregate: Any) -> int:
         if isinstance(aggregate, Order):
-            aggregate = attrs.evolve(aggregate, version=0, updated_at=None)
+            over = {"deadline_at": None} if aggregate.state.settled else {}  # whether it ever had one
+            aggregate = attrs.evolve(aggregate, version=0, updated_at=None, **over)
         name = repr(aggregate)
         if name not in self._numbers:
             self._numbers[name] = len(self.locals)
@@ -250,6 +258,9 @@ class Model:
         topics = [self.messages[i].topic for i in _indexes(view.sent)]
         new = [self.messages[i].topic for i in _indexes(sent)]
         again = set(topics) & set(new)
+        if self.scope.legacy and sent & view.sent:  # it says of a resumed order what the system replaced said of it
+            again -= {OrderCreated.topic}
+            new = [topic for topic in new if topic != OrderCreated.topic]
         if again or len(set(new)) < len(new):
             raise Flaw(f"published twice: {sorted(again or new)}")
 
@@ -262,6 +273,8 @@ class Model:
         )
         foreign = absent._replace(sent=self.bit(OrderCreated(ORDER, TERMS)))
         own = self.apply(absent, "order", "place", CALLS["place"])[0]
+        if self.scope.drained:
+            foreign = self.apply(absent, "order", "import", CALLS["import"])[0]
         return World(self.scope.units, 0, tuple(self._seen(own if ours else foreign) for ours in self.scope.orders))
 
     def following(self, world: World) -> Iterator[tuple[bool, str, World]]:
@@ -321,6 +334,8 @@ class Model:
         for wanted, name in ((scope.customer, "customer cancels"), (scope.operator, "operator cancels")):
             if wanted:
                 yield Move(False, name, *self.apply(view, "order", name, CALLS[name]))
+        for name in ("import", "resume") if scope.legacy else ():
+            yield Move(False, name, *self.apply(view, "order", name, CALLS[name]))
         if scope.deadline and (timed or scope.repeats):
             yield Move(bool(timed), "deadline", *self.apply(view, "order", "deadline", CALLS["deadline"], done=timed))
 
@@ -422,6 +437,8 @@ class Model:
     def _check_view(self, view: View) -> None:
         """P4 at every instant, and that stock is never released before the money is settled."""
         order, reservation = self.locals[view.order].state, self.locals[view.reservation].state
+        if self.scope.drained and order is OrderState.LEGACY and self._taken_up(view):
+            raise Flaw("P4: an order that nobody resumed takes part")
         settled_money = view.book in (Book.DECLINED, Book.VOIDED, Book.REFUNDED) or not view.asked
         if order is OrderState.CONFIRMED and view.book is not Book.CAPTURED:
             raise Flaw(f"P4: confirmed, but the gateway's book says {view.book.value}")
@@ -434,6 +451,10 @@ class Model:
         """What holds once nothing more has to happen."""
         for view in (self.views[number] for number in world.orders):
             order, reservation = self.locals[view.order].state, self.locals[view.reservation].state
+            if order is OrderState.LEGACY:
+                if view.tasks or self._taken_up(view):
+                    raise Flaw(f"P6: LEGACY with {reservation.value} stock, and money: {view.book.value}")
+                continue
             if order not in SETTLED:
                 raise Flaw(f"P6: stuck in {order.value}")
             if view.tasks:
@@ -443,6 +464,11 @@ class Model:
             if (view.book is Book.CAPTURED) is not (order is OrderState.CONFIRMED):
                 raise Flaw(f"P4: {order.value}, but the gateway's book says {view.book.value}")
             self._check_answered(view)
+
+    def _taken_up(self, view: View) -> bool:
+        """Whether inventory, payment or the gateway know of the order."""
+        absent = self.locals[view.reservation].state.value == self.locals[view.payment].state.value == "ABSENT"
+        return not absent or view.asked or view.book is not Book.NOTHING
 
     def _check_answered(self, view: View) -> None:
         topics = self.topics(view.sent)

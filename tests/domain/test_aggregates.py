@@ -19,6 +19,7 @@ from oms.domain.values import OrderId, Sku, Terms, UserId
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 END = AT + timedelta(minutes=15)
+BEFORE = AT - timedelta(days=300)
 TOTAL = Money(1000, Currency.of("USD"))
 TERMS = Terms.checked("u", TOTAL, {"a": 2})
 ID = OrderId("o")
@@ -52,6 +53,10 @@ def tried(order: Order, trigger: OrderTrigger):
         return order.cancel(Reason.OPERATOR, at=AT)
     if trigger is OrderTrigger.DEADLINE:
         return order.deadline(at=AT)
+    if trigger is OrderTrigger.IMPORTED:
+        return order.imported(TERMS, at=AT, created_at=BEFORE, detail="CREATED")
+    if trigger is OrderTrigger.RESUMED:
+        return order.resume(at=AT, deadline_at=END)
     return order.hear(trigger, at=AT)
 
 
@@ -65,7 +70,7 @@ def test_an_order_does_what_its_cell_says(state: OrderState, trigger: OrderTrigg
         state=state,
         version=3 if known else 0,
         terms=TERMS if known else None,
-        deadline_at=END if known else None,
+        deadline_at=END if known and state is not OrderState.LEGACY else None,
         reason=Reason.CUSTOMER if ended else None,
     )
     cell = ORDER_TABLE[state][trigger]
@@ -89,8 +94,38 @@ def test_an_order_does_what_its_cell_says(state: OrderState, trigger: OrderTrigg
     assert after.version == order.version + 1
     assert (trigger in after.early) == (cell.effect is Effect.EARLY)
     timed = (OrderState.CREATED, OrderState.RESERVED)
-    assert bool(step.tasks) == (after.state in timed and state not in timed)
+    assert [task.due_at for task in step.tasks] == ([END] if after.state in timed and state not in timed else [])
     assert (TaskKey(TaskKind.DEADLINE, ID) in step.ended) == (state in timed and after.state not in timed)
+
+
+def test_an_imported_order_keeps_its_age_until_its_time_begins_anew() -> None:
+    step = Order(id=ID).imported(TERMS, at=AT, created_at=BEFORE, detail="CREATED there")
+    legacy = step.aggregate
+    assert (legacy.created_at, legacy.deadline_at, step.events, step.tasks) == (BEFORE, None, (), ())
+    assert [(entry.trigger, entry.detail) for entry in step.history] == [("import", "CREATED there")]
+    assert legacy.state.resting
+    assert not legacy.state.settled
+    resumed = legacy.resume(at=AT, deadline_at=END).aggregate
+    assert (resumed.created_at, resumed.deadline_at) == (AT, END)
+    later = resumed.resume(at=END, deadline_at=END + timedelta(minutes=15)).aggregate
+    assert later == resumed, "resumed once"
+
+
+def test_news_that_came_before_an_import_is_applied_to_it() -> None:
+    order = Order(id=ID).hear(OrderTrigger.DECLINED, at=AT).aggregate
+    step = order.imported(TERMS, at=AT, created_at=BEFORE)
+    assert step.aggregate.state is OrderState.CANCELLED
+    assert [entry.after for entry in step.history] == ["LEGACY", "CANCELLED"]
+
+
+def test_a_legacy_order_is_no_customers_to_cancel() -> None:
+    legacy = Order(id=ID).imported(TERMS, at=AT, created_at=BEFORE).aggregate
+    with pytest.raises(Conflict) as refused:
+        legacy.cancel(Reason.CUSTOMER, at=AT)
+    assert refused.value.code == "order_legacy"
+    ended = Order(id=ID, state=OrderState.CANCELLED, version=1, terms=TERMS)
+    with pytest.raises(Conflict, match="resumed"):
+        ended.resume(at=AT, deadline_at=END)
 
 
 def test_early_news_is_applied_when_the_order_is_adopted() -> None:

@@ -78,7 +78,7 @@ def ends(start: object, known: dict[str, Apply], names: Sequence[str]) -> set[tu
     return found
 
 
-@pytest.mark.parametrize("start", ["foreign", "own"])
+@pytest.mark.parametrize("start", ["foreign", "own", "legacy"])
 @pytest.mark.parametrize(
     "names",
     [
@@ -92,6 +92,8 @@ def test_an_order_nobody_cancels(start: str, names: tuple[str, ...]) -> None:
     order = Order(id=ID)
     if start == "own":
         order = order.place(TERMS, at=AT, deadline_at=END).aggregate
+    if start == "legacy":
+        order = order.imported(TERMS, at=AT, created_at=AT).aggregate
     assert len(ends(order, ORDER, names)) == 1
 
 
@@ -214,9 +216,12 @@ def swapped(model: Model, view: View, service: str, pair: tuple[str, ...], *, sh
     return found
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["own", "foreign"])
-def test_any_two_messages_that_wait_for_an_order_can_be_swapped(own: bool) -> None:
-    model = Model(Scope(orders=(own,)))
+SCOPES = {"own": Scope(), "foreign": Scope(orders=(False,)), "legacy": Scope(orders=(False,), legacy=True)}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_any_two_messages_that_wait_for_an_order_can_be_swapped(scope: str) -> None:
+    model = Model(SCOPES[scope])
     pairs = list(waiting(model, "order"))
     assert len(pairs) > 200
     for view, pair in pairs:

@@ -11,6 +11,7 @@ from oms.domain.events import (
     InventoryReserved,
     OrderCancelled,
     OrderConfirmed,
+    OrderCreated,
     PaymentFailed,
     PaymentVoided,
 )
@@ -27,6 +28,11 @@ TWO = Scope(orders=(True, True), repeats=False, operator=False, deadline=False, 
 """Two orders on one unit, either cancelled by its customer at any moment."""
 PATIENT = Scope(orders=(False,), customer=False, operator=False, deadline=False)
 """Nobody cancels and no deadline helps: the order has to end by itself."""
+LEGACY = Scope(orders=(False,), legacy=True)
+"""An order of the system replaced whose message is still under way: imported and resumed at any moment, or never."""
+DRAINED = Scope(orders=(False,), legacy=True, drained=True)
+LEFT_ALONE = Scope(orders=(False,), legacy=True, customer=False, operator=False, deadline=False)
+DRAINED_ALONE = Scope(orders=(False,), legacy=True, drained=True, customer=False, operator=False, deadline=False)
 
 ALL_ENDS = {("CONFIRMED",), ("CANCELLED",), ("REJECTED",)}
 
@@ -40,6 +46,15 @@ def test_one_order(scope: Scope) -> None:
     result = explored(scope)
     assert result.ends == ALL_ENDS
     assert result.states > 1000
+
+
+def test_an_order_of_the_system_replaced_whose_message_is_still_under_way_ends_like_any_other() -> None:
+    assert explored(LEGACY).ends == ALL_ENDS
+    assert explored(LEFT_ALONE).ends == ALL_ENDS
+
+
+def test_an_order_of_the_system_replaced_rests_until_somebody_resumes_or_cancels_it() -> None:
+    assert explored(DRAINED).ends == {*ALL_ENDS, ("LEGACY",)}
 
 
 def test_nothing_in_stock() -> None:
@@ -74,7 +89,7 @@ def test_two_orders_on_two_units_can_both_be_confirmed() -> None:
 def test_every_cell_that_moves_is_reached() -> None:
     """Cells that no exploration reaches would be untested promises: only the one that needs a lying gateway is."""
     reached: set[tuple[object, str]] = set()
-    for scope in (OWN, FOREIGN, SOLD_OUT):
+    for scope in (OWN, FOREIGN, SOLD_OUT, LEGACY, DRAINED):
         model = Model(scope)
         model.explore()
         for local, name, _ in model._outcomes:
@@ -92,7 +107,7 @@ def test_every_cell_that_moves_is_reached() -> None:
 
 def caught(**bent: Any) -> str:
     """What the model says of a planted flaw, in the first scope that meets it."""
-    for scope in (OWN, FOREIGN, SOLD_OUT, PATIENT, TWO):
+    for scope in (OWN, FOREIGN, SOLD_OUT, PATIENT, LEGACY, DRAINED, LEFT_ALONE, DRAINED_ALONE, TWO):
         try:
             Model(scope, **bent).explore()
         except Flaw as flaw:
@@ -127,6 +142,13 @@ PLANTED: Mapping[str, tuple[Any, Any, Any, Cell[Any], str]] = {
     "an operator's cancel ends a confirmed order at once": (
         ORDER_TABLE, O.CONFIRMED, OT.OPERATOR_CANCEL, move(O.CANCELLED, OrderCancelled), "P4"),
     "a decline while cancelling is lost": (ORDER_TABLE, O.CANCELLING, OT.DECLINED, NOTED, "P6"),
+    "a capture for a legacy order is only noted": (ORDER_TABLE, O.LEGACY, OT.PAID, NOTED, "P6"),
+    "a decline for a legacy order is only noted": (ORDER_TABLE, O.LEGACY, OT.DECLINED, NOTED, "P6"),
+    "a rejection of a legacy order is only noted": (ORDER_TABLE, O.LEGACY, OT.REJECTED, NOTED, "P6"),
+    "a legacy order is cancelled at once": (
+        ORDER_TABLE, O.LEGACY, OT.OPERATOR_CANCEL, move(O.CANCELLED, OrderCancelled), "P4"),
+    "an import announces its order": (ORDER_TABLE, O.ABSENT, OT.IMPORTED, move(O.LEGACY, OrderCreated), "P4"),
+    "a resumed order isn't announced": (ORDER_TABLE, O.LEGACY, OT.RESUMED, move(O.CREATED), "P6"),
     "a refund never ends the order": (ORDER_TABLE, O.CANCELLING, OT.REFUNDED, NOTED, "P6"),
 }  # fmt: skip
 
@@ -138,6 +160,14 @@ def test_a_planted_flaw_is_caught(planted: str, monkeypatch: pytest.MonkeyPatch)
     said = caught()
     assert said
     assert promise in said
+
+
+def test_a_legacy_order_that_only_notes_what_happens_to_it_keeps_stock_and_money(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for trigger in (OT.RESERVED, OT.PAID):
+        monkeypatch.setitem(ORDER_TABLE[O.LEGACY], trigger, NOTED)  # type: ignore[arg-type]
+    assert "P6: LEGACY with HELD stock, and money: captured" in caught()
 
 
 def test_stock_released_before_the_money_is_settled_is_caught() -> None:

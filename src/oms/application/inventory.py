@@ -202,7 +202,8 @@ def add_stock(work: InventoryWork, command: AddStock, reference: str) -> Stock:
 
 def _adjust(work: InventoryWork, movement: Movement) -> Stock:
     work.move([movement])
-    _gate_delta(work, f"{movement.kind.value}:{movement.reference}", movement.sku, movement.on_hand)
+    key = f"{movement.kind.value}:{movement.reference}:{movement.sku}"
+    _gate_delta(work, key, movement.sku, movement.on_hand)
     return work.stock(movement.sku)
 
 

@@ -99,6 +99,10 @@ class Records:
             one.id for one in self.orders.values() if one.created_at is not None and one.created_at < since
         )
 
+    def legacy(self) -> frozenset[OrderId]:
+        """The orders of the system replaced that rest here."""
+        return frozenset(order.id for order in self.orders.values() if order.state is OrderState.LEGACY)
+
     def nothing_waits(self) -> bool:
         """No message is to be sent, no task to be done."""
         return not self.outbox and not self.tasks
@@ -130,8 +134,11 @@ class Log:
     count: int
 
     @classmethod
-    def read(cls, records: Iterable[Record], codec: Codec) -> Log:
-        """All that is kept."""
+    def read(cls, records: Iterable[Record], codec: Codec, legacy: frozenset[OrderId]) -> Log:
+        """All that is kept.
+
+        What the system replaced said of its orders was handled there: nobody here owes them an effect.
+        """
         by_id: defaultdict[MessageId, set[bytes | None]] = defaultdict(set)
         topics: defaultdict[OrderId, set[str]] = defaultdict(set)
         ids: defaultdict[str, dict[MessageId, OrderId | None]] = defaultdict(dict)
@@ -148,9 +155,11 @@ class Log:
             if message is None:
                 ids[record.topic][codec.name(record)] = None
             elif message.event is not None:
-                by_id[message.id].add(record.value)
+                if not _is_known(by_id[message.id], message, codec):
+                    by_id[message.id].add(record.value)
                 topics[message.event.order_id].add(record.topic)
-                ids[record.topic][message.id] = message.event.order_id
+                if message.event.order_id not in legacy:
+                    ids[record.topic][message.id] = message.event.order_id
         return cls(
             {name: frozenset(values) for name, values in by_id.items()},
             {order: frozenset(found) for order, found in topics.items()},
@@ -176,3 +185,10 @@ def _read(record: Record, codec: Codec) -> Message | None:
         return codec.decode(record)
     except Undecodable:
         return None
+
+
+def _is_known(values: set[bytes | None], message: Message, codec: Codec) -> bool:
+    """Whether one of these values says the same: a resumed order is told of in other bytes than it once was."""
+    return message.record.value in values or any(
+        codec.decode(attrs.evolve(message.record, value=value)).event == message.event for value in values
+    )

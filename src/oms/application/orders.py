@@ -79,6 +79,20 @@ def place(work: OrderWork, order_id: OrderId, terms: Terms) -> Order:
     return work.save(work[order_id].place(terms, at=work.now, deadline_at=work.deadline_at))
 
 
+def adopt_legacy(work: OrderWork, order_id: OrderId, terms: Terms, created_at: datetime | None, detail: str) -> Order:
+    """Keep an order of the system replaced as LEGACY; one that is here already stays as it is.
+
+    `created_at` None: nobody knows when it was placed, so it counts from now.
+    """
+    step = work[order_id].imported(terms, at=work.now, created_at=created_at or work.now, detail=detail)
+    return work.save(step)
+
+
+def resume(work: OrderWork, order_id: OrderId) -> Order:
+    """Have a LEGACY order go on, as if it were placed now."""
+    return work.save(work[order_id].resume(at=work.now, deadline_at=work.deadline_at))
+
+
 def cancel(work: OrderWork, command: CancelOrder, owner: UserId | None) -> Order:
     """End an order cancelled; another owner's is not found."""
     order = work[command.order_id]

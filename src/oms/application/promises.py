@@ -72,16 +72,16 @@ def check(
 ) -> Report:
     """Check everything; `kept_s` is how long the log keeps its messages, None for ever.
 
-    `quiet` None finds out by itself: no outbox row, no task, every order settled, and no message that a service
-    hasn't read.
+    `quiet` None finds out by itself: no outbox row, no task, every order settled or LEGACY, and no message that a
+    service hasn't read.
     """
     # Before everything else: what was read by then must be on record afterwards.
     passed = passed_by(evidence.log)
     records = Records.read(evidence)
-    log = Log.read(evidence.log.all_records(), codec) if evidence.log is not None else None
+    log = Log.read(evidence.log.all_records(), codec, records.legacy()) if evidence.log is not None else None
     if quiet is None:
-        settled = all(order.state.settled for order in records.orders.values())
-        quiet = records.nothing_waits() and settled and (log is None or log.read_up_to(passed))
+        resting = all(order.state.resting for order in records.orders.values())
+        quiet = records.nothing_waits() and resting and (log is None or log.read_up_to(passed))
     late = now - timedelta(seconds=deadline_s + settle_s)
     since = None if kept_s is None else now - timedelta(seconds=kept_s)
     old = records.before(since)
@@ -208,7 +208,8 @@ def _ids_in(body: str) -> Iterable[OrderId]:
     return [OrderId(rest.partition('"')[0])] if found else []
 
 
-_SETTLED_AS: Mapping[OrderState, tuple[ReservationState, ...]] = {
+_AT_REST: Mapping[OrderState, tuple[ReservationState, ...]] = {
+    OrderState.LEGACY: (ReservationState.ABSENT,),
     OrderState.CONFIRMED: (ReservationState.COMMITTED,),
     OrderState.CANCELLED: (ReservationState.RELEASED, ReservationState.REJECTED),
     OrderState.REJECTED: (ReservationState.REJECTED,),
@@ -216,16 +217,16 @@ _SETTLED_AS: Mapping[OrderState, tuple[ReservationState, ...]] = {
 
 
 def _liveness(records: Records, late: datetime, *, quiet: bool) -> Iterator[Violation]:
-    """P6, and the end of P2: every order settles in its time, and its stock with it."""
+    """P6, and the end of P2: every order settles in its time, and its stock with it; a LEGACY one holds none."""
     for order_id, order in records.orders.items():
-        if not order.state.settled:
+        if not order.state.resting:
             if quiet or (order.created_at is not None and order.created_at < late):
                 yield Violation("P6", order_id, f"is still {order.state.value}")
             continue
         reservation = records.reservations.get(order_id)
-        if quiet and (reservation is None or reservation.state not in _SETTLED_AS[order.state]):
-            found = reservation.state.value if reservation else "ABSENT"
-            yield Violation("P2", order_id, f"is {order.state.value}, its reservation is {found}")
+        found = reservation.state if reservation else ReservationState.ABSENT
+        if quiet and found not in _AT_REST[order.state]:
+            yield Violation("P2", order_id, f"is {order.state.value}, its reservation is {found.value}")
 
 
 def _money(records: Records, book: Iterable[BookEntry], *, quiet: bool) -> Iterator[Violation]:
@@ -246,7 +247,7 @@ def _money(records: Records, book: Iterable[BookEntry], *, quiet: bool) -> Itera
         key = Payment(order_id=order_id).key
         known.add(key)
         owed = order.agreed.total.minor if order.state is OrderState.CONFIRMED else 0
-        if order.state.settled and net[key] != owed:
+        if (order.state.settled or (quiet and order.state.resting)) and net[key] != owed:
             found = f"is {order.state.value}, the gateway's balance is {net[key]} minor units instead of {owed}"
             yield Violation("P4", order_id, found)
     if quiet:

@@ -100,7 +100,7 @@ def _orders(
 ) -> Iterator[Difference]:
     for order_id, order in orders.items():
         reservation = reservations.get(order_id)
-        if order.created_at is not None and order.created_at < late and not order.state.settled:
+        if order.created_at is not None and order.created_at < late and not order.state.resting:
             yield Difference("order-late", order_id, f"is still {order.state.value}, long after its deadline")
         if order.state in _FITS and (reservation is None or reservation.state not in _FITS[order.state]):
             state = reservation.state.value if reservation else "ABSENT"

@@ -28,9 +28,13 @@ from oms.domain.values import OrderId, Terms
 
 
 class OrderState(Enum):
-    """Where an order is; `ABSENT` is no order yet, or only news that came before it."""
+    """Where an order is; `ABSENT` is no order yet, or only news that came before it.
+
+    `LEGACY` is an order of the system replaced, imported and not resumed: nobody was told of it, and it has no deadline.
+    """
 
     ABSENT = "ABSENT"
+    LEGACY = "LEGACY"
     CREATED = "CREATED"
     RESERVED = "RESERVED"
     CANCELLING = "CANCELLING"
@@ -42,6 +46,11 @@ class OrderState(Enum):
     def settled(self) -> bool:
         """Whether the order has ended (a confirmed one can still be cancelled by an operator)."""
         return self in SETTLED
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing has to happen to it: it has ended, or waits for somebody to resume it."""
+        return self in SETTLED or self is OrderState.LEGACY
 
 
 SETTLED = frozenset({OrderState.CONFIRMED, OrderState.REJECTED, OrderState.CANCELLED})
@@ -66,11 +75,14 @@ class OrderTrigger(Enum):
     CUSTOMER_CANCEL = "cancel by customer"
     OPERATOR_CANCEL = "cancel by operator"
     DEADLINE = "deadline"
+    IMPORTED = "import"
+    RESUMED = "resume"
 
 
 S = OrderState
 _created = move(S.CREATED, OrderCreated)
 _adopted = move(S.CREATED)
+_imported = move(S.LEGACY)
 _reserved = move(S.RESERVED)
 _rejected = move(S.REJECTED, OrderRejected)
 _confirmed = move(S.CONFIRMED, OrderConfirmed)
@@ -85,13 +97,14 @@ _refused: Cell[OrderState] = stay(Effect.REFUSED)
 
 # fmt: off
 ORDER_TABLE: Mapping[OrderState, Mapping[OrderTrigger, Cell[OrderState]]] = {
-    S.ABSENT:     row(OrderTrigger, [_created, _adopted, _reserved, _early,    _early, _early,     _early,     _early,     _early,     _unknown,    _unknown,    _noted]),
-    S.CREATED:    row(OrderTrigger, [_never,   _noted,   _reserved, _rejected, _noted, _confirmed, _cancelled, _never,     _never,     _cancelling, _cancelling, _cancelling]),
-    S.RESERVED:   row(OrderTrigger, [_never,   _noted,   _noted,    _never,    _noted, _confirmed, _cancelled, _never,     _never,     _cancelling, _cancelling, _cancelling]),
-    S.CANCELLING: row(OrderTrigger, [_never,   _noted,   _noted,    _noted,    _noted, _noted,     _cancelled, _cancelled, _cancelled, _same,       _same,       _noted]),
-    S.CONFIRMED:  row(OrderTrigger, [_never,   _noted,   _noted,    _never,    _noted, _noted,     _never,     _never,     _never,     _refused,    _cancelling, _noted]),
-    S.REJECTED:   row(OrderTrigger, [_never,   _noted,   _never,    _noted,    _noted, _never,     _never,     _never,     _never,     _refused,    _refused,    _noted]),
-    S.CANCELLED:  row(OrderTrigger, [_never,   _noted,   _noted,    _noted,    _noted, _noted,     _noted,     _noted,     _noted,     _same,       _same,       _noted]),
+    S.ABSENT:     row(OrderTrigger, [_created, _adopted, _reserved, _early,    _early, _early,     _early,     _early,     _early,     _unknown,    _unknown,    _noted,      _imported, _unknown]),
+    S.LEGACY:     row(OrderTrigger, [_never,   _noted,   _reserved, _rejected, _noted, _confirmed, _cancelled, _never,     _never,     _refused,    _cancelling, _noted,      _same,     _created]),
+    S.CREATED:    row(OrderTrigger, [_never,   _noted,   _reserved, _rejected, _noted, _confirmed, _cancelled, _never,     _never,     _cancelling, _cancelling, _cancelling, _same,     _same]),
+    S.RESERVED:   row(OrderTrigger, [_never,   _noted,   _noted,    _never,    _noted, _confirmed, _cancelled, _never,     _never,     _cancelling, _cancelling, _cancelling, _same,     _same]),
+    S.CANCELLING: row(OrderTrigger, [_never,   _noted,   _noted,    _noted,    _noted, _noted,     _cancelled, _cancelled, _cancelled, _same,       _same,       _noted,      _same,     _refused]),
+    S.CONFIRMED:  row(OrderTrigger, [_never,   _noted,   _noted,    _never,    _noted, _noted,     _never,     _never,     _never,     _refused,    _cancelling, _noted,      _same,     _same]),
+    S.REJECTED:   row(OrderTrigger, [_never,   _noted,   _never,    _noted,    _noted, _never,     _never,     _never,     _never,     _refused,    _refused,    _noted,      _same,     _refused]),
+    S.CANCELLED:  row(OrderTrigger, [_never,   _noted,   _noted,    _noted,    _noted, _noted,     _noted,     _noted,     _noted,     _same,       _same,       _noted,      _same,     _refused]),
 }
 # fmt: on
 
@@ -109,7 +122,8 @@ class Order:
     """One customer's order. Every method answers with the `Step` to save; none changes the order in place.
 
     `version` is the number of its history entries. `terms`, `created_at` and `deadline_at` are None while it is
-    ABSENT, `early` is then the news that waits for it.
+    ABSENT, `early` is then the news that waits for it. Of a LEGACY order `created_at` is the system replaced's, and its
+    time begins anew when it is resumed.
     """
 
     id: OrderId
@@ -141,6 +155,17 @@ class Order:
         """Inventory holds every line; it may know a foreign order before we do."""
         return self._adopt(OrderTrigger.RESERVED, terms, at, deadline_at)
 
+    def imported(self, terms: Terms, *, at: datetime, created_at: datetime, detail: str = "") -> Step[Order]:
+        """From the system replaced: LEGACY, told to nobody. An order that is here already stays as it is."""
+        if self.state is not S.ABSENT:
+            return self._on(OrderTrigger.IMPORTED, at)
+        known = evolve(self, terms=terms, created_at=created_at, early=())
+        return _with_news(known._on(OrderTrigger.IMPORTED, at, detail), self.early, at)
+
+    def resume(self, *, at: datetime, deadline_at: datetime) -> Step[Order]:
+        """A LEGACY order becomes one like any other, placed now; `Conflict` for one that ended otherwise."""
+        return self._timed(OrderTrigger.RESUMED, at, deadline_at)._on(OrderTrigger.RESUMED, at)
+
     def hear(self, trigger: OrderTrigger, *, at: datetime) -> Step[Order]:
         """News of inventory or payment; where the order is still absent it waits in `early`."""
         if self.state is not S.ABSENT or ORDER_TABLE[self.state][trigger].effect is not Effect.EARLY:
@@ -159,17 +184,19 @@ class Order:
 
     def _adopt(self, trigger: OrderTrigger, terms: Terms, at: datetime, deadline_at: datetime) -> Step[Order]:
         if self.state is not OrderState.ABSENT:
-            return self._on(trigger, at)
+            return self._timed(trigger, at, deadline_at)._on(trigger, at)
         known = evolve(self, terms=terms, created_at=at, deadline_at=deadline_at, early=())
-        step = known._on(trigger, at)
-        for news in self.early:
-            step = _joined(step, step.aggregate._on(news, at))
-        return step
+        return _with_news(known._on(trigger, at), self.early, at)
 
-    def _on(self, trigger: OrderTrigger, at: datetime) -> Step[Order]:
+    def _timed(self, trigger: OrderTrigger, at: datetime, deadline_at: datetime) -> Order:
+        """With a time of its own, where this trigger begins it."""
+        begins = ORDER_TABLE[self.state][trigger].to in TIMED and self.state not in TIMED
+        return evolve(self, created_at=at, deadline_at=deadline_at) if begins else self
+
+    def _on(self, trigger: OrderTrigger, at: datetime, detail: str = "") -> Step[Order]:
         cell = ORDER_TABLE[self.state][trigger]
         if cell.to is not None:
-            return self._move(trigger, cell, cell.to, at)
+            return self._move(trigger, cell, cell.to, at, detail)
         if cell.effect is Effect.NOTED:
             return self._note(trigger, at)
         if cell.effect is Effect.SAME:
@@ -177,10 +204,21 @@ class Order:
         if cell.effect is Effect.NOT_FOUND:
             raise NotFound("order_not_found", f"there is no order {self.id}")
         if cell.effect is Effect.REFUSED:
-            raise Conflict("order_settled", f"order {self.id} is {self.state.value} and can't be cancelled")
+            raise self._refusal(trigger)
         raise ImpossibleTransition("order", self.state.value, trigger.value)
 
-    def _move(self, trigger: OrderTrigger, cell: Cell[OrderState], to: OrderState, at: datetime) -> Step[Order]:
+    def _refusal(self, trigger: OrderTrigger) -> Conflict:
+        if trigger is OrderTrigger.RESUMED:
+            return Conflict("order_settled", f"order {self.id} is {self.state.value} and can't be resumed")
+        if self.state is S.LEGACY:
+            return Conflict(
+                "order_legacy", f"order {self.id} was placed before this system: an operator has to cancel it"
+            )
+        return Conflict("order_settled", f"order {self.id} is {self.state.value} and can't be cancelled")
+
+    def _move(
+        self, trigger: OrderTrigger, cell: Cell[OrderState], to: OrderState, at: datetime, detail: str
+    ) -> Step[Order]:
         moved = evolve(
             self,
             state=to,
@@ -192,14 +230,14 @@ class Order:
         timed, timed_before = to in TIMED, self.state in TIMED
         started = (TaskRequest(_TIMER, self.id, self.deadline_at),) if timed and not timed_before else ()
         ended = (TaskKey(_TIMER, self.id),) if timed_before and not timed else ()
-        return Step(moved, events, started, ended, (self._entry(trigger, to, at),))
+        return Step(moved, events, started, ended, (self._entry(trigger, to, at, detail),))
 
     def _note(self, trigger: OrderTrigger, at: datetime) -> Step[Order]:
         noted = evolve(self, version=self.version + 1, updated_at=at)
         return Step(noted, history=(self._entry(trigger, self.state, at),))
 
-    def _entry(self, trigger: OrderTrigger, to: OrderState, at: datetime) -> HistoryEntry:
-        return HistoryEntry(self.version + 1, at, trigger.value, self.state.value, to.value)
+    def _entry(self, trigger: OrderTrigger, to: OrderState, at: datetime, detail: str = "") -> HistoryEntry:
+        return HistoryEntry(self.version + 1, at, trigger.value, self.state.value, to.value, detail)
 
     def _event(self, kind: type[Event]) -> Event:
         return _MAKE[kind](self, self.agreed)
@@ -222,6 +260,12 @@ _MAKE: Mapping[type[Event], Callable[[Order, Terms], Event]] = {
         order.id, terms.user_id, terms.total, _why(order), terms.metadata
     ),
 }
+
+
+def _with_news(step: Step[Order], early: tuple[OrderTrigger, ...], at: datetime) -> Step[Order]:
+    for news in early:
+        step = _joined(step, step.aggregate._on(news, at))
+    return step
 
 
 def _joined(first: Step[Order], second: Step[Order]) -> Step[Order]:

@@ -122,18 +122,18 @@ class App:
         part = self.system.order
         container = self._container
         store = cast("OrderStore", part.service.store)
-        return Orders(part, store, container.ids(), self._pump, container.pricing(), container.policy())
+        return Orders(part, store, container.ids(), self.drive, container.pricing(), container.policy())
 
     @property
     def stock(self) -> StockDesk:
         """Show, set and add stock."""
         part = self.system.inventory
-        return StockDesk(part, cast("InventoryStore", part.service.store), self._container.ids(), self._pump)
+        return StockDesk(part, cast("InventoryStore", part.service.store), self._container.ids(), self.drive)
 
     @property
     def dead_letters(self) -> DeadLetters:
         """List, redrive and discard what couldn't be handled."""
-        return DeadLetters(self.system.parts, self._pump)
+        return DeadLetters(self.system.parts, self.drive)
 
     @property
     def authenticator(self) -> Authenticator:
@@ -263,7 +263,8 @@ class App:
 
     # -- inside
 
-    def _pump(self, part: Parts[Any], future: Future[Any]) -> None:
+    def drive(self, part: Parts[Any], future: Future[Any]) -> None:
+        """Let a service work until a command of its group is answered, where no thread of its own does."""
         if self._runner is not None:
             if not self._runner.running:
                 raise Retryable("the system has stopped")

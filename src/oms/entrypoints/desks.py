@@ -43,7 +43,8 @@ Pump = Callable[[Parts[Any], "Future[Any]"], None]
 """Lets the system work until a future is done, where no thread does."""
 
 
-def _ask(group: CommandGroup[Any], command: Command[Any, T]) -> Future[T]:
+def ask(group: CommandGroup[Any], command: Command[Any, T]) -> Future[T]:
+    """Have a command run with its service's next group."""
     future: Future[T] = Future()
 
     def reply(value: Any, error: Exception | None) -> None:
@@ -157,7 +158,7 @@ class Orders:
     ) -> Future[Order]:
         """The last part of `submit`: never blocks."""
         order_id = self._ids.order_id()
-        return _ask(
+        return ask(
             self._parts.commands,
             Command(
                 lambda unit: _placed(unit.work, order_id, agreed),
@@ -181,7 +182,7 @@ class Orders:
         """Like `cancel`, without waiting."""
         if command.by_operator and caller.role is Role.CUSTOMER:
             raise Refused("operators_only", "only an operator may cancel as an operator")
-        return _ask(
+        return ask(
             self._parts.commands,
             Command(
                 lambda unit: orders.cancel(unit.work, command, caller.owner),
@@ -190,6 +191,28 @@ class Orders:
                 dump=_dump,
                 restore=self._restore,
                 recover=lambda: self._cancelled(command.order_id, caller),
+                trace=valid_trace(trace),
+            ),
+        )
+
+    def resume(self, order_id: str, *, caller: Principal = TRUSTED, trace: str | None = None) -> Order:
+        """Have an imported order (LEGACY) go on as if it were placed now; safe to repeat.
+
+        `Conflict` for one that ended otherwise, `Refused` for a customer.
+        """
+        return self._wait(self.submit_resume(order_id, caller=caller, trace=trace))
+
+    def submit_resume(self, order_id: str, *, caller: Principal = TRUSTED, trace: str | None = None) -> Future[Order]:
+        """Like `resume`, without waiting."""
+        known = OrderId(checked_id(order_id, name="orderId"))
+        if caller.role is Role.CUSTOMER:
+            raise Refused("operators_only", "only an operator may resume an imported order")
+        return ask(
+            self._parts.commands,
+            Command(
+                lambda unit: orders.resume(unit.work, known),
+                names=(known,),
+                recover=lambda: self._resumed(known),
                 trace=valid_trace(trace),
             ),
         )
@@ -234,6 +257,10 @@ class Orders:
         order = self.get(answer["orderId"])
         reason = Reason(answer["reason"]) if answer["reason"] else None
         return attrs.evolve(order, state=OrderState(answer["status"]), reason=reason)
+
+    def _resumed(self, order_id: OrderId) -> Order | None:
+        order = self._store.order(order_id, None)
+        return order if order is not None and order.state is not OrderState.LEGACY else None
 
     def _cancelled(self, order_id: OrderId, caller: Principal) -> Order | None:
         order = self._store.order(order_id, caller.owner)
@@ -315,21 +342,30 @@ class StockDesk:
         raise NotFound("no_gate", "there is no gate here: the ledger alone decides")
 
     def _submit(self, sku: Sku, change: Callable[[InventoryWork, str], Stock], key: Key | None) -> Future[Stock]:
-        reference = self._ids.token()
-        phase = self._parts.service.prepare
-        prepare = (lambda: phase.make_known(sku)) if isinstance(phase, GatePhase) else None
-        command: Command[InventoryWork, Stock] = Command(
-            lambda unit: change(unit.work, reference),
-            key=key,
-            dump=_dump_stock,
-            restore=_restore_stock,
-            prepare=prepare,
-        )
-        return _ask(self._parts.commands, command)
+        return ask(self._parts.commands, stock_command(self._parts, sku, change, self._ids.token(), key))
 
     def _wait(self, future: Future[T]) -> T:
         self._pump(self._parts, future)
         return future.result()
+
+
+def stock_command(
+    parts: Parts[InventoryWork],
+    sku: Sku,
+    change: Callable[[InventoryWork, str], Stock],
+    reference: str,
+    key: Key | None = None,
+) -> Command[InventoryWork, Stock]:
+    """A change of a product, which the gate is made to know first. The ledger's row of it refers to `reference`."""
+    phase = parts.service.prepare
+    prepare = (lambda: phase.make_known(sku)) if isinstance(phase, GatePhase) else None
+    return Command(
+        lambda unit: change(unit.work, reference),
+        key=key,
+        dump=_dump_stock,
+        restore=_restore_stock,
+        prepare=prepare,
+    )
 
 
 def _dump_stock(stock: Stock) -> str:
@@ -391,11 +427,11 @@ class DeadLetters:
         command: Command[Any, DeadLetter] = Command(
             lambda unit: parts.desk.redrive(unit, letter_id), prepare=lambda: parts.desk.prepare(letter_id)
         )
-        return parts, _ask(parts.commands, command)
+        return parts, ask(parts.commands, command)
 
     def _discard(self, letter_id: str) -> _Submitted:
         parts = self._owner(letter_id)
-        return parts, _ask(parts.commands, Command(lambda unit: parts.desk.discard(unit, letter_id)))
+        return parts, ask(parts.commands, Command(lambda unit: parts.desk.discard(unit, letter_id)))
 
     def _owner(self, letter_id: str) -> Parts[Any]:
         return self._parts[self.get(letter_id)[0]]

@@ -34,9 +34,12 @@ class OrderRecord(ServiceRecord):
     def _order_changed(self, id: OrderId, before: Order | None, after: Order | None) -> None:  # noqa: A002
         if after is None or after.created_at is None or after.terms is None:
             return
-        if before is None or before.created_at is None:
+        if before is None or before.created_at != after.created_at:
             for owner in (None, after.terms.user_id):
-                insort(self.by_age.setdefault(owner, []), (after.created_at, id))
+                known = self.by_age.setdefault(owner, [])
+                if before is not None and before.created_at is not None:
+                    known.remove((before.created_at, id))
+                insort(known, (after.created_at, id))
         if after.state is OrderState.CREATED:
             self.waiting[id] = after.created_at
         else:

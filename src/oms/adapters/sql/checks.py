@@ -45,17 +45,22 @@ def check_postgres(settings: Settings, services: Sequence[str]) -> Sequence[str]
     return list(problems)
 
 
-def no_way_in(login: Login, error: psycopg.Error) -> str:
-    """Why a role can't connect, on one line: the server's own reason, which holds no password."""
+def no_way_in(
+    login: Login, error: psycopg.Error, *, wanted: str = "OMS_POSTGRES_PASSWORD", remedy: str = f"; {_SETUP}"
+) -> str:
+    """Why a role can't connect, on one line: the server's own reason, which holds no password.
+
+    `wanted` is the setting that should have one, `remedy` what to do where there is no such database.
+    """
     where = f"PostgreSQL at {login.place}"
     if error.pgconn is not None and error.pgconn.needs_password:
-        return f"{where}: {login.role} can't log in: the server wants a password, OMS_POSTGRES_PASSWORD gives none"
+        return f"{where}: {login.role} can't log in: the server wants a password, {wanted} gives none"
     _, _, reason = str(error).strip().splitlines()[-1].rpartition("failed: ")
     _, fatal, word = reason.partition("FATAL:")
     if not fatal:
         return f"{where}: can't be reached: {reason or type(error).__name__}"
     line = f"{where}: {login.role} can't log in: {word.strip()}"
-    return f"{line}; {_SETUP}" if "does not exist" in word and "database" in word else line
+    return f"{line}{remedy}" if "does not exist" in word and "database" in word else line
 
 
 def _problems(connection: psycopg.Connection[Any], name: str, login: Login) -> Iterator[str]:

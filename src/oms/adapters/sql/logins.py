@@ -94,6 +94,12 @@ def admin_login(settings: Settings) -> Login:
     return _login(settings.postgres_admin_user, settings.postgres_admin_password, settings)
 
 
+def legacy_login(settings: Settings) -> Login:
+    """How the migration logs in to the database of the system replaced."""
+    there = attrs.evolve(settings, postgres_url=settings.spring_postgres_url or "")
+    return _login(settings.spring_postgres_user, settings.spring_postgres_password, there)
+
+
 def _login(role: str, password: Any, settings: Settings) -> Login:
     try:
         address = conninfo_to_dict(settings.postgres_url)

@@ -13,7 +13,7 @@ from oms.domain.errors import OmsError
 from oms.entrypoints.cli.client import WRONG_USE
 from oms.entrypoints.cli.local import demo, keys, serve, settings, verify
 from oms.entrypoints.cli.remote import dlq, orders, stock
-from oms.entrypoints.cli.servers import doctor, reconcile, run, setup
+from oms.entrypoints.cli.servers import doctor, migrate_from_spring, reconcile, run, setup
 
 JOINING = "oms.commands"
 INTERRUPTED = 130
@@ -26,7 +26,21 @@ def assembled() -> App:
         help="Orders that settle exactly once: run a system, use a running one, check what it promised.",
         version=oms.__version__,
     )
-    for command in (serve, demo, run, setup, doctor, orders, stock, dlq, verify, reconcile, settings, keys):
+    for command in (
+        serve,
+        demo,
+        run,
+        setup,
+        doctor,
+        orders,
+        stock,
+        dlq,
+        verify,
+        reconcile,
+        settings,
+        keys,
+        migrate_from_spring,
+    ):
         app.command(command)
     for found in sorted(entry_points(group=JOINING), key=lambda point: point.name):
         command = found.load()

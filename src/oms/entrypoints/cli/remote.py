@@ -88,6 +88,12 @@ def cancel(
 
 
 @orders.command
+def resume(order: Order, *, remote: Remote = HERE) -> None:
+    """Resume an order imported from the system replaced (LEGACY): it goes on as if it were placed now."""
+    _one(remote, remote.ask("POST", f"/orders/{segment(order)}/resume"), ORDER)
+
+
+@orders.command
 def timeline(order: Order, *, remote: Remote = HERE) -> None:
     """Show what the order service did and heard of an order, with the time since it was placed."""
     answer = remote.ask("GET", f"/orders/{segment(order)}/timeline")

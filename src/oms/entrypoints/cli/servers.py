@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from oms.entrypoints.cli.client import Remote
 from oms.entrypoints.cli.local import Data, Json
 from oms.entrypoints.cli.output import console, plain, show_json, table
 from oms.ports.signals import WARNING
+
+if TYPE_CHECKING:
+    from oms.entrypoints.migration import Found
 
 PORTS = {"order": 8081, "inventory": 8082, "payment": 8083, "notification": 8084}
 STEP_PORT = 8085
@@ -48,6 +51,45 @@ def setup(
     for line in set_up(app):
         sys.stdout.write(f"{line}\n")
     return _said(problems_of(app), "everything is set up")
+
+
+def migrate_from_spring(
+    *,
+    apply: Annotated[bool, Parameter(negative="", help="Do it; without this nothing is changed.")] = False,
+    skip_bad: Annotated[
+        bool, Parameter(negative="", help="Take the others over where some rows can't be; without this none is.")
+    ] = False,
+    data: Data = None,
+) -> int:
+    """Take orders and stock over from the Spring Boot system that oms replaces. Exit 1 where a row can't be taken over.
+
+    Looks only, unless --apply. OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL say where that system is. Its orders
+    become LEGACY: none is charged before `oms orders resume`. Safe to repeat.
+    """
+    from oms.entrypoints.migration import migrate
+    from oms.settings import load_settings
+
+    settings = load_settings(None, **({"data": data} if data else {}))
+    found, applied = migrate(settings, _complain, apply=apply, skip_bad=skip_bad)
+    for name, tally, verb in (("orders", found.orders, "import"), ("products", found.stock, "count")):
+        if tally is None:
+            sys.stdout.write(f"{name}: not looked at, as no server of them is set\n")
+        else:
+            sys.stdout.write(f"{name}: {tally.new} to {verb}, {tally.known} here already, {tally.bad} bad\n")
+    sys.stdout.write(f"{_done(found, applied=applied, asked=apply)}\n")
+    return 1 if found.bad else 0
+
+
+def _done(found: Found, *, applied: bool, asked: bool) -> str:
+    if applied:
+        return "done, without the bad ones" if found.bad else "done"
+    return (
+        "nothing was changed: --skip-bad leaves the bad ones out" if asked else "nothing was changed: --apply does it"
+    )
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"oms: {''.join(sign if sign.isprintable() else '?' for sign in line)}\n")
 
 
 def doctor() -> int:

@@ -44,6 +44,7 @@ _ANSWERS: dict[str, object] = {
         shapes.TimelineEntry(2, _LATER, "inventory.reserved", "CREATED", "RESERVED"),
     ],
     "cancelOrder": _CANCELLING,
+    "resumeOrder": _ORDER,
     "listStock": shapes.StockPage([_STOCK], 0, 10, 1),
     "getStock": _STOCK,
     "setStock": _STOCK,

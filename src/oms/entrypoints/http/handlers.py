@@ -94,6 +94,12 @@ class Handlers:
         )
         return json(views.order_view(order), 202)
 
+    async def resume_order(self, request: Request, caller: Principal) -> Answer:
+        """POST /orders/{id}/resume."""
+        trace = request.headers.get("traceparent")
+        order = await self._waiting.answer(self._app.orders.submit_resume(_id(request), caller=caller, trace=trace))
+        return json(views.order_view(order), 202)
+
     # -- stock
 
     async def list_stock(self, request: Request, _caller: Principal) -> Answer:

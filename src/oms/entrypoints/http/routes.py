@@ -126,9 +126,16 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/orders/{id}/cancel", name="cancelOrder", summary="Cancel an order", service="order",
         allowed=Allowed.CALLERS, ok=202, answer=shapes.OrderView, body=shapes.CancelOrder, body_required=False,
-        keyed=True, problems=("operators_only", "order_not_found", "order_settled"),
+        keyed=True, problems=("operators_only", "order_not_found", "order_settled", "order_legacy"),
         details="Accepted: the order ends CANCELLED as soon as its money is settled. Only an operator can cancel a "
                 "confirmed one; it is refunded and restocked.",
+    ),
+    Route(
+        method="POST", path="/orders/{id}/resume", name="resumeOrder", summary="Resume an imported order",
+        service="order", allowed=Allowed.OPERATORS, ok=202, answer=shapes.OrderView,
+        problems=("order_not_found", "order_settled"),
+        details="Accepted: an order of the system replaced (LEGACY) goes on as if it were placed now, and is charged. "
+                "Safe to repeat: an order that goes on already stays as it is.",
     ),
     Route(
         method="GET", path="/stock", name="listStock", summary="List products", service="inventory",

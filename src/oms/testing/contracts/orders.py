@@ -55,6 +55,20 @@ class OrderStoreContract(
         assert [order.id for order in store.orders(ALICE, 0, 10).content] == [ONE]
         assert [entry.seq for entry in store.timeline(ONE, ALICE)] == [1, 2, 3]
 
+    def test_a_legacy_order_is_as_old_as_it_was_until_it_is_resumed(self, store: Any) -> None:
+        _place(store, 2)
+        imported = Order(id=ONE).imported(terms("alice"), at=AT, created_at=AT - LATER, detail="CREATED there")
+        _save(store, Order(id=ONE), imported)
+        assert store.order(ONE, ALICE) == imported.aggregate
+        assert [order.id for order in store.orders(None, 0, 10).content] == [TWO, ONE]
+        assert store.backlog().oldest_open_at == AT
+        assert [entry.detail for entry in store.timeline(ONE, None)] == ["CREATED there"]
+        resumed = imported.aggregate.resume(at=AT + LATER, deadline_at=AT + 2 * LATER)
+        _save(store, imported.aggregate, resumed)
+        assert [order.id for order in store.orders(None, 0, 10).content] == [ONE, TWO]
+        assert [order.id for order in store.orders(ALICE, 0, 10).content] == [ONE]
+        assert store.orders(None, 0, 10).total == 2
+
     def test_every_state_and_reason_is_kept(self, store: Any) -> None:
         first = _place(store, 1)
         cancelling = first.cancel(Reason.CUSTOMER, at=AT)

@@ -1,0 +1,163 @@
+"""What the contract suites prove of each adapter, read off the suites and the test classes that subclass them.
+
+Nothing is run: a behaviour counts for an adapter where its test class has the test as the suite wrote it, and no flag
+of the class makes it skip. `make check` and `make test-servers` run the same classes, and fail where one doesn't hold.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Iterator
+from inspect import getsourcefile
+from pathlib import Path
+
+import attrs
+
+TESTS = Path(__file__).parent.parent / "tests" / "contracts"
+SUITES = "oms.testing.contracts"
+TITLES = {
+    "StoreContract": "Every store: transactions, inbox, attempts",
+    "TaskContract": "Every store: tasks",
+    "OutboxContract": "Every store: outbox",
+    "DeadLetterContract": "Every store: dead letters",
+    "AnswerContract": "Stores with idempotency keys",
+    "ModelContract": "The order service's store against a model",
+}
+"""Suites whose name doesn't say what they are of; the others are named like their port."""
+
+ADAPTERS = {
+    "Memory": "memory",
+    "Sqlite": "SQLite",
+    "Postgres": "PostgreSQL",
+    "Redis": "Redis",
+    "Kafka": "Kafka",
+    "Sequential": "memory",
+    "Manual": "memory",
+    "Counted": "memory",
+    "Threaded": "system",
+    "System": "system",
+}
+"""By the beginning of the test class's name, after `Test`."""
+
+NAMES = {("SQLite", "BrokerContract"): "sqlite_log"}
+
+
+@attrs.frozen
+class Behaviour:
+    """One test of a suite: `flag` is what an adapter must have for it, `without` what the suite says otherwise."""
+
+    name: str
+    text: str
+    flag: str | None = None
+    without: str = ""
+
+
+def fidelity() -> str:
+    """The page."""
+    classes = list(_test_classes())
+    suites = dict.fromkeys(suite for _, known in classes for suite in known)
+    sections = (_section(suite, [found for found, known in classes if suite in known]) for suite in suites)
+    return "\n".join([_HEAD, *sections])
+
+
+_HEAD = """\
+# What each adapter is proven to do
+
+Made from the suites in `oms.testing.contracts` and the test classes in `tests/contracts` by `scripts/generate_docs.py`;
+don't edit.
+
+One line a behaviour, as its test is named. `yes`: the adapter's class runs this test as the suite wrote it, and the
+tests fail where it doesn't hold. `no (flag)`: the class says that the adapter, or its lab, hasn't what the test needs;
+the flags are below each table. Real servers (PostgreSQL, Redis, Kafka) are asked by `make test-servers`, all others by
+`make check`.
+"""
+
+
+def _test_classes() -> Iterator[tuple[type, list[type]]]:
+    """Each adapter's test class with the suites whose tests it has, the widest first."""
+    sys.path.insert(0, str(TESTS))
+    found: list[type] = []
+    for path in sorted(TESTS.glob("test_*_contracts.py")):
+        module = importlib.import_module(path.stem)
+        mine = [thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == path.stem]
+        found += [one for one in mine if any(base.__module__.startswith(SUITES) for base in one.__mro__)]
+    for one in sorted(found, key=lambda one: (list(ADAPTERS).index(_word(one)), one.__qualname__)):
+        yield one, [base for base in one.__mro__ if base.__module__.startswith(SUITES) and _tests(base)]
+
+
+def _section(suite: type, classes: list[type]) -> str:
+    columns: dict[str, list[type]] = {}
+    for one in classes:
+        columns.setdefault(_adapter(one, suite), []).append(one)
+    tests = _tests(suite)
+    title = TITLES.get(suite.__name__, suite.__name__.removesuffix("Contract"))
+    lines = [f"## {title}", "", f"`{suite.__module__}.{suite.__name__}`", ""]
+    lines += ["| behaviour | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
+    for test in tests:
+        cells = (_cell(test, suite, column) for column in columns.values())
+        lines.append(f"| {test.text} | " + " | ".join(cells) + " |")
+    flags = {test.flag: test.without for test in tests if test.flag}
+    notes = [f"- `{flag}`: without it, {without}" for flag, without in flags.items()]
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def _cell(test: Behaviour, suite: type, classes: list[type]) -> str:
+    said = {_said(test, suite, one) for one in classes}
+    return " / ".join(sorted(said))
+
+
+def _said(test: Behaviour, suite: type, one: type) -> str:
+    if getattr(one, test.name) is not getattr(suite, test.name):
+        return "a test of its own"
+    if test.flag is None or getattr(one, test.flag):
+        return "yes"
+    return f"no (`{test.flag}`)"
+
+
+def _word(one: type) -> str:
+    name = one.__name__.removeprefix("Test")
+    return next(word for word in ADAPTERS if name.startswith(word))
+
+
+def _adapter(one: type, suite: type) -> str:
+    name = ADAPTERS[_word(one)]
+    return NAMES.get((name, suite.__name__), name)
+
+
+def _tests(suite: type) -> list[Behaviour]:
+    """The tests that a suite itself has, in their order."""
+    source = Path(getsourcefile(suite) or "").read_text()
+    body = next(
+        node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == suite.__name__
+    )
+    tests = [node for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    return [Behaviour(node.name, _text(node), *_flag(node)) for node in tests]
+
+
+def _text(node: ast.FunctionDef) -> str:
+    text = node.name.removeprefix("test_").replace("_", " ")
+    more = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
+    return f"{text}. {more}" if more else text
+
+
+def _flag(node: ast.FunctionDef) -> tuple[str | None, str]:
+    """The flag of `if not self.<flag>: pytest.skip("<what is without it>")`."""
+    for found in ast.walk(node):
+        match found:
+            case ast.If(
+                test=ast.UnaryOp(op=ast.Not(), operand=ast.Attribute(attr=flag)),
+                body=[
+                    ast.Expr(value=ast.Call(func=ast.Attribute(attr="skip"), args=[ast.Constant(value=str(reason))]))
+                ],
+            ):
+                return flag, reason
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="pytest"), attr="skip")) if not _guarded(node, found):
+                raise SystemExit(f"{node.name} skips without a flag: fidelity can't tell for whom")
+    return None, ""
+
+
+def _guarded(node: ast.FunctionDef, call: ast.Call) -> bool:
+    guards = (found for found in ast.walk(node) if isinstance(found, ast.If) and isinstance(found.test, ast.UnaryOp))
+    return any(inner is call for guard in guards for inner in ast.walk(guard))

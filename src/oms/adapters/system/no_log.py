@@ -1,0 +1,35 @@
+"""For a process that only writes records: it joins no group, and leaves what it owes to the log to whoever runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from oms.ports.broker import Broker, Subscription, TopicPartition
+from oms.ports.errors import PortError, Retryable
+from oms.ports.messages import Outgoing, Record
+
+
+class NoLog(Broker):
+    """Takes nothing and gives nothing."""
+
+    def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
+        """Nothing is taken: the rows stay where they are."""
+        return [Retryable("this process publishes nothing") for _ in messages]
+
+    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:  # noqa: ARG002 - the port's names
+        """A member of nothing."""
+        return _NoRecords()
+
+
+class _NoRecords(Subscription):
+    def poll(self, max_records: int) -> Sequence[Record]:  # noqa: ARG002
+        return ()
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """There is nothing to commit."""
+
+    def lost(self) -> Collection[TopicPartition]:
+        return ()
+
+    def close(self) -> None:
+        """There is nothing to leave."""

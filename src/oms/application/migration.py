@@ -1,0 +1,65 @@
+"""What may be taken over from the system replaced, and as what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from datetime import datetime
+
+import attrs
+
+from oms.domain.commands import SetStock
+from oms.domain.errors import InvalidValue
+from oms.domain.money import Money
+from oms.domain.values import OrderId, Terms, checked_id
+from oms.ports.legacy import LegacyOrder
+
+ORIGIN = "migrate-from-spring"
+"""What the ledger's rows of imported counts refer to: at most one a product, so no count is taken over twice."""
+
+STATUS = "CREATED"
+"""The only one that the system replaced knows."""
+
+
+@attrs.frozen
+class Import:
+    """An order that can be taken over, whole."""
+
+    order_id: OrderId
+    terms: Terms
+    created_at: datetime | None
+    detail: str
+
+
+def checked_order(row: LegacyOrder, money: Callable[[str], Money], products: Collection[str] | None) -> Import:
+    """The order of a row; `InvalidValue` says in one line why it can't be one. `products` None: any may be named."""
+    if row.user_id is None and row.total is None and row.status is None:
+        raise InvalidValue("no_order", "order_items has lines of it, orders has no such row")
+    if row.status != STATUS:
+        raise InvalidValue("unknown_status", f"its status is {row.status}, only {STATUS} is known")
+    order_id = OrderId(checked_id(row.id, name="id"))
+    if row.total is None:
+        raise InvalidValue("invalid_amount", "it has no amount")
+    terms = Terms.checked(row.user_id or "", money(row.total), [_line(line) for line in row.lines])
+    unknown = sorted(set(terms.items) - set(products)) if products is not None else []
+    if unknown:
+        raise InvalidValue("unknown_product", f"the product {unknown[0]} has no stock in the system replaced")
+    since = f", placed {row.created_at.isoformat()}" if row.created_at else ""
+    return Import(order_id, terms, row.created_at, f"{row.status} in the system replaced{since}")
+
+
+def checked_count(product: str, text: str) -> SetStock:
+    """The count of a product; `InvalidValue` says why it is none."""
+    if not _WHOLE.fullmatch(text):
+        raise InvalidValue("invalid_units", f"its count is {text[:40]!r}, which is no whole number")
+    return SetStock.of(product, int(text))
+
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+def _line(line: tuple[str | None, str | None]) -> tuple[str, int]:
+    product, quantity = line
+    if product is None or quantity is None or not _WHOLE.fullmatch(quantity):
+        raise InvalidValue("invalid_quantity", f"the quantity of {product} is {quantity}, which is no whole number")
+    return product, int(quantity)
