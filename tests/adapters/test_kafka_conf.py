@@ -62,7 +62,7 @@ def test_the_promises_of_producer_and_group() -> None:
     assert (producer["acks"], producer["enable.idempotence"]) == ("all", "true")
     assert group["group.id"] == "payment-group"
     assert (group["enable.auto.commit"], group["enable.auto.offset.store"]) == ("false", "false")
-    assert (group["auto.offset.reset"], group["partition.assignment.strategy"]) == ("earliest", "cooperative-sticky")
+    assert (group["auto.offset.reset"], group["partition.assignment.strategy"]) == ("earliest", "roundrobin")
 
 
 PROMISED = {
