@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
@@ -68,6 +69,7 @@ class App:
         self._warned: list[str] = []
         self._own: dict[str, tuple[dict[str, StepHandler], dict[str, OutsideCall]]] = {}
         self._system: System | None = None
+        self._building = threading.Lock()
         self._runner: Runner | None = None
         self.settings: Settings = container.settings()
         self.currency = Currency.of(self.settings.currency)
@@ -109,9 +111,11 @@ class App:
     def system(self) -> System:
         """The parts, put together on first use; `Retryable` while the servers that they need are waited for."""
         if self._system is None:
-            if self._waiting is not None and not self._waiting.reached:
+            if self._waiting is not None and not self._waiting.starts_here:
                 raise Retryable("the system is starting")
-            self._system = build(self._container, self.own_steps, self._services)
+            with self._building:  # a second one would join the groups, hold partitions, and never turn
+                if self._system is None:
+                    self._system = build(self._container, self.own_steps, self._services)
         return self._system
 
     # -- what it offers
@@ -294,7 +298,12 @@ class App:
         for part in system.parts.values():
             part.stop()
             part.close()
-        for thing in (system.container.broker(), system.container.gateway(), system.container.notifier()):
+        made = [system.container.broker()]
+        if "payment" in system.parts:  # what this process doesn't use is not made for its end
+            made.append(system.container.gateway())
+        if "notification" in system.parts:
+            made.append(system.container.notifier())
+        for thing in made:
             close = getattr(thing, "close", None)
             if close is not None:
                 close()

@@ -24,13 +24,16 @@ class WaitingStart:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="oms-start", daemon=True)
         self.problems: Sequence[str] = ["starting"]
-        self.reached = False
-        """Whether every server has answered, so that the system may be put together."""
         self.failed = False
 
     def begin(self) -> None:
         """Look for the first time, in the background."""
         self._thread.start()
+
+    @property
+    def starts_here(self) -> bool:
+        """Whether this is the thread that starts the system: no other one may put it together."""
+        return threading.current_thread() is self._thread
 
     def give_up(self, timeout_s: float) -> None:
         """Start no more; waits for a start that is under way."""
@@ -63,9 +66,7 @@ class WaitingStart:
             found = self._look()
             if found or self._stopping.is_set():
                 return found
-            self.reached = True
             self._start()
         except (Retryable, OutcomeUnknown) as error:
-            self.reached = False
             return [str(error)]
         return ()
