@@ -147,7 +147,9 @@ def test_inventory_scales_to_three(stack: Stack, load: Load) -> None:
         orders = load.place(100)
         assert len(settled(orders)) == 100
         assert http(8082, "GET", "/readyz")[0] == 200
-        print(f"\norders reserved by each instance: {[_reservations(stack, number, orders) for number in (1, 2, 3)]}")
+        reserved = [_reservations(stack, number, orders) for number in (1, 2, 3)]
+        print(f"\norders reserved by each instance: {reserved}")
+        assert all(reserved), "each has partitions of order.created"
     finally:
         stack.up("--scale", "inventory-service=1")
 
