@@ -26,6 +26,7 @@ from oms.domain.money import Currency
 from oms.ports.broker import Broker
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
+from oms.ports.errors import PortError
 from oms.ports.evidence import Evidence, GatewayBook
 from oms.ports.gate import StockGate
 from oms.ports.legacy import LegacyOrders, LegacyStock
@@ -420,6 +421,25 @@ def legacy_of(settings: Settings) -> tuple[LegacyOrders | None, LegacyStock | No
         )
     orders = PostgresLegacyOrders.from_settings(settings) if settings.spring_postgres_url else None
     return orders, RedisLegacyStock(settings) if settings.spring_redis_url else None
+
+
+def left_to_read(settings: Settings) -> Sequence[str]:
+    """What the groups of the system replaced haven't read on our Kafka, one line each; nothing without a Kafka."""
+    if settings.profile != "distributed":
+        return ()
+    from oms.adapters.kafka.conf import reader_conf
+    from oms.adapters.kafka.groups import unread
+
+    groups = (inventory.GROUP, payments.GROUP, notifications.GROUP)
+    try:
+        left = {group: unread(reader_conf(settings), group, topics_of({})) for group in groups}
+    except PortError as error:
+        return [f"nobody knows whether {', '.join(groups)} have read all: {error}"]
+    return [
+        f"{group} has {count} messages of {topic} to read: what isn't drained is handled by oms, and charged"
+        for group, topics in left.items()
+        for topic, count in topics.items()
+    ]
 
 
 def _book(settings: Settings) -> GatewayBook | None:

@@ -16,6 +16,7 @@ from kafka_server import PASSWORD, USER, KafkaServer, new_topic, own_server, pla
 from typed_settings import Secret
 
 from oms.adapters.kafka import groups, subscription
+from oms.adapters.kafka.conf import reader_conf
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
@@ -375,8 +376,9 @@ def test_all_records_are_a_stream(server: KafkaServer) -> None:
 # -- how far a group is
 
 
-def test_how_far_a_group_is_while_it_reads_and_after_it_left(server: KafkaServer, broker: KafkaBroker) -> None:
+def test_how_far_a_group_is_while_it_reads_and_after_it_left(server: KafkaServer) -> None:
     topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
+    broker = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic, "of-nobody"])
     assert broker.publish(numbered(topic, 20)) == [None] * 20
     assert broker.offsets(group) == {}
     member = broker.subscribe(group, [topic])
@@ -388,6 +390,20 @@ def test_how_far_a_group_is_while_it_reads_and_after_it_left(server: KafkaServer
     member.commit({TopicPartition(topic, 1): ends[1]})
     member.close()
     assert broker.offsets(group) == {TopicPartition(topic, number): end for number, end in ends.items()}
+
+
+def test_what_a_group_has_left_to_read(server: KafkaServer, broker: KafkaBroker) -> None:
+    topic, other, group = new_topic(server, 2), new_topic(server, 1), f"group-{uuid4().hex}"
+    conf = reader_conf(server.settings())
+    assert groups.unread(conf, group, [topic, other]) == {}
+    broker.publish([*numbered(topic, 20), *numbered(other, 5)])
+    member = broker.subscribe(group, [topic, other])
+    records = read(member, 25)
+    ends = {at: sum(place(record) == at for record in records) for at in set(map(place, records))}
+    member.commit({at: end - 1 if at.topic == topic else end for at, end in ends.items()})
+    member.close()
+    assert groups.unread(conf, group, [topic, other]) == {topic: 2}
+    assert groups.unread(conf, group, [other]) == {}
 
 
 def test_a_cluster_that_does_not_answer_is_no_group_without_offsets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,12 @@ def test_copies_are_no_events_to_subscribe_to() -> None:
         Shop().app.subscribe("order.dlq", group="own", handler=lambda _event, _step: None)
 
 
+@pytest.mark.parametrize("group", ["order", "order-group", "payment"])
+def test_a_step_cannot_be_called_like_a_service_whose_copies_it_would_share(group: str) -> None:
+    with pytest.raises(oms.OmsError, match="the system's own"):
+        Shop().app.subscribe("order.confirmed", group=group, handler=lambda _event, _step: None)
+
+
 # -- what the broker refuses
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 import oms
+from oms.adapters.memory.log import MemoryLog
 from oms.application import orders
 from oms.application.offsets import place
 from oms.domain.values import OrderId, Terms
 from oms.ports.evidence import BookKind
+from oms.ports.messages import Outgoing
 from oms.settings import Settings
 from oms.testing import Shop
 
@@ -23,11 +25,15 @@ OLD = b'{ "totalAmount": 20.00, "items": {"pear": 1, "apple": 2}, "userId": "ann
 @pytest.fixture(params=["memory", "embedded"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     made = Shop(settings=Settings(profile=request.param, data=tmp_path))
-    terms = Terms.checked("ann", made.app.money(20), {"apple": 2, "pear": 1})
-    since = made.clock.now() - timedelta(days=90)
-    with made.app.system.order.units.open() as unit:
-        orders.adopt_legacy(unit.work, OrderId(ID), terms, since, "CREATED")
+    taken_over(made)
     return made
+
+
+def taken_over(shop: Shop) -> None:
+    terms = Terms.checked("ann", shop.app.money(20), {"apple": 2, "pear": 1})
+    since = shop.clock.now() - timedelta(days=90)
+    with shop.app.system.order.units.open() as unit:
+        orders.adopt_legacy(unit.work, OrderId(ID), terms, since, "CREATED")
 
 
 def quiet(shop: Shop) -> None:
@@ -78,21 +84,37 @@ def test_a_resumed_order_is_charged_once_and_ends_like_any_other(shop: Shop) -> 
     quiet(shop)
 
 
-def test_an_order_that_is_told_of_in_other_bytes_than_before_is_one_message(shop: Shop) -> None:
-    """P8: the old system's message, which nobody here had to handle, and ours after it was resumed."""
-    log = shop.log
-    shop.app.system.parts["order"].worker.run_once()
-    shop.publish("order.created", OLD)
-    for group in ("order-group", "inventory-group"):  # as it was committed there by the system replaced
+def after_the_old_system(message: bytes = OLD) -> Shop:
+    """One message was handled there: our groups go on behind it. Then the order is imported."""
+    log = MemoryLog()
+    log.publish([Outgoing("order.created", None, message)])
+    for group in ("order-group", "inventory-group"):
         member = log.subscribe(group, ["order.created"])
-        records = member.poll(10)
-        member.commit({place(record): record.offset + 1 for record in records})
+        member.commit({place(record): record.offset + 1 for record in member.poll(10)})
         member.close()
+    shop = Shop(broker=log)
+    taken_over(shop)
+    shop.run()
+    return shop
+
+
+def test_an_order_that_is_told_of_in_other_bytes_than_before_is_one_message() -> None:
+    """P8 and P9: the old system's message, which nobody here had to handle, and ours after it was resumed."""
+    shop = after_the_old_system()
+    quiet(shop)
+
     shop.app.orders.resume(ID)
     shop.advance(minutes=1)
+
     assert shop.status(ID) == "CONFIRMED"
-    assert len({record.value for record in log.all_records() if record.topic == "order.created"}) == 2
+    assert len({record.value for record in shop.log.all_records() if record.topic == "order.created"}) == 2
     quiet(shop)
+
+
+def test_an_old_message_of_an_order_that_was_not_taken_over_is_reported() -> None:
+    report = after_the_old_system(OLD.replace(b"4e0b85d1", b"00000000")).report()
+    assert report.quiet
+    assert {violation.promise for violation in report.violations} == {"P9"}
 
 
 def test_an_order_whose_message_nobody_had_read_goes_on_by_itself(shop: Shop) -> None:

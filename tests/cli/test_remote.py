@@ -12,6 +12,8 @@ import attrs
 import pytest
 
 import oms
+from oms.application.orders import adopt_legacy
+from oms.domain.values import OrderId, Terms
 from oms.entrypoints.cli import main
 from oms.entrypoints.serve import Server, address, bound
 
@@ -87,6 +89,23 @@ def test_an_order_is_placed_shown_and_listed(system: tuple[oms.App, str], run: R
     assert listed.out.splitlines()[0].split() == ["id", "status", "reason", "totalAmount", "userId", "items"]
     assert listed.out.splitlines()[1].split() == [lines["id"], "CONFIRMED", "12.50", "eve", "apple=2"]
     assert run("orders", "list", "--user", "nobody").out == "no orders\n"
+
+
+def test_an_imported_order_is_shown_as_such_and_resumed(system: tuple[oms.App, str], run: Run) -> None:
+    app, order_id = system[0], OrderId("4e0b85d1-5421-4ccf-9695-59986ebebbae")
+    terms = Terms.checked("old", app.money(5), {"apple": 1})
+    with app.system.order.units.open() as unit:
+        adopt_legacy(unit.work, order_id, terms, None, "CREATED there")
+    assert run("orders", "list", "--user", "old", "--json").json["content"][0]["status"] == "LEGACY"
+
+    resumed = run("orders", "resume", order_id, "--json")
+
+    assert (resumed.code, resumed.json["status"]) == (0, "CREATED")
+    assert settled(system, order_id) == "CONFIRMED"
+    assert run("orders", "resume", order_id, "--json").json["status"] == "CONFIRMED"
+    missing = run("orders", "resume", "nobody-knows-it")
+    assert missing.code != 0
+    assert "order_not_found" in missing.err
 
 
 def test_a_page_says_that_there_are_more(run: Run) -> None:

@@ -87,7 +87,7 @@ class App:
         """
         if self._system is not None:
             raise OmsError("subscribe before the system is used")
-        if group in (name + "-group" for name in ("order", "inventory", "payment", "notification")):
+        if group.removesuffix("-group") in SERVICES:
             raise OmsError(f"the group {group!r} is the system's own")
         if is_copies_topic(topic):
             raise OmsError(f"{topic!r} holds copies of dead letters, which are no events: see `dead_letters`")

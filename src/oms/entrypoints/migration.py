@@ -21,7 +21,7 @@ from oms.application.commands import Command
 from oms.application.migration import ORIGIN, Import, checked_count, checked_order
 from oms.application.parts import Parts
 from oms.application.unit import Unit
-from oms.bootstrap import legacy_of
+from oms.bootstrap import left_to_read, legacy_of
 from oms.domain.commands import SetStock
 from oms.domain.errors import DomainError
 from oms.domain.order import Order
@@ -29,6 +29,7 @@ from oms.domain.stock import Stock
 from oms.entrypoints.app import App, create
 from oms.entrypoints.desks import ask, stock_command
 from oms.ports.legacy import LegacyOrders, LegacyStock
+from oms.ports.signals import WARNING
 from oms.settings import Settings, SettingsError
 
 T = TypeVar("T")
@@ -189,11 +190,14 @@ def _chunks(found: Iterable[Import]) -> Iterator[Sequence[Import]]:
 def migrate(settings: Settings, say: Say, *, apply: bool, skip_bad: bool) -> tuple[Found, bool]:
     """Look at everything and, where that is wanted and nothing is bad, take it over: what was found, and whether.
 
-    `skip_bad` takes the good ones over all the same. `say` gets a line for each row that can't be taken over.
+    `skip_bad` takes the good ones over all the same. `say` gets a line for each row that can't be taken over, and
+    warnings, which keep nothing from being done.
     """
     if settings.profile == "memory":
         raise SettingsError("OMS_PROFILE: a system of profile 'memory' keeps nothing")
     there = legacy_of(settings)
+    for line in left_to_read(settings):
+        say(f"{WARNING}{line}")
     with _app(_for_a_look(settings)) as app:
         found = Migration(app, *there, say).look()
     if not apply or (found.bad and not skip_bad):

@@ -1,36 +1,73 @@
-"""How far a group is, as the cluster knows it: for evidence, from outside of the group."""
+"""How far a group is, as the cluster knows it, from outside of the group.
+
+Asked by a consumer that has the group's name and never joins: it takes nothing away from the members. (The admin
+client's `list_consumer_group_offsets` ends the process with a segmentation fault, as of confluent-kafka 2.16.1.)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import closing
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as KafkaPlace
 
 from oms.adapters.kafka import border
 from oms.adapters.kafka.conf import Conf
 from oms.ports.broker import TopicPartition
 
-ASK_S = 10.0
+ASK_S = 5.0
 """How long the cluster may take over one question."""
 
 
-def committed(conf: Conf, group: str) -> Mapping[TopicPartition, int]:
+def committed(conf: Conf, group: str, topics: Collection[str]) -> Mapping[TopicPartition, int]:
     """The next offset to read of each partition that the group has committed something of; none for an unknown group.
 
-    A group says so a moment after it is done with a record. `Retryable` where Kafka doesn't answer, or not this user.
+    A group says so a moment after it is done with a record. A topic that doesn't exist is left out. `Retryable` where
+    Kafka doesn't answer, or not this user.
     """
+    with closing(_asking(conf, group)) as consumer:
+        try:
+            return _committed(consumer, topics)
+        except KafkaException as error:
+            raise border.unreachable(error) from None
+
+
+def unread(conf: Conf, group: str, topics: Collection[str]) -> Mapping[str, int]:
+    """How many messages a group still has to read of each topic, as far as it has committed something; those with some.
+
+    Offsets that belong to no message count as well. `Retryable` as `committed`.
+    """
+    left: Counter[str] = Counter()
+    with closing(_asking(conf, group)) as consumer:
+        try:
+            for place, offset in _committed(consumer, topics).items():
+                _, end = consumer.get_watermark_offsets(KafkaPlace(place.topic, place.partition), timeout=ASK_S)
+                left[place.topic] += max(0, end - offset)
+        except KafkaException as error:
+            raise border.unreachable(error) from None
+    return {topic: count for topic, count in sorted(left.items()) if count}
+
+
+def _asking(conf: Conf, group: str) -> Consumer:
     try:
-        admin = AdminClient(dict(conf))
+        return Consumer({**conf, "group.id": group})
     except KafkaException as error:
         raise border.refused_settings(error) from None
-    try:
-        # The client has to live until its future is done.
-        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=ASK_S)
-        places = asked[group].result().topic_partitions or ()
-        failed = next((place.error for place in places if place.error is not None), None)
-        if failed is not None:
-            raise KafkaException(failed)
-    except KafkaException as error:
-        raise border.unreachable(error) from None
-    return {TopicPartition(place.topic, place.partition): place.offset for place in places if place.offset >= 0}
+
+
+def _committed(consumer: Consumer, topics: Collection[str]) -> Mapping[TopicPartition, int]:
+    known = consumer.list_topics(timeout=ASK_S).topics
+    asked = [
+        KafkaPlace(topic, number)
+        for topic in sorted(set(topics) & known.keys())
+        for number in sorted(known[topic].partitions)
+    ]
+    if not asked:
+        return {}
+    found = consumer.committed(asked, timeout=ASK_S)
+    failed = next((place.error for place in found if place.error is not None), None)
+    if failed is not None:
+        raise KafkaException(failed)
+    return {TopicPartition(place.topic, place.partition): place.offset for place in found if place.offset >= 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
-from oms.adapters.kafka.conf import conf_of, group_conf, producer_conf, reader_conf
+from oms.adapters.kafka.conf import group_conf, producer_conf, reader_conf
 from oms.adapters.kafka.groups import committed
 from oms.adapters.kafka.producer import Publisher
 from oms.adapters.kafka.records import read_all
@@ -25,8 +25,8 @@ OWN_TOPICS = (*BY_TOPIC, *sorted({copies_topic(step.service) for step in SAGA}))
 class KafkaBroker(Broker, LogEvidence):
     """Kafka as the log. Connects when it is first used; may be used by several threads at once.
 
-    `topics` are those that `all_records` reads: the domain's own and the services' copies of dead letters, unless
-    told otherwise.
+    `topics` are those that `all_records` and `offsets` tell of: the domain's own and the services' copies of dead
+    letters, unless told otherwise.
     """
 
     def __init__(self, settings: Settings, signals: Signals, *, topics: Collection[str] = OWN_TOPICS) -> None:
@@ -51,8 +51,8 @@ class KafkaBroker(Broker, LogEvidence):
         return read_all(reader_conf(self._settings), self._topics)
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
-        """The next offset that a group will read of each partition, as far as it has committed one."""
-        return committed(conf_of(self._settings), group)
+        """The next offset that a group will read of each partition of `topics`, as far as it has committed one."""
+        return committed(reader_conf(self._settings), group, self._topics)
 
     def close(self) -> None:
         """Let go of the producers; each subscription is closed by itself."""

@@ -60,12 +60,13 @@ _TRACE: Json = {
 _OPEN_CODES = {("placeOrder", 403), ("placeOrder", 422)}
 """Where a shop's own pricing and policy may answer with codes of their own."""
 
-_ORDER_LINKS = ("getOrder", "getTimeline", "cancelOrder")
+_ORDER_LINKS = ("getOrder", "getTimeline", "cancelOrder", "resumeOrder")
 _LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "placeOrder": (_ORDER_LINKS, "id", "$response.body#/id"),
     "listOrders": (_ORDER_LINKS, "id", "$response.body#/content/0/id"),
-    "getOrder": (("getTimeline", "cancelOrder"), "id", "$response.body#/id"),
-    "cancelOrder": (("getOrder", "getTimeline"), "id", "$response.body#/id"),
+    "getOrder": (("getTimeline", "cancelOrder", "resumeOrder"), "id", "$response.body#/id"),
+    "cancelOrder": (("getOrder", "getTimeline", "resumeOrder"), "id", "$response.body#/id"),
+    "resumeOrder": (("getOrder", "getTimeline", "cancelOrder"), "id", "$response.body#/id"),
     "setStock": (("getStock", "addStock"), "sku", "$response.body#/productId"),
     "addStock": (("getStock", "setStock"), "sku", "$response.body#/productId"),
     "listStock": (("getStock",), "sku", "$response.body#/content/0/productId"),
