@@ -35,7 +35,7 @@ from oms.domain.commands import PlaceOrder
 from oms.domain.errors import OmsError
 from oms.domain.money import Currency, Money
 from oms.entrypoints.desks import DeadLetters, Orders, StockDesk
-from oms.entrypoints.runner import IDLE_S, Runner
+from oms.entrypoints.runner import Runner, driven_apart, driven_in_lanes, driven_together
 from oms.entrypoints.waiting import WaitingStart
 from oms.ports.errors import PortError, Retryable
 from oms.ports.evidence import Evidence
@@ -43,9 +43,6 @@ from oms.ports.plugs import Authenticator
 from oms.ports.signals import WARNING, Signals
 from oms.ports.store import InventoryStore, OrderStore
 from oms.settings import Settings, SettingsError, load_settings
-
-UNTOLD_IDLE_S = 0.01
-"""Where other processes publish, no bell rings here: a worker looks for news so often."""
 
 STOP_TIMEOUT_S = 8.0
 _PATIENCE = 500
@@ -174,14 +171,11 @@ class App:
         if self._runner is not None:
             raise OmsError("the system is running already")
         system = self.system
-        self._runner = Runner(
-            system.parts,
-            self._container.bells(),
-            self._container.clock(),
-            self._failed,
-            single=self.settings.profile == "memory",
-            idle_s=UNTOLD_IDLE_S if self.settings.profile == "distributed" else IDLE_S,
-        )
+        driven = driven_together if self.settings.profile == "memory" else driven_apart
+        if self.settings.profile == "distributed":
+            driven = driven_in_lanes
+        bells = self._container.bells()
+        self._runner = Runner(driven(system.parts, bells), bells, self._container.clock(), self._failed)
         self._runner.start()
 
     def stop(self) -> None:
@@ -237,7 +231,7 @@ class App:
                 part.service.store.ping()
             except PortError as error:
                 found.append(f"{name}: {error}")
-            found += [f"{name}: {trouble}" for trouble in part.worker.troubles()]
+            found += [f"{name}: {trouble}" for trouble in part.troubles()]
         return list(dict.fromkeys(found))
 
     @property
