@@ -252,6 +252,7 @@ class TestConnection:
 
 MESSAGES, KEYS = [MessageId("m")], [OrderId("o")]
 EVERY_CALL: dict[str, Sequence[Any]] = {
+    "answer": ("s", "k"),
     "begin": (),
     "seen": ("g", MESSAGES),
     "start_attempts": ("g", {TopicPartition("t", 0): 1}),

@@ -63,6 +63,8 @@ class App:
         self._warned: list[str] = []
         self._own: dict[str, tuple[dict[str, StepHandler], dict[str, OutsideCall]]] = {}
         self._system: System | None = None
+        self._orders: tuple[Parts[Any], Orders] | None = None
+        self._authenticator: Authenticator | None = None
         self._runner: Runner | None = None
         self.settings: Settings = container.settings()
         self.currency = Currency.of(self.settings.currency)
@@ -113,9 +115,11 @@ class App:
     def orders(self) -> Orders:
         """Place, cancel and look up orders."""
         part = self.system.order
-        container = self._container
-        store = cast("OrderStore", part.service.store)
-        return Orders(part, store, container.ids(), self._pump, container.pricing(), container.policy())
+        if self._orders is None or self._orders[0] is not part:  # it is asked for with every request
+            store, made = cast("OrderStore", part.service.store), self._container
+            desk = Orders(part, store, made.ids(), self._pump, made.pricing(), made.policy())
+            self._orders = part, desk
+        return self._orders[1]
 
     @property
     def stock(self) -> StockDesk:
@@ -131,8 +135,9 @@ class App:
     @property
     def authenticator(self) -> Authenticator:
         """Who callers are."""
-        found: Authenticator = self._container.authenticator()
-        return found
+        if self._authenticator is None:
+            self._authenticator = self._container.authenticator()
+        return self._authenticator
 
     @property
     def signals(self) -> Signals:

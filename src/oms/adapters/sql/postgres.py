@@ -6,12 +6,14 @@ statement is prepared by name. So it works behind PgBouncer in transaction mode 
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from oms.adapters.sql.database import Database, Way
 from oms.adapters.sql.logins import Login
@@ -31,6 +33,11 @@ POOL_TIMEOUT_S = 5.0
 READERS, WRITERS = 4, 4
 """Connections that are kept: HTTP threads read, each lane of a service may write. As many more come in a rush."""
 
+PING_AFTER_S = 0.2
+"""A connection that rested for longer is asked whether it is still there: a round trip, which a busy service is spared.
+No server restarts in less; should it, the batch that notices is tried again."""
+
+_USED_AT = "used_at"
 _READ_ONLY_SERVER = "25006"
 
 
@@ -97,11 +104,24 @@ def _engine(login: Login, size: int) -> Engine:
         pool_size=size,
         max_overflow=size,
         pool_timeout=POOL_TIMEOUT_S,
-        pool_pre_ping=True,  # after a restart of the server the first use finds a new connection, not an error
         pool_use_lifo=True,
         hide_parameters=True,
         use_native_hstore=False,
     )
+
+    @event.listens_for(engine, "checkin")
+    def _rests(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ensure_alive(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        # After a restart of the server the first use finds a new connection, not an error.
+        if time.monotonic() - record.info.get(_USED_AT, 0.0) < PING_AFTER_S:
+            return
+        try:
+            connection.execute("")
+        except psycopg.Error:
+            raise DisconnectionError from None
 
     @event.listens_for(engine, "handle_error")
     def _failed_over(context: ExceptionContext) -> None:
