@@ -17,7 +17,7 @@ from dependency_injector import containers, providers
 
 from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
-from oms.application.parts import Parts, World, assemble
+from oms.application.parts import TASKS, Parts, World, assemble, lane_name
 from oms.application.service import Service, Step
 from oms.application.worker import log_retention
 from oms.domain.errors import OmsError
@@ -207,7 +207,10 @@ def _threaded_calls(settings: Settings, bells: Bells) -> Callable[[str], Calls[T
 
     sizes = {"payment": settings.payment_calls, "notification": settings.notify_calls}
     return lambda name: ThreadedCalls(
-        sizes.get(name, settings.batch), done=lambda: bells.ring(name), ahead_s=CALLS_AHEAD_S, most=settings.batch
+        sizes.get(name, settings.batch),
+        done=lambda: _ring(bells, name, TASKS),
+        ahead_s=CALLS_AHEAD_S,
+        most=settings.batch,
     )
 
 
@@ -312,7 +315,8 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         task_lease_s=settings.task_lease_s,
         look_every_s=_look_every_s(settings),
         retention_days=settings.retention_days,
-        published=container.bells().ring_all,
+        # Between processes the log itself tells, and whoever waits for it hears.
+        published=(lambda: None) if settings.profile == "distributed" else container.bells().ring_all,
     )
     bells, calls = container.bells(), container.calls()
     parts: dict[str, Parts[Any]] = {}
@@ -323,8 +327,12 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         more: dict[str, Any] = {}
         if name == "order":
             more = {"lock": orders.OrderWork.lock, "extra": _log_steps(world)}
-        parts[name] = assemble(service, world, calls(name), woken=partial(bells.ring, name), **more)
+        parts[name] = assemble(service, world, calls(name), woken=partial(_ring, bells, name), **more)
     return System(container, parts)
+
+
+def _ring(bells: Bells, service: str, lane: str) -> None:
+    bells.ring(lane_name(service, lane))
 
 
 def _log_steps(world: World) -> tuple[Step, ...]:

@@ -151,7 +151,7 @@ class TestSession:
         monkeypatch.setattr("oms.adapters.sql.postgres.POOL_TIMEOUT_S", 0.1)
         store = stores("order")
         with ExitStack() as open_ones:
-            for _ in range(4):
+            for _ in range(8):
                 open_ones.enter_context(store.begin())
             with pytest.raises(Retryable, match="every connection"):
                 store.begin()

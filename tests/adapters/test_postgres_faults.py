@@ -252,6 +252,7 @@ class TestConnection:
 
 MESSAGES, KEYS = [MessageId("m")], [OrderId("o")]
 EVERY_CALL: dict[str, Sequence[Any]] = {
+    "answer": ("s", "k"),
     "begin": (),
     "seen": ("g", MESSAGES),
     "start_attempts": ("g", {TopicPartition("t", 0): 1}),
@@ -275,7 +276,6 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "all_orders": (),
     "all_history": (),
     "all_answers": (),
-    "answer": ("scope", "key"),
     "reservations": (KEYS,),
     "stock": ([Sku("s")],),
     "stock_page": (0, 10),

@@ -45,11 +45,12 @@ class Relay:
         group: str = "",
         copies: str = "",
         published: Callable[[], None] = lambda: None,
+        woken: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._broker, self._codec = store, broker, codec
         self._clock, self._ids, self._signals = clock, ids, signals
         self._lease_s, self._batch, self._group, self._copies = lease_s, batch, group, copies
-        self._sweep_every_s, self._published = sweep_every_s, published
+        self._sweep_every_s, self._published, self._woken = sweep_every_s, published, woken
         self._queue: deque[OutboxRow] = deque()
         self._sent: list[str] = []
         self._sweep_at: datetime | None = None
@@ -68,9 +69,11 @@ class Relay:
         return self._owed([*messages, *changes.resent, *self._copies_of(changes.parked)], now, leased=leased)
 
     def offer(self, rows: Sequence[OutboxRow]) -> None:
-        """Rows that were just committed; what doesn't fit is left to the sweeper."""
+        """Rows that were just committed, on any thread; what doesn't fit is left to the sweeper."""
         room = QUEUE_LIMIT - len(self._queue)
         self._queue.extend(rows[:room])
+        if rows:
+            self._woken()
 
     def run_once(self) -> int:
         """Send one batch; answers how many rows were sent."""

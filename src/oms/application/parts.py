@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Generic
 
 import attrs
@@ -22,6 +23,9 @@ from oms.ports.clock import Clock, Ids
 from oms.ports.messages import Codec, copies_topic
 from oms.ports.signals import Signals
 from oms.ports.store import Task
+
+COMMANDS, TASKS, CONSUMER, RELAY, UPKEEP = "commands", "tasks", "consumer", "relay", "upkeep"
+LANES = (COMMANDS, TASKS, CONSUMER, RELAY, UPKEEP)
 
 
 @attrs.frozen
@@ -44,9 +48,26 @@ class World:
     """Called when messages are in the log, so that their consumers needn't look for them."""
 
 
+def lane_name(service: str, lane: str) -> str:
+    """The name of a lane among those of all services."""
+    return f"{service}.{lane}"
+
+
+@attrs.frozen
+class Lane:
+    """Some of a service's steps, on a thread of their own where several may run at once.
+
+    `wait` waits for news, at most so many seconds, and says whether it could; without one the lane waits to be woken.
+    """
+
+    name: str
+    worker: Worker
+    wait: Callable[[float], bool] | None = None
+
+
 @attrs.frozen
 class Parts(Generic[W]):
-    """One service's moving parts. `worker` drives them; the others are here to be asked."""
+    """One service's moving parts. `worker` drives them all, or `lanes` do; the others are here to be asked."""
 
     service: Service[W]
     units: Units[W]
@@ -58,6 +79,12 @@ class Parts(Generic[W]):
     desk: DeadLetterDesk[W]
     pulse: Pulse
     worker: Worker
+    lanes: Sequence[Lane]
+
+    def troubles(self) -> Sequence[str]:
+        """Why steps back off at the moment, each cause once."""
+        drivers = (self.worker, *(lane.worker for lane in self.lanes))
+        return list(dict.fromkeys(trouble for driver in drivers for trouble in driver.troubles()))
 
     def advance_commands(self) -> int:
         """Run what commands need and nothing else, where no thread drives the worker."""
@@ -92,9 +119,12 @@ def assemble(
     *,
     lock: Callable[[W, Collection[str]], None] = lambda _work, _names: None,
     extra: Sequence[Step] = (),
-    woken: Callable[[], None] = lambda: None,
+    woken: Callable[[str], None] = lambda _lane: None,
 ) -> Parts[W]:
-    """A service's parts over the world's ports. `lock` bulk-locks what commands name; `extra` steps run last."""
+    """A service's parts over the world's ports. `lock` bulk-locks what commands name; `extra` steps run last.
+
+    `woken` is told the name of the lane that has got something to do, on the thread that gave it.
+    """
     relay = Relay(
         service.store,
         world.broker,
@@ -108,6 +138,7 @@ def assemble(
         group=service.group,
         copies=copies_topic(service.name),
         published=world.published,
+        woken=partial(woken, RELAY),
     )
     tasks: list[TaskRunner[W]] = []
     units = Units(service, relay, world.signals, lambda: tasks[0].wake())
@@ -120,14 +151,26 @@ def assemble(
             lease_s=world.task_lease_s,
             batch=world.batch,
             look_every_s=world.look_every_s,
+            woken=partial(woken, TASKS),
         )
     )
     subscription = world.broker.subscribe(service.group, service.topics)
     consumer = Consumer(units, subscription, world.codec, world.clock, world.ids, world.signals, batch=world.batch)
-    commands = CommandGroup(units, world.clock, lock, batch=world.batch, woken=woken)
+    commands = CommandGroup(units, world.clock, lock, batch=world.batch, woken=partial(woken, COMMANDS))
     pulse = Pulse(service.store, world.clock)
     retention = store_retention(service.store, world.clock, world.retention_days)
     steps = (*service.steps, commands, tasks[0], consumer, relay, pulse, retention, *extra)
     worker = Worker(service.name, steps, world.clock, world.signals)
+
+    def lane(name: str, *some: Step, wait: Callable[[float], bool] | None = None) -> Lane:
+        return Lane(name, Worker(lane_name(service.name, name), some, world.clock, world.signals), wait)
+
+    lanes = (
+        lane(COMMANDS, commands),
+        lane(TASKS, tasks[0]),
+        lane(CONSUMER, *service.steps, consumer, wait=subscription.wait),
+        lane(RELAY, relay),
+        lane(UPKEEP, pulse, retention, *extra),
+    )
     desk = DeadLetterDesk(service, world.codec, world.signals)
-    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker)
+    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker, lanes)

@@ -5,7 +5,7 @@ A lease that lapsed means that the call's outcome is unknown: whoever claims the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Generic
 
@@ -35,16 +35,20 @@ class TaskRunner(Generic[W]):
         lease_s: float = 30.0,
         batch: int = 500,
         look_every_s: float = LOOK_EVERY_S,
+        woken: Callable[[], None] = lambda: None,
     ) -> None:
         self._units, self._calls, self._clock, self._ids = units, calls, clock, ids
         self._service = units.service
         self._lease_s, self._batch, self._look_every_s = lease_s, batch, look_every_s
+        self._woken = woken
         self._look_at: datetime | None = None
+        self._news = False
         self._unfinished: list[Ended[Task]] = []
 
     def wake(self) -> None:
-        """There are new tasks."""
-        self._look_at = None
+        """There are new tasks; may be told on any thread."""
+        self._news = True
+        self._woken()
 
     def run_once(self) -> int:
         """Finish what came back, claim and start what is due; answers how many tasks moved."""
@@ -66,8 +70,9 @@ class TaskRunner(Generic[W]):
     def _claim(self) -> Sequence[Task]:
         now = self._clock.now()
         limit = min(self._batch, self._calls.room())
-        if limit <= 0 or (self._look_at is not None and now < self._look_at):
+        if limit <= 0 or not (self._news or self._look_at is None or now >= self._look_at):
             return ()
+        self._news = False  # before the look: whoever commits from now on is seen by the next one
         tasks = self._service.store.claim_tasks(list(self._service.executors), limit, self._lease_s)
         self._look_at = None if len(tasks) == limit else now + timedelta(seconds=self._look_every_s)
         return tasks

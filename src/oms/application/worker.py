@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 from oms.application.backoff import next_try
 from oms.application.service import Step
@@ -20,6 +22,15 @@ KEYS_KEPT = timedelta(hours=24)
 PULSE_EVERY = timedelta(seconds=1)
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """A step that knows when something of its own is to be tried again."""
+
+    @abstractmethod
+    def next_due(self) -> datetime | None:
+        """When; None where nothing waits."""
+
+
 class Worker:
     """Runs steps in turn. A step whose service is out of reach backs off without holding up the others."""
 
@@ -30,6 +41,7 @@ class Worker:
         self._failures = [0] * len(steps)
         self._causes: list[str | None] = [None] * len(steps)
         self._due: list[datetime | None] = [None] * len(steps)
+        self._told = [step.next_due for step in steps if isinstance(step, Timed)]
 
     def run_once(self) -> int:
         """One round; answers how much moved."""
@@ -50,8 +62,9 @@ class Worker:
         return due is not None and self._clock.now() < due
 
     def next_due(self) -> datetime | None:
-        """When a step that backs off is tried again."""
-        return min((due for due in self._due if due is not None), default=None)
+        """When a step that backs off is tried again, or something falls due that a step knows of."""
+        dues = [*self._due, *(next_due() for next_due in self._told)]
+        return min((due for due in dues if due is not None), default=None)
 
     def troubles(self) -> Sequence[str]:
         """Why steps back off at the moment, each cause once."""

@@ -36,7 +36,7 @@ from oms.domain.commands import PlaceOrder
 from oms.domain.errors import OmsError
 from oms.domain.money import Currency, Money
 from oms.entrypoints.desks import DeadLetters, Orders, StockDesk
-from oms.entrypoints.runner import IDLE_S, Runner
+from oms.entrypoints.runner import Runner, driven_apart, driven_in_lanes, driven_together
 from oms.entrypoints.waiting import WaitingStart
 from oms.ports.broker import log_kept
 from oms.ports.errors import PortError, Retryable
@@ -46,9 +46,6 @@ from oms.ports.plugs import Authenticator
 from oms.ports.signals import WARNING, Signals
 from oms.ports.store import InventoryStore, OrderStore
 from oms.settings import Settings, SettingsError, load_settings
-
-UNTOLD_IDLE_S = 0.01
-"""Where other processes publish, no bell rings here: a worker looks for news so often."""
 
 STOP_TIMEOUT_S = 8.0
 _PATIENCE = 500
@@ -70,6 +67,8 @@ class App:
         self._own: dict[str, tuple[dict[str, StepHandler], dict[str, OutsideCall]]] = {}
         self._system: System | None = None
         self._building = threading.Lock()
+        self._orders: tuple[Parts[Any], Orders] | None = None
+        self._authenticator: Authenticator | None = None
         self._runner: Runner | None = None
         self.settings: Settings = container.settings()
         self.currency = Currency.of(self.settings.currency)
@@ -124,9 +123,11 @@ class App:
     def orders(self) -> Orders:
         """Place, cancel and look up orders."""
         part = self.system.order
-        container = self._container
-        store = cast("OrderStore", part.service.store)
-        return Orders(part, store, container.ids(), self.drive, container.pricing(), container.policy())
+        if self._orders is None or self._orders[0] is not part:  # it is asked for with every request
+            store, made = cast("OrderStore", part.service.store), self._container
+            desk = Orders(part, store, made.ids(), self.drive, made.pricing(), made.policy())
+            self._orders = part, desk
+        return self._orders[1]
 
     @property
     def stock(self) -> StockDesk:
@@ -142,8 +143,9 @@ class App:
     @property
     def authenticator(self) -> Authenticator:
         """Who callers are."""
-        found: Authenticator = self._container.authenticator()
-        return found
+        if self._authenticator is None:
+            self._authenticator = self._container.authenticator()
+        return self._authenticator
 
     @property
     def signals(self) -> Signals:
@@ -182,14 +184,11 @@ class App:
         if self._runner is not None:
             raise OmsError("the system is running already")
         system = self.system
-        self._runner = Runner(
-            system.parts,
-            self._container.bells(),
-            self._container.clock(),
-            self._failed,
-            single=self.settings.profile == "memory",
-            idle_s=UNTOLD_IDLE_S if self.settings.profile == "distributed" else IDLE_S,
-        )
+        driven = driven_together if self.settings.profile == "memory" else driven_apart
+        if self.settings.profile == "distributed":
+            driven = driven_in_lanes
+        bells = self._container.bells()
+        self._runner = Runner(driven(system.parts, bells), bells, self._container.clock(), self._failed)
         self._runner.start()
 
     def stop(self) -> None:
@@ -245,7 +244,7 @@ class App:
                 part.service.store.ping()
             except PortError as error:
                 found.append(f"{name}: {error}")
-            found += [f"{name}: {trouble}" for trouble in part.worker.troubles()]
+            found += [f"{name}: {trouble}" for trouble in part.troubles()]
         return list(dict.fromkeys(found))
 
     @property

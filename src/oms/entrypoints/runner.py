@@ -1,46 +1,70 @@
-"""Threads that loop around `run_once()`: one for each worker, woken by its bell."""
+"""Threads that loop around `run_once()`, woken by their bells, or by the log where that can be waited for."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import attrs
+
 from oms.adapters.system.bells import Bells
-from oms.application.parts import Parts
+from oms.application.parts import LANES, Parts, lane_name
+from oms.application.worker import Worker
 from oms.ports.clock import Clock
 
 IDLE_S = 0.25
 """The longest a worker sleeps: bounds how late it notices what nobody rang for."""
 
 
-class Runner:
-    """Drives the parts of a system until it is stopped. A worker that fails for good stops all of them.
+@attrs.frozen
+class Driven:
+    """What one thread drives: workers by name, and how it waits for news (None: for the bell of the first one)."""
 
-    Each part has a thread of its own, unless `single`: then one thread drives them all, as parts that live in the
-    same memory need. `idle_s` is how long a worker may not notice news that no bell of this process tells of.
-    """
+    workers: Mapping[str, Worker]
+    wait: Callable[[float], bool] | None = None
+
+
+def driven_together(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:
+    """One thread for all services, as parts that live in the same memory need."""
+    bells.share([name for service in parts for name in _bells_of(service)])
+    return [Driven({name: part.worker for name, part in parts.items()})]
+
+
+def driven_apart(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:
+    """A thread for each service, whose store has one writer anyway."""
+    for name in parts:
+        bells.share(_bells_of(name))
+    return [Driven({name: part.worker}) for name, part in parts.items()]
+
+
+def driven_in_lanes(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:  # noqa: ARG001
+    """A thread for each lane of each service: nobody waits for a server on behalf of another."""
+    return [
+        Driven({lane_name(name, lane.name): lane.worker}, lane.wait)
+        for name, part in parts.items()
+        for lane in part.lanes
+    ]
+
+
+def _bells_of(service: str) -> list[str]:
+    return [service, *(lane_name(service, lane) for lane in LANES)]
+
+
+class Runner:
+    """Drives a system until it is stopped. A worker that fails for good stops all of them."""
 
     def __init__(
-        self,
-        parts: Mapping[str, Parts[Any]],
-        bells: Bells,
-        clock: Clock,
-        failed: Callable[[str, BaseException], None],
-        *,
-        single: bool = False,
-        idle_s: float = IDLE_S,
+        self, driven: Sequence[Driven], bells: Bells, clock: Clock, failed: Callable[[str, BaseException], None]
     ) -> None:
         self._bells, self._clock, self._failed = bells, clock, failed
-        self._longest_s = idle_s
         self._stopping = threading.Event()
         self.failure: tuple[str, BaseException] | None = None
-        driven = [list(parts.items())] if single else [[part] for part in parts.items()]
-        if single:
-            bells.share(list(parts))
         self._threads = [
-            threading.Thread(target=self._loop, args=(some,), name=f"oms-{some[0][0]}", daemon=True) for some in driven
+            threading.Thread(target=self._loop, args=(one,), name=f"oms-{next(iter(one.workers))}", daemon=True)
+            for one in driven
         ]
 
     def start(self) -> None:
@@ -52,9 +76,10 @@ class Runner:
         """Let each worker end its step; whether all did within the time."""
         self._stopping.set()
         self._bells.ring_all()
+        until = time.monotonic() + timeout_s
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(timeout_s)
+                thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     @property
@@ -62,16 +87,15 @@ class Runner:
         """Whether the workers turn."""
         return self.failure is None and not self._stopping.is_set()
 
-    def _loop(self, parts: Sequence[tuple[str, Parts[Any]]]) -> None:
-        name = parts[0][0]
+    def _loop(self, driven: Driven) -> None:
+        name = next(iter(driven.workers))
         try:
             while not self._stopping.is_set():
                 moved = 0
-                for name, part in parts:  # noqa: B007 - the name of the part that failed
-                    moved += part.worker.run_once()
+                for name, worker in driven.workers.items():  # noqa: B007 - the name of the worker that failed
+                    moved += worker.run_once()
                 if moved == 0:
-                    dues = [part.worker.next_due() for _, part in parts]
-                    self._bells.wait(name, self._idle_s(min((due for due in dues if due), default=None)))
+                    self._rest(driven)
         except BaseException as error:
             self.failure = (name, error)
             self._stopping.set()
@@ -79,7 +103,14 @@ class Runner:
             self._failed(name, error)
             raise
 
+    def _rest(self, driven: Driven) -> None:
+        """Until there is news, or something that waits is due."""
+        due = min((due for worker in driven.workers.values() if (due := worker.next_due())), default=None)
+        if due is None and driven.wait is not None and driven.wait(IDLE_S):
+            return
+        self._bells.wait(next(iter(driven.workers)), self._idle_s(due))
+
     def _idle_s(self, due: datetime | None) -> float:
         if due is None:
-            return self._longest_s
-        return min(self._longest_s, max(0.001, (due - self._clock.now()).total_seconds()))
+            return IDLE_S
+        return min(IDLE_S, max(0.001, (due - self._clock.now()).total_seconds()))

@@ -58,6 +58,13 @@ class Subscription(Protocol):
         rebalance unless its offset was committed. `poll(0)` only says "still alive".
         """
 
+    def wait(self, timeout_s: float) -> bool:  # noqa: ARG002 - of those who can
+        """Wait until there may be records, at most so long; False, at once, where it can't be waited for.
+
+        Only for whoever drives this alone on a thread: everything else moves by `poll`.
+        """
+        return False
+
     @abstractmethod
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Remember the next offset to read of each partition; may be lost in a crash (records come again).

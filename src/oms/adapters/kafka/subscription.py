@@ -1,8 +1,8 @@
 """One member of a consumer group.
 
 librdkafka fetches ahead in threads of its own and tells of everything else (partitions given and taken, failed
-commits, errors) only while it is asked for records, on the asking thread. So does this: nothing here waits, and
-nothing happens between two calls. No callback may raise: librdkafka would drop the records it is about to hand out.
+commits, errors) only while it is asked for records, on the asking thread. So does this: nothing here waits but `wait`,
+and nothing happens between two calls. No callback may raise: librdkafka would drop the records it is about to hand out.
 """
 
 from __future__ import annotations
@@ -103,6 +103,14 @@ class KafkaSubscription(Subscription):
             self._tell_trouble()
         return polled
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a record, which the next poll gives out, or for news of the group."""
+        if self._closed or self._broken or self._consumer is None:
+            return False
+        if not self._ahead:
+            self._receive(self._consumer, 1, timeout_s)
+        return True
+
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Ask Kafka to remember; the answer comes with a later poll, and a failure is made up for there."""
         ours = {place: offset for place, offset in offsets.items() if self._partitions.is_open(place)}
@@ -170,9 +178,9 @@ class KafkaSubscription(Subscription):
             self._broken = True
             raise border.unreachable(error) from None
 
-    def _receive(self, consumer: Consumer, limit: int) -> None:
+    def _receive(self, consumer: Consumer, limit: int, timeout_s: float = 0) -> None:
         try:
-            messages = consumer.consume(limit, 0)
+            messages = consumer.consume(limit, timeout_s)
         except KafkaException as error:
             self._noticed(border.of(error))
             return

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, Text, UpdateBase, any_, cast, literal, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, UpdateBase, any_, literal, text
+from sqlalchemy.types import UserDefinedType
 
 from oms.adapters.sql.arrays import array_text
 from oms.adapters.sql.border import BORDER
@@ -21,6 +21,16 @@ STREAMED = 1000
 """Rows of a long answer that are in memory at a time."""
 
 A = TypeVar("A")
+
+
+class _Texts(UserDefinedType[str]):
+    """An array in its text form; the cast is of the parameter itself, so that the planner sees how many there are."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "TEXT[]"
 
 
 class Link:
@@ -147,7 +157,7 @@ class Link:
 
     def _among(self, column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[bool]:
         if self.on_postgres:
-            return column == any_(cast(literal(array_text(values), Text()), ARRAY(Text)))
+            return column == any_(literal(array_text(values), _Texts()))
         return column.in_(values)
 
 

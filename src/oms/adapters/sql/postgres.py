@@ -6,12 +6,14 @@ statement is prepared by name. So it works behind PgBouncer in transaction mode 
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from oms.adapters.sql.database import Database, Way
 from oms.adapters.sql.logins import Login
@@ -23,10 +25,19 @@ IDLE_TIMEOUT_S = 60
 """How long a transaction may wait for its program: the gate's rebuild writes to Redis meanwhile."""
 
 SETUP_TIMEOUT_S = 600
-POOL_TIMEOUT_S = 5.0
-READERS, WRITERS = 4, 2
-"""Connections that are kept: HTTP threads read, one worker thread writes. As many more come and go in a rush."""
+BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+"""Rows are found by their keys, whatever a planner without statistics makes of a table that is small yet: it read
+whole tables for each small batch, two thirds of all the server's work. (Where there is no index, it still does.)"""
 
+POOL_TIMEOUT_S = 5.0
+READERS, WRITERS = 4, 4
+"""Connections that are kept: HTTP threads read, each lane of a service may write. As many more come in a rush."""
+
+PING_AFTER_S = 0.2
+"""A connection that rested for longer is asked whether it is still there: a round trip, which a busy service is spared.
+No server restarts in less; should it, the batch that notices is tried again."""
+
+_USED_AT = "used_at"
 _READ_ONLY_SERVER = "25006"
 
 
@@ -38,8 +49,8 @@ def postgres_database(login: Login, schema: str, *, clock: Clock | None = None) 
     given: a test's, that it moves.
     """
     writers = _engine(login, WRITERS)
-    write = _begin("READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S)
-    side = _begin("READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, "synchronous_commit = off")
+    write = _begin("READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, **BY_KEY)
+    side = _begin("READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, synchronous_commit="off", **BY_KEY)
     return Database(*_looking(login), Way(writers, write), Way(writers, side), clock, schema)
 
 
@@ -60,16 +71,16 @@ def _looking(login: Login) -> tuple[Way, Way]:
     return Way(readers), Way(readers, snapshot)
 
 
-def _begin(mode: str, lock_s: float, statement_s: float, *more: str) -> str:
+def _begin(mode: str, lock_s: float, statement_s: float, **more: str) -> str:
     """One text, one round trip: begin, time-outs, and the server's time."""
-    limits = (
-        f"statement_timeout = {statement_s * 1000:.0f}",
-        f"lock_timeout = {lock_s * 1000:.0f}",
-        f"idle_in_transaction_session_timeout = {IDLE_TIMEOUT_S * 1000}",
-        *more,
-    )
-    settings = "".join(f"SET LOCAL {limit}; " for limit in limits)
-    return f"BEGIN ISOLATION LEVEL {mode}; {settings}SELECT clock_timestamp()"
+    settings = {
+        "statement_timeout": f"{statement_s * 1000:.0f}",
+        "lock_timeout": f"{lock_s * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S * 1000}",
+        **more,
+    }
+    local = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    return f"BEGIN ISOLATION LEVEL {mode}; SELECT clock_timestamp(), {local}"
 
 
 class _LastAnswer(psycopg.Cursor[Any]):
@@ -93,11 +104,24 @@ def _engine(login: Login, size: int) -> Engine:
         pool_size=size,
         max_overflow=size,
         pool_timeout=POOL_TIMEOUT_S,
-        pool_pre_ping=True,  # after a restart of the server the first use finds a new connection, not an error
         pool_use_lifo=True,
         hide_parameters=True,
         use_native_hstore=False,
     )
+
+    @event.listens_for(engine, "checkin")
+    def _rests(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ensure_alive(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        # After a restart of the server the first use finds a new connection, not an error.
+        if time.monotonic() - record.info.get(_USED_AT, 0.0) < PING_AFTER_S:
+            return
+        try:
+            connection.execute("")
+        except psycopg.Error:
+            raise DisconnectionError from None
 
     @event.listens_for(engine, "handle_error")
     def _failed_over(context: ExceptionContext) -> None:

@@ -21,7 +21,7 @@ def bench(
         str, Parameter(help="burst, steady, embedded, accept, hot, slow, workers, history; burst and steady if none.")
     ],
     orders: Annotated[int, Parameter(help="Orders of each run.")] = 5000,
-    connections: Annotated[int, Parameter(help="Buyers that each post one order after the other.")] = 64,
+    connections: Annotated[int, Parameter(help="Buyers that each post one order after the other.")] = 256,
     rate: Annotated[float, Parameter(help="Orders a second of `steady`.")] = 200.0,
     history: Annotated[int, Parameter(help="Orders that are there before `history`.")] = 1_000_000,
     floor: Annotated[bool, Parameter(help="Measure the bare drivers in the same run.")] = True,

@@ -31,7 +31,7 @@ class Options:
     """How much to ask."""
 
     orders: int = 5000
-    connections: int = 64
+    connections: int = 256
     rate_per_s: float = 200.0
     history: int = 1_000_000
     settle_s: float = 300.0

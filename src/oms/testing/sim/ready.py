@@ -96,7 +96,7 @@ def _tasks(world: World, worker: Worker, runner: TaskRunner[Any]) -> Look:
     def look(now: datetime) -> tuple[str, ...]:
         if runner._unfinished or calls._ended:
             return HERE
-        if runner._look_at is not None and runner._look_at > now:
+        if not runner._news and runner._look_at is not None and runner._look_at > now:
             return NOTHING
         for queue in queues:
             if queue._heap and (first := queue.first()) is not None and first[0] <= now:
