@@ -22,8 +22,8 @@ from oms.adapters.sql.legacy import PostgresLegacyOrders
 from oms.adapters.sql.roles import set_up_postgres
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.no_log import NoLog
-from oms.application.promises import check
 from oms.bootstrap import recorded
+from oms.entrypoints.app import verify as oms_verify
 from oms.entrypoints.migration import Migration
 from oms.ports.legacy import LegacyOrder, LegacyOrders
 from oms.ports.store import DeadLetterState
@@ -230,13 +230,14 @@ def test_imported_orders_rest_and_one_that_is_resumed_is_charged(embedded: Targe
         assert {order.state.value for order in app.orders.page(user_id=ANN).content} == {"LEGACY"}
         app.orders.resume(SECOND)
         wait_until(lambda: app.orders.get(SECOND).state.value == "CONFIRMED")
-        wait_until(lambda: app.stock.get(B).on_hand == 4)
+        wait_until(lambda: oms_verify(embedded.settings).quiet)
+        assert app.stock.get(B).on_hand == 4
         assert app.dead_letters.page(DeadLetterState.PARKED) == []
-    evidence, codec, clock = recorded(embedded.settings)
-    report = check(evidence, codec, now=clock.now(), deadline_s=900, settle_s=60)
-    assert report.whole, report.violations
+    report = oms_verify(embedded.settings)
     assert report.quiet
+    assert report.whole, report.violations
     assert dict(report.orders) == {"CONFIRMED": 1, "LEGACY": 2}
+    evidence, _, _ = recorded(embedded.settings)
     assert [entry.key for entry in evidence.book.all_entries()] == [f"oms-{SECOND}"]  # type: ignore[union-attr]
 
 
