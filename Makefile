@@ -10,7 +10,7 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 CODE := src tests examples benchmarks scripts
 export OMS_TEST_WHEEL := 1
 
-.PHONY: demo test test-servers test-faults test-containers check servers clean
+.PHONY: demo test test-servers test-faults test-containers check servers bench bench-short clean
 
 demo: $(WHEEL)
 	$(BIN)/oms demo
@@ -42,6 +42,14 @@ check: $(WHEEL)
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run --include='*/oms/domain/*' -m pytest -q tests/domain -m "not slow" -p no:cacheprovider
 	$(BIN)/python -m coverage report --include='*/oms/domain/*' --fail-under=100
+
+# What docs/performance.md shows, on a machine that does nothing else: about twenty minutes.
+bench: $(WHEEL) servers
+	$(BIN)/oms bench burst steady embedded accept hot slow workers --orders 10000 --json bench.json --svg charts
+
+# Two minutes; fails below a share of the floor of the same run, never on an absolute time.
+bench-short: $(WHEEL) servers
+	$(BIN)/oms bench burst --orders 3000 --least 0.25
 
 servers: $(WHEEL)
 	PYTHON=$(BIN)/python scripts/install_servers.sh

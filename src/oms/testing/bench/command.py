@@ -69,13 +69,15 @@ def _bench(options: Options, chosen: tuple[str, ...], url: str | None, keep: Pat
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from oms.testing.bench import deployment
-    from oms.testing.bench.deployment import Deployment
+    from oms.testing.bench.deployment import BenchFailed, Deployment
     from oms.testing.bench.scenarios import Bench
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oms-bench-")))
         directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise BenchFailed(f"--keep {directory} isn't a new or empty directory")
         bars = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
 
         def told(title: str, total: int) -> Any:

@@ -170,7 +170,7 @@ def distributed(directory: Path, own: Servers, settings: Mapping[str, str], data
     """A deployment on these servers, set up; no service runs yet."""
     environ = {**_clean_environ(), **addresses(own, database), "OMS_DATA": str(directory / "data"), **settings}
     (directory / "data").mkdir(exist_ok=True)
-    made = Deployment(directory, environ, servers=_keepers(own))
+    made = Deployment(directory, environ, servers=keepers_of(own))
     made.set_up()
     return made
 
@@ -199,7 +199,8 @@ def addresses(own: Servers, database: str) -> Mapping[str, str]:
     }
 
 
-def _keepers(own: Servers) -> dict[str, int]:
+def keepers_of(own: Servers) -> dict[str, int]:
+    """The process in whose tree each server runs, by the server's name."""
     marks = ((name, own.directory / f"{name}.keeper") for name in SERVERS)
     return {name: int(mark.read_text()) for name, mark in marks if mark.exists()}
 

@@ -52,6 +52,9 @@ class Pace:
     batch_ms: float
     """Median time of one batch: at batch 1, the serial latency of an order."""
 
+    cpu_ms: float = 0.0
+    """CPU time an order, of this process and the servers; what the batch size is compared by on a busy machine."""
+
 
 class Floor:
     """Makes orders on three servers; `postgres_url` is of a database that `oms setup` has made tables in."""
@@ -72,15 +75,16 @@ class Floor:
             )
         self._sql.commit()
 
-    def measure(self, batch: int, seconds: float) -> Pace:
-        """Batch after batch for so long, at least three."""
+    def measure(self, batch: int, seconds: float, cpu_s: Callable[[], float] = time.process_time) -> Pace:
+        """Batch after batch for so long, at least three. `cpu_s` tells the CPU time used so far, here and elsewhere."""
         took: list[float] = []
         self.run(batch)
-        began = time.perf_counter()
+        began, used_s = time.perf_counter(), cpu_s()
         while (now := time.perf_counter()) < began + seconds or len(took) < 3:
             self.run(batch)
             took.append(time.perf_counter() - now)
-        return Pace(batch, batch * len(took) / sum(took), median(took) * 1000)
+        orders = batch * len(took)
+        return Pace(batch, orders / sum(took), median(took) * 1000, (cpu_s() - used_s) * 1000 / orders)
 
     def run(self, batch: int) -> None:
         """Place, reserve, charge, confirm, sell and tell a batch of orders."""
@@ -277,13 +281,10 @@ def _sums(orders: Sequence[Lines]) -> list[tuple[str, int]]:
     return sorted(sums.items())
 
 
-def measured(
-    postgres_url: str, redis_url: str, kafka_bootstrap: str, *, seconds: float = 3.0, batches: Sequence[int] = BATCHES
-) -> list[Pace]:
+def measured(floor: Floor, *, seconds: float = 3.0, cpu_s: Callable[[], float] = time.process_time) -> list[Pace]:
     """The pace of each size of batch, on servers whose tables and topics are there."""
-    floor = Floor(postgres_url, redis_url, kafka_bootstrap)
     try:
         floor.prepare()
-        return [floor.measure(batch, seconds) for batch in batches]
+        return [floor.measure(batch, seconds, cpu_s) for batch in BATCHES]
     finally:
         floor.close()

@@ -13,12 +13,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from oms.testing.bench.orders import body
 
 _HEAD = b"POST /orders HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_HELLO = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _LENGTH = b"content-length:"
 _END = b"\r\n\r\n"
 
@@ -61,11 +63,12 @@ class Buyer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._due_at = 0.0
+        self._known = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Come for the first order."""
-        self._transport = transport  # type: ignore[assignment] # TCP's
-        self._crowd.is_free(self)
+        """Say hello: until that is answered the server may not have taken the connection from its queue."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(_HELLO)
 
     def buy(self, request: bytes, due_at: float) -> None:
         """Send a request."""
@@ -84,7 +87,11 @@ class Buyer(asyncio.Protocol):
         length = int(lowered[at + len(_LENGTH) :].split(b"\r\n", 1)[0])
         if len(rest) >= length:
             self._received = b""
-            self._crowd.answered(self, self._due_at, int(head[9:12]), rest)
+            if not self._known:
+                self._known = True
+                self._crowd.comes(self)
+            else:
+                self._crowd.answered(self, self._due_at, int(head[9:12]), rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The crowd counts on every buyer."""
@@ -104,7 +111,16 @@ class Crowd:
         self._next = 0
         self._free: deque[Buyer] = deque()
         self._due: deque[float] = deque()
-        self.open = not plan.rate_per_s
+        self._missing = plan.connections
+        self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when every buyer is there: then the first order falls due."""
+
+    def comes(self, buyer: Buyer) -> None:
+        """A buyer is there."""
+        self._free.append(buyer)
+        self._missing -= 1
+        if self._missing == 0:
+            self.complete.set_result(None)
 
     def is_free(self, buyer: Buyer) -> None:
         """Give the buyer what is due, or let it wait."""
@@ -113,7 +129,7 @@ class Crowd:
 
     def serve(self) -> None:
         """Orders that are due to buyers that are free."""
-        while self._free and self._next < len(self._requests) and (self._due or self.open):
+        while self._free and self._next < len(self._requests) and (self._due or not self._plan.rate_per_s):
             due_at = self._due.popleft() if self._due else time.time()
             request = self._requests[self._next]
             self._next += 1
@@ -141,8 +157,10 @@ class Crowd:
 
     def left(self, error: Exception | None) -> None:
         """A connection ended before its time."""
-        if not self.done.done():
-            self.done.set_exception(error or ConnectionError("the system closed a connection"))
+        for waiting in (self.complete, self.done):
+            if not waiting.done():
+                waiting.set_exception(error or ConnectionError("the system closed a connection"))
+                return
 
 
 async def place(plan: Plan) -> Sequence[Answer]:
@@ -151,8 +169,11 @@ async def place(plan: Plan) -> Sequence[Answer]:
     loop = asyncio.get_running_loop()
     for _ in range(plan.connections):
         await loop.create_connection(lambda: Buyer(crowd), plan.host, plan.port)
+    await crowd.complete
     if plan.rate_per_s:
         await crowd.pace()
+    else:
+        crowd.serve()
     await crowd.done
     return crowd.answers
 

@@ -20,8 +20,8 @@ COLUMNS = ("scenario", "orders", "accepted/s", "completed/s", "floor/s", "ratio"
 def show(screen: Console, results: Sequence[Result], paces: Sequence[Pace]) -> None:
     """What was measured, and what it cost."""
     if paces:
-        said = ", ".join(f"{pace.orders_per_s:,.0f} at {pace.batch}" for pace in paces)
-        screen.print(f"floor: orders/s by size of batch: {said}")
+        said = ", ".join(f"{one.orders_per_s:,.0f} at {one.batch} ({one.cpu_ms:.2f} CPU ms)" for one in paces)
+        screen.print(f"floor, orders/s by size of batch: {said}")
     screen.print(_rates(results))
     screen.print(_costs(results))
     for result in results:

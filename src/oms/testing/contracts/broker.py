@@ -83,6 +83,16 @@ class BrokerContract:
         (record,) = self.read(broker.subscribe("g", [A]), 1)
         assert (record.key, record.value, record.headers) == (key, value, ODD_HEADERS)
 
+    def test_who_waits_for_records_gets_each_of_them_once(self, broker: Any) -> None:
+        member = broker.subscribe("g", [A])
+        _publish(broker, A, *(f"k{number}" for number in range(30)))
+        read: list[Record] = []
+        until = time.monotonic() + self.patience_s
+        while len(read) < 30 and (member.wait(0.05) or time.monotonic() <= until or not self.patience_s):
+            read += member.poll(7)
+        member.wait(0.05)
+        assert sorted(int(record.value or b"") for record in [*read, *member.poll(7)]) == list(range(30))
+
     def test_a_message_needs_no_headers(self, broker: Any) -> None:
         broker.publish([Outgoing(A, b"k", b"v")])
         (record,) = self.read(broker.subscribe("g", [A]), 1)
