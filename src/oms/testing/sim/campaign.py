@@ -10,7 +10,7 @@ import attrs
 
 from oms.testing.sim.run import Outcome
 from oms.testing.sim.scope import Scope
-from oms.testing.sim.search import Found, Prepare, nothing_own, play
+from oms.testing.sim.search import Found, Player, play
 from oms.testing.sim.shrink import BUDGET, Shrunk, shrink
 from oms.testing.sim.story import Digest, Story
 from oms.testing.sim.tape import Replay, Tape
@@ -75,7 +75,7 @@ class Report:
 
 def told(
     found: Found,
-    prepare: Prepare = nothing_own,
+    player: Player = play,
     *,
     own: str | None = None,
     test: str | None = None,
@@ -83,9 +83,9 @@ def told(
     budget: int = BUDGET,
 ) -> Report:
     """Shrink a failure, tell it, and keep its tape in the directory `tapes`."""
-    small = shrink(found.scope, found.outcome, prepare, budget=budget)
+    small = shrink(found.scope, found.outcome, player, budget=budget)
     story = Story()
-    play(small.scope, Replay(small.outcome.deviations), prepare, listener=story)
+    player(small.scope, Replay(small.outcome.deviations), listener=story)
     path = None
     if tapes is not None:
         name = "exhaustive" if found.seed is None else f"seed-{found.seed}"
@@ -95,8 +95,8 @@ def told(
     return Report(small, story, path)
 
 
-def digest(scope: Scope, tape: Tape, prepare: Prepare = nothing_own) -> tuple[str, Outcome]:
+def digest(scope: Scope, tape: Tape, player: Player = play) -> tuple[str, Outcome]:
     """The SHA-256 of a schedule's whole trace, and how it ended."""
     listener = Digest()
-    outcome = play(scope, tape, prepare, listener=listener)
+    outcome = player(scope, tape, listener=listener)
     return listener.of(outcome), outcome

@@ -18,14 +18,13 @@ class TapeCase(pytest.Item):
 
     def runtest(self) -> None:
         """Play it."""
-        from oms.testing.sim.own import prepared
-        from oms.testing.sim.search import play
+        from oms.testing.sim.own import player_of_path
         from oms.testing.sim.story import Story
         from oms.testing.sim.tape import Replay
         from oms.testing.sim.tape_file import load
 
         tape, story = load(self.path), Story()
-        outcome = play(tape.scope, Replay(tape.deviations), prepared(tape.own), listener=story)
+        outcome = player_of_path(tape.own)(tape.scope, Replay(tape.deviations), listener=story)
         if outcome.violations:
             raise BrokenPromise("\n".join([*map(str, outcome.violations), "", story.text()]))
 

@@ -7,7 +7,7 @@ rest in its time has broken P6.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime, timedelta
@@ -126,6 +126,11 @@ class Run:
         self._drop()
         passed = (self.world.clock.now() - self._begun).total_seconds()
         return Outcome(tuple(self._violations), self.tape.deviations, self.steps, passed, self.world, pruned, counted)
+
+    @property
+    def slots(self) -> Collection[str]:
+        """The names of the workers' places."""
+        return [worker.slot for worker in self.world.workers]
 
     # -- one step
 
