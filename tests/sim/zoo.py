@@ -326,6 +326,12 @@ def epoch_not_compared() -> Iterator[None]:
         yield
 
 
+@planted("a take isn't bound to an epoch", fine=True, faults=(PAUSES, GATE), workers={"inventory": 2})
+def take_not_bound_to_an_epoch() -> Iterator[None]:
+    with patch.object(GateKeeper, "epoch", lambda _self: None):
+        yield
+
+
 @planted("the ledger has no check", fine=True, orders=2, faults=(PAUSES, GATE), workers={"inventory": 2})
 def the_gate_has_the_last_word() -> Iterator[None]:
     def trusting(self: Any, movements: Any) -> None:
@@ -478,8 +484,8 @@ def no_second_try() -> Iterator[None]:
         yield
 
 
-MOST_SCHEDULES = 6000
-MOST_SEEDS = 1000
+MOST_SCHEDULES = 2500
+MOST_SEEDS = 3000
 
 
 @attrs.frozen
@@ -504,7 +510,7 @@ def killed(fault: Planted) -> Kill | None:
             number += 1
             if found.outcome.broken:
                 return Kill(found.outcome.broken, number, 0, len(found.outcome.deviations))
-        for found in swarm(range(MOST_SEEDS)):
+        for found in swarm(range(MOST_SEEDS), base=fault.scope):
             if found.outcome.broken:
                 return Kill(found.outcome.broken, number, found.number, len(found.outcome.deviations))
     return None

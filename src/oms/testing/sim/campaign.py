@@ -80,16 +80,17 @@ def told(
     own: str | None = None,
     test: str | None = None,
     tapes: Path | None = None,
+    keep: str | None = None,
     budget: int = BUDGET,
 ) -> Report:
-    """Shrink a failure, tell it, and keep its tape in the directory `tapes`."""
+    """Shrink a failure, tell it, and keep its tape in the directory `tapes`, under a name of your own (`keep`)."""
     small = shrink(found.scope, found.outcome, player, budget=budget)
     story = Story()
     player(small.scope, Replay(small.outcome.deviations), listener=story)
     path = None
     if tapes is not None:
         name = "exhaustive" if found.seed is None else f"seed-{found.seed}"
-        path = tapes / f"{small.outcome.broken}-{name}{SUFFIX}"
+        path = tapes / f"{keep or f'{small.outcome.broken}-{name}'}{SUFFIX}"
         broken = str(small.outcome.violations[0])
         save(TapeFile(small.scope, small.outcome.deviations, broken, found.seed, own, test), path)
     return Report(small, story, path)

@@ -24,9 +24,12 @@ class TapeCase(pytest.Item):
         from oms.testing.sim.tape_file import load
 
         tape, story = load(self.path), Story()
-        outcome = player_of_path(tape.own)(tape.scope, Replay(tape.deviations), listener=story)
+        player = player_of_path(tape.own)
+        outcome = player(tape.scope, Replay(tape.deviations), listener=story)
         if outcome.violations:
             raise BrokenPromise("\n".join([*map(str, outcome.violations), "", story.text()]))
+        if lost := set(tape.deviations) - set(outcome.deviations):
+            raise BrokenPromise("it proves nothing any more: no place for " + "; ".join(map(str, sorted(lost))))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The story instead of a traceback."""

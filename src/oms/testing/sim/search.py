@@ -115,7 +115,7 @@ def seeded(seed: int, orders: int | None = None, *, base: Scope | None = None) -
     kept = base or Scope()
     scope = attrs.evolve(
         kept,
-        orders=orders or dice.choice((1, 1, 2, 3)),
+        orders=dice.choice((1, 1, 2, 3)) if orders is None else orders,
         units=dice.choice((1, 2, 100)),
         workers={name: dice.choice((1, 1, 2)) for name in kept.workers},
         partitions=dice.choice((1, 1, 2)),
