@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Collection, Iterator
 from functools import wraps
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def hunt(
 ) -> Any:
     """Run a test that takes `shop` under many schedules instead of once: a budget of `schedules`.
 
-    First the calm one, then all that differ from it in one choice as far as half of the budget goes, then seeds. The
-    test gets a `HuntedShop`; it must make everything else that it needs by itself, afresh each time. A failure is made
+    First the calm one, then seeds for half of the budget, then those that differ from calm in one choice. The test
+    gets a `HuntedShop`; it must make everything else that it needs by itself, afresh each time. A failure is made
     small, told as a story, and kept as a tape.
     """
     if test is None:
@@ -86,16 +87,13 @@ def _player(test: Callable[[HuntedShop], object]) -> Player:
 
 
 def _schedules(scope: Scope, player: Player, budget: int, first_seed: int) -> Iterator[Found]:
-    number = 0
-    for found in exhaustive(scope, 1, player, prune=False):
-        if number >= max(1, budget // 2):
-            break
-        number += 1
-        yield found
-    for seed in range(first_seed, first_seed + budget - number):
+    near = exhaustive(scope, 1, player, prune=False)
+    yield next(near)
+    for number, seed in enumerate(range(first_seed, first_seed + budget // 2), 2):
         drawn, tape = seeded(seed, 0, base=scope)
         wide = attrs.evolve(drawn, units=scope.units)
         yield Found(wide, player(wide, tape), number, seed)
+    yield from islice(near, max(0, budget - 1 - budget // 2))
 
 
 def _replay(path: Path, player: Player) -> None:
