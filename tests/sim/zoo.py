@@ -280,8 +280,8 @@ def no_release_tombstone() -> Iterator[None]:
 def rejection_not_sticky() -> Iterator[None]:
     take = gate_script.take
 
-    def forgetful(state: Any, name: str, lines: Any, now_ms: int) -> Any:
-        answer = take(state, name, lines, now_ms)
+    def forgetful(state: Any, name: str, lines: Any, now_ms: int, bound_to: int | None = None) -> Any:
+        answer = take(state, name, lines, now_ms, bound_to)
         if answer["answer"] == gate_script.REJECTED:
             state["answers"].pop(name, None)
         return answer
@@ -300,9 +300,9 @@ def hold_not_given_back() -> Iterator[None]:
 def gate_take_not_idempotent() -> Iterator[None]:
     take = gate_script.take
 
-    def twice(state: Any, name: str, lines: Any, now_ms: int) -> Any:
+    def twice(state: Any, name: str, lines: Any, now_ms: int, bound_to: int | None = None) -> Any:
         state["answers"].pop(name, None)
-        return take(state, name, lines, now_ms)
+        return take(state, name, lines, now_ms, bound_to)
 
     with patch.object(gate_script, "take", twice):
         yield
@@ -503,7 +503,7 @@ class Kill:
 
 
 def killed(fault: Planted) -> Kill | None:
-    """Look for a fault in its scope, then by seeds; None where it isn't found."""
+    """Look for a fault near calm in its scope, then by seeds in it; None where it isn't found."""
     with fault.plant():
         number = 0
         for found in islice(exhaustive(fault.scope, fault.depth), MOST_SCHEDULES):

@@ -73,6 +73,7 @@ SHIPS_TWICE = """
 """
 
 
+@pytest.mark.slow
 def test_a_failure_is_small_told_and_replayed(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SHIPS_TWICE)
     found = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
