@@ -1,6 +1,6 @@
 """Writes docs/crash-table.md and docs/bug-zoo.md: what the simulator crashed, and what it caught. Takes some minutes.
 
-    python scripts/sim_tables.py [crashes] [zoo]
+python scripts/sim_tables.py [crashes] [zoo]
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def crash_table() -> None:
             held[key] += not crash.outcome.violations
         ways.append(f"| {path.name} | {'; '.join(map(str, path.deviations)) or 'calm'} | {count} |")
         print(ways[-1], flush=True)
-    rows = [f"| {service} | `{call}` | {died[service, call]} | {held[service, call]} |" for service, call in sorted(died)]
+    rows = [
+        f"| {service} | `{call}` | {died[service, call]} | {held[service, call]} |" for service, call in sorted(died)
+    ]
     text = CRASHES + f"{sum(died.values())} deaths, {sum(held.values())} times every promise held.\n\n"
     text += "| service | call | deaths | promises held |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
     text += "\n\n## Paths\n\n| how the orders end | schedule | points |\n| --- | --- | --- |\n" + "\n".join(ways) + "\n"
@@ -58,7 +60,13 @@ def bug_zoo() -> None:
     lines = []
     for fault in ZOO.values():
         kill = killed(fault)
-        how = "**not found**" if kill is None else f"seed {kill.seeds - 1}" if kill.seeds else f"schedule {kill.schedules}"
+        how = (
+            "**not found**"
+            if kill is None
+            else f"seed {kill.seeds - 1}"
+            if kill.seeds
+            else f"schedule {kill.schedules}"
+        )
         lines.append(f"| {fault.name} | {fault.what} | {how} | {kill.promise if kill else ''} |")
         print(lines[-1], flush=True)
     (ROOT / "docs" / "bug-zoo.md").write_text(ZOO_HEAD + "\n".join(lines) + "\n")
