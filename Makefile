@@ -10,7 +10,7 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 CODE := src tests examples benchmarks scripts
 export OMS_TEST_WHEEL := 1
 
-.PHONY: demo test test-servers test-faults test-containers check servers bench bench-short clean
+.PHONY: demo test hunt test-servers test-faults test-containers check servers bench bench-short clean
 
 demo: $(WHEEL)
 	$(BIN)/oms demo
@@ -30,6 +30,10 @@ test-faults: $(WHEEL) servers
 # The stack of docker-compose.yml on a Docker engine: one that answers, else Debian's own, started and stopped again.
 test-containers: $(WHEEL)
 	scripts/containers/test.sh
+
+# The simulator, one block of seeds after the other, until it finds something or is stopped; see docs/simulator.md.
+hunt: $(WHEEL)
+	n=$${FIRST:-0}; while $(BIN)/oms sim --seeds 5000 --first $$n; do n=$$((n + 5000)); done
 
 check: $(WHEEL)
 	$(BIN)/ruff format --check $(CODE)

@@ -102,3 +102,26 @@ def test_the_examples_are_clean_under_mypy_strict() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_simulator_finds_the_mistake_of_the_first_try_and_makes_it_small() -> None:
+    own, search, sim = (importlib.import_module(f"oms.testing.sim.{name}") for name in ("own", "search", "campaign"))
+    scenarios = importlib.import_module("own_service")
+    player = search.player_of(own.scenario_of(scenarios.hasty))
+    done = sim.campaign(search.swarm(range(300), None, player))
+    report = sim.told(done.first, player, budget=100)
+
+    assert "shipped twice" in str(report.outcome.violations[0])
+    assert len(report.outcome.deviations) == 1
+    assert (
+        sim.campaign(search.swarm(range(60), None, search.player_of(own.scenario_of(scenarios.simulated)))).first
+        is None
+    )
+
+
+@pytest.mark.slow
+def test_the_simulator_finds_nothing_in_the_step_as_it_is() -> None:
+    own, search, sim = (importlib.import_module(f"oms.testing.sim.{name}") for name in ("own", "search", "campaign"))
+    player = search.player_of(own.scenario_of(importlib.import_module("own_service").simulated))
+
+    assert sim.campaign(search.swarm(range(2000), None, player)).first is None

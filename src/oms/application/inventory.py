@@ -216,24 +216,32 @@ ROUTES: Mapping[str, Handler[InventoryWork]] = {
 
 @attrs.frozen
 class GatePhase:
-    """Asks the gate about the orders of a batch that have no reservation row yet, before the transaction."""
+    """Asks the gate about the orders of a batch that have no reservation row yet, before the transaction.
+
+    A take is bound to the epoch that was open before the rows were read: a worker that stands still in between, while
+    the order is settled and the gate rebuilt without it, would take units that nobody gives back.
+    """
 
     gate: StockGate
     store: InventoryStore
     default_stock: int | None
+    keeper: GateKeeper
 
     def __call__(self, messages: Sequence[Message]) -> Takes:
         """One batched take; products the gate doesn't know are introduced from the ledger and asked for again."""
         events = [message.event for message in messages if isinstance(message.event, OrderCreated)]
+        if not events:
+            return {}
+        epoch = self.keeper.epoch()
         known = self.store.reservations({event.order_id for event in events})
         orders = {event.order_id: event.terms.items for event in events if event.order_id not in known}
         if not orders:
             return {}
-        takes = dict(self.gate.take(orders))
+        takes = dict(self.gate.take(orders, epoch))
         unknown = {sku for taken in takes.values() for sku in taken.unknown}
         if unknown and self._introduce(unknown):
             again = {order: orders[order] for order, taken in takes.items() if taken.answer is GateAnswer.UNKNOWN}
-            takes.update(self.gate.take(again))
+            takes.update(self.gate.take(again, epoch))
         return takes
 
     def make_known(self, sku: Sku) -> None:
@@ -338,15 +346,23 @@ class GateKeeper:
     """How often to compare the two; a batch that meets a gate of another epoch waits for so long."""
 
     _look_at: datetime | None = None
+    _seen: int | None = None
+
+    def epoch(self) -> int:
+        """The epoch that ledger and gate had in common when they were last compared; `Closed` where they hadn't."""
+        if self._seen is None:
+            self._compare()
+        if self._seen is None:
+            raise Closed("the gate waits for a rebuild")
+        return self._seen
 
     def run_once(self) -> int:
         """1 after a rebuild, else 0."""
         now = self.clock.now()
         if self._look_at is not None and now < self._look_at:
             return 0
-        with self.store.begin() as transaction:
-            ledger = transaction.gate_epoch()
-        if ledger == 0 or ledger != self.gate.epoch():
+        ledger = self._compare()
+        if self._seen is None:
             return self._rebuilt(since=ledger)
         self._look_at = now + timedelta(seconds=self.look_every_s)
         return 0
@@ -357,6 +373,12 @@ class GateKeeper:
             epoch = self._next_epoch(transaction, transaction.lock_gate())
         self._write(epoch)
         return epoch
+
+    def _compare(self) -> int:
+        with self.store.begin() as transaction:
+            ledger = transaction.gate_epoch()
+        self._seen = ledger if ledger != 0 and ledger == self.gate.epoch() else None
+        return ledger
 
     def _rebuilt(self, since: int) -> int:
         """Rebuild, unless another worker did while this one waited for the lock."""
@@ -407,7 +429,7 @@ def inventory_service(
 
     if gate is None:
         return Service("inventory", GROUP, store, ROUTES, open_work)
-    settled = Settled(gate)
+    settled, keeper = Settled(gate), GateKeeper(gate, store, clock, look_every_s)
     executors: Mapping[TaskKind, Executor[InventoryWork]] = {
         TaskKind.GIVE_BACK: GiveBacks(gate),
         TaskKind.GATE_DELTA: GateDeltas(gate),
@@ -419,7 +441,7 @@ def inventory_service(
         ROUTES,
         open_work,
         executors,
-        GatePhase(gate, store, default_stock),
+        GatePhase(gate, store, default_stock, keeper),
         lambda work: settled.offer(work.settled),
-        (GateKeeper(gate, store, clock, look_every_s), settled),
+        (keeper, settled),
     )

@@ -41,8 +41,11 @@ class StockGate(Protocol):
     """All methods are batches, atomic for each order, and raise `Closed` while there is no epoch."""
 
     @abstractmethod
-    def take(self, orders: Mapping[OrderId, Items]) -> Mapping[OrderId, Taken]:
-        """Hold every line of an order or none; a known order gets its stored answer and nothing is taken."""
+    def take(self, orders: Mapping[OrderId, Items], epoch: int | None = None) -> Mapping[OrderId, Taken]:
+        """Hold every line of an order or none; a known order gets its stored answer and nothing is taken.
+
+        With `epoch`, `Closed` and nothing taken where another one is open: what the caller knows is older than it.
+        """
 
     @abstractmethod
     def give_back(self, orders: Collection[OrderId]) -> None:

@@ -97,8 +97,15 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput[RUN] = str(servers().directory)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--oms-tape FILE`: a hunted test plays this tape instead of hunting."""
+    parser.addoption("--oms-tape", default=None, help="a tape that a hunted test (oms.testing.hunt) is to replay")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """In an xdist worker, take what the controlling process told."""
+    if config.getoption("--oms-tape"):
+        os.environ["OMS_TAPE"] = config.getoption("--oms-tape")
     config.stash[_OUTERMOST] = RUN not in os.environ
     told = getattr(config, "workerinput", {}).get(RUN)
     if told:

@@ -53,13 +53,16 @@ class MemoryGate(StockGate, GateEvidence):
         return self._memory.state
 
     @port_call
-    def take(self, orders: Mapping[OrderId, Items]) -> Mapping[OrderId, Taken]:
+    def take(self, orders: Mapping[OrderId, Items], epoch: int | None = None) -> Mapping[OrderId, Taken]:
         """Hold every line of an order or none, order by order."""
         now_ms = self._now_ms()
         self._ensure_open()
         answers = {
-            order: script.take(self._state, order, list(items.items()), now_ms) for order, items in orders.items()
+            order: script.take(self._state, order, list(items.items()), now_ms, epoch)
+            for order, items in orders.items()
         }
+        if any(answer["answer"] == script.CLOSED for answer in answers.values()):
+            raise Closed(f"the gate isn't that of epoch {epoch} any more")
         refused = [order for order, answer in answers.items() if answer["answer"] == script.INVALID]
         if refused:
             raise Permanent(f"quantities must be from 1 to {script.MOST_UNITS}: {', '.join(refused)}")

@@ -58,10 +58,10 @@ def empty() -> GateState:
     return {"epoch": None, "available": {}, "answers": {}, "expires": {}, "deltas": {}}
 
 
-def take(state: GateState, order: str, lines: Lines, now_ms: int) -> Answer:
+def take(state: GateState, order: str, lines: Lines, now_ms: int, bound_to: int | None = None) -> Answer:
     """Hold every line or none; the answer is kept unless a product is unknown or a quantity is invalid."""
     epoch = state["epoch"]
-    if epoch is None:
+    if epoch is None or bound_to not in (None, epoch):
         return _answer(CLOSED, 0)
     _expire(state, order, now_ms)
     stored = state["answers"].get(order)

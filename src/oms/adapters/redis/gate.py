@@ -68,12 +68,12 @@ class RedisGate(StockGate, GateEvidence):
         """Close the connections; a later call opens new ones."""
         self._link.client.close()
 
-    def take(self, orders: Mapping[OrderId, Items]) -> Mapping[OrderId, Taken]:
+    def take(self, orders: Mapping[OrderId, Items], epoch: int | None = None) -> Mapping[OrderId, Taken]:
         """Hold every line of an order or none: one script call an order."""
         if not orders:
             _ensure_open(self.epoch() is not None)
         now_ms = self._now_ms()
-        calls = [take_call(order, list(items.items()), now_ms) for order, items in orders.items()]
+        calls = [take_call(order, list(items.items()), now_ms, epoch) for order, items in orders.items()]
         answers = dict(zip(orders, self._link.run("take", calls), strict=True))
         kinds = {order: answer[0] for order, answer in answers.items()}
         _ensure_open("CLOSED" not in kinds.values())
@@ -151,9 +151,9 @@ class RedisGate(StockGate, GateEvidence):
         return int(self._clock.now().timestamp() * 1000)
 
 
-def take_call(order: str, lines: Iterable[tuple[str, int]], now_ms: int) -> Call:
+def take_call(order: str, lines: Iterable[tuple[str, int]], now_ms: int, epoch: int | None = None) -> Call:
     """What the script `take` gets. A product may be on several lines."""
-    return (now_ms, order, MOST_UNITS, *_lines(lines))
+    return (now_ms, order, MOST_UNITS, "" if epoch is None else epoch, *_lines(lines))
 
 
 def _lines(lines: Iterable[tuple[str, int]]) -> Iterable[str | int]:

@@ -87,6 +87,13 @@ class GateContract:
         assert [taken[order].answer for order in (ONE, TWO, THREE)] == [HELD, REJECTED, HELD]
         assert _available(gate, A) == {A: 0}
 
+    def test_a_take_that_is_bound_to_another_epoch_takes_nothing(self, gate: Any) -> None:
+        assert gate.take({ONE: {A: 2}}, EPOCH)[ONE] == Taken(HELD, EPOCH)
+        for other in (EPOCH - 1, EPOCH + 1):
+            with pytest.raises(Closed):
+                gate.take({TWO: {A: 1}}, other)
+        assert _available(gate, A) == {A: 3}
+
     def test_an_answer_is_sticky(self, gate: Any) -> None:
         held, refused = _take(gate, ONE, {A: 5}), _take(gate, TWO, {A: 1})
         assert _take(gate, ONE, {A: 5}) == held

@@ -10,7 +10,7 @@ import attrs
 
 from oms.testing.sim.run import Outcome
 from oms.testing.sim.scope import Scope
-from oms.testing.sim.search import Found, Prepare, nothing_own, play
+from oms.testing.sim.search import Found, Player, play
 from oms.testing.sim.shrink import BUDGET, Shrunk, shrink
 from oms.testing.sim.story import Digest, Story
 from oms.testing.sim.tape import Replay, Tape
@@ -75,28 +75,29 @@ class Report:
 
 def told(
     found: Found,
-    prepare: Prepare = nothing_own,
+    player: Player = play,
     *,
     own: str | None = None,
     test: str | None = None,
     tapes: Path | None = None,
+    keep: str | None = None,
     budget: int = BUDGET,
 ) -> Report:
-    """Shrink a failure, tell it, and keep its tape in the directory `tapes`."""
-    small = shrink(found.scope, found.outcome, prepare, budget=budget)
+    """Shrink a failure, tell it, and keep its tape in the directory `tapes`, under a name of your own (`keep`)."""
+    small = shrink(found.scope, found.outcome, player, budget=budget)
     story = Story()
-    play(small.scope, Replay(small.outcome.deviations), prepare, listener=story)
+    player(small.scope, Replay(small.outcome.deviations), listener=story)
     path = None
     if tapes is not None:
         name = "exhaustive" if found.seed is None else f"seed-{found.seed}"
-        path = tapes / f"{small.outcome.broken}-{name}{SUFFIX}"
+        path = tapes / f"{keep or f'{small.outcome.broken}-{name}'}{SUFFIX}"
         broken = str(small.outcome.violations[0])
         save(TapeFile(small.scope, small.outcome.deviations, broken, found.seed, own, test), path)
     return Report(small, story, path)
 
 
-def digest(scope: Scope, tape: Tape, prepare: Prepare = nothing_own) -> tuple[str, Outcome]:
+def digest(scope: Scope, tape: Tape, player: Player = play) -> tuple[str, Outcome]:
     """The SHA-256 of a schedule's whole trace, and how it ended."""
     listener = Digest()
-    outcome = play(scope, tape, prepare, listener=listener)
+    outcome = player(scope, tape, listener=listener)
     return listener.of(outcome), outcome

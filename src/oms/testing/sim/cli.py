@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from oms.testing.sim.campaign import Campaign, Report
-    from oms.testing.sim.search import Found, Prepare
+    from oms.testing.sim.search import Found, Player
 
 BROKEN = 1
 
@@ -44,7 +44,7 @@ def sim(
     Without --exhaustive and --replay, 1000 seeds are played. The same seed is the same schedule each time.
     """
     try:
-        from oms.testing.sim.own import prepared
+        from oms.testing.sim.own import player_of_path
         from oms.testing.sim.search import exhaustive as every
         from oms.testing.sim.search import swarm
     except ModuleNotFoundError as missing:
@@ -55,21 +55,19 @@ def sim(
     if replay is not None:
         return _replayed(screen, replay)
     try:
-        prepare = prepared(own)
+        player = player_of_path(own)
     except OmsError as error:
         give_up(str(error), WRONG_USE)
     if exhaustive is not None:
         from oms.testing.sim.scope import Scope
 
-        return _hunt(
-            screen, every(Scope(orders=orders or 1, fine=fine), exhaustive, prepare), None, prepare, own, tapes
-        )
+        return _hunt(screen, every(Scope(orders=orders or 1, fine=fine), exhaustive, player), None, player, own, tapes)
     count = 1000 if seeds is None else seeds
-    return _hunt(screen, swarm(range(first, first + count), orders, prepare), count, prepare, own, tapes)
+    return _hunt(screen, swarm(range(first, first + count), orders, player), count, player, own, tapes)
 
 
 def _hunt(
-    screen: Console, schedules: Iterator[Found], total: int | None, prepare: Prepare, own: str | None, tapes: Path
+    screen: Console, schedules: Iterator[Found], total: int | None, player: Player, own: str | None, tapes: Path
 ) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -92,7 +90,7 @@ def _hunt(
     if done.first is None:
         return 0
     screen.print("shrinking ...", style="dim")
-    _tell(screen, told(done.first, prepare, own=own, tapes=tapes), done.first.seed)
+    _tell(screen, told(done.first, player, own=own, tapes=tapes), done.first.seed)
     return BROKEN
 
 
@@ -133,19 +131,18 @@ def _tell(screen: Console, report: Report, seed: int | None) -> None:
 
 
 def _replayed(screen: Console, path: Path) -> int:
-    from oms.testing.sim.own import prepared
-    from oms.testing.sim.search import play
+    from oms.testing.sim.own import player_of_path
     from oms.testing.sim.story import Story
     from oms.testing.sim.tape import Replay
     from oms.testing.sim.tape_file import load
 
     try:
         tape = load(path)
-        prepare = prepared(tape.own)
+        player = player_of_path(tape.own)
     except OmsError as error:
         give_up(str(error), WRONG_USE)
     story = Story()
-    outcome = play(tape.scope, Replay(tape.deviations), prepare, listener=story)
+    outcome = player(tape.scope, Replay(tape.deviations), listener=story)
     screen.print(story.text(), markup=False, soft_wrap=True)
     screen.rule("[bold]as a sequence diagram", align="left")
     screen.print(story.diagram(), markup=False, soft_wrap=True)

@@ -38,7 +38,7 @@ class Customers:
 
     def __init__(self, world: World, command: PlaceOrder) -> None:
         self._world, self._command = world, command
-        self._ids = CountedIds(0xFFF)
+        self.ids = CountedIds(0xFFF)
         self.all = [Customer(f"order-{number + 1}") for number in range(world.scope.orders)]
         self._by_name = {one.name: one for one in self.all}
 
@@ -73,6 +73,13 @@ class Customers:
                     raise error
                 one.future = None
 
+    def know(self, order_id: OrderId) -> None:
+        """Somebody else placed an order."""
+        one = Customer(f"order-{len(self.all) + 1}")
+        one.answers.append(order_id)
+        self.all.append(one)
+        self._by_name[one.name] = one
+
     def known(self) -> Iterator[tuple[str, OrderId]]:
         """Whose orders are known, by their ids."""
         return ((one.name, one.answers[0]) for one in self.all if one.answers)
@@ -90,7 +97,7 @@ class Customers:
 
     def _desk(self, worker: Worker) -> Orders:
         store: Any = worker.parts.service.store
-        return Orders(worker.parts, store, self._ids, lambda _parts, _future: None)
+        return Orders(worker.parts, store, self.ids, lambda _parts, _future: None)
 
 
 def command_of(currency: Any) -> PlaceOrder:

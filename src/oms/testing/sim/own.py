@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from oms.bootstrap import imported
 from oms.entrypoints.app import App, create
 from oms.settings import Settings
-from oms.testing.sim.search import Prepare, Prepared, nothing_own
+from oms.testing.sim.search import Player, Prepare, Prepared, play, player_of
 
 Scenario = Callable[[App], Callable[[], object] | None]
 """Subscribes own steps to the `App` that it gets, and may answer with a check to be made at rest.
@@ -19,16 +20,21 @@ What the check asserts is a promise of the user's own: an `AssertionError` break
 _SETTINGS = Settings(profile="memory")
 
 
-def prepared(path: str | None) -> Prepare:
-    """The scenario behind an import path `package.module:function`; none is the four services alone."""
+def player_of_path(path: str | None) -> Player:
+    """Plays the scenario behind an import path `package.module:function`; None is the four services alone.
+
+    Modules of the current directory are found, as those of a test are.
+    """
     if path is None:
-        return nothing_own
+        return play
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     scenario: Any = imported(path, "--own")
-    return scenario_of(scenario)
+    return player_of(scenario_of(scenario))
 
 
 def scenario_of(scenario: Scenario) -> Prepare:
-    """What a search calls for each schedule."""
+    """What is made afresh for each schedule."""
 
     def prepare() -> Prepared:
         app = create(_SETTINGS)

@@ -7,7 +7,7 @@ rest in its time has broken P6.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime, timedelta
@@ -99,7 +99,8 @@ class Run:
         self.deaths = 0
         self.used: dict[str, int] = {}
         self._main = greenlet.getcurrent()
-        self._violations: list[Violation] = []
+        self._decoded = CODEC.decoded
+        self.violations: list[Violation] = []
         self._options: dict[str, tuple[str, ...]] = _point_options(scope)
         self.world = World(scope, self._gateway_draw, self._points, own)
         for worker in self.world.workers:
@@ -108,24 +109,41 @@ class Run:
 
     def go(self) -> Outcome:
         """Run it to its end."""
-        pruned, decoded = False, CODEC.decoded
-        while not self._violations:
+        return self._outcome(pruned=True) if self.to_rest() else self.finish()
+
+    def to_rest(self) -> bool:
+        """Go on until nothing waits any more, or a promise is broken; whether it met a world that was met before."""
+        while not self.violations:
             if self._was_here():
-                pruned = True
-                break
-            if self.steps >= self.scope.steps and not self.healed:
+                return True
+            if self.steps >= self.scope.steps:
                 self.healed = True
             if self.steps >= MOST_STEPS:
-                self._violations.append(Violation("P6", "the world", f"has no rest after {self.steps} steps"))
+                self.violations.append(Violation("P6", "the world", f"has no rest after {self.steps} steps"))
+            elif not self._step():
                 break
-            if not self._step():
-                break
-        counted = Counter[str]() if pruned else tally(self.world, CODEC.decoded - decoded)
-        if not pruned and not self._violations:
+        return False
+
+    def finish(self, failure: Exception | None = None) -> Outcome:
+        """Heal, come to rest and check all promises; `failure` is what a test has found before."""
+        if failure is not None and not self.violations:
+            self.violations.append(Violation("ASSERTION", "the test", str(failure) or type(failure).__name__))
+        self.healed = True
+        self.to_rest()
+        if not self.violations:
             self._at_rest()
+        return self._outcome(pruned=False)
+
+    def _outcome(self, *, pruned: bool) -> Outcome:
+        counted = Counter[str]() if pruned else tally(self.world, CODEC.decoded - self._decoded)
         self._drop()
         passed = (self.world.clock.now() - self._begun).total_seconds()
-        return Outcome(tuple(self._violations), self.tape.deviations, self.steps, passed, self.world, pruned, counted)
+        return Outcome(tuple(self.violations), self.tape.deviations, self.steps, passed, self.world, pruned, counted)
+
+    @property
+    def slots(self) -> Collection[str]:
+        """The names of the workers' places."""
+        return [worker.slot for worker in self.world.workers]
 
     # -- one step
 
@@ -224,10 +242,11 @@ class Run:
             self._run_step(label, place)
             return
         what, _, rest = label.partition(" ")
-        self.version += 1
         if rest == GOES_ON:
-            self._slice(self._worker(what))
-        elif what == "places":
+            self._go_on(self._worker(what))
+            return
+        self.version += 1
+        if what == "places":
             self.world.customers.place(rest)
         elif label == TIME:
             due = ready.next_due(self.world, self.world.clock.now())
@@ -238,6 +257,14 @@ class Run:
         else:
             self.used[label] = self.used.get(label, 0) + 1
             self._harm(label)
+
+    def _go_on(self, worker: Worker) -> None:
+        waited = worker.blocked >= 0
+        self._slice(worker)
+        if waited and worker.blocked >= 0:
+            worker.blocked = self.version  # it waits on, and has done nothing that another one could wait for
+        else:
+            self.version += 1
 
     def _harm(self, label: str) -> None:
         world = self.world
@@ -274,6 +301,9 @@ class Run:
         worker.green = greenlet(worker.parts.worker.run_step)
         if not self._slice(worker, index):
             worker.idle[label] = self.version
+        elif worker.green is not None:  # what it did until it stands still may be news to others
+            self.version += 1
+            worker.blocked = self.version if worker.blocked >= 0 else -1
 
     def _slice(self, worker: Worker, *index: int) -> int:
         """Run a worker until its step ends, it stands still, waits for a lock, or dies; 0 where nothing moved."""
@@ -285,14 +315,14 @@ class Run:
             self._replace(worker)
             return 1
         except Exception as error:  # noqa: BLE001 - the worker's own failure is what is looked for
-            self._violations.append(Violation("FAILED", worker.slot, f"{type(error).__name__}: {error}"))
+            self.violations.append(Violation("FAILED", worker.slot, f"{type(error).__name__}: {error}"))
             return 1
         if moved is YIELDED:
             return 1
         worker.green = None
         if moved:
             self.version += 1
-        self._violations += promises.at_every_instant(self.world.evidence, _ONLY_FOR.get(worker.service, ()))
+        self.violations += promises.at_every_instant(self.world.evidence, _ONLY_FOR.get(worker.service, ()))
         return int(moved)
 
     def _crash(self, worker: Worker) -> None:
@@ -386,13 +416,13 @@ class Run:
             settle_s=self.scope.settle_s,
             quiet=True,
         )
-        self._violations += report.violations
-        self._violations += state.unexpected(world)
+        self.violations += report.violations
+        self.violations += state.unexpected(world)
         if self._check is not None:
             try:
                 self._check()
             except AssertionError as error:
-                self._violations.append(Violation("ASSERTION", "the test", str(error) or "failed"))
+                self.violations.append(Violation("ASSERTION", "the test", str(error) or "failed"))
 
 
 _PLACES: dict[str, tuple[str, int, str]] = {}

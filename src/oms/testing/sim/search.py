@@ -7,8 +7,10 @@ where it comes to a world that was reached before with no more deviations: what 
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import attrs
 
@@ -21,6 +23,19 @@ from oms.testing.sim.tape import Deviation, Deviations, Replay, Swarm, Tape
 Prepared = tuple[Mapping[str, OwnStep], Check | None]
 Prepare = Callable[[], Prepared]
 """Makes what a user's own scenario needs afresh for each schedule: own steps, and what is asserted at rest."""
+
+Visited = Callable[[int], bool]
+"""Whether a world was met before; it's remembered from then on."""
+
+
+class Player(Protocol):
+    """Plays one schedule from its beginning to its end."""
+
+    @abstractmethod
+    def __call__(
+        self, scope: Scope, tape: Tape, *, visited: Visited | None = None, listener: Listener | None = None
+    ) -> Outcome:
+        """What became of it."""
 
 
 def nothing_own() -> Prepared:
@@ -38,21 +53,22 @@ class Found:
     seed: int | None = None
 
 
-def play(
-    scope: Scope,
-    tape: Tape,
-    prepare: Prepare = nothing_own,
-    *,
-    visited: Callable[[int], bool] | None = None,
-    listener: Listener | None = None,
-) -> Outcome:
-    """Run one schedule, sealed off from the real world's time and chance."""
-    own, check = prepare()
-    with sealed():
-        return Run(scope, tape, own=own, check=check, visited=visited, listener=listener).go()
+def player_of(prepare: Prepare) -> Player:
+    """Plays the four services with a user's own steps, sealed off from the real world's time and chance."""
+
+    def play(scope: Scope, tape: Tape, *, visited: Visited | None = None, listener: Listener | None = None) -> Outcome:
+        own, check = prepare()
+        with sealed():
+            return Run(scope, tape, own=own, check=check, visited=visited, listener=listener).go()
+
+    return play
 
 
-def exhaustive(scope: Scope, depth: int, prepare: Prepare = nothing_own, *, prune: bool = True) -> Iterator[Found]:
+play = player_of(nothing_own)
+"""Plays the four services alone."""
+
+
+def exhaustive(scope: Scope, depth: int, player: Player = play, *, prune: bool = True) -> Iterator[Found]:
     """Every schedule of a scope with at most `depth` deviations from calm, the fewest first.
 
     Those that end like another one are left half-way, or not begun.
@@ -72,7 +88,7 @@ def exhaustive(scope: Scope, depth: int, prepare: Prepare = nothing_own, *, prun
         while level:
             wanted = level.popleft()
             tape = Replay(wanted, record=deviations < depth)
-            outcome = play(scope, tape, prepare, visited=visited if prune else None)
+            outcome = player(scope, tape, visited=visited if prune else None)
             number += 1
             yield Found(scope, outcome, number)
             following.extend(_children(wanted, tape.open))
@@ -99,7 +115,7 @@ def seeded(seed: int, orders: int | None = None, *, base: Scope | None = None) -
     kept = base or Scope()
     scope = attrs.evolve(
         kept,
-        orders=orders or dice.choice((1, 1, 2, 3)),
+        orders=dice.choice((1, 1, 2, 3)) if orders is None else orders,
         units=dice.choice((1, 2, 100)),
         workers={name: dice.choice((1, 1, 2)) for name in kept.workers},
         partitions=dice.choice((1, 1, 2)),
@@ -116,9 +132,9 @@ def seeded(seed: int, orders: int | None = None, *, base: Scope | None = None) -
 
 
 def swarm(
-    seeds: Sequence[int], orders: int | None = None, prepare: Prepare = nothing_own, *, base: Scope | None = None
+    seeds: Sequence[int], orders: int | None = None, player: Player = play, *, base: Scope | None = None
 ) -> Iterator[Found]:
     """A schedule for each seed."""
     for number, seed in enumerate(seeds, 1):
         scope, tape = seeded(seed, orders, base=base)
-        yield Found(scope, play(scope, tape, prepare), number, seed)
+        yield Found(scope, player(scope, tape), number, seed)

@@ -13,7 +13,7 @@ import attrs
 
 from oms.testing.sim.run import Outcome
 from oms.testing.sim.scope import Scope
-from oms.testing.sim.search import Prepare, exhaustive, nothing_own, play
+from oms.testing.sim.search import Player, exhaustive, play
 from oms.testing.sim.tape import Deviations, Replay
 
 BUDGET = 600
@@ -29,9 +29,9 @@ class Shrunk:
     runs: int
 
 
-def shrink(scope: Scope, failed: Outcome, prepare: Prepare = nothing_own, *, budget: int = BUDGET) -> Shrunk:
+def shrink(scope: Scope, failed: Outcome, player: Player = play, *, budget: int = BUDGET) -> Shrunk:
     """Make a failed outcome of a scope small."""
-    work = _Work(scope, failed, prepare, budget)
+    work = _Work(scope, failed, player, budget)
     work.drop_deviations()
     work.make_the_world_smaller()
     work.drop_deviations()
@@ -40,8 +40,8 @@ def shrink(scope: Scope, failed: Outcome, prepare: Prepare = nothing_own, *, bud
 
 
 class _Work:
-    def __init__(self, scope: Scope, failed: Outcome, prepare: Prepare, budget: int) -> None:
-        self.scope, self.best, self.prepare, self.left = scope, failed, prepare, budget
+    def __init__(self, scope: Scope, failed: Outcome, player: Player, budget: int) -> None:
+        self.scope, self.best, self.player, self.left = scope, failed, player, budget
         self.broken = failed.broken
         self.runs = 0
 
@@ -66,7 +66,7 @@ class _Work:
         depth = len(self.best.deviations) - 1
         if depth < 1 or self.left < 50:
             return
-        for found in exhaustive(self.scope, depth, self.prepare):
+        for found in exhaustive(self.scope, depth, self.player):
             self.runs += 1
             self.left -= 1
             if found.outcome.broken == self.broken:
@@ -99,7 +99,7 @@ class _Work:
             return False
         self.runs += 1
         self.left -= 1
-        outcome = play(scope, Replay(deviations), self.prepare)
+        outcome = self.player(scope, Replay(deviations))
         if outcome.broken != self.broken:
             return False
         smaller = len(outcome.deviations) < len(self.best.deviations) or scope != self.scope

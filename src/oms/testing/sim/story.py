@@ -18,6 +18,17 @@ Seen = dict[tuple[str, str], str]
 """What can be seen of a world: (where, of what) -> state."""
 
 
+LOG = "log"
+SAYS = {
+    "CommandGroup": "runs commands",
+    "Consumer": "handles",
+    "Relay": "sends what it owes",
+    "TaskRunner": "runs tasks",
+    "GateKeeper": "looks after the gate",
+}
+"""What a step is called in a story."""
+
+
 @attrs.frozen
 class Line:
     """One thing that happened. `harm` is whether it isn't calm."""
@@ -39,7 +50,6 @@ class Story(Listener):
     def __init__(self) -> None:
         self.lines: list[Line] = []
         self._before: Seen = {}
-        self._records = 0
         self._at_s = 0.0
         self._harm: list[Line] = []
         self._chosen = False
@@ -62,13 +72,14 @@ class Story(Listener):
         """A step ended: say what it changed."""
         who, _, rest = what.partition(" ")
         seen = _seen(run.world)
-        then = [f"{where} {of}: {now}" for (where, of), now in seen.items() if self._before.get((where, of)) != now]
-        published = list(run.world.log.all_records())
-        count = len(published)
-        if count > self._records:
-            then = [f"publishes {topic}" for topic in _new_topics(run.world, self._before)] + then
-        self._before, self._records = seen, count
-        if "-" not in who:
+        changed = [(where, of, now) for (where, of), now in seen.items() if self._before.get((where, of)) != now]
+        then = [f"publishes {of}" for where, of, _ in changed if where == LOG]
+        then += [f"{where} {of}: {now}" for where, of, now in changed if where != LOG]
+        self._before = seen
+        if who in run.slots:
+            step, _, topic = rest.partition(" ")
+            rest = f"{SAYS.get(step, step)} {topic}".rstrip()
+        else:
             who, rest = "", what
         self.lines.append(Line(self._at_s, who, rest, tuple(then), harm=self._chosen))
         self.lines += self._harm
@@ -111,14 +122,8 @@ def _seen(world: World) -> Seen:
         for (_group, order), document in records[own].documents.rows.items():
             seen[own, name(order)] = document
     for topic, partitions in world.log._topics.records.items():
-        seen["log", topic] = str(sum(map(len, partitions)))
+        seen[LOG, topic] = str(sum(map(len, partitions)))
     return seen
-
-
-def _new_topics(world: World, before: Seen) -> Iterator[str]:
-    for topic, partitions in world.log._topics.records.items():
-        if before.get(("log", topic)) != str(sum(map(len, partitions))):
-            yield topic
 
 
 def _arrows(lines: list[Line]) -> Iterator[str]:
@@ -129,12 +134,12 @@ def _arrows(lines: list[Line]) -> Iterator[str]:
             yield f"    Note over {who}: {line.what} !"
         if words[:1] == ["places"]:
             yield f"    customer->>order: place {words[1]}"
-        elif words[:1] == ["Consumer"] and len(words) > 1:
+        elif words[:1] == ["handles"] and len(words) > 1:
             topic = words[1].partition("/")[0]
             yield f"    {topic.partition('.')[0]}->>{who}: {topic}"
-        elif words[:1] == ["TaskRunner"]:
+        elif words == ["runs", "tasks"]:
             yield f"    {who}->>{who}: tasks"
-        states = [then for then in line.then if not then.startswith(("log ", "publishes "))]
+        states = [then for then in line.then if not then.startswith("publishes ")]
         if states:
             yield f"    Note over {who}: {', '.join(state.replace(':', '') for state in states)}"
 

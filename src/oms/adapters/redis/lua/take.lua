@@ -1,10 +1,11 @@
 #!lua
 -- Hold every line or none; the answer is kept unless a product is unknown or a quantity is invalid.
--- ARGV: now, order, largest quantity, then product and quantity of each line, sorted by product.
+-- ARGV: now, order, largest quantity, epoch that it is bound to or nothing, then product and quantity of each line,
+-- sorted by product.
 -- Nothing is sorted here: Lua's `<` on text goes by the server's locale.
 
 local epoch, keys = opened()
-if not epoch then
+if not epoch or (ARGV[4] ~= '' and tonumber(ARGV[4]) ~= epoch) then
   return { 'CLOSED', 0 }
 end
 local order, most = ARGV[2], tonumber(ARGV[3])
@@ -20,7 +21,7 @@ if stored then
 end
 
 local products, summed = {}, {}
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local product, quantity = ARGV[i], ARGV[i + 1]
   if not string.find(quantity, '^[0-9]+$') or tonumber(quantity) < 1 then
     return { 'INVALID', epoch }

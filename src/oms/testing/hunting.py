@@ -1,0 +1,128 @@
+"""`hunt`: a test becomes a search over the schedules of the system that it uses."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Collection, Iterator
+from functools import wraps
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from oms.testing.hunted import HuntedShop
+from oms.testing.sim.campaign import Report, campaign, told
+from oms.testing.sim.escape import sealed
+from oms.testing.sim.run import Listener, Outcome
+from oms.testing.sim.scope import ANSWERS, CRASH, GATE, PAUSES, REBALANCE, REPEAT, Scope
+from oms.testing.sim.search import Found, Player, Visited, exhaustive, seeded
+from oms.testing.sim.story import Story
+from oms.testing.sim.tape import Replay, Tape
+from oms.testing.sim.tape_file import load
+
+OWN_FAULTS = frozenset({CRASH, REBALANCE, REPEAT, GATE, ANSWERS, PAUSES})
+"""What happens to a system by itself. Declines, cancels and deadlines are left to the test, which knows their ends."""
+
+TAPES = Path("oms-tapes")
+REPLAY = "OMS_TAPE"
+"""Where the pytest plugin says which tape is to be played instead of a hunt."""
+
+
+def hunt(
+    test: Callable[..., object] | None = None,
+    *,
+    schedules: int = 200,
+    faults: Collection[str] = OWN_FAULTS,
+    units: int = 100,
+    first_seed: int = 0,
+) -> Any:
+    """Run a test that takes `shop` under many schedules instead of once: a budget of `schedules`.
+
+    First the calm one, then seeds for half of the budget, then those that differ from calm in one choice. The test
+    gets a `HuntedShop`; it must make everything else that it needs by itself, afresh each time. A failure is made
+    small, told as a story, and kept as a tape.
+    """
+    if test is None:
+        return lambda found: hunt(found, schedules=schedules, faults=faults, units=units, first_seed=first_seed)
+    scope = Scope(orders=0, units=units, faults=frozenset(faults), fine=True)
+    signature = inspect.signature(test)
+    others = [parameter for parameter in signature.parameters.values() if parameter.name != "shop"]
+
+    @wraps(test)
+    def hunted(*args: Any, **kwargs: Any) -> None:
+        player = _player(lambda shop: test(*args, shop=shop, **kwargs))
+        tape = os.environ.get(REPLAY)
+        if tape:
+            _replay(Path(tape), player)
+            return
+        done = campaign(_schedules(scope, player, schedules, first_seed))
+        if done.first is not None:
+            report = told(done.first, player, test=_name(), tapes=TAPES, keep=_file_name(test))
+            raise AssertionError(_words(report, done.schedules))
+
+    hunted.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+    del hunted.__wrapped__  # pytest would look for `shop` behind it
+    return hunted
+
+
+def _player(test: Callable[[HuntedShop], object]) -> Player:
+    def play(
+        scope: Scope,
+        tape: Tape,
+        *,
+        visited: Visited | None = None,  # noqa: ARG001 - a test's own state can't be compared
+        listener: Listener | None = None,
+    ) -> Outcome:
+        shop, failure = HuntedShop(scope, tape, listener), None
+        with sealed():
+            try:
+                test(shop)
+            except Exception as error:  # noqa: BLE001 - whatever a test raises is its failure
+                failure = error
+            return shop.finished(failure)
+
+    return play
+
+
+def _schedules(scope: Scope, player: Player, budget: int, first_seed: int) -> Iterator[Found]:
+    near = exhaustive(scope, 1, player, prune=False)
+    yield next(near)
+    for number, seed in enumerate(range(first_seed, first_seed + budget // 2), 2):
+        drawn, tape = seeded(seed, 0, base=scope)
+        wide = attrs.evolve(drawn, units=scope.units)
+        yield Found(wide, player(wide, tape), number, seed)
+    yield from islice(near, max(0, budget - 1 - budget // 2))
+
+
+def _replay(path: Path, player: Player) -> None:
+    tape, story = load(path), Story()
+    outcome = player(tape.scope, Replay(tape.deviations), listener=story)
+    if outcome.violations:
+        raise AssertionError("\n".join([*map(str, outcome.violations), "", story.text()]))
+
+
+def _words(report: Report, schedules: int) -> str:
+    outcome = report.outcome
+    return "\n".join(
+        [
+            *map(str, outcome.violations),
+            "",
+            f"schedule {schedules} of the hunt; made small in {report.shrunk.runs} runs:",
+            f"{len(outcome.deviations)} deviations from calm",
+            report.story.text(),
+            "",
+            report.story.diagram(),
+            "",
+            f"replay: pytest '{_name()}' --oms-tape={report.path}",
+        ]
+    )
+
+
+def _name() -> str:
+    return os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+
+
+def _file_name(test: Callable[..., object]) -> str:
+    return str(getattr(test, "__name__", "hunted"))

@@ -1,0 +1,98 @@
+"""Every point of every path, crashed once: the worker dies there, another one takes over, and every promise holds.
+
+A path is one way for an order to end (who ended it, where its money and its stock went), as the schedules with one
+deviation from calm find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+
+from oms.testing.sim.faults import DIES
+from oms.testing.sim.run import Listener, Outcome
+from oms.testing.sim.scope import FAULTS, Scope
+from oms.testing.sim.search import exhaustive, play
+from oms.testing.sim.tape import Deviation, Deviations, Replay
+
+if TYPE_CHECKING:
+    from oms.testing.sim.run import Run
+    from oms.testing.sim.world import Worker
+
+SCOPES = (Scope(), Scope(orders=2, units=1))
+"""One order that there is enough of, and two on the last unit."""
+
+
+@attrs.frozen
+class Path:
+    """One way for the orders of a scope to end, and a schedule that goes it."""
+
+    name: str
+    scope: Scope
+    deviations: Deviations
+
+
+@attrs.frozen
+class Crash:
+    """One death: on which path, of whom, at which point, and what became of the world."""
+
+    path: str
+    worker: str
+    place: str
+    nth: int
+    outcome: Outcome
+
+
+class _Places(Listener):
+    """Keeps the points that a schedule comes to."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str], int] = {}
+
+    def drew(self, label: str, option: str) -> None:
+        """Nothing."""
+
+    def begins(self, run: Run, what: str) -> None:
+        """Nothing."""
+
+    def ended(self, run: Run, what: str) -> None:
+        """Nothing."""
+
+    def reached(self, worker: Worker, place: str) -> None:
+        """Count it."""
+        self.found[worker.slot, place] = self.found.get((worker.slot, place), 0) + 1
+
+
+def paths() -> list[Path]:
+    """Each way to end that a schedule with at most one deviation finds, with the first schedule that finds it."""
+    found: dict[str, Path] = {}
+    for scope in SCOPES:
+        for one in exhaustive(scope, 1, prune=False):
+            name = _ends(one.outcome)
+            fine = attrs.evolve(scope, fine=True, all_points=True, faults=frozenset(FAULTS))
+            found.setdefault(name, Path(name, fine, one.outcome.deviations))
+    return list(found.values())
+
+
+def crashes(path: Path) -> Iterator[Crash]:
+    """The path once for each point that it comes to, with a death there."""
+    places = _Places()
+    play(path.scope, Replay(path.deviations), listener=places)
+    for (worker, place), count in places.found.items():
+        for nth in range(count):
+            death = Deviation(f"at {worker} {place}", nth, DIES)
+            yield Crash(path.name, worker, place, nth, play(path.scope, Replay((*path.deviations, death))))
+
+
+def _ends(outcome: Outcome) -> str:
+    records = outcome.world.records
+    ends = []
+    for order in records["order"].orders.rows.values():
+        paid = records["payment"].payments.rows.get(order.id)
+        stock = records["inventory"].reservations.rows.get(order.id)
+        why = f" by {order.reason.value}" if order.reason else ""
+        money = paid.state.value if paid else "ABSENT"
+        ends.append(f"{order.state.value}{why}, payment {money}, stock {stock.state.value if stock else 'ABSENT'}")
+    return "; ".join(sorted(ends))

@@ -1,0 +1,35 @@
+"""Every point of every path is crashed once and recovered; the whole table is in docs/crash-table.md."""
+
+from __future__ import annotations
+
+import pytest
+
+from oms.testing.sim.crash_table import Path, crashes, paths
+from oms.testing.sim.faults import DIES
+from oms.testing.sim.scope import Scope
+
+CALM = Path("calm", Scope(fine=True, all_points=True), ())
+
+
+def held(path: Path) -> int:
+    """How many deaths there were; each was really died, and broke nothing."""
+    count = 0
+    for crash in crashes(path):
+        count += 1
+        assert crash.outcome.violations == (), (crash.path, crash.worker, crash.place, crash.nth)
+        assert [one.option for one in crash.outcome.deviations if one.option == DIES] == [DIES]
+    return count
+
+
+def test_the_calm_path() -> None:
+    assert held(CALM) > 200
+
+
+@pytest.mark.slow
+def test_every_path() -> None:
+    ways = paths()
+
+    assert len(ways) >= 6
+    for path in ways:
+        for crash in crashes(path):
+            assert crash.outcome.violations == (), (crash.path, crash.worker, crash.place, crash.nth)
