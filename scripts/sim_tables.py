@@ -69,7 +69,7 @@ def bug_zoo() -> None:
         )
         lines.append(f"| {fault.name} | {fault.what} | {how} | {kill.promise if kill else ''} |")
         print(lines[-1], flush=True)
-    (ROOT / "docs" / "bug-zoo.md").write_text(ZOO_HEAD + "\n".join(lines) + "\n")
+        (ROOT / "docs" / "bug-zoo.md").write_text(ZOO_HEAD + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,21 @@ from oms.testing.sim.scope import Scope
 CALM = Path("calm", Scope(fine=True, all_points=True), ())
 
 
-def held(path: Path) -> int:
+def held(path: Path, every: int = 1) -> int:
     """How many deaths there were; each was really died, and broke nothing."""
     count = 0
-    for crash in crashes(path):
+    for crash in crashes(path, every):
         count += 1
         assert crash.outcome.violations == (), (crash.path, crash.worker, crash.place, crash.nth)
         assert [one.option for one in crash.outcome.deviations if one.option == DIES] == [DIES]
     return count
 
 
+def test_every_tenth_point_of_the_calm_path() -> None:
+    assert held(CALM, every=10) > 20
+
+
+@pytest.mark.slow
 def test_the_calm_path() -> None:
     assert held(CALM) > 200
 

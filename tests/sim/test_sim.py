@@ -15,7 +15,7 @@ from zoo import ZOO
 
 from oms.testing.sim.campaign import campaign, digest, told
 from oms.testing.sim.escape import Escaped, sealed
-from oms.testing.sim.scope import Scope
+from oms.testing.sim.scope import CANCEL, CLOCK, GATEWAY, Scope
 from oms.testing.sim.search import exhaustive, play, seeded, swarm
 from oms.testing.sim.tally import COUNTED
 from oms.testing.sim.tape import Deviation, Replay
@@ -43,6 +43,7 @@ def test_every_schedule_with_one_deviation() -> None:
     assert done.schedules > 150
 
 
+@pytest.mark.slow
 def test_every_schedule_with_one_deviation_at_any_point() -> None:
     done = campaign(exhaustive(Scope(fine=True), 1))
 
@@ -53,15 +54,16 @@ def test_every_schedule_with_one_deviation_at_any_point() -> None:
 def test_pruning_leaves_out_nothing_that_breaks() -> None:
     plant = ZOO["released before the money is settled"]
     with plant.plant():
-        pruned = campaign(exhaustive(Scope(), 1), stop_at_first=False)
-        all_of_it = campaign(exhaustive(Scope(), 1, prune=False), stop_at_first=False)
+        scope = Scope(faults=frozenset({CANCEL, CLOCK, GATEWAY}))
+        pruned = campaign(exhaustive(scope, 1), stop_at_first=False)
+        all_of_it = campaign(exhaustive(scope, 1, prune=False), stop_at_first=False)
 
     assert pruned.pruned > 0
     assert all_of_it.pruned == 0
     assert set(pruned.failures) == set(all_of_it.failures) != set()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_seed_is_the_same_run_to_the_byte(seed: int) -> None:
     first, second = (digest(*seeded(seed)) for _ in range(2))
 
@@ -84,7 +86,7 @@ def test_what_a_seed_drew_replays_without_it() -> None:
 
 
 def test_a_campaign_meets_everything_that_it_counts() -> None:
-    done = campaign(swarm(range(250)))
+    done = campaign(swarm(range(160)))
 
     assert done.first is None
     assert [name for name in COUNTED if done.tally[name] == 0] == []

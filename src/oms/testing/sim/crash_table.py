@@ -76,14 +76,14 @@ def paths() -> list[Path]:
     return list(found.values())
 
 
-def crashes(path: Path) -> Iterator[Crash]:
-    """The path once for each point that it comes to, with a death there."""
+def crashes(path: Path, every: int = 1) -> Iterator[Crash]:
+    """The path once for each point that it comes to (or for every n-th of them), with a death there."""
     places = _Places()
     play(path.scope, Replay(path.deviations), listener=places)
-    for (worker, place), count in places.found.items():
-        for nth in range(count):
-            death = Deviation(f"at {worker} {place}", nth, DIES)
-            yield Crash(path.name, worker, place, nth, play(path.scope, Replay((*path.deviations, death))))
+    points = [(worker, place, nth) for (worker, place), count in places.found.items() for nth in range(count)]
+    for worker, place, nth in points[::every]:
+        death = Deviation(f"at {worker} {place}", nth, DIES)
+        yield Crash(path.name, worker, place, nth, play(path.scope, Replay((*path.deviations, death))))
 
 
 def _ends(outcome: Outcome) -> str:
