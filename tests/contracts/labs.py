@@ -399,13 +399,13 @@ class ApartMember(Subscription):
         self.its.commit({self._outside(place): offset for place, offset in offsets.items()})
 
     def lost(self) -> Collection[TopicPartition]:
-        return [attrs.evolve(place, topic=place.topic.removeprefix(self.prefix)) for place in self.its.lost()]
+        return [place._replace(topic=place.topic.removeprefix(self.prefix)) for place in self.its.lost()]
 
     def close(self) -> None:
         self.its.close()
 
     def _outside(self, place: TopicPartition) -> TopicPartition:
-        return attrs.evolve(place, topic=self.prefix + place.topic)
+        return place._replace(topic=self.prefix + place.topic)
 
 
 def leave_group(address: str, group: str, member_id: str) -> None:
