@@ -106,9 +106,8 @@ class Runner:
     def _rest(self, driven: Driven) -> None:
         """Until there is news, or something that waits is due."""
         due = min((due for worker in driven.workers.values() if (due := worker.next_due())), default=None)
-        if due is None and driven.wait is not None and driven.wait(IDLE_S):
-            return
-        self._bells.wait(next(iter(driven.workers)), self._idle_s(due))
+        if driven.wait is None or not driven.wait(self._idle_s(due)):
+            self._bells.wait(next(iter(driven.workers)), self._idle_s(due))
 
     def _idle_s(self, due: datetime | None) -> float:
         if due is None:

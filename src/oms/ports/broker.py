@@ -61,7 +61,8 @@ class Subscription(Protocol):
     def wait(self, timeout_s: float) -> bool:  # noqa: ARG002 - of those who can
         """Wait until there may be records, at most so long; False, at once, where it can't be waited for.
 
-        Only for whoever drives this alone on a thread: everything else moves by `poll`.
+        That is also so where records have come already that the polls before didn't want. Only for whoever drives
+        this alone on a thread: everything else moves by `poll`.
         """
         return False
 

@@ -105,10 +105,9 @@ class KafkaSubscription(Subscription):
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a record, which the next poll gives out, or for news of the group."""
-        if self._closed or self._broken or self._consumer is None:
+        if self._closed or self._broken or self._consumer is None or self._ahead:
             return False
-        if not self._ahead:
-            self._receive(self._consumer, 1, timeout_s)
+        self._receive(self._consumer, 1, timeout_s)
         return True
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:

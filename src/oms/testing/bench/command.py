@@ -63,6 +63,7 @@ def bench(
 @contextmanager
 def _bench(options: Options, chosen: tuple[str, ...], url: str | None, keep: Path | None) -> Iterator[Bench]:
     import os
+    import signal
     import tempfile
 
     from rich.console import Console
@@ -72,6 +73,7 @@ def _bench(options: Options, chosen: tuple[str, ...], url: str | None, keep: Pat
     from oms.testing.bench.deployment import BenchFailed, Deployment
     from oms.testing.bench.scenarios import Bench
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # services and servers end with us
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oms-bench-")))
