@@ -506,7 +506,7 @@ def killed(fault: Planted) -> Kill | None:
     """Look for a fault near calm in its scope, then by seeds in it; None where it isn't found."""
     with fault.plant():
         number = 0
-        for found in islice(exhaustive(fault.scope, fault.depth), MOST_SCHEDULES):
+        for found in islice(exhaustive(fault.scope, fault.depth, shuffled=True), MOST_SCHEDULES):
             number += 1
             if found.outcome.broken:
                 return Kill(found.outcome.broken, number, 0, len(found.outcome.deviations))
