@@ -368,17 +368,6 @@ def lost_tail_not_noticed() -> Iterator[None]:
         yield
 
 
-@planted("the gate is rebuilt without the lock", fine=True, faults=(PAUSES, GATE, CANCEL), workers={"inventory": 2})
-def rebuilt_without_the_lock() -> Iterator[None]:
-    def unlocked(self: GateKeeper, epoch: int) -> None:
-        with self.store.begin() as transaction:
-            stock, held = transaction.fold()
-        self.gate.rebuild({sku: row.available for sku, row in stock.items()}, held, epoch)
-
-    with patch.object(GateKeeper, "_write", unlocked):
-        yield
-
-
 # -- payments
 
 
