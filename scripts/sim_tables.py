@@ -19,7 +19,7 @@ from oms.testing.sim.crash_table import crashes, paths  # noqa: E402
 CRASHES = """# Crash table
 
 Made by `python scripts/sim_tables.py crashes`. Each row is a port call of a service; each number says how often a
-worker died right before or right after that call, on any of the paths below, and how often all promises held afterwards.
+worker died right before or after that call, on any of the paths below, and how often all promises held afterwards.
 Each death was a run of its own: the worker's ports die first, then its step is dropped, and another worker takes over.
 
 """

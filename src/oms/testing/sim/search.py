@@ -68,10 +68,13 @@ play = player_of(nothing_own)
 """Plays the four services alone."""
 
 
-def exhaustive(scope: Scope, depth: int, player: Player = play, *, prune: bool = True) -> Iterator[Found]:
+def exhaustive(
+    scope: Scope, depth: int, player: Player = play, *, prune: bool = True, shuffled: bool = False
+) -> Iterator[Found]:
     """Every schedule of a scope with at most `depth` deviations from calm, the fewest first.
 
-    Those that end like another one are left half-way, or not begun.
+    Those that end like another one are left half-way, or not begun. `shuffled` mixes the schedules with equally many
+    deviations (the same way each time), for a search that isn't meant to come to its end.
     """
     seen: set[int] = set()
 
@@ -85,6 +88,8 @@ def exhaustive(scope: Scope, depth: int, player: Player = play, *, prune: bool =
     number = 0
     for deviations in range(depth + 1):
         following: deque[Deviations] = deque()
+        if shuffled:
+            random.Random(deviations).shuffle(level)  # noqa: S311 - it must be the same each time
         while level:
             wanted = level.popleft()
             tape = Replay(wanted, record=deviations < depth)
