@@ -367,7 +367,7 @@ class ApartKafka(Broker, LogEvidence):
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
         known = self.its.offsets(self.prefix + group)
-        return {attrs.evolve(at, topic=at.topic.removeprefix(self.prefix)): offset for at, offset in known.items()}
+        return {at._replace(topic=at.topic.removeprefix(self.prefix)): offset for at, offset in known.items()}
 
     def end(self) -> None:
         for member in self.members:

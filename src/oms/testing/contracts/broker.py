@@ -219,8 +219,8 @@ class BrokerContract:
         second = broker.subscribe("g", [A])
         taken_over = _place(self.read(second, 1, beside=first)[0])
         lost = self.lost(first)
-        assert taken_over in lost
-        assert lost < {_place(record) for record in before}
+        assert taken_over in lost  # and maybe others, which it may get again
+        assert lost <= {_place(record) for record in before}
         assert self.lost(first, wait=False) == set()
 
     def test_a_commit_of_lost_partitions_is_ignored(self, broker: Any) -> None:
@@ -243,8 +243,10 @@ class BrokerContract:
         self.settle(first, second)
         second.close()
         _publish(broker, A, *[f"k{number}" for number in range(40)])
-        self.lost(first, wait=False)
-        assert len(self.read(first, 40)) == 40
+        found: dict[bytes | None, Record] = {}
+        while len(found) < 40:  # what it had may be taken and given back, too: then it comes again
+            self.lost(first, wait=False)
+            found |= {record.value: record for record in self.read(first, 1)}
 
     def test_a_member_that_was_taken_for_dead_commits_nothing(self, broker: Any) -> None:
         if not self.can_evict:
