@@ -30,7 +30,8 @@ def test_the_calm_path() -> None:
     assert held(CALM) > 200
 
 
-@pytest.mark.slow
+@pytest.mark.hunts
+@pytest.mark.timeout(1800)
 def test_every_path() -> None:
     ways = paths()
 
