@@ -42,6 +42,8 @@ OF = {
     "before mark-sent": "order",
     "before the offset commit": "payment",
 }
+PASSING = {"after the commit": 5, "after Lua": 5, "after the charge": 5}
+"""At which passing of its point a worker dies; at the second where hundreds of messages are one passing."""
 
 
 class Servers:
@@ -128,7 +130,7 @@ def test_three_kills(cluster: Cluster, load: Load, service: str) -> None:
 def test_a_death_at(cluster: Cluster, load: Load, point: str) -> None:
     worker = cluster.of(OF[point])[0]
     worker.kill()
-    worker.start(OMS_TEST_CRASH_AT=f"{point}:5")
+    worker.start(OMS_TEST_CRASH_AT=f"{point}:{PASSING.get(point, 2)}")
     other = cluster.of(OF[point])[1]
     if OF[point] == "order":  # what the load talks to may be the other one
         load.stop()
