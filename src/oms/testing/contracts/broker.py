@@ -367,6 +367,8 @@ class BrokerContract:
         ours, theirs = list(first.poll(100)), list(second.poll(100))
         until = time.monotonic() + self.patience_s
         while len(ours) + len(theirs) < number:
+            for member in (first, second):
+                member.lost()  # what was taken and given back comes only after it was asked for
             ours += first.poll(100)
             theirs += second.poll(100)
             assert len(ours) + len(theirs) >= number or time.monotonic() <= until
