@@ -54,7 +54,21 @@ class Worker:
 
     def run_step(self, index: int) -> int:
         """One step of a round, for whoever decides about their order; 0 while it backs off."""
-        return self._run(index, self._steps[index])
+        if self.backs_off(index):
+            return 0
+        step = self._steps[index]
+        try:
+            moved = step.run_once()
+        except (Retryable, OutcomeUnknown) as error:
+            self._failures[index] += 1
+            self._causes[index] = str(error)
+            self._due[index] = next_try(self._clock.now(), self._failures[index], longest_s=5.0)
+            self._signals.count("step_retries", worker=self.name, cause=type(error).__name__)
+            if self._failures[index] == 1:
+                self._signals.note("waiting", worker=self.name, step=type(step).__name__, cause=str(error))
+            return 0
+        self._failures[index], self._due[index], self._causes[index] = 0, None, None
+        return moved
 
     def backs_off(self, index: int) -> bool:
         """Whether a step waits for its next try."""
@@ -69,23 +83,6 @@ class Worker:
     def troubles(self) -> Sequence[str]:
         """Why steps back off at the moment, each cause once."""
         return list(dict.fromkeys(cause for cause in self._causes if cause is not None))
-
-    def _run(self, index: int, step: Step) -> int:
-        due = self._due[index]
-        if due is not None and self._clock.now() < due:
-            return 0
-        try:
-            moved = step.run_once()
-        except (Retryable, OutcomeUnknown) as error:
-            self._failures[index] += 1
-            self._causes[index] = str(error)
-            self._due[index] = next_try(self._clock.now(), self._failures[index], longest_s=5.0)
-            self._signals.count("step_retries", worker=self.name, cause=type(error).__name__)
-            if self._failures[index] == 1:
-                self._signals.note("waiting", worker=self.name, step=type(step).__name__, cause=str(error))
-            return 0
-        self._failures[index], self._due[index], self._causes[index] = 0, None, None
-        return moved
 
 
 class Retention:

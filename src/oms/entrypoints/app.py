@@ -48,6 +48,7 @@ from oms.ports.store import InventoryStore, OrderStore
 from oms.settings import Settings, SettingsError, load_settings
 
 STOP_TIMEOUT_S = 8.0
+_DRIVEN = {"memory": driven_together, "embedded": driven_apart, "distributed": driven_in_lanes}
 _PATIENCE = 500
 """Rounds without progress after which a command that nobody drives is given up."""
 
@@ -184,11 +185,8 @@ class App:
         if self._runner is not None:
             raise OmsError("the system is running already")
         system = self.system
-        driven = driven_together if self.settings.profile == "memory" else driven_apart
-        if self.settings.profile == "distributed":
-            driven = driven_in_lanes
-        bells = self._container.bells()
-        self._runner = Runner(driven(system.parts, bells), bells, self._container.clock(), self._failed)
+        driven = _DRIVEN[self.settings.profile](system.parts, self._container.bells())
+        self._runner = Runner(driven, self._container.bells(), self._container.clock(), self._failed)
         self._runner.start()
 
     def stop(self) -> None:
