@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 import psycopg
+from oms.testing.bench.deployment import addresses
 
 SERVICES = ("order", "inventory", "payment", "notification")
 HERE = Path(__file__).parent
@@ -127,16 +127,8 @@ class Cluster:
     workers: list[Worker] = attrs.field(factory=list)
 
     def settings(self) -> dict[str, str]:
-        postgres, gate = urlsplit(self.postgres_url), urlsplit(self.redis_url)
         given = {
-            "OMS_PROFILE": "distributed",
-            "OMS_POSTGRES_URL": f"postgresql://{postgres.netloc.rpartition('@')[2]}/oms",
-            "OMS_POSTGRES_ADMIN_USER": postgres.username or "postgres",
-            "OMS_POSTGRES_ADMIN_PASSWORD": postgres.password or "",
-            "OMS_POSTGRES_PASSWORD": "a-password-of-the-tests",
-            "OMS_REDIS_URL": f"{gate.scheme}://{gate.netloc.rpartition('@')[2]}{gate.path}",
-            "OMS_REDIS_PASSWORD": gate.password or "",
-            "OMS_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
+            **addresses(self.postgres_url, self.redis_url, self.kafka_bootstrap, database="oms"),
             "OMS_DATA": str(self.directory / "data"),
             "OMS_KAFKA_CONF_SESSION_TIMEOUT_MS": "6000",
             "OMS_KAFKA_CONF_MAX_POLL_INTERVAL_MS": "6000",

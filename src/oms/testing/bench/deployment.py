@@ -168,7 +168,8 @@ def servers() -> Iterator[Servers]:
 
 def distributed(directory: Path, own: Servers, settings: Mapping[str, str], database: str = "oms") -> Deployment:
     """A deployment on these servers, set up; no service runs yet."""
-    environ = {**_clean_environ(), **addresses(own, database), "OMS_DATA": str(directory / "data"), **settings}
+    reached = addresses(own.postgres_url, own.redis_url, own.kafka_bootstrap, database=database)
+    environ = {**_clean_environ(), **reached, "OMS_DATA": str(directory / "data"), **settings}
     (directory / "data").mkdir(exist_ok=True)
     made = Deployment(directory, environ, servers=keepers_of(own))
     made.set_up()
@@ -184,18 +185,18 @@ def embedded(directory: Path, settings: Mapping[str, str]) -> Deployment:
     return made
 
 
-def addresses(own: Servers, database: str) -> Mapping[str, str]:
-    """The settings that say where servers are."""
-    postgres, gate = urlsplit(own.postgres_url), urlsplit(own.redis_url)
+def addresses(postgres_url: str, redis_url: str, kafka_bootstrap: str, *, database: str) -> Mapping[str, str]:
+    """The settings of a distributed system on these servers, whose URLs may carry an administrator's login."""
+    postgres, gate = urlsplit(postgres_url), urlsplit(redis_url)
     return {
         "OMS_PROFILE": "distributed",
         "OMS_POSTGRES_URL": f"postgresql://{postgres.netloc.rpartition('@')[2]}/{database}",
         "OMS_POSTGRES_ADMIN_USER": postgres.username or "postgres",
         "OMS_POSTGRES_ADMIN_PASSWORD": postgres.password or "",
-        "OMS_POSTGRES_PASSWORD": "a-password-of-the-bench",
+        "OMS_POSTGRES_PASSWORD": "a-password-of-the-tests",
         "OMS_REDIS_URL": f"{gate.scheme}://{gate.netloc.rpartition('@')[2]}{gate.path}",
         "OMS_REDIS_PASSWORD": gate.password or "",
-        "OMS_KAFKA_BOOTSTRAP": own.kafka_bootstrap,
+        "OMS_KAFKA_BOOTSTRAP": kafka_bootstrap,
     }
 
 
