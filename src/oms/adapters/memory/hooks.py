@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
 
 Point = Callable[[str], None]
 Blocked = Callable[[str], None]
@@ -41,7 +41,7 @@ class Hooks:
         self.point = point
         self.blocked = blocked
         self.dead = dead
-        self._names = _Names(prefix)
+        self._names = PointNames.of(prefix)
 
     def check(self) -> None:
         """Raise where the worker is dead."""
@@ -60,12 +60,19 @@ class Hooks:
         self.check()
 
 
-class _Names(dict[str, tuple[str, str]]):
-    """Both names of each call of an adapter, made once: a run has millions of calls."""
+class PointNames(dict[str, tuple[str, str]]):
+    """Both names of each call of an adapter, made once: a search has millions of calls."""
+
+    _known: ClassVar[dict[str, PointNames]] = {}
 
     def __init__(self, prefix: str) -> None:
         super().__init__()
         self._prefix = prefix
+
+    @classmethod
+    def of(cls, prefix: str) -> PointNames:
+        """Those of an adapter, shared by all workers."""
+        return cls._known.setdefault(prefix, cls(prefix))
 
     def __missing__(self, call: str) -> tuple[str, str]:
         names = self[call] = (f"{self._prefix}.{call}:before", f"{self._prefix}.{call}:after")
@@ -88,6 +95,9 @@ def port_call(method: Callable[Concatenate[Self_, P], R]) -> Callable[Concatenat
     @wraps(method)
     def call(self: Self_, /, *args: P.args, **kwargs: P.kwargs) -> R:
         hooks = self._hooks
+        if hooks.point is no_point:  # nobody gets in, so who is alive before it is alive after it
+            hooks.check()
+            return method(self, *args, **kwargs)
         hooks.before(name)
         answer = method(self, *args, **kwargs)
         hooks.after(name)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -19,6 +18,7 @@ from oms.testing.sim.escape import sealed
 from oms.testing.sim.run import Check, Listener, Outcome, Run
 from oms.testing.sim.scope import FAULTS, PAUSES, Scope
 from oms.testing.sim.tape import Deviation, Deviations, Replay, Swarm, Tape
+from oms.testing.sim.trunk import Trunk
 
 Prepared = tuple[Mapping[str, OwnStep], Check | None]
 Prepare = Callable[[], Prepared]
@@ -84,26 +84,57 @@ def exhaustive(
         seen.add(world)
         return False
 
-    level: deque[Deviations] = deque([()])
-    number = 0
-    for deviations in range(depth + 1):
-        following: deque[Deviations] = deque()
-        if shuffled:
-            random.Random(deviations).shuffle(level)  # noqa: S311 - it must be the same each time
-        while level:
-            wanted = level.popleft()
-            tape = Replay(wanted, record=deviations < depth)
-            outcome = player(scope, tape, visited=visited if prune else None)
+    tape = Replay(record=depth > 0)
+    yield Found(scope, player(scope, tape, visited=visited if prune else None), 1)
+    number = 1
+    parents: list[_Parent] = [((), tape.open)]
+    for deviations in range(1, depth + 1):
+        record, following = deviations < depth, list[_Parent]()
+        for wanted, tape, outcome in _level(
+            scope, parents, player, record=record, visited=visited if prune else None, shuffled=shuffled
+        ):
             number += 1
             yield Found(scope, outcome, number)
-            following.extend(_children(wanted, tape.open))
-        level = following
+            if tape.open:
+                following.append((wanted, tape.open))
+        parents = following
 
 
-def _children(wanted: Deviations, drawn: Sequence[tuple[str, int, Sequence[str]]]) -> Iterator[Deviations]:
-    for label, nth, options in drawn:
-        for option in options[1:]:
-            yield (*wanted, Deviation(label, nth, option))
+_Parent = tuple[Deviations, Sequence[tuple[str, int, Sequence[str]]]]
+"""A schedule, and what could be chosen after the last of its deviations."""
+
+
+def _level(
+    scope: Scope,
+    parents: Sequence[_Parent],
+    player: Player,
+    *,
+    record: bool,
+    visited: Visited | None,
+    shuffled: bool,
+) -> Iterator[tuple[Deviations, Replay, Outcome]]:
+    """Every schedule with one deviation more than these; the four services alone share what they have in common."""
+    branches: Iterable[tuple[_Parent, int, str]] = (
+        (parent, nth, option)
+        for parent in parents
+        for nth, (_, _, options) in enumerate(parent[1])
+        for option in options[1:]
+    )
+    if shuffled:
+        branches = list(branches)
+        random.Random(len(branches)).shuffle(branches)  # noqa: S311 - it must be the same each time
+    shared = player is play and (len(parents) == 1 or not shuffled)
+    trunk: tuple[_Parent, Trunk] | None = None
+    for parent, nth, option in branches:
+        before, drawn = parent
+        wanted = (*before, Deviation(*drawn[nth][:2], option))
+        if not shared:
+            tape = Replay(wanted, record=record)
+            yield wanted, tape, player(scope, tape, visited=visited)
+            continue
+        if trunk is None or trunk[0] is not parent:
+            trunk = parent, Trunk(scope, before, len(drawn) - 1)
+        yield wanted, *trunk[1].branch(nth, wanted, record=record, visited=visited)
 
 
 RATES = {

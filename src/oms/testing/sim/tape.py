@@ -70,6 +70,14 @@ class Replay(Tape):
             self.open.append((label, nth, options))
         return 0
 
+    def instead(self, wanted: Iterable[Deviation], *, record: bool) -> Replay:
+        """Another tape that is as far as this one is; both say the same up to here."""
+        other = Replay(wanted, record=record)
+        other._counts = dict(self._counts)
+        other._drawn = list(self._drawn)
+        other._left = sum(nth >= self._counts.get(label, 0) for label, nth in other._wanted)
+        return other
+
     @property
     def only_calm(self) -> bool:
         """Whether nobody wants to know any more what else could be chosen."""
