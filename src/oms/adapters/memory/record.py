@@ -63,7 +63,7 @@ class ServiceRecord:
         self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table("attempts")
         self.answers: Table[tuple[str, str], Answer] = Table("answers")
         self._outbox_due: DueQueue[str] = DueQueue(self._lease_of)
-        self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {kind: DueQueue(self._due_of) for kind in TaskKind}
+        self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {}
 
     def kill(self, owner: str) -> None:
         """A worker died: what it had open is rolled back, and no later call of it gets through."""
@@ -75,7 +75,7 @@ class ServiceRecord:
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> list[Task]:
         """Lease due tasks, the longest due first; those that a transaction holds are skipped."""
         now = self.clock.now()
-        queues = [queue for kind, queue in self._tasks_due.items() if kind in kinds]
+        queues = [queue for kind in kinds if (queue := self._tasks_due.get(kind)) is not None]
         found: dict[TaskKey, None] = {}
         skipped: list[tuple[DueQueue[TaskKey], datetime, TaskKey]] = []
         while len(found) < limit:
@@ -140,7 +140,10 @@ class ServiceRecord:
 
     def _task_changed(self, key: TaskKey, _before: TaskRow | None, after: TaskRow | None) -> None:
         if after is not None:
-            self._tasks_due[key.kind].push(after.due_at, key)
+            queue = self._tasks_due.get(key.kind)
+            if queue is None:
+                queue = self._tasks_due[key.kind] = DueQueue(self._due_of)
+            queue.push(after.due_at, key)
 
     def _outbox_changed(self, key: str, _before: Owed | None, after: Owed | None) -> None:
         if after is not None:

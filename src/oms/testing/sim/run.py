@@ -240,7 +240,8 @@ class Run:
             asleep.append(f"{worker.slot} {GOES_ON}")
 
     def _deadline(self) -> datetime | None:
-        first: Any = self.world.records["order"]._tasks_due[state.DEADLINE].first()
+        queue = self.world.records["order"]._tasks_due.get(state.DEADLINE)
+        first: Any = queue.first() if queue is not None else None
         return first[0] if first is not None and first[0] > self.world.clock.now() else None
 
     # -- what happens

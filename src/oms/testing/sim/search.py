@@ -18,7 +18,7 @@ from oms.testing.sim.escape import sealed
 from oms.testing.sim.run import Check, Listener, Outcome, Run
 from oms.testing.sim.scope import FAULTS, PAUSES, Scope
 from oms.testing.sim.tape import Deviation, Deviations, Replay, Swarm, Tape
-from oms.testing.sim.trunk import Trunk
+from oms.testing.sim.trunk import Branch, Trunk
 
 Prepared = tuple[Mapping[str, OwnStep], Check | None]
 Prepare = Callable[[], Prepared]
@@ -84,57 +84,58 @@ def exhaustive(
         seen.add(world)
         return False
 
-    tape = Replay(record=depth > 0)
-    yield Found(scope, player(scope, tape, visited=visited if prune else None), 1)
-    number = 1
-    parents: list[_Parent] = [((), tape.open)]
-    for deviations in range(1, depth + 1):
-        record, following = deviations < depth, list[_Parent]()
-        for wanted, tape, outcome in _level(
-            scope, parents, player, record=record, visited=visited if prune else None, shuffled=shuffled
-        ):
+    known = visited if prune else None
+    level = iter([_afresh(scope, (), player, record=depth > 0, visited=known)])
+    number = 0
+    for deviations in range(depth + 1):
+        parents: list[Branch] = []
+        for branch, outcome in level:
             number += 1
             yield Found(scope, outcome, number)
-            if tape.open:
-                following.append((wanted, tape.open))
-        parents = following
-
-
-_Parent = tuple[Deviations, Sequence[tuple[str, int, Sequence[str]]]]
-"""A schedule, and what could be chosen after the last of its deviations."""
+            if branch.open:
+                parents.append(branch)
+        record = deviations + 1 < depth
+        level = _level(scope, parents, player, record=record, visited=known, shuffled=shuffled)
 
 
 def _level(
     scope: Scope,
-    parents: Sequence[_Parent],
+    parents: Sequence[Branch],
     player: Player,
     *,
     record: bool,
     visited: Visited | None,
     shuffled: bool,
-) -> Iterator[tuple[Deviations, Replay, Outcome]]:
+) -> Iterator[tuple[Branch, Outcome]]:
     """Every schedule with one deviation more than these; the four services alone share what they have in common."""
-    branches: Iterable[tuple[_Parent, int, str]] = (
+    choices: Iterable[tuple[Branch, int, str]] = (
         (parent, nth, option)
         for parent in parents
-        for nth, (_, _, options) in enumerate(parent[1])
+        for nth, (_, _, options) in enumerate(parent.open)
         for option in options[1:]
     )
     if shuffled:
-        branches = list(branches)
-        random.Random(len(branches)).shuffle(branches)  # noqa: S311 - it must be the same each time
+        choices = list(choices)
+        random.Random(len(choices)).shuffle(choices)  # noqa: S311 - it must be the same each time
     shared = player is play and (len(parents) == 1 or not shuffled)
-    trunk: tuple[_Parent, Trunk] | None = None
-    for parent, nth, option in branches:
-        before, drawn = parent
-        wanted = (*before, Deviation(*drawn[nth][:2], option))
+    trunk: tuple[Branch, Trunk] | None = None
+    for parent, nth, option in choices:
+        label, count, _ = parent.open[nth]
+        wanted = (*parent.wanted, Deviation(label, count, option))
         if not shared:
-            tape = Replay(wanted, record=record)
-            yield wanted, tape, player(scope, tape, visited=visited)
+            yield _afresh(scope, wanted, player, record=record, visited=visited)
             continue
         if trunk is None or trunk[0] is not parent:
-            trunk = parent, Trunk(scope, before, len(drawn) - 1)
-        yield wanted, *trunk[1].branch(nth, wanted, record=record, visited=visited)
+            trunk = parent, Trunk(scope, parent)
+        yield trunk[1].branch(nth, wanted, record=record, visited=visited)
+
+
+def _afresh(
+    scope: Scope, wanted: Deviations, player: Player, *, record: bool, visited: Visited | None
+) -> tuple[Branch, Outcome]:
+    tape = Replay(wanted, record=record)
+    outcome = player(scope, tape, visited=visited)
+    return Branch(wanted, tape.open), outcome
 
 
 RATES = {

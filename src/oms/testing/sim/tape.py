@@ -28,6 +28,8 @@ class Deviation:
 
 
 Deviations = tuple[Deviation, ...]
+Choice = tuple[str, int, Sequence[str]]
+"""The label of a draw, its number under that label (from 0), and the options."""
 
 
 class Tape(Protocol):
@@ -52,7 +54,7 @@ class Replay(Tape):
         self._counts: dict[str, int] = {}
         self._record = record
         self._drawn: list[Deviation] = []
-        self.open: list[tuple[str, int, Sequence[str]]] = []
+        self.open: list[Choice] = []
 
     def draw(self, label: str, options: Sequence[str]) -> int:
         """What the tape says."""
