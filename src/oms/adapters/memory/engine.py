@@ -11,6 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import Enum
 from typing import Any, Generic, NoReturn, TypeVar
 
+import attrs
+
 from oms.adapters.memory.hooks import Hooks
 from oms.ports.errors import Permanent, PortError, Retryable
 
@@ -20,17 +22,15 @@ Watch = Callable[[K, V | None, V | None], None]
 """Called with (key, before, after) as a change is committed: where an index is kept up to date."""
 
 
+@attrs.frozen(eq=False)
 class Table(Generic[K, V]):
     """The committed rows of one table, and who holds which of its keys."""
 
-    __slots__ = ("holders", "name", "rows", "sharers", "watch")
-
-    def __init__(self, name: str, watch: Watch[K, V] | None = None) -> None:
-        self.name = name
-        self.rows: dict[K, V] = {}
-        self.holders: dict[K, Work] = {}
-        self.sharers: dict[K, dict[Work, None]] = {}
-        self.watch = watch
+    name: str
+    watch: Watch[K, V] | None = None
+    rows: dict[K, V] = attrs.field(init=False, factory=dict)
+    holders: dict[K, Work] = attrs.field(init=False, factory=dict)
+    sharers: dict[K, dict[Work, None]] = attrs.field(init=False, factory=dict)
 
     def apply(self, key: K, row: V | None) -> None:
         """Commit one change at once; None deletes."""

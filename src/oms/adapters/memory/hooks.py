@@ -11,6 +11,8 @@ from collections.abc import Callable, Container
 from functools import wraps
 from typing import ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
 
+import attrs
+
 Point = Callable[[str], None]
 Blocked = Callable[[str], None]
 
@@ -31,35 +33,6 @@ def nobody_else(what: str) -> None:
     raise RuntimeError(f"deadlock: no other worker can run while {what} is awaited")
 
 
-class Hooks:
-    """The hooks of one worker at one adapter. `dead` is shared by all workers of that adapter."""
-
-    __slots__ = ("_names", "blocked", "dead", "owner", "point")
-
-    def __init__(self, prefix: str, owner: str, point: Point, blocked: Blocked, dead: Container[str]) -> None:
-        self.owner = owner
-        self.point = point
-        self.blocked = blocked
-        self.dead = dead
-        self._names = PointNames.of(prefix)
-
-    def check(self) -> None:
-        """Raise where the worker is dead."""
-        if self.owner in self.dead:
-            raise WorkerKilled(self.owner)
-
-    def before(self, call: str) -> None:
-        """A call is about to be made."""
-        self.check()
-        self.point(self._names[call][0])
-        self.check()
-
-    def after(self, call: str) -> None:
-        """A call took effect, and its answer is on the way."""
-        self.point(self._names[call][1])
-        self.check()
-
-
 class PointNames(dict[str, tuple[str, str]]):
     """Both names of each call of an adapter, made once: a search has millions of calls."""
 
@@ -77,6 +50,36 @@ class PointNames(dict[str, tuple[str, str]]):
     def __missing__(self, call: str) -> tuple[str, str]:
         names = self[call] = (f"{self._prefix}.{call}:before", f"{self._prefix}.{call}:after")
         return names
+
+
+@attrs.frozen
+class Hooks:
+    """The hooks of one worker at one adapter. `dead` is shared by all workers of that adapter."""
+
+    prefix: str
+    owner: str
+    point: Point
+    blocked: Blocked
+    dead: Container[str]
+    _names: PointNames = attrs.field(
+        init=False, default=attrs.Factory(lambda self: PointNames.of(self.prefix), takes_self=True)
+    )
+
+    def check(self) -> None:
+        """Raise where the worker is dead."""
+        if self.owner in self.dead:
+            raise WorkerKilled(self.owner)
+
+    def before(self, call: str) -> None:
+        """A call is about to be made."""
+        self.check()
+        self.point(self._names[call][0])
+        self.check()
+
+    def after(self, call: str) -> None:
+        """A call took effect, and its answer is on the way."""
+        self.point(self._names[call][1])
+        self.check()
 
 
 class _Hooked(Protocol):

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol
 
 import attrs
 from greenlet import greenlet
 
+from oms.adapters.memory import gate_script
 from oms.adapters.memory.hooks import WorkerKilled, no_point, nobody_else
 from oms.application import promises
 from oms.application.consumer import Consumer
@@ -307,7 +307,7 @@ class Run:
         if isinstance(step, Consumer):
             ready.begin_with(step, topic)
         if worker.service == "inventory" and GATE in self.scope.faults:
-            self.world.gate_before = deepcopy(self.world.gate.state)
+            self.world.gate_before = gate_script.copied(self.world.gate.state)
         worker.green = greenlet(worker.parts.worker.run_step)
         if not self._slice(worker, index):
             worker.idle[label] = self.version

@@ -33,6 +33,7 @@ class Keeper:
     def __init__(self, root: object, only_added_to: Iterable[type] = ()) -> None:
         self._only_added_to = frozenset(only_added_to)
         self._things: list[tuple[Any, Kind]] = []
+        self._puts: list[tuple[Any, Callable[[Any, Any], None]]] = []
         self._last: list[Any] = []
         self._met: dict[int, Any] = {}  # holds what it met, lest another thing gets its id
         self._meet([root])
@@ -49,8 +50,8 @@ class Keeper:
 
     def put_back(self, snapshot: Snapshot) -> None:
         """Everything as it was."""
-        for (thing, kind), contents in zip(self._things, snapshot, strict=False):
-            kind.put(thing, contents)
+        for (thing, put), contents in zip(self._puts, snapshot, strict=False):
+            put(thing, contents)
 
     def _meet(self, waiting: list[Any]) -> None:
         met = self._met
@@ -63,6 +64,7 @@ class Keeper:
             contents = kind.take(thing)
             if not kind.fixed:
                 self._things.append((thing, kind))
+                self._puts.append((thing, kind.put))
                 self._last.append(contents)
             waiting += kind.reached(contents)
 
@@ -140,7 +142,8 @@ def _same_cell(thing: Any, contents: Any) -> bool:
 # -- objects
 
 
-def _put_attributes(named: Any, contents: Any) -> None:
+def _put_attributes(thing: Any, contents: Any) -> None:
+    named = thing.__dict__
     named.update(contents)
     if len(named) > len(contents):
         for name in named.keys() - contents.keys():
@@ -154,7 +157,7 @@ def _attributes() -> Kind:
     return Kind(
         lambda thing: dict(thing.__dict__),
         lambda thing, contents: _same_dict(thing.__dict__, contents),
-        lambda thing, contents: _put_attributes(thing.__dict__, contents),
+        _put_attributes,
         dict.values,
     )
 
