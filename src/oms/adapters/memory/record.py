@@ -75,7 +75,7 @@ class ServiceRecord:
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> list[Task]:
         """Lease due tasks, the longest due first; those that a transaction holds are skipped."""
         now = self.clock.now()
-        queues = [queue for kind in kinds if (queue := self._tasks_due.get(kind)) is not None]
+        queues = [queue for kind, queue in self._tasks_due.items() if kind in kinds]
         found: dict[TaskKey, None] = {}
         skipped: list[tuple[DueQueue[TaskKey], datetime, TaskKey]] = []
         while len(found) < limit:
