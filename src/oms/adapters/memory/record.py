@@ -126,7 +126,8 @@ class ServiceRecord:
         row = self.tasks.rows[key]
         lease, attempts, called_at = self.ids.token(), row.attempts + 1, row.called_at or now
         until = now + timedelta(seconds=lease_s)
-        self.tasks.apply(key, attrs.evolve(row, due_at=until, lease=lease, attempts=attempts, called_at=called_at))
+        leased = TaskRow(row.payload, row.created_at, until, lease, attempts, called_at, row.note, row.trace)
+        self.tasks.apply(key, leased)
         repeat = row.called_at is not None
         return Task(key.kind, key.key, row.payload, lease, attempts, row.created_at, called_at, repeat, row.trace)
 

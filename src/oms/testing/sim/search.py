@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Protocol
 
 import attrs
@@ -108,18 +109,9 @@ def _level(
     shuffled: bool,
 ) -> Iterator[tuple[Branch, Outcome]]:
     """Every schedule with one deviation more than these; the four services alone share what they have in common."""
-    choices: Iterable[tuple[Branch, int, str]] = (
-        (parent, nth, option)
-        for parent in parents
-        for nth, (_, _, options) in enumerate(parent.open)
-        for option in options[1:]
-    )
-    if shuffled:
-        choices = list(choices)
-        random.Random(len(choices)).shuffle(choices)  # noqa: S311 - it must be the same each time
-    shared = player is play and (len(parents) == 1 or not shuffled)
+    shared = player is play
     trunk: tuple[Branch, Trunk] | None = None
-    for parent, nth, option in choices:
+    for parent, nth, option in _mixed(parents) if shuffled else _choices(parents):
         label, count, _ = parent.open[nth]
         wanted = (*parent.wanted, Deviation(label, count, option))
         if not shared:
@@ -128,6 +120,31 @@ def _level(
         if trunk is None or trunk[0] is not parent:
             trunk = parent, Trunk(scope, parent)
         yield trunk[1].branch(nth, wanted, record=record, visited=visited)
+
+
+_Way = tuple[Branch, int, str]
+"""A schedule, one of its open choices, and what is chosen there."""
+
+HANDFUL = 20
+"""Ways of one schedule that stay together when all are mixed, so that they can share it."""
+
+
+def _choices(parents: Iterable[Branch]) -> Iterator[_Way]:
+    for parent in parents:
+        for nth, (_, _, options) in enumerate(parent.open):
+            for option in options[1:]:
+                yield parent, nth, option
+
+
+def _mixed(parents: Sequence[Branch]) -> Iterator[_Way]:
+    dice = random.Random(len(parents))  # noqa: S311 - it must be the same each time
+    handfuls = []
+    for parent in parents:
+        ways = list(_choices([parent]))
+        dice.shuffle(ways)
+        handfuls += [ways[start : start + HANDFUL] for start in range(0, len(ways), HANDFUL)]
+    dice.shuffle(handfuls)
+    return chain.from_iterable(handfuls)
 
 
 def _afresh(
