@@ -14,7 +14,7 @@ import argparse
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import Enum, auto
 
@@ -33,6 +33,7 @@ from oms.testing.shop import Shop
 
 USD = Currency.of("USD")
 PLENTY = 10**9
+BATCH = 500
 
 
 class State(Enum):
@@ -91,6 +92,7 @@ class Loop:
         self._wire = wire
         self._ids = CountedIds()
         self.topics: dict[str, list[object]] = defaultdict(list)
+        self._read: dict[tuple[str, str], int] = defaultdict(int)
         self.orders: dict[OrderId, Row] = {}
         self.reservations: dict[OrderId, Row] = {}
         self.payments: dict[OrderId, Row] = {}
@@ -119,9 +121,10 @@ class Loop:
         self.topics[event.topic].append(self._wire.write(event))
 
     def _each(self, topic: str, handle: Callable[..., None]) -> None:
-        read = self._wire.read
-        for message in self.topics[topic]:
+        read, messages, start = self._wire.read, self.topics[topic], self._read[handle.__name__, topic]
+        for message in messages[start:]:
             handle(read(message))  # type: ignore[arg-type]
+        self._read[handle.__name__, topic] = len(messages)
 
     def _echo(self, event: OrderCreated) -> None:
         if event.order_id not in self.orders:
@@ -174,12 +177,18 @@ def commands(count: int) -> Sequence[PlaceOrder]:
     return [PlaceOrder.of("bench", Money.of("12.5", USD), dict(lines(number))) for number in range(count)]
 
 
+def handfuls(wanted: Sequence[PlaceOrder]) -> Iterator[Sequence[PlaceOrder]]:
+    """As many at once as a batch of `oms` takes."""
+    return (wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH))
+
+
 def loop_s(wire: ByBytes | AsTheyAre, wanted: Sequence[PlaceOrder]) -> float:
     """CPU seconds of the loop for these orders."""
     loop = Loop(wire)
     begun = time.process_time()
-    loop.place(wanted)
-    loop.run()
+    for some in handfuls(wanted):
+        loop.place(some)
+        loop.run()
     took = time.process_time() - begun
     assert all(row.state is State.CONFIRMED for row in loop.orders.values())
     assert {topic: len(found) for topic, found in loop.topics.items()} == dict.fromkeys(TOPICS, len(wanted))
@@ -191,9 +200,11 @@ def profile_s(wanted: Sequence[PlaceOrder]) -> float:
     """CPU seconds of the memory profile for these orders; every promise is checked afterwards."""
     shop = Shop(default_stock=PLENTY)
     shop.run()
+    placed = []
     begun = time.process_time()
-    placed = [shop.app.orders.submit(command) for command in wanted]
-    shop.run()
+    for some in handfuls(wanted):
+        placed += [shop.app.orders.submit(command) for command in some]
+        shop.run()
     took = time.process_time() - begun
     assert all(shop.status(one.result()) == "CONFIRMED" for one in placed)
     assert sorted(shop.topics(placed[0].result())) == sorted(TOPICS)

@@ -153,9 +153,13 @@ class Work:
     def commit(self) -> None:
         """All changes at once, and the locks after them."""
         for table, changes in self._changes.items():
-            apply = table.apply
-            for key, row in changes.items():
-                apply(key, row)
+            if table.watch is None:
+                table.rows.update(changes)
+                for key in [key for key, row in changes.items() if row is None]:
+                    del table.rows[key]
+            else:
+                for key, row in changes.items():
+                    table.apply(key, row)
         self.undo(WorkState.ENDED)
 
     def undo(self, state: WorkState = WorkState.ENDED) -> None:

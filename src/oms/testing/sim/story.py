@@ -146,7 +146,7 @@ def _arrows(lines: list[Line]) -> Iterator[str]:
 
 
 class Digest(Listener):
-    """The whole trace of a run as a SHA-256: every choice, step and point with its virtual time, and the log's bytes."""
+    """The whole trace of a run as a SHA-256: each choice, step and point with its virtual time, and the log's bytes."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
