@@ -79,17 +79,20 @@ class ServiceRecord:
         found: dict[TaskKey, None] = {}
         skipped: list[tuple[DueQueue[TaskKey], datetime, TaskKey]] = []
         while len(found) < limit:
-            firsts = [(*entry, queue) for queue in queues if (entry := queue.first()) and entry[0] <= now]
-            if not firsts:
+            due = None
+            for queue in queues:
+                entry = queue.first()
+                if entry is not None and entry[0] <= now and (due is None or entry[:2] < due[:2]):
+                    due, source = entry, queue
+            if due is None:
                 break
-            due, _, key, queue = min(firsts, key=lambda first: first[:2])
-            queue.pop()
-            if key in self.tasks.holders:
-                skipped.append((queue, due, key))
+            source.pop()
+            if due[2] in self.tasks.holders:
+                skipped.append((source, due[0], due[2]))
             else:
-                found[key] = None
-        for queue, due, key in skipped:
-            queue.push(due, key)
+                found[due[2]] = None
+        for queue, due_at, key in skipped:
+            queue.push(due_at, key)
         return [self._lease(key, now, lease_s) for key in found]
 
     def claim_outbox(self, limit: int, lease_s: float) -> list[OutboxRow]:
