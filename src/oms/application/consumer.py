@@ -265,12 +265,14 @@ class Consumer(Generic[W]):
 
     def _hold(self, batch: Held, error: Exception) -> None:
         failures = batch.failures + 1
-        due_at, noted = next_try(self._clock.now(), failures), batch.noted and not self._told_alive(batch)
+        due_at, noted = next_try(self._clock.now(), failures), batch.noted
+        if batch.noted or isinstance(error, OutcomeUnknown):
+            noted = not self._told_alive(batch) and batch.noted
         self._held = attrs.evolve(batch, due_at=due_at, failures=failures, noted=noted)
         self._signals.count("batches_held", 1, group=self._service.group, cause=type(error).__name__)
 
     def _told_alive(self, batch: Held) -> bool:
-        """Have it on record that a batch failed in good order: whoever gets it instead mustn't count a death."""
+        """Take its note off the record: it failed in good order, and whoever gets it next mustn't count a death."""
         try:
             self._service.store.clear_attempts(self._service.group, sorted(_first_offsets(batch.batch)))
         except (Retryable, OutcomeUnknown):
