@@ -266,8 +266,8 @@ class Consumer(Generic[W]):
     def _hold(self, batch: Held, error: Exception) -> None:
         failures = batch.failures + 1
         due_at, noted = next_try(self._clock.now(), failures), batch.noted
-        if batch.noted or isinstance(error, OutcomeUnknown):
-            noted = not self._told_alive(batch) and batch.noted
+        if (noted or isinstance(error, OutcomeUnknown)) and self._told_alive(batch):
+            noted = False
         self._held = attrs.evolve(batch, due_at=due_at, failures=failures, noted=noted)
         self._signals.count("batches_held", 1, group=self._service.group, cause=type(error).__name__)
 
