@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cluster import OPEN, SERVICES, Cluster, Worker, request, wait_for
 from confluent_kafka import Producer
+from oms.testing.bench.usage import usage_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 WIRE = Path(__file__).parent.parent / "wire"
@@ -146,6 +147,19 @@ def test_a_service_at_rest_is_small_and_says_whose_routes_it_has(cluster: Cluste
     print(sizes)
     assert max(sizes.values()) < 100, sizes
     assert cluster.of("payment")[0].get("/orders")[0] == 404
+
+
+def test_a_service_is_ready_within_three_seconds_of_cpu(cluster: Cluster) -> None:
+    """By the clock it is as much where the machine is idle; a clock would fail where the machine is busy."""
+    for service in SERVICES:
+        another = cluster.add(service)
+        seconds = another.await_ready()
+        assert another.process is not None
+        used = usage_of(another.process.pid).cpu_s
+        cluster.workers.remove(another)
+        assert another.stop() == 0
+        print(f"{service}: ready after {seconds:.1f} s, {used:.1f} s of CPU")
+        assert used < 3
 
 
 def produce(cluster: Cluster, topic: str, value: bytes, *, times: int = 1) -> None:
