@@ -72,7 +72,7 @@ class NativeKafka(NativeServer):
         self._joins = joins
         self._nodes: Iterator[int] = joins._nodes if joins else count(1)
         self._node = next(self._nodes)
-        self._cluster = joins._cluster if joins else _new_cluster()
+        self._cluster: str = joins._cluster if joins else _new_cluster()
 
     @property
     def url(self) -> str:
