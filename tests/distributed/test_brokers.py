@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster, wait_for
 from confluent_kafka.admin import AdminClient
-from oms.testing.containers import NativeKafka
+from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 from serving import Load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -33,15 +33,16 @@ def brokers() -> Iterator[list[NativeKafka]]:
 
 
 @pytest.fixture
-def cluster(brokers: list[NativeKafka], tmp_path: Path, oms_postgres_url: str, oms_redis_url: str) -> Iterator[Cluster]:
+def cluster(brokers: list[NativeKafka], tmp_path: Path) -> Iterator[Cluster]:
     environ = {"OMS_KAFKA_REPLICATION": "3", "OMS_PAYMENT_SUCCESS_RATE": "1", "OMS_DEFAULT_STOCK": "100000"}
     everywhere = ",".join(broker.url for broker in brokers)
-    made = Cluster(tmp_path, oms_postgres_url, oms_redis_url, everywhere, environ)
-    try:
-        made.set_up()
-        yield made.start()
-    finally:
-        made.end()
+    with NativePostgres() as postgres, NativeRedis() as gate:
+        made = Cluster(tmp_path, postgres.url, gate.url, everywhere, environ)
+        try:
+            made.set_up()
+            yield made.start()
+        finally:
+            made.end()
 
 
 def test_a_broker_that_dies_is_not_missed(cluster: Cluster, brokers: list[NativeKafka]) -> None:
