@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster import OPEN, SERVICES, Cluster, Worker, request, wait_for
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from oms.testing.bench.usage import usage_of
+from serving import Load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 WIRE = Path(__file__).parent.parent / "wire"
@@ -134,6 +136,47 @@ def test_the_gate_can_be_rebuilt_while_orders_flow(cluster: Cluster) -> None:
     assert [ended(cluster, order_id) for order_id in ids] == ["CONFIRMED"] * 10
     done = cluster.oms("reconcile", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"differences": []}), done.stdout + done.stderr
+
+
+def test_two_relays_send_each_message_once(cluster: Cluster) -> None:
+    """At least once is the promise; twice is for crashes, not for every day."""
+    another = cluster.add("order")
+    another.await_ready()
+    load = [Load(worker.port, an_order, connections=8) for worker in (cluster.of("order")[0], another)]
+    for one in load:
+        one.start(150)
+    for one in load:
+        one.join()
+    placed = {*load[0].accepted, *load[1].accepted}
+    assert len(placed) == 300
+    cluster.settle()
+    for topic in ("order.created", "inventory.reserved", "payment.success", "order.confirmed"):
+        wait_for(lambda topic=topic: placed <= sent(cluster, topic).keys(), f"{topic} is sent for all")  # type: ignore[misc]
+        assert {sent(cluster, topic)[one] for one in placed} == {1}, topic
+    cluster.workers.remove(another)
+    assert another.stop() == 0
+
+
+def an_order(number: int) -> dict[str, object]:
+    return {"userId": "two-relays", "amount": 5, "items": {f"sku-{number % 30}": 1}}
+
+
+def sent(cluster: Cluster, topic: str) -> Counter[str]:
+    """How often each key is in the topic."""
+    consumer = Consumer({"bootstrap.servers": cluster.kafka_bootstrap, "group.id": f"count-{uuid.uuid4()}"})
+    try:
+        numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ends = {one: consumer.get_watermark_offsets(TopicPartition(topic, one), timeout=10) for one in numbers}
+        consumer.assign([TopicPartition(topic, one, low) for one, (low, _) in ends.items()])
+        counted: Counter[str] = Counter()
+        while counted.total() < sum(high - low for low, high in ends.values()):
+            record = consumer.poll(10)
+            assert record is not None
+            assert record.error() is None, record.error()
+            counted[(record.key() or b"").decode()] += 1
+        return counted
+    finally:
+        consumer.close()
 
 
 def test_a_set_up_system_has_nothing_missing_and_a_second_set_up_changes_nothing(cluster: Cluster) -> None:

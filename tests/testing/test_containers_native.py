@@ -271,6 +271,9 @@ def processes_of(directory: Path) -> list[int]:
 
 def _sockets(pid: str) -> Iterator[str]:
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        link = os.readlink(descriptor)
+        try:
+            link = os.readlink(descriptor)
+        except FileNotFoundError:  # closed meanwhile
+            continue
         if link.startswith("socket:["):
             yield link[8:-1]
