@@ -16,7 +16,8 @@ demo: $(WHEEL)
 	$(BIN)/oms demo
 
 test: servers check
-	$(BIN)/python -m pytest -q -m "slow and not servers" -p no:cacheprovider
+	$(BIN)/python -m pytest -q -m "slow and not servers" -p no:cacheprovider --ignore tests/sim
+	$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal -rP -p no:cacheprovider tests/sim
 	@echo "make test: everything passed"
 
 # The contract suites and the adapters' own tests on real servers: Kafka's groups make it wait, a quarter of an hour or so.
@@ -31,13 +32,16 @@ test-faults: $(WHEEL) servers
 test-containers: $(WHEEL)
 	scripts/containers/test.sh
 
-# The long searches: two thousand seeds, twice, and every planted fault found: about half an hour of one core.
+# The longer searches: two orders 3 coarse and 2 fine, twenty thousand seeds, every crash of every path; and the same
+# seeds on each Python that is here. About half an hour of one core.
 test-hunts: $(WHEEL)
-	$(BIN)/python -m pytest -q -m hunts -p no:cacheprovider tests/sim
+	$(BIN)/python -m pytest -q -m hunts -n 2 --dist worksteal -rP -p no:cacheprovider tests/sim
+	$(BIN)/python scripts/same_traces.py
 
-# The simulator, one block of seeds after the other, until it finds something or is stopped; see docs/simulator.md.
+# The simulator, one block of seeds after the other, until it finds something (exit 1, with its tape) or is stopped.
+# FIRST=100000 begins elsewhere.
 hunt: $(WHEEL)
-	n=$${FIRST:-0}; while $(BIN)/oms sim --seeds 5000 --first $$n; do n=$$((n + 5000)); done
+	n=$${FIRST:-0}; while $(BIN)/oms sim --seeds 5000 --first $$n || exit 1; do n=$$((n + 5000)); done
 
 check: $(WHEEL)
 	$(BIN)/ruff format --check $(CODE)

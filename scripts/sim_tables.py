@@ -42,7 +42,7 @@ def crash_table() -> None:
         count = 0
         for crash in crashes(path):
             count += 1
-            key = (crash.worker.rpartition("-")[0], crash.place.partition(":")[0])
+            key = crash.point.service, crash.point.call
             died[key] += 1
             held[key] += not crash.outcome.violations
         ways.append(f"| {path.name} | {'; '.join(map(str, path.deviations)) or 'calm'} | {count} |")

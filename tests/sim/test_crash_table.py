@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oms.testing.sim.crash_table import Path, crashes, paths
+from oms.testing.sim.crash_table import CALM, Path, crashes, paths
 from oms.testing.sim.faults import DIES
-from oms.testing.sim.scope import Scope
-
-CALM = Path("calm", Scope(fine=True, all_points=True), ())
 
 
 def held(path: Path, every: int = 1) -> int:
@@ -16,7 +13,7 @@ def held(path: Path, every: int = 1) -> int:
     count = 0
     for crash in crashes(path, every):
         count += 1
-        assert crash.outcome.violations == (), (crash.path, crash.worker, crash.place, crash.nth)
+        assert crash.outcome.violations == (), (crash.path, crash.point)
         assert [one.option for one in crash.outcome.deviations if one.option == DIES] == [DIES]
     return count
 
@@ -38,4 +35,4 @@ def test_every_path() -> None:
     assert len(ways) >= 6
     for path in ways:
         for crash in crashes(path):
-            assert crash.outcome.violations == (), (crash.path, crash.worker, crash.place, crash.nth)
+            assert crash.outcome.violations == (), (crash.path, crash.point)

@@ -13,7 +13,7 @@ def test_a_quick_one(name: str) -> None:
     assert killed(ZOO[name]) is not None
 
 
-@pytest.mark.hunts
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(ZOO) - set(QUICK)))
 def test_every_planted_fault(name: str) -> None:
     kill = killed(ZOO[name])

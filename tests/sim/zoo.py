@@ -394,7 +394,8 @@ def no_void_tombstone() -> Iterator[None]:
 @planted("each try has a key of its own", depth=2)
 def new_key_on_retry() -> Iterator[None]:
     def charged_again(self: Any, task: Any, found: Payment) -> Any:
-        charge = Charge(f"{found.key}-{task.attempts}", found.order_id, found.user_id, found.total, found.metadata)
+        key = found.key if task.attempts == 1 else f"{found.key}-{task.attempts}"
+        charge = Charge(key, found.order_id, found.user_id, found.total, found.metadata)
         return lambda: self.gateway.charge(charge)
 
     with patch.object(payments.Charges, "_call", charged_again):

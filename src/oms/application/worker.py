@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
 
 from oms.application.backoff import next_try
 from oms.application.service import Step
@@ -22,17 +20,11 @@ KEYS_KEPT = timedelta(hours=24)
 PULSE_EVERY = timedelta(seconds=1)
 
 
-@runtime_checkable
-class Timed(Protocol):
-    """A step that knows when something of its own is to be tried again."""
-
-    @abstractmethod
-    def next_due(self) -> datetime | None:
-        """When; None where nothing waits."""
-
-
 class Worker:
-    """Runs steps in turn. A step whose service is out of reach backs off without holding up the others."""
+    """Runs steps in turn. A step whose service is out of reach backs off without holding up the others.
+
+    A step that knows when something of its own is to be tried again says so by a `next_due` of its own.
+    """
 
     def __init__(self, name: str, steps: Sequence[Step], clock: Clock, signals: Signals) -> None:
         self.name = name
@@ -41,7 +33,8 @@ class Worker:
         self._failures = [0] * len(steps)
         self._causes: list[str | None] = [None] * len(steps)
         self._due: list[datetime | None] = [None] * len(steps)
-        self._told = [step.next_due for step in steps if isinstance(step, Timed)]
+        told = (getattr(step, "next_due", None) for step in steps)
+        self._told: list[Callable[[], datetime | None]] = [next_due for next_due in told if next_due is not None]
 
     def run_once(self) -> int:
         """One round; answers how much moved."""

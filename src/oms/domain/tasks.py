@@ -26,7 +26,7 @@ class TaskKind(Enum):
 class TaskKey:
     """One task: at most one row exists for a kind and key."""
 
-    kind: TaskKind
+    kind: TaskKind = attrs.field(hash=False)  # Python hashes an Enum slowly, and keys differ anyway
     key: str
 
 

@@ -124,7 +124,7 @@ def serve(app: App) -> int:
         raise SettingsError(f"OMS_DATA: can't use {settings.data}: {error.strerror or error}") from error
     where, data = address(listener), str(settings.data.resolve())
     server = Server(app, lambda: app.signals.note("listening", url=where, data=data), lambda: stop.asked)
-    _rarely_collect()
+    rarely_collect()
     try:
         server.run(sockets=[listener])
     finally:
@@ -137,7 +137,7 @@ def serve(app: App) -> int:
     return code
 
 
-def _rarely_collect() -> None:
+def rarely_collect() -> None:
     """What is there at the start stays, and batches make no cycles: looking for some was a tenth of all work."""
     gc.collect()
     gc.freeze()

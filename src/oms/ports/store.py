@@ -58,11 +58,10 @@ class Task:
     called_at: datetime
     repeat: bool
     trace: str | None = None
-
-    @property
-    def id(self) -> TaskKey:
-        """Kind and key."""
-        return TaskKey(self.kind, self.key)
+    id: TaskKey = attrs.field(
+        init=False, repr=False, default=attrs.Factory(lambda self: TaskKey(self.kind, self.key), takes_self=True)
+    )
+    """Kind and key."""
 
 
 @attrs.frozen

@@ -11,6 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import Enum
 from typing import Any, Generic, NoReturn, TypeVar
 
+import attrs
+
 from oms.adapters.memory.hooks import Hooks
 from oms.ports.errors import Permanent, PortError, Retryable
 
@@ -20,21 +22,19 @@ Watch = Callable[[K, V | None, V | None], None]
 """Called with (key, before, after) as a change is committed: where an index is kept up to date."""
 
 
+@attrs.frozen(eq=False)
 class Table(Generic[K, V]):
     """The committed rows of one table, and who holds which of its keys."""
 
-    __slots__ = ("holders", "name", "rows", "sharers", "watch")
-
-    def __init__(self, name: str, watch: Watch[K, V] | None = None) -> None:
-        self.name = name
-        self.rows: dict[K, V] = {}
-        self.holders: dict[K, Work] = {}
-        self.sharers: dict[K, dict[Work, None]] = {}
-        self.watch = watch
+    name: str
+    watch: Watch[K, V] | None = None
+    rows: dict[K, V] = attrs.field(init=False, factory=dict)
+    holders: dict[K, Work] = attrs.field(init=False, factory=dict)
+    sharers: dict[K, dict[Work, None]] = attrs.field(init=False, factory=dict)
 
     def apply(self, key: K, row: V | None) -> None:
         """Commit one change at once; None deletes."""
-        before = self.rows.get(key)
+        before = self.rows.get(key) if self.watch is not None else None
         if row is None:
             self.rows.pop(key, None)
         else:
@@ -93,35 +93,39 @@ class Work:
     def insert(self, table: Table[K, V], key: K, row: V) -> bool:
         """Write a new row; False where there is one. Waits for a transaction that has the same key in hand."""
         self.lock(table, key)
-        if self.find(table, key) is not None:
+        own = self._changes.get(table)
+        if own is None:
+            own = self._changes[table] = {}
+        if (own[key] is not None) if key in own else (key in table.rows):
             return False
-        self.put(table, key, row)
+        own[key] = row
         return True
 
     def lock_row(self, table: Table[K, V], key: K) -> V | None:
         """The row for update. One that isn't there can't be locked, nor one that isn't committed yet be seen."""
-        if self.find(table, key) is None:
-            return None
-        self.lock(table, key)
+        seen = self.find(table, key)
+        if seen is None or not self.lock(table, key):
+            return seen
         return self.find(table, key)
 
-    def lock(self, table: Table[K, V], key: K) -> None:
-        """Hold a key alone until the end; waits for whoever holds it."""
+    def lock(self, table: Table[K, V], key: K) -> bool:
+        """Hold a key alone until the end; waits for whoever holds it. Answers whether it had to wait."""
+        if not table.sharers and table.holders.setdefault(key, self) is self:
+            self._locks.append((table, key))
+            return False
+        waited = False
         while True:
             holder = table.holders.get(key)
             if holder is self:
-                return
-            if holder is not None:
-                others: tuple[Work, ...] = (holder,)
-            elif table.sharers:
-                others = self._other_sharers(table, key)
-            else:
-                break
+                return waited
+            others = (holder,) if holder is not None else self._other_sharers(table, key)
             if not others:
                 break
             self._wait(table, key, others)
+            waited = True
         table.holders[key] = self
         self._locks.append((table, key))
+        return waited
 
     def share(self, table: Table[K, V], key: K) -> None:
         """Hold a key together with others who share it, against whoever wants it alone."""
@@ -149,9 +153,13 @@ class Work:
     def commit(self) -> None:
         """All changes at once, and the locks after them."""
         for table, changes in self._changes.items():
-            apply = table.apply
-            for key, row in changes.items():
-                apply(key, row)
+            if table.watch is None:
+                table.rows.update(changes)
+                for key in [key for key, row in changes.items() if row is None]:
+                    del table.rows[key]
+            else:
+                for key, row in changes.items():
+                    table.apply(key, row)
         self.undo(WorkState.ENDED)
 
     def undo(self, state: WorkState = WorkState.ENDED) -> None:

@@ -58,6 +58,17 @@ def empty() -> GateState:
     return {"epoch": None, "available": {}, "answers": {}, "expires": {}, "deltas": {}}
 
 
+def copied(state: GateState) -> GateState:
+    """The same for itself: what is kept of an order is replaced as a whole, never changed."""
+    return {
+        "epoch": state["epoch"],
+        "available": dict(state["available"]),
+        "answers": dict(state["answers"]),
+        "expires": dict(state["expires"]),
+        "deltas": dict(state["deltas"]),
+    }
+
+
 def take(state: GateState, order: str, lines: Lines, now_ms: int, bound_to: int | None = None) -> Answer:
     """Hold every line or none; the answer is kept unless a product is unknown or a quantity is invalid."""
     epoch = state["epoch"]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import ClassVar, Concatenate, ParamSpec, Protocol, TypeVar
+
+import attrs
 
 Point = Callable[[str], None]
 Blocked = Callable[[str], None]
@@ -31,17 +33,37 @@ def nobody_else(what: str) -> None:
     raise RuntimeError(f"deadlock: no other worker can run while {what} is awaited")
 
 
+class PointNames(dict[str, tuple[str, str]]):
+    """Both names of each call of an adapter, made once: a search has millions of calls."""
+
+    _known: ClassVar[dict[str, PointNames]] = {}
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+
+    @classmethod
+    def of(cls, prefix: str) -> PointNames:
+        """Those of an adapter, shared by all workers."""
+        return cls._known.setdefault(prefix, cls(prefix))
+
+    def __missing__(self, call: str) -> tuple[str, str]:
+        names = self[call] = (f"{self._prefix}.{call}:before", f"{self._prefix}.{call}:after")
+        return names
+
+
+@attrs.frozen
 class Hooks:
     """The hooks of one worker at one adapter. `dead` is shared by all workers of that adapter."""
 
-    __slots__ = ("_names", "blocked", "dead", "owner", "point")
-
-    def __init__(self, prefix: str, owner: str, point: Point, blocked: Blocked, dead: Container[str]) -> None:
-        self.owner = owner
-        self.point = point
-        self.blocked = blocked
-        self.dead = dead
-        self._names = _Names(prefix)
+    prefix: str
+    owner: str
+    point: Point
+    blocked: Blocked
+    dead: Container[str]
+    _names: PointNames = attrs.field(
+        init=False, default=attrs.Factory(lambda self: PointNames.of(self.prefix), takes_self=True)
+    )
 
     def check(self) -> None:
         """Raise where the worker is dead."""
@@ -60,18 +82,6 @@ class Hooks:
         self.check()
 
 
-class _Names(dict[str, tuple[str, str]]):
-    """Both names of each call of an adapter, made once: a run has millions of calls."""
-
-    def __init__(self, prefix: str) -> None:
-        super().__init__()
-        self._prefix = prefix
-
-    def __missing__(self, call: str) -> tuple[str, str]:
-        names = self[call] = (f"{self._prefix}.{call}:before", f"{self._prefix}.{call}:after")
-        return names
-
-
 class _Hooked(Protocol):
     _hooks: Hooks
 
@@ -88,6 +98,9 @@ def port_call(method: Callable[Concatenate[Self_, P], R]) -> Callable[Concatenat
     @wraps(method)
     def call(self: Self_, /, *args: P.args, **kwargs: P.kwargs) -> R:
         hooks = self._hooks
+        if hooks.point is no_point:  # nobody gets in, so who is alive before it is alive after it
+            hooks.check()
+            return method(self, *args, **kwargs)
         hooks.before(name)
         answer = method(self, *args, **kwargs)
         hooks.after(name)

@@ -28,7 +28,7 @@ class InventoryRecord(ServiceRecord):
         super().__init__(clock, ids)
         self.reservations: Table[OrderId, Reservation] = Table("reservations")
         self.stock: Table[Sku, Stock] = Table("stock")
-        self.ledger: Table[tuple[str, Sku, MovementKind], Movement] = Table("ledger")
+        self.ledger: Table[tuple[str, Sku, str], Movement] = Table("ledger")
         self.gate: Table[str, int] = Table("gate")
         self.gate.rows[GATE_ROW] = 0
 
@@ -112,7 +112,7 @@ class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
         return dict(sorted(work.scan(self._record.stock))), held
 
     def _append(self, movement: Movement) -> None:
-        self._insert(self._record.ledger, (movement.reference, movement.sku, movement.kind), movement)
+        self._insert(self._record.ledger, (movement.reference, movement.sku, movement.kind.value), movement)
 
 
 class MemoryInventoryStore(MemoryStore[InventoryRecord], InventoryStore, InventoryEvidence):

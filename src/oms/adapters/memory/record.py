@@ -63,7 +63,7 @@ class ServiceRecord:
         self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table("attempts")
         self.answers: Table[tuple[str, str], Answer] = Table("answers")
         self._outbox_due: DueQueue[str] = DueQueue(self._lease_of)
-        self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {kind: DueQueue(self._due_of) for kind in TaskKind}
+        self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {}
 
     def kill(self, owner: str) -> None:
         """A worker died: what it had open is rolled back, and no later call of it gets through."""
@@ -79,17 +79,20 @@ class ServiceRecord:
         found: dict[TaskKey, None] = {}
         skipped: list[tuple[DueQueue[TaskKey], datetime, TaskKey]] = []
         while len(found) < limit:
-            firsts = [(*entry, queue) for queue in queues if (entry := queue.first()) and entry[0] <= now]
-            if not firsts:
+            due = None
+            for queue in queues:
+                entry = queue.first()
+                if entry is not None and entry[0] <= now and (due is None or entry[:2] < due[:2]):
+                    due, source = entry, queue
+            if due is None:
                 break
-            due, _, key, queue = min(firsts, key=lambda first: first[:2])
-            queue.pop()
-            if key in self.tasks.holders:
-                skipped.append((queue, due, key))
+            source.pop()
+            if due[2] in self.tasks.holders:
+                skipped.append((source, due[0], due[2]))
             else:
-                found[key] = None
-        for queue, due, key in skipped:
-            queue.push(due, key)
+                found[due[2]] = None
+        for queue, due_at, key in skipped:
+            queue.push(due_at, key)
         return [self._lease(key, now, lease_s) for key in found]
 
     def claim_outbox(self, limit: int, lease_s: float) -> list[OutboxRow]:
@@ -126,7 +129,8 @@ class ServiceRecord:
         row = self.tasks.rows[key]
         lease, attempts, called_at = self.ids.token(), row.attempts + 1, row.called_at or now
         until = now + timedelta(seconds=lease_s)
-        self.tasks.apply(key, attrs.evolve(row, due_at=until, lease=lease, attempts=attempts, called_at=called_at))
+        leased = TaskRow(row.payload, row.created_at, until, lease, attempts, called_at, row.note, row.trace)
+        self.tasks.apply(key, leased)
         repeat = row.called_at is not None
         return Task(key.kind, key.key, row.payload, lease, attempts, row.created_at, called_at, repeat, row.trace)
 
@@ -140,7 +144,10 @@ class ServiceRecord:
 
     def _task_changed(self, key: TaskKey, _before: TaskRow | None, after: TaskRow | None) -> None:
         if after is not None:
-            self._tasks_due[key.kind].push(after.due_at, key)
+            queue = self._tasks_due.get(key.kind)
+            if queue is None:
+                queue = self._tasks_due[key.kind] = DueQueue(self._due_of)
+            queue.push(after.due_at, key)
 
     def _outbox_changed(self, key: str, _before: Owed | None, after: Owed | None) -> None:
         if after is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ import attrs
 
 from oms.testing.sim.run import Outcome
 from oms.testing.sim.scope import Scope
-from oms.testing.sim.search import Found, Player, play
+from oms.testing.sim.search import Found, Player, play, seeded
 from oms.testing.sim.shrink import BUDGET, Shrunk, shrink
 from oms.testing.sim.story import Digest, Story
 from oms.testing.sim.tape import Replay, Tape
@@ -94,6 +95,12 @@ def told(
         broken = str(small.outcome.violations[0])
         save(TapeFile(small.scope, small.outcome.deviations, broken, found.seed, own, test), path)
     return Report(small, story, path)
+
+
+def traces(seeds: Iterable[int]) -> str:
+    """One SHA-256 for the traces of all these seeds: the same on every machine and interpreter."""
+    digests = (digest(*seeded(seed))[0] for seed in seeds)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def digest(scope: Scope, tape: Tape, player: Player = play) -> tuple[str, Outcome]:

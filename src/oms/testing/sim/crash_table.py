@@ -34,14 +34,34 @@ class Path:
     deviations: Deviations
 
 
-@attrs.frozen
-class Crash:
-    """One death: on which path, of whom, at which point, and what became of the world."""
+CALM = Path("calm", Scope(fine=True, all_points=True), ())
 
-    path: str
+
+@attrs.frozen
+class Point:
+    """Where a worker can die: the `nth` time (from 0) that it comes to a place."""
+
     worker: str
     place: str
     nth: int
+
+    @property
+    def service(self) -> str:
+        """Whose worker it is."""
+        return self.worker.rpartition("-")[0]
+
+    @property
+    def call(self) -> str:
+        """The port call before or after which it is: `payments.commit`."""
+        return self.place.partition(":")[0]
+
+
+@attrs.frozen
+class Crash:
+    """One death: on which path, at which point, and what became of the world."""
+
+    path: str
+    point: Point
     outcome: Outcome
 
 
@@ -76,14 +96,18 @@ def paths() -> list[Path]:
     return list(found.values())
 
 
-def crashes(path: Path, every: int = 1) -> Iterator[Crash]:
-    """The path once for each point that it comes to (or for every n-th of them), with a death there."""
+def points(path: Path) -> list[Point]:
+    """Every point that a path comes to."""
     places = _Places()
     play(path.scope, Replay(path.deviations), listener=places)
-    points = [(worker, place, nth) for (worker, place), count in places.found.items() for nth in range(count)]
-    for worker, place, nth in points[::every]:
-        death = Deviation(f"at {worker} {place}", nth, DIES)
-        yield Crash(path.name, worker, place, nth, play(path.scope, Replay((*path.deviations, death))))
+    return [Point(worker, place, nth) for (worker, place), count in places.found.items() for nth in range(count)]
+
+
+def crashes(path: Path, every: int = 1) -> Iterator[Crash]:
+    """The path once for each of its points (or for every n-th of them), with a death there."""
+    for point in points(path)[::every]:
+        death = Deviation(f"at {point.worker} {point.place}", point.nth, DIES)
+        yield Crash(path.name, point, play(path.scope, Replay((*path.deviations, death))))
 
 
 def _ends(outcome: Outcome) -> str:

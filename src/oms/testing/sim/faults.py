@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 from oms.adapters.memory import gate_script
@@ -145,7 +144,7 @@ def lose_tail(world: World) -> None:
     """The gate restarts with an older state: another run of it, so it is closed until it is rebuilt."""
     state: Any = world.gate.state
     if world.gate_before is not None:
-        state.update(deepcopy(world.gate_before))
+        state.update(gate_script.copied(world.gate_before))
     state["epoch"] = None
 
 

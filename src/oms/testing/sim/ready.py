@@ -90,16 +90,16 @@ def begin_with(consumer: Consumer[Any], name: str) -> None:
 
 def _tasks(world: World, worker: Worker, runner: TaskRunner[Any]) -> Look:
     calls: Any = worker.parts.calls
-    known = world.records[worker.service]._tasks_due
-    queues = [known[kind] for kind in worker.parts.service.executors]
+    queues, kinds = world.records[worker.service]._tasks_due, tuple(worker.parts.service.executors)
 
     def look(now: datetime) -> tuple[str, ...]:
         if runner._unfinished or calls._ended:
             return HERE
         if not runner._news and runner._look_at is not None and runner._look_at > now:
             return NOTHING
-        for queue in queues:
-            if queue._heap and (first := queue.first()) is not None and first[0] <= now:
+        for kind in kinds:
+            queue = queues.get(kind)
+            if queue is not None and (first := queue.first()) is not None and first[0] <= now:
                 return HERE
         return NOTHING
 
@@ -116,7 +116,7 @@ def _owed(world: World, worker: Worker, relay: Relay) -> Look:
             return HERE
         if relay._sweep_at is not None and relay._sweep_at > now:
             return NOTHING
-        first = outbox.first() if outbox._heap else None
+        first = outbox.first()
         return HERE if first is not None and first[0] <= now else NOTHING
 
     return look
@@ -146,7 +146,7 @@ def next_due(world: World, now: datetime) -> datetime | None:
     found: list[datetime] = []
     for record in world.records.values():
         queues = (*record._tasks_due.values(), record._outbox_due)
-        found += [first[0] for queue in queues if queue._heap and (first := queue.first()) is not None]
+        found += [first[0] for queue in queues if (first := queue.first()) is not None]
     for worker in world.workers:
         parts = worker.parts
         consumer = parts.consumer

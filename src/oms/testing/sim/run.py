@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import attrs
 from greenlet import greenlet
 
+from oms.adapters.memory import gate_script
 from oms.adapters.memory.hooks import WorkerKilled, no_point, nobody_else
 from oms.application import promises
 from oms.application.consumer import Consumer
@@ -25,7 +25,7 @@ from oms.testing.sim import faults, ready, state
 from oms.testing.sim.scope import CLOCK, GATE, GATEWAY, PAUSES, Scope
 from oms.testing.sim.tally import tally
 from oms.testing.sim.tape import Deviations, Replay, Tape
-from oms.testing.sim.world import CODEC, Worker, World
+from oms.testing.sim.world import Worker, World
 
 NEXT = "next"
 REST = "rest"
@@ -91,17 +91,16 @@ class Run:
         visited: Callable[[int], bool] | None = None,
         listener: Listener | None = None,
     ) -> None:
-        self.scope, self.tape = scope, tape
-        self._check, self._visited, self._listener = check, visited, listener
+        self.scope, self.tape, self.visited = scope, tape, visited
+        self._check, self._listener = check, listener
         self.healed = False
         self.steps = 0
         self.version = 0
         self.deaths = 0
         self.used: dict[str, int] = {}
         self._main = greenlet.getcurrent()
-        self._decoded = CODEC.decoded
         self.violations: list[Violation] = []
-        self._options: dict[str, tuple[str, ...]] = _point_options(scope)
+        self._options = Options.of(scope)
         self.world = World(scope, self._gateway_draw, self._points, own)
         for worker in self.world.workers:
             worker.looks = ready.looks(self.world, worker)
@@ -116,13 +115,18 @@ class Run:
         while not self.violations:
             if self._was_here():
                 return True
-            if self.steps >= self.scope.steps:
-                self.healed = True
-            if self.steps >= MOST_STEPS:
-                self.violations.append(Violation("P6", "the world", f"has no rest after {self.steps} steps"))
-            elif not self._step():
+            if not self.go_on():
                 break
         return False
+
+    def go_on(self) -> bool:
+        """One step; False where nothing waits any more."""
+        if self.steps >= self.scope.steps:
+            self.healed = True
+        if self.steps >= MOST_STEPS:
+            self.violations.append(Violation("P6", "the world", f"has no rest after {self.steps} steps"))
+            return False
+        return self._step()
 
     def finish(self, failure: Exception | None = None) -> Outcome:
         """Heal, come to rest and check all promises; `failure` is what a test has found before."""
@@ -135,10 +139,15 @@ class Run:
         return self._outcome(pruned=False)
 
     def _outcome(self, *, pruned: bool) -> Outcome:
-        counted = Counter[str]() if pruned else tally(self.world, CODEC.decoded - self._decoded)
+        counted = Counter[str]() if pruned else tally(self.world)
         self._drop()
         passed = (self.world.clock.now() - self._begun).total_seconds()
         return Outcome(tuple(self.violations), self.tape.deviations, self.steps, passed, self.world, pruned, counted)
+
+    @property
+    def between_steps(self) -> bool:
+        """Whether no worker stands still in the middle of a step."""
+        return all(worker.green is None for worker in self.world.workers)
 
     @property
     def slots(self) -> Collection[str]:
@@ -231,7 +240,8 @@ class Run:
             asleep.append(f"{worker.slot} {GOES_ON}")
 
     def _deadline(self) -> datetime | None:
-        first: Any = self.world.records["order"]._tasks_due[state.DEADLINE].first()
+        queue = self.world.records["order"]._tasks_due.get(state.DEADLINE)
+        first: Any = queue.first() if queue is not None else None
         return first[0] if first is not None and first[0] > self.world.clock.now() else None
 
     # -- what happens
@@ -297,7 +307,7 @@ class Run:
         if isinstance(step, Consumer):
             ready.begin_with(step, topic)
         if worker.service == "inventory" and GATE in self.scope.faults:
-            self.world.gate_before = deepcopy(self.world.gate.state)
+            self.world.gate_before = gate_script.copied(self.world.gate.state)
         worker.green = greenlet(worker.parts.worker.run_step)
         if not self._slice(worker, index):
             worker.idle[label] = self.version
@@ -370,15 +380,11 @@ class Run:
                 self._listener.reached(worker, place)
             if self.healed:
                 return
-            found = options.get(place)
-            if found is None:
-                found = options[place] = faults.at_point(self.scope, place)
+            found = options[place]
             if len(found) < 2:
                 return
-            if faults.DIES in found and self.deaths >= MOST_DEATHS:
-                found = options.get(f"{place} alive") or options.setdefault(
-                    f"{place} alive", tuple(option for option in found if option != faults.DIES)
-                )
+            if self.deaths >= MOST_DEATHS and faults.DIES in found:
+                found = tuple(option for option in found if option != faults.DIES)
             index = self.draw(f"at {worker.slot} {place}", found)
             if index:
                 self._at_point(worker, place, found[index])
@@ -400,17 +406,15 @@ class Run:
     # -- the end
 
     def _was_here(self) -> bool:
-        if self._visited is None or not isinstance(self.tape, Replay) or not self.tape.played_out:
+        if self.visited is None or not isinstance(self.tape, Replay) or not self.tape.played_out:
             return False
-        if any(worker.green is not None for worker in self.world.workers):
-            return False
-        return self._visited(state.state_of(self.world, self.used))
+        return self.between_steps and self.visited(state.state_of(self.world, self.used))
 
     def _at_rest(self) -> None:
         world = self.world
         report = promises.check(
             world.evidence,
-            CODEC,
+            world.codec,
             now=world.clock.now(),
             deadline_s=self.scope.deadline_s,
             settle_s=self.scope.settle_s,
@@ -439,12 +443,23 @@ def _name(slot: str, index: int, step: str, topic: str) -> str:
     return name
 
 
-_OPTIONS: dict[Any, dict[str, tuple[str, ...]]] = {}
+class Options(dict[str, tuple[str, ...]]):
+    """What can happen at each point, found once for all runs of equal scopes."""
 
+    _known: ClassVar[dict[Any, Options]] = {}
 
-def _point_options(scope: Scope) -> dict[str, tuple[str, ...]]:
-    """Shared by all runs of equal scopes."""
-    return _OPTIONS.setdefault((scope.faults, scope.all_points), {})
+    def __init__(self, scope: Scope) -> None:
+        super().__init__()
+        self._scope = scope
+
+    @classmethod
+    def of(cls, scope: Scope) -> Options:
+        """Those of a scope."""
+        return cls._known.setdefault((scope.faults, scope.all_points), cls(scope))
+
+    def __missing__(self, place: str) -> tuple[str, ...]:
+        found = self[place] = faults.at_point(self._scope, place)
+        return found
 
 
 __all__ = ["PAUSES", "Listener", "Outcome", "Run"]

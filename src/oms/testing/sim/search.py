@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Protocol
 
 import attrs
@@ -19,6 +19,7 @@ from oms.testing.sim.escape import sealed
 from oms.testing.sim.run import Check, Listener, Outcome, Run
 from oms.testing.sim.scope import FAULTS, PAUSES, Scope
 from oms.testing.sim.tape import Deviation, Deviations, Replay, Swarm, Tape
+from oms.testing.sim.trunk import Branch, Trunk
 
 Prepared = tuple[Mapping[str, OwnStep], Check | None]
 Prepare = Callable[[], Prepared]
@@ -84,26 +85,74 @@ def exhaustive(
         seen.add(world)
         return False
 
-    level: deque[Deviations] = deque([()])
+    known = visited if prune else None
+    level = iter([_afresh(scope, (), player, record=depth > 0, visited=known)])
     number = 0
     for deviations in range(depth + 1):
-        following: deque[Deviations] = deque()
-        if shuffled:
-            random.Random(deviations).shuffle(level)  # noqa: S311 - it must be the same each time
-        while level:
-            wanted = level.popleft()
-            tape = Replay(wanted, record=deviations < depth)
-            outcome = player(scope, tape, visited=visited if prune else None)
+        parents: list[Branch] = []
+        for branch, outcome in level:
             number += 1
             yield Found(scope, outcome, number)
-            following.extend(_children(wanted, tape.open))
-        level = following
+            if branch.open:
+                parents.append(branch)
+        record = deviations + 1 < depth
+        level = _level(scope, parents, player, record=record, visited=known, shuffled=shuffled)
 
 
-def _children(wanted: Deviations, drawn: Sequence[tuple[str, int, Sequence[str]]]) -> Iterator[Deviations]:
-    for label, nth, options in drawn:
-        for option in options[1:]:
-            yield (*wanted, Deviation(label, nth, option))
+def _level(
+    scope: Scope,
+    parents: Sequence[Branch],
+    player: Player,
+    *,
+    record: bool,
+    visited: Visited | None,
+    shuffled: bool,
+) -> Iterator[tuple[Branch, Outcome]]:
+    """Every schedule with one deviation more than these; the four services alone share what they have in common."""
+    shared = player is play
+    trunk: tuple[Branch, Trunk] | None = None
+    for parent, nth, option in _mixed(parents) if shuffled else _choices(parents):
+        label, count, _ = parent.open[nth]
+        wanted = (*parent.wanted, Deviation(label, count, option))
+        if not shared:
+            yield _afresh(scope, wanted, player, record=record, visited=visited)
+            continue
+        if trunk is None or trunk[0] is not parent:
+            trunk = parent, Trunk(scope, parent)
+        yield trunk[1].branch(nth, wanted, record=record, visited=visited)
+
+
+_Way = tuple[Branch, int, str]
+"""A schedule, one of its open choices, and what is chosen there."""
+
+HANDFUL = 20
+"""Ways of one schedule that stay together when all are mixed, so that they can share it."""
+
+
+def _choices(parents: Iterable[Branch]) -> Iterator[_Way]:
+    for parent in parents:
+        for nth, (_, _, options) in enumerate(parent.open):
+            for option in options[1:]:
+                yield parent, nth, option
+
+
+def _mixed(parents: Sequence[Branch]) -> Iterator[_Way]:
+    dice = random.Random(len(parents))  # noqa: S311 - it must be the same each time
+    handfuls = []
+    for parent in parents:
+        ways = list(_choices([parent]))
+        dice.shuffle(ways)
+        handfuls += [ways[start : start + HANDFUL] for start in range(0, len(ways), HANDFUL)]
+    dice.shuffle(handfuls)
+    return chain.from_iterable(handfuls)
+
+
+def _afresh(
+    scope: Scope, wanted: Deviations, player: Player, *, record: bool, visited: Visited | None
+) -> tuple[Branch, Outcome]:
+    tape = Replay(wanted, record=record)
+    outcome = player(scope, tape, visited=visited)
+    return Branch(wanted, tape.open), outcome
 
 
 RATES = {

@@ -7,12 +7,13 @@ makes no other world of it. That is the one thing in which equal worlds may diff
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from oms.adapters.memory.record import TaskRow
 from oms.application.promises import Violation
-from oms.domain.tasks import TaskKind
+from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.store import DeadLetterState
 from oms.testing.sim.world import Worker, World
 
@@ -52,53 +53,49 @@ def _left(due: datetime | None, now: datetime) -> float:
 
 
 def _record(record: Any, now: datetime) -> tuple[Any, ...]:
+    outbox, tasks, letters = record.outbox.rows, record.tasks.rows, record.dead_letters.rows
     return (
         frozenset(record.inbox.rows),
-        tuple(
-            sorted(
-                (row.message.topic, row.message.key, _left(row.leased_until, now))
-                for row in record.outbox.rows.values()
-            )
-        ),
-        frozenset(
-            (
-                key.kind._value_,
-                key.key,
-                _left(row.due_at, now),
-                min(row.attempts, 3),
-                row.called_at is None,
-                row.lease is None,
-            )
-            for key, row in record.tasks.rows.items()
-        ),
-        tuple(sorted((row.topic, row.state._value_) for row in record.dead_letters.rows.values())),
-        frozenset((str(key), row) for key, row in record.attempts.rows.items()),
+        _sorted((row.message.topic, row.message.key, _left(row.leased_until, now)) for row in outbox.values())
+        if outbox
+        else (),
+        frozenset([_task(key, row, now) for key, row in tasks.items()]),
+        _sorted((row.topic, row.state._value_) for row in letters.values()) if letters else (),
+        frozenset(record.attempts.rows.items()),
         frozenset(record.answers.rows),
     )
 
 
+def _sorted(items: Iterable[Any]) -> tuple[Any, ...]:
+    """In an order that doesn't depend on how they came."""
+    return tuple(sorted(items))
+
+
+def _task(key: TaskKey, row: TaskRow, now: datetime) -> tuple[Any, ...]:
+    never = row.called_at is None
+    return key.kind._value_, key.key, _left(row.due_at, now), min(row.attempts, 3), never, row.lease is None
+
+
 def _log(world: World) -> tuple[Any, ...]:
     topics = world.log._topics
-    records = tuple(
-        (name, tuple(tuple(one.key for one in records) for records in partitions))
-        for name, partitions in sorted(topics.records.items())
-    )
-    groups = tuple(
+    records = [
+        (name, [tuple([one.key for one in records]) for records in partitions])
+        for name, partitions in topics.records.items()
+    ]
+    groups = [
         (
             name,
-            frozenset((place.topic, place.partition, offset) for place, offset in group.offsets.items()),
+            frozenset(group.offsets.items()),
             tuple(
-                (
-                    member.owner.partition(".")[0],
-                    frozenset((place.topic, place.partition, at) for place, at in member.positions.items()),
-                    len(member.taken_away),
-                )
-                for member in group.members
+                [
+                    (member.owner.partition(".")[0], frozenset(member.positions.items()), len(member.taken_away))
+                    for member in group.members
+                ]
             ),
         )
-        for name, group in sorted(topics.groups.items())
-    )
-    return records, groups
+        for name, group in topics.groups.items()
+    ]
+    return frozenset([(name, *partitions) for name, partitions in records]), frozenset(groups)
 
 
 def _gate(world: World) -> tuple[Any, ...]:
@@ -124,19 +121,19 @@ def _book(world: World, now: datetime) -> tuple[Any, ...]:
 
 def _worker(worker: Worker, now: datetime) -> tuple[Any, ...]:
     parts: Any = worker.parts
-    consumer, relay = parts.consumer, parts.relay
+    consumer, relay, unfinished, due = parts.consumer, parts.relay, parts.tasks._unfinished, parts.worker._due
     held = consumer._held
     return (
-        tuple(row.message.topic for row in relay._queue),
+        tuple([row.message.topic for row in relay._queue]),
         len(relay._sent),
         _left(relay._retry_at, now),
         () if held is None else _held(held, now),
-        tuple(_held(one, now) for one in consumer._deferred),
-        tuple((one.token.kind._value_, one.token.key, type(one.answer).__name__) for one in parts.tasks._unfinished),
+        tuple([_held(one, now) for one in consumer._deferred]),
+        tuple([(one.token.kind._value_, one.token.key, type(one.answer).__name__) for one in unfinished]),
         len(parts.calls._ended),
         len(parts.commands._waiting),
         _left(parts.commands._retry_at, now),
-        tuple(_left(due, now) for due in parts.worker._due),
+        () if due.count(None) == len(due) else tuple([_left(one, now) for one in due]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -145,30 +146,34 @@ def _arrows(lines: list[Line]) -> Iterator[str]:
 
 
 class Digest(Listener):
-    """The whole trace of a run as a SHA-256: every choice, step and point with its virtual time."""
+    """The whole trace of a run as a SHA-256: each choice, step and point with its virtual time, and the log's bytes."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+        self._lines: list[str] = []
+        self._told: Counter[tuple[str, int]] = Counter()
 
     def drew(self, label: str, option: str) -> None:
         """A choice."""
-        self._hash.update(f"drew {label} {option}\n".encode())
+        self._lines.append(f"drew {label} {option}")
 
     def begins(self, run: Run, what: str) -> None:
         """A step."""
-        self._hash.update(f"{_seconds(run)} {what}\n".encode())
+        self._lines.append(f"{_seconds(run)} {what}")
 
     def ended(self, run: Run, what: str) -> None:  # noqa: ARG002 - the listener's name
-        """What is in the log after it."""
-        for record in run.world.log.all_records():
-            self._hash.update(repr(record).encode())
+        """What is new in the log after it."""
+        for topic, partitions in run.world.log._topics.records.items():
+            for number, records in enumerate(partitions):
+                told = self._told[topic, number]
+                if told < len(records):
+                    self._lines += map(repr, records[told:])
+                    self._told[topic, number] = len(records)
 
     def reached(self, worker: Worker, place: str) -> None:
         """A point."""
-        self._hash.update(f"{worker.owner} {place}\n".encode())
+        self._lines.append(f"{worker.owner} {place}")
 
     def of(self, outcome: Outcome) -> str:
         """The digest, with how it ended."""
         ends = [*outcome.violations, *outcome.deviations, outcome.at_s, sorted(outcome.tally.items())]
-        self._hash.update("\n".join(map(str, ends)).encode())
-        return self._hash.hexdigest()
+        return hashlib.sha256("\n".join([*self._lines, *map(str, ends)]).encode()).hexdigest()

@@ -32,8 +32,8 @@ _BOOK = {"declined": BookKind.DECLINE, "voids": BookKind.VOID, "refunds": BookKi
 _TOO_LATE = (OrderState.CANCELLING.value, OrderState.CANCELLED.value)
 
 
-def tally(world: World, deliveries: int) -> Counter[str]:
-    """The counters of one world at rest, where consumers got `deliveries` messages."""
+def tally(world: World) -> Counter[str]:
+    """The counters of one world at rest."""
     records = world.records
     orders = list(records["order"].orders.rows.values())
     entries = records["order"].history.rows
@@ -42,7 +42,7 @@ def tally(world: World, deliveries: int) -> Counter[str]:
     for name, end in _ENDS.items():
         counted[name] = sum(order.state is end for order in orders)
     counted["late payments"] = sum(map(_late, entries.values()))
-    counted["redeliveries"] = max(0, deliveries - sum(len(record.inbox.rows) for record in records.values()))
+    counted["redeliveries"] = max(0, world.codec.decoded - sum(len(record.inbox.rows) for record in records.values()))
     counted["rebuilds"] = max(0, records["inventory"].gate.rows["gate"] - 1)
     counted["parked"] = sum(len(record.dead_letters.rows) for record in records.values())
     counted["deadlines won"] = sum(order.reason is Reason.DEADLINE for order in orders)

@@ -28,6 +28,8 @@ class Deviation:
 
 
 Deviations = tuple[Deviation, ...]
+Choice = tuple[str, int, Sequence[str]]
+"""The label of a draw, its number under that label (from 0), and the options."""
 
 
 class Tape(Protocol):
@@ -52,7 +54,7 @@ class Replay(Tape):
         self._counts: dict[str, int] = {}
         self._record = record
         self._drawn: list[Deviation] = []
-        self.open: list[tuple[str, int, Sequence[str]]] = []
+        self.open: list[Choice] = []
 
     def draw(self, label: str, options: Sequence[str]) -> int:
         """What the tape says."""
@@ -69,6 +71,14 @@ class Replay(Tape):
         if self._record and not self._left:
             self.open.append((label, nth, options))
         return 0
+
+    def instead(self, wanted: Iterable[Deviation], *, record: bool) -> Replay:
+        """Another tape that is as far as this one is; both say the same up to here."""
+        other = Replay(wanted, record=record)
+        other._counts = dict(self._counts)
+        other._drawn = list(self._drawn)
+        other._left = sum(nth >= self._counts.get(label, 0) for label, nth in other._wanted)
+        return other
 
     @property
     def only_calm(self) -> bool:

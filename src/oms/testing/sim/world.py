@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
 from greenlet import greenlet
 
 from oms.adapters.memory import (
@@ -57,11 +58,12 @@ class Silence(Signals):
 
 
 class RememberingCodec(Codec):
-    """Decodes equal bytes once: the schedules of a search differ in little else than their order."""
+    """Decodes equal bytes once for all worlds: the schedules of a search differ in little else than their order."""
+
+    _known: ClassVar[dict[Any, Message]] = {}
 
     def __init__(self) -> None:
         self._codec = JsonCodec(CURRENCY)
-        self._known: dict[Any, Message] = {}
         self.decoded = 0
 
     def encode(self, event: Any, cause: Any, at: Any) -> Outgoing:
@@ -85,6 +87,8 @@ class RememberingCodec(Codec):
 
 
 CODEC = RememberingCodec()
+"""For whoever reads a log from outside."""
+
 COMMAND = command_of(CURRENCY)
 
 
@@ -125,6 +129,7 @@ class World:
         self.scope, self._points, self.own = scope, points, own or {}
         self.clock = ManualClock()
         self.ids = CountedIds()
+        self.codec = RememberingCodec()
         self.signals = signals or Silence()
         self.log = MemoryLog(scope.partitions)
         self.gate = MemoryGate(self.clock)
@@ -160,7 +165,7 @@ class World:
         ids = CountedIds(self._generation)
         shared = parts.World(
             self.log.worker(worker.owner, point),
-            CODEC,
+            self.codec,
             self.clock,
             ids,
             self.signals,
@@ -168,9 +173,9 @@ class World:
             look_every_s=0.0,
         )
         more: dict[str, Any] = {"lock": orders.OrderWork.lock} if name == "order" else {}
-        worker.parts = assemble(
-            self._service(name, store, worker, point, ids), shared, SequentialCalls(500, point=point), **more
-        )
+        service = self._service(name, store, worker, point, ids)
+        made = assemble(service, shared, SequentialCalls(500, point=point), **more)
+        worker.parts = attrs.evolve(made, lanes=())  # nobody drives those here
         return worker
 
     def kill(self, worker: Worker) -> None:

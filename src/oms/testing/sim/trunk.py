@@ -1,0 +1,60 @@
+"""What schedules have in common until they differ is played once: each goes on from where it leaves the trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
+
+from oms.adapters.memory.hooks import PointNames
+from oms.testing.sim.escape import sealed
+from oms.testing.sim.run import Options, Outcome, Run
+from oms.testing.sim.scope import Scope
+from oms.testing.sim.snapshot import Keeper, Snapshot
+from oms.testing.sim.tape import Choice, Deviations, Replay
+
+_ONLY_ADDED_TO = frozenset({PointNames, Options})
+
+
+@attrs.frozen
+class Branch:
+    """A schedule that leaves its trunk after so many `steps`, and what could be chosen after the last of `wanted`."""
+
+    wanted: Deviations
+    open: Sequence[Choice]
+    steps: int = 0
+
+
+class Trunk:
+    """A schedule, kept at each step from where it leaves its own trunk until its last open choice.
+
+    Whoever gets an outcome may look at its world until the next branch is played: all of them have one world.
+    """
+
+    def __init__(self, scope: Scope, schedule: Branch) -> None:
+        self._schedule, self._tape = schedule, Replay(schedule.wanted, record=True)
+        with sealed():
+            self._run = Run(scope, self._tape)
+            self._keeper = Keeper(self._run, _ONLY_ADDED_TO)
+            self._marks = list(self._kept())
+
+    def branch(
+        self, nth: int, wanted: Deviations, *, record: bool, visited: Callable[[int], bool] | None
+    ) -> tuple[Branch, Outcome]:
+        """Play the schedule that differs at open choice `nth` (from 0)."""
+        world = next(world for drawn, world in reversed(self._marks) if drawn <= nth)
+        with sealed():
+            self._keeper.put_back(world)
+            tape = self._tape.instead(wanted, record=record)
+            steps = self._run.steps
+            self._run.tape, self._run.visited = tape, visited
+            outcome = self._run.go()
+        return Branch(wanted, tape.open, steps), outcome
+
+    def _kept(self) -> Iterator[tuple[int, Snapshot]]:
+        """How many choices were open, and the world as it was then; where nobody stands still in a step."""
+        going = True
+        while going and len(self._tape.open) < len(self._schedule.open):
+            if self._run.steps >= self._schedule.steps and self._run.between_steps:
+                yield len(self._tape.open), self._keeper.snapshot()
+            going = self._run.go_on()
