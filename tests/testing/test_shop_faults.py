@@ -302,9 +302,13 @@ def test_so_it_is_where_the_shop_is_made_by_hand() -> None:
 
 
 def test_the_tests_own_failure_comes_first() -> None:
-    with pytest.raises(ZeroDivisionError), Shop() as shop:
-        shop.gateway.decline_next()
-        print(1 / 0)
+    def fails() -> None:
+        with Shop() as shop:
+            shop.gateway.decline_next()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
 
 
 def test_what_there_is_not_is_said_at_once(shop: Shop) -> None:

@@ -16,21 +16,19 @@ from oms.domain.commands import CancelOrder, PlaceOrder
 from oms.domain.money import Money
 from oms.domain.order import Order
 from oms.domain.stock import Stock
-from oms.entrypoints.app import App, create
+from oms.entrypoints.app import App
 from oms.entrypoints.desks import TRUSTED, Orders, StockDesk
 from oms.ports.evidence import Evidence
 from oms.ports.messages import Codec
-from oms.settings import Settings
 from oms.testing.any_shop import AnyShop, order_id
 from oms.testing.faults import Fault, Faults, NeverHappened
+from oms.testing.sim.beside import SimulatedApp
 from oms.testing.sim.gateway import AFTER, BEFORE, TapeGateway
 from oms.testing.sim.run import Listener, Outcome, Run
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.tape import Tape
 from oms.testing.sim.world import CODEC, CURRENCY, World
 from oms.testing.subjects import NextCharge
-
-_SETTINGS = Settings(profile="memory")
 
 
 class PromiseBroken(AssertionError):
@@ -40,11 +38,12 @@ class PromiseBroken(AssertionError):
 class HuntedShop(AnyShop):
     """An order system under one schedule. `app` takes own steps, before the first order is placed.
 
+    `oms.testing.beside(shop.app)` takes their next version, which then runs at the same time.
     `place`, `cancel` and `set_stock` are calm; in `run` and `advance` anything may happen that the hunt has faults for.
     """
 
     def __init__(self, scope: Scope, tape: Tape, listener: Listener | None = None) -> None:
-        self.app: App = create(_SETTINGS)
+        self.app: App = SimulatedApp()
         self._scope, self._tape, self._listener = attrs.evolve(scope, orders=0), tape, listener
         self._made: Run | None = None
         self._faults: Faults | None = None
