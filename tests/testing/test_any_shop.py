@@ -87,3 +87,24 @@ def test_a_hunted_fault_that_never_happens_is_found_in_the_calm_schedule(
 
     with pytest.raises(AssertionError, match="never happened"):
         vain()
+
+
+def test_an_expectation_that_a_hunted_test_does_not_meet_tells_how_things_stood(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    @hunt(schedules=4)
+    def hasty(shop: HuntedShop) -> None:
+        order = shop.place()
+        shop.run()
+        shop.expect(order).cancelled()
+
+    with pytest.raises(AssertionError) as failed:
+        hasty()
+    text = str(failed.value)
+    assert "CANCELLED, found CONFIRMED" in text.splitlines()[0]
+    assert text.count("the shop after") == 1
+    assert "payment CAPTURED: the gateway wrote CAPTURE" in text
+    (tape,) = tmp_path.glob("oms-tapes/*.omstape")
+    assert "the shop after" not in tape.read_text()

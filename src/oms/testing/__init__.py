@@ -6,15 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from oms.testing.aggregates import given
     from oms.testing.any_shop import AnyShop
     from oms.testing.expect import Unmet
     from oms.testing.faults import NeverHappened
     from oms.testing.hunted import HuntedShop
     from oms.testing.hunting import hunt
+    from oms.testing.own_step import given_step
     from oms.testing.shop import Shop
     from oms.testing.sim.beside import beside
 
-__all__ = ["AnyShop", "HuntedShop", "NeverHappened", "Shop", "Unmet", "beside", "hunt"]
+__all__ = ["AnyShop", "HuntedShop", "NeverHappened", "Shop", "Unmet", "beside", "given", "given_step", "hunt"]
 
 _WHERE = {
     "AnyShop": "oms.testing.any_shop",
@@ -23,6 +25,8 @@ _WHERE = {
     "Shop": "oms.testing.shop",
     "Unmet": "oms.testing.expect",
     "beside": "oms.testing.sim.beside",
+    "given": "oms.testing.aggregates",
+    "given_step": "oms.testing.own_step",
     "hunt": "oms.testing.hunting",
 }
 

@@ -23,11 +23,12 @@ __tracebackhide__ = True  # what failed is the test's own line
 
 
 class Unmet(AssertionError):
-    """An expectation that isn't met; the text ends with the story."""
+    """An expectation that isn't met; the text ends with the story. `short` is the text without it."""
 
     def __init__(self, shop: AnyShop, wanted: str, found: str) -> None:
         super().__init__(f"expected {wanted}\n   found {found}\n\n{shop.story()}")
         self.shop = shop
+        self.short = f"expected {wanted}, found {found}"
 
 
 class OrderExpectation:

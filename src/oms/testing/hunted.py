@@ -21,6 +21,7 @@ from oms.entrypoints.desks import TRUSTED, Orders, StockDesk
 from oms.ports.evidence import Evidence
 from oms.ports.messages import Codec
 from oms.testing.any_shop import AnyShop, order_id
+from oms.testing.expect import Unmet
 from oms.testing.faults import Fault, Faults, NeverHappened
 from oms.testing.sim.beside import SimulatedApp
 from oms.testing.sim.gateway import AFTER, BEFORE, TapeGateway
@@ -125,7 +126,7 @@ class HuntedShop(AnyShop):
                 self.faults.check()
             except NeverHappened as never:
                 failure = never
-        return self._run.finish(failure)
+        return self._run.finish(AssertionError(failure.short) if isinstance(failure, Unmet) else failure)
 
     @property
     def evidence(self) -> Evidence:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import wraps
 from itertools import islice
 from pathlib import Path
@@ -52,22 +52,25 @@ def hunt(
 
     @wraps(test)
     def hunted(*args: Any, **kwargs: Any) -> None:
-        player = _player(lambda shop: test(*args, shop=shop, **kwargs))
+        stand: list[str] = []
+        player = _player(lambda shop: test(*args, shop=shop, **kwargs), stand)
         tape = os.environ.get(REPLAY)
         if tape:
-            _replay(Path(tape), player)
+            _replay(Path(tape), player, stand)
             return
         done = campaign(_schedules(scope, player, schedules, first_seed))
         if done.first is not None:
             report = told(done.first, player, test=_name(), tapes=TAPES, keep=_file_name(test))
-            raise AssertionError(_words(report, done.schedules))
+            raise AssertionError(_words(report, done.schedules, stand))
 
     hunted.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
     del hunted.__wrapped__  # pytest would look for `shop` behind it
     return hunted
 
 
-def _player(test: Callable[[HuntedShop], object]) -> Player:
+def _player(test: Callable[[HuntedShop], object], stand: list[str]) -> Player:
+    """Plays the test; where somebody listens, `stand` is how things stood when it failed."""
+
     def play(
         scope: Scope,
         tape: Tape,
@@ -81,6 +84,8 @@ def _player(test: Callable[[HuntedShop], object]) -> Player:
                 test(shop)
             except Exception as error:  # noqa: BLE001 - whatever a test raises is its failure
                 failure = error
+                if listener is not None:
+                    stand[:] = [shop.story()]
             return shop.finished(failure)
 
     return play
@@ -96,14 +101,14 @@ def _schedules(scope: Scope, player: Player, budget: int, first_seed: int) -> It
     yield from islice(near, max(0, budget - 1 - budget // 2))
 
 
-def _replay(path: Path, player: Player) -> None:
+def _replay(path: Path, player: Player, stand: Sequence[str]) -> None:
     tape, story = load(path), Story()
     outcome = player(tape.scope, Replay(tape.deviations), listener=story)
     if outcome.violations:
-        raise AssertionError("\n".join([*map(str, outcome.violations), "", story.text()]))
+        raise AssertionError("\n".join([*map(str, outcome.violations), "", story.text(), "", *stand]))
 
 
-def _words(report: Report, schedules: int) -> str:
+def _words(report: Report, schedules: int, stand: Sequence[str]) -> str:
     outcome = report.outcome
     return "\n".join(
         [
@@ -114,6 +119,8 @@ def _words(report: Report, schedules: int) -> str:
             report.story.text(),
             "",
             report.story.diagram(),
+            "",
+            *stand,
             "",
             f"replay: pytest '{_name()}' --oms-tape={report.path}",
         ]
