@@ -163,13 +163,15 @@ def test_it_loses_its_partitions_in_mid_batch(shop: Shop, order: oms.Order) -> N
     sold_once(shop, order)
 
 
+@pytest.mark.parametrize("fault", ["sleep_past_poll_interval", "sleep_in_transaction"])
 @pytest.mark.parametrize("service", ["inventory", "payment", "order", "notification"])
-def test_it_sleeps_past_the_poll_interval(shop: Shop, order: oms.Order, service: str) -> None:
+def test_it_stands_still_for_a_minute(shop: Shop, order: oms.Order, service: str, fault: str) -> None:
     begun = shop.now()
-    shop.worker(service).sleep_past_poll_interval()
+    getattr(shop.worker(service), fault)()
     shop.run()
 
     assert (shop.now() - begun).total_seconds() == 60
+    shop.advance(minutes=2)  # who waited for its rows comes again
     sold_once(shop, order)
 
 

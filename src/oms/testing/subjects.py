@@ -97,6 +97,10 @@ class ShopWorker:
         """Die right after the commit: what it owes is sent by another one, what it read is delivered again."""
         return self._at("commit:after", self._workers.die, "crashes after its commit", of, nth)
 
+    def crash_before_publish(self, *, nth: int = 1) -> Fault:
+        """Die with its messages committed and not in the log yet: another one publishes them."""
+        return self._at("publish:before", self._workers.die, "crashes before it publishes", "", nth)
+
     def crash_after_publish(self, *, nth: int = 1) -> Fault:
         """Die with its messages in the log, and no note of it: they are published again."""
         return self._at("publish:after", self._workers.die, "crashes after it published", "", nth)
@@ -122,6 +126,10 @@ class ShopWorker:
         """Stand still for a minute in the middle of a batch that another process then handles; and go on with it."""
         words = "sleeps past the poll interval"
         return self._at("seen:after", self._workers.oversleep, words, "", nth)
+
+    def sleep_in_transaction(self, *, nth: int = 1) -> Fault:
+        """Stand still for a minute with a transaction open: others want its rows in vain, and come again."""
+        return self._at("claim_inbox:after", self._workers.oversleep, "sleeps in a transaction", "", nth)
 
     def _at(self, place: str, act: Callable[[str], None], what: str, of: str, nth: int) -> Fault:
         if of not in ("", "messages", "tasks", "commands"):

@@ -86,7 +86,7 @@ class Workers:
         first = self._first.get(service)
         if first is None:
             first = self._first[service] = KINDS.get(service, MemoryStepStore)(self._clock, self._ids)
-        return first.worker(self.process(service).owner, self.point)
+        return first.worker(self.process(service).owner, self.point, _wait_in_vain)
 
     def process(self, service: str) -> Process:
         """The present process of a service."""
@@ -284,6 +284,11 @@ class _Stores(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(SERVICES)
+
+
+def _wait_in_vain(what: str) -> None:
+    """Who holds this row stands still below us and can't go on: we come again later, as after a lock's time-out."""
+    raise Retryable(f"{what} is held by a process that stands still")
 
 
 def _kind(step: object) -> str:
