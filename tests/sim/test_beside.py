@@ -17,6 +17,7 @@ from oms.domain.errors import OmsError
 from oms.domain.tasks import TaskKind
 from oms.testing import HuntedShop, Shop, beside, hunt
 from oms.testing.sim.campaign import Campaign, campaign, told
+from oms.testing.sim.cli import sim
 from oms.testing.sim.own import Scenario, scenario_of
 from oms.testing.sim.scope import CANCEL, CRASH, REBALANCE, Scope
 from oms.testing.sim.search import exhaustive, player_of, swarm
@@ -191,6 +192,17 @@ def test_a_hunted_test_deploys_as_well(tmp_path, monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(AssertionError, match="on the road"):
         rolling_test()
+
+
+def test_on_the_command_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sim(exhaustive=1, own="test_beside:impatient", tapes=tmp_path) == 1
+    (tape,) = tmp_path.glob("*.omstape")
+    capsys.readouterr()
+
+    assert sim(replay=tape) == 1
+    told_again = capsys.readouterr().out
+    assert "payment-2       runs the next version" in told_again
+    assert "payment parked task:charge" in told_again
 
 
 def test_nowhere_else() -> None:

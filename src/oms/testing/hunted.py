@@ -16,7 +16,6 @@ from oms.domain.commands import CancelOrder, PlaceOrder
 from oms.domain.money import Money
 from oms.domain.order import Order
 from oms.domain.stock import Stock
-from oms.entrypoints.app import App
 from oms.entrypoints.desks import TRUSTED, Orders, StockDesk
 from oms.ports.evidence import Evidence
 from oms.ports.messages import Codec
@@ -44,7 +43,7 @@ class HuntedShop(AnyShop):
     """
 
     def __init__(self, scope: Scope, tape: Tape, listener: Listener | None = None) -> None:
-        self.app: App = SimulatedApp()
+        self.app: SimulatedApp = SimulatedApp()
         self._scope, self._tape, self._listener = attrs.evolve(scope, orders=0), tape, listener
         self._made: Run | None = None
         self._faults: Faults | None = None
@@ -157,6 +156,7 @@ class HuntedShop(AnyShop):
     def _run(self) -> Run:
         if self._made is None:
             self._made = Run(self._scope, self._tape, own=self.app.own_steps, listener=self._listener)
+            self.app.taken = True
         return self._made
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import attrs
 
@@ -30,14 +30,28 @@ REPLAY = "OMS_TAPE"
 """Where the pytest plugin says which tape is to be played instead of a hunt."""
 
 
+Test = Callable[..., object]
+Hunted = Callable[..., None]
+
+
+@overload
+def hunt(test: Test) -> Hunted: ...
+
+
+@overload
 def hunt(
-    test: Callable[..., object] | None = None,
+    *, schedules: int = 200, faults: Collection[str] = OWN_FAULTS, units: int = 100, first_seed: int = 0
+) -> Callable[[Test], Hunted]: ...
+
+
+def hunt(
+    test: Test | None = None,
     *,
     schedules: int = 200,
     faults: Collection[str] = OWN_FAULTS,
     units: int = 100,
     first_seed: int = 0,
-) -> Any:
+) -> Hunted | Callable[[Test], Hunted]:
     """Run a test that takes `shop` under many schedules instead of once: a budget of `schedules`.
 
     First the calm one, then seeds for half of the budget, then those that differ from calm in one choice. The test
@@ -45,7 +59,13 @@ def hunt(
     small, told as a story, and kept as a tape.
     """
     if test is None:
-        return lambda found: hunt(found, schedules=schedules, faults=faults, units=units, first_seed=first_seed)
+        return lambda found: _hunted(found, schedules, faults, units, first_seed)
+    return _hunted(test, schedules, faults, units, first_seed)
+
+
+def _hunted(test: Test, schedules: int, faults: Collection[str], units: int, first_seed: int) -> Hunted:
+    if inspect.iscoroutinefunction(test):
+        raise TypeError("a hunted test can't be async: its schedule decides what happens next, not an event loop")
     scope = Scope(orders=0, units=units, faults=frozenset(faults), fine=True)
     signature = inspect.signature(test)
     others = [parameter for parameter in signature.parameters.values() if parameter.name != "shop"]

@@ -13,6 +13,7 @@ import attrs
 
 from oms.application import steps
 from oms.application.service import Service
+from oms.application.steps import OutsideCall, StepHandler
 from oms.bootstrap import OwnStep, Plugs, container_of
 from oms.domain.errors import OmsError
 from oms.entrypoints.app import App
@@ -69,6 +70,16 @@ class SimulatedApp(App):
     def __init__(self) -> None:
         super().__init__(container_of(Settings(profile="memory"), Plugs()))
         self.next_version: NextVersion | None = None
+        self.taken = False
+        """Whether a world was made of its steps: it is too late for others then."""
+
+    def subscribe(
+        self, topic: str, *, group: str, handler: StepHandler, calls: Mapping[str, OutsideCall] | None = None
+    ) -> None:
+        """As `App.subscribe`, before the first order (or anything else) is asked of the shop."""
+        if self.taken:
+            raise OmsError("subscribe before the shop is used")
+        super().subscribe(topic, group=group, handler=handler, calls=calls)
 
     @property
     def own_steps(self) -> OwnSteps:
