@@ -133,6 +133,38 @@ def test_states_that_there_are_not(shop: Shop, sold: oms.Order) -> None:
         shop.expect(sold).in_state("PAID")
 
 
+def test_what_a_step_remembers(shop: Shop) -> None:
+    def confirmed(_event: oms.AnyEvent, step: oms.StepContext) -> None:
+        step.save({"status": "sent"})
+
+    shop.app.subscribe("order.confirmed", group="parcels", handler=confirmed)
+    order, other = shop.place(), shop.place({"lamp": 101})
+    shop.run()
+    shop.expect(order).remembered("parcels", {"status": "sent"})
+    shop.expect(other).remembered("parcels", None)
+    with pytest.raises(Unmet, match=r"parcels remembers None\n   found \{'status': 'sent'\}") as unmet:
+        shop.expect(order).remembered("parcels", None)
+    assert 'parcels remembers {"status": "sent"}' in str(unmet.value)
+    with pytest.raises(ValueError, match="there is no step 'payment'"):
+        shop.expect(order).remembered("payment", None)
+
+
+def test_messages_stand_below_their_cause_in_the_order_of_the_saga(shop: Shop, sold: oms.Order) -> None:
+    shop.cancel(sold, by_operator=True)
+    shop.run()
+    lines = [line.strip().partition("  ")[2] for line in shop.story().splitlines() if " s  " in line]
+    assert lines == [
+        "order.created",
+        "  inventory.reserved",
+        "    payment.success",
+        "      order.confirmed",
+        "order.cancelling",
+        "  payment.refunded",
+        "    order.cancelled",
+        "      inventory.released",
+    ]
+
+
 def test_a_long_story_is_cut(shop: Shop) -> None:
     for _ in range(25):
         shop.place({"lamp": 1})

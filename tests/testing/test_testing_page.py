@@ -38,7 +38,9 @@ def module(upto: int) -> str:
 
 def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
     pytester.makepyfile(test_page=source)
-    return pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider")
+    return pytester.runpytest_inprocess(
+        "-q", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"
+    )
 
 
 def test_the_page_has_blocks_of_both_kinds() -> None:

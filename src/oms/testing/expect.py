@@ -5,10 +5,12 @@ An expectation that isn't met prints the story: messages, states, stock, what is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
+from oms.bootstrap import SERVICES
 from oms.domain.events import Reason
 from oms.domain.order import OrderState
 from oms.domain.payment import PaymentState
@@ -110,6 +112,15 @@ class OrderExpectation:
     def told(self, *kinds: str) -> Self:
         """The customer was told of these events, and of no others."""
         return self._are(kinds, [one.kind for one in self._shop.notifications(self._order)], "told")
+
+    def remembered(self, group: str, document: Mapping[str, object] | None) -> Self:
+        """What a step of your own saved of it; None where it saved nothing."""
+        stores = self._shop._stores()
+        if group not in stores or group in SERVICES:
+            raise ValueError(f"there is no step {group!r}")
+        text = stores[group].document(group, self._order)
+        found = None if text is None else json.loads(text)
+        return self._is(document, found, f"{group} remembers {document}", str(found))
 
     def parked(self, *topics: str) -> Self:
         """Messages of these topics wait as dead letters, and no others of this order."""

@@ -101,9 +101,13 @@ class Faults:
         """Those that never happened yet."""
         return [fault for fault in self.asked if not fault.happened]
 
+    def never_happened(self) -> str:
+        """Those that didn't, in words; empty where all did."""
+        lines = [f"  {fault}" for fault in self.waiting]
+        return "\n".join(["asked for and never happened, so the test shows nothing about it:", *lines]) if lines else ""
+
     def check(self) -> None:
         """Raise `NeverHappened` for those that didn't."""
-        waiting = self.waiting
-        if waiting:
-            lines = "\n".join(f"  {fault}" for fault in waiting)
-            raise NeverHappened(f"asked for and never happened, so the test shows nothing about it:\n{lines}")
+        words = self.never_happened()
+        if words:
+            raise NeverHappened(words)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from oms.bootstrap import SERVICES
+from oms.domain.events import EVENTS
 from oms.domain.order import Order
 from oms.domain.saga import SAGA
 from oms.ports.messages import Message, MessageId
@@ -32,6 +34,8 @@ CAUSES: Mapping[str, frozenset[str]] = {
 }
 """Which topics can lead to a topic, by the saga."""
 
+_RANK = {event.topic: rank for rank, event in enumerate(EVENTS)}
+
 
 def story_of(shop: AnyShop) -> str:
     """The whole of it, in lines."""
@@ -43,6 +47,7 @@ class _Sent:
     """One event of an order, with its copies."""
 
     message: Message
+    sent_at: str
     at: str
     copies: int
 
@@ -78,8 +83,9 @@ class _Told:
             sent[message.id] = attrs.evolve(known, copies=known.copies + 1)
             return
         written = dict(message.record.headers).get("ce_time")
-        at = self._time(datetime.fromisoformat(written.decode())) if written else "?"
-        sent[message.id] = _Sent(message, at, 1)
+        sent_at = written.decode() if written else ""
+        at = self._time(datetime.fromisoformat(sent_at)) if sent_at else "?"
+        sent[message.id] = _Sent(message, sent_at, at, 1)
 
     def _harm(self) -> Iterator[str]:
         faults = self._shop.faults
@@ -94,6 +100,9 @@ class _Told:
             if row.order_id == order.id:
                 yield f"  reservation {row.state.value}: {_items(row.items) or 'nothing'}"
         yield from self._money(order)
+        for name, store in self._shop._stores().items():
+            if name not in SERVICES and (document := store.document(name, order.id)) is not None:
+                yield f"  {name} remembers {document}"
         told = [one.kind for one in self._shop.notifications(order)]
         if told:
             yield f"  the customer was told of {', '.join(told)}"
@@ -111,7 +120,8 @@ class _Told:
         return f"the gateway wrote {', '.join(entries)}" if entries else "the gateway knows nothing of it"
 
     def _tree(self, sent: Sequence[_Sent]) -> Iterator[str]:
-        """Each message below its cause; of those side by side the earliest first."""
+        """Each message below its cause; of those side by side the earliest first, and in the order of the saga."""
+        sent = sorted(sent, key=lambda one: (one.sent_at, _RANK.get(one.message.record.topic, len(_RANK))))
         by_topic = {one.message.record.topic: one.message.id for one in sent}
         ids = set(by_topic.values())
         below: dict[MessageId | None, list[_Sent]] = {}

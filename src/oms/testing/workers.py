@@ -49,12 +49,13 @@ KINDS: Mapping[str, Any] = {
 }
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Process:
     """One process of a service. `owner` is its name at the adapters."""
 
     service: str
     owner: str
+    dead: bool = False
 
 
 class Workers:
@@ -145,7 +146,10 @@ class Workers:
         self.log.evict(self._at_work[-1][0].owner)
 
     def oversleep(self, _place: str) -> None:
-        """The process stands still: it loses its partitions to another one, which works on meanwhile; then it wakes."""
+        """The process stands still, and another one gets its partitions and works on meanwhile; then it wakes.
+
+        It goes on to the end of its round, and isn't started again.
+        """
         process = self._at_work[-1][0]
         self.log.evict(process.owner)
         self._replace(process.service)
@@ -166,12 +170,15 @@ class Workers:
         process, worker, moved = self.process(name), part.worker, 0
         for index, step in enumerate(worker.steps):
             moved += self._work(process, _kind(step), worker.run_step, index)
-            if self.process(name) is not process:
+            if process.dead:
                 return moved + 1
+        if self.process(name) is not process:  # it overslept: this was its last round
+            self._kill(process)
+            moved += 1
         return moved
 
     def _work(self, process: Process, kind: str, step: Callable[..., int], *index: int) -> int:
-        """One step of a process. Where that is replaced meanwhile, it was its last one."""
+        """One step of a process; where it dies, another process takes its place."""
         self._at_work.append((process, kind))
         try:
             return step(*index)
@@ -180,8 +187,6 @@ class Workers:
             return 1
         finally:
             self._at_work.pop()
-            if self.process(process.service) is not process:
-                self._kill(process)
 
     def _replace(self, service: str) -> None:
         number = int(self.process(service).owner.rpartition(".")[2]) + 1
@@ -189,6 +194,7 @@ class Workers:
         replace_part(self.app, service)
 
     def _kill(self, process: Process) -> None:
+        process.dead = True
         self._first[process.service].kill(process.owner)
         self.log.kill(process.owner)
 
