@@ -175,6 +175,18 @@ def test_it_stands_still_for_a_minute(shop: Shop, order: oms.Order, service: str
     sold_once(shop, order)
 
 
+def test_who_overslept_dies_after_it_woke(shop: Shop, order: oms.Order) -> None:
+    """The process that took its place is still the only one, and has all partitions."""
+    shop.worker("inventory").sleep_in_transaction()
+    shop.worker("inventory").crash_after_publish()
+    shop.run()
+    shop.advance(minutes=2)
+
+    sold_once(shop, order)
+    (member,) = shop.log._topics.groups["inventory-group"].members
+    assert member.owner == "inventory.2"
+
+
 def test_the_second_of_such_moments(shop: Shop, order: oms.Order) -> None:
     crash = shop.worker("payment").crash_before_commit(nth=2)
     shop.run()

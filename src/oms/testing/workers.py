@@ -37,7 +37,7 @@ from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.clock import Ids
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Record
-from oms.testing.faults import AtCall, Faults
+from oms.testing.faults import Faults
 from oms.testing.sim import faults as sim
 
 MESSAGES, TASKS, COMMANDS, RELAY = "messages", "tasks", "commands", "relay"
@@ -183,7 +183,8 @@ class Workers:
         try:
             return step(*index)
         except WorkerKilled:
-            self._replace(process.service)
+            if self.process(process.service) is process:  # who overslept is replaced already
+                self._replace(process.service)
             return 1
         finally:
             self._at_work.pop()
@@ -207,11 +208,8 @@ class Workers:
             self.gate_before = deepcopy(self.gate.state)
         struck = next((one for one in self.faults.at_calls if one.strikes(process.service, kind, place)), None)
         if struck is not None:
-            self._strike(struck, place)
-
-    def _strike(self, fault: AtCall, place: str) -> None:
-        self.faults.strike(fault)
-        fault.act(place)
+            self.faults.strike(struck)
+            struck.act(place)
 
     def _say_again(self) -> bool:
         """At rest: put the messages that are to be repeated into the log once more."""
