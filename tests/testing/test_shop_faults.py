@@ -155,6 +155,36 @@ def test_nobody_knows_whether_it_committed(shop: Shop, order: oms.Order) -> None
     sold_once(shop, order)
 
 
+def test_time_goes_by_moments_while_a_step_backs_off(shop: Shop, order: oms.Order) -> None:
+    """What is due already, and whose step backs off, doesn't hide what falls due next: no jump to the end."""
+    for _ in range(2):
+        shop.worker("payment").lose_commit_answer(of="tasks")
+    shop.run()
+    shop.cancel(order)
+    shop.advance(hours=2)
+
+    assert [(at - shop.begun_at).total_seconds() < 60 for at, _ in shop.faults.told] == [True, True]
+    shop.expect(order).cancelled("CUSTOMER").paid_nothing()
+    shop.expect().nothing_owed().promises_kept()
+
+
+def test_so_it_does_while_a_batch_is_held_before_others(shop: Shop) -> None:
+    """The next process takes half of a batch whose first process stood still, holds it, and has the rest behind it."""
+    orders = [shop.place({"lamp": 1}) for _ in range(3)]
+    shop.worker("payment").sleep_in_transaction()
+    shop.run()
+    for order in orders:
+        shop.cancel(order, by_operator=True)
+    shop.run()
+    consumer = shop.app.system.parts["payment"].consumer
+    assert consumer._held is not None
+    assert consumer._deferred
+    shop.advance(hours=2)
+
+    sent = [dict(one.headers)["ce_time"].decode() for one in shop.log.all_records() if one.topic == "order.cancelled"]
+    assert max(sent) < "2026-01-01T00:03"
+
+
 def test_it_loses_its_partitions_in_mid_batch(shop: Shop, order: oms.Order) -> None:
     shop.worker("payment").lose_partitions()
     shop.run()

@@ -215,5 +215,10 @@ class Shop(AnyShop):
             self.run()
 
     def _due_before(self, until: datetime) -> datetime | None:
-        waits = [due for due in (self.app.next_due(), self._workers.next_due()) if due is not None]
-        return min((due for due in waits if self.clock.now() < due <= until), default=None)
+        """The next moment at which something falls due. What is due already waits for a step that backs off."""
+        now = self.clock.now()
+        waits = [self._workers.next_due()]
+        for part in self.app.system.parts.values():
+            waits += [part.service.store.next_due(), part.consumer.next_due(), part.commands.next_due()]
+            waits += [part.relay.next_due(), *part.worker._due]
+        return min((due for due in waits if due is not None and now < due <= until), default=None)
