@@ -139,8 +139,10 @@ class AnyShop(Protocol):
         return [notification for notification, sent_at in rows if sent_at]
 
     def parked(self) -> Sequence[DeadLetter]:
-        """The dead letters that wait for an operator."""
-        return [one for store in self._stores().values() for one in store.dead_letters(DeadLetterState.PARKED)]
+        """The dead letters that wait for an operator, the oldest first."""
+        letters: list[DeadLetter] = [one for store in self._stores().values() for one in store.all_dead_letters()]
+        parked = (letter for letter in letters if letter.state is DeadLetterState.PARKED)
+        return sorted(parked, key=lambda letter: letter.parked_at)
 
     def paid(self, order: Order | str) -> Money:
         """Captures less refunds in the gateway's own book; `LookupError` where the gateway shows none."""

@@ -185,23 +185,22 @@ class HuntedGateway(NextCharge):
     def __init__(self, gateway: TapeGateway, faults: Faults) -> None:
         self._gateway, self._faults = gateway, faults
 
-    def decline_next(self) -> Fault:
+    def decline_next(self) -> None:
         """Decline the next charge, whosever it is."""
-        return self._next("declines", "the gateway declines")
+        self._next("declines", "the gateway declines")
 
-    def lose_next_answer(self) -> Fault:
+    def lose_next_answer(self) -> None:
         """Take the money of the next charge, and lose the answer."""
-        return self._next(AFTER, "the gateway charges, and its answer is lost")
+        self._next(AFTER, "the gateway charges, and its answer is lost")
 
-    def lose_next_call(self) -> Fault:
+    def lose_next_call(self) -> None:
         """Lose the next charge before it has any effect."""
-        return self._next(BEFORE, "the gateway never gets the charge")
+        self._next(BEFORE, "the gateway never gets the charge")
 
-    def hide_next(self) -> Fault:
+    def hide_next(self) -> None:
         """Take the money of the next charge, lose the answer, and know nothing of it for 8 s."""
-        return self._next("late", "the gateway charges, and knows of it late")
+        self._next("late", "the gateway charges, and knows of it late")
 
-    def _next(self, what: str, words: str) -> Fault:
+    def _next(self, what: str, words: str) -> None:
         fault = self._faults.ask(Fault(words))
         self._gateway.asked.append((what, lambda: self._faults.strike(fault)))
-        return fault

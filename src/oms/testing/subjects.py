@@ -30,19 +30,19 @@ class NextCharge(Protocol):
     """What the next charge can meet, on any kind of shop."""
 
     @abstractmethod
-    def decline_next(self) -> object:
+    def decline_next(self) -> None:
         """Decline the next charge, whosever it is."""
 
     @abstractmethod
-    def lose_next_answer(self) -> object:
+    def lose_next_answer(self) -> None:
         """Take the money of the next charge, and lose the answer."""
 
     @abstractmethod
-    def lose_next_call(self) -> object:
+    def lose_next_call(self) -> None:
         """Lose the next charge before it has any effect."""
 
     @abstractmethod
-    def hide_next(self) -> object:
+    def hide_next(self) -> None:
         """Take the money of the next charge, lose the answer, and know nothing of it for 8 s."""
 
 
