@@ -99,9 +99,10 @@ class Consumer(Generic[W]):
         return done
 
     def next_due(self) -> datetime | None:
-        """When something that waits here is to be tried again."""
-        waiting = [held.due_at for held in self._deferred]
-        return min([*waiting, self._held.due_at] if self._held else waiting, default=None)
+        """When something that waits here is to be tried again; what was deferred waits behind a batch that is held."""
+        if self._held:
+            return self._held.due_at
+        return min((held.due_at for held in self._deferred), default=None)
 
     def stop(self) -> None:
         """Give the partitions back in good order: no batch is under way, so no counter stays."""

@@ -369,3 +369,10 @@ def problems_of(app: App) -> Sequence[str]:
 def parts_of(app: App) -> Mapping[str, Parts[Any]]:
     """The moving parts of a system, for the harness."""
     return app.system.parts
+
+
+def replace_part(app: App, name: str) -> None:
+    """Make one service's parts anew, as another process of it would have them; for the harness."""
+    system = app.system
+    made = build(app._container, app.own_steps, {name})
+    app._system = attrs.evolve(system, parts={**system.parts, **made.parts})
