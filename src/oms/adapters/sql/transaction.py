@@ -38,7 +38,7 @@ class DeliveryBulks:
     """What is written for many rows into the delivery tables of one service."""
 
     def __init__(self, tables: Tables) -> None:
-        inbox, outbox, tasks, attempts = tables.inbox, tables.outbox, tables.tasks, tables.attempts
+        inbox, outbox, tasks = tables.inbox, tables.outbox, tables.tasks
         self.inbox = Bulk(
             lambda new: new.into(inbox).on_conflict_do_nothing().returning(inbox.c.message_id),
             of(inbox, "message_id"),
@@ -75,13 +75,6 @@ class DeliveryBulks:
             key=2,
         )
         self.parked = Bulk(lambda new: new.into(tables.dead_letters), of(tables.dead_letters, *LETTER))
-        self.cleared = Bulk(
-            lambda one: delete(attempts).where(
-                attempts.c.consumer == one.consumer, attempts.c.topic == one.topic, attempts.c.part == one.part
-            ),
-            of(attempts, "consumer", "topic", "part"),
-            key=3,
-        )
 
 
 @cache
@@ -146,7 +139,6 @@ class SqlTransaction(Transaction, Generic[T_]):
         link.many(self._bulks.tasks, tasks, attempts=0, created_at=now, note="")
         link.many(self._bulks.postponed, [_postponed(later) for later in delivery.postponed])
         link.many(self._bulks.parked, [letter_row(letter) for letter in delivery.parked])
-        link.many(self._bulks.cleared, [(group, place.topic, place.partition) for group, place in delivery.cleared])
 
     def commit(self) -> None:
         """Make it durable, unless the caller will."""
