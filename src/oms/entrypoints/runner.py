@@ -18,6 +18,11 @@ from oms.ports.clock import Clock
 IDLE_S = 0.25
 """The longest a worker sleeps: bounds how late it notices what nobody rang for."""
 
+REST_S = 0.05
+"""The longest rest between two batches. The next one gathers meanwhile: each batch costs by itself as much as many
+messages, and a busy machine would spend all it has on small ones. A rest is as long as the batch was, so the busier the
+machine, the larger the batches; what comes after a quiet moment waits for nobody."""
+
 
 @attrs.frozen
 class Driven:
@@ -57,9 +62,15 @@ class Runner:
     """Drives a system until it is stopped. A worker that fails for good stops all of them."""
 
     def __init__(
-        self, driven: Sequence[Driven], bells: Bells, clock: Clock, failed: Callable[[str, BaseException], None]
+        self,
+        driven: Sequence[Driven],
+        bells: Bells,
+        clock: Clock,
+        failed: Callable[[str, BaseException], None],
+        *,
+        batch: int = 500,
     ) -> None:
-        self._bells, self._clock, self._failed = bells, clock, failed
+        self._bells, self._clock, self._failed, self._batch = bells, clock, failed, batch
         self._stopping = threading.Event()
         self.failure: tuple[str, BaseException] | None = None
         self._threads = [
@@ -91,11 +102,13 @@ class Runner:
         name = next(iter(driven.workers))
         try:
             while not self._stopping.is_set():
-                moved = 0
+                began, moved = time.monotonic(), 0
                 for name, worker in driven.workers.items():  # noqa: B007 - the name of the worker that failed
                     moved += worker.run_once()
                 if moved == 0:
-                    self._rest(driven)
+                    self._wait(driven)
+                elif 1 < moved < self._batch:
+                    self._stopping.wait(min(REST_S, time.monotonic() - began))
         except BaseException as error:
             self.failure = (name, error)
             self._stopping.set()
@@ -103,7 +116,7 @@ class Runner:
             self._failed(name, error)
             raise
 
-    def _rest(self, driven: Driven) -> None:
+    def _wait(self, driven: Driven) -> None:
         """Until there is news, or something that waits is due."""
         due = min((due for worker in driven.workers.values() if (due := worker.next_due())), default=None)
         if driven.wait is None or not driven.wait(self._idle_s(due)):
