@@ -193,6 +193,7 @@ class Consumer(Generic[W]):
             return 0
         self._offsets.done(one.message.record for one in batch)
         self._signals.count("messages_handled", len(batch), group=self._service.group)
+        self._signals.count("batches_handled", group=self._service.group)
         return len(batch)
 
     def _unit(self, batch: Sequence[Delivered]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from oms.adapters.system.bells import Bells
-from oms.application.parts import LANES, Parts, lane_name
+from oms.application.parts import COMMANDS, LANES, Parts, lane_name
 from oms.application.worker import Worker
 from oms.ports.clock import Clock
 
@@ -19,17 +19,40 @@ IDLE_S = 0.25
 """The longest a worker sleeps: bounds how late it notices what nobody rang for."""
 
 REST_S = 0.05
-"""The longest rest between two batches. The next one gathers meanwhile: each batch costs by itself as much as many
-messages, and a busy machine would spend all it has on small ones. A rest is as long as the batch was, so the busier the
-machine, the larger the batches; what comes after a quiet moment waits for nobody."""
+"""How long a busy lane rests after a batch, unless that was a full one: the next one gathers meanwhile.
+
+A batch costs by itself as much as many messages, and a lane that takes whatever has come spends all that the machine
+has on small ones."""
+
+BUSY = 8.0
+"""A lane is busy when it has moved so much of late; of each order it moves three or four. One that isn't never rests:
+what comes to a quiet system waits for nobody."""
 
 
 @attrs.frozen
 class Driven:
-    """What one thread drives: workers by name, and how it waits for news (None: for the bell of the first one)."""
+    """What one thread drives: workers by name, and how it waits for news (None: for the bell of the first one).
+
+    `gathers`: it rests between batches while it is busy. Not where somebody waits for the answer of each.
+    """
 
     workers: Mapping[str, Worker]
     wait: Callable[[float], bool] | None = None
+    gathers: bool = False
+
+
+@attrs.define
+class Late:
+    """How much a lane has moved of late: what it moved a rest ago counts half, and so on."""
+
+    moved: float = 0.0
+    at: float = 0.0
+
+    def add(self, moved: int, at: float) -> float:
+        """The sum now (`at`, in seconds)."""
+        self.moved = self.moved * 0.5 ** ((at - self.at) / REST_S) + moved
+        self.at = at
+        return self.moved
 
 
 def driven_together(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:
@@ -48,7 +71,7 @@ def driven_apart(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driv
 def driven_in_lanes(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:  # noqa: ARG001
     """A thread for each lane of each service: nobody waits for a server on behalf of another."""
     return [
-        Driven({lane_name(name, lane.name): lane.worker}, lane.wait)
+        Driven({lane_name(name, lane.name): lane.worker}, lane.wait, gathers=lane.name != COMMANDS)
         for name, part in parts.items()
         for lane in part.lanes
     ]
@@ -99,16 +122,16 @@ class Runner:
         return self.failure is None and not self._stopping.is_set()
 
     def _loop(self, driven: Driven) -> None:
-        name = next(iter(driven.workers))
+        name, late = next(iter(driven.workers)), Late()
         try:
             while not self._stopping.is_set():
-                began, moved = time.monotonic(), 0
+                moved = 0
                 for name, worker in driven.workers.items():  # noqa: B007 - the name of the worker that failed
                     moved += worker.run_once()
                 if moved == 0:
                     self._wait(driven)
-                elif 1 < moved < self._batch:
-                    self._stopping.wait(min(REST_S, time.monotonic() - began))
+                elif driven.gathers and moved < self._batch and late.add(moved, time.monotonic()) >= BUSY:
+                    self._stopping.wait(REST_S)
         except BaseException as error:
             self.failure = (name, error)
             self._stopping.set()

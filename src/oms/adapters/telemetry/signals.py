@@ -68,7 +68,9 @@ class StructlogSignals(Signals):
         """Lines of level info, written and flushed at once: a batch has hundreds."""
         if self._least <= logging.INFO and notes:
             lines = [{**fields, "event": event} for event, fields in notes]
-            self._writer.msg("\n".join(self._clean(lines) if self.redaction.is_clean(lines) else map(self._line, lines)))
+            self._writer.msg(
+                "\n".join(self._clean(lines) if self.redaction.is_clean(lines) else map(self._line, lines))
+            )
 
     def alarm(self, event: str, **fields: object) -> None:
         """A line of level error, and one more in `oms_alarms_total`."""
