@@ -149,9 +149,9 @@ class Endless:
         return self.moves if len(self.asked) < 6 else 0
 
 
-def _gaps(moves: int, *, gathers: bool = True) -> list[float]:
+def _gaps(moves: int, *, rest_s: float = REST_S, enough: int = 400) -> list[float]:
     step = Endless(moves)
-    running = runner(Driven({"one": worker(step)}, gathers=gathers))
+    running = runner(Driven({"one": worker(step)}, rest_s=rest_s, enough=enough))
     running.start()
     until(lambda: len(step.asked) >= 6)
     assert running.stop(5)
@@ -166,16 +166,18 @@ def test_a_lane_rests_once_it_has_become_busy() -> None:
     assert _gaps(3)[2] >= REST_S  # the third batch made nine
 
 
-@pytest.mark.parametrize("moves", [1, 500])
-def test_a_lane_that_moves_little_or_full_batches_never_rests(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oms.entrypoints.runner.REST_S", 3600.0)
-    monkeypatch.setattr("oms.entrypoints.runner.BUSY", 6.5)
-    _gaps(moves)
+@pytest.mark.parametrize("moves", [1, 400, 500])
+def test_a_lane_that_moves_one_or_enough_never_rests(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oms.entrypoints.runner.BUSY", 0.5)
+    _gaps(moves, rest_s=3600.0)
 
 
-def test_a_lane_whose_batches_somebody_waits_for_never_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oms.entrypoints.runner.REST_S", 3600.0)
-    _gaps(9, gathers=False)
+def test_a_lane_that_is_not_busy_never_rests() -> None:
+    step = Endless(2)
+    running = runner(Driven({"one": worker(step)}, rest_s=3600.0))
+    running.start()
+    until(lambda: len(step.asked) >= 4)  # before that it has moved six
+    assert running.stop(5)
 
 
 def test_what_was_moved_long_ago_makes_nobody_busy() -> None:

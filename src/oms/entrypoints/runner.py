@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from oms.adapters.system.bells import Bells
-from oms.application.parts import COMMANDS, LANES, Parts, lane_name
+from oms.application.parts import COMMANDS, LANES, Lane, Parts, lane_name
 from oms.application.worker import Worker
 from oms.ports.clock import Clock
 
@@ -24,6 +24,9 @@ REST_S = 0.05
 A batch costs by itself as much as many messages, and a lane that takes whatever has come spends all that the machine
 has on small ones."""
 
+ANSWER_REST_S, ENOUGH_ANSWERS = 0.02, 50
+"""The same where somebody waits for the answer of each: shorter, and not after batches that are large as it is."""
+
 BUSY = 8.0
 """A lane is busy when it has moved so much of late; of each order it moves three or four. One that isn't never rests:
 what comes to a quiet system waits for nobody."""
@@ -33,12 +36,13 @@ what comes to a quiet system waits for nobody."""
 class Driven:
     """What one thread drives: workers by name, and how it waits for news (None: for the bell of the first one).
 
-    `gathers`: it rests between batches while it is busy. Not where somebody waits for the answer of each.
+    `rest_s`: how long it rests after a batch while it is busy, unless that moved `enough`, or one alone.
     """
 
     workers: Mapping[str, Worker]
     wait: Callable[[float], bool] | None = None
-    gathers: bool = False
+    rest_s: float = 0.0
+    enough: int = 1_000_000
 
 
 @attrs.define
@@ -70,11 +74,14 @@ def driven_apart(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driv
 
 def driven_in_lanes(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:  # noqa: ARG001
     """A thread for each lane of each service: nobody waits for a server on behalf of another."""
-    return [
-        Driven({lane_name(name, lane.name): lane.worker}, lane.wait, gathers=lane.name != COMMANDS)
-        for name, part in parts.items()
-        for lane in part.lanes
-    ]
+
+    def driven(service: str, lane: Lane) -> Driven:
+        workers = {lane_name(service, lane.name): lane.worker}
+        if lane.name == COMMANDS:
+            return Driven(workers, lane.wait, ANSWER_REST_S, ENOUGH_ANSWERS)
+        return Driven(workers, lane.wait, REST_S)
+
+    return [driven(name, lane) for name, part in parts.items() for lane in part.lanes]
 
 
 def _bells_of(service: str) -> list[str]:
@@ -130,8 +137,8 @@ class Runner:
                     moved += worker.run_once()
                 if moved == 0:
                     self._wait(driven)
-                elif driven.gathers and moved < self._batch and late.add(moved, time.monotonic()) >= BUSY:
-                    self._stopping.wait(REST_S)
+                elif late.add(moved, time.monotonic()) >= BUSY and 1 < moved < min(driven.enough, self._batch):
+                    self._stopping.wait(driven.rest_s)
         except BaseException as error:
             self.failure = (name, error)
             self._stopping.set()
