@@ -128,6 +128,7 @@ def _engine(login: Login, size: int, cursor: type[psycopg.Cursor[Any]] = _LastAn
         pool_use_lifo=True,
         hide_parameters=True,
         use_native_hstore=False,
+        enable_from_linting=False,  # it doesn't know that a row's place joins, too
     )
 
     @event.listens_for(engine, "checkin")

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Generic
 
-from sqlalchemy import Column, ColumnElement, Table, case, delete, func, select, update
+from sqlalchemy import Column, ColumnElement, Table, case, delete, func, literal_column, select, update
 
 from oms.adapters.sql.bulk import Bulk, Given, of
 from oms.adapters.sql.database import Database
@@ -27,7 +27,7 @@ class StoreBulks:
     """What a store writes for many rows outside of the services' transactions."""
 
     def __init__(self, tables: Tables) -> None:
-        attempts, outbox, tasks = tables.attempts, tables.outbox, tables.tasks
+        attempts, tasks = tables.attempts, tables.tasks
         self.attempts = Bulk(
             lambda new: _counted(new, attempts),
             of(attempts, "topic", "part", "position"),
@@ -41,7 +41,6 @@ class StoreBulks:
             of(attempts, "consumer", "topic", "part"),
             key=3,
         )
-        self.sent = Bulk(lambda one: delete(outbox).where(outbox.c.id == one.id), of(outbox, "id"))
         self.claimed = Bulk(
             lambda one: (
                 update(tasks)
@@ -129,13 +128,18 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         ]
 
     def _claim_at_once(self, which: ColumnElement[bool], limit: int, lease_s: float) -> Sequence[Task]:
-        """One statement: whoever finds nothing has waited for nobody, and whoever finds something asked once."""
+        """One statement: whoever finds nothing has waited for nobody, and whoever finds something asked once.
+
+        What it has locked it finds again by place, not by key: by a table's statistics of a moment when it was empty,
+        any index is as good as the right one. A row that changed since the look isn't there; it is due next time.
+        """
         table, now, lease = self._tables.tasks, self._database.time, self._ids.token()
-        first = select(table.c.key, table.c.kind, table.c.due_at).where(which).order_by(table.c.due_at, table.c.key)
+        place: ColumnElement[Any] = literal_column("ctid")
+        first = select(place.label("place"), table.c.due_at).where(which).order_by(table.c.due_at, table.c.key)
         due = first.limit(limit).with_for_update(skip_locked=True).cte("due")
         claimed = (
             update(table)
-            .where(table.c.key == due.c.key, table.c.kind == due.c.kind)
+            .where(place == due.c.place)
             .values(
                 lease=lease,
                 due_at=self._database.time_in(lease_s),
@@ -166,7 +170,7 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         """Remove what was delivered."""
         if ids:
             with self._database.alone(side=True) as link:
-                link.many(self._bulks.sent, [(name,) for name in ids])
+                link.change_in(delete(self._tables.outbox), self._tables.outbox.c.id, ids)
 
     def return_outbox(self, ids: Collection[str]) -> None:
         """Give leases back."""
