@@ -116,7 +116,7 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
             return self._claim_at_once(due, limit, lease_s)
         if not self._any(due, table.c.due_at):
             return ()
-        first = select(table).where(due).order_by(table.c.due_at, table.c.key).limit(limit)
+        first = select(table).where(due).order_by(table.c.due_at).limit(limit)
         lease = self._ids.token()
         with self._database.writing() as link:
             rows = link.rows(first.with_for_update(skip_locked=True))
@@ -135,7 +135,7 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         """
         table, now, lease = self._tables.tasks, self._database.time, self._ids.token()
         place: ColumnElement[Any] = literal_column("ctid")
-        first = select(place.label("place"), table.c.due_at).where(which).order_by(table.c.due_at, table.c.key)
+        first = select(place.label("place"), table.c.due_at).where(which).order_by(table.c.due_at)
         due = first.limit(limit).with_for_update(skip_locked=True).cte("due")
         claimed = (
             update(table)
