@@ -231,7 +231,7 @@ def test_a_partition_that_came_back_stays_closed_until_the_loss_was_told(
     wait_for(lambda: not member.poll(10) and not member.assigned)
     other.close()
     member._consumer.subscribe(  # type: ignore[union-attr]
-        [topic], on_assign=member._on_assign, on_revoke=member._on_taken, on_lost=member._on_taken
+        [topic], on_assign=member._on_assign, on_revoke=member._on_revoke, on_lost=member._on_lost
     )
     early: list[Record] = []
     wait_for(lambda: early.extend(member.poll(10)) or member.assigned)

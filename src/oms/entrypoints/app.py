@@ -186,7 +186,8 @@ class App:
             raise OmsError("the system is running already")
         system = self.system
         driven = _DRIVEN[self.settings.profile](system.parts, self._container.bells())
-        self._runner = Runner(driven, self._container.bells(), self._container.clock(), self._failed)
+        bells, clock, batch = self._container.bells(), self._container.clock(), self.settings.batch
+        self._runner = Runner(driven, bells, clock, self._failed, batch=batch)
         self._runner.start()
 
     def stop(self) -> None:

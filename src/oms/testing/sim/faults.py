@@ -30,6 +30,7 @@ ASLEEP_S = 60.0
 
 READS = frozenset(
     {"seen", "poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"}
+    | {"notifications_by_id"}
 )
 IN_PROCESS = frozenset({"submit", "collect", "rollback"})
 """Calls that can't fail: nothing of them leaves the process."""
@@ -37,7 +38,7 @@ IN_PROCESS = frozenset({"submit", "collect", "rollback"})
 WITHIN = frozenset(
     {
         "claim_inbox", "lock_orders", "lock_reservations", "lock_stock", "lock_payments", "lock_documents",
-        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers", "load_notifications",
+        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers",
         "rollback",
     }
 )  # fmt: skip
