@@ -125,7 +125,7 @@ class ShopWorker:
     def sleep_past_poll_interval(self, *, nth: int = 1) -> Fault:
         """Stand still for a minute in the middle of a batch that another process then handles; and go on with it."""
         words = "sleeps past the poll interval"
-        return self._at("seen:after", self._workers.oversleep, words, "", nth)
+        return self._at("start_attempts:after", self._workers.oversleep, words, "", nth)
 
     def sleep_in_transaction(self, *, nth: int = 1) -> Fault:
         """Stand still for a minute with a transaction open: others want its rows in vain, and come again."""
