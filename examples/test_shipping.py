@@ -48,7 +48,7 @@ def test_a_declined_order_is_never_booked(shop: Shop) -> None:
     assert carrier.parcels == {}
 
 
-@hunt(schedules=60)
+@hunt(schedules=40)
 def test_what_is_cancelled_is_called_off_in_every_schedule(shop: HuntedShop) -> None:
     carrier = with_carrier(shop)
     order = shop.given(order={"lamp": 1})

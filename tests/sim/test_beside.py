@@ -82,7 +82,7 @@ def searched(scenario: Scenario, seeds: int) -> Campaign:
 
 @pytest.mark.parametrize("version", [PRESENT, RENAMED, READS_BOTH])
 def test_each_version_is_clean_alone(version: dict[str, Any]) -> None:
-    assert searched(alone(version), 100).first is None
+    assert searched(alone(version), 40).first is None
 
 
 def test_a_document_that_the_other_version_cannot_read_is_found_and_told() -> None:
@@ -106,7 +106,7 @@ def test_seeds_find_it_as_well() -> None:
 
 def test_versions_that_read_each_other_are_clean() -> None:
     """The present one has to read the next one's documents before that one is deployed."""
-    done = searched(rolling({"writes": "status", "reads": ("status", "state")}, READS_BOTH), 200)
+    done = searched(rolling({"writes": "status", "reads": ("status", "state")}, READS_BOTH), 100)
 
     assert done.first is None
 

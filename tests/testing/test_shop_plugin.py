@@ -154,6 +154,7 @@ def test_in_async_tests(pytester: pytest.Pytester) -> None:
     ran.stdout.fnmatch_lines(["asked for and never happened*", "*story of the shop*"])
 
 
+@pytest.mark.slow
 def test_the_story_comes_back_from_the_workers_of_xdist(pytester: pytest.Pytester) -> None:
     ran = run(
         pytester,

@@ -6,7 +6,7 @@ system: redelivery, inbox, leases that lapse, a rebuild of the gate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from copy import deepcopy
 from datetime import datetime, timedelta
@@ -18,27 +18,23 @@ from oms.adapters.memory import (
     ManualClock,
     MemoryGate,
     MemoryInventoryStore,
-    MemoryLog,
     MemoryNotificationStore,
     MemoryOrderStore,
     MemoryPaymentStore,
     MemoryStepStore,
     WorkerKilled,
 )
-from oms.adapters.memory.groups import Member
-from oms.adapters.memory.log import MemorySubscription
 from oms.application.commands import CommandGroup
 from oms.application.consumer import Consumer
 from oms.application.parts import Parts
 from oms.application.tasks import TaskRunner
 from oms.bootstrap import SERVICES
 from oms.entrypoints.app import App, replace_part
-from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.clock import Ids
 from oms.ports.errors import OutcomeUnknown, Retryable
-from oms.ports.messages import Record
 from oms.testing.faults import Faults
 from oms.testing.sim import faults as sim
+from oms.testing.watched_log import WatchedLog
 
 MESSAGES, TASKS, COMMANDS, RELAY = "messages", "tasks", "commands", "relay"
 KINDS: Mapping[str, Any] = {
@@ -68,7 +64,7 @@ class Workers:
         self.pass_time: Callable[[timedelta], None]
         """How the shop's time goes on while a worker sleeps."""
 
-        self.log = WatchedLog(self, partitions)
+        self.log = WatchedLog(partitions, clock, faults, self.point, self._owner_in)
         self.gate = MemoryGate(clock, owner="gate", point=self.point)
         self.gate_before: Any = None
         self._first: dict[str, Any] = {}
@@ -123,7 +119,7 @@ class Workers:
 
     def next_due(self) -> datetime | None:
         """When a message that is late may be read."""
-        return self.log.next_due(self._clock.now())
+        return self.log.next_due()
 
     # -- what is done to them
 
@@ -164,6 +160,11 @@ class Workers:
         sim.flush(self)
 
     # -- inside
+
+    def _owner_in(self, group: str) -> str:
+        """Who reads for a group: the present process of its service."""
+        name = group.removesuffix("-group")
+        return self.process(name if name in SERVICES else group).owner
 
     def _turn(self, name: str) -> int:
         part = self.app.system.parts[name]
@@ -222,56 +223,6 @@ class Workers:
                 self.faults.strike(fault)
                 said = True
         return said
-
-
-class WatchedLog(MemoryLog):
-    """A log in which each service's process reads under its own name, and messages may come late."""
-
-    def __init__(self, workers: Workers, partitions: int) -> None:
-        super().__init__(partitions, point=workers.point)
-        self._workers = workers
-        self._late: dict[Record, datetime] = {}
-
-    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
-        """Join a group, as the present process of its service."""
-        name = group.removesuffix("-group")
-        owner = self._workers.process(name if name in SERVICES else group).owner
-        connection = self.worker(owner, self._workers.point)
-        return _Reading(self, connection, group, topics)
-
-    def readable(self, records: list[Record]) -> int:
-        """How many of these, the first ones, may be read now."""
-        for count, record in enumerate(records):
-            if self._is_late(record):
-                return count
-        return len(records)
-
-    def next_due(self, now: datetime) -> datetime | None:
-        """When the next late one may be read."""
-        return min((due for due in self._late.values() if due > now), default=None)
-
-    def _is_late(self, record: Record) -> bool:
-        faults, now = self._workers.faults, self._workers._clock.now()
-        if record not in self._late:
-            struck = next((fault for fault in faults.delays if fault.fits(record)), None)
-            if struck is None or struck.by is None:
-                return False
-            self._late[record] = now + struck.by
-            faults.strike(struck)
-        return self._late[record] > now
-
-
-class _Reading(MemorySubscription):
-    def __init__(self, log: WatchedLog, connection: MemoryLog, group: str, topics: Collection[str]) -> None:
-        super().__init__(connection._topics, connection._hooks, group, Member(connection._hooks.owner, topics))
-        self._log = log
-
-    def _next(self, place: TopicPartition, limit: int) -> list[Record]:
-        if self._log._late or self._log._workers.faults.delays:
-            position = self._member.positions[place]
-            records = self._topics.topic(place.topic)[place.partition][position : position + limit]
-            limit = self._log.readable(records)
-        return super()._next(place, limit)
 
 
 class _Stores(Mapping[str, Any]):
