@@ -172,6 +172,27 @@ def test_messages_that_kill_their_process_are_parked_at_last() -> None:
     assert done == {order.id for order in orders} - {poison}
 
 
+def test_a_batch_that_waits_for_its_database_is_no_death_to_whoever_gets_it_next() -> None:
+    """Its worker loses its partitions again and again meanwhile, as in a long outage: nobody died of the message."""
+    away = [True]
+
+    def point(place: str) -> None:
+        if place == "inventory.commit:before" and away[0]:
+            raise oms.Retryable("no database")
+
+    shop = Shop()
+    shop = Shop(clock=shop.clock, ids=shop.ids, stores={"inventory": _with_points(shop, "inventory", point)})
+    order = shop.place()
+    for _ in range(6):
+        shop.run()
+        shop.log.evict("worker")
+    away[0] = False
+    shop.advance(minutes=1)
+
+    assert shop.parked() == []
+    assert shop.status(order) == "CONFIRMED"
+
+
 def test_a_lost_answer_of_the_commit_is_no_second_effect() -> None:
     """The commit took effect and its answer was lost: the batch runs again and finds itself done."""
     lost = iter([True])

@@ -268,8 +268,19 @@ class Consumer(Generic[W]):
 
     def _hold(self, batch: Held, error: Exception) -> None:
         failures = batch.failures + 1
-        self._held = attrs.evolve(batch, due_at=next_try(self._clock.now(), failures), failures=failures)
+        due_at, noted = next_try(self._clock.now(), failures), batch.noted
+        if (noted or isinstance(error, OutcomeUnknown)) and self._told_alive(batch):
+            noted = False
+        self._held = attrs.evolve(batch, due_at=due_at, failures=failures, noted=noted)
         self._signals.count("batches_held", 1, group=self._service.group, cause=type(error).__name__)
+
+    def _told_alive(self, batch: Held) -> bool:
+        """Take its note off the record: it failed in good order, and whoever gets it next mustn't count a death."""
+        try:
+            self._service.store.clear_attempts(self._service.group, sorted(_first_offsets(batch.batch)))
+        except (Retryable, OutcomeUnknown):
+            return False
+        return True
 
     def _commit(self) -> None:
         offsets = self._offsets.to_commit()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oms.adapters.memory import MemoryGate, gate_script
@@ -83,22 +83,24 @@ def failure(place: str, what: str) -> PortError:
     return OutcomeUnknown(f"simulated: {place} happened, its answer is lost")
 
 
-def between_steps(world: World, used: dict[str, int], *, deaths: bool) -> Iterator[str]:
+def between_steps(world: World, used: dict[str, int], may_vanish: Callable[[Worker], bool]) -> Iterator[str]:
     """The faults that can happen now, by name, each `scope.each` times in a run."""
     scope = world.scope
-    for name in _possible(world, deaths=deaths):
+    for name in _possible(world, may_vanish):
         if used.get(name, 0) < scope.each:
             yield name
 
 
-def _possible(world: World, *, deaths: bool) -> Iterator[str]:
+def _possible(world: World, may_vanish: Callable[[Worker], bool]) -> Iterator[str]:
     faults = world.scope.faults
     if CANCEL in faults:
         yield from _cancels(world)
-    if CRASH in faults and deaths:
-        yield from (f"crash {worker.slot}" for worker in world.workers if worker.green or has_memory(worker))
+    if CRASH in faults:
+        busy = (worker for worker in world.workers if worker.green or has_memory(worker))
+        yield from (f"crash {worker.slot}" for worker in busy if may_vanish(worker))
     if REBALANCE in faults:
-        yield from (f"evict {worker.slot}" for worker in world.workers if _moves(world, worker))
+        moving = (worker for worker in world.workers if _moves(world, worker))
+        yield from (f"evict {worker.slot}" for worker in moving if may_vanish(worker) or not has_batch(worker))
     if REPEAT in faults:
         yield from (f"repeat {topic}" for topic in world.log._topics.records if not topic.endswith(".dlq"))
     if GATE in faults and world.gate.state["epoch"] is not None:
@@ -126,6 +128,12 @@ def has_memory(worker: Worker) -> bool:
     consumer: Any = parts.consumer
     waiting = parts.commands._waiting or parts.tasks._unfinished or parts.relay._queue or parts.relay._sent
     return bool(waiting or consumer._held or consumer._deferred)
+
+
+def has_batch(worker: Worker) -> bool:
+    """Whether it is in the middle of a batch, so that to lose its partitions looks like its death."""
+    held: Any = worker.parts.consumer._held
+    return (worker.green is not None and worker.handles) or (held is not None and held.noted)
 
 
 def _moves(world: World, worker: Worker) -> bool:

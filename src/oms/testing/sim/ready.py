@@ -48,7 +48,7 @@ def _look(world: World, worker: Worker, step: Any) -> Look | None:
         case CommandGroup() if worker.service == "order":
             return _commands(step)
         case GateKeeper():
-            return _gate(world)
+            return _gate(world, step)
         case _:
             return None
 
@@ -131,12 +131,14 @@ def _commands(group: CommandGroup[Any]) -> Look:
     return look
 
 
-def _gate(world: World) -> Look:
+def _gate(world: World, keeper: GateKeeper) -> Look:
     ledger, memory = world.records["inventory"].gate.rows, world.gate.state
 
     def look(_now: datetime) -> tuple[str, ...]:
         epoch = ledger[GATE_ROW]
-        return HERE if epoch == 0 or epoch != memory["epoch"] else NOTHING
+        if epoch == 0 or epoch != memory["epoch"]:
+            return HERE
+        return NOTHING if keeper._seen in (None, epoch) else HERE  # another worker rebuilt it
 
     return look
 

@@ -33,8 +33,10 @@ TIME = "time passes"
 DEADLINE = "time passes to the deadline"
 GOES_ON = "goes on"
 MOST_STEPS = 3000
-MOST_DEATHS = 3
-"""A message whose process dies four times is parked at its fifth try, by design: no world has so many deaths."""
+MOST_VANISHED = 3
+"""How many workers a service may lose in a world: a message whose process vanishes four times is parked, by design.
+
+A worker has vanished where it dies, and where its group gives it up in the middle of a batch."""
 
 YIELDED = object()
 _ONLY_FOR = {"inventory": ("inventory",), "order": ("order",), "payment": ("payment",)}
@@ -96,7 +98,7 @@ class Run:
         self.healed = False
         self.steps = 0
         self.version = 0
-        self.deaths = 0
+        self.vanished: Counter[str] = Counter()
         self.used: dict[str, int] = {}
         self._main = greenlet.getcurrent()
         self.violations: list[Violation] = []
@@ -202,7 +204,7 @@ class Run:
             options.append(TIME)
         if CLOCK in self.scope.faults and self._deadline() is not None:
             options.append(DEADLINE)
-        options += faults.between_steps(self.world, self.used, deaths=self.deaths < MOST_DEATHS)
+        options += faults.between_steps(self.world, self.used, self._may_vanish)
         return tuple(options)
 
     def _calm_step(self, now: datetime) -> tuple[str, ...]:
@@ -244,6 +246,9 @@ class Run:
         first: Any = queue.first() if queue is not None else None
         return first[0] if first is not None and first[0] > self.world.clock.now() else None
 
+    def _may_vanish(self, worker: Worker) -> bool:
+        return self.vanished[worker.service] < MOST_VANISHED
+
     # -- what happens
 
     def _do(self, label: str) -> None:
@@ -283,7 +288,7 @@ class Run:
             case "crash":
                 self._crash(self._worker(rest))
             case "evict":
-                world.log.evict(self._worker(rest).owner)
+                self._evict(self._worker(rest))
             case "repeat":
                 faults.repeat(world, rest)
             case "garbage":
@@ -304,6 +309,7 @@ class Run:
         slot, index, topic = place
         worker = self._worker(slot)
         step = worker.parts.worker.steps[index]
+        worker.handles = isinstance(step, Consumer)
         if isinstance(step, Consumer):
             ready.begin_with(step, topic)
         if worker.service == "inventory" and GATE in self.scope.faults:
@@ -343,9 +349,13 @@ class Run:
                 worker.green.throw(WorkerKilled(worker.owner))
         self._replace(worker)
 
+    def _evict(self, worker: Worker) -> None:
+        self.vanished[worker.service] += faults.has_batch(worker)
+        self.world.log.evict(worker.owner)
+
     def _replace(self, worker: Worker) -> None:
         self.version += 1
-        self.deaths += 1
+        self.vanished[worker.service] += 1
         worker.stale, worker.green = True, None
         index = self.world.workers.index(worker)
         new = self.world.workers[index] = self.world.start(worker.slot, worker.service)
@@ -383,8 +393,8 @@ class Run:
             found = options[place]
             if len(found) < 2:
                 return
-            if self.deaths >= MOST_DEATHS and faults.DIES in found:
-                found = tuple(option for option in found if option != faults.DIES)
+            if not self._may_vanish(worker):
+                found = tuple(option for option in found if option not in (faults.DIES, faults.SLEEPS))
             index = self.draw(f"at {worker.slot} {place}", found)
             if index:
                 self._at_point(worker, place, found[index])
@@ -400,7 +410,7 @@ class Run:
         worker.paused = True
         if what == faults.SLEEPS:
             worker.awake_at = self.world.clock.now() + timedelta(seconds=faults.ASLEEP_S)
-            self.world.log.evict(worker.owner)
+            self._evict(worker)
         self._main.switch(YIELDED)
 
     # -- the end

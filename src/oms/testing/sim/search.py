@@ -79,7 +79,8 @@ def exhaustive(
     """Every schedule of a scope with at most `depth` deviations from calm, the fewest first.
 
     Those that end like another one are left half-way, or not begun. `shuffled` mixes the schedules with equally many
-    deviations (the same way each time), for a search that isn't meant to come to its end.
+    deviations (the same way each time), for a search that isn't meant to come to its end. The world of an outcome stays
+    as it is until the next schedule is asked for.
     """
     seen: set[int] = set()
 

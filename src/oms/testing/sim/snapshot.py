@@ -231,4 +231,10 @@ def _found(sort: type) -> Kind:
 def _slots_of(sort: type) -> Sequence[str]:
     named = sort.__dict__.get("__slots__", ())
     slots = (named,) if isinstance(named, str) else tuple(named)
-    return [name for name in slots if name not in ("__weakref__", "__dict__")]
+    return [_mangled(sort, name) for name in slots if name not in ("__weakref__", "__dict__")]
+
+
+def _mangled(sort: type, name: str) -> str:
+    """What Python makes of a name that is private to its class."""
+    private = name.startswith("__") and not name.endswith("__")
+    return f"_{sort.__name__.lstrip('_')}{name}" if private else name

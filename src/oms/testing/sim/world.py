@@ -97,7 +97,8 @@ class Worker:
     """One process of a service: its parts, and where it stands while others run."""
 
     __slots__ = (
-        "awake_at", "blocked", "green", "idle", "looks", "owner", "parts", "paused", "point", "service", "slot", "stale"
+        "awake_at", "blocked", "green", "handles", "idle", "looks", "owner", "parts", "paused", "point", "service",
+        "slot", "stale",
     )  # fmt: skip
 
     def __init__(self, slot: str, service: str, owner: str) -> None:
@@ -105,6 +106,8 @@ class Worker:
         self.parts: Parts[Any]
         self.green: greenlet | None = None
         """The step that is under way, where it stands still between two calls."""
+        self.handles = False
+        """Whether that step is its consumer's."""
         self.paused = False
         self.awake_at: Any = None
         self.blocked = -1
