@@ -33,11 +33,12 @@ SETTLED_S = 1.0
 
 @attrs.define
 class Spent:
-    """What a step used: rounds in which something moved, how much did, and CPU seconds of all its rounds."""
+    """What a step used: rounds in which something moved, how much did, and their CPU seconds; those of all others."""
 
     batches: int = 0
     moved: int = 0
     cpu_s: float = 0.0
+    idle_s: float = 0.0
 
 
 class Hand:
@@ -58,10 +59,13 @@ class Hand:
         for name, worker, index in self._steps:
             began = time.thread_time()
             moved = worker.run_step(index)
-            spent = self.spent[name]
-            spent.cpu_s += time.thread_time() - began
-            spent.batches += moved > 0
-            spent.moved += moved
+            took_s, spent = time.thread_time() - began, self.spent[name]
+            if moved:
+                spent.cpu_s += took_s
+                spent.batches += 1
+                spent.moved += moved
+            else:
+                spent.idle_s += took_s
             total += moved
         return total
 
@@ -113,7 +117,10 @@ def _measure(asked: argparse.Namespace, keepers: dict[str, int]) -> None:
     took_s, thread_s = time.perf_counter() - began, time.thread_time() - thread
     others_s = time.process_time() - process - thread_s
     used = {server: usage_of(pid, tree=True).cpu_s - before[server] for server, pid in keepers.items()}
-    _show(hand, asked.orders, took_s, {"this thread": thread_s, "other threads": others_s, **used})
+    busy_s, idle_s = (sum(getattr(one, name) for one in hand.spent.values()) for name in ("cpu_s", "idle_s"))
+    rest_s = thread_s - busy_s - idle_s
+    ours = {"batches": busy_s, "looking for some": idle_s, "submitting": rest_s, "other threads": others_s}
+    _show(hand, asked.orders, took_s, {**ours, **used})
     if asked.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(asked.profile)
     app.stop()
