@@ -48,15 +48,19 @@ class Planted:
     plant: Plant
     scope: Scope
     depth: int
+    most: int
+    """Schedules of the exhaustive search to look through before the seeds."""
 
 
-def planted(what: str, *, depth: int = 2, **scope: Any) -> Callable[[Callable[[], Iterator[None]]], Plant]:
+def planted(
+    what: str, *, depth: int = 2, most: int = 2500, **scope: Any
+) -> Callable[[Callable[[], Iterator[None]]], Plant]:
     def keep(plant: Callable[[], Iterator[None]]) -> Plant:
         made = contextmanager(plant)
         name = plant.__name__.replace("_", " ")
         workers = {**dict.fromkeys(SERVICES, 1), **scope.pop("workers", {})}
         faults = frozenset(scope.pop("faults", FAULTS))
-        ZOO[name] = Planted(name, what, made, Scope(workers=workers, faults=faults, **scope), depth)
+        ZOO[name] = Planted(name, what, made, Scope(workers=workers, faults=faults, **scope), depth, most)
         return made
 
     return keep
@@ -320,7 +324,9 @@ def give_back_not_idempotent() -> Iterator[None]:
         yield
 
 
-@planted("a take of an older epoch is recorded", fine=True, faults=(PAUSES, GATE), workers={"inventory": 2})
+@planted(
+    "a take of an older epoch is recorded", most=25_000, fine=True, faults=(PAUSES, GATE), workers={"inventory": 2}
+)
 def epoch_not_compared() -> Iterator[None]:
     with patch.object(InventoryWork, "_check_epoch", lambda _self, _takes: None):
         yield
@@ -332,7 +338,7 @@ def take_not_bound_to_an_epoch() -> Iterator[None]:
         yield
 
 
-@planted("the ledger has no check", fine=True, orders=2, faults=(PAUSES, GATE), workers={"inventory": 2})
+@planted("the ledger has no check", most=25_000, fine=True, orders=2, faults=(PAUSES, GATE), workers={"inventory": 2})
 def the_gate_has_the_last_word() -> Iterator[None]:
     def trusting(self: Any, movements: Any) -> None:
         work = self._open()
@@ -474,7 +480,6 @@ def no_second_try() -> Iterator[None]:
         yield
 
 
-MOST_SCHEDULES = 2500
 MOST_SEEDS = 3000
 
 
@@ -496,7 +501,7 @@ def killed(fault: Planted) -> Kill | None:
     """Look for a fault near calm in its scope, then by seeds in it; None where it isn't found."""
     with fault.plant():
         number = 0
-        for found in islice(exhaustive(fault.scope, fault.depth, shuffled=True), MOST_SCHEDULES):
+        for found in islice(exhaustive(fault.scope, fault.depth, shuffled=True), fault.most):
             number += 1
             if found.outcome.broken:
                 return Kill(found.outcome.broken, number, 0, len(found.outcome.deviations))
