@@ -16,7 +16,7 @@ demo: $(WHEEL)
 	$(BIN)/oms demo
 
 test: servers check
-	$(BIN)/python -m pytest -q -m "slow and not servers" -p no:cacheprovider --ignore tests/sim
+	$(BIN)/python -m pytest -q -m "slow and not servers" -n 2 --dist loadfile -p no:cacheprovider --ignore tests/sim
 	$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal -rP -p no:cacheprovider tests/sim
 	@echo "make test: everything passed"
 

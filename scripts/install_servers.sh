@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests' own servers need: PostgreSQL, Redis, Java and Maven from Debian's packages, and Apache Kafka's jars by Maven.
+# Installs what the tests' own servers need: PostgreSQL, PgBouncer, Redis, Java and Maven from Debian's packages, and Apache Kafka's
+# jars by Maven.
 # Does nothing where all is there or where all three addresses are given (OMS_TEST_POSTGRES_URL, OMS_TEST_REDIS_URL,
 # OMS_TEST_KAFKA_BOOTSTRAP). Nothing is started, neither now nor at boot: the tests start servers of their own.
 set -euo pipefail
@@ -12,7 +13,10 @@ if [ -n "${OMS_TEST_POSTGRES_URL:-}" ] && [ -n "${OMS_TEST_REDIS_URL:-}" ] && [ 
   exit 0
 fi
 
-needs() { "$PYTHON" -m oms.testing.containers.needs; }
+needs() {
+  "$PYTHON" -m oms.testing.containers.needs
+  command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+}
 
 docker_answers() {
   "$PYTHON" -c 'from oms.testing.containers.docker import engine_answers; engine_answers()' >/dev/null 2>&1

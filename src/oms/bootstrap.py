@@ -314,6 +314,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         outbox_lease_s=settings.outbox_lease_s,
         task_lease_s=settings.task_lease_s,
         look_every_s=_look_every_s(settings),
+        forget_after_s=0.25 if settings.profile == "distributed" else 0.0,
         retention_days=settings.retention_days,
         # Between processes the log itself tells, and whoever waits for it hears.
         published=(lambda: None) if settings.profile == "distributed" else container.bells().ring_all,

@@ -187,7 +187,8 @@ class Settings:
     postgres_url: str = _setting(
         "postgresql://localhost:5432/oms",
         POSTGRES_ADDRESS,
-        "PostgreSQL: server and database, with `?sslmode=verify-full&sslrootcert=FILE` for TLS.",
+        "PostgreSQL: server (or several, with `?target_session_attrs=read-write`) and database, with "
+        "`?sslmode=verify-full&sslrootcert=FILE` for TLS.",
     )
     postgres_user: str | None = _setting(
         None, optional(WORD), "PostgreSQL: one role for all; empty: each service has its own, `oms_order` and so on."

@@ -113,6 +113,16 @@ def _is_server(schemes: tuple[str, ...]) -> Callable[[object], bool]:
     return is_server
 
 
+def _are_postgres_servers(value: object) -> bool:
+    """One server or several (libpq tries one after the other), each as if it were the only one."""
+    if not isinstance(value, str):
+        return False
+    scheme, mark, rest = value.partition("://")
+    hosts, slash, database = rest.partition("/")
+    is_server = _is_server(("postgresql",))
+    return all(is_server(f"{scheme}{mark}{host}{slash}{database}") for host in hosts.split(","))
+
+
 def _are_brokers(value: object) -> bool:
     return isinstance(value, str) and all(
         re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}", one) for one in value.split(",")
@@ -154,7 +164,7 @@ OPTIONAL_FILE = Kind(
 KAFKA_ADDRESSES = Kind("a list such as broker-1:9092,broker-2:9092", str, _are_brokers)
 KAFKA_KEYS = Kind("keys and values of librdkafka", _unreadable, _are_kafka_keys, secret=True)
 POSTGRES_ADDRESS = Kind(
-    "an address such as postgresql://host:5432/database, without credentials", str, _is_server(("postgresql",))
+    "an address such as postgresql://host:5432/database, without credentials", str, _are_postgres_servers
 )
 REDIS_ADDRESS = Kind(
     "an address such as redis://host:6379/0, without credentials", str, _is_server(("redis", "rediss"))

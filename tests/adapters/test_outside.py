@@ -211,6 +211,40 @@ def test_no_secret_reaches_the_log(form: str) -> None:
     assert len(text.strip().splitlines()) == 4
 
 
+SECRETIVE: list[dict[str, object]] = [
+    {"detail": f"x {CANARY} y"},
+    {"password": "plain-secret"},
+    {"url": "https://user:plain-secret@host/"},
+    {"nested": {"token": "plain-secret"}},
+    {"text": "Bearer plain-secret"},
+    {"text": "a\nINFO forged line"},
+]
+
+
+@pytest.mark.parametrize("fields", SECRETIVE)
+def test_one_line_with_a_secret_has_its_whole_batch_masked(fields: dict[str, object]) -> None:
+    stream = io.StringIO()
+    signals = StructlogSignals(secrets=[CANARY], stream=stream)
+    signals.note_all([("reserved", {"order_id": "o-1"}), ("odd", fields), ("reserved", {"order_id": "o-2"})])
+    text = stream.getvalue()
+    assert CANARY not in text
+    assert "plain-secret" not in text
+    assert len(text.strip().splitlines()) == 3
+
+
+def test_the_lines_of_a_batch_are_as_if_they_came_alone() -> None:
+    together, alone = io.StringIO(), io.StringIO()
+    notes: list[tuple[str, dict[str, object]]] = [("reserved", {"order_id": "ö-1", "units": 3}), ("sent", {"to": None})]
+    StructlogSignals(stream=together).note_all(notes)
+    for event, fields in notes:
+        StructlogSignals(stream=alone).note(event, **fields)
+
+    def said(stream: io.StringIO) -> list[dict[str, object]]:
+        return [{**json.loads(line), "timestamp": ""} for line in stream.getvalue().splitlines()]
+
+    assert said(together) == said(alone)
+
+
 WRONG = [
     ({"OMS_PAYMENT_SUCCESS_RATE": "1.5"}, "OMS_PAYMENT_SUCCESS_RATE"),
     ({"OMS_PAYMENT_SUCESS_RATE": "1"}, "OMS_PAYMENT_SUCCESS_RATE"),

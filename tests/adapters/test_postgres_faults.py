@@ -285,6 +285,7 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "payments": (KEYS,),
     "all_payments": (),
     "notifications": (OrderId("o"),),
+    "notifications_by_id": (["n"],),
     "all_notifications": (),
     "document": ("g", "k"),
 }

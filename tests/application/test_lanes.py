@@ -8,13 +8,15 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from oms.adapters.memory.clock import ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.adapters.system.bells import Bells
 from oms.adapters.system.clock import SystemClock
 from oms.application.worker import Worker
 from oms.domain.tasks import TaskKind
-from oms.entrypoints.runner import Driven, Runner, driven_in_lanes
+from oms.entrypoints.runner import BUSY, REST_S, Driven, Late, Runner, driven_in_lanes
 from oms.testing import Shop
 
 
@@ -133,3 +135,53 @@ def test_the_lanes_of_a_service_are_all_of_its_steps() -> None:
     for part in shop.app.system.parts.values():
         in_lanes = {id(step) for lane in part.lanes for step in lane.worker._steps}
         assert in_lanes == {id(step) for step in part.worker._steps}
+
+
+class Endless:
+    """A step that always finds so much to do; notes when it was asked."""
+
+    def __init__(self, moves: int) -> None:
+        self.moves = moves
+        self.asked: list[float] = []
+
+    def run_once(self) -> int:
+        self.asked.append(time.monotonic())
+        return self.moves if len(self.asked) < 6 else 0
+
+
+def _gaps(moves: int, *, rest_s: float = REST_S, enough: int = 400) -> list[float]:
+    step = Endless(moves)
+    running = runner(Driven({"one": worker(step)}, rest_s=rest_s, enough=enough))
+    running.start()
+    until(lambda: len(step.asked) >= 6)
+    assert running.stop(5)
+    return [later - before for before, later in zip(step.asked, step.asked[1:5], strict=False)]
+
+
+def test_a_busy_lane_rests_after_each_batch() -> None:
+    assert min(_gaps(9)) >= REST_S
+
+
+def test_a_lane_rests_once_it_has_become_busy() -> None:
+    assert _gaps(3)[2] >= REST_S  # the third batch made nine
+
+
+@pytest.mark.parametrize("moves", [1, 400, 500])
+def test_a_lane_that_moves_one_or_enough_never_rests(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oms.entrypoints.runner.BUSY", 0.5)
+    _gaps(moves, rest_s=3600.0)
+
+
+def test_a_lane_that_is_not_busy_never_rests() -> None:
+    step = Endless(2)
+    running = runner(Driven({"one": worker(step)}, rest_s=3600.0))
+    running.start()
+    until(lambda: len(step.asked) >= 4)  # before that it has moved six
+    assert running.stop(5)
+
+
+def test_what_was_moved_long_ago_makes_nobody_busy() -> None:
+    late = Late()
+    assert late.add(9, at=100.0) == 9
+    assert late.add(1, at=100.0 + REST_S) == pytest.approx(5.5)
+    assert late.add(1, at=101.0) < BUSY / 2

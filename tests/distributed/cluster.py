@@ -103,11 +103,20 @@ class Worker:
         return self.log.read_text(errors="replace")[-3000:]
 
 
-def request(port: int, method: str, path: str, body: object = None, *, timeout_s: float = 10) -> tuple[int, Any]:
+def request(
+    port: int,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = 10,
+) -> tuple[int, Any]:
     connection = HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        kind = {"Content-Type": "application/json"} if body is not None else {}
+        sent = json.dumps(body) if body is not None else None
+        connection.request(method, path, sent, {**kind, **(headers or {})})
         response = connection.getresponse()
         text = response.read()
         return response.status, json.loads(text) if text[:1] in (b"{", b"[") else text

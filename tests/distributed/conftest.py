@@ -11,6 +11,7 @@ SCRIPT = [
     {"user": "declined", "behaviour": "decline"},
     {"user": "lost-answer", "behaviour": "no_answer_after_charge", "times": 1},
     {"user": "slow", "behaviour": "delay", "seconds": 2.5},
+    {"user": "silent", "behaviour": "no_answer_before_charge", "times": 1000},
 ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,8 @@ import redis
 from cluster import SERVICES, Cluster, Worker, wait_for
 from crashing import POINTS
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
 from serving import Load
+
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -77,6 +77,18 @@ def test_own_service_cancelled_before_it_was_confirmed() -> None:
     assert carrier.on_the_road == []
 
 
+def test_the_tests_of_the_shipping_step() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shipping.py"],
+        cwd=EXAMPLES,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
+
+
 def test_fastapi_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from starlette.testclient import TestClient
 

@@ -1,13 +1,8 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "adapters"))  # the servers of the adapters' tests
-
 from own_postgres import OwnPostgres
 from redis_servers import Server, running
 

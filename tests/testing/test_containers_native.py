@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -270,7 +271,9 @@ def processes_of(directory: Path) -> list[int]:
 
 
 def _sockets(pid: str) -> Iterator[str]:
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        link = os.readlink(descriptor)
-        if link.startswith("socket:["):
-            yield link[8:-1]
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        for descriptor in list(Path(f"/proc/{pid}/fd").iterdir()):
+            with suppress(FileNotFoundError):  # or was closed
+                link = os.readlink(descriptor)
+                if link.startswith("socket:["):
+                    yield link[8:-1]

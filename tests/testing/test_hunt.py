@@ -49,6 +49,26 @@ def test_what_the_test_raises_is_its_failure(tmp_path: Path, monkeypatch: pytest
         _hunted_failure()
 
 
+def test_a_step_that_comes_too_late_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    @hunt(schedules=1)
+    def late(shop: HuntedShop) -> None:
+        shop.place()
+        shop.app.subscribe("order.confirmed", group="own", handler=lambda _event, _step: None)
+
+    with pytest.raises(AssertionError, match="subscribe before the shop is used"):
+        late()
+
+
+def test_an_async_test_cannot_be_hunted() -> None:
+    async def waits(shop: HuntedShop) -> None:
+        shop.run()
+
+    with pytest.raises(TypeError, match="can't be async"):
+        hunt(waits)
+
+
 @hunt(schedules=1)
 def _hunted_failure(shop: HuntedShop) -> None:
     shop.run()

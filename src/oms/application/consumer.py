@@ -99,9 +99,10 @@ class Consumer(Generic[W]):
         return done
 
     def next_due(self) -> datetime | None:
-        """When something that waits here is to be tried again."""
-        waiting = [held.due_at for held in self._deferred]
-        return min([*waiting, self._held.due_at] if self._held else waiting, default=None)
+        """When something that waits here is to be tried again; what was deferred waits behind a batch that is held."""
+        if self._held:
+            return self._held.due_at
+        return min((held.due_at for held in self._deferred), default=None)
 
     def stop(self) -> None:
         """Give the partitions back in good order: no batch is under way, so no counter stays."""
@@ -193,6 +194,7 @@ class Consumer(Generic[W]):
             return 0
         self._offsets.done(one.message.record for one in batch)
         self._signals.count("messages_handled", len(batch), group=self._service.group)
+        self._signals.count("batches_handled", group=self._service.group)
         return len(batch)
 
     def _unit(self, batch: Sequence[Delivered]) -> None:
@@ -200,15 +202,16 @@ class Consumer(Generic[W]):
         copies: dict[MessageId, Delivered] = {}
         for one in batch:
             copies.setdefault(one.message.id, one)
-        seen = frozenset(store.seen(group, list(copies)))
-        fresh = {name: one for name, one in copies.items() if name not in seen}
-        if not fresh:
-            return
-        prepared = self._service.prepare([one.message for one in fresh.values() if one.fault is None])
+        fresh, prepared = copies, None
+        if self._service.prepare is not None:  # else the claim finds the repeats as well, and asks once
+            seen = frozenset(store.seen(group, list(copies)))
+            fresh = {name: one for name, one in copies.items() if name not in seen}
+            if not fresh:
+                return
+            prepared = self._service.prepare([one.message for one in fresh.values() if one.fault is None])
         with self._units.open(prepared) as unit:
             claimed = frozenset(unit.transaction.claim_inbox(group, sorted(fresh)))
             self._run_handlers(unit, [one for name, one in fresh.items() if name in claimed])
-            unit.cleared = [(group, partition) for partition in self._offsets.partitions()]
 
     def _run_handlers(self, unit: Unit[W], batch: Sequence[Delivered]) -> None:
         work = unit.work

@@ -30,7 +30,8 @@ class DeadLetterDesk(Generic[W]):
         letter = self.service.store.dead_letter(letter_id)
         if letter is None or letter.cause == UNPUBLISHABLE or task_of(letter) is not None:
             return None
-        return self.service.prepare([self._message(letter)])
+        message, phase = self._message(letter), self.service.prepare
+        return phase([message]) if phase is not None else None
 
     def redrive(self, unit: Unit[W], letter_id: str) -> DeadLetter:
         """A new attempt of the same message (its inbox row is there already), or the task once more.

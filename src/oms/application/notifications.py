@@ -133,8 +133,7 @@ class Deliveries:
 
     def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
         """One delivery each."""
-        with self.store.begin() as transaction:
-            notifications = transaction.load_notifications([task.key for task in tasks])
+        notifications = self.store.notifications_by_id([task.key for task in tasks])
         return {key: self._call(notification) for key, notification in notifications.items()}
 
     def load(self, work: NotificationWork, tasks: Sequence[Task]) -> None:

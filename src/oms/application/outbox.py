@@ -42,6 +42,7 @@ class Relay:
         lease_s: float = 10.0,
         batch: int = 500,
         sweep_every_s: float = 0.5,
+        forget_after_s: float = 0.0,
         group: str = "",
         copies: str = "",
         published: Callable[[], None] = lambda: None,
@@ -51,6 +52,7 @@ class Relay:
         self._clock, self._ids, self._signals = clock, ids, signals
         self._lease_s, self._batch, self._group, self._copies = lease_s, batch, group, copies
         self._sweep_every_s, self._published, self._woken = sweep_every_s, published, woken
+        self._forget_after_s, self._forget_at = forget_after_s, clock.now()
         self._queue: deque[OutboxRow] = deque()
         self._sent: list[str] = []
         self._sweep_at: datetime | None = None
@@ -80,19 +82,18 @@ class Relay:
         now = self._clock.now()
         if self._retry_at is not None and now < self._retry_at:
             return 0
-        if self._sent:
-            self._forget_sent()
+        self._forget_sent(now)
         rows = self._from_memory(now) or self._swept(now)
         return self._send(rows) if rows else 0
 
     def next_due(self) -> datetime | None:
-        """When a failed send is to be tried again."""
-        return self._retry_at
+        """When a failed send is to be tried again, or the rows of what was sent are to go."""
+        waits = (self._retry_at, self._forget_at if self._sent else None)
+        return min((due for due in waits if due is not None), default=None)
 
     def give_back(self) -> None:
         """The process stops: what it didn't send, somebody else may send now."""
-        if self._sent:
-            self._forget_sent()
+        self._forget_sent(self._forget_at)
         self._store.return_outbox([row.id for row in self._queue])
         self._queue.clear()
 
@@ -124,7 +125,8 @@ class Relay:
     def _send(self, rows: Sequence[OutboxRow]) -> int:
         reports = self._broker.publish([row.message for row in rows])
         refused = [(row, error) for row, error in zip(rows, reports, strict=True) if isinstance(error, Permanent)]
-        self._sent += [row.id for row, error in zip(rows, reports, strict=True) if error is None]
+        sent = [row.id for row, error in zip(rows, reports, strict=True) if error is None]
+        self._note_sent(sent)
         again = [row for row, error in zip(rows, reports, strict=True) if error and not isinstance(error, Permanent)]
         for row, error in refused:
             self._park(row, error)
@@ -133,15 +135,22 @@ class Relay:
         self._retry_at = next_try(self._clock.now(), self._failures) if again else None
         if again:
             self._signals.count("publish_retries", len(again), group=self._group)
-        if self._sent:
+        if sent:
             self._published()
-            self._forget_sent()
+            self._signals.count("messages_published", len(sent), group=self._group)
+        self._forget_sent(self._clock.now())
         return len(rows) - len(again)
 
-    def _forget_sent(self) -> None:
-        self._store.mark_sent(self._sent)
-        self._signals.count("messages_published", len(self._sent), group=self._group)
-        self._sent = []
+    def _note_sent(self, names: Sequence[str]) -> None:
+        if names and not self._sent:
+            self._forget_at = self._clock.now() + timedelta(seconds=self._forget_after_s)
+        self._sent += names
+
+    def _forget_sent(self, now: datetime) -> None:
+        """Their rows go some at a time: whoever finds one meanwhile, after a crash, sends it twice."""
+        if self._sent and (now >= self._forget_at or len(self._sent) >= self._batch):
+            self._store.mark_sent(self._sent)
+            self._sent = []
 
     def _park(self, row: OutboxRow, error: Exception) -> None:
         """The broker will never take it: keep it where an operator finds it, in place of the outbox row."""
@@ -165,5 +174,5 @@ class Relay:
             transaction.flush(Delivery(parked=[letter], outbox=copies))
             transaction.commit()
         self.offer(copies)
-        self._sent.append(row.id)
+        self._note_sent([row.id])
         self._signals.alarm("message can't be published", topic=row.message.topic, detail=str(error))

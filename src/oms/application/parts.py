@@ -43,6 +43,9 @@ class World:
     look_every_s: float = 0.25
     """How often to look for tasks and outbox rows that nobody announced; 0 looks every time."""
 
+    forget_after_s: float = 0.0
+    """How long rows of what was sent may stay, so that they go together; where nobody waits for a quiet record."""
+
     retention_days: float = 30.0
     published: Callable[[], None] = lambda: None
     """Called when messages are in the log, so that their consumers needn't look for them."""
@@ -135,6 +138,7 @@ def assemble(
         lease_s=world.outbox_lease_s,
         batch=world.batch,
         sweep_every_s=world.look_every_s * 2,
+        forget_after_s=world.forget_after_s,
         group=service.group,
         copies=copies_topic(service.name),
         published=world.published,

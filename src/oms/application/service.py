@@ -87,7 +87,7 @@ class Service(Generic[W]):
     routes: Mapping[str, Handler[W]]
     open: Callable[[Transaction, object], W]
     executors: Mapping[TaskKind, Executor[W]] = attrs.field(factory=dict)
-    prepare: Callable[[Sequence[Message]], object] = lambda _messages: None
+    prepare: Callable[[Sequence[Message]], object] | None = None
     committed: Callable[[W], None] = lambda _work: None
     steps: Sequence[Step] = ()
 

@@ -14,7 +14,6 @@ import attrs
 from oms.application.changes import Changes
 from oms.application.outbox import Relay
 from oms.application.service import Service, W
-from oms.ports.broker import TopicPartition
 from oms.ports.signals import Signals
 from oms.ports.store import Delivery, OutboxRow, Transaction
 
@@ -25,7 +24,6 @@ class Unit(Generic[W]):
 
     transaction: Transaction
     work: W
-    cleared: list[tuple[str, TopicPartition]] = attrs.field(factory=list)
 
 
 @attrs.frozen
@@ -36,7 +34,7 @@ class Units(Generic[W]):
     relay: Relay
     signals: Signals
     owed: Callable[[], None] = lambda: None
-    """Called when a commit has left new tasks."""
+    """Called when a commit has left tasks that are due at once."""
 
     @contextmanager
     def open(self, prepared: object = None) -> Generator[Unit[W]]:
@@ -49,7 +47,7 @@ class Units(Generic[W]):
         self.relay.offer(rows)
         self.service.committed(unit.work)
         self._tell(unit.work.changes)
-        if unit.work.changes.tasks:
+        if any(task.due_at is None for task in unit.work.changes.tasks):
             self.owed()
 
     def within(self, transaction: Transaction, act: Callable[[W], object]) -> None:
@@ -68,7 +66,6 @@ class Units(Generic[W]):
             ended=changes.ended,
             postponed=changes.postponed,
             parked=changes.parked,
-            cleared=unit.cleared,
         )
         if delivery != _NOTHING:
             unit.transaction.flush(delivery)
@@ -81,4 +78,4 @@ class Units(Generic[W]):
             self.signals.alarm(event, **fields)
 
 
-_NOTHING = Delivery(outbox=[], tasks=[], ended=[], postponed=[], parked=[], cleared=[])
+_NOTHING = Delivery(outbox=[], tasks=[], ended=[], postponed=[], parked=[])

@@ -186,7 +186,8 @@ class App:
             raise OmsError("the system is running already")
         system = self.system
         driven = _DRIVEN[self.settings.profile](system.parts, self._container.bells())
-        self._runner = Runner(driven, self._container.bells(), self._container.clock(), self._failed)
+        bells, clock, batch = self._container.bells(), self._container.clock(), self.settings.batch
+        self._runner = Runner(driven, bells, clock, self._failed, batch=batch)
         self._runner.start()
 
     def stop(self) -> None:
@@ -369,3 +370,10 @@ def problems_of(app: App) -> Sequence[str]:
 def parts_of(app: App) -> Mapping[str, Parts[Any]]:
     """The moving parts of a system, for the harness."""
     return app.system.parts
+
+
+def replace_part(app: App, name: str) -> None:
+    """Make one service's parts anew, as another process of it would have them; for the harness."""
+    system = app.system
+    made = build(app._container, app.own_steps, {name})
+    app._system = attrs.evolve(system, parts={**system.parts, **made.parts})

@@ -11,20 +11,52 @@ from typing import Any
 import attrs
 
 from oms.adapters.system.bells import Bells
-from oms.application.parts import LANES, Parts, lane_name
+from oms.application.parts import COMMANDS, LANES, Lane, Parts, lane_name
 from oms.application.worker import Worker
 from oms.ports.clock import Clock
 
 IDLE_S = 0.25
 """The longest a worker sleeps: bounds how late it notices what nobody rang for."""
 
+REST_S = 0.05
+"""How long a busy lane rests after a batch, unless that was a full one: the next one gathers meanwhile.
+
+A batch costs by itself as much as many messages, and a lane that takes whatever has come spends all that the machine
+has on small ones."""
+
+ANSWER_REST_S, ENOUGH_ANSWERS = 0.02, 50
+"""The same where somebody waits for the answer of each: shorter, and not after batches that are large as it is."""
+
+BUSY = 8.0
+"""A lane is busy when it has moved so much of late; of each order it moves three or four. One that isn't never rests:
+what comes to a quiet system waits for nobody."""
+
 
 @attrs.frozen
 class Driven:
-    """What one thread drives: workers by name, and how it waits for news (None: for the bell of the first one)."""
+    """What one thread drives: workers by name, and how it waits for news (None: for the bell of the first one).
+
+    `rest_s`: how long it rests after a batch while it is busy, unless that moved `enough`, or one alone.
+    """
 
     workers: Mapping[str, Worker]
     wait: Callable[[float], bool] | None = None
+    rest_s: float = 0.0
+    enough: int = 1_000_000
+
+
+@attrs.define
+class Late:
+    """How much a lane has moved of late: what it moved a rest ago counts half, and so on."""
+
+    moved: float = 0.0
+    at: float = 0.0
+
+    def add(self, moved: int, at: float) -> float:
+        """The sum now (`at`, in seconds)."""
+        self.moved = self.moved * 0.5 ** ((at - self.at) / REST_S) + moved
+        self.at = at
+        return self.moved
 
 
 def driven_together(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:
@@ -42,11 +74,14 @@ def driven_apart(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driv
 
 def driven_in_lanes(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:  # noqa: ARG001
     """A thread for each lane of each service: nobody waits for a server on behalf of another."""
-    return [
-        Driven({lane_name(name, lane.name): lane.worker}, lane.wait)
-        for name, part in parts.items()
-        for lane in part.lanes
-    ]
+
+    def driven(service: str, lane: Lane) -> Driven:
+        workers = {lane_name(service, lane.name): lane.worker}
+        if lane.name == COMMANDS:
+            return Driven(workers, lane.wait, ANSWER_REST_S, ENOUGH_ANSWERS)
+        return Driven(workers, lane.wait, REST_S)
+
+    return [driven(name, lane) for name, part in parts.items() for lane in part.lanes]
 
 
 def _bells_of(service: str) -> list[str]:
@@ -57,9 +92,15 @@ class Runner:
     """Drives a system until it is stopped. A worker that fails for good stops all of them."""
 
     def __init__(
-        self, driven: Sequence[Driven], bells: Bells, clock: Clock, failed: Callable[[str, BaseException], None]
+        self,
+        driven: Sequence[Driven],
+        bells: Bells,
+        clock: Clock,
+        failed: Callable[[str, BaseException], None],
+        *,
+        batch: int = 500,
     ) -> None:
-        self._bells, self._clock, self._failed = bells, clock, failed
+        self._bells, self._clock, self._failed, self._batch = bells, clock, failed, batch
         self._stopping = threading.Event()
         self.failure: tuple[str, BaseException] | None = None
         self._threads = [
@@ -88,14 +129,16 @@ class Runner:
         return self.failure is None and not self._stopping.is_set()
 
     def _loop(self, driven: Driven) -> None:
-        name = next(iter(driven.workers))
+        name, late = next(iter(driven.workers)), Late()
         try:
             while not self._stopping.is_set():
                 moved = 0
                 for name, worker in driven.workers.items():  # noqa: B007 - the name of the worker that failed
                     moved += worker.run_once()
                 if moved == 0:
-                    self._rest(driven)
+                    self._wait(driven)
+                elif late.add(moved, time.monotonic()) >= BUSY and 1 < moved < min(driven.enough, self._batch):
+                    self._stopping.wait(driven.rest_s)
         except BaseException as error:
             self.failure = (name, error)
             self._stopping.set()
@@ -103,7 +146,7 @@ class Runner:
             self._failed(name, error)
             raise
 
-    def _rest(self, driven: Driven) -> None:
+    def _wait(self, driven: Driven) -> None:
         """Until there is news, or something that waits is due."""
         due = min((due for worker in driven.workers.values() if (due := worker.next_due())), default=None)
         if driven.wait is None or not driven.wait(self._idle_s(due)):

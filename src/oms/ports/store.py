@@ -112,8 +112,6 @@ class Delivery:
     ended: Sequence[TaskKey] = ()
     postponed: Sequence[Postponed] = ()
     parked: Sequence[DeadLetter] = ()
-    cleared: Sequence[tuple[str, TopicPartition]] = ()
-    """Attempt counters (group, partition) that this transaction resets."""
 
 
 @attrs.frozen
@@ -264,10 +262,6 @@ class NotificationTransaction(Transaction, Protocol):
         """Insert rows, one for each (order, kind); those that exist are left as they are."""
 
     @abstractmethod
-    def load_notifications(self, ids: Collection[str]) -> Mapping[str, Notification]:
-        """The notifications with these ids."""
-
-    @abstractmethod
     def mark_notified(self, ids: Collection[str]) -> None:
         """They were delivered now."""
 
@@ -311,8 +305,8 @@ class Store(Protocol):
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Note the first offset of a batch for each partition before it is handled, and how often it began there.
 
-        1 the first time; more where a batch that began at the same offset never came to its end. Survives the
-        death of the process, not necessarily of the machine.
+        1 the first time, and after a batch that began elsewhere; more where one began at the same offset before.
+        Survives the death of the process, not necessarily of the machine.
         """
 
     @abstractmethod
@@ -441,6 +435,10 @@ class NotificationStore(Store, Protocol):
 
     @abstractmethod
     def begin(self) -> NotificationTransaction: ...
+
+    @abstractmethod
+    def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
+        """The committed notifications with these ids, without locks."""
 
     @abstractmethod
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from oms.testing.aggregates import given
+    from oms.testing.any_shop import AnyShop
+    from oms.testing.expect import Unmet
+    from oms.testing.faults import NeverHappened
     from oms.testing.hunted import HuntedShop
     from oms.testing.hunting import hunt
+    from oms.testing.own_step import given_step
     from oms.testing.shop import Shop
+    from oms.testing.sim.beside import beside
 
-__all__ = ["HuntedShop", "Shop", "hunt"]
+__all__ = ["AnyShop", "HuntedShop", "NeverHappened", "Shop", "Unmet", "beside", "given", "given_step", "hunt"]
+
+_WHERE = {
+    "AnyShop": "oms.testing.any_shop",
+    "HuntedShop": "oms.testing.hunted",
+    "NeverHappened": "oms.testing.faults",
+    "Shop": "oms.testing.shop",
+    "Unmet": "oms.testing.expect",
+    "beside": "oms.testing.sim.beside",
+    "given": "oms.testing.aggregates",
+    "given_step": "oms.testing.own_step",
+    "hunt": "oms.testing.hunting",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name == "Shop":
-        from oms.testing.shop import Shop
-
-        return Shop
-    if name == "hunt":
-        from oms.testing.hunting import hunt
-
-        return hunt
-    if name == "HuntedShop":
-        from oms.testing.hunted import HuntedShop
-
-        return HuntedShop
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import attrs
 
+from oms.application import promises
 from oms.application.parts import Parts
 from oms.domain.commands import CancelOrder, PlaceOrder
 from oms.domain.money import Money
 from oms.domain.order import Order
 from oms.domain.stock import Stock
-from oms.entrypoints.app import App, create
 from oms.entrypoints.desks import TRUSTED, Orders, StockDesk
-from oms.ports.messages import AnyEvent
-from oms.ports.plugs import Notification
-from oms.ports.store import DeadLetter, DeadLetterState
-from oms.settings import Settings
+from oms.ports.evidence import Evidence
+from oms.ports.messages import Codec
+from oms.testing.any_shop import AnyShop, order_id
+from oms.testing.expect import Unmet
+from oms.testing.faults import Fault, Faults, NeverHappened
+from oms.testing.sim.beside import SimulatedApp
+from oms.testing.sim.gateway import AFTER, BEFORE, TapeGateway
 from oms.testing.sim.run import Listener, Outcome, Run
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.tape import Tape
 from oms.testing.sim.world import CODEC, CURRENCY, World
-
-_SETTINGS = Settings(profile="memory")
+from oms.testing.subjects import NextCharge
 
 
 class PromiseBroken(AssertionError):
     """A promise of `oms` itself doesn't hold; the hunted test's shop says so before its own assertions are reached."""
 
 
-class HuntedShop:
+class HuntedShop(AnyShop):
     """An order system under one schedule. `app` takes own steps, before the first order is placed.
 
+    `oms.testing.beside(shop.app)` takes their next version, which then runs at the same time.
     `place`, `cancel` and `set_stock` are calm; in `run` and `advance` anything may happen that the hunt has faults for.
     """
 
     def __init__(self, scope: Scope, tape: Tape, listener: Listener | None = None) -> None:
-        self.app: App = create(_SETTINGS)
+        self.app: SimulatedApp = SimulatedApp()
         self._scope, self._tape, self._listener = attrs.evolve(scope, orders=0), tape, listener
         self._made: Run | None = None
+        self._faults: Faults | None = None
 
     # -- what a customer does
 
@@ -53,16 +57,17 @@ class HuntedShop:
         amount: Decimal | int | str = 100,
         user: str = "customer-1",
         metadata: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> Order:
         """Place an order; it is accepted when this returns."""
         command = PlaceOrder.of(user, Money.of(amount, CURRENCY), items or {"apple": 1}, metadata)
-        order = self._orders.place(command)
+        order = self._orders.place(command, key=key)
         self._world.customers.know(order.id)
         return order
 
     def cancel(self, order: Order | str, *, by_operator: bool = False) -> Order:
         """Cancel an order, as its customer or as an operator."""
-        return self._orders.cancel(CancelOrder(_id(order), by_operator))
+        return self._orders.cancel(CancelOrder(order_id(order), by_operator))
 
     def set_stock(self, sku: str, units: int) -> Stock:
         """Count a product."""
@@ -85,47 +90,73 @@ class HuntedShop:
         self._run.version += 1
         self.run()
 
+    def now(self) -> datetime:
+        """What time it is in the simulated world."""
+        return self._world.clock.now()
+
+    # -- what goes wrong
+
+    @property
+    def gateway(self) -> HuntedGateway:
+        """The gateway, to be told what the next charge meets: all else that goes wrong is the hunt's to find."""
+        return HuntedGateway(self._world.gateway, self.faults)
+
     # -- what can be seen
 
-    def order(self, order: Order | str) -> Order:
-        """An order as it is now."""
-        found: Order = self._world.records["order"].orders.rows[_id(order)]
-        return found
-
-    def status(self, order: Order | str) -> str:
-        """An order's state by name: `CONFIRMED`."""
-        return self.order(order).state.value
-
-    def stock(self, sku: str) -> Stock:
-        """A product as it is now."""
-        found: Stock = self._world.records["inventory"].stock.rows[sku]
-        return found
-
-    def published(self, topic: str | None = None) -> Sequence[AnyEvent]:
-        """The events in the log, copies left out, of one topic or all of them."""
-        messages = [CODEC.decode(one) for one in self._world.log.all_records() if topic in (None, one.topic)]
-        return list({one.id: one.event for one in messages if one.event is not None}.values())
-
-    def notifications(self, order: Order | str) -> Sequence[Notification]:
-        """What the customer was told, by kind; each once, however often it was sent."""
-        told = {one.id: one for one in self._world.notifier.sent if one.order_id == _id(order)}
-        return sorted(told.values(), key=lambda one: one.kind)
-
-    def parked(self) -> Sequence[DeadLetter]:
-        """The dead letters that wait for an operator."""
-        letters = [one for record in self._world.records.values() for one in record.dead_letters.rows.values()]
-        return [one for one in letters if one.state is DeadLetterState.PARKED]
+    def report(self) -> promises.Report:
+        """The promises, checked against everything that is on record."""
+        return promises.check(
+            self.evidence,
+            CODEC,
+            now=self.now(),
+            deadline_s=self._scope.deadline_s,
+            settle_s=self._scope.settle_s,
+        )
 
     # -- for the hunt
 
     def finished(self, failure: Exception | None) -> Outcome:
-        """Heal, come to rest, check the promises; `failure` is what the test raised."""
-        return self._run.finish(failure)
+        """Heal, come to rest, check the promises; `failure` is what the test raised.
+
+        A fault that the test asked for has to happen where nothing else goes wrong; elsewhere it may be overtaken.
+        """
+        if failure is None and not self._tape.deviations:
+            try:
+                self.faults.check()
+            except NeverHappened as never:
+                failure = never
+        return self._run.finish(AssertionError(failure.short) if isinstance(failure, Unmet) else failure)
+
+    @property
+    def evidence(self) -> Evidence:
+        """Everything that is on record."""
+        return self._world.evidence
+
+    @property
+    def codec(self) -> Codec:
+        """How messages are read."""
+        return CODEC
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that the test itself asked for."""
+        if self._faults is None:
+            self._faults = Faults(self._world.clock)
+        return self._faults
+
+    @property
+    def begun_at(self) -> datetime:
+        """When this world began, by its own clock."""
+        return self._run._begun
+
+    def _stores(self) -> Mapping[str, Any]:
+        return self._world.stores
 
     @property
     def _run(self) -> Run:
         if self._made is None:
             self._made = Run(self._scope, self._tape, own=self.app.own_steps, listener=self._listener)
+            self.app.taken = True
         return self._made
 
     @property
@@ -148,5 +179,28 @@ class HuntedShop:
             parts.advance_commands()
 
 
-def _id(order: Order | str) -> Any:
-    return order.id if isinstance(order, Order) else order
+class HuntedGateway(NextCharge):
+    """The gateway of a hunted shop. What is asked for happens in each schedule, before the hunt's own choice."""
+
+    def __init__(self, gateway: TapeGateway, faults: Faults) -> None:
+        self._gateway, self._faults = gateway, faults
+
+    def decline_next(self) -> None:
+        """Decline the next charge, whosever it is."""
+        self._next("declines", "the gateway declines")
+
+    def lose_next_answer(self) -> None:
+        """Take the money of the next charge, and lose the answer."""
+        self._next(AFTER, "the gateway charges, and its answer is lost")
+
+    def lose_next_call(self) -> None:
+        """Lose the next charge before it has any effect."""
+        self._next(BEFORE, "the gateway never gets the charge")
+
+    def hide_next(self) -> None:
+        """Take the money of the next charge, lose the answer, and know nothing of it for 8 s."""
+        self._next("late", "the gateway charges, and knows of it late")
+
+    def _next(self, what: str, words: str) -> None:
+        fault = self._faults.ask(Fault(words))
+        self._gateway.asked.append((what, lambda: self._faults.strike(fault)))

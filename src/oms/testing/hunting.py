@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import attrs
 
@@ -30,14 +30,28 @@ REPLAY = "OMS_TAPE"
 """Where the pytest plugin says which tape is to be played instead of a hunt."""
 
 
+Test = Callable[..., object]
+Hunted = Callable[..., None]
+
+
+@overload
+def hunt(test: Test) -> Hunted: ...
+
+
+@overload
 def hunt(
-    test: Callable[..., object] | None = None,
+    *, schedules: int = 200, faults: Collection[str] = OWN_FAULTS, units: int = 100, first_seed: int = 0
+) -> Callable[[Test], Hunted]: ...
+
+
+def hunt(
+    test: Test | None = None,
     *,
     schedules: int = 200,
     faults: Collection[str] = OWN_FAULTS,
     units: int = 100,
     first_seed: int = 0,
-) -> Any:
+) -> Hunted | Callable[[Test], Hunted]:
     """Run a test that takes `shop` under many schedules instead of once: a budget of `schedules`.
 
     First the calm one, then seeds for half of the budget, then those that differ from calm in one choice. The test
@@ -45,29 +59,38 @@ def hunt(
     small, told as a story, and kept as a tape.
     """
     if test is None:
-        return lambda found: hunt(found, schedules=schedules, faults=faults, units=units, first_seed=first_seed)
+        return lambda found: _hunted(found, schedules, faults, units, first_seed)
+    return _hunted(test, schedules, faults, units, first_seed)
+
+
+def _hunted(test: Test, schedules: int, faults: Collection[str], units: int, first_seed: int) -> Hunted:
+    if inspect.iscoroutinefunction(test):
+        raise TypeError("a hunted test can't be async: its schedule decides what happens next, not an event loop")
     scope = Scope(orders=0, units=units, faults=frozenset(faults), fine=True)
     signature = inspect.signature(test)
     others = [parameter for parameter in signature.parameters.values() if parameter.name != "shop"]
 
     @wraps(test)
     def hunted(*args: Any, **kwargs: Any) -> None:
-        player = _player(lambda shop: test(*args, shop=shop, **kwargs))
+        stand: list[str] = []
+        player = _player(lambda shop: test(*args, shop=shop, **kwargs), stand)
         tape = os.environ.get(REPLAY)
         if tape:
-            _replay(Path(tape), player)
+            _replay(Path(tape), player, stand)
             return
         done = campaign(_schedules(scope, player, schedules, first_seed))
         if done.first is not None:
             report = told(done.first, player, test=_name(), tapes=TAPES, keep=_file_name(test))
-            raise AssertionError(_words(report, done.schedules))
+            raise AssertionError(_words(report, done.schedules, stand))
 
     hunted.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
     del hunted.__wrapped__  # pytest would look for `shop` behind it
     return hunted
 
 
-def _player(test: Callable[[HuntedShop], object]) -> Player:
+def _player(test: Callable[[HuntedShop], object], stand: list[str]) -> Player:
+    """Plays the test; where somebody listens, `stand` is how things stood when it failed."""
+
     def play(
         scope: Scope,
         tape: Tape,
@@ -81,6 +104,8 @@ def _player(test: Callable[[HuntedShop], object]) -> Player:
                 test(shop)
             except Exception as error:  # noqa: BLE001 - whatever a test raises is its failure
                 failure = error
+                if listener is not None:
+                    stand[:] = [shop.story()]
             return shop.finished(failure)
 
     return play
@@ -96,14 +121,14 @@ def _schedules(scope: Scope, player: Player, budget: int, first_seed: int) -> It
     yield from islice(near, max(0, budget - 1 - budget // 2))
 
 
-def _replay(path: Path, player: Player) -> None:
+def _replay(path: Path, player: Player, stand: Sequence[str]) -> None:
     tape, story = load(path), Story()
     outcome = player(tape.scope, Replay(tape.deviations), listener=story)
     if outcome.violations:
-        raise AssertionError("\n".join([*map(str, outcome.violations), "", story.text()]))
+        raise AssertionError("\n".join([*map(str, outcome.violations), "", story.text(), "", *stand]))
 
 
-def _words(report: Report, schedules: int) -> str:
+def _words(report: Report, schedules: int, stand: Sequence[str]) -> str:
     outcome = report.outcome
     return "\n".join(
         [
@@ -114,6 +139,8 @@ def _words(report: Report, schedules: int) -> str:
             report.story.text(),
             "",
             report.story.diagram(),
+            "",
+            *stand,
             "",
             f"replay: pytest '{_name()}' --oms-tape={report.path}",
         ]

@@ -16,17 +16,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
     from oms.testing.containers import Servers
     from oms.testing.shop import Shop
 
 CONTAINERS = "oms.testing.containers"
+SHOP = "oms.testing.shop"
 RUN = "OMS_TEST_SERVERS"
 _OUTERMOST = pytest.StashKey[bool]()
 
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:
-    """An order system in memory with virtual time and a scripted gateway; see `oms.testing.Shop`."""
+    """An order system in memory with virtual time and a scripted gateway; see `oms.testing.Shop`.
+
+    A test that fails prints its story; one that asked for a fault that never happened fails.
+    """
     from oms.testing.shop import Shop
 
     made = Shop()
@@ -85,6 +91,40 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
     collector: pytest.Collector = TapeCollector.from_parent(parent, path=file_path)
     return collector
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that asked for a fault which never happened shows nothing: it fails."""
+    passed = yield
+    never = [line for shop in _shops(item) if (line := shop.faults.never_happened())]
+    if never:
+        pytest.fail("\n".join(never), pytrace=False)
+    return passed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test tells the story of each shop that it has, unless the failure is one that did."""
+    report = yield
+    if report.when == "call" and report.failed:
+        error = call.excinfo.value if call.excinfo is not None else None
+        for shop in _shops(item):
+            if getattr(error, "shop", None) is not shop:
+                report.sections.append(("story of the shop", shop.story()))
+    return report
+
+
+def _shops(item: pytest.Item) -> Sequence[Shop]:
+    """The shops among a test's fixtures, whatever they are called."""
+    if SHOP not in sys.modules:
+        return ()
+    from oms.testing.shop import Shop
+
+    given = getattr(item, "funcargs", None) or {}
+    return list({id(made): made for made in given.values() if isinstance(made, Shop)}.values())
 
 
 @pytest.hookimpl(optionalhook=True)

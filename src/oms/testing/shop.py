@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from oms.adapters.gateways.simulated import MemoryBook, SimulatedGateway
+import attrs
+
+from oms.adapters.gateways.simulated import MemoryBook
 from oms.adapters.memory.calls import SequentialCalls
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.application import promises
+from oms.application.parts import Parts
 from oms.domain.commands import CancelOrder
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
 from oms.domain.stock import Stock
 from oms.entrypoints.app import App, create
 from oms.entrypoints.desks import TRUSTED
 from oms.ports.broker import log_kept
 from oms.ports.clock import Ids
-from oms.ports.messages import AnyEvent, Codec, Headers, Outgoing, Record, Undecodable
-from oms.ports.plugs import Notification, Principal
-from oms.ports.store import DeadLetter
+from oms.ports.evidence import Evidence
+from oms.ports.messages import Codec, Headers, Outgoing
+from oms.ports.plugs import Principal
 from oms.settings import Settings
+from oms.testing.any_shop import AnyShop, order_id
+from oms.testing.faults import Faults
+from oms.testing.subjects import ShopGate, ShopGateway, ShopTopic, ShopWorker, worker_of
+from oms.testing.workers import Workers
+
+_OURS = ("stores", "broker", "gate")
 
 
-class Shop:
+class Shop(AnyShop):
     """An order system to test against. `place` accepts an order, `run` lets everything happen that can now.
 
     Time stands still until `advance`. The gateway captures every charge unless it is told otherwise
-    (`shop.gateway.decline_next()`); every product has 100 units unless `shop.app.stock.set` says so.
+    (`shop.gateway.decline_next()`); every product has 100 units unless `set_stock` says so. What goes wrong is asked of
+    `gateway`, `worker("payment")`, `topic("payment.success")` and `gate`.
     Keyword arguments are those of `oms.create`: own plugs, or single settings.
     """
 
@@ -37,16 +49,25 @@ class Shop:
         self.clock: ManualClock = given.pop("clock", None) or ManualClock()
         self.ids: Ids = given.pop("ids", None) or CountedIds()
         self.signals = RecordingSignals()
-        self.gateway = SimulatedGateway(MemoryBook(), self.clock, success_rate=1.0, wait=_no_wait)
+        self._begun_at = self.clock.now()
+        self._faults = Faults(self.clock)
+        self._gateway = ShopGateway(MemoryBook(), self.clock, self._faults)
+        settings = given.pop("settings", None) or Settings(profile="memory")
+        self._workers = Workers(self.clock, self.ids, self._faults, given.get("partitions", settings.partitions))
         plugs: dict[str, Any] = {
             "clock": self.clock,
             "ids": self.ids,
             "signals": self.signals,
-            "gateway": self.gateway,
-            "calls": lambda _name: SequentialCalls(500),
+            "gateway": self._gateway,
+            "calls": lambda _name: SequentialCalls(500, point=self._workers.point),
         }
-        settings = given.pop("settings", None) or Settings(profile="memory")
+        self._foreign = [name for name in _OURS if name in given]
+        if given.get("profile", settings.profile) != "memory":
+            self._foreign.append("profile")
+        elif not self._foreign:
+            plugs |= {"stores": self._workers.stores(), "broker": self._workers.log, "gate": self._workers.gate}
         self.app: App = create(settings, **{**plugs, **given})
+        self._workers.app, self._workers.pass_time = self.app, self._pass
 
     # -- what a customer does
 
@@ -62,66 +83,57 @@ class Shop:
     ) -> Order:
         """Place an order; it is accepted when this returns, and nothing else has happened yet."""
         command = self.app.draft(user, amount, items or {"apple": 1}, metadata)
-        return self.app.orders.place(command, caller=caller, key=key)
+        return attrs.evolve(self.app.orders, pump=self._pump).place(command, caller=caller, key=key)
 
     def cancel(self, order: Order | str, *, by_operator: bool = False, caller: Principal = TRUSTED) -> Order:
         """Cancel an order, as its customer or as an operator."""
-        return self.app.orders.cancel(CancelOrder(_id(order), by_operator), caller=caller)
+        command = CancelOrder(order_id(order), by_operator)
+        return attrs.evolve(self.app.orders, pump=self._pump).cancel(command, caller=caller)
+
+    def set_stock(self, sku: str, units: int) -> Stock:
+        """Count a product: so many units are on hand."""
+        return attrs.evolve(self.app.stock, pump=self._pump).set(sku, units)
 
     def publish(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
         """Put bytes into the log as a foreign producer would."""
         self.log.publish([Outgoing(topic, key, value, headers)])
 
+    # -- what goes wrong
+
+    @property
+    def gateway(self) -> ShopGateway:
+        """The payment gateway: what the next charge, or an order's, meets. Of no use where a gateway was given."""
+        return self._gateway
+
+    def worker(self, service: str) -> ShopWorker:
+        """The worker of a service, or of an own step by its group: it crashes, fails, or falls asleep."""
+        return worker_of(self._own_workers("a worker"), service, self.app.services)
+
+    def topic(self, name: str) -> ShopTopic:
+        """A topic of the log: its messages come again, or late."""
+        self._own_workers("a topic")
+        return ShopTopic(name, self._faults)
+
+    @property
+    def gate(self) -> ShopGate:
+        """The stock gate, which is Redis in production: it forgets."""
+        return ShopGate(self._own_workers("the gate"))
+
     # -- what time does
 
     def run(self) -> int:
         """Let everything happen that can happen now; how much moved."""
-        return self.app.run()
+        return self.app.run() if self._foreign else self._workers.run()
 
     def advance(self, **time: float) -> None:
         """Let time pass (`minutes=15`), stopping at every moment at which something falls due on the way."""
-        until = self.clock.now() + timedelta(**time)
-        self.run()
-        while (due := self._due_before(until)) is not None:
-            self.clock.set(due)
-            self.run()
-        self.clock.set(until)
-        self.run()
+        self._pass(timedelta(**time))
+
+    def now(self) -> datetime:
+        """What time it is here."""
+        return self.clock.now()
 
     # -- what can be seen
-
-    def order(self, order: Order | str) -> Order:
-        """An order as it is now."""
-        return self.app.orders.get(_id(order))
-
-    def status(self, order: Order | str) -> str:
-        """An order's state by name: `CONFIRMED`."""
-        return self.order(order).state.value
-
-    def stock(self, sku: str) -> Stock:
-        """A product as it is now; one that nobody named yet raises `NotFound`."""
-        return self.app.stock.get(sku)
-
-    def published(self, topic: str | None = None) -> Sequence[AnyEvent]:
-        """The events in the log, of one topic or all of them, in the order in which they were published.
-
-        What can't be read is no event, and no more is the copy of a dead letter.
-        """
-        found = (self._event_in(record) for record in self.log.all_records() if topic in (None, record.topic))
-        return [event for event in found if event is not None]
-
-    def topics(self, order: Order | str) -> Sequence[str]:
-        """What was published of an order, sorted by topic."""
-        return sorted(event.topic for event in self.published() if event.order_id == _id(order))
-
-    def notifications(self, order: Order | str) -> Sequence[Notification]:
-        """What the customer was told, by kind."""
-        store: Any = self.app.system.parts["notification"].service.store
-        return [notification for notification, sent_at in store.notifications(_id(order)) if sent_at]
-
-    def parked(self) -> Sequence[DeadLetter]:
-        """The dead letters that wait for an operator."""
-        return [letter for _, letter in self.app.dead_letters.page()]
 
     @property
     def log(self) -> Any:
@@ -131,38 +143,82 @@ class Shop:
     def report(self) -> promises.Report:
         """The promises, checked against everything that is on record."""
         return promises.check(
-            self.app.evidence,
-            self.app.system.container.codec(),
+            self.evidence,
+            self.codec,
             now=self.clock.now(),
             deadline_s=self.app.settings.order_deadline_s,
             settle_s=self.app.settings.settle_s,
             kept_s=log_kept(self.app.settings.retention_days).total_seconds(),
         )
 
-    def check(self) -> None:
-        """Raise `AssertionError` with the list of promises that don't hold."""
-        broken = self.report().violations
-        if broken:
-            raise AssertionError("promises broken:\n" + "\n".join(f"  {violation}" for violation in broken))
+    def close(self) -> None:
+        """The test is over; `NeverHappened` where it asked for faults that didn't happen."""
+        self.app.stop()
+        self._faults.check()
 
-    def _event_in(self, record: Record) -> AnyEvent | None:
-        codec: Codec = self.app.system.container.codec()
-        try:
-            return codec.decode(record).event
-        except Undecodable:
-            return None
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.app.stop()
+
+    # -- for the harness
+
+    @property
+    def evidence(self) -> Evidence:
+        """Everything that is on record."""
+        return self.app.evidence
+
+    @property
+    def codec(self) -> Codec:
+        """How messages are read."""
+        found: Codec = self.app.system.container.codec()
+        return found
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that the test asked for."""
+        return self._faults
+
+    @property
+    def begun_at(self) -> datetime:
+        """When this shop was made, by its own clock."""
+        return self._begun_at
+
+    def _stores(self) -> Mapping[str, Any]:
+        return {name: part.service.store for name, part in self.app.system.parts.items()}
+
+    def _pump(self, part: Parts[Any], future: Future[Any]) -> None:
+        drive: Callable[[Parts[Any], Future[Any]], None] = self.app.drive
+        if self._faults.at_calls and not self._foreign:
+            drive = self._workers.command
+        drive(part, future)
+
+    def _own_workers(self, whose: str) -> Workers:
+        if self._foreign:
+            raise ValueError(f"{whose} can only be told to misbehave in a shop that makes its own: {self._foreign[0]}")
+        return self._workers
+
+    def _pass(self, by: timedelta) -> None:
+        until = self.clock.now() + by
+        self.run()
+        while (due := self._due_before(until)) is not None:
+            self.clock.set(due)
+            self.run()
+        if self.clock.now() < until:  # a worker that slept may have slept longer
+            self.clock.set(until)
+            self.run()
 
     def _due_before(self, until: datetime) -> datetime | None:
-        due = self.app.next_due()
-        return due if due is not None and self.clock.now() < due <= until else None
-
-
-def _id(order: Order | str) -> Any:
-    return order.id if isinstance(order, Order) else order
-
-
-def _no_wait(_seconds: float) -> None:
-    """Virtual time: a delay is over at once."""
-
-
-SETTLED = frozenset(state.value for state in OrderState if state.settled)
+        """The next moment at which something falls due. What is due already waits for a step that backs off."""
+        now = self.clock.now()
+        waits = [self._workers.next_due()]
+        for part in self.app.system.parts.values():
+            waits += [part.service.store.next_due(), part.consumer.next_due(), part.commands.next_due()]
+            waits += [part.relay.next_due(), *part.worker._due]
+        return min((due for due in waits if due is not None and now < due <= until), default=None)

@@ -26,8 +26,11 @@ AHEAD = 16
 """Records kept for later by polls that want none. After so many the partitions are paused, for which librdkafka
 throws away what it has fetched: too dear for a short wait."""
 
+COMMIT_EVERY_S = 0.25
+"""Offsets that were asked for go together. Whoever takes over after a crash reads so much again, and drops it."""
+
 COMMIT_AGAIN_S = 1.0
-"""A commit that failed is tried again after that, unless a later one says more."""
+"""A commit that failed is tried again after that, or with the next one."""
 
 
 class Partitions:
@@ -82,8 +85,9 @@ class KafkaSubscription(Subscription):
         self._ahead: deque[Record] = deque()
         """Received, and not given out yet: for polls that wanted none, or from a partition that is closed."""
         self._asked: dict[TopicPartition, int] = {}
-        self._failed: set[TopicPartition] = set()
-        self._again_at = 0.0
+        self._unsent: set[TopicPartition] = set()
+        """Partitions whose offset Kafka hasn't been asked to keep, or couldn't."""
+        self._send_at = 0.0
         self._commits_open = 0
         self._trouble: PortError | None = None
         self._broken = False
@@ -94,8 +98,7 @@ class KafkaSubscription(Subscription):
         """The next records, without waiting. `Retryable` where Kafka can't be read; then nothing was given out."""
         consumer = self._member()
         self._steer(consumer, closed=max_records <= 0 and len(self._ahead) >= AHEAD)
-        if self._failed and time.monotonic() >= self._again_at:
-            self._send_commit(consumer, {place: self._asked[place] for place in self._failed})
+        self._send_commits(consumer)
         # Only whoever asks for records is alive, and is told anything.
         self._receive(consumer, max(1, max_records - len(self._ahead)))
         polled = self._give_out(max_records)
@@ -111,12 +114,13 @@ class KafkaSubscription(Subscription):
         return True
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Ask Kafka to remember; the answer comes with a later poll, and a failure is made up for there."""
+        """Ask Kafka to remember, now or with a later poll; the answer comes there, and a failure is made up for."""
         ours = {place: offset for place, offset in offsets.items() if self._partitions.is_open(place)}
         if self._consumer is None or self._broken or not ours:
             return  # of a client at its end, all partitions are lost
         self._asked.update(ours)
-        self._send_commit(self._consumer, ours | {place: self._asked[place] for place in self._failed})
+        self._unsent.update(ours)
+        self._send_commits(self._consumer)
 
     def lost(self) -> Collection[TopicPartition]:
         """The partitions taken away since the last call."""
@@ -134,8 +138,8 @@ class KafkaSubscription(Subscription):
 
     @property
     def commits_open(self) -> int:
-        """Commits that Kafka hasn't answered, as of the last poll."""
-        return self._commits_open
+        """Commits that Kafka hasn't answered, or wasn't asked for yet, as of the last poll."""
+        return self._commits_open + bool(self._unsent)
 
     # -- librdkafka's side
 
@@ -144,7 +148,7 @@ class KafkaSubscription(Subscription):
         try:
             consumer = Consumer({**self._conf, **callbacks})
             consumer.subscribe(
-                self._topics, on_assign=self._on_assign, on_revoke=self._on_taken, on_lost=self._on_taken
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
         except KafkaException as error:
             raise border.refused_settings(error) from None
@@ -202,8 +206,15 @@ class KafkaSubscription(Subscription):
         self._ahead.extendleft(reversed(waiting))
         return polled
 
-    def _send_commit(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
-        self._failed = set()
+    def _send_commits(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if self._unsent and now >= self._send_at:
+            self._send_at = now + COMMIT_EVERY_S
+            self._send_commit(consumer, self._unsent)
+
+    def _send_commit(self, consumer: Consumer, places: Collection[TopicPartition]) -> None:
+        offsets = {place: self._asked[place] for place in places}
+        self._unsent = self._unsent.difference(places)
         if not offsets:
             return
         try:
@@ -220,13 +231,18 @@ class KafkaSubscription(Subscription):
     def _on_assign(self, _consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
         self._partitions.give([_place(one) for one in places])
 
-    def _on_taken(self, _consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
+    def _on_revoke(self, consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
+        given_back = [_place(one) for one in places]
+        self._send_commit(consumer, self._unsent.intersection(given_back))
+        self._forget(given_back)
+
+    def _on_lost(self, _consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
         self._forget([_place(one) for one in places])
 
     def _forget(self, places: Collection[TopicPartition]) -> None:
         gone = frozenset(places)
         self._partitions.take(gone)
-        self._failed -= gone
+        self._unsent -= gone
         self._asked = {place: offset for place, offset in self._asked.items() if place not in gone}
         self._ahead = deque(record for record in self._ahead if _place_of(record) not in gone)
 
@@ -239,8 +255,8 @@ class KafkaSubscription(Subscription):
 
     def _commit_failed(self, error: KafkaError, places: Collection[TopicPartition]) -> None:
         self._signals.count("kafka_commit_failures", cause=error.name())
-        self._failed.update(place for place in places if place in self._asked)
-        self._again_at = time.monotonic() + COMMIT_AGAIN_S
+        self._unsent.update(place for place in places if place in self._asked)
+        self._send_at = time.monotonic() + COMMIT_AGAIN_S
 
     def _noticed(self, error: KafkaError) -> None:
         self._signals.count("kafka_errors", client="consumer", cause=error.name())

@@ -56,13 +56,6 @@ class MemoryNotificationTransaction(MemoryTransaction, NotificationTransaction):
                 self._insert(self._record.news, one.id, News(one))
 
     @port_call
-    def load_notifications(self, ids: Collection[str]) -> Mapping[str, Notification]:
-        """The notifications with these ids."""
-        work = self._open()
-        rows = ((name, work.find(self._record.news, name)) for name in sorted(set(ids)))
-        return {name: row.notification for name, row in rows if row is not None}
-
-    @port_call
     def mark_notified(self, ids: Collection[str]) -> None:
         """They were delivered now."""
         now = self._record.clock.now()
@@ -79,6 +72,12 @@ class MemoryNotificationStore(MemoryStore[NotificationRecord], NotificationStore
     def begin(self) -> NotificationTransaction:
         """Start a transaction."""
         return MemoryNotificationTransaction(self._record, self._hooks)
+
+    @port_call
+    def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
+        """The notifications with these ids."""
+        rows = self._record.news.rows
+        return {name: rows[name].notification for name in ids if name in rows}
 
     @port_call
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:

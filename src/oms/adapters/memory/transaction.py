@@ -85,9 +85,6 @@ class MemoryTransaction(Transaction):
             self._postpone(postponed)
         for letter in delivery.parked:
             self._insert(self._record.dead_letters, letter.id, letter)
-        for counter in delivery.cleared:
-            if self.work.lock_row(self._record.attempts, counter) is not None:
-                self.work.put(self._record.attempts, counter, None)
 
     @port_call
     def commit(self) -> None:

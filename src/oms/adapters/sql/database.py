@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
-from sqlalchemy import ColumnElement, Connection, Engine, Result, Select, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Engine,
+    Interval,
+    Result,
+    Select,
+    func,
+    literal,
+    select,
+    type_coerce,
+)
 
 from oms.adapters.sql.border import BORDER, COMMIT
 from oms.adapters.sql.instant import Instant
@@ -21,26 +33,29 @@ from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 class Way:
     """Where connections come from, and the words that begin a transaction; none where each statement is its own.
 
-    In a database with a time of its own, the words end by answering it.
+    In a database with a time of its own, the words end by answering it. `alone`: a statement is sent with the words
+    before it and the commit behind it, all in one round trip; there is no other one in its transaction.
     """
 
     engine: Engine
     begin: str = ""
+    alone: bool = False
 
 
 @attrs.define
 class Database:
-    """The ways in: `read` for a single statement, `snapshot` for several of one moment, `write`, and `side` for notes
-    that needn't reach the disk before the call returns.
+    """The ways in: `read` for a single statement, `snapshot` for several of one moment, `write`, `alone` for a single
+    statement that writes, and `side` for one that needn't reach the disk before the call returns.
 
-    `write` and `side` are None where the database is another process's and only looked at. The store's time is the
-    database's own where `clock` is None, read in the round trip that begins a transaction; SQLite runs on the host
-    that asks and is given the host's. A test gives a clock that it moves.
+    `write`, `alone` and `side` are None where the database is another process's and only looked at. The store's time
+    is the database's own where `clock` is None, read in the round trip that begins a transaction; SQLite runs on the
+    host that asks and is given the host's. A test gives a clock that it moves.
     """  # noqa: D205 - the list reads as one sentence
 
     _read: Way
     _snapshot: Way
     _write: Way | None
+    _alone: Way | None
     _side: Way | None
     clock: Clock | None = None
     schema: str | None = None
@@ -50,6 +65,18 @@ class Database:
     def time(self) -> ColumnElement[datetime]:
         """The store's time, for a condition in a statement: as of the transaction's, or the statement's, beginning."""
         return func.now(type_=Instant()) if self.clock is None else literal(self.clock.now(), Instant())
+
+    def time_in(self, seconds: float) -> ColumnElement[datetime]:
+        """So many seconds after that."""
+        after = timedelta(seconds=seconds)
+        if self.clock is not None:
+            return literal(self.clock.now() + after, Instant())
+        return type_coerce(func.now(type_=DateTime(timezone=True)) + literal(after, Interval()), Instant())
+
+    @property
+    def in_one_trip(self) -> bool:
+        """Whether a single statement that writes needs no more than itself, and only locks what it finds."""
+        return self._alone is not None and self._alone.alone
 
     def begin(self) -> Link:
         """Start a write transaction on a connection that is the caller's until `commit` or `abandon`."""
@@ -75,12 +102,25 @@ class Database:
             link.connection.close()
 
     @contextmanager
-    def writing(self, *, side: bool = False) -> Iterator[Link]:
+    def writing(self) -> Iterator[Link]:
         """A write transaction, committed at the end of the block."""
-        link = self._begin(self._writable(self._side if side else self._write))
+        with self._transaction(self._writable(self._write)) as link:
+            yield link
+
+    @contextmanager
+    def alone(self, *, side: bool = False) -> Iterator[Link]:
+        """For a single statement that writes, and is committed with it.
+
+        It must stand being repeated: `OutcomeUnknown` also where the connection was lost before the commit.
+        """
+        way = self._writable(self._side if side else self._alone)
+        if not way.alone:
+            with self._transaction(way) as link:
+                yield link
+            return
+        link = self._begin(way)
         try:
             yield link
-            self.commit(link)
         finally:
             self.abandon(link)
 
@@ -121,7 +161,7 @@ class Database:
     def close(self) -> None:
         """Close the connections; every later call is refused."""
         self._closed = True
-        for way in (self._read, self._write, self._side):
+        for way in (self._read, self._write, self._alone, self._side):
             if way is not None:
                 way.engine.dispose()
 
@@ -130,6 +170,15 @@ class Database:
         link = self._begin(way)
         try:
             yield link
+        finally:
+            self.abandon(link)
+
+    @contextmanager
+    def _transaction(self, way: Way) -> Iterator[Link]:
+        link = self._begin(way)
+        try:
+            yield link
+            self.commit(link)
         finally:
             self.abandon(link)
 
@@ -144,11 +193,11 @@ class Database:
         with BORDER:
             connection = way.engine.connect()
             try:
-                now = self._started(connection, way.begin)
+                now = None if way.alone else self._started(connection, way.begin)
             except BaseException:
                 connection.close()
                 raise
-        return Link(connection, now, self.schema)
+        return Link(connection, now, self.schema, around=way.begin if way.alone else "")
 
     def _started(self, connection: Connection, begin: str) -> datetime | None:
         answer = connection.exec_driver_sql(begin) if begin else None

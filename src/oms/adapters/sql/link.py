@@ -10,12 +10,15 @@ from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, Upd
 from sqlalchemy.types import UserDefinedType
 
 from oms.adapters.sql.arrays import array_text
-from oms.adapters.sql.border import BORDER
+from oms.adapters.sql.border import BORDER, COMMIT
 from oms.adapters.sql.bulk import Bulk, Row
 from oms.ports.errors import Permanent, PortError, Retryable
 
 CHUNK = 2000
 """Values in one IN list: far below SQLite's limit of 32,766 variables."""
+
+AROUND = "oms_around"
+"""The option of a statement that is a transaction of its own: the words that begin it."""
 
 STREAMED = 1000
 """Rows of a long answer that are in memory at a time."""
@@ -40,13 +43,19 @@ class Link:
     be committed alone.
 
     On PostgreSQL every table is named with its `schema`, so that a connection needs no search path: it may be the
-    caller's own, or change behind a pooler from one transaction to the next.
+    caller's own, or change behind a pooler from one transaction to the next. With `around`, the words that begin a
+    transaction, each statement goes with them and is committed by itself.
     """
 
-    def __init__(self, connection: Connection, now: datetime | None, schema: str | None = None) -> None:
+    def __init__(
+        self, connection: Connection, now: datetime | None, schema: str | None = None, *, around: str = ""
+    ) -> None:
         self.connection, self.schema = connection, schema
         self._now = now
         self._options: dict[str, Any] = {"schema_translate_map": {None: schema}} if schema else {}
+        self._border = BORDER
+        if around:
+            self._options[AROUND], self._border = around, COMMIT
         self._ended = False
 
     @property
@@ -133,7 +142,7 @@ class Link:
     def _run(self, act: Callable[[], A]) -> A:
         self.ensure_open()
         try:
-            with BORDER:
+            with self._border:
                 return act()
         except PortError:
             self.end()
@@ -143,7 +152,7 @@ class Link:
         return self.connection.execute(statement, execution_options={**self._options, **options})
 
     def _driver(self, statement: str, parameters: Any) -> Any:
-        return self.connection.exec_driver_sql(statement, parameters)
+        return self.connection.exec_driver_sql(statement, parameters, execution_options=self._options)
 
     def _for(self, bulk: Bulk, rows: Collection[Row], once: dict[str, Any]) -> tuple[str, Any]:
         return bulk.on(self.connection.dialect, self.schema, rows, once)

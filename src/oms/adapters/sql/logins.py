@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from hashlib import sha256
+from itertools import zip_longest
 from typing import Any
 
 import attrs
@@ -43,8 +44,9 @@ class Login:
     @property
     def place(self) -> str:
         """Server and database, for people."""
-        host, port, name = (self.parameters.get(key, "") for key in ("host", "port", "dbname"))
-        return f"{host}:{port or 5432}/{name}"
+        host, port, name = (str(self.parameters.get(key, "")) for key in ("host", "port", "dbname"))
+        servers = zip_longest(host.split(","), port.split(","), fillvalue="")
+        return f"{','.join(f'{server}:{at or 5432}' for server, at in servers)}/{name}"
 
     @property
     def has_password(self) -> bool:

@@ -35,11 +35,6 @@ class SqlNotificationTransaction(SqlTransaction[NotificationTables], Notificatio
         """Insert those that aren't there."""
         self._link.many(_RECORD, [_row(notification) for notification in notifications])
 
-    def load_notifications(self, ids: Collection[str]) -> Mapping[str, Notification]:
-        """The notifications with these ids."""
-        rows = self._link.rows_in(select(_NOTIFICATIONS), _NOTIFICATIONS.c.id, ids)
-        return {row.id: notification_of(row) for row in rows}
-
     def mark_notified(self, ids: Collection[str]) -> None:
         """They were delivered now."""
         delivered = update(_NOTIFICATIONS).values(sent_at=self._link.now)
@@ -55,6 +50,12 @@ class SqlNotificationStore(SqlStore[NotificationTables], NotificationStore, Noti
     def begin(self) -> SqlNotificationTransaction:
         """Start a write transaction."""
         return SqlNotificationTransaction(self._database, self._tables, self._database.begin())
+
+    def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
+        """Notifications."""
+        with self._database.reading() as link:
+            rows = link.rows_in(select(_NOTIFICATIONS), _NOTIFICATIONS.c.id, ids)
+        return {row.id: notification_of(row) for row in rows}
 
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
         """An order's notifications, by kind."""

@@ -7,6 +7,7 @@ statement is prepared by name. So it works behind PgBouncer in transaction mode 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from oms.adapters.sql.database import Database, Way
+from oms.adapters.sql.link import AROUND
 from oms.adapters.sql.logins import Login
 from oms.ports.clock import Clock
 
@@ -48,21 +50,23 @@ def postgres_database(login: Login, schema: str, *, clock: Clock | None = None) 
     survives the process, not necessarily the server. The store's time is the server's clock, unless a `clock` is
     given: a test's, that it moves.
     """
-    writers = _engine(login, WRITERS)
-    write = _begin("READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, **BY_KEY)
-    side = _begin("READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, synchronous_commit="off", **BY_KEY)
-    return Database(*_looking(login), Way(writers, write), Way(writers, side), clock, schema)
+    begin = partial(_begin, "READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S)
+    write = Way(_engine(login, WRITERS), begin(**BY_KEY))
+    single = _engine(login, WRITERS, cursor=_Alone)
+    alone = Way(single, begin(**BY_KEY), alone=True)
+    side = Way(single, begin(synchronous_commit="off", **BY_KEY), alone=True)
+    return Database(*_looking(login), write, alone, side, clock, schema)
 
 
 def postgres_reader(login: Login, schema: str, *, clock: Clock | None = None) -> Database:
     """A schema that is only looked at."""
-    return Database(*_looking(login), write=None, side=None, clock=clock, schema=schema)
+    return Database(*_looking(login), write=None, alone=None, side=None, clock=clock, schema=schema)
 
 
 def setup_database(login: Login, schema: str | None = None) -> Database:
     """For tables to be made in: waits long for another host that is at it, and has time for large tables."""
     way = Way(_engine(login, 1), _begin("READ COMMITTED READ WRITE", SETUP_TIMEOUT_S, SETUP_TIMEOUT_S))
-    return Database(way, way, write=way, side=None, schema=schema)
+    return Database(way, way, write=way, alone=way, side=None, schema=schema)
 
 
 def _looking(login: Login) -> tuple[Way, Way]:
@@ -93,9 +97,26 @@ class _LastAnswer(psycopg.Cursor[Any]):
         return self
 
 
-def _engine(login: Login, size: int) -> Engine:
+class _Alone(psycopg.ClientCursor[Any]):
+    """For a statement between the words that begin a transaction and `COMMIT`: shows that statement's answer.
+
+    A text with several statements takes no parameters of the server's, so they are written into it.
+    """
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> _Alone:
+        super().execute(query, params, **options)
+        for _ in _BEFORE:
+            self.nextset()
+        return self
+
+
+_BEFORE = ("BEGIN", "SELECT")
+"""What answers before a statement that is alone in its transaction."""
+
+
+def _engine(login: Login, size: int, cursor: type[psycopg.Cursor[Any]] = _LastAnswer) -> Engine:
     def connect() -> psycopg.Connection[Any]:
-        return login.connect(cursor_factory=_LastAnswer)
+        return login.connect(cursor_factory=cursor)
 
     engine = create_engine(
         "postgresql+psycopg://",
@@ -107,6 +128,7 @@ def _engine(login: Login, size: int) -> Engine:
         pool_use_lifo=True,
         hide_parameters=True,
         use_native_hstore=False,
+        enable_from_linting=False,  # it doesn't know that a row's place joins, too
     )
 
     @event.listens_for(engine, "checkin")
@@ -122,6 +144,18 @@ def _engine(login: Login, size: int) -> Engine:
             connection.execute("")
         except psycopg.Error:
             raise DisconnectionError from None
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def _surround(
+        _connection: object,
+        _cursor: object,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        _many: bool,  # noqa: FBT001
+    ) -> tuple[str, Any]:
+        around = context.execution_options.get(AROUND) if context is not None else None
+        return (f"{around}; {statement}; COMMIT" if around else statement), parameters
 
     @event.listens_for(engine, "handle_error")
     def _failed_over(context: ExceptionContext) -> None:

@@ -26,10 +26,12 @@ def sqlite_database(path: Path, clock: Clock) -> Database:
     NORMAL and not OFF, because with OFF its checkpoints could tear what the writer has made durable.
     """
     look = Way(_engine(path, pool_size=8, pragmas=("query_only=ON",)), "BEGIN")
+    write = Way(_engine(path, pool_size=2, pragmas=("synchronous=FULL",)), "BEGIN IMMEDIATE")
     return Database(
         read=look,
         snapshot=look,
-        write=Way(_engine(path, pool_size=2, pragmas=("synchronous=FULL",)), "BEGIN IMMEDIATE"),
+        write=write,
+        alone=write,
         side=Way(_engine(path, pool_size=1, pragmas=("synchronous=NORMAL",)), "BEGIN IMMEDIATE"),
         clock=clock,
     )
@@ -38,7 +40,7 @@ def sqlite_database(path: Path, clock: Clock) -> Database:
 def sqlite_reader(path: Path, clock: Clock) -> Database:
     """The file of another process, which may be at work: nothing is written to it, nothing is migrated."""
     look = Way(_engine(path, pool_size=4, read_only=True), "BEGIN")
-    return Database(look, look, write=None, side=None, clock=clock)
+    return Database(look, look, write=None, alone=None, side=None, clock=clock)
 
 
 def _engine(path: Path, *, pool_size: int, pragmas: tuple[str, ...] = (), read_only: bool = False) -> Engine:

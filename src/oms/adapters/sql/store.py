@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Generic
 
-from sqlalchemy import Column, ColumnElement, Table, case, delete, func, select, update
+from sqlalchemy import Column, ColumnElement, Table, case, delete, func, literal_column, select, update
 
 from oms.adapters.sql.bulk import Bulk, Given, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.link import Link
 from oms.adapters.sql.rows import letter_of, outbox_row
 from oms.adapters.sql.schema import KeyedTables, Tables
-from oms.adapters.sql.transaction import T_, SqlTransaction, delivery_bulks
+from oms.adapters.sql.transaction import T_, SqlTransaction
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Ids
@@ -33,6 +33,13 @@ class StoreBulks:
             of(attempts, "topic", "part", "position"),
             of(attempts, "consumer", "tries"),
             key=2,
+        )
+        self.cleared = Bulk(
+            lambda one: delete(attempts).where(
+                attempts.c.consumer == one.consumer, attempts.c.topic == one.topic, attempts.c.part == one.part
+            ),
+            of(attempts, "consumer", "topic", "part"),
+            key=3,
         )
         self.claimed = Bulk(
             lambda one: (
@@ -88,31 +95,63 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Count the beginning of a batch, without waiting for the disk; not while this thread is in a transaction."""
         rows = [(place.topic, place.partition, offset) for place, offset in first.items()]
-        with self._database.writing(side=True) as link:
+        with self._database.alone(side=True) as link:
             counted = link.answers(self._bulks.attempts, rows, consumer=group, tries=1)
         tries = {TopicPartition(topic, part): times for topic, part, times in counted}
         return {place: tries[place] for place in first}
 
     def clear_attempts(self, group: str, partitions: Collection[TopicPartition]) -> None:
         """Forget counters."""
-        with self._database.writing(side=True) as link:
+        with self._database.alone(side=True) as link:
             gone = [(group, place.topic, place.partition) for place in partitions]
-            link.many(delivery_bulks(self._tables).cleared, gone)
+            link.many(self._bulks.cleared, gone)
 
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
         """Lease due tasks, the longest due first. A lease is a due time: when it lapses, the task is due again."""
         table = self._tables.tasks
         due = table.c.kind.in_(sorted(kind.value for kind in kinds)) & (table.c.due_at <= self._database.time)
-        if limit <= 0 or not self._any(due, table.c.due_at):
+        if limit <= 0:
             return ()
-        first = select(table).where(due).order_by(table.c.due_at, table.c.key).limit(limit)
+        if self._database.in_one_trip:
+            return self._claim_at_once(due, limit, lease_s)
+        if not self._any(due, table.c.due_at):
+            return ()
+        first = select(table).where(due).order_by(table.c.due_at).limit(limit)
         lease = self._ids.token()
         with self._database.writing() as link:
             rows = link.rows(first.with_for_update(skip_locked=True))
             until = link.now + timedelta(seconds=lease_s)
             names = [(row.key, row.kind) for row in rows]
             link.many(self._bulks.claimed, names, lease=lease, due_at=until, called_at=link.now)
-        return [_claimed(row, lease, link.now) for row in rows]
+        return [
+            _claimed(row, lease, row.attempts + 1, row.called_at or link.now, row.called_at is not None) for row in rows
+        ]
+
+    def _claim_at_once(self, which: ColumnElement[bool], limit: int, lease_s: float) -> Sequence[Task]:
+        """One statement: whoever finds nothing has waited for nobody, and whoever finds something asked once.
+
+        What it has locked it finds again by place, not by key: by a table's statistics of a moment when it was empty,
+        any index is as good as the right one. A row that changed since the look isn't there; it is due next time.
+        """
+        table, now, lease = self._tables.tasks, self._database.time, self._ids.token()
+        place: ColumnElement[Any] = literal_column("ctid")
+        first = select(place.label("place"), table.c.due_at).where(which).order_by(table.c.due_at)
+        due = first.limit(limit).with_for_update(skip_locked=True).cte("due")
+        claimed = (
+            update(table)
+            .where(place == due.c.place)
+            .values(
+                lease=lease,
+                due_at=self._database.time_in(lease_s),
+                attempts=table.c.attempts + 1,
+                called_at=func.coalesce(table.c.called_at, now),
+            )
+            .returning(table, (table.c.called_at < now).label("again"), due.c.due_at.label("was_due_at"))
+        )
+        with self._database.alone() as link:
+            rows = link.rows(claimed)
+        rows = sorted(rows, key=lambda row: (row.was_due_at, row.key))
+        return [_claimed(row, lease, row.attempts, row.called_at, row.again) for row in rows]
 
     def claim_outbox(self, limit: int, lease_s: float) -> Sequence[OutboxRow]:
         """Lease rows whose lease has expired, whatever their id."""
@@ -130,7 +169,7 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
     def mark_sent(self, ids: Collection[str]) -> None:
         """Remove what was delivered."""
         if ids:
-            with self._database.writing() as link:
+            with self._database.alone(side=True) as link:
                 link.change_in(delete(self._tables.outbox), self._tables.outbox.c.id, ids)
 
     def return_outbox(self, ids: Collection[str]) -> None:
@@ -224,9 +263,7 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
             return link.first(select(due).where(which).order_by(due).limit(1)) is not None
 
 
-def _claimed(row: Any, lease: str, now: datetime) -> Task:
-    repeat = row.called_at is not None
-    attempts, called_at = row.attempts + 1, row.called_at or now
+def _claimed(row: Any, lease: str, attempts: int, called_at: datetime, repeat: bool) -> Task:  # noqa: FBT001
     kind = TaskKind(row.kind)
     return Task(kind, row.key, row.payload, lease, attempts, row.created_at, called_at, repeat, row.trace)
 

@@ -16,6 +16,9 @@ from oms.adapters.telemetry.redaction import Redaction
 from oms.ports.signals import Signals
 from oms.settings import Settings
 
+_STAMPS = 2
+"""How many of the processors say the same of all lines of a batch: level and time."""
+
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -64,18 +67,29 @@ class StructlogSignals(Signals):
     def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
         """Lines of level info, written and flushed at once: a batch has hundreds."""
         if self._least <= logging.INFO and notes:
-            self._writer.msg("\n".join([self._line(event, fields) for event, fields in notes]))
+            lines = [{**fields, "event": event} for event, fields in notes]
+            self._writer.msg(
+                "\n".join(self._clean(lines) if self.redaction.is_clean(lines) else map(self._line, lines))
+            )
 
     def alarm(self, event: str, **fields: object) -> None:
         """A line of level error, and one more in `oms_alarms_total`."""
         self.count("alarms", event=event)
         self._log.error(event, **fields)
 
-    def _line(self, event: str, fields: Mapping[str, object]) -> str:
-        line: Any = {**fields, "event": event}
+    def _line(self, fields: Mapping[str, object]) -> str:
+        line: Any = dict(fields)
         for processor in self._processors:
             line = processor(None, "info", line)
         return str(line)
+
+    def _clean(self, lines: Sequence[Mapping[str, object]]) -> Sequence[str]:
+        """Lines with nothing to mask, at one moment: what all of them say is found out once."""
+        stamp: Any = {}
+        for processor in self._processors[:_STAMPS]:
+            stamp = processor(None, "info", stamp)
+        last = self._processors[-1]
+        return [str(last(None, "info", {**line, **stamp})) for line in lines]
 
     def render_metrics(self) -> bytes:
         """Everything in Prometheus' text format."""

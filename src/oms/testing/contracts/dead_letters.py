@@ -71,17 +71,6 @@ class DeadLetterContract(StoreLab):
         store.start_attempts("g", {P0: 7})
         assert store.start_attempts("h", {P0: 7}) == {P0: 1}
 
-    def test_a_batch_that_came_to_its_end_clears_its_counter(self, store: Any) -> None:
-        store.start_attempts("g", {P0: 7, P1: 1})
-        flush(store, Delivery(cleared=[("g", P0), ("g", TopicPartition("order.created", 9))]))
-        assert store.start_attempts("g", {P0: 7, P1: 1}) == {P0: 1, P1: 2}
-
-    def test_a_batch_that_is_rolled_back_does_not(self, store: Any) -> None:
-        store.start_attempts("g", {P0: 7})
-        with store.begin() as transaction:
-            transaction.flush(Delivery(cleared=[("g", P0)]))
-        assert store.start_attempts("g", {P0: 7}) == {P0: 2}
-
     def test_partitions_given_back_in_good_order_have_no_counter(self, store: Any) -> None:
         store.start_attempts("g", {P0: 7, P1: 1})
         store.clear_attempts("g", [P0])

@@ -35,7 +35,10 @@ def sim(
     orders: Annotated[int | None, Parameter(help="How many orders there are.")] = None,
     replay: Annotated[Path | None, Parameter(help="Play a tape, and tell it.")] = None,
     own: Annotated[
-        str | None, Parameter(help="Your own steps: the import path of a function that gets the `oms.App`.")
+        str | None,
+        Parameter(
+            help="Your own steps (and their next version): the import path of a function that gets the `oms.App`."
+        ),
     ] = None,
     tapes: Annotated[Path, Parameter(help="Where the tape of a failure goes.")] = Path("oms-tapes"),
 ) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from oms.adapters.memory import gate_script
+from oms.adapters.memory import MemoryGate, gate_script
 from oms.domain.order import OrderState
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
 from oms.testing.sim.scope import (
@@ -20,7 +20,9 @@ from oms.testing.sim.scope import (
     REPEAT,
     Scope,
 )
-from oms.testing.sim.world import Worker, World
+
+if TYPE_CHECKING:
+    from oms.testing.sim.world import Worker, World
 
 GOES_ON, DIES, FAILS, LOST, NAPS, SLEEPS = "goes on", "dies", "fails", "answer lost", "naps", "sleeps"
 ASLEEP_S = 60.0
@@ -28,6 +30,7 @@ ASLEEP_S = 60.0
 
 READS = frozenset(
     {"seen", "poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"}
+    | {"notifications_by_id"}
 )
 IN_PROCESS = frozenset({"submit", "collect", "rollback"})
 """Calls that can't fail: nothing of them leaves the process."""
@@ -35,7 +38,7 @@ IN_PROCESS = frozenset({"submit", "collect", "rollback"})
 WITHIN = frozenset(
     {
         "claim_inbox", "lock_orders", "lock_reservations", "lock_stock", "lock_payments", "lock_documents",
-        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers", "load_notifications",
+        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers",
         "rollback",
     }
 )  # fmt: skip
@@ -148,7 +151,14 @@ def repeat(world: World, topic: str) -> None:
             return
 
 
-def lose_tail(world: World) -> None:
+class HasGate(Protocol):
+    """A world, or a shop: a gate, and what it was a moment ago."""
+
+    gate: MemoryGate
+    gate_before: Any
+
+
+def lose_tail(world: HasGate) -> None:
     """The gate restarts with an older state: another run of it, so it is closed until it is rebuilt."""
     state: Any = world.gate.state
     if world.gate_before is not None:
@@ -156,6 +166,6 @@ def lose_tail(world: World) -> None:
     state["epoch"] = None
 
 
-def flush(world: World) -> None:
+def flush(world: HasGate) -> None:
     """The gate forgets everything."""
     gate_script.forget(world.gate.state)

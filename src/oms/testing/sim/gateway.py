@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
@@ -38,10 +39,12 @@ class TapeGateway(PaymentGateway, GatewayBook):
     def __init__(self, clock: Clock, draw: Draw) -> None:
         self._clock, self._draw = clock, draw
         self.book = MemoryBook()
+        self.asked: deque[tuple[str, Callable[[], object]]] = deque()
+        """What a test has decided of the next charges, and who is told when it happens: not the tape's any more."""
 
     def charge(self, charge: Charge) -> Captured | Declined | Unanswered:
         """Capture, decline, or leave the caller in doubt."""
-        what = CHARGES[self._draw("gateway charge", CHARGES)]
+        what = self._next_charge()
         if what == BEFORE:
             return Unanswered("503: come again")
         now = self._clock.now()
@@ -82,6 +85,13 @@ class TapeGateway(PaymentGateway, GatewayBook):
     def all_entries(self) -> Iterable[BookEntry]:
         """Every line of the book."""
         return self.book.all_entries()
+
+    def _next_charge(self) -> str:
+        if not self.asked:
+            return CHARGES[self._draw("gateway charge", CHARGES)]
+        what, tell = self.asked.popleft()
+        tell()
+        return what
 
 
 def _answer(page: Page) -> Captured | Declined:

@@ -7,17 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from oms.bootstrap import imported
-from oms.entrypoints.app import App, create
-from oms.settings import Settings
+from oms.entrypoints.app import App
+from oms.testing.sim.beside import SimulatedApp
 from oms.testing.sim.search import Player, Prepare, Prepared, play, player_of
 
 Scenario = Callable[[App], Callable[[], object] | None]
 """Subscribes own steps to the `App` that it gets, and may answer with a check to be made at rest.
 
 What the check asserts is a promise of the user's own: an `AssertionError` breaks it. The app itself is never run.
+The next version of its steps goes to `oms.testing.beside(app)`.
 """
-
-_SETTINGS = Settings(profile="memory")
 
 
 def player_of_path(path: str | None) -> Player:
@@ -37,7 +36,7 @@ def scenario_of(scenario: Scenario) -> Prepare:
     """What is made afresh for each schedule."""
 
     def prepare() -> Prepared:
-        app = create(_SETTINGS)
+        app = SimulatedApp()
         check = scenario(app)
         return app.own_steps, check
 

@@ -55,12 +55,16 @@ class Found:
 
 
 def player_of(prepare: Prepare) -> Player:
-    """Plays the four services with a user's own steps, sealed off from the real world's time and chance."""
+    """Plays the four services with a user's own steps, sealed off from the real world's time and chance.
+
+    No schedule is left half-way where the user has a check: it may look at something that is no part of the world.
+    """
 
     def play(scope: Scope, tape: Tape, *, visited: Visited | None = None, listener: Listener | None = None) -> Outcome:
         own, check = prepare()
+        met = visited if check is None else None
         with sealed():
-            return Run(scope, tape, own=own, check=check, visited=visited, listener=listener).go()
+            return Run(scope, tape, own=own, check=check, visited=met, listener=listener).go()
 
     return play
 

@@ -68,6 +68,9 @@ class Story(Listener):
     def begins(self, run: Run, what: str) -> None:  # noqa: ARG002 - the listener's name
         """A step begins."""
         self._at_s = _seconds(run)
+        if not self.lines:
+            following = [worker.slot for worker in run.world.workers if run.world.runs_next(worker)]
+            self.lines += [Line(self._at_s, slot, "runs the next version") for slot in following]
 
     def ended(self, run: Run, what: str) -> None:
         """A step ended: say what it changed."""

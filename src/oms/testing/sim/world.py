@@ -30,6 +30,7 @@ from oms.domain.money import Currency
 from oms.ports.evidence import Evidence
 from oms.ports.messages import Codec, Message, Outgoing, Record
 from oms.ports.signals import Signals
+from oms.testing.sim.beside import beside_of
 from oms.testing.sim.customers import Customers, command_of
 from oms.testing.sim.gateway import TapeGateway, TapeNotifier
 from oms.testing.sim.scope import Scope
@@ -130,6 +131,7 @@ class World:
         signals: Signals | None = None,
     ) -> None:
         self.scope, self._points, self.own = scope, points, own or {}
+        self.beside = beside_of(own)
         self.clock = ManualClock()
         self.ids = CountedIds()
         self.codec = RememberingCodec()
@@ -147,7 +149,7 @@ class World:
         self._generation = 0
         self.workers: list[Worker] = []
         for name in (*SERVICES, *self.own):
-            for number in range(1, scope.workers.get(name, 1) + 1):
+            for number in range(1, self.workers_of(name) + 1):
                 self.workers.append(self.start(f"{name}-{number}", name))
         self.evidence = Evidence(
             self.stores["order"],
@@ -158,6 +160,15 @@ class World:
             self.gateway,
             self.gate,
         )
+
+    def workers_of(self, service: str) -> int:
+        """How many workers a service or step has."""
+        return self.beside.workers(service, self.scope.workers.get(service, 1))
+
+    def runs_next(self, worker: Worker) -> bool:
+        """Whether a worker runs the next version: the last one of what has any."""
+        last = worker.slot == f"{worker.service}-{self.workers_of(worker.service)}"
+        return last and self.beside.changed(worker.service)
 
     def start(self, slot: str, name: str) -> Worker:
         """A new process in a slot; it has a name of its own."""
@@ -192,6 +203,11 @@ class World:
         return [worker for worker in self.workers if worker.service == service]
 
     def _service(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
+        """A service as its worker runs it: the last one runs the next version, where there is one."""
+        present = self._present(name, store, worker, point, ids)
+        return self.beside.next_of(present, self.clock) if self.runs_next(worker) else present
+
+    def _present(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
         match name:
             case "order":
                 return orders.order_service(store, self.clock, deadline_s=self.scope.deadline_s)

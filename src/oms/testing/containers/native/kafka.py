@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
@@ -21,8 +22,6 @@ DRAFT = "classes.jsa"
 JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """A small heap and the quick compiler: a test's broker lives for minutes, and its start is what is felt."""
 SETTINGS = {
-    "process.roles": "broker,controller",
-    "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "auto.create.topics.enable": "false",
@@ -53,21 +52,37 @@ logger.server.level = INFO
 class NativeKafka(NativeServer):
     """Kafka, broker and controller in one process; topics aren't made by themselves.
 
-    `settings` are those of `server.properties`, `jvm` are more options for Java.
+    `settings` are those of `server.properties`, `jvm` are more options for Java. One that `joins` another is a further
+    broker of that one's cluster, without a controller of its own: the other has to be running when it starts.
     """
 
     name = "kafka"
     start_s: ClassVar[float] = 90.0
     stop_s: ClassVar[float] = 40.0  # it hands its partitions over first
 
-    def __init__(self, settings: Mapping[str, str] | None = None, *, jvm: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        jvm: Sequence[str] = (),
+        joins: NativeKafka | None = None,
+    ) -> None:
         super().__init__(settings)
         self.jvm = tuple(jvm)
+        self._joins = joins
+        self._nodes: Iterator[int] = joins._nodes if joins else count(1)
+        self._node = next(self._nodes)
+        self._cluster: str = joins._cluster if joins else _new_cluster()
 
     @property
     def url(self) -> str:
         """`127.0.0.1:PORT`, for `bootstrap.servers`."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def controller(self) -> str:
+        """`127.0.0.1:PORT` of its controller, for `controller.quorum.voters` and `listeners` of your own."""
+        return self._joins.controller if self._joins else f"127.0.0.1:{self._controller_port}"
 
     def _find(self) -> None:
         self._java = find_java()
@@ -79,8 +94,8 @@ class NativeKafka(NativeServer):
 
     def _prepare(self) -> None:
         """Give the log directory its cluster id, as every KRaft node needs."""
-        cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_")  # "-" may not come first
-        tool = self._jvm("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", self._properties())
+        properties = self._properties()
+        tool = self._jvm("kafka.tools.StorageTool", "format", "--cluster-id", self._cluster, "--config", properties)
         self._run(tool)
 
     def _command(self) -> Sequence[str]:
@@ -97,16 +112,22 @@ class NativeKafka(NativeServer):
         return [f"-XX:SharedArchiveFile={archive}"] if archive.exists() and not self.jvm else []
 
     def _properties(self) -> str:
-        controller = f"127.0.0.1:{self._controller_port}"
+        plain = f"PLAINTEXT://{self.url}"
         ours = {
             **SETTINGS,
-            "listeners": f"PLAINTEXT://{self.url},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.url}",
-            "controller.quorum.voters": f"1@{controller}",
+            "node.id": str(self._node),
+            "process.roles": "broker" if self._joins else "broker,controller",
+            "listeners": plain if self._joins else f"{plain},CONTROLLER://{self.controller}",
+            "advertised.listeners": plain,
+            "controller.quorum.voters": f"1@{self.controller}",
             "log.dirs": str(self.directory / "data"),
         }
         lines = [f"{key}={value}" for key, value in {**ours, **self.settings}.items()]
         return str(self._write("server.properties", "\n".join(lines) + "\n"))
+
+
+def _new_cluster() -> str:
+    return urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_")  # "-" may not come first
 
 
 def find_java() -> str:

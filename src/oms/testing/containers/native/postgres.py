@@ -6,7 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from secrets import token_urlsafe
 from signal import SIGINT
@@ -30,11 +30,18 @@ SETTINGS = {
 class NativePostgres(NativeServer):
     """PostgreSQL; `url` is a superuser's, with a password. `settings` are those of `postgresql.conf`.
 
+    A `standby_of` another follows it by streaming and can be read; `SELECT pg_promote()` makes it a primary. The other
+    has to be running when it starts for the first time.
+
     PostgreSQL refuses to run as root: then it runs as `postgres`, or else as `nobody`.
     """
 
     name = "postgres"
     stop_signal: ClassVar = SIGINT  # a "fast" shutdown: it ends sessions instead of waiting for them
+
+    def __init__(self, settings: Mapping[str, str] | None = None, *, standby_of: NativePostgres | None = None) -> None:
+        self._primary = standby_of
+        super().__init__(settings)
 
     @property
     def url(self) -> str:
@@ -43,7 +50,7 @@ class NativePostgres(NativeServer):
 
     def _find(self) -> None:
         self._programs = find_programs()
-        self._password = token_urlsafe(16)
+        self._password: str = self._primary._password if self._primary else token_urlsafe(16)
 
     def _account(self) -> str | None:
         if os.geteuid() != 0:
@@ -55,9 +62,14 @@ class NativePostgres(NativeServer):
         return {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
 
     def _prepare(self) -> None:
+        data = f"--pgdata={self.directory / 'data'}"
+        if self._primary:
+            copied = ["--dbname", self._primary.url, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+            self._run([str(self._programs / "pg_basebackup"), data, *copied])
+            return
         secret = self._write("password", self._password)
         options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--locale=C"]
-        self._run([str(self._programs / "initdb"), f"--pgdata={self.directory / 'data'}", *options, "--no-sync"])
+        self._run([str(self._programs / "initdb"), data, *options, "--no-sync"])
         secret.unlink()
 
     def _command(self) -> Sequence[str]:

@@ -1,0 +1,18 @@
+"""Tasks are indexed by due time alone, so that only the primary key serves to find one by its key."""
+
+from alembic import op
+
+revision = "order_0002"
+down_revision = "order_0001"
+
+
+def upgrade() -> None:
+    """Leave the key out."""
+    op.drop_index("ix_tasks_due_at", table_name="tasks")
+    op.create_index("ix_tasks_due_at", "tasks", ["due_at"], unique=False)
+
+
+def downgrade() -> None:
+    """As it was."""
+    op.drop_index("ix_tasks_due_at", table_name="tasks")
+    op.create_index("ix_tasks_due_at", "tasks", ["due_at", "key"], unique=False)

@@ -1,0 +1,194 @@
+"""Given what happened, when something happens, expect events: for one aggregate, without a system around it.
+
+    given(Order, "place", "inventory.reserved").when("payment.success").expect(OrderConfirmed).state("CONFIRMED")
+
+What happens is a trigger of the state table (docs/state-machines.md): a member, or the value or name of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, Generic, Self, TypeVar
+
+import attrs
+
+from oms.domain.errors import DomainError, ImpossibleTransition, OmsError
+from oms.domain.events import Event, Reason, Shortage
+from oms.domain.machine import Step
+from oms.domain.money import Currency, Money
+from oms.domain.order import Order, OrderTrigger
+from oms.domain.payment import Payment, PaymentTrigger
+from oms.domain.reservation import Reservation, ReservationTrigger
+from oms.domain.tasks import TaskKind
+from oms.domain.values import OrderId, Sku, Terms
+
+__tracebackhide__ = True  # what failed is the test's own line
+
+A = TypeVar("A", Order, Reservation, Payment)
+
+ORDER_ID = OrderId("order-1")
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = AT + timedelta(minutes=15)
+TERMS = Terms.checked("customer-1", Money.of(100, Currency.of("USD")), {"apple": 1})
+"""What was agreed, unless the test says otherwise: one apple for 100 USD."""
+
+Act = Callable[[Any, Terms], Step[Any]]
+
+_heard = (
+    OrderTrigger.REJECTED,
+    OrderTrigger.RELEASED,
+    OrderTrigger.PAID,
+    OrderTrigger.DECLINED,
+    OrderTrigger.VOIDED,
+    OrderTrigger.REFUNDED,
+)
+
+
+def _hears(trigger: OrderTrigger) -> Act:
+    return lambda order, _terms: order.hear(trigger, at=AT)
+
+
+def _short(terms: Terms) -> tuple[Shortage, ...]:
+    return tuple(Shortage(Sku(sku), units, 0) for sku, units in terms.items.items())
+
+
+_ORDER: Mapping[Enum, Act] = {
+    OrderTrigger.PLACED: lambda order, terms: order.place(terms, at=AT, deadline_at=LATER),
+    OrderTrigger.CREATED: lambda order, terms: order.created(terms, at=AT, deadline_at=LATER),
+    OrderTrigger.RESERVED: lambda order, terms: order.reserved(terms, at=AT, deadline_at=LATER),
+    **{trigger: _hears(trigger) for trigger in _heard},
+    OrderTrigger.CUSTOMER_CANCEL: lambda order, _terms: order.cancel(Reason.CUSTOMER, at=AT),
+    OrderTrigger.OPERATOR_CANCEL: lambda order, _terms: order.cancel(Reason.OPERATOR, at=AT),
+    OrderTrigger.DEADLINE: lambda order, _terms: order.deadline(at=AT),
+    OrderTrigger.IMPORTED: lambda order, terms: order.imported(terms, at=AT, created_at=AT),
+    OrderTrigger.RESUMED: lambda order, _terms: order.resume(at=AT, deadline_at=LATER),
+}
+_RESERVATION: Mapping[Enum, Act] = {
+    ReservationTrigger.FITS: lambda row, terms: row.hold(terms, at=AT),
+    ReservationTrigger.SHORT: lambda row, terms: row.reject(_short(terms), at=AT),
+    ReservationTrigger.CONFIRMED: lambda row, _terms: row.commit(at=AT),
+    ReservationTrigger.CANCELLED: lambda row, _terms: row.release(at=AT),
+}
+_PAYMENT: Mapping[Enum, Act] = {
+    PaymentTrigger.RESERVED: lambda row, terms: row.start(terms, at=AT),
+    PaymentTrigger.CANCELLING: lambda row, terms: row.cancel(terms.user_id, terms.total, at=AT),
+    PaymentTrigger.CAPTURED: lambda row, _terms: row.captured("payment-1", at=AT),
+    PaymentTrigger.DECLINED: lambda row, _terms: row.declined(at=AT),
+    PaymentTrigger.NO_ANSWER: lambda row, _terms: row.unanswered(at=AT),
+    PaymentTrigger.VOID_DONE: lambda row, _terms: row.void_done(at=AT),
+    PaymentTrigger.VOID_LOST: lambda row, _terms: row.void_lost("payment-1", at=AT),
+    PaymentTrigger.REFUND_DONE: lambda row, _terms: row.refund_done(at=AT),
+}
+ACTS: Mapping[type, Mapping[Enum, Act]] = {Order: _ORDER, Reservation: _RESERVATION, Payment: _PAYMENT}
+"""What each trigger calls of its aggregate."""
+
+
+def given(kind: type[A], *past: Enum | str, terms: Terms = TERMS) -> Given[A]:
+    """An aggregate of this kind to which these things happened, one after the other; absent where nothing did."""
+    row: Any = Order(id=ORDER_ID) if kind is Order else kind(order_id=ORDER_ID)  # type: ignore[call-arg]
+    happened = tuple(_trigger(kind, one) for one in past)
+    for trigger in happened:
+        row = ACTS[kind][trigger](row, terms).aggregate
+    return Given(row, happened, terms)
+
+
+@attrs.frozen
+class Given(Generic[A]):
+    """An aggregate with a past."""
+
+    aggregate: A
+    past: tuple[Enum, ...]
+    terms: Terms
+
+    def when(self, happens: Enum | str) -> Then[A]:
+        """Something happens to it."""
+        kind = type(self.aggregate)
+        trigger = _trigger(kind, happens)
+        try:
+            return Then(self, trigger, ACTS[kind][trigger](self.aggregate, self.terms))
+        except (DomainError, ImpossibleTransition) as refusal:
+            return Then(self, trigger, None, refusal)
+
+
+@attrs.frozen
+class Then(Generic[A]):
+    """What became of it. Every method answers with this again, for the next expectation."""
+
+    given: Given[A]
+    trigger: Enum
+    made: Step[A] | None
+    refusal: OmsError | None = None
+
+    @property
+    def step(self) -> Step[A]:
+        """All that was decided: the aggregate, events, tasks, history; `AssertionError` where it was refused."""
+        if self.made is None:
+            raise self._unmet("a step", self._outcome())
+        return self.made
+
+    def expect(self, *events: type[Event] | str) -> Self:
+        """These events, by type or topic, in this order; none where none is named."""
+        wanted = [one if isinstance(one, str) else one.topic for one in events]
+        found = [event.topic for event in self.made.events] if self.made else None
+        return self._is(wanted, found, f"events {', '.join(wanted) or 'none'}")
+
+    def state(self, state: Enum | str) -> Self:
+        """The aggregate is in this state now."""
+        wanted = state if isinstance(state, str) else state.value
+        found = self.made.aggregate.state.value if self.made else None
+        return self._is(wanted, found, f"state {wanted}")
+
+    def starts(self, *kinds: TaskKind | str) -> Self:
+        """These tasks are owed from now on, and no others are new."""
+        wanted = sorted(TaskKind(kind).value for kind in kinds)
+        found = sorted(task.kind.value for task in self.made.tasks) if self.made else None
+        return self._is(wanted, found, f"tasks {', '.join(wanted) or 'none'}")
+
+    def changes_nothing(self) -> Self:
+        """The same state, no event, no task."""
+        return self.expect().starts().state(self.given.aggregate.state)
+
+    def refused(self, code: str) -> Self:
+        """The caller is refused, with this stable code."""
+        found = self.refusal.code if isinstance(self.refusal, DomainError) else None
+        return self._is(code, found, f"a refusal {code}")
+
+    def impossible(self) -> Self:
+        """The table says that this can't be: the message would be parked."""
+        found = isinstance(self.refusal, ImpossibleTransition)
+        return self._is(True, found, "an impossible transition")  # noqa: FBT003
+
+    def _is(self, wanted: object, found: object, words: str) -> Self:
+        if wanted != found:
+            raise self._unmet(words, self._outcome())
+        return self
+
+    def _outcome(self) -> str:
+        if self.made is None:
+            return f"{type(self.refusal).__name__}: {self.refusal}"
+        events = ", ".join(event.topic for event in self.made.events) or "none"
+        tasks = ", ".join(task.kind.value for task in self.made.tasks) or "none"
+        return f"state {self.made.aggregate.state.value}; events {events}; tasks {tasks}"
+
+    def _unmet(self, wanted: str, found: str) -> AssertionError:
+        row = self.given.aggregate
+        past = ", then ".join(one.value for one in self.given.past) or "nothing"
+        lines = [
+            f"   given {type(row).__name__}: {past}; so it is {row.state.value}",
+            f"    when {self.trigger.value}",
+            f"expected {wanted}",
+            f"   found {found}",
+        ]
+        return AssertionError("\n" + "\n".join(lines))
+
+
+def _trigger(kind: type, happens: Enum | str) -> Enum:
+    """A trigger of this kind of aggregate; `ValueError` that lists them for what is none."""
+    known = ACTS[kind]
+    for trigger in known:
+        if happens is trigger or happens in (trigger.value, trigger.name):
+            return trigger
+    names = ", ".join(f"{trigger.value!r}" for trigger in known)
+    raise ValueError(f"{happens!r} can't happen to a {kind.__name__}; this can: {names}")

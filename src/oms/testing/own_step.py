@@ -1,0 +1,155 @@
+"""Given what a step of your own has handled, when another event comes, expect what it saves, publishes and calls.
+
+    given_step(app, "shipping", "order.confirmed").when("order.cancelled").saves({"status": "called off"})
+
+No store, no log: the handlers alone, with what the step saved of the one order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Self, cast
+
+import attrs
+
+from oms.application.steps import StepContext, StepWork
+from oms.bootstrap import OwnStep
+from oms.domain.events import (
+    BY_TOPIC,
+    Event,
+    InventoryRejected,
+    InventoryReleased,
+    OrderCancelled,
+    OrderCancelling,
+    OrderRejected,
+    Reason,
+    Shortage,
+)
+from oms.domain.values import Sku, Terms
+from oms.entrypoints.app import App
+from oms.ports.messages import AnyEvent
+from oms.testing.aggregates import AT, ORDER_ID, TERMS
+
+__tracebackhide__ = True  # what failed is the test's own line
+
+Document = Mapping[str, object]
+NO_TRANSACTION: Any = None
+"""Handlers never touch it: it is loaded before them, and written after."""
+
+
+def event_of(topic: str, terms: Terms = TERMS) -> Event:
+    """One of the system's own events, of an order `order-1` with these terms."""
+    kind: Any = BY_TOPIC.get(topic)
+    if kind is None:
+        raise ValueError(f"{topic!r} is no event of the system; give one of your own as a CustomEvent")
+    if kind is InventoryRejected:
+        short = tuple(Shortage(Sku(sku), units, 0) for sku, units in terms.items.items())
+        return InventoryRejected(ORDER_ID, Reason.OUT_OF_STOCK, short)
+    if kind is InventoryReleased:
+        return InventoryReleased(ORDER_ID, terms.items)
+    if kind is OrderCancelling:
+        return OrderCancelling(ORDER_ID, terms.user_id, terms.total, Reason.OPERATOR)
+    if kind in (OrderCancelled, OrderRejected):
+        return cast("Event", kind(ORDER_ID, terms.user_id, terms.total, Reason.OPERATOR, terms.metadata))
+    if topic.startswith("payment."):
+        return cast("Event", kind(ORDER_ID, terms.user_id, terms.total))
+    return cast("Event", kind(ORDER_ID, terms))
+
+
+def given_step(app: App, group: str, *past: AnyEvent | str, terms: Terms = TERMS) -> GivenStep:
+    """A step of an app by its group, which has handled these events (or topics), one after the other."""
+    step = app.own_steps.get(group)
+    if step is None:
+        raise ValueError(f"there is no step {group!r}; there are {', '.join(sorted(app.own_steps)) or 'none'}")
+    so_far = GivenStep(step, group, terms)
+    for event in past:
+        so_far = so_far.when(event).as_given()
+    return so_far
+
+
+@attrs.frozen
+class GivenStep:
+    """A step with a past: `document` is what it has saved."""
+
+    step: OwnStep
+    group: str
+    terms: Terms
+    past: tuple[str, ...] = ()
+    document: str | None = None
+
+    def when(self, event: AnyEvent | str) -> ThenStep:
+        """It handles an event; what its handler raises is raised here."""
+        heard = event_of(event, self.terms) if isinstance(event, str) else event
+        handler = self.step.handlers.get(heard.topic)
+        if handler is None:
+            raise ValueError(f"{self.group} doesn't handle {heard.topic}")
+        work = self._work(heard.order_id)
+        handler(heard, StepContext(work, heard.order_id))
+        return ThenStep(self, heard.topic, heard.order_id, work)
+
+    def answered(self, call: str, result: object = None) -> ThenStep:
+        """An outside call that it asked for has its result."""
+        known = self.step.calls.get(call)
+        if known is None:
+            raise ValueError(
+                f"{self.group} has no call {call!r}; it has {', '.join(sorted(self.step.calls)) or 'none'}"
+            )
+        work = self._work(ORDER_ID)
+        known.then(result, StepContext(work, ORDER_ID))
+        return ThenStep(self, f"the answer to {call}", ORDER_ID, work)
+
+    def _work(self, order_id: str) -> StepWork:
+        work = StepWork(NO_TRANSACTION, self.group, AT)
+        if self.document is not None:
+            work._before[order_id] = self.document
+        return work
+
+
+@attrs.frozen
+class ThenStep:
+    """What a step decided. Every method answers with this again, for the next expectation."""
+
+    given: GivenStep
+    happened: str
+    order_id: str
+    work: StepWork
+
+    def saves(self, document: Document | None) -> Self:
+        """What it remembers of the order now; None where it never saved anything."""
+        return self._is(document, self.work.document(self.order_id), "saved")
+
+    def publishes(self, *topics: str) -> Self:
+        """Events of its own, by topic, in this order; none where none is named."""
+        return self._is(list(topics), [event.topic for event, _ in self.work.changes.events], "published")
+
+    def calls(self, *names: str) -> Self:
+        """Outside calls that it asks for, by name, in this order; none where none is named."""
+        return self._is(list(names), [task.key.partition(":")[0] for task in self.work.changes.tasks], "called")
+
+    def calls_with(self, name: str, **payload: object) -> Self:
+        """It asks for an outside call with these arguments."""
+        found = {task.key.partition(":")[0]: json.loads(task.payload) for task in self.work.changes.tasks}
+        return self._is(payload, found.get(name), f"call of {name}")
+
+    def changes_nothing(self) -> Self:
+        """Nothing new is saved, published or called."""
+        before = json.loads(self.given.document) if self.given.document is not None else None
+        return self.saves(before).publishes().calls()
+
+    def as_given(self) -> GivenStep:
+        """The step with this in its past."""
+        document = self.work._after.get(self.order_id, self.given.document)
+        return attrs.evolve(self.given, past=(*self.given.past, self.happened), document=document)
+
+    def _is(self, wanted: object, found: object, what: str) -> Self:
+        if wanted != found:
+            past = ", then ".join(self.given.past) or "nothing"
+            lines = [
+                f"   given {self.given.group}: {past}; it remembers {self.given.document or 'nothing'}",
+                f"    when {self.happened}",
+                f"expected {what}: {wanted}",
+                f"   found {what}: {found}",
+            ]
+            raise AssertionError("\n" + "\n".join(lines))
+        return self

@@ -1,0 +1,104 @@
+"""A rolling deployment: the next version of a handler runs beside the present one, on the same rows, log and tasks.
+
+The last worker of each group that the next version changes runs it, and there is a second worker for that. What one
+version wrote, the other one reads; a task that one owes, the other one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from oms.application import steps
+from oms.application.service import Service
+from oms.application.steps import OutsideCall, StepHandler
+from oms.bootstrap import OwnStep, Plugs, container_of
+from oms.domain.errors import OmsError
+from oms.entrypoints.app import App
+from oms.settings import Settings
+
+Change = Callable[[Service[Any]], Service[Any]]
+"""Makes the next version of a service out of the present one: other routes, or other executors of its tasks."""
+
+
+class NextVersion(App):
+    """Takes the next version of own steps (`subscribe`, as any `App` does) and of the four services (`change`)."""
+
+    def __init__(self) -> None:
+        super().__init__(container_of(Settings(profile="memory"), Plugs()))
+        self.changes: dict[str, Change] = {}
+
+    def change(self, service: str, change: Change) -> None:
+        """Have the next version of one of the four services be what `change` makes of it."""
+        self.changes[service] = change
+
+
+@attrs.frozen
+class Beside:
+    """What the next version changes: own steps by group, services by name."""
+
+    steps: Mapping[str, OwnStep] = attrs.field(factory=dict)
+    changes: Mapping[str, Change] = attrs.field(factory=dict)
+
+    def changed(self, name: str) -> bool:
+        """Whether there is a next version of a service or step."""
+        return name in self.steps or name in self.changes
+
+    def workers(self, name: str, wanted: int) -> int:
+        """How many workers of a service or step there are: two at least where there are two versions."""
+        return max(wanted, 2) if self.changed(name) else wanted
+
+    def next_of(self, service: Service[Any], clock: Any) -> Service[Any]:
+        """The next version of a service or step that has one."""
+        if service.name in self.changes:
+            return self.changes[service.name](service)
+        step = self.steps[service.name]
+        return steps.step_service(service.store, clock, service.name, step.handlers, step.calls)  # type: ignore[arg-type]
+
+
+class OwnSteps(dict[str, OwnStep]):
+    """The steps of a scenario by group, with the next version of some of them and of services."""
+
+    beside = Beside()
+
+
+class SimulatedApp(App):
+    """The app that a scenario gets: it is never run, only asked for its steps."""
+
+    def __init__(self) -> None:
+        super().__init__(container_of(Settings(profile="memory"), Plugs()))
+        self.next_version: NextVersion | None = None
+        self.taken = False
+        """Whether a world was made of its steps: it is too late for others then."""
+
+    def subscribe(
+        self, topic: str, *, group: str, handler: StepHandler, calls: Mapping[str, OutsideCall] | None = None
+    ) -> None:
+        """As `App.subscribe`, before the first order (or anything else) is asked of the shop."""
+        if self.taken:
+            raise OmsError("subscribe before the shop is used")
+        super().subscribe(topic, group=group, handler=handler, calls=calls)
+
+    @property
+    def own_steps(self) -> OwnSteps:
+        """The shop's own steps by group, and what runs beside them."""
+        found = OwnSteps(super().own_steps)
+        if self.next_version is not None:
+            found.beside = Beside(self.next_version.own_steps, self.next_version.changes)
+        return found
+
+
+def beside(app: App) -> NextVersion:
+    """The next version of what runs in a simulated app: a rolling deployment, for as long as the schedule lasts."""
+    if not isinstance(app, SimulatedApp):
+        raise OmsError("two versions run side by side in the simulator: in `oms sim --own`, or in a hunted test")
+    if app.next_version is None:
+        app.next_version = NextVersion()
+    return app.next_version
+
+
+def beside_of(own: Mapping[str, OwnStep] | None) -> Beside:
+    """What runs beside some steps."""
+    return own.beside if isinstance(own, OwnSteps) else Beside()

@@ -1,0 +1,70 @@
+"""The log of a shop: each service's process reads under its own name, and messages may come late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+
+from oms.adapters.memory import MemoryLog, Point
+from oms.adapters.memory.groups import Member
+from oms.adapters.memory.log import MemorySubscription
+from oms.ports.broker import Subscription, TopicPartition
+from oms.ports.clock import Clock
+from oms.ports.messages import Record
+from oms.testing.faults import Faults
+
+
+class WatchedLog(MemoryLog):
+    """A log in memory. `owner_of` names the process that reads for a group."""
+
+    def __init__(
+        self, partitions: int, clock: Clock, faults: Faults, point: Point, owner_of: Callable[[str], str]
+    ) -> None:
+        super().__init__(partitions, point=point)
+        self._clock, self._faults, self._point, self._owner_of = clock, faults, point, owner_of
+        self._late: dict[Record, datetime] = {}
+
+    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+        """Join a group, as the present process of its service."""
+        return _Reading(self, self.worker(self._owner_of(group), self._point), group, topics)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether any message is late, or is to be."""
+        return bool(self._late or self._faults.delays)
+
+    def readable(self, records: Sequence[Record]) -> int:
+        """How many of these, the first ones, may be read now."""
+        for count, record in enumerate(records):
+            if self._is_late(record):
+                return count
+        return len(records)
+
+    def next_due(self) -> datetime | None:
+        """When the next late one may be read."""
+        now = self._clock.now()
+        return min((due for due in self._late.values() if due > now), default=None)
+
+    def _is_late(self, record: Record) -> bool:
+        """A message is late from the moment at which somebody first wants to read it."""
+        now = self._clock.now()
+        if record not in self._late:
+            struck = next((fault for fault in self._faults.delays if fault.fits(record)), None)
+            if struck is None or struck.by is None:
+                return False
+            self._late[record] = now + struck.by
+            self._faults.strike(struck)
+        return self._late[record] > now
+
+
+class _Reading(MemorySubscription):
+    def __init__(self, log: WatchedLog, connection: MemoryLog, group: str, topics: Collection[str]) -> None:
+        super().__init__(connection._topics, connection._hooks, group, Member(connection._hooks.owner, topics))
+        self._log = log
+
+    def _next(self, place: TopicPartition, limit: int) -> list[Record]:
+        if self._log.holds_back:
+            position = self._member.positions[place]
+            wanted = self._topics.topic(place.topic)[place.partition][position : position + limit]
+            limit = self._log.readable(wanted)
+        return super()._next(place, limit)

@@ -1,0 +1,101 @@
+"""PgBouncer in transaction mode between the services and PostgreSQL, with fewer connections than the services have lanes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from cluster import SERVICES, Cluster, free_port, wait_for
+from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from psycopg.conninfo import conninfo_to_dict
+from serving import Load
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+ORDERS = 300
+CONNECTIONS = 2
+"""To the server, for each role; a service asks for up to eight."""
+ROLES = [*(f"oms_{service}" for service in SERVICES), "oms_operator"]
+PASSWORD = "a-password-of-the-tests"
+
+
+@contextmanager
+def pooler(postgres: NativePostgres) -> Iterator[str]:
+    """The URL of PostgreSQL's superuser by way of PgBouncer."""
+    program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+    assert os.access(program, os.X_OK), "this test needs PgBouncer: install the package pgbouncer"
+    admin, port = conninfo_to_dict(postgres.url), free_port()
+    secrets = [("postgres", str(admin["password"])), *((role, PASSWORD) for role in ROLES)]
+    (postgres.directory / "users").write_text("".join(f'"{role}" "{secret}"\n' for role, secret in secrets))
+    (postgres.directory / "pgbouncer.ini").write_text(
+        f"""
+        [databases]
+        * = host=127.0.0.1 port={postgres.port}
+        [pgbouncer]
+        listen_addr = 127.0.0.1
+        listen_port = {port}
+        unix_socket_dir =
+        auth_type = scram-sha-256
+        auth_file = {postgres.directory}/users
+        admin_users = postgres
+        pool_mode = transaction
+        default_pool_size = {CONNECTIONS}
+        {"user = postgres" if os.getuid() == 0 else ""}
+    """.replace(" " * 8, "")
+    )
+    for name in ("users", "pgbouncer.ini"):
+        (postgres.directory / name).chmod(0o644)
+    with (postgres.directory / "pgbouncer.log").open("wb") as log:
+        process = subprocess.Popen([program, str(postgres.directory / "pgbouncer.ini")], stdout=log, stderr=log)
+    url = f"postgresql://postgres:{admin['password']}@127.0.0.1:{port}/postgres"
+    try:
+        wait_for(lambda: answers(url), (postgres.directory / "pgbouncer.log").read_text(), 20)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_the_services_work_through_a_pooler(tmp_path: Path) -> None:
+    environ = {"OMS_PAYMENT_SUCCESS_RATE": "1", "OMS_DEFAULT_STOCK": "100000"}
+    with NativePostgres() as postgres, NativeRedis() as gate, NativeKafka() as kafka, pooler(postgres) as url:
+        Cluster(tmp_path, postgres.url, gate.url, kafka.url).set_up()  # it makes the database, at the server itself
+        cluster = Cluster(tmp_path, url, gate.url, kafka.url, environ)
+        try:
+            cluster.start()
+            load = Load(cluster.of("order")[0].port, an_order, connections=16)
+            load.start(ORDERS)
+            load.join()
+            assert load.statuses == [201] * ORDERS
+            assert cluster.settle() == {"CONFIRMED": ORDERS}
+            assert 1 <= busiest_pool(url) <= CONNECTIONS
+            cluster.check()
+            cluster.stop()
+        finally:
+            cluster.end()
+
+
+def an_order(number: int) -> dict[str, object]:
+    return {"userId": f"user-{number % 50}", "amount": 5, "items": {f"sku-{number % 7}": 1}}
+
+
+def busiest_pool(url: str) -> int:
+    """The most connections to the server that a role of ours has."""
+    console = url.rpartition("/")[0] + "/pgbouncer"
+    with psycopg.connect(console, autocommit=True) as connection:
+        rows = connection.execute("SHOW SERVERS").fetchall()
+    users = [str(row[1]) for row in rows]
+    return max(users.count(role) for role in ROLES)
