@@ -14,6 +14,7 @@ def test_a_quick_one(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", sorted(set(ZOO) - set(QUICK)))
 def test_every_planted_fault(name: str) -> None:
     kill = killed(ZOO[name])
