@@ -325,20 +325,25 @@ def give_back_not_idempotent() -> Iterator[None]:
 
 
 @planted(
-    "a take of an older epoch is recorded", most=25_000, fine=True, faults=(PAUSES, GATE), workers={"inventory": 2}
+    "a take of an older epoch is recorded",
+    depth=3,
+    most=40_000,
+    fine=True,
+    faults=(PAUSES, GATE),
+    workers={"inventory": 2},
 )
 def epoch_not_compared() -> Iterator[None]:
     with patch.object(InventoryWork, "_check_epoch", lambda _self, _takes: None):
         yield
 
 
-@planted("a take isn't bound to an epoch", fine=True, faults=(PAUSES, GATE), workers={"inventory": 2})
+@planted("a take isn't bound to an epoch", units=2, fine=True, faults=(PAUSES, GATE), workers={"inventory": 2})
 def take_not_bound_to_an_epoch() -> Iterator[None]:
     with patch.object(GateKeeper, "epoch", lambda _self: None):
         yield
 
 
-@planted("the ledger has no check", most=25_000, fine=True, orders=2, faults=(PAUSES, GATE), workers={"inventory": 2})
+@planted("the ledger has no check", fine=True, orders=2, faults=(PAUSES, GATE), workers={"inventory": 2})
 def the_gate_has_the_last_word() -> Iterator[None]:
     def trusting(self: Any, movements: Any) -> None:
         work = self._open()
