@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -18,6 +19,8 @@ from oms.adapters.sql.migrate import HEADS, migrate
 from oms.adapters.sql.schema import KINDS
 from oms.adapters.sql.sqlite import sqlite_database
 from oms.adapters.system.clock import SystemClock
+from oms.application.promises import check
+from oms.bootstrap import recorded
 from oms.settings import Settings
 from oms.testing import Shop
 
@@ -87,6 +90,29 @@ def test_a_reader_of_the_same_file_sees_commits_and_writes_nothing(tmp_path: Pat
     with pytest.raises((oms.Retryable, oms.Permanent)):
         reader.mark_sent(["x"])
     reader.close()
+    shop.app.stop()
+
+
+@pytest.mark.parametrize(
+    "moves", [("order", "all_history"), ("inventory", "all_stock"), ("inventory", "all_movements")]
+)
+def test_the_promises_hold_of_a_system_that_moves_while_it_is_looked_at(tmp_path: Path, moves: tuple[str, str]) -> None:
+    """What happens between two reads of one service's record is in neither of them."""
+    shop = embedded(tmp_path)
+    shop.place({"apple": 2})
+    evidence, codec, _ = recorded(shop.app.settings)
+    service, read = getattr(evidence, moves[0]), moves[1]
+    look = getattr(service, read)
+
+    def late() -> Any:
+        assert shop.run()
+        return look()
+
+    setattr(service, read, late)
+    report = check(evidence, codec, now=shop.now(), deadline_s=900, settle_s=60)
+    assert report.violations == ()
+    setattr(service, read, look)
+    assert check(evidence, codec, now=shop.now(), deadline_s=900, settle_s=60).orders == {"CONFIRMED": 1}
     shop.app.stop()
 
 

@@ -59,12 +59,13 @@ class Records:
             letters.values()
         ):  # it stays until it has ended, and may outlive its inbox row
             done[letter.group].add(letter.message_id)
+        orders, inventory = cls.of_orders(evidence).orders, cls.of_inventory(evidence)
         return cls(
-            {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT},
-            {row.order_id: row for row in evidence.inventory.all_reservations()},
+            orders,
+            inventory.reservations,
             {row.order_id: row for row in evidence.payment.all_payments()},
-            {row.sku: row for row in evidence.inventory.all_stock()},
-            by_reference(evidence.inventory.all_movements()),
+            inventory.stock,
+            inventory.movements,
             {group: frozenset(messages) for group, messages in done.items()},
             frozenset((row.message.topic, row.message.key) for service in services for row in service.all_outbox()),
             sum(1 for service in services for _ in service.all_tasks()),
@@ -74,9 +75,10 @@ class Records:
     @classmethod
     def of_inventory(cls, evidence: Evidence) -> Records:
         """The inventory service's alone."""
-        reservations = {row.order_id: row for row in evidence.inventory.all_reservations()}
-        stock = {row.sku: row for row in evidence.inventory.all_stock()}
-        movements = by_reference(evidence.inventory.all_movements())
+        with evidence.inventory.at_one_moment():
+            reservations = {row.order_id: row for row in evidence.inventory.all_reservations()}
+            stock = {row.sku: row for row in evidence.inventory.all_stock()}
+            movements = by_reference(evidence.inventory.all_movements())
         return cls({}, reservations, {}, stock, movements, {}, frozenset(), 0, {})
 
     @classmethod

@@ -22,7 +22,7 @@ from oms.application.reconciliation import (
 )
 from oms.application.routing import ROUTING
 from oms.domain.machine import Effect, HistoryEntry
-from oms.domain.order import ORDER_TABLE, OrderState, OrderTrigger
+from oms.domain.order import ORDER_TABLE, Order, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import ReservationState
 from oms.domain.stock import MovementKind
@@ -85,7 +85,7 @@ def check(
     late = now - timedelta(seconds=deadline_s + settle_s)
     since = None if kept_s is None else now - timedelta(seconds=kept_s)
     old = records.before(since)
-    found = [*_stock(records), *_effects(records), *_history(evidence, records), *_answers(evidence, records)]
+    found = [*_stock(records), *_effects(records), *_orders(evidence)]
     if evidence.gate is not None and quiet:
         # The rest of P2: at rest the gate sells what the ledger has.
         found += _p2(gate_differences(evidence.gate, records.stock, records.movements))
@@ -115,7 +115,7 @@ def at_every_instant(evidence: Evidence, services: Collection[str] = ("order", "
         found += [*_stock(kept), *_effects(kept)]
     if "order" in services or "payment" in services:
         orders = Records.of_orders(evidence)
-        found += _history(evidence, orders) if "order" in services else ()
+        found += _history(evidence, orders.orders) if "order" in services else ()
         found += _money(orders, evidence.book.all_entries(), quiet=False) if evidence.book is not None else ()
     return found
 
@@ -170,7 +170,14 @@ def _effects(records: Records) -> Iterator[Violation]:
             yield Violation("P3", order_id, f"{wrong[0].kind.value} of {wrong[0].sku} isn't what the order holds")
 
 
-def _history(evidence: Evidence, records: Records) -> Iterator[Violation]:
+def _orders(evidence: Evidence) -> list[Violation]:
+    """P5 and P10, of orders that may be moving: they and what goes with them are read at one moment."""
+    with evidence.order.at_one_moment():
+        orders = Records.of_orders(evidence).orders
+        return [*_history(evidence, orders), *_answers(evidence, orders)]
+
+
+def _history(evidence: Evidence, orders: Mapping[OrderId, Order]) -> Iterator[Violation]:
     """P5: no gap, and no step that its table doesn't have."""
     last: dict[OrderId, HistoryEntry] = {}
     for order_id, entry in evidence.order.all_history():
@@ -182,7 +189,7 @@ def _history(evidence: Evidence, records: Records) -> Iterator[Violation]:
         if not _allowed(entry):
             yield Violation("P5", order_id, f"{entry.before} x {entry.trigger} can't lead to {entry.after}")
         last[order_id] = entry
-    for order_id, order in records.orders.items():
+    for order_id, order in orders.items():
         entry_or_none = last.get(order_id)
         if entry_or_none is None or (entry_or_none.seq, entry_or_none.after) != (order.version, order.state.value):
             yield Violation("P5", order_id, f"is {order.state.value} at {order.version}, its history says otherwise")
@@ -195,11 +202,11 @@ def _allowed(entry: HistoryEntry) -> bool:
     return cell.effect in (Effect.NOTED, Effect.EARLY) and entry.before == entry.after
 
 
-def _answers(evidence: Evidence, records: Records) -> Iterator[Violation]:
+def _answers(evidence: Evidence, orders: Collection[OrderId]) -> Iterator[Violation]:
     """P10: an answer that was given stands for an order that is there."""
     for answer in evidence.order.all_answers():
         for order_id in _ids_in(answer.body):
-            if order_id not in records.orders:
+            if order_id not in orders:
                 yield Violation("P10", order_id, f"was answered under the key {answer.key!r} and isn't there")
 
 

@@ -34,10 +34,11 @@ class Difference:
 
 def differences(evidence: Evidence, *, now: datetime, deadline_s: float, settle_s: float) -> list[Difference]:
     """Everything that doesn't agree, gate first."""
-    reservations = {row.order_id: row for row in evidence.inventory.all_reservations()}
+    with evidence.inventory.at_one_moment():
+        reservations = {row.order_id: row for row in evidence.inventory.all_reservations()}
+        stock = {row.sku: row for row in evidence.inventory.all_stock()}
+        movements = by_reference(evidence.inventory.all_movements())
     orders = {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT}
-    stock = {row.sku: row for row in evidence.inventory.all_stock()}
-    movements = by_reference(evidence.inventory.all_movements())
     found = list(ledger_differences(stock, movements, reservations.values()))
     if evidence.gate is not None:
         found = [*gate_differences(evidence.gate, stock, movements), *found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import Enum
 from typing import Protocol
@@ -26,6 +27,10 @@ from oms.ports.store import DeadLetter, OutboxRow, StoredAnswer
 
 class ServiceEvidence(Protocol):
     """What every service's store can show."""
+
+    @abstractmethod
+    def at_one_moment(self) -> AbstractContextManager[None]:
+        """What is shown in the block is of one moment, whatever the service does meanwhile."""
 
     @abstractmethod
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:

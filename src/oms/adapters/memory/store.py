@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Generic, Self, TypeVar
 
@@ -147,6 +148,10 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     @port_call
     def close(self) -> None:
         """Nothing is held open."""
+
+    def at_one_moment(self) -> AbstractContextManager[None]:
+        """Nothing happens while it is looked at."""
+        return nullcontext()
 
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
         """Each (group, message)."""

@@ -60,6 +60,7 @@ class Database:
     clock: Clock | None = None
     schema: str | None = None
     _closed: bool = attrs.field(default=False, init=False)
+    _moment: Link | None = attrs.field(init=False, default=None)
 
     @property
     def time(self) -> ColumnElement[datetime]:
@@ -136,8 +137,21 @@ class Database:
         with self._looking(self._snapshot) as link:
             yield link
 
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """All streams of the block show one state of the database; for one thread at a time."""
+        with self.snapshot() as link:
+            self._moment = link
+            try:
+                yield
+            finally:
+                self._moment = None
+
     def stream(self, statement: Select[Any]) -> Iterator[Any]:
         """Rows of one moment, however many."""
+        if self._moment is not None:
+            yield from self._moment.stream(statement)
+            return
         with self.snapshot() as link:
             yield from link.stream(statement)
 

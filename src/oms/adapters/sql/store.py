@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Generic
@@ -233,6 +234,10 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
     def close(self) -> None:
         """Close the connections."""
         self._database.close()
+
+    def at_one_moment(self) -> AbstractContextManager[None]:
+        """A snapshot for what is shown in the block."""
+        return self._database.at_one_moment()
 
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
         """Each (group, message)."""
