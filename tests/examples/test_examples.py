@@ -120,7 +120,7 @@ def test_the_simulator_finds_the_mistake_of_the_first_try_and_makes_it_small() -
     own, search, sim = (importlib.import_module(f"oms.testing.sim.{name}") for name in ("own", "search", "campaign"))
     scenarios = importlib.import_module("own_service")
     player = search.player_of(own.scenario_of(scenarios.hasty))
-    done = sim.campaign(search.swarm(range(300), None, player))
+    done = sim.campaign(search.swarm(range(1000), None, player))
     report = sim.told(done.first, player, budget=100)
 
     assert "shipped twice" in str(report.outcome.violations[0])
