@@ -162,6 +162,7 @@ def test_settings_that_librdkafka_refuses_are_told_without_a_secret(conf: dict[s
         assert raised.value.__suppress_context__
 
 
+@pytest.mark.slow
 def test_a_secret_that_is_found_to_be_bad_later_is_not_told_either() -> None:
     conf = {"sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.config": PASSWORD}
     conf["enable.sasl.oauthbearer.unsecure.jwt"] = "true"

@@ -289,8 +289,8 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "all_notifications": (),
     "document": ("g", "k"),
 }
-NO_CALLS = {"close", "join", "purge"}
-"""`purge` has arguments by name, and is called by itself."""
+NO_CALLS = {"at_one_moment", "close", "join", "purge"}
+"""`purge` has arguments by name, and `at_one_moment` is a block: they are called by themselves."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -310,6 +310,8 @@ def test_a_server_that_is_away_is_retryable_whatever_is_asked(mortal: OwnPostgre
             assert raised.value.__cause__ is None
         with pytest.raises(Retryable):
             store.purge(AT, keys_older_than=AT, limit=1)
+        with pytest.raises(Retryable), store.at_one_moment():
+            pass
         with pytest.raises(Retryable):
             open_transaction.flush(Delivery(outbox=[row("r")]))
         open_transaction.rollback()
