@@ -65,6 +65,7 @@ def test_no_order_needs_its_deadline() -> None:
     assert explored(PATIENT).ends == ALL_ENDS
 
 
+@pytest.mark.slow
 def test_two_orders_on_one_unit() -> None:
     result = explored(TWO)
     assert ("CONFIRMED", "CONFIRMED") not in result.ends
@@ -153,6 +154,7 @@ PLANTED: Mapping[str, tuple[Any, Any, Any, Cell[Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_flaw_is_caught(planted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     table, state, trigger, cell, promise = PLANTED[planted]

@@ -77,6 +77,7 @@ def test_own_service_cancelled_before_it_was_confirmed() -> None:
     assert carrier.on_the_road == []
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_shipping_step() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shipping.py"],
@@ -116,6 +117,7 @@ def test_the_examples_are_clean_under_mypy_strict() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_the_simulator_finds_the_mistake_of_the_first_try_and_makes_it_small() -> None:
     own, search, sim = (importlib.import_module(f"oms.testing.sim.{name}") for name in ("own", "search", "campaign"))
     scenarios = importlib.import_module("own_service")

@@ -85,6 +85,7 @@ def test_each_version_is_clean_alone(version: dict[str, Any]) -> None:
     assert searched(alone(version), 40).first is None
 
 
+@pytest.mark.slow
 def test_a_document_that_the_other_version_cannot_read_is_found_and_told() -> None:
     """The parcel that isn't called back is no part of the world, so worlds that differ in it aren't taken for equal."""
     player = player_of(scenario_of(rolling(PRESENT, RENAMED)))
@@ -100,6 +101,7 @@ def test_a_document_that_the_other_version_cannot_read_is_found_and_told() -> No
     )
 
 
+@pytest.mark.slow
 def test_seeds_find_it_as_well() -> None:
     assert searched(rolling(PRESENT, RENAMED), 400).first is not None
 

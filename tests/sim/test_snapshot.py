@@ -34,6 +34,7 @@ def told(found: Found) -> tuple[Any, ...]:
     return outcome.deviations, outcome.steps, outcome.at_s, outcome.pruned, outcome.violations, outcome.tally
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCOPES)
 def test_shared_schedules_are_the_same_ones(name: str) -> None:
     scope, depth = SCOPES[name]

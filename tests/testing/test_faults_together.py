@@ -72,6 +72,7 @@ def cancelled(shop: Shop, order: oms.Order, *, by_operator: bool) -> None:
         return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_the_promises_hold(block: int) -> None:
     struck = 0

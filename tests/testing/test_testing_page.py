@@ -50,6 +50,7 @@ def test_the_page_has_blocks_of_both_kinds() -> None:
     assert PAGE.count("```") == 2 * (len(BLOCKS) + 3)
 
 
+@pytest.mark.slow
 def test_what_is_to_pass_passes(pytester: pytest.Pytester) -> None:
     passing = [block for block in BLOCKS if not block.fails]
     last = max(number for number, block in enumerate(BLOCKS, 1) if not block.fails)
