@@ -10,17 +10,18 @@ from itertools import chain
 import attrs
 
 from oms.application.copies import original_of
-from oms.application.reconciliation import Movements, by_reference
 from oms.application.routing import ROUTING
 from oms.domain.order import Order, OrderState
 from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
-from oms.domain.stock import Stock
+from oms.domain.stock import Movement, Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import Evidence, LogEvidence, ServiceEvidence
 from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable, is_copies_topic
 from oms.ports.store import DeadLetter, DeadLetterState
+
+Movements = Mapping[str, Sequence[Movement]]
 
 
 @attrs.frozen
@@ -194,3 +195,11 @@ def _is_known(values: set[bytes | None], message: Message, codec: Codec) -> bool
     return message.record.value in values or any(
         codec.decode(attrs.evolve(message.record, value=value)).event == message.event for value in values
     )
+
+
+def by_reference(movements: Iterable[Movement]) -> Movements:
+    """The ledger's rows by what they refer to: an order, a count, a receipt."""
+    found: defaultdict[str, list[Movement]] = defaultdict(list)
+    for movement in movements:
+        found[movement.reference].append(movement)
+    return found

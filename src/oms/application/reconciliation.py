@@ -7,20 +7,19 @@ operation, the gate's rebuild from the ledger; nothing repairs single holds. Pro
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
 
 import attrs
 
+from oms.application.on_record import Movements, Records
 from oms.domain.order import Order, OrderState
 from oms.domain.reservation import Reservation, ReservationState
-from oms.domain.stock import Movement, MovementKind, Stock
+from oms.domain.stock import MovementKind, Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.evidence import Evidence, GateEvidence
 from oms.ports.gate import GateAnswer
-
-Movements = Mapping[str, Sequence[Movement]]
 
 
 @attrs.frozen
@@ -34,23 +33,12 @@ class Difference:
 
 def differences(evidence: Evidence, *, now: datetime, deadline_s: float, settle_s: float) -> list[Difference]:
     """Everything that doesn't agree, gate first."""
-    with evidence.inventory.at_one_moment():
-        reservations = {row.order_id: row for row in evidence.inventory.all_reservations()}
-        stock = {row.sku: row for row in evidence.inventory.all_stock()}
-        movements = by_reference(evidence.inventory.all_movements())
-    orders = {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT}
-    found = list(ledger_differences(stock, movements, reservations.values()))
+    kept = Records.of_inventory(evidence)
+    orders = Records.of_orders(evidence).orders
+    found = list(ledger_differences(kept.stock, kept.movements, kept.reservations.values()))
     if evidence.gate is not None:
-        found = [*gate_differences(evidence.gate, stock, movements), *found]
-    return [*found, *_orders(orders, reservations, now - timedelta(seconds=deadline_s + settle_s))]
-
-
-def by_reference(movements: Iterable[Movement]) -> Movements:
-    """The ledger's rows by what they refer to: an order, a count, a receipt."""
-    found: defaultdict[str, list[Movement]] = defaultdict(list)
-    for movement in movements:
-        found[movement.reference].append(movement)
-    return found
+        found = [*gate_differences(evidence.gate, kept.stock, kept.movements), *found]
+    return [*found, *_orders(orders, kept.reservations, now - timedelta(seconds=deadline_s + settle_s))]
 
 
 def gate_differences(gate: GateEvidence, stock: Mapping[Sku, Stock], movements: Movements) -> Iterator[Difference]:
@@ -97,7 +85,7 @@ _FITS = {
 
 
 def _orders(
-    orders: dict[OrderId, Order], reservations: dict[OrderId, Reservation], late: datetime
+    orders: Mapping[OrderId, Order], reservations: Mapping[OrderId, Reservation], late: datetime
 ) -> Iterator[Difference]:
     for order_id, order in orders.items():
         reservation = reservations.get(order_id)

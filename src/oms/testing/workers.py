@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +22,7 @@ from oms.adapters.memory import (
     MemoryPaymentStore,
     MemoryStepStore,
     WorkerKilled,
+    gate_script,
 )
 from oms.application.commands import CommandGroup
 from oms.application.consumer import Consumer
@@ -206,7 +206,7 @@ class Workers:
             return
         process, kind = self._at_work[-1]
         if place == "gate.take:before":
-            self.gate_before = deepcopy(self.gate.state)
+            self.gate_before = gate_script.copied(self.gate.state)
         struck = next((one for one in self.faults.at_calls if one.strikes(process.service, kind, place)), None)
         if struck is not None:
             self.faults.strike(struck)
