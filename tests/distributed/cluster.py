@@ -228,6 +228,11 @@ class Cluster:
         return f"{base}/oms"
 
 
+def an_order(number: int) -> dict[str, object]:
+    """One of several customers', for one unit of one of several products."""
+    return {"userId": f"user-{number % 50}", "amount": 5, "items": {f"sku-{number % 7}": 1}}
+
+
 def wait_for(true: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
     until = time.monotonic() + timeout_s
     while not true():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, wait_for
+from cluster import Cluster, an_order, wait_for
 from confluent_kafka.admin import AdminClient
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 from serving import Load
@@ -59,10 +59,6 @@ def test_a_broker_that_dies_is_not_missed(cluster: Cluster, brokers: list[Native
     report = cluster.check()
     assert report["quiet"]
     cluster.stop()
-
-
-def an_order(number: int) -> dict[str, object]:
-    return {"userId": f"user-{number % 50}", "amount": 5, "items": {f"sku-{number % 7}": 1}}
 
 
 def _brokers(bootstrap: str) -> dict[int, object]:

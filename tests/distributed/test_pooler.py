@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from cluster import SERVICES, Cluster, free_port, wait_for
+from cluster import SERVICES, Cluster, an_order, free_port, wait_for
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 from psycopg.conninfo import conninfo_to_dict
 from serving import Load
@@ -86,10 +86,6 @@ def test_the_services_work_through_a_pooler(tmp_path: Path) -> None:
             cluster.stop()
         finally:
             cluster.end()
-
-
-def an_order(number: int) -> dict[str, object]:
-    return {"userId": f"user-{number % 50}", "amount": 5, "items": {f"sku-{number % 7}": 1}}
 
 
 def busiest_pool(url: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from cluster import Cluster, wait_for
+from cluster import Cluster, an_order, wait_for
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 from serving import Load
 
@@ -56,10 +56,6 @@ def test_a_standby_takes_over(cluster: Cluster, pair: tuple[NativePostgres, Nati
         assert cluster.of("order")[0].get(f"/orders/{order_id}")[1]["status"] == "CONFIRMED"
     cluster.check()
     cluster.stop()
-
-
-def an_order(number: int) -> dict[str, object]:
-    return {"userId": f"user-{number % 50}", "amount": 5, "items": {f"sku-{number % 7}": 1}}
 
 
 def run(server: NativePostgres, statement: str) -> list[tuple[object, ...]]:
