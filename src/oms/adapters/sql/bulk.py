@@ -12,6 +12,7 @@ than SQLite on the row itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -30,10 +31,13 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from oms.adapters.sql.arrays import array_text
+from oms.adapters.sql.instant import Instant
 
 Row = tuple[Any, ...]
 Columns = Mapping[str, Column[Any]]
@@ -53,9 +57,9 @@ class Given:
         """These values by name."""
         return {name: self._values[name] for name in names}
 
-    def into(self, table: Table) -> Any:
+    def into(self, table: Table, **instead: ColumnElement[Any]) -> Any:
         """An INSERT of the values that are named as the table's columns; it knows ON CONFLICT."""
-        return self._insert(table, {name: value for name, value in self._values.items() if name in table.c})
+        return self._insert(table, {name: value for name, value in self._values.items() if name in table.c} | instead)
 
 
 @attrs.frozen
@@ -84,6 +88,28 @@ class Bulk:
             compiled = known[schema] = kind.of(self, dialect, schema)
         columns: list[Sequence[Any]] = list(zip(*sorted(rows, key=lambda row: row[: self.key]), strict=True))
         return compiled.text, compiled.parameters(columns, [once[name] for name in self.once])
+
+
+def stamp(at: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """A given time, or where that is NULL the server's own at the beginning of the transaction."""
+    return func.coalesce(at, _ServerTime())
+
+
+class _ServerTime(FunctionElement[datetime]):
+    """The time of a server; SQLite is none, and is always given one."""
+
+    inherit_cache = True
+    type = Instant()
+
+
+@compiles(_ServerTime, "postgresql")
+def _server_time(_element: object, _compiler: object, **_: object) -> str:
+    return "now()"
+
+
+@compiles(_ServerTime, "sqlite")
+def _no_time(_element: object, _compiler: object, **_: object) -> str:
+    return "NULL"
 
 
 def of(table: Table, *names: str) -> dict[str, Column[Any]]:

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    DateTime,
     Engine,
-    Interval,
-    Result,
     Select,
     func,
     literal,
     select,
-    type_coerce,
 )
 
-from oms.adapters.sql.border import BORDER, COMMIT
+from oms.adapters.sql.border import BORDER
 from oms.adapters.sql.instant import Instant
 from oms.adapters.sql.link import Link
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 
+Begin = Callable[[Connection, str | None, Clock | None], Link]
+"""Begins a transaction on a connection, for a schema, by a clock where one is given."""
+
 
 @attrs.frozen
 class Way:
-    """Where connections come from, and the words that begin a transaction; none where each statement is its own.
+    """Where connections come from, and how a transaction begins on one.
 
-    In a database with a time of its own, the words end by answering it. `alone`: a statement is sent with the words
-    before it and the commit behind it, all in one round trip; there is no other one in its transaction.
+    `alone`: a statement is sent with all that makes it a transaction, in one round trip; there is no other one in it.
     """
 
     engine: Engine
-    begin: str = ""
+    begin: Begin
     alone: bool = False
 
 
@@ -57,6 +55,9 @@ class Database:
     _write: Way | None
     _alone: Way | None
     _side: Way | None
+    joins: Callable[[Connection, datetime, str | None], Link] = Link
+    """Makes the link of a transaction that its caller began, at the store's time, for a schema."""
+
     clock: Clock | None = None
     schema: str | None = None
     _closed: bool = attrs.field(default=False, init=False)
@@ -66,13 +67,6 @@ class Database:
     def time(self) -> ColumnElement[datetime]:
         """The store's time, for a condition in a statement: as of the transaction's, or the statement's, beginning."""
         return func.now(type_=Instant()) if self.clock is None else literal(self.clock.now(), Instant())
-
-    def time_in(self, seconds: float) -> ColumnElement[datetime]:
-        """So many seconds after that."""
-        after = timedelta(seconds=seconds)
-        if self.clock is not None:
-            return literal(self.clock.now() + after, Instant())
-        return type_coerce(func.now(type_=DateTime(timezone=True)) + literal(after, Interval()), Instant())
 
     @property
     def in_one_trip(self) -> bool:
@@ -85,10 +79,8 @@ class Database:
 
     def commit(self, link: Link) -> None:
         """Make it durable. `OutcomeUnknown` where the disk, or the connection, failed meanwhile."""
-        link.ensure_open()
         try:
-            with COMMIT:
-                link.connection.commit()
+            link.commit()
         except OutcomeUnknown:
             with BORDER:
                 link.connection.invalidate()  # nobody knows what state it is in
@@ -169,8 +161,9 @@ class Database:
             driver: Any = connection.connection.driver_connection
             if ours.name == "postgresql" and driver.autocommit:
                 raise Permanent("the connection is in autocommit mode: there is no transaction to join")
-            now = _utc(connection.execute(select(func.clock_timestamp()))) if self.clock is None else self.clock.now()
-        return Link(connection, now, self.schema)
+            # Also tells SQLAlchemy that a transaction is under way: what is said to the driver itself it doesn't see.
+            said = connection.execute(select(literal(0) if self.clock else func.clock_timestamp())).scalar_one()
+        return self.joins(connection, self.clock.now() if self.clock else said.astimezone(UTC), self.schema)
 
     def close(self) -> None:
         """Close the connections; every later call is refused."""
@@ -207,19 +200,7 @@ class Database:
         with BORDER:
             connection = way.engine.connect()
             try:
-                now = None if way.alone else self._started(connection, way.begin)
+                return way.begin(connection, self.schema, self.clock)
             except BaseException:
                 connection.close()
                 raise
-        return Link(connection, now, self.schema, around=way.begin if way.alone else "")
-
-    def _started(self, connection: Connection, begin: str) -> datetime | None:
-        answer = connection.exec_driver_sql(begin) if begin else None
-        if self.clock is not None:
-            return self.clock.now()  # after the lock may have been waited for
-        return _utc(answer) if answer else None
-
-
-def _utc(answer: Result[Any]) -> datetime:
-    now: datetime = answer.scalar_one()
-    return now.astimezone(UTC)

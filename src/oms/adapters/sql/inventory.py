@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
+from oms.adapters.sql.query import Query
 from oms.adapters.sql.rows import dump, load_items
 from oms.adapters.sql.schema import HELD, INVENTORY, InventoryTables
 from oms.adapters.sql.store import SqlStore
@@ -56,6 +57,13 @@ _MOVE = Bulk(
     ),
     of(_STOCK),
 )
+_EPOCH = Query(select(_GATE.c.epoch).with_for_update(read=True))
+_LOCKED = Query(
+    select(_RESERVATIONS).order_by(_RESERVATIONS.c.order_id).with_for_update(), among=_RESERVATIONS.c.order_id
+)
+_READ = Query(select(_RESERVATIONS), among=_RESERVATIONS.c.order_id)
+_LOCKED_STOCK = Query(select(_STOCK).order_by(_STOCK.c.sku).with_for_update(), among=_STOCK.c.sku)
+_READ_STOCK = Query(select(_STOCK), among=_STOCK.c.sku)
 
 
 class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTransaction):
@@ -63,7 +71,7 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
 
     def gate_epoch(self) -> int:
         """The ledger's epoch, shared-locked."""
-        return int(self._link.first(select(_GATE.c.epoch).with_for_update(read=True)).epoch)
+        return int(self._link.found(_EPOCH)[0].epoch)
 
     def lock_gate(self) -> int:
         """The ledger's epoch, locked alone."""
@@ -76,14 +84,11 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
 
     def lock_reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
         """The reservations of these orders."""
-        found = select(_RESERVATIONS).order_by(_RESERVATIONS.c.order_id).with_for_update()
-        rows = self._link.rows_in(found, _RESERVATIONS.c.order_id, ids)
-        return {known.order_id: known for known in map(reservation_of, rows)}
+        return {known.order_id: known for known in map(reservation_of, self._link.found(_LOCKED, ids))}
 
     def lock_stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
         """The stock of these products."""
-        found = select(_STOCK).order_by(_STOCK.c.sku).with_for_update()
-        return {stock.sku: stock for stock in map(stock_of, self._link.rows_in(found, _STOCK.c.sku, skus))}
+        return {stock.sku: stock for stock in map(stock_of, self._link.found(_LOCKED_STOCK, skus))}
 
     def introduce_stock(self, levels: Mapping[Sku, int]) -> None:
         """Insert products that aren't there, with the ledger row that says why."""
@@ -107,8 +112,7 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
             total[0] += movement.on_hand
             total[1] += movement.held
         rows = [(sku, units, held) for sku, (units, held) in sums.items()]
-        if self._link.many(_MOVE, rows) != len(rows):
-            self._link.refuse(Permanent("there is no such product"))
+        self._link.each(_MOVE, rows, missed=Permanent("there is no such product"))
         self._append(movements)
 
     def fold(self) -> tuple[Mapping[Sku, Stock], Mapping[OrderId, Items]]:
@@ -138,13 +142,13 @@ class SqlInventoryStore(SqlStore[InventoryTables], InventoryStore, InventoryEvid
     def reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
         """Committed reservations."""
         with self._database.reading() as link:
-            rows = link.rows_in(select(_RESERVATIONS), _RESERVATIONS.c.order_id, ids)
+            rows = link.found(_READ, ids)
         return {known.order_id: known for known in map(reservation_of, rows)}
 
     def stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
         """Committed stock."""
         with self._database.reading() as link:
-            rows = link.rows_in(select(_STOCK), _STOCK.c.sku, skus)
+            rows = link.found(_READ_STOCK, skus)
         return {stock.sku: stock for stock in map(stock_of, rows)}
 
     def stock_page(self, number: int, size: int) -> Page[Stock]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, UpdateBase, any_, literal, text
-from sqlalchemy.types import UserDefinedType
+import attrs
+from sqlalchemy import Connection, Executable, Select, Table, text
 
-from oms.adapters.sql.arrays import array_text
-from oms.adapters.sql.border import BORDER, COMMIT
+from oms.adapters.sql.border import BORDER, COMMIT, Border
 from oms.adapters.sql.bulk import Bulk, Row
+from oms.adapters.sql.query import Query
 from oms.ports.errors import Permanent, PortError, Retryable
-
-CHUNK = 2000
-"""Values in one IN list: far below SQLite's limit of 32,766 variables."""
-
-AROUND = "oms_around"
-"""The option of a statement that is a transaction of its own: the words that begin it."""
 
 STREAMED = 1000
 """Rows of a long answer that are in memory at a time."""
@@ -26,36 +20,32 @@ STREAMED = 1000
 A = TypeVar("A")
 
 
-class _Texts(UserDefinedType[str]):
-    """An array in its text form; the cast is of the parameter itself, so that the planner sees how many there are."""
+@attrs.frozen
+class Expected:
+    """How many rows a statement has to change, and what is raised where it changed others."""
 
-    cache_ok = True
-    render_bind_cast = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "TEXT[]"
+    rows: int
+    missed: PortError
 
 
 class Link:
     """A connection in a transaction, and the store's time when that began.
 
+    What is asked again and again (a `Query`, a `Bulk`) goes to the driver as it was compiled once; other statements
+    go through SQLAlchemy. This one is SQLite's: each statement runs when it is said. `PostgresLink` may send what
+    answers nothing later, with what does, and at the latest with the commit: so does an error come.
+
     Where a statement failed, no other one runs: SQLite may have rolled back by itself, and the next statement would
     be committed alone.
-
-    On PostgreSQL every table is named with its `schema`, so that a connection needs no search path: it may be the
-    caller's own, or change behind a pooler from one transaction to the next. With `around`, the words that begin a
-    transaction, each statement goes with them and is committed by itself.
     """
 
-    def __init__(
-        self, connection: Connection, now: datetime | None, schema: str | None = None, *, around: str = ""
-    ) -> None:
+    def __init__(self, connection: Connection, now: datetime | None, schema: str | None = None) -> None:
         self.connection, self.schema = connection, schema
         self._now = now
+        self._driver: Any = connection.connection.driver_connection
+        self._dialect = connection.dialect
         self._options: dict[str, Any] = {"schema_translate_map": {None: schema}} if schema else {}
-        self._border = BORDER
-        if around:
-            self._options[AROUND], self._border = around, COMMIT
+        self._border: Border = BORDER
         self._ended = False
 
     @property
@@ -66,9 +56,55 @@ class Link:
         return self._now
 
     @property
+    def stamp(self) -> datetime | None:
+        """The same for a row; None where the server is to write its own, because it hasn't been asked for it yet."""
+        return self.now
+
+    @property
     def on_postgres(self) -> bool:
         """Whether it isn't SQLite."""
-        return self.connection.dialect.name == "postgresql"
+        return self._dialect.name == "postgresql"
+
+    # -- what is asked again and again
+
+    def found(self, query: Query, keys: Collection[str] | None = None, **once: Any) -> list[Any]:
+        """All rows of an answer; with `keys`, of the rows under these, and without a question where there is none."""
+        if keys is not None and not keys:
+            self.ensure_open()
+            return []
+        compiled = query.on(self._dialect, self.schema)
+        parameters = compiled.parameters(keys, once)
+        return self._run(lambda: compiled.rows(self._answer(compiled.text, parameters)))
+
+    def change(self, query: Query, keys: Collection[str] | None = None, **once: Any) -> None:
+        """Update or delete; with `keys`, the rows under these."""
+        self.ensure_open()
+        if keys is None or keys:
+            compiled = query.on(self._dialect, self.schema)
+            self._tell(compiled.text, compiled.parameters(keys, once))
+
+    def many(self, bulk: Bulk, rows: Collection[Row], **once: Any) -> None:
+        """Run a statement for each row."""
+        self.ensure_open()
+        if rows:
+            self._tell_each(*self._for(bulk, rows, once))
+
+    def each(self, bulk: Bulk, rows: Collection[Row], *, missed: PortError | None = None, **once: Any) -> None:
+        """Like `many`, where every row must be found as it was read: else `missed`, or else `Retryable`."""
+        self.ensure_open()
+        if rows:
+            wrong = missed or Retryable("another transaction was first")
+            self._tell_each(*self._for(bulk, rows, once), Expected(len(rows), wrong))
+
+    def answers(self, bulk: Bulk, rows: Collection[Row], **once: Any) -> Sequence[Any]:
+        """Like `many`, for a statement with RETURNING: what it answers, as the driver gives it, in any order."""
+        self.ensure_open()
+        if not rows:
+            return ()
+        statement, parameters = self._for(bulk, rows, once)
+        return self._run(lambda: self._answer_each(statement, parameters))
+
+    # -- all else
 
     def rows(self, statement: Executable) -> Sequence[Any]:
         """All rows of an answer."""
@@ -84,37 +120,9 @@ class Link:
         with BORDER, self._execute(statement, yield_per=STREAMED) as rows:
             yield from rows
 
-    def rows_in(self, statement: Select[Any], column: ColumnElement[Any], values: Iterable[str]) -> Sequence[Any]:
-        """The rows whose `column` is one of the values, in the statement's order within each chunk of sorted values."""
-        return [row for part in chunks(values) for row in self.rows(statement.where(self._among(column, part)))]
-
-    def change_in(self, statement: UpdateBase, column: ColumnElement[Any], values: Iterable[str]) -> None:
-        """Update or delete the rows whose `column` is one of the values."""
-        for part in chunks(values):
-            self.do(statement.where(self._among(column, part)))  # type: ignore[attr-defined]
-
     def do(self, statement: Executable) -> None:
         """Run a statement that answers nothing."""
         self._run(lambda: self._execute(statement))
-
-    def many(self, bulk: Bulk, rows: Collection[Row], **once: Any) -> int:
-        """Run a statement for each row; how many rows of the table that changed."""
-        self.ensure_open()
-        if not rows:
-            return 0
-        return int(self._run(lambda: self._driver(*self._for(bulk, rows, once)).rowcount))
-
-    def each(self, bulk: Bulk, rows: Collection[Row], **once: Any) -> None:
-        """Like `many`, where every row must be found as it was read: else `Retryable`."""
-        if self.many(bulk, rows, **once) != len(rows):
-            self.refuse(Retryable("another transaction was first"))
-
-    def answers(self, bulk: Bulk, rows: Collection[Row], **once: Any) -> Sequence[Any]:
-        """Like `many`, for a statement with RETURNING: what it answers, as the driver gives it, in any order."""
-        self.ensure_open()
-        if not rows:
-            return ()
-        return self._run(lambda: self._answers(*self._for(bulk, rows, once)))
 
     def lock_table(self, table: Table) -> None:
         """Wait until nobody else holds a lock on a row of the table, and let nobody take one meanwhile.
@@ -124,6 +132,16 @@ class Link:
         """
         if self.on_postgres:
             self.do(text(f"LOCK TABLE {self.schema}.{table.name} IN EXCLUSIVE MODE"))
+
+    def settle(self) -> None:
+        """Send what waits, where something does."""
+        self.ensure_open()
+
+    def commit(self) -> None:
+        """Make it durable."""
+        self.ensure_open()
+        with COMMIT:
+            self._driver.commit()
 
     def refuse(self, error: PortError) -> None:
         """Raise, and let nothing more of this transaction be written."""
@@ -151,27 +169,23 @@ class Link:
     def _execute(self, statement: Executable, **options: Any) -> Any:
         return self.connection.execute(statement, execution_options={**self._options, **options})
 
-    def _driver(self, statement: str, parameters: Any) -> Any:
-        return self.connection.exec_driver_sql(statement, parameters, execution_options=self._options)
-
     def _for(self, bulk: Bulk, rows: Collection[Row], once: dict[str, Any]) -> tuple[str, Any]:
-        return bulk.on(self.connection.dialect, self.schema, rows, once)
+        return bulk.on(self._dialect, self.schema, rows, once)
 
-    def _answers(self, statement: str, parameters: Any) -> Sequence[Any]:
-        if isinstance(parameters, dict):
-            found: Sequence[Any] = self._driver(statement, parameters).all()
-            return found
-        run = self.connection.connection.cursor().execute  # executemany has no answers
-        return [answer for row in parameters for answer in run(statement, row).fetchall()]
+    # -- how SQLite is told
 
-    def _among(self, column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[bool]:
-        if self.on_postgres:
-            return column == any_(literal(array_text(values), _Texts()))
-        return column.in_(values)
+    def _tell(self, statement: str, parameters: Any) -> None:
+        self._run(lambda: self._driver.execute(statement, parameters))
 
+    def _tell_each(self, statement: str, rows: Any, expected: Expected | None = None) -> None:
+        changed = self._run(lambda: self._driver.executemany(statement, rows).rowcount)
+        if expected and changed != expected.rows:
+            self.refuse(expected.missed)
 
-def chunks(values: Iterable[str]) -> Iterator[Sequence[str]]:
-    """The values, sorted and each once, in lists short enough for one statement."""
-    known = sorted(set(values))
-    for start in range(0, len(known), CHUNK):
-        yield known[start : start + CHUNK]
+    def _answer(self, statement: str, parameters: Any) -> Sequence[Any]:
+        rows: Sequence[Any] = self._driver.execute(statement, parameters).fetchall()
+        return rows
+
+    def _answer_each(self, statement: str, rows: Any) -> Sequence[Any]:
+        run = self._driver.execute  # executemany has no answers
+        return [answer for row in rows for answer in run(statement, row).fetchall()]

@@ -53,9 +53,9 @@ class Login:
         """Whether the settings give one; libpq may find one elsewhere."""
         return bool(self.parameters.get("password"))
 
-    def connect(self, **more: Any) -> psycopg.Connection[Any]:
+    def connect(self, kind: type[psycopg.Connection[Any]] = psycopg.Connection, **more: Any) -> psycopg.Connection[Any]:
         """A connection in autocommit mode, without prepared statements: it may be a pooler's."""
-        return psycopg.connect(**{**self.parameters, **more}, autocommit=True, prepare_threshold=None)
+        return kind.connect(**{**self.parameters, **more}, autocommit=True, prepare_threshold=None)
 
 
 def schema_of(name: str) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
+from oms.adapters.sql.query import Query, given
 from oms.adapters.sql.rows import dump, load_metadata, money
 from oms.adapters.sql.schema import NOTIFICATION, NotificationTables
 from oms.adapters.sql.store import SqlStore
@@ -26,6 +27,12 @@ _RECORD = Bulk(
     lambda new: new.into(_NOTIFICATIONS).on_conflict_do_nothing(),
     of(_NOTIFICATIONS, "id", "order_id", "kind", "user_id", "total_minor", "currency", "reason", "metadata", "at"),
 )
+_READ = Query(select(_NOTIFICATIONS), among=_NOTIFICATIONS.c.id)
+_DELIVERED = Query(
+    update(_NOTIFICATIONS).values(sent_at=given(_NOTIFICATIONS.c.sent_at)),
+    _NOTIFICATIONS.c.id,
+    of(_NOTIFICATIONS, "sent_at"),
+)
 
 
 class SqlNotificationTransaction(SqlTransaction[NotificationTables], NotificationTransaction):
@@ -37,8 +44,7 @@ class SqlNotificationTransaction(SqlTransaction[NotificationTables], Notificatio
 
     def mark_notified(self, ids: Collection[str]) -> None:
         """They were delivered now."""
-        delivered = update(_NOTIFICATIONS).values(sent_at=self._link.now)
-        self._link.change_in(delivered, _NOTIFICATIONS.c.id, ids)
+        self._link.change(_DELIVERED, ids, sent_at=self._link.now)
 
 
 class SqlNotificationStore(SqlStore[NotificationTables], NotificationStore, NotificationEvidence):
@@ -54,7 +60,7 @@ class SqlNotificationStore(SqlStore[NotificationTables], NotificationStore, Noti
     def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
         """Notifications."""
         with self._database.reading() as link:
-            rows = link.rows_in(select(_NOTIFICATIONS), _NOTIFICATIONS.c.id, ids)
+            rows = link.found(_READ, ids)
         return {row.id: notification_of(row) for row in rows}
 
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:

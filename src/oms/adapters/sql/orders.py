@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, func, select, update
 from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.link import Link
+from oms.adapters.sql.query import Query
 from oms.adapters.sql.rows import answer_of, dump, load_items, load_metadata, money
 from oms.adapters.sql.schema import CREATED, ORDER, OrderTables
 from oms.adapters.sql.store import SqlStore
@@ -35,6 +36,7 @@ _UPDATE = Bulk(
     {**_COLUMNS, "before": _ORDERS.c.version},
 )
 _ENTRIES = Bulk(lambda new: new.into(_HISTORY), of(_HISTORY), key=2)
+_LOCKED = Query(select(_ORDERS).order_by(_ORDERS.c.id).with_for_update(), among=_ORDERS.c.id)
 
 
 class SqlOrderTransaction(SqlKeyedTransaction[OrderTables], OrderTransaction):
@@ -42,8 +44,7 @@ class SqlOrderTransaction(SqlKeyedTransaction[OrderTables], OrderTransaction):
 
     def lock_orders(self, ids: Collection[OrderId]) -> Mapping[OrderId, Order]:
         """The orders with these ids."""
-        found = select(_ORDERS).order_by(_ORDERS.c.id).with_for_update()
-        return {order.id: order for order in map(order_of, self._link.rows_in(found, _ORDERS.c.id, ids))}
+        return {order.id: order for order in map(order_of, self._link.found(_LOCKED, ids))}
 
     def save_orders(
         self, changes: Sequence[tuple[Order, Order]], history: Sequence[tuple[OrderId, HistoryEntry]]

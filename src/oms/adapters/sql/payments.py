@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 
 from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
+from oms.adapters.sql.query import Query
 from oms.adapters.sql.rows import dump, load_metadata, money
 from oms.adapters.sql.schema import PAYMENT, PaymentTables
 from oms.adapters.sql.store import SqlStore
@@ -30,6 +31,8 @@ _UPDATE = Bulk(
     ),
     {**_COLUMNS, "before": _PAYMENTS.c.state},
 )
+_LOCKED = Query(select(_PAYMENTS).order_by(_PAYMENTS.c.order_id).with_for_update(), among=_PAYMENTS.c.order_id)
+_READ = Query(select(_PAYMENTS), among=_PAYMENTS.c.order_id)
 
 
 class SqlPaymentTransaction(SqlTransaction[PaymentTables], PaymentTransaction):
@@ -37,9 +40,7 @@ class SqlPaymentTransaction(SqlTransaction[PaymentTables], PaymentTransaction):
 
     def lock_payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
         """The payments of these orders."""
-        found = select(_PAYMENTS).order_by(_PAYMENTS.c.order_id).with_for_update()
-        rows = self._link.rows_in(found, _PAYMENTS.c.order_id, ids)
-        return {payment.order_id: payment for payment in map(payment_of, rows)}
+        return {payment.order_id: payment for payment in map(payment_of, self._link.found(_LOCKED, ids))}
 
     def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
         """Insert, and update by compare-and-set."""
@@ -63,7 +64,7 @@ class SqlPaymentStore(SqlStore[PaymentTables], PaymentStore, PaymentEvidence):
     def payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
         """Committed payments."""
         with self._database.reading() as link:
-            rows = link.rows_in(select(_PAYMENTS), _PAYMENTS.c.order_id, ids)
+            rows = link.found(_READ, ids)
         return {payment.order_id: payment for payment in map(payment_of, rows)}
 
     def all_payments(self) -> Iterable[Payment]:

@@ -1,24 +1,27 @@
-"""PostgreSQL: one schema and one role a service, transactions that bring everything they need along.
+"""PostgreSQL: one schema and one role a service.
 
-Nothing is left in a session: time-outs are set for each transaction, tables are named with their schema, and no
-statement is prepared by name. So it works behind PgBouncer in transaction mode as well as without.
+Time-outs and the planner's settings are a session's where the session is ours, and each transaction's own behind a
+pooler. Tables are named with their schema, and no statement is prepared by name. So it works behind PgBouncer in
+transaction mode as well as without.
 """
 
 from __future__ import annotations
 
 import time
-from functools import partial
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from oms.adapters.sql.border import COMMIT
 from oms.adapters.sql.database import Database, Way
-from oms.adapters.sql.link import AROUND
 from oms.adapters.sql.logins import Login
+from oms.adapters.sql.postgres_link import READ_ONLY_SERVER, PostgresLink, Words
 from oms.ports.clock import Clock
 
 STATEMENT_TIMEOUT_S = 30
@@ -31,6 +34,15 @@ BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin":
 """Rows are found by their keys, whatever a planner without statistics makes of a table that is small yet: it read
 whole tables for each small batch, two thirds of all the server's work. (Where there is no index, it still does.)"""
 
+_SETTINGS: Mapping[str, str] = {
+    "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+    "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S}s",
+}
+_DEFAULT_MODE = {"default_transaction_isolation": "read committed", "default_transaction_read_only": "off"}
+_READ_COMMITTED = "ISOLATION LEVEL READ COMMITTED READ WRITE"
+_SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
 POOL_TIMEOUT_S = 5.0
 READERS, WRITERS = 4, 4
 """Connections that are kept: HTTP threads read, each lane of a service may write. As many more come in a rush."""
@@ -40,7 +52,12 @@ PING_AFTER_S = 0.2
 No server restarts in less; should it, the batch that notices is tried again."""
 
 _USED_AT = "used_at"
-_READ_ONLY_SERVER = "25006"
+
+
+class Session(psycopg.Connection[Any]):
+    """A connection, and whether what is set in it stays: behind a pooler it may be another's at any time."""
+
+    is_ours: bool = False
 
 
 def postgres_database(login: Login, schema: str, *, clock: Clock | None = None) -> Database:
@@ -50,73 +67,71 @@ def postgres_database(login: Login, schema: str, *, clock: Clock | None = None) 
     survives the process, not necessarily the server. The store's time is the server's clock, unless a `clock` is
     given: a test's, that it moves.
     """
-    begin = partial(_begin, "READ COMMITTED READ WRITE", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S)
-    write = Way(_engine(login, WRITERS), begin(**BY_KEY))
-    single = _engine(login, WRITERS, cursor=_Alone)
-    alone = Way(single, begin(**BY_KEY), alone=True)
-    side = Way(single, begin(synchronous_commit="off", **BY_KEY), alone=True)
-    return Database(*_looking(login), write, alone, side, clock, schema)
+    writers = _engine(login, WRITERS, {**_SETTINGS, **BY_KEY, **_DEFAULT_MODE})
+    write = _transaction(writers, _READ_COMMITTED, {**_SETTINGS, **BY_KEY})
+    alone, side = _alone(writers), _alone(writers, "SET LOCAL synchronous_commit = off")
+    return Database(*_looking(login), write, alone, side, _joined, clock, schema)
 
 
 def postgres_reader(login: Login, schema: str, *, clock: Clock | None = None) -> Database:
     """A schema that is only looked at."""
-    return Database(*_looking(login), write=None, alone=None, side=None, clock=clock, schema=schema)
+    return Database(*_looking(login), None, None, None, _joined, clock, schema)
 
 
 def setup_database(login: Login, schema: str | None = None) -> Database:
     """For tables to be made in: waits long for another host that is at it, and has time for large tables."""
-    way = Way(_engine(login, 1), _begin("READ COMMITTED READ WRITE", SETUP_TIMEOUT_S, SETUP_TIMEOUT_S))
-    return Database(way, way, write=way, alone=way, side=None, schema=schema)
+    patient = {"statement_timeout": f"{SETUP_TIMEOUT_S}s", "lock_timeout": f"{SETUP_TIMEOUT_S}s"}
+    way = _transaction(_engine(login, 1, patient), _READ_COMMITTED, patient)
+    return Database(way, way, way, way, None, _joined, schema=schema)
 
 
 def _looking(login: Login) -> tuple[Way, Way]:
-    readers = _engine(login, READERS)
-    snapshot = _begin("REPEATABLE READ READ ONLY", LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S)
-    return Way(readers), Way(readers, snapshot)
+    readers = _engine(login, READERS, _SETTINGS)
+    return _way(readers, Words(alone=True)), _transaction(readers, _SNAPSHOT, _SETTINGS)
 
 
-def _begin(mode: str, lock_s: float, statement_s: float, **more: str) -> str:
-    """One text, one round trip: begin, time-outs, and the server's time."""
-    settings = {
-        "statement_timeout": f"{statement_s * 1000:.0f}",
-        "lock_timeout": f"{lock_s * 1000:.0f}",
-        "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S * 1000}",
-        **more,
-    }
-    local = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
-    return f"BEGIN ISOLATION LEVEL {mode}; SELECT clock_timestamp(), {local}"
+def _transaction(engine: Engine, mode: str, settings: Mapping[str, str]) -> Way:
+    """Several statements. Behind a pooler they bring their settings along."""
+    begin, time = f"BEGIN {mode}", "SELECT clock_timestamp()"
+    pooled = Words((begin, f"{time}, {_set_for_now(settings)}"), time=True)
+    return _way(engine, Words((begin, time), time=True), pooled)
 
 
-class _LastAnswer(psycopg.Cursor[Any]):
-    """Of a text with several statements, shows the last one's answer instead of the first one's."""
-
-    def execute(self, query: Any, params: Any = None, **options: Any) -> _LastAnswer:
-        super().execute(query, params, **options)
-        while self.nextset():
-            pass
-        return self
+def _alone(engine: Engine, *before: str) -> Way:
+    """A statement that writes, and is committed with it: a text of several is one transaction by itself."""
+    set_now = (f"BEGIN {_READ_COMMITTED}", f"SELECT {_set_for_now({**_SETTINGS, **BY_KEY})}", *before)
+    pooled = Words(set_now, ("COMMIT",), alone=True, border=COMMIT)
+    return _way(engine, Words(before, alone=True, border=COMMIT), pooled)
 
 
-class _Alone(psycopg.ClientCursor[Any]):
-    """For a statement between the words that begin a transaction and `COMMIT`: shows that statement's answer.
+def _way(engine: Engine, ours: Words, pooled: Words | None = None) -> Way:
+    def begin(connection: Connection, schema: str | None, clock: Clock | None) -> PostgresLink:
+        session: Any = connection.connection.driver_connection
+        words = ours if session.is_ours or pooled is None else pooled
+        return PostgresLink(connection, clock.now() if clock and words.time else None, schema, words)
 
-    A text with several statements takes no parameters of the server's, so they are written into it.
-    """
-
-    def execute(self, query: Any, params: Any = None, **options: Any) -> _Alone:
-        super().execute(query, params, **options)
-        for _ in _BEFORE:
-            self.nextset()
-        return self
+    return Way(engine, begin, alone=ours.alone)
 
 
-_BEFORE = ("BEGIN", "SELECT")
-"""What answers before a statement that is alone in its transaction."""
+def _joined(connection: Connection, now: datetime, schema: str | None) -> PostgresLink:
+    return PostgresLink(connection, now, schema, Words(), ours=False)
 
 
-def _engine(login: Login, size: int, cursor: type[psycopg.Cursor[Any]] = _LastAnswer) -> Engine:
+def _set_for_now(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+
+
+def _engine(login: Login, size: int, settings: Mapping[str, str]) -> Engine:
     def connect() -> psycopg.Connection[Any]:
-        return login.connect(cursor_factory=cursor)
+        session = login.connect(Session)
+        assert isinstance(session, Session)  # noqa: S101 - as asked for
+        with session.cursor() as cursor:
+            (pid,) = cursor.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+            # A pooler gives its client a process id that is none of the server's.
+            session.is_ours = pid == session.info.backend_pid
+            if session.is_ours:
+                cursor.execute("; ".join(f"SET {name} = '{value}'" for name, value in settings.items()))
+        return session
 
     engine = create_engine(
         "postgresql+psycopg://",
@@ -145,22 +160,10 @@ def _engine(login: Login, size: int, cursor: type[psycopg.Cursor[Any]] = _LastAn
         except psycopg.Error:
             raise DisconnectionError from None
 
-    @event.listens_for(engine, "before_cursor_execute", retval=True)
-    def _surround(
-        _connection: object,
-        _cursor: object,
-        statement: str,
-        parameters: Any,
-        context: Any,
-        _many: bool,  # noqa: FBT001
-    ) -> tuple[str, Any]:
-        around = context.execution_options.get(AROUND) if context is not None else None
-        return (f"{around}; {statement}; COMMIT" if around else statement), parameters
-
     @event.listens_for(engine, "handle_error")
     def _failed_over(context: ExceptionContext) -> None:
         # The server became a standby: the pool has to look for the new primary.
-        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY_SERVER:
+        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY_SERVER:
             context.is_disconnect = True
 
     return engine

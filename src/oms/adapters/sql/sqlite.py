@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import QueuePool
 
 from oms.adapters.sql.database import Database, Way
+from oms.adapters.sql.link import Link
 from oms.ports.clock import Clock
 
 BUSY_TIMEOUT_S = 5.0
@@ -25,22 +27,31 @@ def sqlite_database(path: Path, clock: Clock) -> Database:
     The side door leaves out the wait for the disk: what it wrote outlives the process, not a loss of power. It is
     NORMAL and not OFF, because with OFF its checkpoints could tear what the writer has made durable.
     """
-    look = Way(_engine(path, pool_size=8, pragmas=("query_only=ON",)), "BEGIN")
-    write = Way(_engine(path, pool_size=2, pragmas=("synchronous=FULL",)), "BEGIN IMMEDIATE")
+    look = _way(_engine(path, pool_size=8, pragmas=("query_only=ON",)), "BEGIN")
+    write = _way(_engine(path, pool_size=2, pragmas=("synchronous=FULL",)), "BEGIN IMMEDIATE")
     return Database(
         read=look,
         snapshot=look,
         write=write,
         alone=write,
-        side=Way(_engine(path, pool_size=1, pragmas=("synchronous=NORMAL",)), "BEGIN IMMEDIATE"),
+        side=_way(_engine(path, pool_size=1, pragmas=("synchronous=NORMAL",)), "BEGIN IMMEDIATE"),
         clock=clock,
     )
 
 
 def sqlite_reader(path: Path, clock: Clock) -> Database:
     """The file of another process, which may be at work: nothing is written to it, nothing is migrated."""
-    look = Way(_engine(path, pool_size=4, read_only=True), "BEGIN")
+    look = _way(_engine(path, pool_size=4, read_only=True), "BEGIN")
     return Database(look, look, write=None, alone=None, side=None, clock=clock)
+
+
+def _way(engine: Engine, words: str) -> Way:
+    def begin(connection: Connection, _schema: str | None, clock: Clock | None) -> Link:
+        driver: Any = connection.connection.driver_connection
+        driver.execute(words)
+        return Link(connection, clock.now() if clock else None)  # after the lock may have been waited for
+
+    return Way(engine, begin)
 
 
 def _engine(path: Path, *, pool_size: int, pragmas: tuple[str, ...] = (), read_only: bool = False) -> Engine:

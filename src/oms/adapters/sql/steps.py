@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
+from oms.adapters.sql.query import Query, given
 from oms.adapters.sql.schema import STEP, StepTables
 from oms.adapters.sql.store import SqlStore
 from oms.adapters.sql.transaction import SqlTransaction
@@ -25,6 +26,14 @@ _UPDATE = Bulk(
     {**of(_DOCUMENTS, "key", "body"), "before": _DOCUMENTS.c.body},
     of(_DOCUMENTS, "consumer"),
 )
+_LOCKED = Query(
+    select(_DOCUMENTS)
+    .where(_DOCUMENTS.c.consumer == given(_DOCUMENTS.c.consumer))
+    .order_by(_DOCUMENTS.c.key)
+    .with_for_update(),
+    _DOCUMENTS.c.key,
+    of(_DOCUMENTS, "consumer"),
+)
 
 
 class SqlStepTransaction(SqlTransaction[StepTables], StepTransaction):
@@ -32,8 +41,7 @@ class SqlStepTransaction(SqlTransaction[StepTables], StepTransaction):
 
     def lock_documents(self, group: str, keys: Collection[str]) -> Mapping[str, str]:
         """The documents under these keys."""
-        found = select(_DOCUMENTS).where(_DOCUMENTS.c.consumer == group).order_by(_DOCUMENTS.c.key).with_for_update()
-        return {row.key: row.body for row in self._link.rows_in(found, _DOCUMENTS.c.key, keys)}
+        return {row.key: row.body for row in self._link.found(_LOCKED, keys, consumer=group)}
 
     def save_documents(self, group: str, changes: Sequence[tuple[str, str | None, str]]) -> None:
         """Insert, and update by compare-and-set."""

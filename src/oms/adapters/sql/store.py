@@ -8,11 +8,27 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Generic
 
-from sqlalchemy import Column, ColumnElement, Table, case, delete, func, literal_column, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    DateTime,
+    Double,
+    Integer,
+    Table,
+    case,
+    delete,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+    update,
+)
 
-from oms.adapters.sql.bulk import Bulk, Given, of
+from oms.adapters.sql.bulk import Bulk, Given, of, stamp
 from oms.adapters.sql.database import Database
+from oms.adapters.sql.instant import Instant
 from oms.adapters.sql.link import Link
+from oms.adapters.sql.query import Query, given, place
 from oms.adapters.sql.rows import letter_of, outbox_row
 from oms.adapters.sql.schema import KeyedTables, Tables
 from oms.adapters.sql.transaction import T_, SqlTransaction
@@ -28,7 +44,17 @@ class StoreBulks:
     """What a store writes for many rows outside of the services' transactions."""
 
     def __init__(self, tables: Tables) -> None:
-        attempts, tasks = tables.attempts, tables.tasks
+        attempts, tasks, inbox, outbox = tables.attempts, tables.tasks, tables.inbox, tables.outbox
+        self.seen = Query(
+            select(inbox.c.message_id).where(inbox.c.consumer == given(inbox.c.consumer)),
+            inbox.c.message_id,
+            of(inbox, "consumer"),
+        )
+        self.leased = Query(
+            update(outbox).values(leased_until=given(outbox.c.leased_until)), outbox.c.id, of(outbox, "leased_until")
+        )
+        self.sent = Query(delete(outbox), outbox.c.id)
+        self.returned = Query(update(outbox).values(leased_until=outbox.c.at), outbox.c.id)
         self.attempts = Bulk(
             lambda new: _counted(new, attempts),
             of(attempts, "topic", "part", "position"),
@@ -75,6 +101,46 @@ def store_bulks(tables: Tables) -> StoreBulks:
     return StoreBulks(tables)
 
 
+@cache
+def due_tasks(tables: Tables, kinds: tuple[str, ...]) -> Query:
+    """The tasks of these kinds that are due, the longest due first; for the only writer."""
+    tasks = tables.tasks
+    due = select(tasks).where(tasks.c.kind.in_(kinds), tasks.c.due_at <= given(tasks.c.due_at, "now"))
+    first = due.order_by(tasks.c.due_at).limit(place("limit", Integer()))
+    return Query(first, once={"now": tasks.c.due_at, "limit": tasks.c.attempts})
+
+
+@cache
+def claimed_at_once(tables: Tables, kinds: tuple[str, ...]) -> Query:
+    """Leases due tasks of these kinds that nobody else is at; for PostgreSQL.
+
+    What it has locked it finds again by place, not by key: by a table's statistics of a moment when it was empty, any
+    index is as good as the right one. A row that changed since the look isn't there; it is due next time.
+    """
+    tasks = tables.tasks
+    ctid: ColumnElement[Any] = literal_column("ctid")
+    now = stamp(given(tasks.c.due_at, "now"))
+    due = select(ctid.label("place"), tasks.c.due_at).where(tasks.c.kind.in_(kinds), tasks.c.due_at <= now)
+    first = due.order_by(tasks.c.due_at).limit(place("limit", Integer()))
+    free = first.with_for_update(skip_locked=True).cte("due")
+    until = type_coerce(now, DateTime(timezone=True)) + func.make_interval(0, 0, 0, 0, 0, 0, _LEASE_S)
+    claim = update(tasks).where(ctid == free.c.place)
+    claimed = claim.values(
+        lease=given(tasks.c.lease),
+        due_at=type_coerce(until, Instant()),
+        attempts=tasks.c.attempts + 1,
+        called_at=func.coalesce(tasks.c.called_at, now),
+    )
+    again = (tasks.c.called_at < now).label("again")
+    return Query(
+        claimed.returning(tasks, again, free.c.due_at.label("was_due_at")),
+        once={**of(tasks, "lease"), "now": tasks.c.due_at, "limit": tasks.c.attempts, "lease_s": tasks.c.attempts},
+    )
+
+
+_LEASE_S: ColumnElement[float] = place("lease_s", Double())
+
+
 class SqlStore(Store, ServiceEvidence, Generic[T_]):
     """One service's record. Any thread may read; write transactions queue for the write lock."""
 
@@ -88,10 +154,8 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 
     def seen(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
         """Those that `group` has handled."""
-        inbox = self._tables.inbox
-        found = select(inbox.c.message_id).where(inbox.c.consumer == group)
         with self._database.reading() as link:
-            return [row[0] for row in link.rows_in(found, inbox.c.message_id, messages)]
+            return [row.message_id for row in link.found(self._bulks.seen, messages, consumer=group)]
 
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Count the beginning of a batch, without waiting for the disk; not while this thread is in a transaction."""
@@ -109,18 +173,17 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
         """Lease due tasks, the longest due first. A lease is a due time: when it lapses, the task is due again."""
-        table = self._tables.tasks
-        due = table.c.kind.in_(sorted(kind.value for kind in kinds)) & (table.c.due_at <= self._database.time)
         if limit <= 0:
             return ()
+        wanted = tuple(sorted(kind.value for kind in kinds))
         if self._database.in_one_trip:
-            return self._claim_at_once(due, limit, lease_s)
-        if not self._any(due, table.c.due_at):
-            return ()
-        first = select(table).where(due).order_by(table.c.due_at).limit(limit)
-        lease = self._ids.token()
+            return self._claim_at_once(wanted, limit, lease_s)
+        due, lease = due_tasks(self._tables, wanted), self._ids.token()
+        with self._database.reading() as link:
+            if not link.found(due, now=link.now, limit=1):  # a claim would take the write lock for nothing
+                return ()
         with self._database.writing() as link:
-            rows = link.rows(first.with_for_update(skip_locked=True))
+            rows = link.found(due, now=link.now, limit=limit)
             until = link.now + timedelta(seconds=lease_s)
             names = [(row.key, row.kind) for row in rows]
             link.many(self._bulks.claimed, names, lease=lease, due_at=until, called_at=link.now)
@@ -128,29 +191,12 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
             _claimed(row, lease, row.attempts + 1, row.called_at or link.now, row.called_at is not None) for row in rows
         ]
 
-    def _claim_at_once(self, which: ColumnElement[bool], limit: int, lease_s: float) -> Sequence[Task]:
-        """One statement: whoever finds nothing has waited for nobody, and whoever finds something asked once.
-
-        What it has locked it finds again by place, not by key: by a table's statistics of a moment when it was empty,
-        any index is as good as the right one. A row that changed since the look isn't there; it is due next time.
-        """
-        table, now, lease = self._tables.tasks, self._database.time, self._ids.token()
-        place: ColumnElement[Any] = literal_column("ctid")
-        first = select(place.label("place"), table.c.due_at).where(which).order_by(table.c.due_at)
-        due = first.limit(limit).with_for_update(skip_locked=True).cte("due")
-        claimed = (
-            update(table)
-            .where(place == due.c.place)
-            .values(
-                lease=lease,
-                due_at=self._database.time_in(lease_s),
-                attempts=table.c.attempts + 1,
-                called_at=func.coalesce(table.c.called_at, now),
-            )
-            .returning(table, (table.c.called_at < now).label("again"), due.c.due_at.label("was_due_at"))
-        )
+    def _claim_at_once(self, kinds: tuple[str, ...], limit: int, lease_s: float) -> Sequence[Task]:
+        """One statement: whoever finds nothing has waited for nobody, and whoever finds something asked once."""
+        lease, clock = self._ids.token(), self._database.clock
+        now = clock.now() if clock else None
         with self._database.alone() as link:
-            rows = link.rows(claimed)
+            rows = link.found(claimed_at_once(self._tables, kinds), limit=limit, lease=lease, lease_s=lease_s, now=now)
         rows = sorted(rows, key=lambda row: (row.was_due_at, row.key))
         return [_claimed(row, lease, row.attempts, row.called_at, row.again) for row in rows]
 
@@ -164,21 +210,20 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         with self._database.writing() as link:
             rows = link.rows(free.with_for_update(skip_locked=True))
             until = link.now + timedelta(seconds=lease_s)
-            link.change_in(update(table).values(leased_until=until), table.c.id, (row.id for row in rows))
+            link.change(self._bulks.leased, [row.id for row in rows], leased_until=until)
         return [OutboxRow(row.id, outbox_row(row).message, until) for row in rows]
 
     def mark_sent(self, ids: Collection[str]) -> None:
         """Remove what was delivered."""
         if ids:
             with self._database.alone(side=True) as link:
-                link.change_in(delete(self._tables.outbox), self._tables.outbox.c.id, ids)
+                link.change(self._bulks.sent, ids)
 
     def return_outbox(self, ids: Collection[str]) -> None:
         """Give leases back."""
-        table = self._tables.outbox
         if ids:
             with self._database.writing() as link:
-                link.change_in(update(table).values(leased_until=table.c.at), table.c.id, ids)
+                link.change(self._bulks.returned, ids)
 
     def dead_letters(
         self, state: DeadLetterState | None = None, *, limit: int = 100, offset: int = 0
@@ -283,7 +328,8 @@ def _remove(link: Link, table: Table, which: ColumnElement[bool], limit: int) ->
         return 0
     keys = list(table.primary_key.columns)
     rows = link.rows(select(*keys).where(which).limit(limit).with_for_update(skip_locked=True))
-    return link.many(_removed(table), [tuple(row) for row in rows])
+    link.each(_removed(table), [tuple(row) for row in rows])
+    return len(rows)
 
 
 @cache

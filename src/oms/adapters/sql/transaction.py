@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Select, case, delete, select, update
 
-from oms.adapters.sql.bulk import Bulk, Given, of
+from oms.adapters.sql.bulk import Bulk, Given, of, stamp
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.link import Link
+from oms.adapters.sql.query import Query, given
 from oms.adapters.sql.rows import LETTER, answer_of, dump_headers, letter_of, letter_row
 from oms.adapters.sql.schema import KeyedTables, Tables
-from oms.domain.tasks import TaskKey, TaskRequest
+from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 from oms.ports.messages import MessageId
 from oms.ports.store import (
     DeadLetter,
@@ -41,7 +42,7 @@ class DeliveryBulks:
     def __init__(self, tables: Tables) -> None:
         inbox, outbox, tasks = tables.inbox, tables.outbox, tables.tasks
         self.inbox = Bulk(
-            lambda new: new.into(inbox).on_conflict_do_nothing().returning(inbox.c.message_id),
+            lambda new: new.into(inbox, at=stamp(new.at)).on_conflict_do_nothing().returning(inbox.c.message_id),
             of(inbox, "message_id"),
             of(inbox, "consumer", "at"),
         )
@@ -70,6 +71,17 @@ class DeliveryBulks:
             {**of(tasks, "key", "kind", "lease", "due_at", "note"), "afresh": tasks.c.attempts},
             key=2,
         )
+        of_kind = tasks.c.kind == given(tasks.c.kind)
+        held = select(tasks.c.key, tasks.c.lease).where(of_kind).order_by(tasks.c.key).with_for_update()
+        self.held = Query(held, tasks.c.key, of(tasks, "kind"))
+        # Not joined with the keys: by statistics of a moment when there was no task, the server went through all of
+        # them for each key, a second for 500 of 6,000.
+        self.ended = Query(delete(tasks).where(of_kind), tasks.c.key, of(tasks, "kind"))
+        letters = tables.dead_letters
+        self.locked_letters = Query(select(letters).order_by(letters.c.id).with_for_update(), letters.c.id)
+        self.marked_letters = Query(
+            update(letters).values(state=given(letters.c.state)), letters.c.id, of(letters, "state")
+        )
         self.parked = Bulk(lambda new: new.into(tables.dead_letters), of(tables.dead_letters, *LETTER))
 
 
@@ -91,17 +103,16 @@ class SqlTransaction(Transaction, Generic[T_]):
     def claim_inbox(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
         """Mark messages as handled by `group`; those returned are new."""
         wanted = [(message,) for message in set(messages)]
-        new = self._link.answers(self._bulks.inbox, wanted, consumer=group, at=self._link.now)
+        new = self._link.answers(self._bulks.inbox, wanted, consumer=group, at=self._link.stamp)
         return [MessageId(message) for (message,) in new]
 
     def held_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
         """Lock the tasks whose lease is still ours."""
-        table = self._tables.tasks
-        one = select(table.c.kind, table.c.key, table.c.lease).order_by(table.c.key, table.c.kind).with_for_update()
-        found = one.where(table.c.kind.in_({task.kind.value for task in tasks}))
-        rows = self._link.rows_in(found, table.c.key, (task.key for task in tasks))
-        leases = {(row.kind, row.key): row.lease for row in rows}
-        held = [task for task in tasks if leases.get((task.kind.value, task.key)) == task.lease]
+        leases: dict[TaskKey, str] = {}
+        for kind, keys in _by_kind(task.id for task in tasks):
+            rows = self._link.found(self._bulks.held, keys, kind=kind.value)
+            leases |= {TaskKey(kind, row.key): row.lease for row in rows}
+        held = [task for task in tasks if leases.get(task.id) == task.lease]
         self._held.update((task.id, task.lease) for task in held)
         return [task.id for task in held]
 
@@ -116,14 +127,11 @@ class SqlTransaction(Transaction, Generic[T_]):
 
     def lock_dead_letters(self, ids: Collection[str]) -> Sequence[DeadLetter]:
         """The dead letters with these ids, by id."""
-        letters = self._tables.dead_letters
-        found = select(letters).order_by(letters.c.id).with_for_update()
-        return [letter_of(row) for row in self._link.rows_in(found, letters.c.id, ids)]
+        return [letter_of(row) for row in self._link.found(self._bulks.locked_letters, ids)]
 
     def mark_dead_letters(self, ids: Collection[str], state: DeadLetterState) -> None:
         """Change the state of dead letters."""
-        letters = self._tables.dead_letters
-        self._link.change_in(update(letters).values(state=state.value), letters.c.id, ids)
+        self._link.change(self._bulks.marked_letters, ids, state=state.value)
 
     def flush(self, delivery: Delivery) -> None:
         """Write what is owed; a task that it both ends and starts is started anew."""
@@ -139,7 +147,7 @@ class SqlTransaction(Transaction, Generic[T_]):
     def commit(self) -> None:
         """Make it durable, unless the caller will."""
         if self._joined:
-            self._link.ensure_open()
+            self._link.settle()
             self._link.end()
         else:
             self._database.commit(self._link)
@@ -152,13 +160,8 @@ class SqlTransaction(Transaction, Generic[T_]):
             self._database.abandon(self._link)
 
     def _end_tasks(self, keys: Collection[TaskKey]) -> None:
-        # Not joined with the keys: by statistics of a moment when there was no task, the server went through all of
-        # them for each key, a second for 500 of 6,000.
-        table, by_kind = self._tables.tasks, defaultdict[str, list[str]](list)
-        for task in keys:
-            by_kind[task.kind.value].append(task.key)
-        for kind, ended in sorted(by_kind.items()):
-            self._link.change_in(delete(table).where(table.c.kind == kind), table.c.key, ended)
+        for kind, ended in _by_kind(keys):
+            self._link.change(self._bulks.ended, ended, kind=kind.value)
 
 
 class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
@@ -166,9 +169,9 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
 
     def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
         """The answers kept under (scope, key) within the last 24 h."""
-        table, wanted = self._tables.answers, set(keys)
-        kept = answers_kept(self._tables, self._link.now).where(table.c.scope.in_({scope for scope, _ in wanted}))
-        rows = self._link.rows_in(kept, table.c.key, (key for _, key in wanted))
+        wanted = set(keys)
+        kept, over = _answers_found(self._tables), self._link.now - ANSWERS_KEPT
+        rows = self._link.found(kept, [key for _, key in wanted], at=over)
         return {(row.scope, row.key): answer_of(row) for row in rows if (row.scope, row.key) in wanted}
 
     def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
@@ -181,6 +184,20 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
 def answers_kept(tables: KeyedTables, now: datetime) -> Select[Any]:
     """The answers that are still within their time."""
     return select(tables.answers).where(tables.answers.c.at > now - ANSWERS_KEPT)
+
+
+@cache
+def _answers_found(tables: KeyedTables) -> Query:
+    table = tables.answers
+    return Query(select(table).where(table.c.at > given(table.c.at)), table.c.key, of(table, "at"))
+
+
+def _by_kind(tasks: Iterable[TaskKey]) -> list[tuple[TaskKind, list[str]]]:
+    """Keys of tasks by kind, in the order in which everybody locks them."""
+    found = defaultdict[TaskKind, list[str]](list)
+    for task in tasks:
+        found[task.kind].append(task.key)
+    return sorted(found.items(), key=lambda one: one[0].value)
 
 
 @cache
