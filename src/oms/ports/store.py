@@ -4,7 +4,8 @@ Every write is a `Transaction` of few, bulk calls: begin, claim the inbox, load 
 locked in one order (orders, payments or reservations, products, each sorted), so transactions wait for each
 other and don't deadlock. All methods raise `Retryable` where the whole may be done again (deadlock, lost
 connection, a row that another transaction inserted first), `Permanent` for a value that can't be stored;
-`commit` also raises `OutcomeUnknown`. A store's time is its own (the database's clock).
+`commit` also raises `OutcomeUnknown`. What is written may reach the database with the next call that answers
+something, and at the latest with the commit; so may its error. A store's time is its own (the database's clock).
 """
 
 from __future__ import annotations

@@ -73,15 +73,14 @@ class Link:
             self.ensure_open()
             return []
         compiled = query.on(self._dialect, self.schema)
-        parameters = compiled.parameters(keys, once)
-        return self._run(lambda: compiled.rows(self._answer(compiled.text, parameters)))
+        return self._run(lambda: compiled.rows(self._answer(compiled.text, compiled.parameters(keys, once))))
 
     def change(self, query: Query, keys: Collection[str] | None = None, **once: Any) -> None:
         """Update or delete; with `keys`, the rows under these."""
         self.ensure_open()
         if keys is None or keys:
             compiled = query.on(self._dialect, self.schema)
-            self._tell(compiled.text, compiled.parameters(keys, once))
+            self._tell(compiled.text, self._run(lambda: compiled.parameters(keys, once)))
 
     def many(self, bulk: Bulk, rows: Collection[Row], **once: Any) -> None:
         """Run a statement for each row."""
@@ -170,7 +169,7 @@ class Link:
         return self.connection.execute(statement, execution_options={**self._options, **options})
 
     def _for(self, bulk: Bulk, rows: Collection[Row], once: dict[str, Any]) -> tuple[str, Any]:
-        return bulk.on(self._dialect, self.schema, rows, once)
+        return self._run(lambda: bulk.on(self._dialect, self.schema, rows, once))
 
     # -- how SQLite is told
 

@@ -34,11 +34,6 @@ BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin":
 """Rows are found by their keys, whatever a planner without statistics makes of a table that is small yet: it read
 whole tables for each small batch, two thirds of all the server's work. (Where there is no index, it still does.)"""
 
-_SETTINGS: Mapping[str, str] = {
-    "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
-    "lock_timeout": f"{LOCK_TIMEOUT_S}s",
-    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S}s",
-}
 _DEFAULT_MODE = {"default_transaction_isolation": "read committed", "default_transaction_read_only": "off"}
 _READ_COMMITTED = "ISOLATION LEVEL READ COMMITTED READ WRITE"
 _SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -67,9 +62,10 @@ def postgres_database(login: Login, schema: str, *, clock: Clock | None = None) 
     survives the process, not necessarily the server. The store's time is the server's clock, unless a `clock` is
     given: a test's, that it moves.
     """
-    writers = _engine(login, WRITERS, {**_SETTINGS, **BY_KEY, **_DEFAULT_MODE})
-    write = _transaction(writers, _READ_COMMITTED, {**_SETTINGS, **BY_KEY})
-    alone, side = _alone(writers), _alone(writers, "SET LOCAL synchronous_commit = off")
+    settings = {**_limits(), **BY_KEY}
+    writers = _engine(login, WRITERS, {**settings, **_DEFAULT_MODE})
+    write, alone = _transaction(writers, _READ_COMMITTED, settings), _alone(writers, settings)
+    side = _alone(writers, settings, "SET LOCAL synchronous_commit = off")
     return Database(*_looking(login), write, alone, side, _joined, clock, schema)
 
 
@@ -80,14 +76,24 @@ def postgres_reader(login: Login, schema: str, *, clock: Clock | None = None) ->
 
 def setup_database(login: Login, schema: str | None = None) -> Database:
     """For tables to be made in: waits long for another host that is at it, and has time for large tables."""
-    patient = {"statement_timeout": f"{SETUP_TIMEOUT_S}s", "lock_timeout": f"{SETUP_TIMEOUT_S}s"}
+    patient = _limits(SETUP_TIMEOUT_S, SETUP_TIMEOUT_S)
     way = _transaction(_engine(login, 1, patient), _READ_COMMITTED, patient)
     return Database(way, way, way, way, None, _joined, schema=schema)
 
 
+def _limits(lock_s: float | None = None, statement_s: float | None = None) -> Mapping[str, str]:
+    """How long a statement, a lock and an idle transaction may take, as the server's settings."""
+    lock_s, statement_s = lock_s or LOCK_TIMEOUT_S, statement_s or STATEMENT_TIMEOUT_S
+    return {
+        "statement_timeout": f"{statement_s * 1000:.0f}ms",
+        "lock_timeout": f"{lock_s * 1000:.0f}ms",
+        "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S * 1000:.0f}ms",
+    }
+
+
 def _looking(login: Login) -> tuple[Way, Way]:
-    readers = _engine(login, READERS, _SETTINGS)
-    return _way(readers, Words(alone=True)), _transaction(readers, _SNAPSHOT, _SETTINGS)
+    readers = _engine(login, READERS, _limits())
+    return _way(readers, Words(alone=True)), _transaction(readers, _SNAPSHOT, _limits())
 
 
 def _transaction(engine: Engine, mode: str, settings: Mapping[str, str]) -> Way:
@@ -97,9 +103,9 @@ def _transaction(engine: Engine, mode: str, settings: Mapping[str, str]) -> Way:
     return _way(engine, Words((begin, time), time=True), pooled)
 
 
-def _alone(engine: Engine, *before: str) -> Way:
+def _alone(engine: Engine, settings: Mapping[str, str], *before: str) -> Way:
     """A statement that writes, and is committed with it: a text of several is one transaction by itself."""
-    set_now = (f"BEGIN {_READ_COMMITTED}", f"SELECT {_set_for_now({**_SETTINGS, **BY_KEY})}", *before)
+    set_now = (f"BEGIN {_READ_COMMITTED}", f"SELECT {_set_for_now(settings)}", *before)
     pooled = Words(set_now, ("COMMIT",), alone=True, border=COMMIT)
     return _way(engine, Words(before, alone=True, border=COMMIT), pooled)
 

@@ -12,7 +12,7 @@ from oms.ports.plugs import Notification
 from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.samples import AT, EUR, order_id
-from oms.testing.contracts.stores import StoreContract
+from oms.testing.contracts.stores import StoreContract, ids
 from oms.testing.contracts.tasks import TaskContract
 
 ONE, TWO = order_id(1), order_id(2)
@@ -50,6 +50,7 @@ class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, Dea
     def test_who_records_second_waits_and_leaves_it(self, store: Any) -> None:
         with store.begin() as first:
             first.record_notifications([news()])
+            first.claim_inbox("g", ids("a"))
             self.meanwhile(lambda: _record(store, news(amount="99")), first.commit)
         assert [one for one, _ in store.notifications(ONE)] == [news()]
 

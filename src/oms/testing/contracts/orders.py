@@ -97,6 +97,7 @@ class OrderStoreContract(
         step = placed(1)
         with store.begin() as first:
             first.save_orders([(Order(id=ONE), step.aggregate)], history(step))
+            first.lock_orders([ONE])
             assert self.meanwhile(lambda: _refused(store, Order(id=ONE), placed(1, "bob")), first.commit)
         assert store.order(ONE, None) == step.aggregate
 
@@ -104,6 +105,7 @@ class OrderStoreContract(
         step = placed(1)
         with store.begin() as first:
             first.save_orders([(Order(id=ONE), step.aggregate)], history(step))
+            first.lock_orders([ONE])
             assert not self.meanwhile(lambda: _refused(store, Order(id=ONE), placed(1, "bob")), first.rollback)
         assert store.order(ONE, BOB) is not None
 

@@ -56,6 +56,7 @@ class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLett
         tombstone = Payment(order_id=ONE).cancel(agreed.user_id, agreed.total, at=AT).aggregate
         with store.begin() as first:
             first.save_payments([(Payment(order_id=ONE), tombstone)])
+            first.lock_payments([ONE])
             assert self.meanwhile(lambda: _refused(store), first.commit)
         assert store.payments([ONE]) == {ONE: tombstone}
 
