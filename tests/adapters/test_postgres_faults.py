@@ -207,7 +207,7 @@ class TestConnection:
         store = stores("order")
         with store.begin() as transaction:
             transaction.claim_inbox("g", ids("a"))
-            for pid in backends(mortal, "INSERT INTO s_order.inbox%"):
+            for pid in backends(mortal, "%INSERT INTO s_order.inbox%"):
                 mortal.run(f"SELECT pg_terminate_backend({pid})")
             with pytest.raises(Retryable, match="connection was lost"):
                 transaction.claim_inbox("g", ids("b"))
@@ -221,10 +221,11 @@ class TestConnection:
         monkeypatch.setattr("oms.adapters.sql.postgres.IDLE_TIMEOUT_S", 0.1)
         store = stores("order")
         with store.begin() as transaction:
+            transaction.claim_inbox("g", ids("a"))
             while backends(mortal, "BEGIN%"):
                 pass
             with pytest.raises(Retryable, match="connection was lost"):
-                transaction.claim_inbox("g", ids("a"))
+                transaction.claim_inbox("g", ids("b"))
         assert list(store.all_inbox()) == []
 
     def test_a_restart_between_two_uses_is_nobodys_trouble(self, mortal: OwnPostgres, stores: Open) -> None:
@@ -242,7 +243,7 @@ class TestConnection:
         with store.begin() as first, ThreadPoolExecutor(1) as pool:
             first.claim_inbox("g", ids("a"))
             call = pool.submit(claim, store, "a")
-            while len(found := backends(mortal, "INSERT INTO s_order.inbox%")) < 2:
+            while len(found := backends(mortal, "%INSERT INTO s_order.inbox%")) < 2:
                 pass
             waiting = mortal.run("SELECT pid FROM pg_locks WHERE NOT granted")
             assert waiting[0][0] in found
