@@ -25,7 +25,7 @@ class Expected:
     """How many rows a statement has to change, and what is raised where it changed others."""
 
     rows: int
-    missed: PortError
+    missed: PortError = attrs.field(eq=False)
 
 
 class Link:

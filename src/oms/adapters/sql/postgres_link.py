@@ -9,6 +9,7 @@ the server's, so they are written into it, by the driver. Nothing is prepared by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -38,12 +39,32 @@ class Words:
     border: Border = BORDER
 
 
-@attrs.frozen
-class _Said:
-    """A statement that waits to be sent."""
+@attrs.define
+class _Missed:
+    """Has the server itself refuse a statement that changed another number of rows than it had to.
 
-    text: str
-    expected: Expected | None = None
+    So nobody has to look before the commit, which goes in the same text. The error quotes what can't be made a
+    number, and with it which statement of the text it was.
+    """
+
+    expected: list[Expected] = attrs.field(factory=list)
+
+    def ensured(self, statement: str, expected: Expected) -> str:
+        """The statement, and a query of how many rows it changed that fails where they are too few or too many."""
+        self.expected.append(expected)
+        wrong = f"('{_MISSED} {len(self.expected) - 1} ' || count(*))::int"
+        counted = f"SELECT CASE count(*) WHEN {expected.rows} THEN 0 ELSE {wrong} END FROM changed"  # noqa: S608 - ours
+        return f"WITH changed AS ({statement} RETURNING 1) {counted}"
+
+    def raise_for(self, error: psycopg.Error) -> None:
+        """Raise what the statement's caller asked for, where the error is of this kind."""
+        if isinstance(error, psycopg.errors.InvalidTextRepresentation):
+            found = re.search(rf'"{_MISSED} (\d+) ', error.diag.message_primary or "")
+            if found:
+                raise self.expected[int(found[1])].missed from None
+
+
+_MISSED = "oms missed"
 
 
 class PostgresLink(Link):
@@ -60,7 +81,8 @@ class PostgresLink(Link):
         self._words, self._ours, self._border = words, ours, words.border
         self._begun = not words.begin
         self._cursor = psycopg.ClientCursor(self._driver)
-        self._waiting: list[_Said] = []
+        self._waiting: list[str] = []
+        self._missed = _Missed()
 
     @property
     def now(self) -> datetime:
@@ -79,13 +101,11 @@ class PostgresLink(Link):
         self._run(self._settled)
 
     def commit(self) -> None:
-        """Make it durable: in one text with what waits, unless the answer to that has to be looked at first."""
+        """Make it durable, in one text with what waits."""
         self.ensure_open()
-        if any(said.expected for said in self._waiting):
-            self.settle()
         if self._begun or self._waiting:
             self._border = COMMIT
-            self._waiting.append(_Said("COMMIT"))
+            self._waiting.append("COMMIT")
             self.settle()
 
     def _settled(self) -> None:
@@ -100,12 +120,13 @@ class PostgresLink(Link):
         self._tell_each(statement, parameters)
 
     def _tell_each(self, statement: str, rows: Any, expected: Expected | None = None) -> None:
-        self._waiting.append(_Said(self._run(lambda: self._cursor.mogrify(statement, rows)), expected))
+        said = self._run(lambda: self._cursor.mogrify(statement, rows))
+        self._waiting.append(self._missed.ensured(said, expected) if expected else said)
         if self._words.alone:
             self.settle()
 
     def _answer(self, statement: str, parameters: Any) -> Sequence[Any]:
-        self._waiting.append(_Said(self._cursor.mogrify(statement, parameters)))
+        self._waiting.append(self._cursor.mogrify(statement, parameters))
         return self._send()
 
     def _answer_each(self, statement: str, rows: Any) -> Sequence[Any]:
@@ -113,30 +134,26 @@ class PostgresLink(Link):
 
     def _send(self) -> Sequence[Any]:
         """One round trip; the rows of the last statement, where it has some."""
-        said, self._waiting = self._waiting, []
+        said = self._waiting
         begin = self._words.begin if self._words.alone or not self._begun else ()
-        self._execute_text("; ".join([*begin, *(one.text for one in said), *self._words.end]))
+        self._waiting = []
+        self._execute_text("; ".join([*begin, *said, *self._words.end]))
         self._begun = True
-        if begin:
-            self._heard(begin)
-        for at, one in enumerate(said):
-            if at or begin:
-                self._cursor.nextset()
-            if one.expected and self._cursor.rowcount != one.expected.rows:
-                raise one.expected.missed
+        self._pass_over(len(begin) - 1)
+        if begin and self._words.time and self._now is None:
+            self._now = self._cursor.fetchall()[0][0].astimezone(UTC)
+        self._pass_over(len(said) if begin else len(said) - 1)
         return self._cursor.fetchall() if said and self._cursor.description else ()
 
-    def _heard(self, begin: Sequence[str]) -> None:
-        for _ in begin[1:]:
+    def _pass_over(self, answers: int) -> None:
+        for _ in range(answers):
             self._cursor.nextset()
-        if self._words.time and self._now is None:
-            (now,) = self._cursor.fetchall()[0][:1]
-            self._now = now.astimezone(UTC)
 
     def _execute_text(self, words: str) -> None:
         try:
             self._cursor.execute(words.encode())
         except psycopg.Error as error:
+            self._missed.raise_for(error)
             if self._ours and (self._driver.closed or error.sqlstate == READ_ONLY_SERVER):
                 # The others of its pool are gone as well, or look at a server that became a standby.
                 self.connection.invalidate()
