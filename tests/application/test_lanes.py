@@ -16,7 +16,7 @@ from oms.adapters.system.bells import Bells
 from oms.adapters.system.clock import SystemClock
 from oms.application.worker import Worker
 from oms.domain.tasks import TaskKind
-from oms.entrypoints.runner import BUSY, REST_S, Driven, Late, Runner, driven_in_lanes
+from oms.entrypoints.runner import BUSY, REST_S, Driven, Late, Runner, Strain, driven_in_lanes
 from oms.testing import Shop
 
 
@@ -37,7 +37,7 @@ def worker(*steps: Any) -> Worker:
 
 
 def runner(*driven: Driven, bells: Bells | None = None, failed: Any = lambda _name, _error: None) -> Runner:
-    return Runner(driven, bells or Bells(), SystemClock(), failed)
+    return Runner(driven, bells or Bells(), SystemClock(), failed, strain=lambda: 1.0)
 
 
 def until(true: Any) -> None:
@@ -178,6 +178,29 @@ def test_a_lane_that_is_not_busy_never_rests() -> None:
     running.start()
     until(lambda: len(step.asked) >= 4)  # before that it has moved six
     assert running.stop(5)
+
+
+def test_a_lane_rests_the_less_the_less_its_process_does() -> None:
+    step = Endless(9)
+    running = Runner(
+        [Driven({"one": worker(step)}, rest_s=3600.0)], Bells(), SystemClock(), lambda _, __: None, strain=lambda: 0.0
+    )
+    running.start()
+    until(lambda: len(step.asked) >= 6)
+    assert running.stop(5)
+
+
+def test_strain_is_what_a_process_has_used_of_late() -> None:
+    wall, cpu = [100.0], [7.0]
+    strain = Strain(2, lambda: wall[0], lambda: cpu[0])
+    seen = []
+    for used_s in (0.0, 0.03, 0.03, 0.1, 0.1, 0.1, 0.0, 0.0):
+        wall[0] += 0.1
+        cpu[0] += used_s
+        seen.append(strain())
+    assert seen[:3] == pytest.approx([0, 0.5, 0.75])
+    assert seen[3:6] == [1, 1, 1]
+    assert seen[6] > seen[7] > 0
 
 
 def test_what_was_moved_long_ago_makes_nobody_busy() -> None:

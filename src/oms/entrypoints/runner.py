@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +20,16 @@ IDLE_S = 0.25
 """The longest a worker sleeps: bounds how late it notices what nobody rang for."""
 
 REST_S = 0.05
-"""How long a busy lane rests after a batch, unless that was a full one: the next one gathers meanwhile.
+"""How long a busy lane rests after a batch at most, unless that was a full one: the next one gathers meanwhile.
 
 A batch costs by itself as much as many messages, and a lane that takes whatever has come spends all that the machine
-has on small ones."""
+has on small ones. While the process uses little of the machine, it rests for as much less."""
+
+STRAINED = 0.15
+"""The share of the machine's processor time from which on a process's lanes rest for the whole time."""
+
+LOOKED_S = 0.1
+"""How often a process looks at what it uses."""
 
 ANSWER_REST_S, ENOUGH_ANSWERS = 0.02, 50
 """The same where somebody waits for the answer of each: shorter, and not after batches that are large as it is."""
@@ -57,6 +64,35 @@ class Late:
         self.moved = self.moved * 0.5 ** ((at - self.at) / REST_S) + moved
         self.at = at
         return self.moved
+
+
+class Strain:
+    """How much of the machine this process has used of late, from 0 to 1: at 1 it has to save."""
+
+    def __init__(
+        self,
+        cores: int | None = None,
+        wall_s: Callable[[], float] = time.monotonic,
+        cpu_s: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._wall_s, self._cpu_s = wall_s, cpu_s
+        self._enough = STRAINED * (cores or _cores())
+        self._seen = wall_s(), cpu_s()
+        self._used = 0.0
+
+    def __call__(self) -> float:
+        """By processor time; what was seen one look before counts half. May be asked on any thread."""
+        at, used_s = self._seen
+        now = self._wall_s()
+        if now >= at + LOOKED_S:
+            self._seen = now, self._cpu_s()
+            self._used = (self._used + (self._seen[1] - used_s) / (now - at)) / 2
+        return min(1.0, self._used / self._enough)
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def driven_together(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:
@@ -99,8 +135,10 @@ class Runner:
         failed: Callable[[str, BaseException], None],
         *,
         batch: int = 500,
+        strain: Callable[[], float] | None = None,
     ) -> None:
         self._bells, self._clock, self._failed, self._batch = bells, clock, failed, batch
+        self._strain = strain or Strain()
         self._stopping = threading.Event()
         self.failure: tuple[str, BaseException] | None = None
         self._threads = [
@@ -138,7 +176,7 @@ class Runner:
                 if moved == 0:
                     self._wait(driven)
                 elif late.add(moved, time.monotonic()) >= BUSY and 1 < moved < min(driven.enough, self._batch):
-                    self._stopping.wait(driven.rest_s)
+                    self._stopping.wait(driven.rest_s * self._strain())
         except BaseException as error:
             self.failure = (name, error)
             self._stopping.set()
