@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Select, case, delete, select, update
+from sqlalchemy import Select, Table, case, delete, select, update
 
 from oms.adapters.sql.bulk import Bulk, Given, of, stamp
 from oms.adapters.sql.database import Database
@@ -57,25 +57,12 @@ class DeliveryBulks:
             of(tasks, "attempts", "created_at", "note"),
             key=2,
         )
-        self.postponed = Bulk(
-            lambda one: (
-                update(tasks)
-                .where(tasks.c.key == one.key, tasks.c.kind == one.kind, tasks.c.lease == one.lease)
-                .values(
-                    due_at=one.due_at,
-                    lease=None,
-                    called_at=case((one.afresh == 1, None), else_=tasks.c.called_at),
-                    note=case((one.note == "", tasks.c.note), else_=one.note),
-                )
-            ),
-            {**of(tasks, "key", "kind", "lease", "due_at", "note"), "afresh": tasks.c.attempts},
-            key=2,
-        )
         of_kind = tasks.c.kind == given(tasks.c.kind)
         held = select(tasks.c.key, tasks.c.lease).where(of_kind).order_by(tasks.c.key).with_for_update()
         self.held = Query(held, tasks.c.key, of(tasks, "kind"))
-        # Not joined with the keys: by statistics of a moment when there was no task, the server went through all of
-        # them for each key, a second for 500 of 6,000.
+        # These aren't joined with the keys: by statistics of a moment when there was no task, the server went through
+        # all of them for each key, 14 s for 500 of 60,000 (`benchmarks/postponed.py`).
+        self.postponed = _postponed(tasks)
         self.ended = Query(delete(tasks).where(of_kind), tasks.c.key, of(tasks, "kind"))
         letters = tables.dead_letters
         self.locked_letters = Query(select(letters).order_by(letters.c.id).with_for_update(), letters.c.id)
@@ -83,6 +70,19 @@ class DeliveryBulks:
             update(letters).values(state=given(letters.c.state)), letters.c.id, of(letters, "state")
         )
         self.parked = Bulk(lambda new: new.into(tables.dead_letters), of(tables.dead_letters, *LETTER))
+
+
+def _postponed(tasks: Table) -> Query:
+    note, afresh = given(tasks.c.note), given(tasks.c.attempts, "afresh")
+    values = {
+        "due_at": given(tasks.c.due_at),
+        "lease": None,
+        "called_at": case((afresh == 1, None), else_=tasks.c.called_at),
+        "note": case((note == "", tasks.c.note), else_=note),
+    }
+    ours = (tasks.c.kind == given(tasks.c.kind)) & (tasks.c.lease == given(tasks.c.lease))
+    once = {**of(tasks, "kind", "lease", "due_at", "note"), "afresh": tasks.c.attempts}
+    return Query(update(tasks).where(ours).values(values), tasks.c.key, once)
 
 
 @cache
@@ -141,7 +141,7 @@ class SqlTransaction(Transaction, Generic[T_]):
         self._end_tasks(delivery.ended)
         tasks = [_task(task, now) for task in delivery.tasks]
         link.many(self._bulks.tasks, tasks, attempts=0, created_at=now, note="")
-        link.many(self._bulks.postponed, [_postponed(later) for later in delivery.postponed])
+        self._postpone(delivery.postponed)
         link.many(self._bulks.parked, [letter_row(letter) for letter in delivery.parked])
 
     def commit(self) -> None:
@@ -158,6 +158,17 @@ class SqlTransaction(Transaction, Generic[T_]):
             self._link.end()
         else:
             self._database.abandon(self._link)
+
+    def _postpone(self, postponed: Sequence[Postponed]) -> None:
+        """A statement for all that become due at once, for the same reason: what met the same trouble."""
+        alike = defaultdict[tuple[Any, ...], list[str]](list)
+        for later in postponed:
+            task = later.task
+            alike[task.kind.value, task.lease, later.due_at, later.note, int(later.afresh)].append(task.key)
+        for (kind, lease, due_at, note, afresh), keys in sorted(alike.items()):
+            self._link.change(
+                self._bulks.postponed, keys, kind=kind, lease=lease, due_at=due_at, note=note, afresh=afresh
+            )
 
     def _end_tasks(self, keys: Collection[TaskKey]) -> None:
         for kind, ended in _by_kind(keys):
@@ -224,8 +235,3 @@ def _outbox(row: OutboxRow, now: datetime) -> tuple[Any, ...]:
 
 def _task(task: TaskRequest, now: datetime) -> tuple[Any, ...]:
     return task.key, task.kind.value, task.payload, task.due_at or now, task.trace
-
-
-def _postponed(later: Postponed) -> tuple[Any, ...]:
-    task = later.task
-    return task.key, task.kind.value, task.lease, later.due_at, later.note, int(later.afresh)
