@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -21,8 +22,14 @@ from oms.adapters.sql.sqlite import sqlite_database
 from oms.adapters.system.clock import SystemClock
 from oms.application.promises import check
 from oms.bootstrap import recorded
+from oms.domain.events import Reason
+from oms.domain.money import Money
+from oms.domain.order import OrderState, OrderTrigger
+from oms.domain.payment import Payment, PaymentState
+from oms.domain.reservation import Reservation, ReservationState
 from oms.settings import Settings
 from oms.testing import Shop
+from oms.testing.contracts.samples import AT, EUR, LATER, order_id, placed, terms
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -145,3 +152,59 @@ def test_who_stays_with_sqlite_does_not_import_psycopg(tmp_path: Path) -> None:
         "sys.exit('psycopg' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+CHANGED: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "order": (
+        "save_orders",
+        placed(1).aggregate,
+        {
+            "state": OrderState.CANCELLED,
+            "version": 7,
+            "terms": terms(user="bob"),
+            "created_at": AT + LATER,
+            "updated_at": AT + LATER,
+            "deadline_at": AT + LATER,
+            "reason": Reason.OPERATOR,
+            "early": (OrderTrigger.PAID,),
+        },
+    ),
+    "inventory": (
+        "save_reservations",
+        Reservation(order_id=order_id(1)).hold(terms(), at=AT).aggregate,
+        {"state": ReservationState.RELEASED, "items": {"other": 9}, "updated_at": AT + LATER},
+    ),
+    "payment": (
+        "save_payments",
+        Payment(order_id=order_id(1)).start(terms(), at=AT).aggregate,
+        {
+            "state": PaymentState.CAPTURED,
+            "user_id": "bob",
+            "total": Money(7, EUR),
+            "metadata": {"a": "b"},
+            "payment_id": "p-2",
+            "updated_at": AT + LATER,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_whatever_changes_of_a_record_is_written(tmp_path: Path, kind: str) -> None:
+    """Most changes leave most columns as they are, and are written without them."""
+    save, record, changes = CHANGED[kind]
+    names = {field.name for field in attrs.fields(type(record))}
+    assert changes.keys() == names - {"id", "order_id"}
+    absent = attrs.evolve(record, **{name: attrs.fields_dict(type(record))[name].default for name in ("state",)})
+    for name, value in changes.items():
+        store = stores.sqlite_store(kind, tmp_path / f"{name}.db", SystemClock(), CountedIds())
+        after = attrs.evolve(record, **{name: value})
+        with store.begin() as transaction:
+            before = attrs.evolve(absent, version=0) if kind == "order" else absent
+            writes = getattr(transaction, save)
+            writes([(before, record)], []) if kind == "order" else writes([(before, record)])
+            writes([(record, after)], []) if kind == "order" else writes([(record, after)])
+            transaction.commit()
+        everything = {"order": "all_orders", "inventory": "all_reservations", "payment": "all_payments"}[kind]
+        assert list(getattr(store, everything)()) == [after]
+        store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,10 +29,20 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """To an aware datetime in UTC."""
-        if value is None:
-            return None
-        at: datetime = moment(value) if dialect.name == "sqlite" else value.astimezone(UTC)
-        return at
+        return self.reader(dialect)(value)
+
+    @staticmethod
+    def reader(dialect: Dialect) -> Callable[[Any], datetime | None]:
+        """The same as a function for many values."""
+        return _of_micros if dialect.name == "sqlite" else _of_server
+
+
+def _of_micros(value: int | None) -> datetime | None:
+    return None if value is None else moment(value)
+
+
+def _of_server(value: datetime | None) -> datetime | None:
+    return None if value is None else value.astimezone(UTC)
 
 
 def micros(at: datetime) -> int:

@@ -38,6 +38,16 @@ _UPDATE = Bulk(
     ),
     {**_COLUMNS, "before": _RESERVATIONS.c.state},
 )
+_PASS = Bulk(
+    lambda new: (
+        update(_RESERVATIONS)
+        .where(_RESERVATIONS.c.order_id == new.order_id, _RESERVATIONS.c.state == new.before)
+        .values(state=new.state, updated_at=new.updated_at)
+    ),
+    {**of(_RESERVATIONS, "order_id", "state", "updated_at"), "before": _RESERVATIONS.c.state},
+)
+"""To another state, with the same items."""
+
 _APPEND = Bulk(
     lambda new: new.into(_LEDGER),
     of(_LEDGER, "reference", "sku", "kind", "on_hand", "held"),
@@ -99,10 +109,15 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
     def save_reservations(self, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
         """Insert, and update by compare-and-set."""
         self._link.many(_INSERT, [_row(after) for before, after in changes if before.state is _ABSENT])
-        changed = [
-            (*_row(after), before.state.value) for before, after in changes if before.state is not _ABSENT
-        ]  # fmt: skip
-        self._link.each(_UPDATE, changed)
+        known = [(before, after) for before, after in changes if before.state is not _ABSENT]
+        others = [(*_row(after), before.state.value) for before, after in known if before.items is not after.items]
+        self._link.each(_UPDATE, others)
+        passed = [
+            (after.order_id, after.state.value, after.updated_at, before.state.value)
+            for before, after in known
+            if before.items is after.items
+        ]
+        self._link.each(_PASS, passed)
 
     def move_stock(self, movements: Sequence[Movement]) -> None:
         """One summed update a product, and the ledger rows that say why."""

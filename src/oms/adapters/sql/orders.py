@@ -35,6 +35,15 @@ _UPDATE = Bulk(
     ),
     {**_COLUMNS, "before": _ORDERS.c.version},
 )
+_MOVING = "state", "version", "updated_at", "deadline_at", "reason", "early"
+_MOVE = Bulk(
+    lambda new: (
+        update(_ORDERS).where(_ORDERS.c.id == new.id, _ORDERS.c.version == new.before).values(new.all_of(_MOVING))
+    ),
+    {**of(_ORDERS, "id", *_MOVING), "before": _ORDERS.c.version},
+)
+"""What an order's own steps change; its terms stay as they were agreed."""
+
 _ENTRIES = Bulk(lambda new: new.into(_HISTORY), of(_HISTORY), key=2)
 _LOCKED = Query(select(_ORDERS).order_by(_ORDERS.c.id).with_for_update(), among=_ORDERS.c.id)
 
@@ -51,7 +60,11 @@ class SqlOrderTransaction(SqlKeyedTransaction[OrderTables], OrderTransaction):
     ) -> None:
         """Insert and update by compare-and-set, then the history."""
         self._link.many(_INSERT, [_row(after) for before, after in changes if before.version == 0])
-        self._link.each(_UPDATE, [(*_row(after), before.version) for before, after in changes if before.version > 0])
+        known = [(before, after) for before, after in changes if before.version > 0]
+        others = [(*_row(after), before.version) for before, after in known if not _only_moved(before, after)]
+        self._link.each(_UPDATE, others)
+        moved = [(after.id, *_moved(after), before.version) for before, after in known if _only_moved(before, after)]
+        self._link.each(_MOVE, moved)
         self._link.many(_ENTRIES, [_entry_row(order_id, entry) for order_id, entry in history])
 
 
@@ -125,21 +138,34 @@ def _of(found: Select[Any], order: OrderId, owner: UserId | None) -> Select[Any]
 
 
 def _row(order: Order) -> tuple[Any, ...]:
-    terms = order.terms
+    terms, (state, version, updated_at, *rest) = order.terms, _moved(order)
     return (
         order.id,
-        order.state.value,
-        order.version,
+        state,
+        version,
         terms.user_id if terms else None,
         terms.total.minor if terms else None,
         terms.total.currency.code if terms else None,
         dump(terms.items) if terms else None,
         dump(terms.metadata) if terms and terms.metadata else None,
         order.created_at,
+        updated_at,
+        *rest,
+    )
+
+
+def _only_moved(before: Order, after: Order) -> bool:
+    return before.terms is after.terms and before.created_at is after.created_at
+
+
+def _moved(order: Order) -> tuple[Any, ...]:
+    return (
+        order.state.value,
+        order.version,
         order.updated_at,
         order.deadline_at,
         order.reason.value if order.reason else None,
-        ",".join(news.value for news in order.early),
+        ",".join(news.value for news in order.early) if order.early else "",
     )
 
 

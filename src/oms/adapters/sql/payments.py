@@ -31,6 +31,17 @@ _UPDATE = Bulk(
     ),
     {**_COLUMNS, "before": _PAYMENTS.c.state},
 )
+_MOVING = "state", "payment_id", "updated_at"
+_MOVE = Bulk(
+    lambda new: (
+        update(_PAYMENTS)
+        .where(_PAYMENTS.c.order_id == new.order_id, _PAYMENTS.c.state == new.before)
+        .values(new.all_of(_MOVING))
+    ),
+    {**of(_PAYMENTS, "order_id", *_MOVING), "before": _PAYMENTS.c.state},
+)
+"""What a payment's own steps change; whose it is and how much stays."""
+
 _LOCKED = Query(select(_PAYMENTS).order_by(_PAYMENTS.c.order_id).with_for_update(), among=_PAYMENTS.c.order_id)
 _READ = Query(select(_PAYMENTS), among=_PAYMENTS.c.order_id)
 
@@ -45,10 +56,11 @@ class SqlPaymentTransaction(SqlTransaction[PaymentTables], PaymentTransaction):
     def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
         """Insert, and update by compare-and-set."""
         self._link.many(_INSERT, [_row(after) for before, after in changes if before.state is _ABSENT])
-        changed = [
-            (*_row(after), before.state.value) for before, after in changes if before.state is not _ABSENT
-        ]  # fmt: skip
-        self._link.each(_UPDATE, changed)
+        known = [(before, after) for before, after in changes if before.state is not _ABSENT]
+        others = [(*_row(after), before.state.value) for before, after in known if not _only_moved(before, after)]
+        self._link.each(_UPDATE, others)
+        moved = [(*_moved(after), before.state.value) for before, after in known if _only_moved(before, after)]
+        self._link.each(_MOVE, moved)
 
 
 class SqlPaymentStore(SqlStore[PaymentTables], PaymentStore, PaymentEvidence):
@@ -83,6 +95,14 @@ def _row(payment: Payment) -> tuple[Any, ...]:
         payment.payment_id,
         payment.updated_at,
     )
+
+
+def _only_moved(before: Payment, after: Payment) -> bool:
+    return (before.user_id, before.total) == (after.user_id, after.total) and before.metadata is after.metadata
+
+
+def _moved(payment: Payment) -> tuple[Any, ...]:
+    return payment.order_id, payment.state.value, payment.payment_id, payment.updated_at
 
 
 def payment_of(row: Any) -> Payment:

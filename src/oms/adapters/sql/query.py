@@ -13,12 +13,13 @@ from weakref import WeakKeyDictionary
 
 import attrs
 import msgspec
-from sqlalchemy import BindParameter, Column, ColumnElement, Dialect, TypeDecorator, any_, bindparam, func, select
+from sqlalchemy import BindParameter, Column, ColumnElement, Dialect, any_, bindparam, func, select
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import Text, TypeEngine, UserDefinedType
 
 from oms.adapters.sql.arrays import array_text
+from oms.adapters.sql.instant import Instant
 
 Convert = Callable[[Any], Any]
 Statement = Select[Any] | UpdateBase
@@ -152,9 +153,8 @@ def _json_text(keys: Sequence[str]) -> str:
 def own_bind(column: ColumnElement[Any], dialect: Dialect) -> Convert | None:
     """How a value of ours becomes the driver's, where it isn't that already: text, numbers and bytes are."""
     own = column.type
-    return own.dialect_impl(dialect).bind_processor(dialect) if isinstance(own, TypeDecorator) else None
+    return own.dialect_impl(dialect).bind_processor(dialect) if isinstance(own, Instant) else None
 
 
 def _own_result(column: ColumnElement[Any], dialect: Dialect) -> Convert | None:
-    own = column.type
-    return own.dialect_impl(dialect).result_processor(dialect, None) if isinstance(own, TypeDecorator) else None
+    return column.type.reader(dialect) if isinstance(column.type, Instant) else None
