@@ -84,6 +84,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             backlog=BACKLOG,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who a proxy says it is for
             timeout_graceful_shutdown=DRAIN_S,
         )
         super().__init__(config)
