@@ -51,7 +51,7 @@ class Changes:
         for task in step.tasks:
             self.owe(task)
         self.ended.extend(step.ended)
-        if step.ended:  # a timer that starts and ends in one unit of work was never there
+        if step.ended and self.tasks:  # a timer that starts and ends in one unit of work was never there
             self.tasks = [task for task in self.tasks if TaskKey(task.kind, task.key) not in step.ended]
         if step.alert:
             self.alarms.append((step.alert, {"order_id": order_id}))

@@ -13,7 +13,7 @@ from typing import Generic
 import attrs
 
 from oms.application.backoff import next_try
-from oms.application.offsets import Offsets, place
+from oms.application.offsets import Offsets, place, runs
 from oms.application.service import W
 from oms.application.unit import Unit, Units
 from oms.domain.errors import OmsError
@@ -299,10 +299,9 @@ class Consumer(Generic[W]):
 
 def _first_offsets(batch: Sequence[Delivered]) -> dict[TopicPartition, int]:
     first: dict[TopicPartition, int] = {}
-    for one in batch:
-        record = one.message.record
-        partition = place(record)
-        first[partition] = min(record.offset, first.get(partition, record.offset))
+    for partition, some in runs(one.message.record for one in batch):
+        offset = min(record.offset for record in some)
+        first[partition] = min(offset, first.get(partition, offset))
     return first
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import cast
 
 import attrs
@@ -46,10 +47,10 @@ OrderEnd = OrderCancelled | OrderRejected
 class NotificationWork:
     """Notifications to record, and what was decided about those that were sent."""
 
-    def __init__(self, transaction: NotificationTransaction, now: datetime) -> None:
+    def __init__(self, transaction: NotificationTransaction, now: datetime, *, calls: bool) -> None:
         self.changes = Changes()
         self.now = now
-        self._transaction = transaction
+        self._transaction, self._calls = transaction, calls
         self._new: list[Notification] = []
         self._sent: list[str] = []
 
@@ -57,9 +58,12 @@ class NotificationWork:
         """Nothing: a notification is only ever inserted."""
 
     def notify(self, notification: Notification) -> None:
-        """Record it, and owe its delivery."""
+        """Record it, and owe its delivery; where nobody is to be called, the log's line of this commit is that."""
         self._new.append(notification)
-        self.changes.tasks.append(TaskRequest(TaskKind.NOTIFY, notification.id))
+        if self._calls:
+            self.changes.tasks.append(TaskRequest(TaskKind.NOTIFY, notification.id))
+        else:
+            self.changes.note("Notification sent", order_id=notification.order_id, kind=notification.kind)
 
     def sent(self, notification_id: str) -> None:
         """It was delivered."""
@@ -68,7 +72,7 @@ class NotificationWork:
     def flush(self) -> None:
         """Write notifications and deliveries."""
         if self._new:
-            self._transaction.record_notifications(self._new)
+            self._transaction.record_notifications(self._new, delivered=not self._calls)
         if self._sent:
             self._transaction.mark_notified(self._sent)
 
@@ -125,16 +129,21 @@ ROUTES: Mapping[str, Handler[NotificationWork]] = {
 
 @attrs.frozen
 class Deliveries:
-    """Hands notifications to the notifier, again with back-off for 24 h, then parks them."""
+    """Hands notifications to the notifier, again with back-off for 24 h, then parks them.
+
+    Without a notifier, those that are still owed from a time when there was one are told to the log.
+    """
 
     store: NotificationStore
-    notifier: Notifier
+    notifier: Notifier | None
     new_id: Callable[[], str]
 
     def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
         """One delivery each."""
+        if self.notifier is None:
+            return {}
         notifications = self.store.notifications_by_id([task.key for task in tasks])
-        return {key: self._call(notification) for key, notification in notifications.items()}
+        return {key: partial(self.notifier.send, one) for key, one in notifications.items()}
 
     def load(self, work: NotificationWork, tasks: Sequence[Task]) -> None:
         """Nothing."""
@@ -157,9 +166,6 @@ class Deliveries:
             note=type(ended.error).__name__,
         )
 
-    def _call(self, notification: Notification) -> Callable[[], object]:
-        return lambda: self.notifier.send(notification)
-
     def _dead_letter(self, task: Task, error: Exception, now: datetime) -> DeadLetter:
         return DeadLetter(
             id=self.new_id(),
@@ -180,12 +186,12 @@ class Deliveries:
 
 
 def notification_service(
-    store: NotificationStore, clock: Clock, notifier: Notifier, new_id: Callable[[], str]
+    store: NotificationStore, clock: Clock, notifier: Notifier | None, new_id: Callable[[], str]
 ) -> Service[NotificationWork]:
-    """The notification service over its store and notifier."""
+    """The notification service over its store and notifier; None: the log's lines are all that is to be told."""
 
     def open_work(transaction: Transaction, prepared: object) -> NotificationWork:  # noqa: ARG001 - no gate phase
-        return NotificationWork(cast("NotificationTransaction", transaction), clock.now())
+        return NotificationWork(cast("NotificationTransaction", transaction), clock.now(), calls=notifier is not None)
 
     return Service(
         "notification",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
 
 from oms.ports.broker import TopicPartition
 from oms.ports.messages import Record
@@ -11,6 +13,14 @@ from oms.ports.messages import Record
 def place(record: Record) -> TopicPartition:
     """The partition a record is in."""
     return TopicPartition(record.topic, record.partition)
+
+
+_place = attrgetter("topic", "partition")
+
+
+def runs(records: Iterable[Record]) -> Iterator[tuple[TopicPartition, Iterable[Record]]]:
+    """The records in their order, neighbours of the same partition together: a log gives out many of each at once."""
+    return ((TopicPartition(*place), some) for place, some in groupby(records, key=_place))
 
 
 class Offsets:
@@ -23,15 +33,17 @@ class Offsets:
 
     def give_out(self, records: Iterable[Record]) -> None:
         """These records are being worked on."""
-        for record in records:
-            partition = place(record)
-            self._open.setdefault(partition, {})[record.offset] = None
-            self._next[partition] = max(self._next.get(partition, 0), record.offset + 1)
+        for partition, some in runs(records):
+            offsets = [record.offset for record in some]
+            self._open.setdefault(partition, {}).update(dict.fromkeys(offsets))
+            self._next[partition] = max(self._next.get(partition, 0), max(offsets) + 1)
 
     def done(self, records: Iterable[Record]) -> None:
         """These records have had their effect, or are parked."""
-        for record in records:
-            self._open.get(place(record), {}).pop(record.offset, None)
+        for partition, some in runs(records):
+            working = self._open.get(partition, {})
+            for record in some:
+                working.pop(record.offset, None)
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """These partitions are somebody else's now."""

@@ -157,17 +157,20 @@ class Orders:
         self, command: PlaceOrder, agreed: Agreed, *, caller: Principal, key: str | None, trace: str | None = None
     ) -> Future[Order]:
         """The last part of `submit`: never blocks."""
+        return ask(*self.placing(command, agreed, caller=caller, key=key, trace=trace))
+
+    def placing(
+        self, command: PlaceOrder, agreed: Agreed, *, caller: Principal, key: str | None, trace: str | None = None
+    ) -> tuple[CommandGroup[OrderWork], Command[OrderWork, Order]]:
+        """What that submits, and to whom."""
         order_id = self._ids.order_id()
-        return ask(
-            self._parts.commands,
-            Command(
-                lambda unit: _placed(unit.work, order_id, agreed),
-                key=_place_key(command, caller, key),
-                dump=_dump,
-                restore=self._restore,
-                recover=lambda: self._store.order(order_id, None),
-                trace=valid_trace(trace),
-            ),
+        return self._parts.commands, Command(
+            lambda unit: _placed(unit.work, order_id, agreed),
+            key=_place_key(command, caller, key),
+            dump=_dump,
+            restore=self._restore,
+            recover=lambda: self._store.order(order_id, None),
+            trace=valid_trace(trace),
         )
 
     def cancel(
@@ -269,6 +272,8 @@ class Orders:
 
 
 def _place_key(command: PlaceOrder, caller: Principal, key: str | None) -> Key | None:
+    if key is None:
+        return None
     asked = command.terms
     body = [asked.user_id, asked.total.minor, asked.total.currency.code, dict(asked.items), dict(asked.metadata)]
     return checked_key(key, caller, "place", body)

@@ -32,7 +32,7 @@ REFUSE_AFTER_S = 0.6
 """Requests that wait longer than this after the signal are answered 503, which has to reach them before `DRAIN_S`."""
 
 LEAVE_S = 0.5
-GARBAGE = 10_000
+GARBAGE = 50_000
 """Objects made and not gone after which Python looks for cycles among them."""
 
 BACKLOG = 2048
@@ -84,6 +84,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             backlog=BACKLOG,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who a proxy says it is for
             timeout_graceful_shutdown=DRAIN_S,
         )
         super().__init__(config)

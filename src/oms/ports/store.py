@@ -259,8 +259,8 @@ class NotificationTransaction(Transaction, Protocol):
     """The notification service's unit of work."""
 
     @abstractmethod
-    def record_notifications(self, notifications: Sequence[Notification]) -> None:
-        """Insert rows, one for each (order, kind); those that exist are left as they are."""
+    def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
+        """Insert rows, one for each (order, kind), as `delivered` now or not yet; those that exist are left."""
 
     @abstractmethod
     def mark_notified(self, ids: Collection[str]) -> None:

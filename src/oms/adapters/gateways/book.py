@@ -6,7 +6,6 @@ import sqlite3
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -103,7 +102,7 @@ class SqliteBook(Book):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._orders: SimpleQueue[tuple[_Write, Future[Page | None]] | None] = SimpleQueue()
+        self._orders: SimpleQueue[_Write | None] = SimpleQueue()
         self._reader = threading.local()
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -143,9 +142,11 @@ class SqliteBook(Book):
         self._thread.join(5)
 
     def _ask(self, write: _Write) -> Page | None:
-        future: Future[Page | None] = Future()
-        self._orders.put((write, future))
-        return future.result()
+        self._orders.put(write)
+        write.ended.acquire()
+        if write.error is not None:
+            raise write.error
+        return write.answer
 
     def _work(self) -> None:
         connection = sqlite3.connect(self._path, isolation_level=None)
@@ -158,52 +159,79 @@ class SqliteBook(Book):
                     stop = True
                     break
                 group.append(following)
-            self._commit(connection, group)
+            _commit(connection, group)
             if stop:
                 break
         connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, group: Sequence[tuple[_Write, Future[Page | None]]]) -> None:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            pages = [_write(connection, write) for write, _ in group]
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            for _, future in group:
-                future.set_exception(error)
-            return
-        for (_, future), page in zip(group, pages, strict=True):
-            future.set_result(page)
+
+def _held() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Write:
+    """What one call waits for. `ended` is held until then: all that a future is needed for here, at a tenth of it."""
+
     key: str
     at: datetime
     page: Page | None
     """The first answer to write; None is a refund."""
 
+    answer: Page | None = None
+    error: sqlite3.Error | None = None
+    ended: threading.Lock = attrs.field(factory=_held)
 
-def _write(connection: sqlite3.Connection, write: _Write) -> Page | None:
-    known, page = _page(connection, write.key), write.page
-    if page is not None:
-        if known is None:
-            row = (page.key, page.outcome.value, page.payment_id, page.amount, page.visible_at.isoformat(), 0)
-            connection.execute("INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?)", row)
-            _enter(connection, BookEntry(page.key, page.outcome, page.amount, write.at))
-        return known or page
+
+def _commit(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        _apply(connection, group)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for write in group:
+            write.error = error
+    for write in group:
+        write.ended.release()
+
+
+def _apply(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
+    """Answer all, and write what changes: a key's first answer, and its refund."""
+    pages: dict[str, Page] = {}
+    entries: list[BookEntry] = []
+    for write in group:
+        known = pages.get(write.key) or _page(connection, write.key)
+        write.answer, kind = _turned(known, write)
+        if kind is not None and write.answer is not None:
+            pages[write.key] = write.answer
+            entries.append(BookEntry(write.key, kind, write.answer.amount, write.at))
+    connection.executemany(_KEEP, [_row(page) for page in pages.values()])
+    connection.executemany(_ENTER, [(one.key, one.kind.value, one.amount, one.at.isoformat()) for one in entries])
+
+
+def _turned(known: Page | None, write: _Write) -> tuple[Page | None, BookKind | None]:
+    """The page that counts from now on, and the kind of the entry that says so; None where nothing changes."""
+    if write.page is not None:
+        return (write.page, write.page.outcome) if known is None else (known, None)
     if known is not None and known.outcome is BookKind.CAPTURE and not known.refunded:
-        connection.execute("UPDATE pages SET refunded = 1 WHERE key = ?", (write.key,))
-        _enter(connection, BookEntry(write.key, BookKind.REFUND, known.amount, write.at))
-        return attrs.evolve(known, refunded=True)
-    return known
+        return attrs.evolve(known, refunded=True), BookKind.REFUND
+    return known, None
 
 
-def _enter(connection: sqlite3.Connection, entry: BookEntry) -> None:
-    row = (entry.key, entry.kind.value, entry.amount, entry.at.isoformat())
-    connection.execute("INSERT INTO entries (key, kind, amount, at) VALUES (?, ?, ?, ?)", row)
+_KEEP = (
+    "INSERT INTO pages (key, outcome, payment_id, amount, visible_at, refunded) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET refunded = excluded.refunded"
+)
+_ENTER = "INSERT INTO entries (key, kind, amount, at) VALUES (?, ?, ?, ?)"
+
+
+def _row(page: Page) -> tuple[object, ...]:
+    at = page.visible_at.isoformat()
+    return page.key, page.outcome.value, page.payment_id, page.amount, at, int(page.refunded)
 
 
 def _page(connection: sqlite3.Connection, key: str) -> Page | None:

@@ -60,7 +60,7 @@ class Partitions:
         lost, self.taken_away = self.taken_away, set()
         return sorted(lost)
 
-    def is_open(self, place: TopicPartition) -> bool:
+    def is_open(self, place: tuple[str, int]) -> bool:
         """Whether its records may be given out, and its offset committed."""
         return place in self.ours and place not in self.taken_away
 
@@ -193,15 +193,17 @@ class KafkaSubscription(Subscription):
                 self._noticed(fault)
                 continue
             record = record_of(message)
-            if _place_of(record) in self._partitions.ours:
+            if (record.topic, record.partition) in self._partitions.ours:
                 self._ahead.append(record)
 
     def _give_out(self, limit: int) -> Sequence[Record]:
+        if not self._partitions.taken_away:  # as nearly always: what is kept here is ours, and open
+            return [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
         polled: list[Record] = []
         waiting: list[Record] = []
         while self._ahead and len(polled) < limit:
             record = self._ahead.popleft()
-            is_open = self._partitions.is_open(_place_of(record))
+            is_open = self._partitions.is_open((record.topic, record.partition))
             (polled if is_open else waiting).append(record)
         self._ahead.extendleft(reversed(waiting))
         return polled
@@ -244,7 +246,7 @@ class KafkaSubscription(Subscription):
         self._partitions.take(gone)
         self._unsent -= gone
         self._asked = {place: offset for place, offset in self._asked.items() if place not in gone}
-        self._ahead = deque(record for record in self._ahead if _place_of(record) not in gone)
+        self._ahead = deque(record for record in self._ahead if (record.topic, record.partition) not in gone)
 
     def _on_commit(self, error: KafkaError | None, places: Sequence[KafkaPlace]) -> None:
         self._commits_open = max(0, self._commits_open - 1)
@@ -271,7 +273,3 @@ class KafkaSubscription(Subscription):
 
 def _place(one: KafkaPlace) -> TopicPartition:
     return TopicPartition(one.topic, one.partition)
-
-
-def _place_of(record: Record) -> TopicPartition:
-    return TopicPartition(record.topic, record.partition)

@@ -48,12 +48,12 @@ class MemoryNotificationTransaction(MemoryTransaction, NotificationTransaction):
     _record: NotificationRecord
 
     @port_call
-    def record_notifications(self, notifications: Sequence[Notification]) -> None:
+    def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
         """Insert those whose order has none of their kind yet."""
-        work = self._open()
+        work, at = self._open(), self._record.clock.now() if delivered else None
         for one in sorted(notifications, key=lambda one: (one.order_id, one.kind)):
             if work.insert(self._record.names, (one.order_id, one.kind), one.id):
-                self._insert(self._record.news, one.id, News(one))
+                self._insert(self._record.news, one.id, News(one, at))
 
     @port_call
     def mark_notified(self, ids: Collection[str]) -> None:

@@ -29,6 +29,7 @@ DEFAULT_REFERENCE = "default"
 _STOCK, _LEDGER, _RESERVATIONS, _GATE = INVENTORY.stock, INVENTORY.ledger, INVENTORY.reservations, INVENTORY.gate
 _ABSENT = ReservationState.ABSENT
 _COLUMNS = of(_RESERVATIONS)
+_STATES = {state.value: state for state in ReservationState}
 _INSERT = Bulk(lambda new: new.into(_RESERVATIONS), _COLUMNS)
 _UPDATE = Bulk(
     lambda new: (
@@ -192,13 +193,9 @@ def _row(reservation: Reservation) -> tuple[Any, ...]:
 
 
 def reservation_of(row: Any) -> Reservation:
-    """The reservation of a row."""
-    return Reservation(
-        order_id=OrderId(row.order_id),
-        state=ReservationState(row.state),
-        items=load_items(row.items),
-        updated_at=row.updated_at,
-    )
+    """The reservation of a row of all columns."""
+    order_id, state, items, updated_at = row
+    return Reservation(order_id=OrderId(order_id), state=_STATES[state], items=load_items(items), updated_at=updated_at)
 
 
 def stock_of(row: Any) -> Stock:

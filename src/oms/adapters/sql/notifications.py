@@ -26,6 +26,7 @@ _NOTIFICATIONS = NOTIFICATION.notifications
 _RECORD = Bulk(
     lambda new: new.into(_NOTIFICATIONS).on_conflict_do_nothing(),
     of(_NOTIFICATIONS, "id", "order_id", "kind", "user_id", "total_minor", "currency", "reason", "metadata", "at"),
+    of(_NOTIFICATIONS, "sent_at"),
 )
 _READ = Query(select(_NOTIFICATIONS), among=_NOTIFICATIONS.c.id)
 _DELIVERED = Query(
@@ -38,9 +39,10 @@ _DELIVERED = Query(
 class SqlNotificationTransaction(SqlTransaction[NotificationTables], NotificationTransaction):
     """The notification service's unit of work."""
 
-    def record_notifications(self, notifications: Sequence[Notification]) -> None:
+    def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
         """Insert those that aren't there."""
-        self._link.many(_RECORD, [_row(notification) for notification in notifications])
+        sent_at = self._link.now if delivered else None
+        self._link.many(_RECORD, [_row(notification) for notification in notifications], sent_at=sent_at)
 
     def mark_notified(self, ids: Collection[str]) -> None:
         """They were delivered now."""

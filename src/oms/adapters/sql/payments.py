@@ -22,6 +22,7 @@ from oms.ports.store import PaymentStore, PaymentTransaction
 
 _PAYMENTS, _ABSENT = PAYMENT.payments, PaymentState.ABSENT
 _COLUMNS = of(_PAYMENTS)
+_STATES = {state.value: state for state in PaymentState}
 _INSERT = Bulk(lambda new: new.into(_PAYMENTS), _COLUMNS)
 _UPDATE = Bulk(
     lambda new: (
@@ -106,13 +107,14 @@ def _moved(payment: Payment) -> tuple[Any, ...]:
 
 
 def payment_of(row: Any) -> Payment:
-    """The payment of a row."""
+    """The payment of a row of all columns."""
+    order_id, state, user, minor, code, metadata, payment_id, updated_at = row
     return Payment(
-        order_id=OrderId(row.order_id),
-        state=PaymentState(row.state),
-        user_id=UserId(row.user_id) if row.user_id is not None else None,
-        total=money(row.total_minor, row.currency) if row.total_minor is not None else None,
-        metadata=load_metadata(row.metadata),
-        payment_id=row.payment_id,
-        updated_at=row.updated_at,
+        order_id=OrderId(order_id),
+        state=_STATES[state],
+        user_id=UserId(user) if user is not None else None,
+        total=money(minor, code) if minor is not None else None,
+        metadata=load_metadata(metadata),
+        payment_id=payment_id,
+        updated_at=updated_at,
     )

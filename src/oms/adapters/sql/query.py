@@ -157,4 +157,4 @@ def own_bind(column: ColumnElement[Any], dialect: Dialect) -> Convert | None:
 
 
 def _own_result(column: ColumnElement[Any], dialect: Dialect) -> Convert | None:
-    return column.type.reader(dialect) if isinstance(column.type, Instant) else None
+    return column.type.result_processor(dialect, None) if isinstance(column.type, Instant) else None

@@ -26,7 +26,7 @@ class ThreadedCalls(Calls[Token], Generic[Token]):
 
     Quick calls may also queue, as many as all threads make in `ahead_s` seconds by what the last ones took, and `most`
     at the most: so that a batch of them is as large as a batch of messages. Calls that take longer never queue.
-    `done` is called on the call's thread after each end, to wake whoever collects.
+    `done` is called on the call's thread after an end, to wake whoever collects, and again once that one has looked.
     """
 
     def __init__(self, workers: int, done: Callable[[], None], *, ahead_s: float = 0.0, most: int = 500) -> None:
@@ -39,6 +39,8 @@ class ThreadedCalls(Calls[Token], Generic[Token]):
         self._threads: list[threading.Thread] = []
         self._under_way = 0
         """Submitted and not collected yet; touched only by the one thread that submits and collects."""
+        self._told = False
+        """Somebody has called `done` since the last look."""
         self._closed = False
 
     def room(self) -> int:
@@ -60,6 +62,7 @@ class ThreadedCalls(Calls[Token], Generic[Token]):
         """The calls that ended since the last time."""
         ended: list[Ended[Token]] = []
         took_s = 0.0
+        self._told = False  # before the look: who ends from now on tells of it again
         try:
             while True:
                 one, seconds = self._ended.get_nowait()
@@ -97,7 +100,9 @@ class ThreadedCalls(Calls[Token], Generic[Token]):
             began = time.monotonic()
             ended = _made(token, call)
             self._ended.put((ended, time.monotonic() - began))
-            self._done()
+            if not self._told:
+                self._told = True
+                self._done()
 
 
 def _made(token: Token, call: Callable[[], object]) -> Ended[Token]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import uuid_utils
 
 from oms.domain.values import OrderId
 from oms.ports.clock import Ids
 
-if sys.version_info >= (3, 14):
-    from uuid import uuid7
-else:
-    from uuid_utils.compat import uuid7
+uuid7 = uuid_utils.uuid7
+"""Written in Rust, and so is its text: a fifth of what the standard library's takes."""
 
 
 class SystemIds(Ids):

@@ -7,11 +7,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import Request
 
 from oms.domain.errors import InvalidValue
 from oms.entrypoints.http import shapes
 from oms.entrypoints.http.problems import HttpProblem
+from oms.entrypoints.http.request import Request
 
 T = TypeVar("T")
 
@@ -20,6 +20,7 @@ _LONGEST_NUMBER = 64
 """More digits than any amount or quantity within its bounds needs: longer ones aren't even read."""
 
 _place = msgspec.json.Decoder(shapes.PlaceOrderBody)
+_usual_lines = msgspec.json.Decoder(dict[str, int])
 
 
 async def read_body(request: Request, *, required: bool = True) -> bytes:
@@ -76,6 +77,15 @@ def _amount(raw: bytes) -> Decimal:
 
 
 def _lines(raw: bytes) -> list[tuple[str, int]]:
+    """Usually whole numbers of products that are named once: read at a tenth of the cost of finding what is wrong."""
+    try:
+        usual = _usual_lines.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _any_lines(raw)
+    return list(usual.items()) if 2 * len(usual) == raw.count(b'"') else _any_lines(raw)
+
+
+def _any_lines(raw: bytes) -> list[tuple[str, int]]:
     try:
         pairs: Any = json.loads(raw.decode(), object_pairs_hook=_Pairs, parse_float=_whole, parse_int=_whole)
     except (ValueError, RecursionError) as error:

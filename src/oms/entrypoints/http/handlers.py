@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
 
 from oms.domain import commands
 from oms.domain.errors import InvalidValue
@@ -20,6 +19,7 @@ from oms.entrypoints.http import shapes, views
 from oms.entrypoints.http.answers import Answer, json
 from oms.entrypoints.http.body import decode, read_body, read_place, whole
 from oms.entrypoints.http.problems import HttpProblem
+from oms.entrypoints.http.request import Request
 from oms.entrypoints.http.waiting import Waiting
 from oms.ports.plugs import Principal, Role
 from oms.ports.store import DeadLetterState
@@ -56,9 +56,7 @@ class Handlers:
             agree = partial(orders.agree, command, caller, key)
             agreed = await self._read(agree) if orders.asks_the_shop else agree()
             trace = request.headers.get("traceparent")
-            order = await self._waiting.answer(
-                orders.submit_agreed(command, agreed, caller=caller, key=key, trace=trace)
-            )
+            order = await self._waiting.ask(*orders.placing(command, agreed, caller=caller, key=key, trace=trace))
         view = views.order_view(order)
         if self._spring:
             return json(view)
@@ -203,15 +201,10 @@ class Handlers:
         async with self._turn(request, caller, route) as key:
             return await self._waiting.answer(submit(key))
 
-    @asynccontextmanager
-    async def _turn(self, request: Request, caller: Principal, route: str) -> AsyncIterator[str | None]:
+    def _turn(self, request: Request, caller: Principal, route: str) -> AbstractAsyncContextManager[str | None]:
         """The request's idempotency key, while no other request of this caller and route has it."""
         key = request.headers.get("idempotency-key")
-        if key is None:
-            yield None
-            return
-        async with self._waiting.turn((caller.scope, route, key)):
-            yield key
+        return nullcontext() if key is None else self._waiting.turn((caller.scope, route, key))
 
 
 def _id(request: Request) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oms.entrypoints.http.problems import CODES, problem
@@ -19,6 +19,7 @@ from oms.entrypoints.http.problems import CODES, problem
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]+)(?::[0-9]{1,5})?")
 
 
+@lru_cache(maxsize=100)
 def is_local(host: str, own: str) -> bool:
     """Whether a `Host` header names this machine: `localhost`, a loopback address, or `own`, the bound one.
 
@@ -46,11 +47,11 @@ class LocalNames:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
-        if scope["type"] == "http" and not self._allows(Headers(scope=scope).getlist("host")):
+        if scope["type"] == "http" and not self._allows([value for name, value in scope["headers"] if name == b"host"]):
             status, detail = CODES["wrong_host"]
             await problem(status, "wrong_host", detail)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _allows(self, hosts: Sequence[str]) -> bool:
-        return len(hosts) == 1 and is_local(hosts[0], self._own)
+    def _allows(self, hosts: Sequence[bytes]) -> bool:
+        return len(hosts) == 1 and is_local(hosts[0].decode("latin-1"), self._own)

@@ -6,13 +6,13 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oms.adapters.auth.api_keys import ApiKeys
 from oms.adapters.auth.trust import TrustEveryone
@@ -21,6 +21,7 @@ from oms.entrypoints.http.answers import SAFE_HEADERS, Answer
 from oms.entrypoints.http.description import Description
 from oms.entrypoints.http.handlers import Handlers
 from oms.entrypoints.http.problems import HttpProblem, answer_of, problem
+from oms.entrypoints.http.request import Request
 from oms.entrypoints.http.routes import ROUTES, Allowed, Route, may
 from oms.entrypoints.http.waiting import Waiting
 from oms.ports.plugs import Principal
@@ -46,14 +47,32 @@ def asgi(app: App, services: Collection[str] = SERVICES, *, run: bool = False) -
     paths: dict[str, dict[str, _Endpoint]] = {}
     for route in chosen:
         paths.setdefault(route.path, {})[route.method] = _Endpoint(route, _handler(route, tables), gate)
-    made = Starlette(
-        routes=[StarletteRoute(path, _Methods(methods)) for path, methods in paths.items()],
+    endpoints = {path: _Methods(methods) for path, methods in paths.items()}
+    made = _Api(
+        {path: methods for path, methods in endpoints.items() if "{" not in path},
+        routes=[StarletteRoute(path, methods) for path, methods in endpoints.items()],
         exception_handlers={404: _nothing_here},
         lifespan=_running(app) if run else None,
     )
     made.state.waiting = gate.waiting
     made.router.redirect_slashes = False  # a redirect would trust the Host header
     return made
+
+
+class _Api(Starlette):
+    """Has a shorter way for paths without variable parts: three layers and a search less, an eighth of a request.
+
+    Nothing that an endpoint answers needs those layers. A host application's middleware does, and gets all requests.
+    """
+
+    def __init__(self, plain: Mapping[str, ASGIApp], **options: Any) -> None:
+        super().__init__(**options)
+        self._plain = plain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known = scope["type"] == "http" and not scope.get("root_path") and not self.user_middleware
+        endpoint = self._plain.get(scope["path"]) if known else None
+        await (endpoint or super().__call__)(scope, receive, send)
 
 
 def _running(app: App) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
@@ -86,7 +105,7 @@ class _Gate:
         if route.allowed is Allowed.ANYBODY:
             return None
         authenticator = self.app.authenticator
-        if isinstance(authenticator, ApiKeys | TrustEveryone):
+        if isinstance(authenticator, (TrustEveryone, ApiKeys)):  # a union costs twice as much
             caller = authenticator.authenticate(headers)
         else:  # a shop's own may ask a database
             caller = await self.waiting.read(lambda: authenticator.authenticate(headers))
@@ -104,7 +123,7 @@ class _Gate:
         return problem(500, "internal_error", detail, instance=f"urn:uuid:{name}")
 
 
-def _refuse_other_sites(headers: Headers) -> None:
+def _refuse_other_sites(headers: Mapping[str, str]) -> None:
     """A browser sends some POSTs without asking first, and a server on loopback trusts whoever reaches it."""
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -155,6 +174,6 @@ class _Methods:
         await answer(scope, receive, send)
 
 
-async def _nothing_here(_request: Request, _error: Exception) -> Response:
+async def _nothing_here(_request: StarletteRequest, _error: Exception) -> Response:
     answer = problem(404, "no_such_route", "there is nothing at this path")
     return Response(answer.body, answer.status, dict(SAFE_HEADERS), answer.media)

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
+from oms.application.commands import Command, CommandGroup
+from oms.entrypoints.http.mailbox import Mailbox
 from oms.entrypoints.http.problems import RETRY_AFTER_S, HttpProblem
 from oms.ports.errors import OutcomeUnknown, Retryable
 
@@ -34,9 +37,18 @@ class Waiting:
         self._reads = 0
         self._in_flight: dict[Name, asyncio.Event] = {}
         self._patience: set[asyncio.Timeout] = set()
+        self._mailbox: Mailbox | None = None
+
+    async def ask(self, group: CommandGroup[Any], command: Command[Any, T]) -> T:
+        """The result of a command, once its group has committed."""
+        loop, box = asyncio.get_running_loop(), self._mailbox
+        if box is None or box.loop is not loop:
+            box = self._mailbox = Mailbox(loop, ANSWER_WITHIN_S)
+        answer: T = await box.answer(partial(group.submit, command))
+        return answer
 
     async def answer(self, future: Future[T]) -> T:
-        """The result of a command, once its group has committed."""
+        """The same of a command that was submitted already."""
         try:
             async with self._patient(ANSWER_WITHIN_S):
                 return await asyncio.wrap_future(future)
@@ -45,6 +57,8 @@ class Waiting:
 
     def give_up(self) -> None:
         """The process stops: whoever waits has waited long enough, and is told to come again."""
+        if self._mailbox is not None:
+            self._mailbox.give_up()
         now = asyncio.get_running_loop().time()
         for patience in self._patience:
             if not patience.expired():
@@ -64,14 +78,14 @@ class Waiting:
             raise Retryable("a read took too long") from None
 
     @asynccontextmanager
-    async def turn(self, key: Name) -> AsyncIterator[None]:
+    async def turn(self, name: Name) -> AsyncIterator[str]:
         """The block in which a request has its key alone; another one with it that is under way is waited for."""
-        await self._alone(key)
-        done = self._in_flight[key] = asyncio.Event()
+        await self._alone(name)
+        done = self._in_flight[name] = asyncio.Event()
         try:
-            yield
+            yield name[-1]
         finally:
-            del self._in_flight[key]
+            del self._in_flight[name]
             done.set()
 
     async def _alone(self, key: Name) -> None:

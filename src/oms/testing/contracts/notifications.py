@@ -71,6 +71,14 @@ class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, Dea
         assert isinstance(delivered[CONFIRMED], datetime)
         assert abs(delivered[CONFIRMED] - self.now()) < timedelta(seconds=5)
 
+    def test_one_may_be_delivered_with_its_record(self, store: Any) -> None:
+        with store.begin() as transaction:
+            transaction.record_notifications([news()], delivered=True)
+            transaction.commit()
+        ((wanted, at),) = store.notifications(ONE)
+        assert wanted == news()
+        assert abs(at - self.now()) < timedelta(seconds=5)
+
     def test_a_delivered_one_is_left_as_it_is(self, store: Any) -> None:
         _record(store, news())
         with store.begin() as transaction:
