@@ -9,8 +9,10 @@ WHEEL := .venv/.wheel
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 CODE := src tests examples benchmarks scripts
 export OMS_TEST_WHEEL := 1
+# Without it each process of pytest rewrites the asserts of every module anew: a quarter of its time here.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test hunt test-hunts test-servers test-faults test-containers check servers bench bench-short clean
+.PHONY: demo test hunt test-hunts test-servers test-faults test-containers check check-static check-domain check-fast servers bench bench-short clean
 
 demo: $(WHEEL)
 	$(BIN)/oms demo
@@ -43,15 +45,27 @@ test-hunts: $(WHEEL)
 hunt: $(WHEEL)
 	n=$${FIRST:-0}; while $(BIN)/oms sim --seeds 5000 --first $$n || exit 1; do n=$$((n + 5000)); done
 
+# The static part, the domain and the other fast tests side by side: none of them keeps two cores busy to its end.
 check: $(WHEEL)
+	@$(MAKE) --no-print-directory -j3 --output-sync check-static check-domain check-fast
+
+check-static: $(WHEEL)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	MYPYPATH=src $(BIN)/mypy -p oms
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_docs.py --check
 	$(BIN)/python scripts/runtime_lock.py --check
-	$(BIN)/python -m pytest -q -m "not slow and not servers and not faults and not containers and not hunts" -n 2 -p no:cacheprovider --ignore tests/domain
-	$(BIN)/python -m pytest -q tests/domain -m "not slow" -n 2 -p no:cacheprovider --cov --cov-report=term --cov-fail-under=100
+
+# One process, in which an exploration of the model serves several tests.
+check-domain: $(WHEEL)
+	$(BIN)/python -m pytest -q tests/domain -m "not slow" -p no:cacheprovider -p no:schemathesis --cov --cov-report=term --cov-fail-under=100
+
+# No test in here cuts the power, so to wait for the disk proves nothing: the files lie in memory where it has 512 MiB.
+# Without the plugin and the file that only slow tests need, schemathesis isn't loaded.
+check-fast: export TMPDIR := $(shell df -Pk /dev/shm 2>/dev/null | awk '$$4 > 524288 && $$6 == "/dev/shm" {print $$6}')
+check-fast: $(WHEEL)
+	$(BIN)/python -m pytest -q -m "not slow and not servers and not faults and not containers and not hunts" -n 2 --dist worksteal -p no:cacheprovider -p no:schemathesis -o tmp_path_retention_policy=failed --ignore tests/domain --ignore tests/http/test_schemathesis.py
 
 # What docs/performance.md shows, on a machine that does nothing else: about twenty minutes.
 bench: $(WHEEL) servers

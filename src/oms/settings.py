@@ -11,14 +11,11 @@ import os
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import attrs
 import typed_settings
-from typed_settings.converters import TSConverter
-from typed_settings.exceptions import InvalidSettingsError
-from typed_settings.loaders import Loader
-from typed_settings.types import LoadedSettings, LoaderMeta, OptionList, Secret
+from typed_settings.types import Secret
 
 from oms.domain.errors import OmsError
 from oms.settings_kinds import (
@@ -60,7 +57,6 @@ OUR_KAFKA_KEYS = frozenset({
 """Keys of librdkafka that the promises rest on, or that have a setting of their own."""
 
 _SPEC = "oms"
-T = TypeVar("T")
 
 
 class SettingsError(OmsError):
@@ -295,86 +291,57 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
 
     Raises `SettingsError`, whose text is one line that never shows a secret.
     """
-    build = _Build()
-    loaders: list[Loader] = [_Environment(os.environ if environ is None else environ), _Overrides(overrides)]
-    try:
-        return typed_settings.load_settings(Settings, loaders, converter=build)
-    except InvalidSettingsError:
-        # typed-settings wraps what the class raises in a group that shows values; ours is already one clean line.
-        raise build.error or SettingsError("the settings can't be read") from None
+    found = _environment(os.environ if environ is None else environ)
+    return Settings(**{**found, **_overrides(overrides)})
 
 
-class _Build(TSConverter):
-    """Makes the class of values that its loaders have converted already, and keeps the reason where that fails."""
-
-    error: SettingsError | None = None
-
-    def structure(self, obj: Any, cl: type[T]) -> T:
-        if cl is not Settings:
-            return cast(T, obj)
-        try:
-            return cl(**obj)
-        except SettingsError as error:
-            self.error = error
-            raise
-
-
-class _Environment:
-    """typed-settings' loader of variables, from any mapping, with `_FILE` for secrets and no unknown names."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def __call__(self, settings_cls: type, options: OptionList) -> LoadedSettings:  # noqa: ARG002 - the library's shape
-        kinds = {variable(field.name): (field.name, _spec(field).kind) for field in attrs.fields(Settings)}
-        files = {f"{name}_FILE": name for name, (_, kind) in kinds.items() if kind.secret}
-        self._refuse_unknown([*kinds, *files])
-        texts = {name: self._environ[name] for name in kinds if name in self._environ}
-        for file_name, name in files.items():
-            if file_name in self._environ:
-                if name in texts:
-                    raise SettingsError(f"{name} and {file_name} exclude each other; set one of them")
-                texts[name] = _read(file_name, self._environ[file_name])
-        values = {kinds[name][0]: _parsed(name, kinds[name][1], text) for name, text in texts.items()}
-        values["kafka_conf"] = self._kafka_conf()
-        return LoadedSettings(values, LoaderMeta(self))
-
-    def _kafka_conf(self) -> Mapping[str, str]:
-        found = {
-            name.removeprefix(KAFKA_CONF).lower().replace("_", "."): text
-            for name, text in sorted(self._environ.items())
-            if name.startswith(KAFKA_CONF)
-        }
-        ours = sorted(OUR_KAFKA_KEYS & found.keys())
-        if ours:
-            raise SettingsError(f"{KAFKA_CONF}{ours[0].upper().replace('.', '_')}: {ours[0]} isn't yours to set")
-        return found
-
-    def _refuse_unknown(self, known: list[str]) -> None:
-        for name in self._environ:
-            if name.startswith(PREFIX) and name not in known and not name.startswith(FREE_PREFIXES):
-                near = difflib.get_close_matches(name, known, n=1)
-                raise SettingsError(
-                    f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "; see docs/settings.md")
-                )
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The values of variables, by field name, with `_FILE` for secrets and no unknown names."""
+    kinds = {variable(name): (name, kind) for name, kind in _kinds().items()}
+    files = {f"{name}_FILE": name for name, (_, kind) in kinds.items() if kind.secret}
+    _refuse_unknown(environ, [*kinds, *files])
+    texts = {name: environ[name] for name in kinds if name in environ}
+    for file_name, name in files.items():
+        if file_name in environ:
+            if name in texts:
+                raise SettingsError(f"{name} and {file_name} exclude each other; set one of them")
+            texts[name] = _read(file_name, environ[file_name])
+    values = {kinds[name][0]: _parsed(name, kinds[name][1], text) for name, text in texts.items()}
+    return {**values, "kafka_conf": _kafka_conf(environ)}
 
 
-class _Overrides:
-    """Values given in the program, by field name."""
+def _kafka_conf(environ: Mapping[str, str]) -> Mapping[str, str]:
+    found = {
+        name.removeprefix(KAFKA_CONF).lower().replace("_", "."): text
+        for name, text in sorted(environ.items())
+        if name.startswith(KAFKA_CONF)
+    }
+    ours = sorted(OUR_KAFKA_KEYS & found.keys())
+    if ours:
+        raise SettingsError(f"{KAFKA_CONF}{ours[0].upper().replace('.', '_')}: {ours[0]} isn't yours to set")
+    return found
 
-    def __init__(self, values: Mapping[str, object]) -> None:
-        self._values = values
 
-    def __call__(self, settings_cls: type, options: OptionList) -> LoadedSettings:  # noqa: ARG002 - the library's shape
-        kinds = {field.name: _spec(field).kind for field in attrs.fields(Settings)}
-        values: dict[str, Any] = {}
-        for name, value in self._values.items():
-            if name not in kinds:
-                near = difflib.get_close_matches(name, kinds, n=1)
-                raise SettingsError(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
-            values[name] = _parsed(variable(name), kinds[name], value) if isinstance(value, str) else value
-            _check(variable(name), kinds[name], values[name])
-        return LoadedSettings(values, LoaderMeta(self))
+def _refuse_unknown(environ: Mapping[str, str], known: list[str]) -> None:
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known and not name.startswith(FREE_PREFIXES):
+            near = difflib.get_close_matches(name, known, n=1)
+            raise SettingsError(
+                f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "; see docs/settings.md")
+            )
+
+
+def _overrides(values: Mapping[str, object]) -> dict[str, Any]:
+    """Values given in the program, by field name; text is read as a variable's would be."""
+    kinds = _kinds()
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1)
+            raise SettingsError(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+        found[name] = _parsed(variable(name), kinds[name], value) if isinstance(value, str) else value
+        _check(variable(name), kinds[name], found[name])
+    return found
 
 
 def _parsed(name: str, kind: Kind, text: str) -> object:

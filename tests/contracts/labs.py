@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -36,7 +35,8 @@ from oms.adapters.sql.logins import Login
 from oms.adapters.sql.migrate import migrate
 from oms.adapters.sql.postgres import postgres_database, setup_database
 from oms.adapters.sql.schema import KINDS
-from oms.adapters.sql.stores import kind_of, sqlite_store, store_in
+from oms.adapters.sql import stores
+from oms.adapters.sql.stores import kind_of, store_in
 from oms.adapters.sqlite_log.log import SqliteLog
 from oms.ports.broker import Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError
@@ -115,20 +115,9 @@ class OnSqlite(Timed):
         return self._open(next(path for known, path in self.opened if known is store))
 
     def _open(self, path: Path) -> Any:
-        if not path.exists():
-            path.write_bytes(_migrated(self.name))
-        store = sqlite_store(self.name, path, self.clock, CountedIds())
+        store = stores.sqlite_store(self.name, path, self.clock, CountedIds())
         self.opened.append((store, path))
         return store
-
-
-@cache
-def _migrated(name: str) -> bytes:
-    """An empty database of the present shape, made once: migrating costs more than a test."""
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "template.db"
-        sqlite_store(name, path, ManualClock(), CountedIds()).close()
-        return path.read_bytes()
 
 
 def postgres_url() -> str:

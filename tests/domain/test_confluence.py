@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import combinations, permutations
 from typing import Any
 
@@ -186,10 +187,18 @@ def test_a_payment_that_nobody_cancels() -> None:
     }
 
 
-def waiting(model: Model, service: str) -> Iterator[tuple[View, tuple[str, ...]]]:
-    """Each view that the model reaches, with the topics that wait for a service there, two at a time."""
+@cache
+def explored(scope: Scope) -> tuple[Model, frozenset[int]]:
+    """The model of a scope, and the numbers of the views that an order reaches in it."""
+    model = Model(scope)
+    return model, frozenset(number for world in model.explore().worlds for number in world.orders)
+
+
+def waiting(scope: Scope, service: str) -> Iterator[tuple[View, tuple[str, ...]]]:
+    """Each view that an order reaches, with the topics that wait for a service there, two at a time."""
+    model, reached = explored(scope)
     seen = set()
-    for number in {number for world in model.explore().worlds for number in world.orders}:
+    for number in reached:
         view = model.views[number]
         fresh = model.topics(view.sent & ~getattr(view, f"seen_{service}"))
         topics = sorted(topic for topic in fresh if service in model.routing[topic])
@@ -221,8 +230,8 @@ SCOPES = {"own": Scope(), "foreign": Scope(orders=(False,)), "legacy": Scope(ord
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_any_two_messages_that_wait_for_an_order_can_be_swapped(scope: str) -> None:
-    model = Model(SCOPES[scope])
-    pairs = list(waiting(model, "order"))
+    model, _ = explored(SCOPES[scope])
+    pairs = list(waiting(SCOPES[scope], "order"))
     assert len(pairs) > 200
     for view, pair in pairs:
         first, second = swapped(model, view, "order", pair)
@@ -232,8 +241,8 @@ def test_any_two_messages_that_wait_for_an_order_can_be_swapped(scope: str) -> N
 @pytest.mark.parametrize("short", [False, True])
 def test_any_two_messages_that_wait_for_a_reservation_can_be_swapped(short: bool) -> None:
     """Strictly so for its stock. Where a cancel overtakes its order, a hold that lasted no time isn't told of."""
-    model = Model(Scope())
-    for view, pair in waiting(model, "inventory"):
+    model, _ = explored(Scope())
+    for view, pair in waiting(Scope(), "inventory"):
         (first, *units), (second, *other_units) = swapped(model, view, "inventory", pair, short=short)
         assert units == other_units
         ends = {model.locals[after.reservation].state for after in (first, second)}
@@ -249,4 +258,4 @@ TOLD_OF_A_MOMENT = {"inventory.reserved", "inventory.rejected", "inventory.relea
 
 def test_only_a_cancel_and_its_hold_meet_at_a_payment() -> None:
     """No other two messages wait for it; whichever is first, the money comes to nothing (tested above)."""
-    assert {pair for _, pair in waiting(Model(Scope()), "payment")} == {("inventory.reserved", "order.cancelling")}
+    assert {pair for _, pair in waiting(Scope(), "payment")} == {("inventory.reserved", "order.cancelling")}

@@ -167,7 +167,7 @@ class Engine(BaseHTTPRequestHandler):
 def _engine_without_images(tmp_path: Path) -> Iterator[None]:
     with ThreadingUnixStreamServer(str(tmp_path / "no-engine.sock"), Engine) as engine:
         engine.daemon_threads = True
-        thread = threading.Thread(target=engine.serve_forever)
+        thread = threading.Thread(target=engine.serve_forever, args=(0.01,))
         thread.start()
         yield
         engine.shutdown()
