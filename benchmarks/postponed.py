@@ -5,7 +5,7 @@
 
 The statement is the store's own, for a batch of one claim. It runs with two kinds of statistics: those of a moment when
 the table was empty (any moment of quiet, when autovacuum has cleaned what earlier orders left), and those of the table
-as it is. Milliseconds are the server's own, the median of five; what is postponed is rolled back each time. Prints JSON.
+as it is. Milliseconds are the median of five; what is postponed is rolled back each time. Prints JSON.
 """
 
 from __future__ import annotations
@@ -111,16 +111,16 @@ def _figure(statistics: str, store: Any, claimed: Sequence[Task], tasks: int) ->
 
 def _postpone(store: Any, claimed: Sequence[Task]) -> tuple[float, list[str]]:
     with store.begin() as transaction:
-        link, bulk = transaction._link, transaction._bulks.postponed  # noqa: SLF001 - the store's own statement
+        link, bulk = transaction._link, transaction._bulks.postponed
         rows = [_postponed(Postponed(task, link.now + timedelta(seconds=30), note="away")) for task in claimed]
         statement, parameters = bulk.on(link.connection.dialect, link.schema, rows, {})
         began = time.perf_counter()
-        changed = link._driver(statement, parameters).rowcount  # noqa: SLF001
+        changed = link._driver(statement, parameters).rowcount
         took_ms = (time.perf_counter() - began) * 1000
         assert changed == len(claimed), f"{changed} of {len(claimed)} were postponed"
         transaction.rollback()
     with store.begin() as transaction:
-        explained = transaction._link._driver("EXPLAIN (ANALYZE, BUFFERS) " + statement, parameters)  # noqa: SLF001
+        explained = transaction._link._driver("EXPLAIN (ANALYZE, BUFFERS) " + statement, parameters)
         plan = [row[0] for row in explained]
         transaction.rollback()
     return took_ms, plan

@@ -77,7 +77,8 @@ def test_the_floor_leaves_what_it_says(
     tmp_path: Path, oms_postgres_url: str, oms_redis_url: str, oms_kafka_bootstrap: str
 ) -> None:
     from oms.testing.bench import deployment
-    from oms.testing.bench.scenarios import FLOOR_DATABASE, make_topics
+    from oms.testing.bench.bench import FLOOR_DATABASE
+    from oms.testing.bench.floor import make_topics
     from oms.testing.containers import servers
 
     deployment.distributed(tmp_path, servers(), {}, FLOOR_DATABASE)

@@ -288,3 +288,20 @@ def measured(floor: Floor, *, seconds: float = 3.0, cpu_s: Callable[[], float] =
         return [floor.measure(batch, seconds, cpu_s) for batch in BATCHES]
     finally:
         floor.close()
+
+
+def make_topics(bootstrap: str, partitions: int = 4) -> None:
+    """The floor's topics."""
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # gone with its last reference, and its requests with it
+    made = admin.create_topics([NewTopic(PREFIX + topic, partitions, 1) for topic in TOPICS])
+    for future in made.values():
+        try:
+            future.result(30)
+        except KafkaException as error:
+            if not isinstance(error.args[0], KafkaError) or error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise
+    while not made.keys() <= admin.list_topics(timeout=30).topics.keys():  # a broker hears of them a little later
+        time.sleep(0.05)

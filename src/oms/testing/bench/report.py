@@ -6,7 +6,9 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from oms.testing.bench.floor import Pace
 from oms.testing.bench.results import Result
@@ -72,4 +74,13 @@ def machine() -> Mapping[str, object]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def as_json(results: list[Result], paces: list[Pace], machine: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a run, for a file."""
+    return {
+        "machine": dict(machine),
+        "floor": [attrs.asdict(pace) for pace in paces],
+        "results": [{**attrs.asdict(one), "ratio": round(one.ratio, 3)} for one in results],
     }

@@ -31,6 +31,14 @@ class Quantiles:
 
 
 @attrs.frozen
+class Sample:
+    """MiB that are resident in each service at rest, after so many orders."""
+
+    orders: int
+    resident_mb: Mapping[str, float]
+
+
+@attrs.frozen
 class Result:
     """One run. Rates are orders a second from the first request on; CPU is milliseconds an order, by process."""
 
@@ -51,6 +59,7 @@ class Result:
     floor_per_s: float = 0.0
     floor_batch_1_ms: float = 0.0
     notes: Mapping[str, float] = attrs.field(factory=dict)
+    samples: Sequence[Sample] = ()
 
     @property
     def ratio(self) -> float:
