@@ -68,6 +68,12 @@ class Bench:
         finally:
             system.stop()
 
+    def beside(self, own: Servers, name: str) -> Bench:
+        """The same on other servers, in a directory of this one's."""
+        directory = self.directory / name
+        directory.mkdir()
+        return Bench(directory, self.options, self.told, own, paces=self.floor())
+
     def system(self) -> Deployment:
         """The system on our own servers, set up; its services run when somebody starts them."""
         if self._system is None:

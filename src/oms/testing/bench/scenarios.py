@@ -20,17 +20,26 @@ from oms.testing.bench.orders import HOT
 from oms.testing.bench.results import Result
 from oms.testing.bench.watch import FileWatch
 
+BURST, STEADY, EMBEDDED, ACCEPT, HOT_ONE = "burst", "steady", "embedded", "accept", "hot"
+GATEWAY, SLOW = "slow gateway", "slow gateway, 1% take 10 s"
+ONE, TWO, FOUR = (f"{each} of each service" for each in (1, 2, 4))
+FEW, MANY = "few orders", "history"
+"""Names of results."""
+
+TAKES = 3
+"""How often `history` measures both: in turn, for a machine is never as busy as it was a moment before."""
+
 
 def burst(bench: Bench) -> Iterator[Result]:
     """All at once, on four processes."""
     with bench.running() as system:
-        yield bench.measured("burst", system, bench.load)
+        yield bench.measured(BURST, system, bench.load)
 
 
 def steady(bench: Bench) -> Iterator[Result]:
     """At a fixed rate."""
     with bench.running() as system:
-        yield bench.measured("steady", system, attrs.evolve(bench.load, rate_per_s=bench.options.rate_per_s))
+        yield bench.measured(STEADY, system, attrs.evolve(bench.load, rate_per_s=bench.options.rate_per_s))
 
 
 def hot(bench: Bench) -> Iterator[Result]:
@@ -39,9 +48,12 @@ def hot(bench: Bench) -> Iterator[Result]:
         stocked = system.oms("stock", "set", HOT, "100", "--url", _url(system, "inventory"))
         if stocked.returncode != 0:
             raise BenchFailed(f"oms stock set: {stocked.stderr}")
-        result = bench.measured("hot", system, attrs.evolve(bench.load, kind="hot"))
+        result = bench.measured(HOT_ONE, system, attrs.evolve(bench.load, kind="hot"))
         if result.states.get("CONFIRMED") != 100:
             raise BenchFailed(f"not exactly 100 were sold: {dict(result.states)}")
+        compared = system.oms("reconcile")
+        if compared.returncode != 0:
+            raise BenchFailed(f"gate, ledger and orders differ: {compared.stdout}{compared.stderr}")
         yield result
 
 
@@ -55,25 +67,29 @@ def slow(bench: Bench) -> Iterator[Result]:
         "OMS_PAYMENT_TIMEOUT_S": "15",
         "OMS_PAYMENT_SCRIPT": str(script),
     }
-    for kind in ("", "slow"):
+    for kind, name in (("", GATEWAY), ("slow", SLOW)):
         with bench.running(settings=gateway) as system:
-            name = "slow gateway, 1% take 10 s" if kind else "slow gateway"
             yield bench.measured(name, system, attrs.evolve(bench.load, kind=kind))
 
 
 def history(bench: Bench) -> Iterator[Result]:
-    """The same burst on empty tables, and after many orders."""
-    with bench.running() as system:
-        yield bench.measured("empty tables", system, bench.load)
-        _fill(bench)
-        yield bench.measured(f"after {bench.options.history} orders", system, bench.load, verified=False)
+    """The same burst with hardly any order in the tables, and with very many; on two sets of servers, in turn."""
+    bench.servers()
+    with deployment.servers() as others:
+        full = bench.beside(others, "history")
+        _fill(full)
+        for take in range(1, TAKES + 1):
+            for name, one in ((FEW, bench), (MANY, full)):
+                with one.running() as system:
+                    result = one.measured(name, system, one.load, verified=one is bench)
+                yield attrs.evolve(result, take=take)
 
 
 def workers(bench: Bench) -> Iterator[Result]:
     """The same burst with 1, 2 and 4 processes of each service."""
-    for each in (1, 2, 4):
+    for each, name in ((1, ONE), (2, TWO), (4, FOUR)):
         with bench.running(each=each) as system:
-            yield bench.measured(f"{each} of each service", system, attrs.evolve(bench.load, processes=each))
+            yield bench.measured(name, system, attrs.evolve(bench.load, processes=each))
 
 
 def accept(bench: Bench) -> Iterator[Result]:
@@ -82,7 +98,7 @@ def accept(bench: Bench) -> Iterator[Result]:
     system.start(["order"])
     try:
         bench.placed("warm-up", system, None, Load(WARM, bench.options.connections))
-        result = bench.placed("accept", system, None, bench.load)
+        result = bench.placed(ACCEPT, system, None, bench.load)
     finally:
         system.stop()
     bench.drain(system)
@@ -99,7 +115,7 @@ def embedded(bench: Bench) -> Iterator[Result]:
     try:
         watch = FileWatch(directory / "data")
         bench.placed("warm-up", system, watch, Load(WARM, bench.options.connections))
-        result = bench.placed("embedded", system, watch, bench.load)
+        result = bench.placed(EMBEDDED, system, watch, bench.load)
         system.verify(bench.options.patience_s)
     finally:
         system.stop()
@@ -152,7 +168,8 @@ def _fill(bench: Bench) -> None:
     finally:
         floor.close()
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE")
+        connection.execute("VACUUM ANALYZE")  # as autovacuum has done in a system that took its time
+        connection.execute("CHECKPOINT")
 
 
 def _url(system: Deployment, service: str) -> str:
