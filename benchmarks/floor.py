@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from oms.testing.bench import deployment
-from oms.testing.bench.scenarios import Bench, Options
+from oms.testing.bench.bench import Bench, Options
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import uuid
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -23,6 +23,22 @@ def test_the_time_is_in_utc():
     now = SystemClock().now()
     assert now.tzinfo is UTC
     assert now.utcoffset() == timedelta(0)
+
+
+def test_waits_go_on_while_the_clock_of_the_host_is_set(monkeypatch):
+    class Set(datetime):
+        """An hour behind what it was."""
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(hours=1)
+
+    clock = SystemClock()
+    before = clock.steady()
+    monkeypatch.setattr("oms.adapters.system.clock.datetime", Set)
+    time.sleep(0.01)
+    assert timedelta() < clock.steady() - before < timedelta(minutes=1)
+    assert before - clock.now() > timedelta(minutes=59)
 
 
 def test_order_ids_are_canonical_and_in_the_order_of_time():

@@ -20,7 +20,7 @@ import oms
 from oms.testing.bench.charts import draw
 from oms.testing.bench.floor import PREFIX, ROWS, TOPICS, Floor
 from oms.testing.bench.load import Answer
-from oms.testing.bench.orders import lines
+from oms.testing.bench.orders import is_slow, lines
 from oms.testing.bench.results import Quantiles, result_of
 from oms.testing.bench.usage import Usage, usage_of
 from oms.testing.bench.watch import End
@@ -77,7 +77,8 @@ def test_the_floor_leaves_what_it_says(
     tmp_path: Path, oms_postgres_url: str, oms_redis_url: str, oms_kafka_bootstrap: str
 ) -> None:
     from oms.testing.bench import deployment
-    from oms.testing.bench.scenarios import FLOOR_DATABASE, make_topics
+    from oms.testing.bench.bench import FLOOR_DATABASE
+    from oms.testing.bench.floor import make_topics
     from oms.testing.containers import servers
 
     deployment.distributed(tmp_path, servers(), {}, FLOOR_DATABASE)
@@ -152,6 +153,16 @@ def test_a_run_in_figures(tmp_path: Path) -> None:
     draw(tmp_path, [found])
     assert "<polyline" in (tmp_path / "timeline-burst.svg").read_text()
     assert "order: 50 ms" in (tmp_path / "cpu.svg").read_text()
+
+
+def test_orders_with_a_slow_charge_are_also_left_out() -> None:
+    answers = [Answer(f"o{number}", 100.0, 100.1, 201, is_slow(number, "slow")) for number in range(200)]
+    ends = {answer.order: End("CONFIRMED", 111.0 if answer.slow else 102.0) for answer in answers}
+    found = result_of("slow", answers, ends, {}, {})
+    assert (found.confirmed_ms.p99, found.completed_per_s) == (11_000.0, round(200 / 11, 1))
+    assert (found.prompt_ms, found.prompt_per_s) == (Quantiles(2_000.0, 2_000.0, 2_000.0), 99.0)
+    none_slow = result_of("quick", answers[1:100], ends, {}, {})
+    assert (none_slow.prompt_ms, none_slow.prompt_per_s) == (None, 0.0)
 
 
 def test_cpu_time_counts_a_tree_and_what_has_ended_in_it() -> None:

@@ -105,12 +105,12 @@ class CommandGroup(Generic[W]):
             raise self._refusal
         if len(self._waiting) >= MAX_WAITING:
             raise Retryable("too many commands are waiting")
-        self._waiting.append(_Waiting(command, reply, self._clock.now()))
+        self._waiting.append(_Waiting(command, reply, self._clock.steady()))
         self._woken()
 
     def run_once(self) -> int:
         """Run one group; answers how many commands were answered."""
-        now = self._clock.now()
+        now = self._clock.steady()
         if self._retry_at is not None and now < self._retry_at:
             return 0
         group = self._take()
@@ -152,7 +152,7 @@ class CommandGroup(Generic[W]):
             return None
 
     def _put_back(self, group: Sequence[_Waiting[W]], error: Retryable) -> int:
-        now = self._clock.now()
+        now = self._clock.steady()
         patience = timedelta() if self._refusal is not None else GIVE_UP_AFTER
         patient = [one for one in group if now - one.since < patience]
         given_up = [one for one in group if now - one.since >= patience]

@@ -112,7 +112,7 @@ class Consumer(Generic[W]):
         self._subscription.close()
 
     def _next_batch(self) -> Held | None:
-        now = self._clock.now()
+        now = self._clock.steady()
         if self._held:
             if self._held.due_at > now:
                 self._subscription.poll(0)
@@ -154,7 +154,7 @@ class Consumer(Generic[W]):
         if left_out:
             store.clear_attempts(group, left_out)
         if len(batch) > size:
-            self._deferred.append(Held(self._clock.now(), batch[size:]))
+            self._deferred.append(Held(self._clock.steady(), batch[size:]))
         return Held(found.due_at, now_run)
 
     def _decoded(self, record: Record) -> Delivered:
@@ -255,20 +255,20 @@ class Consumer(Generic[W]):
     def _blame(self, one: Delivered, error: Exception) -> None:
         """A single message that the store refuses: parked for a clear error, tried again for an unclear one."""
         if isinstance(error, OmsError) or one.attempts >= MAX_ATTEMPTS:
-            self._deferred.append(Held(self._clock.now(), [attrs.evolve(one, fault=error)]))
+            self._deferred.append(Held(self._clock.steady(), [attrs.evolve(one, fault=error)]))
         else:
             self._defer([attrs.evolve(one, attempts=one.attempts + 1)])
 
     def _defer(self, messages: Sequence[Delivered]) -> None:
         """They failed in good order, so their process isn't counted as dead."""
         self._service.store.clear_attempts(self._service.group, sorted(_first_offsets(messages)))
-        now = self._clock.now()
+        now = self._clock.steady()
         self._deferred += [Held(next_try(now, one.attempts), [one]) for one in messages]
         self._signals.count("messages_deferred", len(messages), group=self._service.group)
 
     def _hold(self, batch: Held, error: Exception) -> None:
         failures = batch.failures + 1
-        due_at, noted = next_try(self._clock.now(), failures), batch.noted
+        due_at, noted = next_try(self._clock.steady(), failures), batch.noted
         if (noted or isinstance(error, OutcomeUnknown)) and self._told_alive(batch):
             noted = False
         self._held = attrs.evolve(batch, due_at=due_at, failures=failures, noted=noted)

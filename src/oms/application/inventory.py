@@ -358,7 +358,7 @@ class GateKeeper:
 
     def run_once(self) -> int:
         """1 after a rebuild, else 0."""
-        now = self.clock.now()
+        now = self.clock.steady()
         if self._look_at is not None and now < self._look_at:
             return 0
         ledger = self._compare()

@@ -52,7 +52,7 @@ class Relay:
         self._clock, self._ids, self._signals = clock, ids, signals
         self._lease_s, self._batch, self._group, self._copies = lease_s, batch, group, copies
         self._sweep_every_s, self._published, self._woken = sweep_every_s, published, woken
-        self._forget_after_s, self._forget_at = forget_after_s, clock.now()
+        self._forget_after_s, self._forget_at = forget_after_s, clock.steady()
         self._queue: deque[OutboxRow] = deque()
         self._sent: list[str] = []
         self._sweep_at: datetime | None = None
@@ -79,11 +79,11 @@ class Relay:
 
     def run_once(self) -> int:
         """Send one batch; answers how many rows were sent."""
-        now = self._clock.now()
+        now = self._clock.steady()
         if self._retry_at is not None and now < self._retry_at:
             return 0
         self._forget_sent(now)
-        rows = self._from_memory(now) or self._swept(now)
+        rows = self._from_memory(self._clock.now()) or self._swept(now)
         return self._send(rows) if rows else 0
 
     def next_due(self) -> datetime | None:
@@ -132,18 +132,18 @@ class Relay:
             self._park(row, error)
         self._queue.extendleft(reversed(again))
         self._failures = self._failures + 1 if again else 0
-        self._retry_at = next_try(self._clock.now(), self._failures) if again else None
+        self._retry_at = next_try(self._clock.steady(), self._failures) if again else None
         if again:
             self._signals.count("publish_retries", len(again), group=self._group)
         if sent:
             self._published()
             self._signals.count("messages_published", len(sent), group=self._group)
-        self._forget_sent(self._clock.now())
+        self._forget_sent(self._clock.steady())
         return len(rows) - len(again)
 
     def _note_sent(self, names: Sequence[str]) -> None:
         if names and not self._sent:
-            self._forget_at = self._clock.now() + timedelta(seconds=self._forget_after_s)
+            self._forget_at = self._clock.steady() + timedelta(seconds=self._forget_after_s)
         self._sent += names
 
     def _forget_sent(self, now: datetime) -> None:

@@ -68,7 +68,7 @@ class TaskRunner(Generic[W]):
         return len(tasks) + finished
 
     def _claim(self) -> Sequence[Task]:
-        now = self._clock.now()
+        now = self._clock.steady()
         limit = min(self._batch, self._calls.room())
         if limit <= 0 or not (self._news or self._look_at is None or now >= self._look_at):
             return ()

@@ -55,7 +55,7 @@ class Worker:
         except (Retryable, OutcomeUnknown) as error:
             self._failures[index] += 1
             self._causes[index] = str(error)
-            self._due[index] = next_try(self._clock.now(), self._failures[index], longest_s=5.0)
+            self._due[index] = next_try(self._clock.steady(), self._failures[index], longest_s=5.0)
             self._signals.count("step_retries", worker=self.name, cause=type(error).__name__)
             if self._failures[index] == 1:
                 self._signals.note("waiting", worker=self.name, step=type(step).__name__, cause=str(error))
@@ -66,7 +66,7 @@ class Worker:
     def backs_off(self, index: int) -> bool:
         """Whether a step waits for its next try."""
         due = self._due[index]
-        return due is not None and self._clock.now() < due
+        return due is not None and self._clock.steady() < due
 
     def next_due(self) -> datetime | None:
         """When a step that backs off is tried again, or something falls due that a step knows of."""
@@ -86,14 +86,14 @@ class Retention:
 
     def __init__(self, purge: Callable[[datetime, int], int], clock: Clock) -> None:
         self._purge, self._clock = purge, clock
-        self._due_at = clock.now() + FIRST_PURGE
+        self._due_at = clock.steady() + FIRST_PURGE
 
     def run_once(self) -> int:
         """How much was removed."""
-        now = self._clock.now()
+        now = self._clock.steady()
         if now < self._due_at:
             return 0
-        removed = self._purge(now, PURGE_LIMIT)
+        removed = self._purge(self._clock.now(), PURGE_LIMIT)
         if removed < PURGE_LIMIT:
             self._due_at = now + PURGE_EVERY
         return removed
@@ -120,7 +120,7 @@ class Pulse:
 
     def run_once(self) -> int:
         """Ask once a second; never counts as progress."""
-        now = self._clock.now()
+        now = self._clock.steady()
         if self._due_at is None or now >= self._due_at:
             self.backlog = self._store.backlog()
             self._due_at = now + PULSE_EVERY

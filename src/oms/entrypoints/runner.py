@@ -193,4 +193,4 @@ class Runner:
     def _idle_s(self, due: datetime | None) -> float:
         if due is None:
             return IDLE_S
-        return min(IDLE_S, max(0.001, (due - self._clock.now()).total_seconds()))
+        return min(IDLE_S, max(0.001, (due - self._clock.steady()).total_seconds()))

@@ -16,6 +16,13 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The present, timezone-aware, in UTC; never None, may step back when the host's clock is set."""
 
+    def steady(self) -> datetime:
+        """For waits within this process: goes on evenly, also while the host's clock is set, and so may differ from it.
+
+        Compare it with itself alone, never with what is on record.
+        """
+        return self.now()
+
 
 class Ids(Protocol):
     """New names."""

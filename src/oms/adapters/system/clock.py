@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 
 from oms.ports.clock import Clock
 
@@ -10,6 +11,13 @@ from oms.ports.clock import Clock
 class SystemClock(Clock):
     """The time of this host."""
 
+    def __init__(self) -> None:
+        self._began_at, self._began_s = datetime.now(UTC), time.monotonic()
+
     def now(self) -> datetime:
         """The present, in UTC."""
         return datetime.now(UTC)
+
+    def steady(self) -> datetime:
+        """When this was made, and the seconds since."""
+        return self._began_at + timedelta(seconds=time.monotonic() - self._began_s)

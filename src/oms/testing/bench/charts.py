@@ -17,7 +17,7 @@ def draw(directory: Path, results: Sequence[Result]) -> None:
     """A time line for each run, and the CPU time an order of all."""
     directory.mkdir(parents=True, exist_ok=True)
     for one in results:
-        name = "".join(sign if sign.isalnum() else "-" for sign in one.scenario.lower())
+        name = "".join(sign if sign.isalnum() else "-" for sign in one.title.lower())
         (directory / f"timeline-{name}.svg").write_text(timeline(one))
     (directory / "cpu.svg").write_text(costs(results))
 
@@ -40,7 +40,7 @@ def timeline(result: Result) -> str:
         _text(WIDTH - RIGHT, HEIGHT - 12, f"{last_s:.1f} s", anchor="end"),
         _text(LEFT - 8, TOP + 5, f"{most:,}", anchor="end"),
     ]
-    return _page(f"{result.scenario}: {result.orders:,} orders", drawn)
+    return _page(f"{result.title}: {result.orders:,} orders", drawn)
 
 
 def costs(results: Sequence[Result]) -> str:
@@ -59,7 +59,7 @@ def costs(results: Sequence[Result]) -> str:
                 f"<title>{escape(name)}: {figure:g} ms</title></rect>"
             )
             x += width
-        drawn.append(_text(LEFT - 8, y + height / 2 + 4, one.scenario[:11], anchor="end"))
+        drawn.append(_text(LEFT - 8, y + height / 2 + 4, one.title[:11], anchor="end"))
     legend = [_text(LEFT + 80 * at, HEIGHT - 12, name, COLOURS[at % len(COLOURS)]) for at, name in enumerate(names)]
     return _page(f"CPU milliseconds an order (whole width: {most:.1f})", [*drawn, *legend])
 

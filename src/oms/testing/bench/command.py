@@ -11,20 +11,24 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from oms.testing.bench.scenarios import Bench, Options
+    from oms.testing.bench.bench import Bench, Options
 
-DISTRIBUTED = ("burst", "steady", "accept", "hot", "slow", "workers", "history")
+DISTRIBUTED = ("burst", "steady", "accept", "hot", "slow", "workers", "memory", "history")
 
 
 def bench(
     *scenarios: Annotated[
-        str, Parameter(help="burst, steady, embedded, accept, hot, slow, workers, history; burst and steady if none.")
+        str,
+        Parameter(
+            help="burst, steady, embedded, accept, hot, slow, workers, memory, history; burst and steady if none."
+        ),
     ],
     orders: Annotated[int, Parameter(help="Orders of each run.")] = 5000,
     connections: Annotated[int, Parameter(help="Buyers that each post one order after the other.")] = 256,
     rate: Annotated[float, Parameter(help="Orders a second of `steady`.")] = 200.0,
     history: Annotated[int, Parameter(help="Orders that are there before `history`.")] = 1_000_000,
     floor: Annotated[bool, Parameter(help="Measure the bare drivers in the same run.")] = True,
+    patience: Annotated[float, Parameter(help="Seconds that a run may take to be accepted, and then to end.")] = 300.0,
     least: Annotated[float, Parameter(help="Exit 1 where completed/s over the floor is below that.")] = 0.0,
     url: Annotated[str | None, Parameter(help="Measure this system, on record where OMS_... says.")] = None,
     json: Annotated[Path | None, Parameter(help="Write all figures to this file.")] = None,
@@ -33,16 +37,17 @@ def bench(
 ) -> int:
     """Measure throughput, latency and CPU time, beside the bare drivers doing the same. Brings its own servers up."""
     from oms.entrypoints.cli.output import console, give_up
+    from oms.testing.bench.bench import Options
     from oms.testing.bench.deployment import BenchFailed
-    from oms.testing.bench.report import machine, show
-    from oms.testing.bench.scenarios import SCENARIOS, Options, as_json
+    from oms.testing.bench.report import as_json, machine, show
+    from oms.testing.bench.scenarios import SCENARIOS
 
     chosen = scenarios or ("burst", "steady")
     unknown = sorted(set(chosen) - set(SCENARIOS))
     if unknown:
         give_up(f"there is no scenario {unknown[0]!r}; there are {', '.join(SCENARIOS)}", 2)
     where, screen = machine(), console()
-    options = Options(orders, connections, rate, history, floor=floor)
+    options = Options(orders, connections, rate, history, patience, floor=floor)
     results = []
     try:
         with _bench(options, chosen, url, keep) as made:
@@ -70,8 +75,8 @@ def _bench(options: Options, chosen: tuple[str, ...], url: str | None, keep: Pat
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from oms.testing.bench import deployment
+    from oms.testing.bench.bench import Bench
     from oms.testing.bench.deployment import BenchFailed, Deployment
-    from oms.testing.bench.scenarios import Bench
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # services and servers end with us
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -89,8 +94,8 @@ def _bench(options: Options, chosen: tuple[str, ...], url: str | None, keep: Pat
         made = Bench(directory, options, told)
         if url is not None:
             at = urlsplit(url)
-            made.given = (at.hostname or "127.0.0.1", at.port or 8081)
-            made.system = Deployment(directory, dict(os.environ), given=made.given)
+            door = at.hostname or "127.0.0.1", at.port or 8081
+            made.given = Deployment(directory, dict(os.environ), given=door)
         elif any(name in DISTRIBUTED for name in chosen):
             made.own = stack.enter_context(deployment.servers())
         yield made

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import attrs
 
 import oms
-from oms.testing.bench.usage import Usage, usage_of
+from oms.testing.bench.usage import Usage, resident_mb, usage_of
 from oms.testing.containers import Servers, running_servers
 
 SERVICES = ("order", "inventory", "payment", "notification")
@@ -157,6 +157,14 @@ class Deployment:
         for process in self.processes:
             used[process.name] = used.get(process.name, Usage()) + process.usage()
         return used | {name: usage_of(pid, tree=True) for name, pid in self.servers.items()}
+
+    def resident_mb(self) -> dict[str, float]:
+        """What is resident now in the services, by name."""
+        found: dict[str, float] = {}
+        for one in self.processes:
+            if one.process is not None:
+                found[one.name] = found.get(one.name, 0.0) + resident_mb(one.process.pid)
+        return found
 
 
 @contextmanager

@@ -24,6 +24,7 @@ import psycopg
 from confluent_kafka import KafkaError, KafkaException, Producer
 from redis import Redis
 
+from oms.adapters.system.ids import SystemIds
 from oms.testing.bench.orders import ITEMS, PRODUCTS, lines
 
 ROWS: Mapping[str, Mapping[str, int]] = {
@@ -112,9 +113,10 @@ class Floor:
         self._rows(notification, orders, ("notifications", Lines.notifications), ("inbox", Lines.first_two))
 
     def fill(self, orders: int, *, batch: int = 10_000, told: Callable[[int], None] = lambda _: None) -> None:
-        """Rows of so many orders that ended long ago, without messages: a history."""
+        """Rows of so many orders that ended long ago, without messages: a history. Ids are in the order of time."""
+        ids = SystemIds()
         for start in range(0, orders, batch):
-            some = [Lines(self._number + index) for index in range(min(batch, orders - start))]
+            some = [Lines(self._number + index, ids.order_id()) for index in range(min(batch, orders - start))]
             self._number += len(some)
             for schema, tables in _ALL.items():
                 self._rows(schema, some, *tables)
@@ -189,8 +191,8 @@ _HEADERS: Any = [
 class Lines:
     """One order as lines of COPY's text format, in the order of each table's columns."""
 
-    def __init__(self, number: int) -> None:
-        self.id = str(uuid4())
+    def __init__(self, number: int, order_id: str = "") -> None:
+        self.id = order_id or str(uuid4())
         self.at = datetime.now(UTC).isoformat()
         self.messages = [str(uuid4()) for _ in range(3)]
         self.skus = lines(number)
@@ -288,3 +290,20 @@ def measured(floor: Floor, *, seconds: float = 3.0, cpu_s: Callable[[], float] =
         return [floor.measure(batch, seconds, cpu_s) for batch in BATCHES]
     finally:
         floor.close()
+
+
+def make_topics(bootstrap: str, partitions: int = 4) -> None:
+    """The floor's topics."""
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # gone with its last reference, and its requests with it
+    made = admin.create_topics([NewTopic(PREFIX + topic, partitions, 1) for topic in TOPICS])
+    for future in made.values():
+        try:
+            future.result(30)
+        except KafkaException as error:
+            if not isinstance(error.args[0], KafkaError) or error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise
+    while not made.keys() <= admin.list_topics(timeout=30).topics.keys():  # a broker hears of them a little later
+        time.sleep(0.05)

@@ -2,7 +2,10 @@
 
 `connections` buyers post one order after the other. With a `rate_per_s`, orders fall due at that pace whatever the
 system does, and wait for a free buyer; their latency counts from when they were due. Answers go to `results`, a line
-each: order id, when it was due, when it was answered (seconds since 1970), status.
+each: order id, when it was due, when it was answered (seconds since 1970), status, whether its charge is a slow one.
+
+A server closes connections that rest. Their buyers make a new one for the next order; an order that was sent just when
+its connection was closed is sent again.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ from typing import cast
 
 import msgspec
 
-from oms.testing.bench.orders import body
+from oms.testing.bench.orders import body, is_slow
 
 _HEAD = b"POST /orders HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _HELLO = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _LENGTH = b"content-length:"
 _END = b"\r\n\r\n"
+
+RESTED_S = 1.0
+"""A connection that rested for so long may have been closed for that: what was lost on it was never read."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -46,6 +52,14 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     due_at: float
     answered_at: float
     status: int
+    slow: bool = False
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One request, as it is sent."""
+
+    text: bytes
+    slow: bool
 
 
 class _Id(msgspec.Struct):
@@ -56,25 +70,37 @@ _id = msgspec.json.Decoder(_Id).decode
 
 
 class Buyer(asyncio.Protocol):
-    """One connection: a request, its answer, and the next one."""
+    """A request, its answer, and the next one, on one connection as long as the server keeps it."""
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
         self._transport: asyncio.Transport | None = None
+        self._connecting: asyncio.Task[object] | None = None
         self._received = b""
+        self._asked: Asked | None = None
         self._due_at = 0.0
+        self._rests_since = 0.0
+        self._may_repeat = False
         self._known = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say hello: until that is answered the server may not have taken the connection from its queue."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(_HELLO)
+    async def connect(self) -> None:
+        """Make a connection."""
+        plan = self._crowd.plan
+        await asyncio.get_running_loop().create_connection(lambda: self, plan.host, plan.port)
 
-    def buy(self, request: bytes, due_at: float) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """At first say hello: until that is answered the server may not have taken the connection from its queue."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._asked.text if self._asked else _HELLO)
+
+    def buy(self, asked: Asked, due_at: float) -> None:
         """Send a request."""
-        self._due_at = due_at
-        if self._transport is not None:
-            self._transport.write(request)
+        self._asked, self._due_at = asked, due_at
+        self._may_repeat = time.monotonic() - self._rests_since >= RESTED_S
+        if self._transport is None:
+            self._come_back()
+        else:
+            self._transport.write(asked.text)
 
     def data_received(self, data: bytes) -> None:
         """Once the answer is whole, note it."""
@@ -86,28 +112,52 @@ class Buyer(asyncio.Protocol):
         at = lowered.find(_LENGTH)
         length = int(lowered[at + len(_LENGTH) :].split(b"\r\n", 1)[0])
         if len(rest) >= length:
-            self._received = b""
-            if not self._known:
-                self._known = True
-                self._crowd.comes(self)
-            else:
-                self._crowd.answered(self, self._due_at, int(head[9:12]), rest)
+            self._received, self._rests_since = b"", time.monotonic()
+            self._answered(int(head[9:12]), rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The crowd counts on every buyer."""
-        self._crowd.left(exc)
+        """Nothing is lost with a connection that rests, or that was closed before it brought the request."""
+        self._transport = None
+        if self._asked is None and self._known:
+            return
+        if self._may_repeat and not self._received:
+            self._come_back()
+        else:
+            self._crowd.fail(exc or ConnectionError("the system closed a connection"))
+
+    def _answered(self, status: int, text: bytes) -> None:
+        asked, self._asked = self._asked, None
+        if asked is None:
+            self._known = True
+            self._crowd.comes(self)
+        else:
+            self._crowd.answered(self, Answer(_order(status, text), self._due_at, time.time(), status, asked.slow))
+
+    def _come_back(self) -> None:
+        self._may_repeat = False
+        self._connecting = asyncio.get_running_loop().create_task(self.connect())
+        self._connecting.add_done_callback(self._came_back)
+
+    def _came_back(self, connecting: asyncio.Task[None]) -> None:
+        if not connecting.cancelled() and (error := connecting.exception()) is not None:
+            self._crowd.fail(error)
+
+
+def _order(status: int, text: bytes) -> str:
+    return _id(text).id if status == 201 else ""
 
 
 class Crowd:
     """The buyers, and the orders that wait for one."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+        self.plan = plan
         self.answers: list[Answer] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         host = f"{plan.host}:{plan.port}".encode()
-        bodies = (body(plan.first + plan.step * index, plan.kind) for index in range(plan.orders))
-        self._requests = [(_HEAD % (host, len(one))) + one for one in bodies]
+        numbers = range(plan.first, plan.first + plan.step * plan.orders, plan.step)
+        bodies = ((body(number, plan.kind), is_slow(number, plan.kind)) for number in numbers)
+        self._requests = [Asked((_HEAD % (host, len(one))) + one, slow) for one, slow in bodies]
         self._next = 0
         self._free: deque[Buyer] = deque()
         self._due: deque[float] = deque()
@@ -122,53 +172,49 @@ class Crowd:
         if self._missing == 0:
             self.complete.set_result(None)
 
-    def is_free(self, buyer: Buyer) -> None:
-        """Give the buyer what is due, or let it wait."""
-        self._free.append(buyer)
-        self.serve()
-
     def serve(self) -> None:
-        """Orders that are due to buyers that are free."""
-        while self._free and self._next < len(self._requests) and (self._due or not self._plan.rate_per_s):
+        """Orders that are due to buyers that are free; the last that came is first: its connection is the freshest."""
+        while self._free and self._next < len(self._requests) and (self._due or not self.plan.rate_per_s):
             due_at = self._due.popleft() if self._due else time.time()
-            request = self._requests[self._next]
+            asked = self._requests[self._next]
             self._next += 1
-            self._free.popleft().buy(request, due_at)
+            self._free.pop().buy(asked, due_at)
 
     async def pace(self) -> None:
         """Let orders fall due."""
         began = time.time()
         for index in range(len(self._requests)):
-            due_at = began + index / self._plan.rate_per_s
+            due_at = began + index / self.plan.rate_per_s
             wait_s = due_at - time.time()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
+            if self.done.done():
+                return
             self._due.append(due_at)
             self.serve()
 
-    def answered(self, buyer: Buyer, due_at: float, status: int, text: bytes) -> None:
-        """An answer is whole."""
-        order = _id(text).id if status == 201 else ""
-        self.answers.append(Answer(order, due_at, time.time(), status))
+    def answered(self, buyer: Buyer, answer: Answer) -> None:
+        """An answer is whole: give the buyer what is due, or let it wait."""
+        self.answers.append(answer)
         if len(self.answers) == len(self._requests):
             self.done.set_result(None)
         else:
-            self.is_free(buyer)
+            self._free.append(buyer)
+            self.serve()
 
-    def left(self, error: Exception | None) -> None:
-        """A connection ended before its time."""
+    def fail(self, error: BaseException) -> None:
+        """An order may be lost: this is no measurement."""
         for waiting in (self.complete, self.done):
             if not waiting.done():
-                waiting.set_exception(error or ConnectionError("the system closed a connection"))
+                waiting.set_exception(error)
                 return
 
 
 async def place(plan: Plan) -> Sequence[Answer]:
     """Place all orders of a plan."""
     crowd = Crowd(plan)
-    loop = asyncio.get_running_loop()
     for _ in range(plan.connections):
-        await loop.create_connection(lambda: Buyer(crowd), plan.host, plan.port)
+        await Buyer(crowd).connect()
     await crowd.complete
     if plan.rate_per_s:
         await crowd.pace()

@@ -18,8 +18,13 @@ def lines(number: int) -> Sequence[tuple[str, int]]:
     return [(PRODUCTS[(first + 13 * place) % len(PRODUCTS)], units) for place, units in enumerate(UNITS)]
 
 
+def is_slow(number: int, kind: str) -> bool:
+    """Whether the gateway takes long for this order: every hundredth, where that is asked for."""
+    return kind == "slow" and number % 100 == 0
+
+
 def body(number: int, kind: str = "") -> bytes:
-    """What a buyer posts. `hot` is one unit of the product that everybody wants; every hundredth is `slow` if asked."""
+    """What a buyer posts. `hot` is one unit of the product that everybody wants."""
     items = {HOT: 1} if kind == "hot" else dict(lines(number))
-    user = "slow" if kind == "slow" and number % 100 == 0 else "bench"
+    user = "slow" if is_slow(number, kind) else "bench"
     return json.dumps({"userId": user, "amount": 12.5, "items": items}).encode()

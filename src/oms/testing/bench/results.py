@@ -31,6 +31,14 @@ class Quantiles:
 
 
 @attrs.frozen
+class Sample:
+    """MiB that are resident in each service at rest, after so many orders."""
+
+    orders: int
+    resident_mb: Mapping[str, float]
+
+
+@attrs.frozen
 class Result:
     """One run. Rates are orders a second from the first request on; CPU is milliseconds an order, by process."""
 
@@ -48,9 +56,26 @@ class Result:
     timeline: Sequence[tuple[float, int, int]]
     """(seconds since the first request, accepted and ended by then)."""
 
+    prompt_per_s: float = 0.0
+    prompt_ms: Quantiles | None = None
+    """The same of the orders without a slow charge, where some have one."""
+
     floor_per_s: float = 0.0
     floor_batch_1_ms: float = 0.0
     notes: Mapping[str, float] = attrs.field(factory=dict)
+    samples: Sequence[Sample] = ()
+    take: int = 0
+    """Which one it is, where a scenario is measured several times."""
+
+    @property
+    def title(self) -> str:
+        """For people: scenario and take."""
+        return f"{self.scenario} ({self.take})" if self.take else self.scenario
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU time an order, of all processes but the load."""
+        return sum(ms for name, ms in self.cpu_ms_per_order.items() if name != "load")
 
     @property
     def ratio(self) -> float:
@@ -70,19 +95,31 @@ def result_of(
     ended = [(answer, ends[answer.order]) for answer in accepted if answer.order in ends]
     began = min(answer.due_at for answer in answers)
     count = len(accepted)
+    prompt = [(answer, end) for answer, end in ended if not answer.slow]
+    some_slow = len(prompt) < len(ended)
     used = {name: usage.since(before.get(name, Usage())) for name, usage in after.items()}
     return Result(
         scenario=scenario,
         orders=count,
         states=Counter(end.state for _, end in ended),
         accepted_per_s=_rate(count, max(answer.answered_at for answer in answers) - began),
-        completed_per_s=_rate(len(ended), max((end.at for _, end in ended), default=began) - began),
+        completed_per_s=_completed(ended, began),
         post_ms=Quantiles.of([answer.answered_at - answer.due_at for answer in accepted]),
-        confirmed_ms=Quantiles.of([end.at - answer.due_at for answer, end in ended if end.state == "CONFIRMED"]),
+        confirmed_ms=_confirmed(ended),
         cpu_ms_per_order={name: round(usage.cpu_s * 1000 / max(1, count), 3) for name, usage in used.items()},
         memory_mb={name: round(usage.memory_mb, 1) for name, usage in used.items()},
         timeline=_timeline(began, [answer.answered_at for answer in accepted], [end.at for _, end in ended]),
+        prompt_per_s=_completed(prompt, began) if some_slow else 0.0,
+        prompt_ms=_confirmed(prompt) if some_slow else None,
     )
+
+
+def _completed(ended: Sequence[tuple[Answer, End]], began: float) -> float:
+    return _rate(len(ended), max((end.at for _, end in ended), default=began) - began)
+
+
+def _confirmed(ended: Sequence[tuple[Answer, End]]) -> Quantiles:
+    return Quantiles.of([end.at - answer.due_at for answer, end in ended if end.state == "CONFIRMED"])
 
 
 def _rate(count: int, seconds: float) -> float:

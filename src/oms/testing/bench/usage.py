@@ -37,6 +37,11 @@ def usage_of(pid: int, *, tree: bool = False) -> Usage:
     return Usage(sum(_cpu_s(one, ended=True) for one in pids), sum(_share_mb(one) for one in pids))
 
 
+def resident_mb(pid: int) -> float:
+    """What a process has in memory now, in MiB; nothing of one that has ended."""
+    return _kb(_PROC / str(pid) / "status", "VmRSS:") / 1024
+
+
 def _fields(pid: int) -> list[str]:
     # The name in brackets may hold anything; what follows it is numbers.
     return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

@@ -25,6 +25,11 @@ class ClockContract:
         first = clock.now()
         assert clock.now() - first < timedelta(minutes=1)
 
+    def test_the_time_for_waits_never_steps_back(self, clock: Any) -> None:
+        times = [clock.steady() for _ in range(100)]
+        assert times == sorted(times)
+        assert times[0].utcoffset() == timedelta(0)
+
 
 class IdsContract:
     """What `Ids` promises."""

@@ -1,0 +1,164 @@
+"""What scenarios run on: servers and services that are there when needed, the floor, and one measurement at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from oms.testing.bench import deployment
+from oms.testing.bench.deployment import SERVICES, STOCKED, BenchFailed, Deployment, keepers_of
+from oms.testing.bench.floor import Floor, Pace, make_topics, measured
+from oms.testing.bench.measure import Load, Told, measure
+from oms.testing.bench.results import Result
+from oms.testing.bench.usage import usage_of
+from oms.testing.bench.watch import KafkaWatch, Watch
+from oms.testing.containers import Servers
+
+FLOOR_DATABASE = "oms_floor"
+WARM = 300
+"""Orders that are placed before what is measured: a process compiles its statements when it first needs them."""
+
+
+@attrs.frozen
+class Options:
+    """How much to ask."""
+
+    orders: int = 5000
+    connections: int = 256
+    rate_per_s: float = 200.0
+    history: int = 1_000_000
+    patience_s: float = 300.0
+    floor: bool = True
+    floor_s: float = 3.0
+
+
+@attrs.define(eq=False)
+class Bench:
+    """What the scenarios of one run share; `told` hears of progress."""
+
+    directory: Path
+    options: Options
+    told: Callable[[str, int], Told]
+    """Begins a progress bar: title and total."""
+
+    own: Servers | None = None
+    """Servers of our own, which the floor and most scenarios need."""
+
+    given: Deployment | None = None
+    """A system that others started: nothing is started or stopped."""
+
+    paces: list[Pace] = attrs.field(factory=list)
+    _system: Deployment | None = None
+
+    @contextmanager
+    def running(self, *, each: int = 1, settings: Mapping[str, str] | None = None) -> Iterator[Deployment]:
+        """The system with all services, some processes each, for one block."""
+        if self.given is not None:
+            yield self.given
+            return
+        self.floor()
+        system = self.system()
+        system.start(SERVICES, each=each, settings=settings)
+        try:
+            yield system
+        finally:
+            system.stop()
+
+    def beside(self, own: Servers, name: str) -> Bench:
+        """The same on other servers, in a directory of this one's."""
+        directory = self.directory / name
+        directory.mkdir()
+        return Bench(directory, self.options, self.told, own, paces=self.floor())
+
+    def system(self) -> Deployment:
+        """The system on our own servers, set up; its services run when somebody starts them."""
+        if self._system is None:
+            self._system = deployment.distributed(self.directory, self.servers(), STOCKED)
+        return self._system
+
+    def servers(self) -> Servers:
+        """Our own; `BenchFailed` where there are none."""
+        if self.own is None:
+            raise BenchFailed("this scenario needs servers of its own")
+        return self.own
+
+    @property
+    def load(self) -> Load:
+        """All orders at once."""
+        return Load(self.options.orders, self.options.connections)
+
+    def measured(self, name: str, system: Deployment, load: Load, *, verified: bool = True) -> Result:
+        """A warm system's figures, beside the floor; every promise is checked after it."""
+        self.watched("warm-up", system, attrs.evolve(load, orders=WARM, rate_per_s=0.0, kind="", first=0))
+        result = self.watched(name, system, load)
+        if verified:
+            system.verify(self.options.patience_s)
+        return self._beside_the_floor(result)
+
+    def watched(self, name: str, system: Deployment, load: Load, told: Told | None = None) -> Result:
+        """Place orders and wait for the end of each, as the log tells it."""
+        watch = KafkaWatch(system.environ["OMS_KAFKA_BOOTSTRAP"])
+        try:
+            return self.placed(name, system, watch, load, told)
+        finally:
+            watch.close()
+
+    def placed(
+        self, name: str, system: Deployment, watch: Watch | None, load: Load, told: Told | None = None
+    ) -> Result:
+        """Place orders, and wait for what the watch sees."""
+        told = told or self.told(name, load.orders)
+        return measure(name, system, watch, load, settle_s=self.options.patience_s, told=told)
+
+    def drain(self, system: Deployment) -> None:
+        """Let what was only accepted end, so that the next scenario meets a quiet system."""
+        system.start()
+        try:
+            system.verify(self.options.patience_s)
+        finally:
+            system.stop()
+
+    def floor(self) -> list[Pace]:
+        """The paces of the bare drivers, measured once in a run, while nothing else runs."""
+        if self.paces or self.own is None or not self.options.floor:
+            return self.paces
+        told = self.told("floor", 1)
+        url = self.floor_url()
+        make_topics(self.own.kafka_bootstrap)
+        floor = Floor(url, self.own.redis_url, self.own.kafka_bootstrap)
+        keepers = keepers_of(self.own)
+
+        def cpu_s() -> float:
+            return time.process_time() + sum(usage_of(pid, tree=True).cpu_s for pid in keepers.values())
+
+        self.paces = measured(floor, seconds=self.options.floor_s, cpu_s=cpu_s)
+        told(1)
+        return self.paces
+
+    def floor_url(self) -> str:
+        """A database with the same tables, which only the floor and pgbench write."""
+        made = self.directory / "floor"
+        if not made.exists():
+            made.mkdir()
+            deployment.distributed(made, self.servers(), {}, FLOOR_DATABASE)
+        return self.database_url(FLOOR_DATABASE)
+
+    def database_url(self, name: str) -> str:
+        """An administrator's way to a database of our own server."""
+        base, _, _ = self.servers().postgres_url.rpartition("/")
+        return f"{base}/{name}"
+
+    def _beside_the_floor(self, result: Result) -> Result:
+        best = max(self.paces, key=lambda pace: pace.orders_per_s, default=None)
+        if best is None:
+            return result
+        serial = next((pace.batch_ms for pace in self.paces if pace.batch == 1), 0.0)
+        cpu_ms = sum(result.cpu_ms_per_order.values())
+        notes = {"CPU ms an order": round(cpu_ms, 2), "the floor's": round(best.cpu_ms, 2)}
+        return attrs.evolve(
+            result, floor_per_s=round(best.orders_per_s, 1), floor_batch_1_ms=round(serial, 2), notes=notes
+        )
