@@ -81,7 +81,7 @@ servers: $(WHEEL)
 # The tests run against a built, installed wheel, not against the source tree.
 $(WHEEL): $(STAMP) $(SOURCES) README.md LICENSE
 	rm -rf dist
-	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@
 

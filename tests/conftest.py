@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import gc
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from hypothesis import settings
-
-from oms.adapters.memory import CountedIds, ManualClock
-from oms.adapters.sql import stores
 
 settings.register_profile("oms", parent=settings.default, deadline=None)
 settings.load_profile("oms")
@@ -25,29 +22,30 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _migrated_files() -> Any:
+def _migrated_files() -> Iterator[None]:
     """A store's new SQLite file begins as a copy of a migrated one: making the tables costs more than most tests.
 
-    The copied file was made by the migrations, once for each kind of store and process; tests of the migrations
-    themselves, and other processes, run them.
+    The migrations made the file that is copied, once for each kind of store. Their own tests, and other processes, run
+    them as they are.
     """
+    from oms.adapters.memory import CountedIds, ManualClock
+    from oms.adapters.sql import stores
+
+    its_own, migrated = stores.sqlite_store, {}
+
+    def empty(kind: str) -> bytes:
+        if kind not in migrated:
+            with TemporaryDirectory() as directory:
+                path = Path(directory) / "store.db"
+                its_own(kind, path, ManualClock(), CountedIds()).close()
+                migrated[kind] = path.read_bytes()
+        return migrated[kind]
+
+    def sqlite_store(name: str, path: Path, *of: Any) -> Any:
+        if path.parent.is_dir() and not path.exists():
+            path.write_bytes(empty(stores.kind_of(name)))
+        return its_own(name, path, *of)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stores, "sqlite_store", _in_a_migrated_file)
+        patch.setattr(stores, "sqlite_store", sqlite_store)
         yield
-
-
-_sqlite_store = stores.sqlite_store
-
-
-def _in_a_migrated_file(name: str, path: Path, *of: Any) -> Any:
-    if path.parent.is_dir() and not path.exists():
-        path.write_bytes(_migrated(stores.kind_of(name)))
-    return _sqlite_store(name, path, *of)
-
-
-@cache
-def _migrated(kind: str) -> bytes:
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "template.db"
-        _sqlite_store(kind, path, ManualClock(), CountedIds()).close()
-        return path.read_bytes()

@@ -43,6 +43,7 @@ class Bite:
     ask: Ask
     plant: Plant
     ends: str = "CONFIRMED"
+    minutes: int = 40
 
     def settles(self, ask: Ask, plant: Plant) -> None:
         """An order settles, money and stock are right, and a step that counts its end counts one."""
@@ -59,7 +60,7 @@ class Bite:
             ask(shop)
             order = shop.place({"lamp": 1})
             shop.run()
-            shop.advance(minutes=40)
+            shop.advance(minutes=self.minutes)
             shop.faults.check()
             shop.expect(order).in_state(self.ends if ask is self.ask else "CONFIRMED")
             assert shop._stores()["counter"].document("counter", order.id) == '{"times": 1}'
@@ -96,7 +97,8 @@ BITES: dict[str, Bite] = {
     "delay": Bite(
         lambda shop: shop.topic("order.created").delay(minutes=20), ZOO["no release tombstone"].plant, "CANCELLED"),
     "gate loses its last second": Bite(lambda shop: shop.gate.lose_last_second(), ZOO["lost tail not noticed"].plant),
-    "gate is flushed": Bite(lambda shop: shop.gate.flush(), gate_left_closed),
+    "gate is flushed": Bite(  # a closed gate is asked four times a second
+        lambda shop: shop.gate.flush(), gate_left_closed, minutes=2),
     "decline": Bite(gateway("decline_next"), ZOO["hold not given back"].plant, "CANCELLED"),
     "no answer": Bite(gateway("lose_next_answer"), ZOO["unknown taken for declined"].plant),
     "no call": Bite(gateway("lose_next_call"), ZOO["no second try"].plant),
