@@ -57,10 +57,13 @@ def read_cause(headers: Headers) -> Cause:
     """The cause that the headers tell of."""
     if not headers:
         return _NO_CAUSE
-    named = dict(headers)
-    name, value = named.get("oms_causation_id"), named.get("traceparent")
-    message = MessageId(name.decode()) if name and _CAUSATION.fullmatch(name) else None
-    trace = valid_trace(value.decode("latin-1")) if value else None
+    message: MessageId | None = None
+    trace: str | None = None
+    for name, value in headers:
+        if name == "oms_causation_id" and _CAUSATION.fullmatch(value):
+            message = MessageId(value.decode())
+        elif name == "traceparent":
+            trace = valid_trace(value.decode("latin-1"))
     return Cause(message, trace) if message or trace else _NO_CAUSE
 
 
