@@ -195,6 +195,36 @@ def test_the_command_measures_an_embedded_system(tmp_path: Path) -> None:
     assert {one.name for one in charts.iterdir()} == {"timeline-embedded.svg", "cpu.svg"}
 
 
+@pytest.mark.servers
+@pytest.mark.slow
+def test_memory_is_sampled_after_each_wave(tmp_path: Path) -> None:
+    figures, kept = tmp_path / "bench.json", tmp_path / "run"
+    given = [
+        "memory",
+        "--orders",
+        "40",
+        "--connections",
+        "4",
+        "--no-floor",
+        "--keep",
+        str(kept),
+        "--json",
+        str(figures),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "oms.testing.bench", *given], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    samples = json.loads(figures.read_text())["results"][0]["samples"]
+    assert [sample["orders"] for sample in samples] == [*range(4, 41, 4)]
+    assert all(mb > 1 for sample in samples for mb in sample["resident_mb"].values())
+    written = [json.loads(line) for line in (kept / "memory.jsonl").read_text().splitlines()]
+    assert [line["resident_mb"] for line in written] == [sample["resident_mb"] for sample in samples]
+    assert {one["name"].split(",")[0] for one in json.loads(figures.read_text())["verdict"]} == {
+        "memory: order", "memory: inventory", "memory: payment", "memory: notification"
+    }  # fmt: skip
+
+
 def test_an_unknown_scenario_is_one_line_and_exit_2() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "oms.testing.bench", "nothing"], capture_output=True, text=True, check=False

@@ -23,12 +23,13 @@ REST_S = 3.0
 def memory(bench: Bench) -> Iterator[Result]:
     """Waves until all orders are placed; each sample goes to `memory.jsonl` in the run's directory at once."""
     orders, wave = bench.options.orders, min(WAVE, max(1, bench.options.orders // 10))
-    told, began, samples = bench.told("memory", orders), time.monotonic(), list[Sample]()
+    told, began, samples, placed = bench.told("memory", orders), time.monotonic(), list[Sample](), 0
     with bench.running() as system:
         for done in range(0, orders, wave):
-            load = attrs.evolve(bench.load, orders=min(wave, orders - done), first=done)
+            load = attrs.evolve(bench.load, orders=min(wave, orders - done), first=done, some_refused=True)
             result = bench.watched("memory", system, load, lambda ended, done=done: told(done + ended))  # type: ignore[misc]
-            samples.append(Sample(done + load.orders, _at_rest(system.resident_mb)))
+            placed += result.orders
+            samples.append(Sample(placed, _at_rest(system.resident_mb)))
             _note(bench.directory / "memory.jsonl", samples[-1], time.monotonic() - began, result.completed_per_s)
             if done == 0:
                 system.verify(bench.options.patience_s)

@@ -82,7 +82,7 @@ def history(bench: Bench) -> Iterator[Result]:
             for name, one in ((FEW, bench), (MANY, full)):
                 with one.running() as system:
                     result = one.measured(name, system, one.load, verified=one is bench)
-                notes = {} if one is bench else {"orders filled in": bench.options.history, "seconds": took_s}
+                notes = {} if one is bench else {f"seconds to fill in {bench.options.history:,} orders": took_s}
                 yield attrs.evolve(result, take=take, notes={**result.notes, **notes})
 
 
