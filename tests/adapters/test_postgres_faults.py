@@ -38,9 +38,8 @@ NAMES = ("order", "inventory", "payment", "notification", "shipping")
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[OwnPostgres]:
     """A server to be killed."""
-    made = OwnPostgres()
-    yield made
-    made.remove()
+    with OwnPostgres() as made:
+        yield made
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from redis_servers import Server, running
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[OwnPostgres]:
-    made = OwnPostgres()
-    yield made
-    made.remove()
+    with OwnPostgres() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

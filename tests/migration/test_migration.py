@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from own_postgres import PASSWORD, OwnPostgres, _binary
+from own_postgres import PASSWORD, OwnPostgres
 from redis import Redis
 from redis_servers import Server
 
@@ -28,6 +28,7 @@ from oms.entrypoints.migration import Migration
 from oms.ports.legacy import LegacyOrder, LegacyOrders
 from oms.ports.store import DeadLetterState
 from oms.settings import Settings, load_settings
+from oms.testing.containers.native.postgres import find_programs
 
 pytestmark = pytest.mark.servers
 
@@ -73,7 +74,7 @@ class Legacy:
     def _pg(self, program: str, *arguments: str) -> str:
         where = ["-h", "127.0.0.1", "-p", str(self.postgres.port), "-U", "postgres"]
         found = subprocess.run(
-            [_binary(program), *where, *arguments],
+            [str(find_programs() / program), *where, *arguments],
             env={**os.environ, "PGPASSWORD": PASSWORD},
             check=True,
             capture_output=True,
