@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -50,7 +51,7 @@ class Served:
             assert self.process.poll() is None, self.err
             for line in self.out.splitlines():
                 if '"listening"' in line:
-                    self.url = line.split('"url": "')[1].partition('"')[0]
+                    self.url = json.loads(line)["url"]
                     return
             time.sleep(0.05)
         raise AssertionError("not listening in time")

@@ -113,7 +113,7 @@ def _without_record(_logger: object, _method: str, line: Any) -> Any:
     return {name: value for name, value in line.items() if name not in ("_record", "_from_structlog")}
 
 
-_write_any = json.JSONEncoder(default=str).encode
+_write_any = json.JSONEncoder(default=str, separators=(",", ":")).encode
 _write_plain = msgspec.json.Encoder().encode
 
 
