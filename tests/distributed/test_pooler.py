@@ -16,6 +16,9 @@ from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 from psycopg.conninfo import conninfo_to_dict
 from serving import Load
 
+from oms.adapters.sql.logins import Login
+from oms.adapters.sql.postgres import Session, postgres_database
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ORDERS = 300
 CONNECTIONS = 2
@@ -86,6 +89,24 @@ def test_the_services_work_through_a_pooler(tmp_path: Path) -> None:
             cluster.stop()
         finally:
             cluster.end()
+
+
+def test_a_poolers_session_is_known_from_ones_own() -> None:
+    """What is set in it would be another's, so that each transaction brings its limits along."""
+    with NativePostgres() as postgres, pooler(postgres) as url:
+        assert (is_ours(postgres.url), is_ours(url)) == (True, False)
+
+
+def is_ours(url: str) -> bool:
+    database = postgres_database(Login("postgres", conninfo_to_dict(url)), "public")
+    with database._read.engine.connect() as connection:
+        session = connection.connection.driver_connection
+        assert isinstance(session, Session)
+        limit = connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
+        assert limit == ("5s" if session.is_ours else "0")
+        known = session.is_ours
+    database.close()
+    return known
 
 
 def busiest_pool(url: str) -> int:
