@@ -31,7 +31,7 @@ from oms.adapters.sql.link import Link
 from oms.adapters.sql.query import Query, given, place
 from oms.adapters.sql.rows import letter_of, outbox_row
 from oms.adapters.sql.schema import KeyedTables, Tables
-from oms.adapters.sql.transaction import T_, SqlTransaction
+from oms.adapters.sql.transaction import T_, SqlTransaction, seen
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Ids
@@ -44,12 +44,7 @@ class StoreBulks:
     """What a store writes for many rows outside of the services' transactions."""
 
     def __init__(self, tables: Tables) -> None:
-        attempts, tasks, inbox, outbox = tables.attempts, tables.tasks, tables.inbox, tables.outbox
-        self.seen = Query(
-            select(inbox.c.message_id).where(inbox.c.consumer == given(inbox.c.consumer)),
-            inbox.c.message_id,
-            of(inbox, "consumer"),
-        )
+        attempts, tasks, outbox = tables.attempts, tables.tasks, tables.outbox
         self.leased = Query(
             update(outbox).values(leased_until=given(outbox.c.leased_until)), outbox.c.id, of(outbox, "leased_until")
         )
@@ -155,7 +150,7 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
     def seen(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
         """Those that `group` has handled."""
         with self._database.reading() as link:
-            return [row.message_id for row in link.found(self._bulks.seen, messages, consumer=group)]
+            return [row.message_id for row in link.found(seen(self._tables), messages, consumer=group)]
 
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Count the beginning of a batch, without waiting for the disk; not while this thread is in a transaction."""
