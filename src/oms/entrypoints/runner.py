@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from oms.adapters.system.bells import Bells
-from oms.application.parts import COMMANDS, LANES, RELAY, Lane, Parts, lane_name
+from oms.application.parts import COMMANDS, LANES, Lane, Parts, lane_name
 from oms.application.worker import Worker
 from oms.ports.clock import Clock
 
@@ -109,16 +109,13 @@ def driven_apart(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driv
 
 
 def driven_in_lanes(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:  # noqa: ARG001
-    """A thread for each lane of each service: nobody waits for a server on behalf of another.
-
-    A relay never rests: what it sends comes in the batches of lanes that do.
-    """
+    """A thread for each lane of each service: nobody waits for a server on behalf of another."""
 
     def driven(service: str, lane: Lane) -> Driven:
         workers = {lane_name(service, lane.name): lane.worker}
         if lane.name == COMMANDS:
             return Driven(workers, lane.wait, ANSWER_REST_S, ENOUGH_ANSWERS)
-        return Driven(workers, lane.wait, 0.0 if lane.name == RELAY else REST_S)
+        return Driven(workers, lane.wait, REST_S)
 
     return [driven(name, lane) for name, part in parts.items() for lane in part.lanes]
 
