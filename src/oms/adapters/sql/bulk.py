@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import attrs
 from sqlalchemy import (
@@ -75,17 +74,16 @@ class Bulk:
     each: Columns
     once: Columns = attrs.field(factory=dict)
     key: int = 1
-    _compiled: WeakKeyDictionary[Dialect, dict[str | None, _Each | _Together]] = attrs.field(
-        factory=WeakKeyDictionary, init=False, repr=False, eq=False
+    _compiled: dict[tuple[str, str | None], _Each | _Together] = attrs.field(
+        factory=dict, init=False, repr=False, eq=False
     )
 
     def on(self, dialect: Dialect, schema: str | None, rows: Iterable[Row], once: Mapping[str, Any]) -> tuple[str, Any]:
         """The text and the parameters for the driver: a list of tuples (run it for each), or one mapping."""
-        known = self._compiled.setdefault(dialect, {})
-        compiled = known.get(schema)
+        compiled = self._compiled.get((dialect.name, schema))
         if compiled is None:
             kind = _Together if dialect.name == "postgresql" else _Each
-            compiled = known[schema] = kind.of(self, dialect, schema)
+            compiled = self._compiled[dialect.name, schema] = kind.of(self, dialect, schema)
         columns: list[Sequence[Any]] = list(zip(*sorted(rows, key=lambda row: row[: self.key]), strict=True))
         return compiled.text, compiled.parameters(columns, [once[name] for name in self.once])
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import attrs
 import msgspec
@@ -48,16 +47,14 @@ class Query:
     statement: Statement
     among: Column[Any] | None = None
     once: Mapping[str, Column[Any]] = attrs.field(factory=dict)
-    _compiled: WeakKeyDictionary[Dialect, dict[str | None, Compiled]] = attrs.field(
-        factory=WeakKeyDictionary, init=False, repr=False
-    )
+    _compiled: dict[tuple[str, str | None], Compiled] = attrs.field(factory=dict, init=False, repr=False)
+    """By the dialect's name, and not by dialect: each engine has one of its own, and a file of SQLite has three engines."""
 
     def on(self, dialect: Dialect, schema: str | None) -> Compiled:
         """Its text for a dialect, with tables in this schema."""
-        known = self._compiled.setdefault(dialect, {})
-        found = known.get(schema)
+        found = self._compiled.get((dialect.name, schema))
         if found is None:
-            found = known[schema] = Compiled.of(self, dialect, schema)
+            found = self._compiled[dialect.name, schema] = Compiled.of(self, dialect, schema)
         return found
 
 
