@@ -48,7 +48,7 @@ class Query:
     among: Column[Any] | None = None
     once: Mapping[str, Column[Any]] = attrs.field(factory=dict)
     _compiled: dict[tuple[str, str | None], Compiled] = attrs.field(factory=dict, init=False, repr=False)
-    """By the dialect's name, and not by dialect: each engine has one of its own, and a file of SQLite has three engines."""
+    """By the dialect's name: each engine has a dialect of its own, and a file of SQLite has three engines."""
 
     def on(self, dialect: Dialect, schema: str | None) -> Compiled:
         """Its text for a dialect, with tables in this schema."""
