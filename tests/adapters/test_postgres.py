@@ -96,11 +96,16 @@ def single(said: list[tuple[str, Any]], *beginnings: str) -> list[tuple[str, Any
     return [(piece, values) for piece, values in pieces if piece.startswith(beginnings)]
 
 
+def behind_a_pooler(patch: pytest.MonkeyPatch) -> None:
+    """New connections find that their session isn't theirs."""
+    patch.setattr(Session, "is_ours", property(lambda _: False, lambda _, __: None))
+
+
 @pytest.fixture(params=["ours", "a pooler's"])
 def session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whether the server's session is the connection's own; the stores of the test find it so."""
     if request.param != "ours":
-        monkeypatch.setattr(Session, "is_ours", property(lambda _: False, lambda _, __: None))
+        behind_a_pooler(monkeypatch)
     return str(request.param)
 
 
@@ -123,7 +128,7 @@ class TestSession:
     """A pooler may give each transaction another connection."""
 
     def test_nothing_is_left_in_a_poolers_session(self, stores: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Session, "is_ours", property(lambda _: False, lambda _, __: None))
+        behind_a_pooler(monkeypatch)
         store = stores("order")
         with store.begin() as transaction:
             transaction.claim_inbox("g", ids("a"))

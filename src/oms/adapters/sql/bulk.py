@@ -23,7 +23,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TypeDecorator,
     bindparam,
     column,
     func,
@@ -36,7 +35,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from oms.adapters.sql.arrays import array_text
-from oms.adapters.sql.instant import Instant
+from oms.adapters.sql.instant import Instant, to_driver
 
 Row = tuple[Any, ...]
 Columns = Mapping[str, Column[Any]]
@@ -142,12 +141,10 @@ class _Each:
             str(compiled),
             tuple(known.index(name) for name in compiled.positiontup),
             tuple(compiled.binds[name].effective_value for name in own),
-            # Only our own types are converted: the driver takes text, numbers and bytes as they are.
             tuple(
                 (place, convert)
-                for place, type_ in enumerate(column_.type for column_ in given.values())
-                if isinstance(type_, TypeDecorator)
-                and (convert := type_.dialect_impl(dialect).bind_processor(dialect)) is not None
+                for place, column_ in enumerate(given.values())
+                if (convert := to_driver(column_.type, dialect)) is not None
             ),
         )
 

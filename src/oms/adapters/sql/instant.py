@@ -45,6 +45,11 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return None if value is None else value.astimezone(UTC)
 
 
+def to_driver(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """How a value of a column's type becomes the driver's, where it isn't that already: text, numbers and bytes are."""
+    return type_.dialect_impl(dialect).bind_processor(dialect) if isinstance(type_, Instant) else None
+
+
 def micros(at: datetime) -> int:
     """Whole microseconds since 1970."""
     return (at - EPOCH) // _MICROSECOND

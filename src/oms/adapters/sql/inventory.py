@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.query import Query
-from oms.adapters.sql.rows import dump, load_items
+from oms.adapters.sql.rows import dump, load_items, parted
 from oms.adapters.sql.schema import HELD, INVENTORY, InventoryTables
 from oms.adapters.sql.store import SqlStore
 from oms.adapters.sql.transaction import SqlKeyedTransaction
@@ -39,7 +39,7 @@ _UPDATE = Bulk(
     ),
     {**_COLUMNS, "before": _RESERVATIONS.c.state},
 )
-_PASS = Bulk(
+_MOVE_ON = Bulk(
     lambda new: (
         update(_RESERVATIONS)
         .where(_RESERVATIONS.c.order_id == new.order_id, _RESERVATIONS.c.state == new.before)
@@ -110,15 +110,9 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
     def save_reservations(self, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
         """Insert, and update by compare-and-set."""
         self._link.many(_INSERT, [_row(after) for before, after in changes if before.state is _ABSENT])
-        known = [(before, after) for before, after in changes if before.state is not _ABSENT]
-        others = [(*_row(after), before.state.value) for before, after in known if before.items is not after.items]
-        self._link.each(_UPDATE, others)
-        passed = [
-            (after.order_id, after.state.value, after.updated_at, before.state.value)
-            for before, after in known
-            if before.items is after.items
-        ]
-        self._link.each(_PASS, passed)
+        moved, others = parted([change for change in changes if change[0].state is not _ABSENT], _only_moved)
+        self._link.each(_UPDATE, [(*_row(after), before.state.value) for before, after in others])
+        self._link.each(_MOVE_ON, [(*_moved(after), before.state.value) for before, after in moved])
 
     def move_stock(self, movements: Sequence[Movement]) -> None:
         """One summed update a product, and the ledger rows that say why."""
@@ -190,6 +184,14 @@ class SqlInventoryStore(SqlStore[InventoryTables], InventoryStore, InventoryEvid
 
 def _row(reservation: Reservation) -> tuple[Any, ...]:
     return reservation.order_id, reservation.state.value, dump(reservation.items), reservation.updated_at
+
+
+def _only_moved(before: Reservation, after: Reservation) -> bool:
+    return before.items is after.items
+
+
+def _moved(reservation: Reservation) -> tuple[Any, ...]:
+    return reservation.order_id, reservation.state.value, reservation.updated_at
 
 
 def reservation_of(row: Any) -> Reservation:

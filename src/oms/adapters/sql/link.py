@@ -142,11 +142,6 @@ class Link:
         with COMMIT:
             self._driver.commit()
 
-    def refuse(self, error: PortError) -> None:
-        """Raise, and let nothing more of this transaction be written."""
-        self.end()
-        raise error
-
     def ensure_open(self) -> None:
         """`Permanent` after the end, or after an error."""
         if self._ended:
@@ -179,7 +174,8 @@ class Link:
     def _tell_each(self, statement: str, rows: Any, expected: Expected | None = None) -> None:
         changed = self._run(lambda: self._driver.executemany(statement, rows).rowcount)
         if expected and changed != expected.rows:
-            self.refuse(expected.missed)
+            self.end()
+            raise expected.missed
 
     def _answer(self, statement: str, parameters: Any) -> Sequence[Any]:
         rows: Sequence[Any] = self._driver.execute(statement, parameters).fetchall()

@@ -12,7 +12,7 @@ from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.link import Link
 from oms.adapters.sql.query import Query
-from oms.adapters.sql.rows import answer_of, dump, load_items, load_metadata, money
+from oms.adapters.sql.rows import answer_of, dump, load_items, load_metadata, money, parted
 from oms.adapters.sql.schema import CREATED, ORDER, OrderTables
 from oms.adapters.sql.store import SqlStore
 from oms.adapters.sql.transaction import SqlKeyedTransaction, answers_kept
@@ -61,11 +61,9 @@ class SqlOrderTransaction(SqlKeyedTransaction[OrderTables], OrderTransaction):
     ) -> None:
         """Insert and update by compare-and-set, then the history."""
         self._link.many(_INSERT, [_row(after) for before, after in changes if before.version == 0])
-        known = [(before, after) for before, after in changes if before.version > 0]
-        others = [(*_row(after), before.version) for before, after in known if not _only_moved(before, after)]
-        self._link.each(_UPDATE, others)
-        moved = [(after.id, *_moved(after), before.version) for before, after in known if _only_moved(before, after)]
-        self._link.each(_MOVE, moved)
+        moved, others = parted([change for change in changes if change[0].version > 0], _only_moved)
+        self._link.each(_UPDATE, [(*_row(after), before.version) for before, after in others])
+        self._link.each(_MOVE, [(after.id, *_moved(after), before.version) for before, after in moved])
         self._link.many(_ENTRIES, [_entry_row(order_id, entry) for order_id, entry in history])
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.query import Query
-from oms.adapters.sql.rows import dump, load_metadata, money
+from oms.adapters.sql.rows import dump, load_metadata, money, parted
 from oms.adapters.sql.schema import PAYMENT, PaymentTables
 from oms.adapters.sql.store import SqlStore
 from oms.adapters.sql.transaction import SqlTransaction
@@ -57,11 +57,9 @@ class SqlPaymentTransaction(SqlTransaction[PaymentTables], PaymentTransaction):
     def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
         """Insert, and update by compare-and-set."""
         self._link.many(_INSERT, [_row(after) for before, after in changes if before.state is _ABSENT])
-        known = [(before, after) for before, after in changes if before.state is not _ABSENT]
-        others = [(*_row(after), before.state.value) for before, after in known if not _only_moved(before, after)]
-        self._link.each(_UPDATE, others)
-        moved = [(*_moved(after), before.state.value) for before, after in known if _only_moved(before, after)]
-        self._link.each(_MOVE, moved)
+        moved, others = parted([change for change in changes if change[0].state is not _ABSENT], _only_moved)
+        self._link.each(_UPDATE, [(*_row(after), before.state.value) for before, after in others])
+        self._link.each(_MOVE, [(*_moved(after), before.state.value) for before, after in moved])
 
 
 class SqlPaymentStore(SqlStore[PaymentTables], PaymentStore, PaymentEvidence):

@@ -98,9 +98,9 @@ def _looking(login: Login) -> tuple[Way, Way]:
 
 def _transaction(engine: Engine, mode: str, settings: Mapping[str, str]) -> Way:
     """Several statements. Behind a pooler they bring their settings along."""
-    begin, time = f"BEGIN {mode}", "SELECT clock_timestamp()"
-    pooled = Words((begin, f"{time}, {_set_for_now(settings)}"), time=True)
-    return _way(engine, Words((begin, time), time=True), pooled)
+    begin, tell = f"BEGIN {mode}", "SELECT clock_timestamp()"
+    pooled = Words((begin, f"{tell}, {_set_for_now(settings)}"), time=True)
+    return _way(engine, Words((begin, tell), time=True), pooled)
 
 
 def _alone(engine: Engine, settings: Mapping[str, str], *before: str) -> Way:

@@ -18,7 +18,7 @@ from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import Text, TypeEngine, UserDefinedType
 
 from oms.adapters.sql.arrays import array_text
-from oms.adapters.sql.instant import Instant
+from oms.adapters.sql.instant import Instant, to_driver
 
 Convert = Callable[[Any], Any]
 Statement = Select[Any] | UpdateBase
@@ -93,7 +93,7 @@ class Compiled:
             **({"schema_translate_map": {None: schema}, "render_schema_translate": True} if schema else {}),
         )
         columns = list(statement.exported_columns) if _answers(statement) else []
-        converters = {f"given_{name}": own_bind(column, dialect) for name, column in query.once.items()}
+        converters = {f"given_{name}": to_driver(column.type, dialect) for name, column in query.once.items()}
         names = [str(column.key) for column in columns]
         named: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]
         own = {name: value for name, value in compiled.params.items() if not name.startswith("given_")}
@@ -145,12 +145,6 @@ def _among_json(column: Column[Any]) -> ColumnElement[bool]:
 
 def _json_text(keys: Sequence[str]) -> str:
     return _json(keys).decode()
-
-
-def own_bind(column: ColumnElement[Any], dialect: Dialect) -> Convert | None:
-    """How a value of ours becomes the driver's, where it isn't that already: text, numbers and bytes are."""
-    own = column.type
-    return own.dialect_impl(dialect).bind_processor(dialect) if isinstance(own, Instant) else None
 
 
 def _own_result(column: ColumnElement[Any], dialect: Dialect) -> Convert | None:

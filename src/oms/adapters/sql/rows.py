@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,10 +14,22 @@ from oms.domain.values import NO_METADATA, Items, Metadata
 from oms.ports.messages import Headers, Outgoing
 from oms.ports.store import DeadLetter, DeadLetterState, OutboxRow, StoredAnswer
 
+A = TypeVar("A")
+
 _encode = msgspec.json.Encoder().encode
 _items = msgspec.json.Decoder(dict[str, int]).decode
 _metadata = msgspec.json.Decoder(dict[str, str]).decode
 _headers = msgspec.json.Decoder(tuple[tuple[str, bytes], ...]).decode
+
+
+def parted(
+    changes: Sequence[tuple[A, A]], moved: Callable[[A, A], bool]
+) -> tuple[list[tuple[A, A]], list[tuple[A, A]]]:
+    """The changes that only moved a record on from what it was, and those that also changed what else it says."""
+    parts: tuple[list[tuple[A, A]], list[tuple[A, A]]] = [], []
+    for before, after in changes:
+        parts[0 if moved(before, after) else 1].append((before, after))
+    return parts
 
 
 def dump(value: Mapping[Any, Any]) -> str:
