@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from oms.adapters.auth.trust import TrustEveryone
+from oms.adapters.system.heap import give_back_large_blocks
 from oms.entrypoints.app import App
 from oms.entrypoints.http import asgi
 from oms.entrypoints.http.hosts import LocalNames
@@ -126,6 +127,7 @@ def serve(app: App) -> int:
     where, data = address(listener), str(settings.data.resolve())
     server = Server(app, lambda: app.signals.note("listening", url=where, data=data), lambda: stop.asked)
     rarely_collect()
+    give_back_large_blocks()
     try:
         server.run(sockets=[listener])
     finally:
