@@ -16,7 +16,8 @@ from oms.adapters.system.bells import Bells
 from oms.adapters.system.clock import SystemClock
 from oms.application.worker import Worker
 from oms.domain.tasks import TaskKind
-from oms.entrypoints.runner import BUSY, REST_S, Driven, Late, Runner, Strain, driven_in_lanes
+from oms.entrypoints.pacing import BUSY, GATHER_S, GROUP_S, OF_LATE_S, REST_S, Late, gather, group, rest
+from oms.entrypoints.runner import Driven, Runner, driven_in_lanes
 from oms.testing import Shop
 
 
@@ -37,7 +38,7 @@ def worker(*steps: Any) -> Worker:
 
 
 def runner(*driven: Driven, bells: Bells | None = None, failed: Any = lambda _name, _error: None) -> Runner:
-    return Runner(driven, bells or Bells(), SystemClock(), failed, strain=lambda: 1.0)
+    return Runner(driven, bells or Bells(), SystemClock(), failed, used=lambda: 1.0)
 
 
 def until(true: Any) -> None:
@@ -149,9 +150,13 @@ class Endless:
         return self.moves if len(self.asked) < 6 else 0
 
 
-def _gaps(moves: int, *, rest_s: float = REST_S, enough: int = 400) -> list[float]:
+def for_ever(_used: float) -> float:
+    return 3600.0
+
+
+def _gaps(moves: int, **pauses: Any) -> list[float]:
     step = Endless(moves)
-    running = runner(Driven({"one": worker(step)}, rest_s=rest_s, enough=enough))
+    running = runner(Driven({"one": worker(step)}, **pauses))
     running.start()
     until(lambda: len(step.asked) >= 6)
     assert running.stop(5)
@@ -159,52 +164,95 @@ def _gaps(moves: int, *, rest_s: float = REST_S, enough: int = 400) -> list[floa
 
 
 def test_a_busy_lane_rests_after_each_batch() -> None:
-    assert min(_gaps(9)) >= REST_S
+    assert min(_gaps(9, rest=rest)) >= REST_S
 
 
 def test_a_lane_rests_once_it_has_become_busy() -> None:
-    assert _gaps(3)[2] >= REST_S  # the third batch made nine
+    assert _gaps(3, rest=rest)[2] >= REST_S  # the third batch made nine
 
 
 @pytest.mark.parametrize("moves", [1, 400, 500])
 def test_a_lane_that_moves_one_or_enough_never_rests(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oms.entrypoints.runner.BUSY", 0.5)
-    _gaps(moves, rest_s=3600.0)
+    _gaps(moves, rest=for_ever, enough=400)
 
 
-def test_a_lane_that_is_not_busy_never_rests() -> None:
+def test_a_lane_that_is_not_busy_never_pauses() -> None:
     step = Endless(2)
-    running = runner(Driven({"one": worker(step)}, rest_s=3600.0))
+    running = runner(Driven({"one": worker(step)}, gather=for_ever, rest=for_ever))
     running.start()
     until(lambda: len(step.asked) >= 4)  # before that it has moved six
     assert running.stop(5)
 
 
-def test_a_lane_rests_the_less_the_less_its_process_does() -> None:
+class News:
+    """A log that has news whenever it is waited for."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+
+    def wait(self, _timeout_s: float) -> bool:
+        self.at.append(time.monotonic())
+        return True
+
+
+class Alternating:
+    """A step that finds much, then nothing, and so on; notes when it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    def run_once(self) -> int:
+        self.asked.append(time.monotonic())
+        return 9 * (len(self.asked) % 2)
+
+
+def test_a_busy_lane_gathers_when_there_is_news_and_hands_it_on_at_once() -> None:
+    news, step = News(), Alternating()
+    running = runner(Driven({"one": worker(step)}, news.wait, gather=gather))
+    running.start()
+    until(lambda: len(step.asked) >= 6)
+    assert running.stop(5)
+    for told, taken in zip(news.at, step.asked[2::2], strict=False):
+        assert taken - told >= GATHER_S
+
+
+def test_a_quiet_lane_takes_news_at_once() -> None:
+    step = Counting()
+    running = runner(Driven({"one": worker(step)}, News().wait, gather=for_ever))
+    running.start()
+    step.todo = 1
+    until(lambda: step.done == 1)
+    assert running.stop(5)
+
+
+def test_only_what_arrives_is_gathered_for_and_only_requests_are_grouped() -> None:
+    parts = Shop().app.system.parts
+    pauses = {name: one for one in driven_in_lanes(parts, Bells()) for name in one.workers}
+    assert {name.partition(".")[2] for name, one in pauses.items() if one.rest is group} == {"commands"}
+    assert {name for name, one in pauses.items() if one.gather is gather} == {
+        lane.worker.name for part in parts.values() for lane in part.lanes if lane.wait is not None
+    }
+
+
+def test_pauses_grow_with_what_is_used_and_are_none_where_nothing_is() -> None:
+    for pause, longest_s in ((group, GROUP_S), (gather, GATHER_S), (rest, REST_S)):
+        lengths = [pause(used / 10) for used in range(11)]
+        assert lengths == sorted(lengths)
+        assert (lengths[0], lengths[-1]) == (0.0, longest_s)
+
+
+def test_a_lane_never_rests_where_nothing_is_used() -> None:
     step = Endless(9)
-    running = Runner(
-        [Driven({"one": worker(step)}, rest_s=3600.0)], Bells(), SystemClock(), lambda _, __: None, strain=lambda: 0.0
-    )
+    running = Runner([Driven({"one": worker(step)}, rest=lambda used: used * 3600)], Bells(), SystemClock(),
+                     lambda _, __: None, used=lambda: 0.0)  # fmt: skip
     running.start()
     until(lambda: len(step.asked) >= 6)
     assert running.stop(5)
 
 
-def test_strain_is_what_a_process_has_used_of_late() -> None:
-    wall, cpu = [100.0], [7.0]
-    strain = Strain(2, lambda: wall[0], lambda: cpu[0])
-    seen = []
-    for used_s in (0.0, 0.03, 0.03, 0.1, 0.1, 0.1, 0.0, 0.0):
-        wall[0] += 0.1
-        cpu[0] += used_s
-        seen.append(strain())
-    assert seen[:3] == pytest.approx([0, 0.5, 0.75])
-    assert seen[3:6] == [1, 1, 1]
-    assert seen[6] > seen[7] > 0
-
-
 def test_what_was_moved_long_ago_makes_nobody_busy() -> None:
     late = Late()
     assert late.add(9, at=100.0) == 9
-    assert late.add(1, at=100.0 + REST_S) == pytest.approx(5.5)
+    assert late.add(1, at=100.0 + OF_LATE_S) == pytest.approx(5.5)
     assert late.add(1, at=101.0) < BUSY / 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,87 +11,29 @@ from typing import Any
 import attrs
 
 from oms.adapters.system.bells import Bells
+from oms.adapters.system.usage import Usage
 from oms.application.parts import COMMANDS, LANES, Lane, Parts, lane_name
 from oms.application.worker import Worker
+from oms.entrypoints.pacing import BUSY, ENOUGH_REQUESTS, Late, Pause, gather, group, never, rest
 from oms.ports.clock import Clock
 
 IDLE_S = 0.25
 """The longest a worker sleeps: bounds how late it notices what nobody rang for."""
-
-REST_S = 0.05
-"""How long a busy lane rests after a batch at most, unless that was a full one: the next one gathers meanwhile.
-
-A batch costs by itself as much as many messages, and a lane that takes whatever has come spends all that the machine
-has on small ones. While the process uses little of the machine, it rests for as much less."""
-
-STRAINED = 0.15
-"""The share of the machine's processor time from which on a process's lanes rest for the whole time."""
-
-LOOKED_S = 0.1
-"""How often a process looks at what it uses."""
-
-ANSWER_REST_S, ENOUGH_ANSWERS = 0.02, 50
-"""The same where somebody waits for the answer of each: shorter, and not after batches that are large as it is."""
-
-BUSY = 8.0
-"""A lane is busy when it has moved so much of late; of each order it moves three or four. One that isn't never rests:
-what comes to a quiet system waits for nobody."""
 
 
 @attrs.frozen
 class Driven:
     """What one thread drives: workers by name, and how it waits for news (None: for the bell of the first one).
 
-    `rest_s`: how long it rests after a batch while it is busy, unless that moved `enough`, or one alone.
+    While it is busy it pauses: to `gather` when there is news, to `rest` after a batch, unless that moved `enough`, or
+    one alone.
     """
 
     workers: Mapping[str, Worker]
     wait: Callable[[float], bool] | None = None
-    rest_s: float = 0.0
+    gather: Pause = never
+    rest: Pause = never
     enough: int = 1_000_000
-
-
-@attrs.define
-class Late:
-    """How much a lane has moved of late: what it moved a rest ago counts half, and so on."""
-
-    moved: float = 0.0
-    at: float = 0.0
-
-    def add(self, moved: int, at: float) -> float:
-        """The sum now (`at`, in seconds)."""
-        self.moved = self.moved * 0.5 ** ((at - self.at) / REST_S) + moved
-        self.at = at
-        return self.moved
-
-
-class Strain:
-    """How much of the machine this process has used of late, from 0 to 1: at 1 it has to save."""
-
-    def __init__(
-        self,
-        cores: int | None = None,
-        wall_s: Callable[[], float] = time.monotonic,
-        cpu_s: Callable[[], float] = time.process_time,
-    ) -> None:
-        self._wall_s, self._cpu_s = wall_s, cpu_s
-        self._enough = STRAINED * (cores or _cores())
-        self._seen = wall_s(), cpu_s()
-        self._used = 0.0
-
-    def __call__(self) -> float:
-        """By processor time; what was seen one look before counts half. May be asked on any thread."""
-        at, used_s = self._seen
-        now = self._wall_s()
-        if now >= at + LOOKED_S:
-            self._seen = now, self._cpu_s()
-            self._used = (self._used + (self._seen[1] - used_s) / (now - at)) / 2
-        return min(1.0, self._used / self._enough)
-
-
-def _cores() -> int:
-    """Those that this process may use, where the system says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def driven_together(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[Driven]:
@@ -114,8 +55,8 @@ def driven_in_lanes(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[D
     def driven(service: str, lane: Lane) -> Driven:
         workers = {lane_name(service, lane.name): lane.worker}
         if lane.name == COMMANDS:
-            return Driven(workers, lane.wait, ANSWER_REST_S, ENOUGH_ANSWERS)
-        return Driven(workers, lane.wait, REST_S)
+            return Driven(workers, lane.wait, rest=group, enough=ENOUGH_REQUESTS)
+        return Driven(workers, lane.wait, never if lane.wait is None else gather, rest)
 
     return [driven(name, lane) for name, part in parts.items() for lane in part.lanes]
 
@@ -135,10 +76,10 @@ class Runner:
         failed: Callable[[str, BaseException], None],
         *,
         batch: int = 500,
-        strain: Callable[[], float] | None = None,
+        used: Callable[[], float] | None = None,
     ) -> None:
         self._bells, self._clock, self._failed, self._batch = bells, clock, failed, batch
-        self._strain = strain or Strain()
+        self._used = used or Usage()
         self._stopping = threading.Event()
         self.failure: tuple[str, BaseException] | None = None
         self._threads = [
@@ -175,14 +116,20 @@ class Runner:
                     moved += worker.run_once()
                 if moved == 0:
                     self._wait(driven)
-                elif late.add(moved, time.monotonic()) >= BUSY and 1 < moved < min(driven.enough, self._batch):
-                    self._stopping.wait(driven.rest_s * self._strain())
+                pause = self._pause(driven, moved)
+                if late.add(moved, time.monotonic()) >= BUSY:
+                    self._stopping.wait(pause(self._used()))
         except BaseException as error:
             self.failure = (name, error)
             self._stopping.set()
             self._bells.ring_all()
             self._failed(name, error)
             raise
+
+    def _pause(self, driven: Driven, moved: int) -> Pause:
+        if moved == 0:
+            return driven.gather
+        return driven.rest if 1 < moved < min(driven.enough, self._batch) else never
 
     def _wait(self, driven: Driven) -> None:
         """Until there is news, or something that waits is due."""
