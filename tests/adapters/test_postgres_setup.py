@@ -65,7 +65,7 @@ def test_setup_makes_everything_and_says_so(server: OwnPostgres) -> None:
         "schema oms_order",
         "schema oms_step_shipping",
     }
-    assert "schema oms_order: from nothing to order_0002" in lines
+    assert "schema oms_order: from nothing to order_0003" in lines
     assert check_postgres(settings, ["order", "step-shipping"]) == []
 
 
@@ -82,7 +82,7 @@ def test_several_hosts_may_set_up_at_once(server: OwnPostgres) -> None:
         runs = [pool.submit(set_up_postgres, settings, SERVICES, ["a"]) for _ in range(4)]
         reports = [run.result(timeout=60) for run in runs]
     assert sum("database race: made" in lines for lines in reports) == 1
-    assert sum("schema oms_order: from nothing to order_0002" in lines for lines in reports) == 1
+    assert sum("schema oms_order: from nothing to order_0003" in lines for lines in reports) == 1
     assert check_postgres(settings, [*SERVICES, "step-a"]) == []
 
 
@@ -239,7 +239,7 @@ class TestProblems:
         with psycopg.connect(server.admin, dbname="old", autocommit=True) as connection:
             connection.execute("UPDATE oms_order.alembic_version SET version_num = 'order_9999'")
         (line,) = check_postgres(settings, ["order"])
-        assert "is at revision order_9999, this program knows order_0002; run `oms setup`" in line
+        assert "is at revision order_9999, this program knows order_0003; run `oms setup`" in line
         with pytest.raises(Permanent, match="order_9999"):
             postgres_store("order", settings, CountedIds())
         with pytest.raises(Permanent, match="can't be migrated"):

@@ -34,10 +34,12 @@ HELD = text("state = 'HELD'")
 CHURNING = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_delay": 0, "vacuum_truncate": "false"}
 """On PostgreSQL, tables whose rows soon go: cleaned early and at full speed, and never locked to be made shorter."""
 
-CHANGING = {"fillfactor": 85}
-HOT = {"fillfactor": 50}
+SENT = {"fillfactor": 85}
+ROOM = {"fillfactor": 50}
+PAID = {"fillfactor": 40}
 """On PostgreSQL, room in each page for the next version of a row: where no index has a column that changes, an update
-stays in its page. The hot ones are few rows, written by every batch."""
+stays in its page. So do one of an order's three updates (the others change `state`, which an index asks for), those of
+the few rows that every batch writes, and that of a payment, whose second version is longer."""
 
 
 def _where(name: str, column: str, condition: TextClause) -> Index:
@@ -117,7 +119,7 @@ class Tables:
             Column("part", Integer, primary_key=True),
             Column("position", BigInteger, nullable=False),
             Column("tries", Integer, nullable=False),
-            postgresql_with=HOT,
+            postgresql_with=ROOM,
         )
 
 
@@ -161,6 +163,7 @@ class OrderTables(KeyedTables):
             Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),
             Index("ix_orders_created_at", "created_at", "id"),
             _where("ix_orders_unanswered", "created_at", CREATED),  # backlog
+            postgresql_with=ROOM,
         )
         self.history = Table(
             "order_history",
@@ -189,7 +192,7 @@ class InventoryTables(KeyedTables):
             Column("on_hand", BigInteger, nullable=False),
             Column("held", BigInteger, nullable=False),
             CheckConstraint("0 <= held AND held <= on_hand", name="bounds"),
-            postgresql_with=HOT,
+            postgresql_with=ROOM,
         )
         self.ledger = Table(
             "stock_ledger",
@@ -235,7 +238,7 @@ class PaymentTables(Tables):
             Column("metadata", Text, nullable=False),
             Column("payment_id", word(64)),
             Column("updated_at", Instant),
-            postgresql_with=CHANGING,
+            postgresql_with=PAID,
         )
 
 
@@ -258,7 +261,7 @@ class NotificationTables(Tables):
             Column("at", Instant),
             Column("sent_at", Instant),
             UniqueConstraint("order_id", "kind"),
-            postgresql_with=CHANGING,
+            postgresql_with=SENT,
         )
 
 
