@@ -16,7 +16,18 @@ from oms.adapters.system.bells import Bells
 from oms.adapters.system.clock import SystemClock
 from oms.application.worker import Worker
 from oms.domain.tasks import TaskKind
-from oms.entrypoints.pacing import BUSY, GATHER_S, GROUP_S, OF_LATE_S, REST_S, Late, gather, group, rest
+from oms.entrypoints.pacing import (
+    ANSWER_S,
+    BUSY,
+    GATHER_S,
+    OF_LATE_S,
+    REST_S,
+    Late,
+    answer,
+    gather,
+    group,
+    rest,
+)
 from oms.entrypoints.runner import Driven, Runner, driven_in_lanes
 from oms.testing import Shop
 
@@ -168,7 +179,7 @@ def test_a_busy_lane_rests_after_each_batch() -> None:
 
 
 def test_a_lane_rests_once_it_has_become_busy() -> None:
-    assert _gaps(3, rest=rest)[2] >= REST_S  # the third batch made nine
+    assert _gaps(2, rest=rest)[1] >= REST_S  # the second batch made four
 
 
 @pytest.mark.parametrize("moves", [1, 400, 500])
@@ -177,8 +188,9 @@ def test_a_lane_that_moves_one_or_enough_never_rests(moves: int, monkeypatch: py
     _gaps(moves, rest=for_ever, enough=400)
 
 
-def test_a_lane_that_is_not_busy_never_pauses() -> None:
+def test_a_lane_that_is_not_busy_never_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     step = Endless(2)
+    monkeypatch.setattr("oms.entrypoints.runner.BUSY", 8.0)
     running = runner(Driven({"one": worker(step)}, gather=for_ever, rest=for_ever))
     running.start()
     until(lambda: len(step.asked) >= 4)  # before that it has moved six
@@ -226,17 +238,18 @@ def test_a_quiet_lane_takes_news_at_once() -> None:
     assert running.stop(5)
 
 
-def test_only_what_arrives_is_gathered_for_and_only_requests_are_grouped() -> None:
+def test_orders_are_grouped_where_they_leave_and_gathered_where_they_arrive() -> None:
     parts = Shop().app.system.parts
     pauses = {name: one for one in driven_in_lanes(parts, Bells()) for name in one.workers}
-    assert {name.partition(".")[2] for name, one in pauses.items() if one.rest is group} == {"commands"}
+    assert {name for name, one in pauses.items() if one.rest is group} == {"order.relay"}
+    assert {name.partition(".")[2] for name, one in pauses.items() if one.rest is answer} == {"commands"}
     assert {name for name, one in pauses.items() if one.gather is gather} == {
         lane.worker.name for part in parts.values() for lane in part.lanes if lane.wait is not None
     }
 
 
 def test_pauses_grow_with_what_is_used_and_are_none_where_nothing_is() -> None:
-    for pause, longest_s in ((group, GROUP_S), (gather, GATHER_S), (rest, REST_S)):
+    for pause, longest_s in ((group, REST_S), (answer, ANSWER_S), (gather, GATHER_S), (rest, REST_S)):
         lengths = [pause(used / 10) for used in range(11)]
         assert lengths == sorted(lengths)
         assert (lengths[0], lengths[-1]) == (0.0, longest_s)
