@@ -2,8 +2,8 @@
 
 Orders are grouped once, where they leave the order service. From there a group stays together: whoever is told of its
 first message waits for a moment for the others, and hands them on together. Only where nearly all is in use that the
-service lives on does every lane rest after its batches. Nobody pauses in a quiet system: what comes there waits for
-nobody.
+service lives on do all but commands rest after their batches. Nobody pauses in a quiet system: what comes there waits
+for nobody.
 """
 
 from __future__ import annotations

@@ -57,10 +57,11 @@ def driven_in_lanes(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[D
     """A thread for each lane of each service: nobody waits for a server on behalf of another."""
 
     def driven(service: str, lane: Lane) -> Driven:
-        workers = {lane_name(service, lane.name): lane.worker}
+        name = lane_name(service, lane.name)
+        workers = {name: lane.worker}
         if lane.name == COMMANDS:
             return Driven(workers, lane.wait, rest=answer, enough=ENOUGH_REQUESTS)
-        if lane_name(service, lane.name) == ORDERS_LEAVE:
+        if name == ORDERS_LEAVE:
             return Driven(workers, lane.wait, rest=group)
         return Driven(workers, lane.wait, never if lane.wait is None else gather, rest)
 
@@ -123,7 +124,7 @@ class Runner:
                 if moved == 0:
                     self._wait(driven)
                 pause = self._pause(driven, moved)
-                if late.add(moved, time.monotonic()) >= BUSY:
+                if late.add(moved, time.monotonic()) >= BUSY and pause is not never:
                     self._stopping.wait(pause(self._used()))
         except BaseException as error:
             self.failure = (name, error)
