@@ -1,13 +1,13 @@
 """The batch consumer: at-least-once delivery in, each message's effect exactly once out.
 
-The order of things in a batch is fixed: drop repeats; read the inbox without locks; gate phase; begin; claim the
-inbox; load and lock; handlers; flush; commit; offsets. A handler is written for one message and never knows.
+The order of things in a batch is fixed: drop repeats; gate phase; begin; claim the inbox, which finds what was handled
+before; load and lock; handlers; flush; commit; offsets. A handler is written for one message and never knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic
 
 import attrs
@@ -27,6 +27,10 @@ from oms.ports.store import DeadLetter
 
 MAX_ATTEMPTS = 5
 """Tries of a message whose handler fails for an unclear reason, or that kills its process, before it is parked."""
+
+CAREFUL = timedelta(seconds=10)
+"""So long after its first batch of a partition a process notes each one. One that has survived that no longer does:
+should a message kill it, whoever gets the partition next notes again, and reads on from what was kept just before."""
 
 MAX_DEFERRED = 1000
 """Messages that wait for their next try; no more are polled above that."""
@@ -127,18 +131,21 @@ class Consumer(Generic[W]):
         records = self._subscription.poll(room)
         if not records:
             return None
-        self._offsets.give_out(records)
+        self._offsets.give_out(records, now)
         return Held(now, [self._decoded(record) for record in records], noted=False)
 
     def _guarded(self, found: Held) -> Held:
-        """Note that a batch begins; where it began before and died with its process, take half of it.
+        """Note that a batch begins, in partitions that came lately; where it began before and died, take half of it.
 
         Halving goes on until one message is left, and at its fifth try it is parked. The counters of the partitions
         that the smaller batch leaves out start anew, so that nobody is blamed for being in the neighbourhood. Where
         the note failed, or its answer was lost, it may be on record nevertheless: such a try isn't a death.
         """
         group, store, batch = self._service.group, self._service.store, found.batch
-        first = _first_offsets(batch)
+        careful = self._offsets.begun_after(self._clock.steady() - CAREFUL)
+        first = {at: offset for at, offset in _first_offsets(batch).items() if at in careful} if careful else {}
+        if not first:
+            return found
         tries = store.start_attempts(group, first)
         suspect = max(sorted(tries), key=lambda partition: tries[partition])
         worst = max(1, tries[suspect] - found.failures)
@@ -198,20 +205,15 @@ class Consumer(Generic[W]):
         return len(batch)
 
     def _unit(self, batch: Sequence[Delivered]) -> None:
-        group, store = self._service.group, self._service.store
         copies: dict[MessageId, Delivered] = {}
         for one in batch:
             copies.setdefault(one.message.id, one)
-        fresh, prepared = copies, None
-        if self._service.prepare is not None:  # else the claim finds the repeats as well, and asks once
-            seen = frozenset(store.seen(group, list(copies)))
-            fresh = {name: one for name, one in copies.items() if name not in seen}
-            if not fresh:
-                return
-            prepared = self._service.prepare([one.message for one in fresh.values() if one.fault is None])
+        prepared = None
+        if self._service.prepare is not None:
+            prepared = self._service.prepare([one.message for one in copies.values() if one.fault is None])
         with self._units.open(prepared) as unit:
-            claimed = frozenset(unit.transaction.claim_inbox(group, sorted(fresh)))
-            self._run_handlers(unit, [one for name, one in fresh.items() if name in claimed])
+            claimed = frozenset(unit.transaction.claim_inbox(self._service.group, sorted(copies)))
+            self._run_handlers(unit, [one for name, one in copies.items() if name in claimed])
 
     def _run_handlers(self, unit: Unit[W], batch: Sequence[Delivered]) -> None:
         work = unit.work

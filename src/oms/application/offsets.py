@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 
@@ -30,11 +31,13 @@ class Offsets:
         self._open: dict[TopicPartition, dict[int, None]] = {}
         self._next: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
+        self._begun: dict[TopicPartition, datetime] = {}
 
-    def give_out(self, records: Iterable[Record]) -> None:
+    def give_out(self, records: Iterable[Record], now: datetime) -> None:
         """These records are being worked on."""
         for partition, some in runs(records):
             offsets = [record.offset for record in some]
+            self._begun.setdefault(partition, now)
             self._open.setdefault(partition, {}).update(dict.fromkeys(offsets))
             self._next[partition] = max(self._next.get(partition, 0), max(offsets) + 1)
 
@@ -48,12 +51,16 @@ class Offsets:
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """These partitions are somebody else's now."""
         for partition in partitions:
-            for known in (self._open, self._next, self._committed):
+            for known in (self._open, self._next, self._committed, self._begun):
                 known.pop(partition, None)
 
     def partitions(self) -> Collection[TopicPartition]:
         """The partitions that records were given out of."""
         return self._next.keys()
+
+    def begun_after(self, moment: datetime) -> Collection[TopicPartition]:
+        """The partitions whose first records were given out later than that."""
+        return {partition for partition, begun in self._begun.items() if begun > moment}
 
     def to_commit(self) -> dict[TopicPartition, int]:
         """The next offset to read, for each partition where it has moved since the last call."""

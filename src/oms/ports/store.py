@@ -299,10 +299,6 @@ class Store(Protocol):
         """Start a transaction; the services' stores return their own kind."""
 
     @abstractmethod
-    def seen(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
-        """Those that `group` has handled; reads committed rows, locks none."""
-
-    @abstractmethod
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Note the first offset of a batch for each partition before it is handled, and how often it began there.
 

@@ -53,12 +53,6 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
         self._record.kill(owner)
 
     @port_call
-    def seen(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
-        """Those that `group` has handled, in the order asked for."""
-        rows = self._record.inbox.rows
-        return [name for name in messages if (group, name) in rows]
-
-    @port_call
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Count how often a batch began at these offsets."""
         tries: dict[TopicPartition, int] = {}

@@ -31,7 +31,7 @@ from oms.adapters.sql.link import Link
 from oms.adapters.sql.query import Query, given, place
 from oms.adapters.sql.rows import letter_of, outbox_row
 from oms.adapters.sql.schema import KeyedTables, Tables
-from oms.adapters.sql.transaction import T_, SqlTransaction, seen
+from oms.adapters.sql.transaction import T_, SqlTransaction
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Ids
@@ -146,11 +146,6 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
     def begin(self) -> SqlTransaction[T_]:
         """Start a write transaction."""
         return SqlTransaction(self._database, self._tables, self._database.begin())
-
-    def seen(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
-        """Those that `group` has handled."""
-        with self._database.reading() as link:
-            return [row.message_id for row in link.found(seen(self._tables), messages, consumer=group)]
 
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Count the beginning of a batch, without waiting for the disk; not while this thread is in a transaction."""

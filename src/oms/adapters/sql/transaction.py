@@ -74,7 +74,7 @@ class DeliveryBulks:
 
 
 @cache
-def seen(tables: Tables) -> Query:
+def _handled(tables: Tables) -> Query:
     """Which of these messages a group has handled."""
     inbox = tables.inbox
     handled = select(inbox.c.message_id).where(inbox.c.consumer == given(inbox.c.consumer))
@@ -119,7 +119,7 @@ class SqlTransaction(Transaction, Generic[T_]):
 
     def _claimed_alone(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
         """SQLite has one writer at a time: what isn't there now is new. To ask for each was 7% of an order's work."""
-        there = {row.message_id for row in self._link.found(seen(self._tables), messages, consumer=group)}
+        there = {row.message_id for row in self._link.found(_handled(self._tables), messages, consumer=group)}
         new = sorted(set(messages) - there)
         self._link.many(self._bulks.new_inbox, [(message,) for message in new], consumer=group, at=self._link.now)
         return new

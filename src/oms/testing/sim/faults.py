@@ -29,7 +29,7 @@ ASLEEP_S = 60.0
 """How long a zombie sleeps: past the poll interval, and past every lease."""
 
 READS = frozenset(
-    {"seen", "poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"}
+    {"poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"}
     | {"notifications_by_id"}
 )
 IN_PROCESS = frozenset({"submit", "collect", "rollback"})
