@@ -273,6 +273,7 @@ def no_release_tombstone() -> Iterator[None]:
 
 @planted(
     "a rejection isn't sticky: the gate asks again",
+    most=6000,
     orders=2,
     fine=True,
     faults=(PAUSES, CANCEL),
@@ -340,7 +341,7 @@ def take_not_bound_to_an_epoch() -> Iterator[None]:
         yield
 
 
-@planted("the ledger has no check", fine=True, orders=2, faults=(PAUSES, GATE), workers={"inventory": 2})
+@planted("the ledger has no check", fine=True, orders=2, partitions=3, faults=(PAUSES, GATE), workers={"inventory": 2})
 def the_gate_has_the_last_word() -> Iterator[None]:
     def trusting(self: Any, movements: Any) -> None:
         work = self._open()
