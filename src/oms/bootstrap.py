@@ -311,7 +311,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         batch=settings.batch,
         outbox_lease_s=settings.outbox_lease_s,
         task_lease_s=settings.task_lease_s,
-        look_every_s=_look_every_s(settings),
+        look_every_s=_unless_free(settings, 1.0),
         forget_after_s=0.25 if settings.profile == "distributed" else 0.0,
         retention_days=settings.retention_days,
         # Between processes the log itself tells, and whoever waits for it hears.
@@ -340,9 +340,9 @@ def _log_steps(world: World) -> tuple[Step, ...]:
     return () if purge is None else (log_retention(purge, world.clock, world.retention_days),)
 
 
-def _look_every_s(settings: Settings) -> float:
-    """How often to ask a store for what nobody announced; in memory, where asking is free, each time."""
-    return 0.0 if settings.profile == "memory" else 0.25
+def _unless_free(settings: Settings, seconds: float) -> float:
+    """How often to ask for what nobody announced; in memory, where asking is free, each time."""
+    return 0.0 if settings.profile == "memory" else seconds
 
 
 def _service(container: Container, name: str, clock: Clock, own: Mapping[str, OwnStep]) -> Service[Any]:
@@ -357,7 +357,7 @@ def _service(container: Container, name: str, clock: Clock, own: Mapping[str, Ow
                 clock,
                 gate=container.gate(),
                 default_stock=settings.default_stock,
-                look_every_s=_look_every_s(settings),
+                look_every_s=_unless_free(settings, 0.25),  # a batch that meets a rebuilt gate waits for so long
             )
         case "payment":
             window = settings.payment_settle_window_s

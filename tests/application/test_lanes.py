@@ -139,6 +139,18 @@ def test_a_task_that_is_owed_during_a_look_is_found_by_the_next_one(monkeypatch:
     assert len(looks) == 2
 
 
+def test_a_task_that_was_postponed_is_looked_for_when_it_is_due(monkeypatch: Any) -> None:
+    shop = Shop()
+    monkeypatch.setattr(shop.app.system.parts["payment"].tasks, "_look_every_s", 3600.0)
+    shop.gateway.refuse_next(times=2)
+    order = shop.place({"lamp": 1})
+    shop.run()
+    shop.expect(order).in_state("RESERVED")
+
+    shop.advance(minutes=1)
+    shop.expect(order).confirmed()
+
+
 def test_the_lanes_of_a_service_are_all_of_its_steps() -> None:
     shop = Shop()
     for driven in (driven_in_lanes(shop.app.system.parts, Bells()),):

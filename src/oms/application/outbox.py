@@ -41,7 +41,7 @@ class Relay:
         *,
         lease_s: float = 10.0,
         batch: int = 500,
-        sweep_every_s: float = 0.5,
+        sweep_every_s: float = 1.0,
         forget_after_s: float = 0.0,
         group: str = "",
         copies: str = "",

@@ -40,7 +40,7 @@ class World:
     batch: int = 500
     outbox_lease_s: float = 10.0
     task_lease_s: float = 30.0
-    look_every_s: float = 0.25
+    look_every_s: float = 1.0
     """How often to look for tasks and outbox rows that nobody announced; 0 looks every time."""
 
     forget_after_s: float = 0.0
@@ -137,7 +137,7 @@ def assemble(
         world.signals,
         lease_s=world.outbox_lease_s,
         batch=world.batch,
-        sweep_every_s=world.look_every_s * 2,
+        sweep_every_s=world.look_every_s,
         forget_after_s=world.forget_after_s,
         group=service.group,
         copies=copies_topic(service.name),

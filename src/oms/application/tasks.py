@@ -18,8 +18,8 @@ from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Cause
 from oms.ports.store import DeadLetter, Task
 
-LOOK_EVERY_S = 0.25
-"""How often to look for tasks that fell due, where nobody said that there are some."""
+LOOK_EVERY_S = 1.0
+"""How often to look for tasks that fell due and that nobody announced: deadlines, and others' lapsed leases."""
 
 
 class TaskRunner(Generic[W]):
@@ -114,6 +114,7 @@ class TaskRunner(Generic[W]):
             self._settle(ended[middle:])
 
     def _unit(self, ended: Sequence[Ended[Task]]) -> None:
+        dues = []
         with self._units.open() as unit:
             ours = frozenset(unit.transaction.held_tasks([one.token for one in ended]))
             mine = [one for one in ended if one.token.id in ours]
@@ -127,7 +128,15 @@ class TaskRunner(Generic[W]):
                     done.append(one.token)
                 else:
                     unit.work.changes.postponed.append(postponed)
+                    dues.append(postponed.due_at)
             unit.transaction.finish_tasks(done)
+        if dues:
+            self._expect(min(dues))
+
+    def _expect(self, due_at: datetime) -> None:
+        """Look when what was postponed here falls due, if that is sooner than the next look."""
+        if self._look_at is not None:
+            self._look_at = min(self._look_at, self._clock.steady() + (due_at - self._clock.now()))
 
     def _park(self, ended: Ended[Task], error: Exception) -> None:
         """Its outcome can't be applied: an operator must look, and may redrive the task."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, update
 
 from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
-from oms.adapters.sql.link import Link
 from oms.adapters.sql.query import Query
 from oms.adapters.sql.rows import answer_of, dump, load_items, load_metadata, money, parted
 from oms.adapters.sql.schema import CREATED, ORDER, OrderTables
-from oms.adapters.sql.store import SqlStore
+from oms.adapters.sql.store import SqlStore, waiting
 from oms.adapters.sql.transaction import SqlKeyedTransaction, answers_kept
 from oms.domain.events import Reason
 from oms.domain.machine import HistoryEntry
@@ -47,6 +45,7 @@ _MOVE = Bulk(
 
 _ENTRIES = Bulk(lambda new: new.into(_HISTORY), of(_HISTORY), key=2)
 _LOCKED = Query(select(_ORDERS).order_by(_ORDERS.c.id).with_for_update(), among=_ORDERS.c.id)
+_OLDEST_OPEN = select(func.min(_ORDERS.c.created_at)).where(CREATED).scalar_subquery()
 
 
 class SqlOrderTransaction(SqlKeyedTransaction[OrderTables], OrderTransaction):
@@ -126,9 +125,8 @@ class SqlOrderStore(SqlStore[OrderTables], OrderStore, OrderEvidence):
         """Every kept answer."""
         return map(answer_of, self._database.stream(select(self._tables.answers)))
 
-    def _oldest_open(self, link: Link) -> datetime | None:
-        oldest: datetime | None = link.first(select(func.min(_ORDERS.c.created_at)).where(CREATED))[0]
-        return oldest
+    def _waiting(self) -> Query:
+        return waiting(self._tables, _OLDEST_OPEN)
 
 
 def _of(found: Select[Any], order: OrderId, owner: UserId | None) -> Select[Any]:

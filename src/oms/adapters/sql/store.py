@@ -9,11 +9,11 @@ from functools import cache
 from typing import Any, Generic
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     DateTime,
     Double,
     Integer,
+    ScalarSelect,
     Table,
     case,
     delete,
@@ -136,6 +136,32 @@ def claimed_at_once(tables: Tables, kinds: tuple[str, ...]) -> Query:
 _LEASE_S: ColumnElement[float] = place("lease_s", Double())
 
 
+@cache
+def lapsed(tables: Tables) -> Query:
+    """A row whose lease has expired; in the order of the index, which a planner without statistics would pass over."""
+    until = tables.outbox.c.leased_until
+    over = select(until).where(until <= stamp(given(until, "now")))
+    return Query(over.order_by(until).limit(1), once={"now": until})
+
+
+@cache
+def waiting(tables: Tables, oldest_open: ScalarSelect[datetime] | None = None) -> Query:
+    """The fields of a `Backlog` in one statement: each process asks once a second, however little there is to do."""
+    outbox, tasks, letters = tables.outbox, tables.tasks, tables.dead_letters
+    count = select(func.count())
+    now = stamp(given(tasks.c.due_at, "now"))
+    fields = {
+        "oldest_outbox_at": select(func.min(outbox.c.at)),
+        "outbox": count.select_from(outbox),
+        "tasks_due": count.select_from(tasks).where(tasks.c.due_at <= now),
+        "parked": count.select_from(letters).where(letters.c.state == DeadLetterState.PARKED.value),
+    }
+    found = [one.scalar_subquery().label(name) for name, one in fields.items()]
+    if oldest_open is not None:
+        found.append(oldest_open.label("oldest_open_at"))
+    return Query(select(*found), once={"now": tasks.c.due_at})
+
+
 class SqlStore(Store, ServiceEvidence, Generic[T_]):
     """One service's record. Any thread may read; write transactions queue for the write lock."""
 
@@ -183,8 +209,7 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 
     def _claim_at_once(self, kinds: tuple[str, ...], limit: int, lease_s: float) -> Sequence[Task]:
         """One statement: whoever finds nothing has waited for nobody, and whoever finds something asked once."""
-        lease, clock = self._ids.token(), self._database.clock
-        now = clock.now() if clock else None
+        lease, now = self._ids.token(), self._now()
         with self._database.alone() as link:
             rows = link.found(claimed_at_once(self._tables, kinds), limit=limit, lease=lease, lease_s=lease_s, now=now)
         rows = sorted(rows, key=lambda row: (row.was_due_at, row.key))
@@ -192,10 +217,13 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 
     def claim_outbox(self, limit: int, lease_s: float) -> Sequence[OutboxRow]:
         """Lease rows whose lease has expired, whatever their id."""
+        if limit <= 0:
+            return ()
+        with self._database.reading() as link:
+            if not link.found(lapsed(self._tables), now=self._now()):  # a claim would take the write lock for nothing
+                return ()
         table = self._tables.outbox
         over = table.c.leased_until <= self._database.time
-        if limit <= 0 or not self._any(over, table.c.leased_until):
-            return ()
         free = select(table).where(over).order_by(table.c.leased_until, table.c.at).limit(limit)
         with self._database.writing() as link:
             rows = link.rows(free.with_for_update(skip_locked=True))
@@ -242,12 +270,9 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 
     def backlog(self) -> Backlog:
         """What waits here."""
-        outbox, tasks, letters = self._tables.outbox, self._tables.tasks, self._tables.dead_letters
-        with self._database.snapshot() as link:
-            oldest, owed = link.first(select(func.min(outbox.c.at), func.count()).select_from(outbox))
-            due = _count(link, tasks, tasks.c.due_at <= link.now)
-            parked = _count(link, letters, letters.c.state == DeadLetterState.PARKED.value)
-            return Backlog(oldest, owed, due, parked, self._oldest_open(link))
+        with self._database.reading() as link:
+            (waiting,) = link.found(self._waiting(), now=self._now())
+        return Backlog(*waiting)
 
     def purge(self, older_than: datetime, *, keys_older_than: datetime, limit: int) -> int:
         """Remove what has been kept for its time."""
@@ -291,26 +316,17 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         """Every dead letter."""
         return map(letter_of, self._database.stream(select(self._tables.dead_letters)))
 
-    def _oldest_open(self, link: Link) -> datetime | None:  # noqa: ARG002 - for the order service
-        return None
+    def _waiting(self) -> Query:
+        return waiting(self._tables)
 
-    def _any(self, which: ColumnElement[bool], due: Column[Any]) -> bool:
-        """Whether there is such a row: asked before a claim, which would take the write lock for nothing.
-
-        In the order of the index, which a planner without statistics would pass over.
-        """
-        with self._database.reading() as link:
-            return link.first(select(due).where(which).order_by(due).limit(1)) is not None
+    def _now(self) -> datetime | None:
+        """The time that a statement alone is given; None for the server's own."""
+        return self._database.clock.now() if self._database.clock else None
 
 
 def _claimed(row: Any, lease: str, attempts: int, called_at: datetime, repeat: bool) -> Task:  # noqa: FBT001
     kind = TaskKind(row.kind)
     return Task(kind, row.key, row.payload, lease, attempts, row.created_at, called_at, repeat, row.trace)
-
-
-def _count(link: Link, table: Table, which: ColumnElement[bool]) -> int:
-    (count,) = link.first(select(func.count()).select_from(table).where(which))
-    return int(count)
 
 
 def _remove(link: Link, table: Table, which: ColumnElement[bool], limit: int) -> int:
