@@ -325,7 +325,8 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         service = _service(container, name, world.clock, own)
         more: dict[str, Any] = {}
         if name == "order":
-            more = {"lock": orders.OrderWork.lock, "extra": _log_steps(world)}
+            grouped = settings.profile == "distributed"
+            more = {"lock": orders.OrderWork.lock, "extra": _log_steps(world), "grouped": grouped}
         parts[name] = assemble(service, world, calls(name), woken=partial(_ring, bells, name), **more)
     return System(container, parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,8 @@ from oms.adapters.memory.clock import ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.adapters.system.bells import Bells
 from oms.adapters.system.clock import SystemClock
+from oms.application.orders import OrderWork
+from oms.application.parts import Parts, World, assemble
 from oms.application.worker import Worker
 from oms.domain.tasks import TaskKind
 from oms.entrypoints.pacing import (
@@ -250,14 +253,54 @@ def test_a_quiet_lane_takes_news_at_once() -> None:
     assert running.stop(5)
 
 
+def grouped(shop: Shop) -> Parts[Any]:
+    """The order service's parts, as the distributed profile has them."""
+    system = shop.app.system
+    made, own = system.parts["order"], system.container
+    world = World(own.broker(), own.codec(), own.clock(), own.ids(), own.signals(), look_every_s=0.0)
+    system.parts["order"] = assemble(made.service, world, made.calls, lock=OrderWork.lock, grouped=True)
+    return system.parts["order"]
+
+
 def test_orders_are_grouped_where_they_leave_and_gathered_where_they_arrive() -> None:
-    parts = Shop().app.system.parts
+    shop = Shop()
+    grouped(shop)
+    parts = shop.app.system.parts
     pauses = {name: one for one in driven_in_lanes(parts, Bells()) for name in one.workers}
-    assert {name for name, one in pauses.items() if one.rest is group} == {"order.relay"}
+    assert {name for name, one in pauses.items() if one.rest is group} == {"order.departures"}
     assert {name.partition(".")[2] for name, one in pauses.items() if one.rest is answer} == {"commands"}
     assert {name for name, one in pauses.items() if one.gather is gather} == {
         lane.worker.name for part in parts.values() for lane in part.lanes if lane.wait is not None
     }
+
+
+def test_new_orders_wait_for_their_group_and_nothing_else_does() -> None:
+    shop = Shop()
+    order_service = grouped(shop)
+    assert order_service.departures is not None
+    orders = [shop.place({"lamp": 1}) for _ in range(3)]
+    assert order_service.relay.run_once() == 0, "nothing is sent while they wait"
+    assert order_service.departures.run_once() == 3
+    assert order_service.relay.run_once() == 3
+    shop.place({"lamp": 1})
+    for _ in range(9):
+        for name, part in shop.app.system.parts.items():
+            for step in part.worker.steps:
+                if name != "order" or step is not part.departures:
+                    step.run_once()
+    sent = Counter(record.topic for record in shop.log.all_records())
+    assert (sent["order.created"], sent["order.confirmed"]) == (3, 3)
+    for order in orders:
+        shop.expect(order).confirmed()
+    assert order_service.departures.run_once() == 1
+
+
+def test_a_group_that_waits_is_given_back_by_a_process_that_stops() -> None:
+    shop = Shop()
+    order_service = grouped(shop)
+    shop.place({"lamp": 1})
+    order_service.stop()
+    assert len(order_service.service.store.claim_outbox(9, 10.0)) == 1
 
 
 def test_pauses_grow_with_what_is_used_and_are_none_where_nothing_is() -> None:

@@ -12,6 +12,7 @@ import attrs
 from oms.application.commands import CommandGroup
 from oms.application.consumer import Consumer
 from oms.application.dead_letters import DeadLetterDesk
+from oms.application.departures import Departures
 from oms.application.outbox import Relay
 from oms.application.service import Service, Step, W
 from oms.application.tasks import TaskRunner
@@ -25,7 +26,8 @@ from oms.ports.signals import Signals
 from oms.ports.store import Task
 
 COMMANDS, TASKS, CONSUMER, RELAY, UPKEEP = "commands", "tasks", "consumer", "relay", "upkeep"
-LANES = (COMMANDS, TASKS, CONSUMER, RELAY, UPKEEP)
+DEPARTURES = "departures"
+LANES = (COMMANDS, TASKS, CONSUMER, DEPARTURES, RELAY, UPKEEP)
 
 
 @attrs.frozen
@@ -83,6 +85,7 @@ class Parts(Generic[W]):
     pulse: Pulse
     worker: Worker
     lanes: Sequence[Lane]
+    departures: Departures | None = None
 
     def troubles(self) -> Sequence[str]:
         """Why steps back off at the moment, each cause once."""
@@ -107,6 +110,8 @@ class Parts(Generic[W]):
     def stop(self) -> None:
         """Give back what this process holds: partitions and outbox leases. Whoever waits is told to come again."""
         self.consumer.stop()
+        if self.departures is not None:
+            self.departures.run_once()
         self.relay.give_back()
 
     def close(self) -> None:
@@ -123,9 +128,11 @@ def assemble(
     lock: Callable[[W, Collection[str]], None] = lambda _work, _names: None,
     extra: Sequence[Step] = (),
     woken: Callable[[str], None] = lambda _lane: None,
+    grouped: bool = False,
 ) -> Parts[W]:
     """A service's parts over the world's ports. `lock` bulk-locks what commands name; `extra` steps run last.
 
+    `grouped`: what commands decide leaves by a lane of its own, which may pause.
     `woken` is told the name of the lane that has got something to do, on the thread that gave it.
     """
     relay = Relay(
@@ -160,10 +167,13 @@ def assemble(
     )
     subscription = world.broker.subscribe(service.group, service.topics)
     consumer = Consumer(units, subscription, world.codec, world.clock, world.ids, world.signals, batch=world.batch)
-    commands = CommandGroup(units, world.clock, lock, batch=world.batch, woken=partial(woken, COMMANDS))
+    departures = Departures(relay, partial(woken, DEPARTURES)) if grouped else None
+    deciding = units if departures is None else attrs.evolve(units, offer=departures.offer)
+    leaving = () if departures is None else (departures,)
+    commands = CommandGroup(deciding, world.clock, lock, batch=world.batch, woken=partial(woken, COMMANDS))
     pulse = Pulse(service.store, world.clock)
     retention = store_retention(service.store, world.clock, world.retention_days)
-    steps = (*service.steps, commands, tasks[0], consumer, relay, pulse, retention, *extra)
+    steps = (*service.steps, commands, tasks[0], consumer, *leaving, relay, pulse, retention, *extra)
     worker = Worker(service.name, steps, world.clock, world.signals)
 
     def lane(name: str, *some: Step, wait: Callable[[float], bool] | None = None) -> Lane:
@@ -173,8 +183,9 @@ def assemble(
         lane(COMMANDS, commands),
         lane(TASKS, tasks[0]),
         lane(CONSUMER, *service.steps, consumer, wait=subscription.wait),
+        *(lane(DEPARTURES, step) for step in leaving),
         lane(RELAY, relay),
         lane(UPKEEP, pulse, retention, *extra),
     )
     desk = DeadLetterDesk(service, world.codec, world.signals)
-    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker, lanes)
+    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker, lanes, departures)

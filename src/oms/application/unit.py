@@ -36,6 +36,11 @@ class Units(Generic[W]):
     owed: Callable[[], None] = lambda: None
     """Called when a commit has left tasks that are due at once."""
 
+    offer: Callable[[Sequence[OutboxRow]], None] = attrs.field(
+        default=attrs.Factory(lambda self: self.relay.offer, takes_self=True)
+    )
+    """Gets the rows of each commit."""
+
     @contextmanager
     def open(self, prepared: object = None) -> Generator[Unit[W]]:
         """Leaving the block flushes and commits; an exception rolls all of it back."""
@@ -44,7 +49,7 @@ class Units(Generic[W]):
             yield unit
             rows = self._flush(unit)
             transaction.commit()
-        self.relay.offer(rows)
+        self.offer(rows)
         self.service.committed(unit.work)
         self._tell(unit.work.changes)
         if any(task.due_at is None for task in unit.work.changes.tasks):

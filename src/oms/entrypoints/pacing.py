@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import attrs
 
-GROUP_S = 0.05
+GROUP_S = 0.07
 """How long new orders gather for the next group, which all other lanes get as one batch each."""
 
 ANSWER_S, ENOUGH_REQUESTS = 0.02, 50

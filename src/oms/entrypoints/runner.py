@@ -12,17 +12,13 @@ import attrs
 
 from oms.adapters.system.bells import Bells
 from oms.adapters.system.usage import Usage
-from oms.application.parts import COMMANDS, LANES, RELAY, Lane, Parts, lane_name
+from oms.application.parts import COMMANDS, DEPARTURES, LANES, Lane, Parts, lane_name
 from oms.application.worker import Worker
 from oms.entrypoints.pacing import BUSY, ENOUGH_REQUESTS, Late, Pause, answer, gather, group, never, rest
 from oms.ports.clock import Clock
 
 IDLE_S = 0.25
 """The longest a worker sleeps: bounds how late it notices what nobody rang for."""
-
-
-ORDERS_LEAVE = lane_name("order", RELAY)
-"""The lane that hands new orders to all others."""
 
 
 @attrs.frozen
@@ -61,7 +57,7 @@ def driven_in_lanes(parts: Mapping[str, Parts[Any]], bells: Bells) -> Sequence[D
         workers = {name: lane.worker}
         if lane.name == COMMANDS:
             return Driven(workers, lane.wait, rest=answer, enough=ENOUGH_REQUESTS)
-        if name == ORDERS_LEAVE:
+        if lane.name == DEPARTURES:
             return Driven(workers, lane.wait, rest=group)
         return Driven(workers, lane.wait, never if lane.wait is None else gather, rest)
 
