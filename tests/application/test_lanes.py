@@ -15,6 +15,7 @@ from oms.adapters.memory.clock import ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.adapters.system.bells import Bells
 from oms.adapters.system.clock import SystemClock
+from oms.application import departures
 from oms.application.orders import OrderWork
 from oms.application.parts import Parts, World, assemble
 from oms.application.worker import Worker
@@ -293,6 +294,20 @@ def test_new_orders_wait_for_their_group_and_nothing_else_does() -> None:
     for order in orders:
         shop.expect(order).confirmed()
     assert order_service.departures.run_once() == 1
+
+
+def test_a_group_that_grows_too_large_is_left_to_the_sweeper(monkeypatch: Any) -> None:
+    monkeypatch.setattr(departures, "QUEUE_LIMIT", 2)
+    shop = Shop()
+    order_service = grouped(shop)
+    assert order_service.departures is not None
+    orders = [shop.place({"lamp": 1}) for _ in range(3)]
+    assert order_service.departures.run_once() == 2
+    shop.run()
+    shop.expect(orders[2]).in_state("CREATED")
+
+    shop.advance(seconds=11)
+    shop.expect(orders[2]).confirmed()
 
 
 def test_a_group_that_waits_is_given_back_by_a_process_that_stops() -> None:

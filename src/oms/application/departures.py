@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from oms.application.outbox import Relay
+from oms.application.outbox import QUEUE_LIMIT, Relay
 from oms.ports.store import OutboxRow
 
 
@@ -21,8 +21,8 @@ class Departures:
         self._rows: deque[OutboxRow] = deque()
 
     def offer(self, rows: Sequence[OutboxRow]) -> None:
-        """Rows of the next group; may be told on any thread."""
-        self._rows.extend(rows)
+        """Rows of the next group; may be told on any thread. What doesn't fit is left to the sweeper."""
+        self._rows.extend(rows[: QUEUE_LIMIT - len(self._rows)])
         if rows:
             self._woken()
 
