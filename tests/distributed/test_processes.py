@@ -158,6 +158,7 @@ def test_every_message_of_an_order_twice_has_every_effect_once(cluster: Cluster)
     order_id = place(cluster, {"mango": 4})
     assert ended(cluster, order_id) == "CONFIRMED"
     wait_for(lambda: stock(cluster, "mango")["held"] == 0, "the stock is sold")
+    wait_for(lambda: all_read(cluster), "the user is told of both")
     told = [one.log.read_text().count(order_id) for one in cluster.of("notification")]
     before = order(cluster, order_id)
     producer = Producer({"bootstrap.servers": cluster.kafka_bootstrap})
@@ -167,6 +168,7 @@ def test_every_message_of_an_order_twice_has_every_effect_once(cluster: Cluster)
                 producer.produce(topic, record.value(), record.key(), headers=record.headers())
     assert producer.flush(10) == 0
     assert ended(cluster, place(cluster, {"mango": 1})) == "CONFIRMED"
+    wait_for(lambda: stock(cluster, "mango")["held"] == 0, "the other order's stock is sold")
     wait_for(lambda: all_read(cluster), "every repeat has been read")
     assert order(cluster, order_id) == before
     assert stock(cluster, "mango") == {"productId": "mango", "onHand": 95, "held": 0, "available": 95}
