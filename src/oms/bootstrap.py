@@ -19,6 +19,7 @@ from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
 from oms.application.parts import TASKS, Parts, World, assemble, lane_name
 from oms.application.service import Service, Step
+from oms.application.tasks import LOOK_EVERY_S
 from oms.application.worker import log_retention
 from oms.domain.errors import OmsError
 from oms.domain.events import EVENTS
@@ -311,7 +312,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         batch=settings.batch,
         outbox_lease_s=settings.outbox_lease_s,
         task_lease_s=settings.task_lease_s,
-        look_every_s=_unless_free(settings, 1.0),
+        look_every_s=_unless_free(settings, LOOK_EVERY_S),
         forget_after_s=0.25 if settings.profile == "distributed" else 0.0,
         retention_days=settings.retention_days,
         # Between processes the log itself tells, and whoever waits for it hears.

@@ -15,7 +15,7 @@ from oms.application.dead_letters import DeadLetterDesk
 from oms.application.departures import Departures
 from oms.application.outbox import Relay
 from oms.application.service import Service, Step, W
-from oms.application.tasks import TaskRunner
+from oms.application.tasks import LOOK_EVERY_S, TaskRunner
 from oms.application.unit import Units
 from oms.application.worker import Pulse, Worker, store_retention
 from oms.ports.broker import Broker
@@ -42,7 +42,7 @@ class World:
     batch: int = 500
     outbox_lease_s: float = 10.0
     task_lease_s: float = 30.0
-    look_every_s: float = 1.0
+    look_every_s: float = LOOK_EVERY_S
     """How often to look for tasks and outbox rows that nobody announced; 0 looks every time."""
 
     forget_after_s: float = 0.0

@@ -114,7 +114,6 @@ class TaskRunner(Generic[W]):
             self._settle(ended[middle:])
 
     def _unit(self, ended: Sequence[Ended[Task]]) -> None:
-        dues = []
         with self._units.open() as unit:
             ours = frozenset(unit.transaction.held_tasks([one.token for one in ended]))
             mine = [one for one in ended if one.token.id in ours]
@@ -128,10 +127,9 @@ class TaskRunner(Generic[W]):
                     done.append(one.token)
                 else:
                     unit.work.changes.postponed.append(postponed)
-                    dues.append(postponed.due_at)
             unit.transaction.finish_tasks(done)
-        if dues:
-            self._expect(min(dues))
+        if unit.work.changes.postponed:
+            self._expect(min(one.due_at for one in unit.work.changes.postponed))
 
     def _expect(self, due_at: datetime) -> None:
         """Look when what was postponed here falls due, if that is sooner than the next look."""

@@ -1,0 +1,30 @@
+"""Text from outside the system, made fit for storage."""
+
+from __future__ import annotations
+
+DETAIL_LIMIT = 500
+"""Characters of an error's text that are kept."""
+
+_REPLACEMENT = "\ufffd"
+_CUT = "\u2026"
+
+
+def storable_text(text: object, limit: int = DETAIL_LIMIT) -> str:
+    """Return `str(text)` with at most `limit` characters, in a form that every store and log accepts.
+
+    U+0000 and lone surrogates become U+FFFD: PostgreSQL refuses the first, UTF-8 the second. A longer text is cut and
+    ends with an ellipsis. An object whose `__str__` raises is described by its type, so this function never raises.
+    """
+    try:
+        plain = str(text)
+    except Exception as error:  # noqa: BLE001 - the text of an error must not become a second error
+        plain = f"<{type(text).__name__} without text: {type(error).__name__}>"
+    plain = plain[: limit + 1]
+    if not is_storable(plain):
+        plain = plain.replace("\x00", _REPLACEMENT).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return plain if len(plain) <= limit else plain[: limit - 1] + _CUT
+
+
+def is_storable(text: str) -> bool:
+    """Whether a text holds neither U+0000 nor a lone surrogate."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

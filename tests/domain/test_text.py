@@ -1,0 +1,39 @@
+"""Text from outside becomes storable: it fits, encodes as UTF-8 and holds no U+0000."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oms.domain.text import is_storable, storable_text
+
+ANY_TEXT = st.text(st.characters() | st.sampled_from("\x00\ud800\udfff\U0001f600"), max_size=40)
+
+
+@given(ANY_TEXT, st.integers(1, 30))
+def test_any_text_becomes_storable_and_fits(text: str, limit: int) -> None:
+    made = storable_text(text, limit)
+    assert is_storable(made)
+    made.encode()  # no lone surrogate is left
+    assert len(made) <= limit
+
+
+@given(ANY_TEXT.filter(is_storable), st.integers(40, 60))
+def test_text_that_fits_and_is_storable_stays_as_it_is(text: str, limit: int) -> None:
+    assert storable_text(text, limit) == text
+
+
+def test_half_an_emoji_and_a_zero_are_replaced() -> None:
+    assert storable_text("a\ud83d b\x00") == "a\ufffd b\ufffd"
+
+
+def test_a_long_text_is_cut_with_an_ellipsis() -> None:
+    assert storable_text("x" * 10, 4) == "xxx…"
+
+
+def test_an_error_without_a_text_is_described_by_its_type() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    assert storable_text(Mute()) == "<Mute without text: RuntimeError>"
