@@ -21,7 +21,7 @@ from oms.application.parts import TASKS, Parts, World, assemble, lane_name
 from oms.application.service import Service, Step
 from oms.application.tasks import LOOK_EVERY_S
 from oms.application.worker import log_retention
-from oms.domain.errors import OmsError
+from oms.domain.errors import NotFound
 from oms.domain.events import EVENTS
 from oms.domain.money import Currency
 from oms.ports.broker import Broker
@@ -278,17 +278,18 @@ class System:
 
     @property
     def order(self) -> Parts[orders.OrderWork]:
-        """The order service; `OmsError` where it runs elsewhere."""
-        return self._part("order")
+        """The order service; raises `NotFound` if this process doesn't run it."""
+        return self.part("order")
 
     @property
     def inventory(self) -> Parts[inventory.InventoryWork]:
-        """The inventory service; `OmsError` where it runs elsewhere."""
-        return self._part("inventory")
+        """The inventory service; raises `NotFound` if this process doesn't run it."""
+        return self.part("inventory")
 
-    def _part(self, name: str) -> Parts[Any]:
+    def part(self, name: str) -> Parts[Any]:
+        """A service or step by name; raises `NotFound` (`service_not_here`) if this process doesn't run it."""
         if name not in self.parts:
-            raise OmsError(f"the {name} service doesn't run in this process")
+            raise NotFound("service_not_here", f"the {name} service doesn't run in this process")
         return self.parts[name]
 
 
@@ -373,8 +374,11 @@ def _service(container: Container, name: str, clock: Clock, own: Mapping[str, Ow
 
 
 def evidence_of(system: System) -> Evidence:
-    """All records of a system, for the promises; the gateway's book where the gateway shows one."""
-    stores = {name: parts.service.store for name, parts in system.parts.items()}
+    """All records of a system, for the promises; the gateway's book where the gateway shows one.
+
+    Raises `NotFound` if one of the four services runs in another process.
+    """
+    stores = {name: system.part(name).service.store for name in SERVICES}
     gateway: Any = system.container.gateway()
     gate: Any = system.container.gate()
     return Evidence(

@@ -22,7 +22,6 @@ from oms.adapters.system.heap import give_back_large_blocks
 from oms.entrypoints.app import App
 from oms.entrypoints.http import asgi
 from oms.entrypoints.http.hosts import LocalNames
-from oms.entrypoints.http.server import SERVICES
 from oms.ports.signals import Signals
 from oms.settings import SettingsError
 
@@ -77,7 +76,7 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: App, started: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False
     ) -> None:
-        self._api = asgi(app, [name for name in SERVICES if name in app.services])
+        self._api = asgi(app)
         config = uvicorn.Config(
             _reachable(app, self._api),
             log_config=None,

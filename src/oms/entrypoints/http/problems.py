@@ -33,6 +33,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "operators_only": (403, "Only an operator may cancel as an operator."),
     "cross_origin": (403, "A page of another site in somebody's browser asked for a change."),
     "no_such_route": (404, "There is nothing at this path."),
+    "service_not_here": (404, "The service runs in another process."),
     "order_not_found": (404, "There is no such order of this caller."),
     "no_gate": (404, "The ledger alone decides about stock here; there is no gate to rebuild."),
     "product_not_found": (404, "Nobody has named this product yet."),

@@ -31,13 +31,17 @@ SERVICES = ("order", "inventory")
 Handler = Callable[[Request, Principal | None], Awaitable[Answer]]
 
 
-def asgi(app: App, services: Collection[str] = SERVICES, *, run: bool = False) -> Starlette:
+def asgi(app: App, services: Collection[str] | None = None, *, run: bool = False) -> Starlette:
     """The API of a system, to be served or mounted.
 
-    `services` chooses whose routes there are; health, metrics, dead letters and documentation are always there.
+    `services` names the services whose routes the API has: "order", "inventory", or both. The default is those that
+    run in this process. Health, metrics, dead letters and documentation are always there. A request for a route of
+    another service gets 404.
     It starts and stops nothing, unless `run`: then the ASGI server's lifespan starts and stops the app. (A mounted
     application gets no lifespan: its host calls `app.start()` and `app.stop()`.)
     """
+    if services is None:
+        services = [name for name in SERVICES if name in app.services]
     unknown = set(services) - set(SERVICES)
     if unknown:
         raise ValueError(f"there are no routes of {sorted(unknown)}; services are {list(SERVICES)}")
