@@ -14,16 +14,15 @@ import attrs
 
 from oms.application.backoff import next_try
 from oms.application.offsets import Offsets, place, runs
+from oms.application.parking import last_resort, message_letter, without_texts
 from oms.application.service import W
 from oms.application.unit import Unit, Units
 from oms.domain.errors import OmsError
-from oms.domain.values import OrderId
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 from oms.ports.messages import Cause, Codec, Message, MessageId, Record, Undecodable
 from oms.ports.signals import Signals
-from oms.ports.store import DeadLetter
 
 MAX_ATTEMPTS = 5
 """Tries of a message whose handler fails for an unclear reason, or that kills its process, before it is parked."""
@@ -38,11 +37,15 @@ MAX_DEFERRED = 1000
 
 @attrs.frozen
 class Delivered:
-    """A message on its way through: `fault` is why it is to be parked instead of handled."""
+    """A message on its way through: `fault` is why it is to be parked instead of handled.
+
+    `bare`: the store refused its dead letter, so it is parked with one that has no texts.
+    """
 
     message: Message
     attempts: int = 1
     fault: Exception | None = None
+    bare: bool = False
 
 
 @attrs.frozen
@@ -191,14 +194,14 @@ class Consumer(Generic[W]):
             return self._settle([one for one in batch if one.message.record not in waiting])
         except (Retryable, OutcomeUnknown):
             raise
-        except Exception as error:  # the store or the gate refused: find the message that is to blame
+        except Exception as error:  # noqa: BLE001 - the store or the gate refused: find the message that is to blame
             if len(batch) > 1:
                 middle = len(batch) // 2
                 return self._settle(batch[:middle]) + self._settle(batch[middle:])
-            if batch[0].fault is not None:
-                raise
-            self._blame(batch[0], error)
-            return 0
+            if batch[0].fault is None:
+                self._blame(batch[0], error)
+                return 0
+            last_resort(lambda: self._unit([attrs.evolve(batch[0], bare=True)]), error)
         self._offsets.done(one.message.record for one in batch)
         self._signals.count("messages_handled", len(batch), group=self._service.group)
         self._signals.count("batches_handled", group=self._service.group)
@@ -247,9 +250,11 @@ class Consumer(Generic[W]):
         return None
 
     def _park(self, unit: Unit[W], one: Delivered, error: Exception) -> None:
-        letter = dead_letter(
+        letter = message_letter(
             one.message, error, self._service.group, one.attempts, self._ids.token(), self._clock.now()
         )
+        if one.bare:
+            letter = without_texts(letter)
         unit.work.changes.parked.append(letter)
         fields = {"topic": letter.topic, "cause": letter.cause, "dead_letter": letter.id, "order_id": letter.order_id}
         unit.work.changes.alarms.append(("message parked", fields))
@@ -310,32 +315,3 @@ def _first_offsets(batch: Sequence[Delivered]) -> dict[TopicPartition, int]:
 def _without(held: Held, lost: frozenset[TopicPartition]) -> Held | None:
     batch = [one for one in held.batch if place(one.message.record) not in lost]
     return attrs.evolve(held, batch=batch) if batch else None
-
-
-def dead_letter(
-    message: Message,
-    error: Exception,
-    group: str,
-    attempts: int,
-    name: str,
-    at: datetime,
-) -> DeadLetter:
-    """The row that parks a message: original bytes, where it was, and what went wrong."""
-    record = message.record
-    order_id: OrderId | None = message.event.order_id if message.event is not None else None
-    return DeadLetter(
-        id=name,
-        group=group,
-        message_id=message.id,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=record.headers,
-        cause=type(error).__name__,
-        detail=str(error)[:500],
-        attempts=attempts,
-        parked_at=at,
-        order_id=order_id,
-    )

@@ -7,11 +7,12 @@ from typing import Generic
 import attrs
 
 from oms.application.copies import UNPUBLISHABLE
+from oms.application.parking import task_of
 from oms.application.service import Service, W
-from oms.application.tasks import task_of
 from oms.application.unit import Unit
 from oms.domain.errors import Conflict, NotFound, OmsError
 from oms.domain.tasks import TaskRequest
+from oms.domain.text import storable_text
 from oms.ports.errors import Retryable
 from oms.ports.messages import Codec, Message, Outgoing, Record
 from oms.ports.signals import Signals
@@ -79,7 +80,7 @@ class DeadLetterDesk(Generic[W]):
         except Retryable:
             raise
         except Exception as error:
-            raise Conflict("redrive_failed", f"it fails again: {error}") from error
+            raise Conflict("redrive_failed", f"it fails again: {storable_text(error)}") from error
 
     def _message(self, letter: DeadLetter) -> Message:
         record = Record(letter.topic, letter.partition, letter.offset, letter.key, letter.value, letter.headers)

@@ -11,6 +11,7 @@ import attrs
 
 from oms.application.backoff import next_try
 from oms.application.changes import Changes
+from oms.application.parking import task_letter
 from oms.application.service import Handler, Service
 from oms.domain.events import (
     OrderCancelled,
@@ -167,22 +168,8 @@ class Deliveries:
         )
 
     def _dead_letter(self, task: Task, error: Exception, now: datetime) -> DeadLetter:
-        return DeadLetter(
-            id=self.new_id(),
-            group=GROUP,
-            message_id=task.key,
-            topic=f"task:{task.kind.value}",
-            partition=-1,
-            offset=-1,
-            key=task.key.encode(),
-            value=task.payload.encode(),
-            headers=(),
-            cause=type(error).__name__,
-            detail=str(error),
-            attempts=task.attempts,
-            parked_at=now,
-            order_id=task.key.rpartition(":")[0],
-        )
+        order_id = task.key.rpartition(":")[0]
+        return task_letter(task, error, error, GROUP, self.new_id(), now, order_id)
 
 
 def notification_service(

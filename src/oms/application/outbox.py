@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from oms.application.backoff import next_try
 from oms.application.changes import Changes
 from oms.application.copies import UNPUBLISHABLE, copy_of
+from oms.application.parking import last_resort, without_texts
 from oms.ports.broker import Broker
 from oms.ports.clock import Clock, Ids
-from oms.ports.errors import Permanent
+from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 from oms.ports.messages import Codec, Outgoing
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, Delivery, OutboxRow, Store
@@ -165,14 +166,22 @@ class Relay:
             value=row.message.value,
             headers=row.message.headers,
             cause=UNPUBLISHABLE,
-            detail=str(error),
+            detail=error,
             attempts=1,
             parked_at=self._clock.now(),
         )
+        try:
+            self._write(letter)
+        except (Retryable, OutcomeUnknown):
+            raise
+        except Exception as refusal:  # noqa: BLE001 - of the letter: its texts are left out
+            last_resort(lambda: self._write(without_texts(letter)), refusal)
+        self._note_sent([row.id])
+        self._signals.alarm("message can't be published", topic=letter.topic, detail=letter.detail)
+
+    def _write(self, letter: DeadLetter) -> None:
         copies = self._owed(self._copies_of([letter]), letter.parked_at)
         with self._store.begin() as transaction:
             transaction.flush(Delivery(parked=[letter], outbox=copies))
             transaction.commit()
         self.offer(copies)
-        self._note_sent([row.id])
-        self._signals.alarm("message can't be published", topic=row.message.topic, detail=str(error))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Generic
 
+from oms.application.parking import last_resort, task_letter, without_texts
 from oms.application.service import NOT_CALLED, Executor, W
 from oms.application.unit import Units
-from oms.domain.tasks import TaskKey, TaskKind
+from oms.domain.text import storable_text
 from oms.ports.calls import Calls, Ended
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import OutcomeUnknown, Retryable
@@ -139,43 +140,19 @@ class TaskRunner(Generic[W]):
     def _park(self, ended: Ended[Task], error: Exception) -> None:
         """Its outcome can't be applied: an operator must look, and may redrive the task."""
         task = ended.token
-        letter = task_letter(
-            task,
-            error,
-            f"{error} (outcome: {ended.answer or ended.error})",
-            self._service.group,
-            self._ids.token(),
-            self._clock.now(),
-        )
+        outcome = ended.error if ended.answer is None else ended.answer
+        detail = f"{storable_text(error, 250)} (outcome: {storable_text(outcome, 230)})"
+        letter = task_letter(task, error, detail, self._service.group, self._ids.token(), self._clock.now())
+        try:
+            self._write(task, letter)
+        except (Retryable, OutcomeUnknown):
+            raise
+        except Exception as refusal:  # noqa: BLE001 - of the letter: its texts are left out
+            last_resort(lambda: self._write(task, without_texts(letter)), refusal)
+
+    def _write(self, task: Task, letter: DeadLetter) -> None:
         with self._units.open() as unit:
             unit.transaction.finish_tasks([task])
             unit.work.changes.parked.append(letter)
             fields = {"task": task.kind.value, "key": task.key, "cause": letter.cause}
             unit.work.changes.alarms.append(("task parked", fields))
-
-
-def task_letter(task: Task, error: Exception, detail: str, group: str, name: str, at: datetime) -> DeadLetter:
-    """The dead letter of a task: its topic is `task:<kind>`, key and value are the task's own."""
-    return DeadLetter(
-        id=name,
-        group=group,
-        message_id=f"{task.kind.value}:{task.key}",
-        topic=f"task:{task.kind.value}",
-        partition=-1,
-        offset=-1,
-        key=task.key.encode(),
-        value=task.payload.encode(),
-        headers=(),
-        cause=type(error).__name__,
-        detail=detail[:500],
-        attempts=task.attempts,
-        parked_at=at,
-    )
-
-
-def task_of(letter: DeadLetter) -> TaskKey | None:
-    """The task that a dead letter parked; None for a message."""
-    kind = letter.topic.removeprefix("task:")
-    if kind == letter.topic or letter.key is None:
-        return None
-    return TaskKey(TaskKind(kind), letter.key.decode())

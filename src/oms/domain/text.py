@@ -27,4 +27,12 @@ def storable_text(text: object, limit: int = DETAIL_LIMIT) -> str:
 
 def is_storable(text: str) -> bool:
     """Whether a text holds neither U+0000 nor a lone surrogate."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    if "\x00" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

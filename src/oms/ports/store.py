@@ -25,7 +25,9 @@ from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
 from oms.domain.stock import Movement, Stock
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
+from oms.domain.text import storable_text
 from oms.domain.values import Items, OrderId, Sku, UserId
+from oms.ports import limits
 from oms.ports.broker import TopicPartition
 from oms.ports.messages import Headers, MessageId, Outgoing
 from oms.ports.plugs import Notification
@@ -72,7 +74,7 @@ class Postponed:
     task: Task
     due_at: datetime
     afresh: bool = False
-    note: str = ""
+    note: str = attrs.field(default="", converter=storable_text)
 
 
 class DeadLetterState(Enum):
@@ -83,25 +85,53 @@ class DeadLetterState(Enum):
     DISCARDED = "DISCARDED"
 
 
+def _group(text: object) -> str:
+    return storable_text(text, limits.ID)
+
+
+def _message_id(text: object) -> str:
+    return storable_text(text, limits.TASK_KEY)
+
+
+def _topic(text: object) -> str:
+    return storable_text(text, limits.TOPIC)
+
+
+def _cause(text: object) -> str:
+    return storable_text(text, limits.CAUSE)
+
+
+def _order_id(text: object) -> str | None:
+    return None if text is None else storable_text(text, limits.ID)
+
+
+def _storable_names(headers: Headers) -> Headers:
+    return tuple((storable_text(name, limits.HEADER), value) for name, value in headers)
+
+
 @attrs.frozen
 class DeadLetter:
-    """A message (or a task: `topic` is then `task:<kind>`) that couldn't be handled, with all it takes to redo it."""
+    """A message (or a task: `topic` is then `task:<kind>`) that couldn't be handled, with all it takes to redo it.
+
+    Its texts may come from anywhere, such as the error of a shop's own code. They are made storable here, so that no
+    text can keep a store from taking a dead letter.
+    """
 
     id: str
-    group: str
-    message_id: str
-    topic: str
+    group: str = attrs.field(converter=_group)
+    message_id: str = attrs.field(converter=_message_id)
+    topic: str = attrs.field(converter=_topic)
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Headers
-    cause: str
-    detail: str
+    headers: Headers = attrs.field(converter=_storable_names)
+    cause: str = attrs.field(converter=_cause)
+    detail: str = attrs.field(converter=storable_text)
     attempts: int
     parked_at: datetime
     state: DeadLetterState = DeadLetterState.PARKED
-    order_id: str | None = None
+    order_id: str | None = attrs.field(default=None, converter=_order_id)
 
 
 @attrs.frozen

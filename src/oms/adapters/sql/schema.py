@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from oms.adapters.sql.instant import Instant
 from oms.adapters.sql.word import word
+from oms.ports import limits
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -54,16 +55,16 @@ class Tables:
         self.inbox = Table(
             "inbox",
             self.metadata,
-            Column("consumer", word(64), primary_key=True),
-            Column("message_id", word(64), primary_key=True),
+            Column("consumer", word(limits.ID), primary_key=True),
+            Column("message_id", word(limits.ID), primary_key=True),
             Column("at", Instant, nullable=False, index=True),  # purge
             sqlite_with_rowid=False,
         )
         self.outbox = Table(
             "outbox",
             self.metadata,
-            Column("id", word(36), primary_key=True),
-            Column("topic", word(128), nullable=False),
+            Column("id", word(limits.TOKEN), primary_key=True),
+            Column("topic", word(limits.TOPIC), nullable=False),
             Column("key", LargeBinary),
             Column("value", LargeBinary, nullable=False),
             Column("headers", Text, nullable=False),
@@ -76,16 +77,16 @@ class Tables:
             "tasks",
             self.metadata,
             # The key comes first: a primary key that begins with the kind lures the planner away from `due_at`.
-            Column("key", word(200), primary_key=True),
-            Column("kind", word(16), primary_key=True),
+            Column("key", word(limits.TASK_KEY), primary_key=True),
+            Column("kind", word(limits.STATE), primary_key=True),
             Column("payload", Text, nullable=False),
             Column("due_at", Instant, nullable=False),
-            Column("lease", word(36)),
+            Column("lease", word(limits.TOKEN)),
             Column("attempts", Integer, nullable=False),
             Column("created_at", Instant, nullable=False),
             Column("called_at", Instant),
             Column("note", Text, nullable=False),
-            Column("trace", word(64)),
+            Column("trace", word(limits.TRACE)),
             # In the order of claims: a long backlog is never sorted. Not the key as well: a server that has counted
             # the table when it was empty would look keys up here, going through all of the index for each.
             Index("ix_tasks_due_at", "due_at"),
@@ -94,28 +95,28 @@ class Tables:
         self.dead_letters = Table(
             "dead_letters",
             self.metadata,
-            Column("id", word(36), primary_key=True),
-            Column("consumer", word(64), nullable=False),
-            Column("message_id", word(200), nullable=False),
-            Column("topic", word(128), nullable=False),
+            Column("id", word(limits.TOKEN), primary_key=True),
+            Column("consumer", word(limits.ID), nullable=False),
+            Column("message_id", word(limits.TASK_KEY), nullable=False),
+            Column("topic", word(limits.TOPIC), nullable=False),
             Column("part", Integer, nullable=False),
             Column("position", BigInteger, nullable=False),
             Column("key", LargeBinary),
             Column("value", LargeBinary),
             Column("headers", Text, nullable=False),
-            Column("cause", word(128), nullable=False),
+            Column("cause", word(limits.CAUSE), nullable=False),
             Column("detail", Text, nullable=False),
             Column("attempts", Integer, nullable=False),
             Column("parked_at", Instant, nullable=False),
-            Column("state", word(16), nullable=False),
-            Column("order_id", word(64)),
+            Column("state", word(limits.STATE), nullable=False),
+            Column("order_id", word(limits.ID)),
             Index("ix_dead_letters_state_parked_at", "state", "parked_at"),
         )
         self.attempts = Table(
             "attempts",
             self.metadata,
-            Column("consumer", word(64), primary_key=True),
-            Column("topic", word(128), primary_key=True),
+            Column("consumer", word(limits.ID), primary_key=True),
+            Column("topic", word(limits.TOPIC), primary_key=True),
             Column("part", Integer, primary_key=True),
             Column("position", BigInteger, nullable=False),
             Column("tries", Integer, nullable=False),
@@ -131,9 +132,9 @@ class KeyedTables(Tables):
         self.answers = Table(
             "idempotency",
             self.metadata,
-            Column("key", word(255), primary_key=True),
-            Column("scope", word(160), primary_key=True),
-            Column("fingerprint", word(64), nullable=False),
+            Column("key", word(limits.KEY), primary_key=True),
+            Column("scope", word(limits.SCOPE), primary_key=True),
+            Column("fingerprint", word(limits.FINGERPRINT), nullable=False),
             Column("body", Text, nullable=False),
             Column("at", Instant, nullable=False, index=True),  # purge
         )
@@ -147,18 +148,18 @@ class OrderTables(KeyedTables):
         self.orders = Table(
             "orders",
             self.metadata,
-            Column("id", word(64), primary_key=True),
-            Column("state", word(16), nullable=False),
+            Column("id", word(limits.ID), primary_key=True),
+            Column("state", word(limits.STATE), nullable=False),
             Column("version", Integer, nullable=False),
-            Column("user_id", word(64)),
+            Column("user_id", word(limits.ID)),
             Column("total_minor", BigInteger),
-            Column("currency", word(3)),
+            Column("currency", word(limits.CURRENCY)),
             Column("items", Text),
             Column("metadata", Text),
             Column("created_at", Instant),
             Column("updated_at", Instant),
             Column("deadline_at", Instant),
-            Column("reason", word(32)),
+            Column("reason", word(limits.REASON)),
             Column("early", Text, nullable=False),
             Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),
             Index("ix_orders_created_at", "created_at", "id"),
@@ -169,12 +170,12 @@ class OrderTables(KeyedTables):
             "order_history",
             self.metadata,
             # No foreign key: orders are never removed, and PostgreSQL spent more on the check than on the row.
-            Column("order_id", word(64), primary_key=True),
+            Column("order_id", word(limits.ID), primary_key=True),
             Column("seq", Integer, primary_key=True),
             Column("at", Instant, nullable=False),
-            Column("trigger", word(32), nullable=False),
-            Column("before", word(16), nullable=False),
-            Column("after", word(16), nullable=False),
+            Column("trigger", word(limits.REASON), nullable=False),
+            Column("before", word(limits.STATE), nullable=False),
+            Column("after", word(limits.STATE), nullable=False),
             Column("detail", Text, nullable=False),
             sqlite_with_rowid=False,
         )
@@ -188,7 +189,7 @@ class InventoryTables(KeyedTables):
         self.stock = Table(
             "stock",
             self.metadata,
-            Column("sku", word(64), primary_key=True),
+            Column("sku", word(limits.ID), primary_key=True),
             Column("on_hand", BigInteger, nullable=False),
             Column("held", BigInteger, nullable=False),
             CheckConstraint("0 <= held AND held <= on_hand", name="bounds"),
@@ -197,9 +198,9 @@ class InventoryTables(KeyedTables):
         self.ledger = Table(
             "stock_ledger",
             self.metadata,
-            Column("reference", word(64), primary_key=True),
-            Column("sku", word(64), primary_key=True),
-            Column("kind", word(16), primary_key=True),
+            Column("reference", word(limits.ID), primary_key=True),
+            Column("sku", word(limits.ID), primary_key=True),
+            Column("kind", word(limits.STATE), primary_key=True),
             Column("on_hand", BigInteger, nullable=False),
             Column("held", BigInteger, nullable=False),
             Column("at", Instant, nullable=False),
@@ -208,8 +209,8 @@ class InventoryTables(KeyedTables):
         self.reservations = Table(
             "reservations",
             self.metadata,
-            Column("order_id", word(64), primary_key=True),
-            Column("state", word(16), nullable=False),
+            Column("order_id", word(limits.ID), primary_key=True),
+            Column("state", word(limits.STATE), nullable=False),
             Column("items", Text, nullable=False),
             Column("updated_at", Instant),
             _where("ix_reservations_held", "state", HELD),  # fold
@@ -230,13 +231,13 @@ class PaymentTables(Tables):
         self.payments = Table(
             "payments",
             self.metadata,
-            Column("order_id", word(64), primary_key=True),
-            Column("state", word(16), nullable=False),
-            Column("user_id", word(64)),
+            Column("order_id", word(limits.ID), primary_key=True),
+            Column("state", word(limits.STATE), nullable=False),
+            Column("user_id", word(limits.ID)),
             Column("total_minor", BigInteger),
-            Column("currency", word(3)),
+            Column("currency", word(limits.CURRENCY)),
             Column("metadata", Text, nullable=False),
-            Column("payment_id", word(64)),
+            Column("payment_id", word(limits.ID)),
             Column("updated_at", Instant),
             postgresql_with=PAID,
         )
@@ -250,13 +251,13 @@ class NotificationTables(Tables):
         self.notifications = Table(
             "notifications",
             self.metadata,
-            Column("id", word(200), primary_key=True),
-            Column("order_id", word(64), nullable=False),
-            Column("kind", word(128), nullable=False),
-            Column("user_id", word(64), nullable=False),
+            Column("id", word(limits.TASK_KEY), primary_key=True),
+            Column("order_id", word(limits.ID), nullable=False),
+            Column("kind", word(limits.TOPIC), nullable=False),
+            Column("user_id", word(limits.ID), nullable=False),
             Column("total_minor", BigInteger, nullable=False),
-            Column("currency", word(3), nullable=False),
-            Column("reason", word(32)),
+            Column("currency", word(limits.CURRENCY), nullable=False),
+            Column("reason", word(limits.REASON)),
             Column("metadata", Text, nullable=False),
             Column("at", Instant),
             Column("sent_at", Instant),
@@ -273,8 +274,8 @@ class StepTables(Tables):
         self.documents = Table(
             "documents",
             self.metadata,
-            Column("consumer", word(64), primary_key=True),
-            Column("key", word(128), primary_key=True),
+            Column("consumer", word(limits.ID), primary_key=True),
+            Column("key", word(limits.DOCUMENT_KEY), primary_key=True),
             Column("body", Text, nullable=False),
         )
 

@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from oms.adapters.telemetry.redaction import Redaction
+from oms.domain.text import storable_text
 from oms.ports.signals import Signals
 from oms.settings import Settings
 
@@ -113,7 +114,7 @@ def _without_record(_logger: object, _method: str, line: Any) -> Any:
     return {name: value for name, value in line.items() if name not in ("_record", "_from_structlog")}
 
 
-_write_any = json.JSONEncoder(default=str, separators=(",", ":")).encode
+_write_any = json.JSONEncoder(default=storable_text, separators=(",", ":")).encode
 _write_plain = msgspec.json.Encoder().encode
 
 
@@ -126,10 +127,15 @@ def _written(line: Mapping[str, object], **_: object) -> str:
     return plain.decode() if plain.isascii() else _write_any(line)
 
 
+def _printable(render: Any) -> Any:
+    """Half a surrogate pair, cut from a user's text, can't be written to any stream."""
+    return lambda *line: render(*line).encode(errors="backslashreplace").decode()
+
+
 def _processors(form: str, redaction: Redaction) -> list[Any]:
     last: Any = structlog.processors.JSONRenderer(_written)
     if form == "console":
-        last = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        last = _printable(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()))
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,0 +1,88 @@
+"""Builds dead letters, and makes sure that one can always be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+
+from oms.domain.tasks import TaskKey, TaskKind
+from oms.domain.text import storable_text
+from oms.ports.errors import OutcomeUnknown, Retryable
+from oms.ports.messages import Message
+from oms.ports.store import DeadLetter, Task
+
+REFUSED_BY_STORE = "the store refused the full dead letter"
+
+
+def message_letter(
+    message: Message, error: Exception, group: str, attempts: int, name: str, at: datetime
+) -> DeadLetter:
+    """Return the dead letter of a message: its original bytes, its place in the log, and the error."""
+    record = message.record
+    return DeadLetter(
+        id=name,
+        group=group,
+        message_id=message.id,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+        cause=type(error).__name__,
+        detail=error,
+        attempts=attempts,
+        parked_at=at,
+        order_id=message.event.order_id if message.event is not None else None,
+    )
+
+
+def task_letter(
+    task: Task, error: Exception, detail: object, group: str, name: str, at: datetime, order_id: str | None = None
+) -> DeadLetter:
+    """Return the dead letter of a task: its topic is `task:<kind>`, key and value are the task's own."""
+    return DeadLetter(
+        id=name,
+        group=group,
+        message_id=f"{task.kind.value}:{task.key}",
+        topic=f"task:{task.kind.value}",
+        partition=-1,
+        offset=-1,
+        key=task.key.encode(),
+        value=task.payload.encode(),
+        headers=(),
+        cause=type(error).__name__,
+        detail=detail,
+        attempts=task.attempts,
+        parked_at=at,
+        order_id=order_id,
+    )
+
+
+def task_of(letter: DeadLetter) -> TaskKey | None:
+    """Return the task that a dead letter parked; None for the dead letter of a message."""
+    kind = letter.topic.removeprefix("task:")
+    if kind == letter.topic or letter.key is None:
+        return None
+    return TaskKey(TaskKind(kind), letter.key.decode())
+
+
+def without_texts(letter: DeadLetter) -> DeadLetter:
+    """Return the letter without headers and error text, for a store that refuses the full one."""
+    return attrs.evolve(letter, headers=(), detail=REFUSED_BY_STORE)
+
+
+def last_resort(write: Callable[[], None], refusal: Exception) -> None:
+    """Write a letter `without_texts`, after the store refused the full one with `refusal`.
+
+    Raises `Retryable` where the store refuses this one too. Its caller then keeps the message or task and tries again:
+    a worker never ends because a dead letter can't be written.
+    """
+    try:
+        write()
+    except (Retryable, OutcomeUnknown):
+        raise
+    except Exception as error:
+        raise Retryable(f"a dead letter can't be stored: {storable_text(refusal)}") from error
