@@ -37,3 +37,10 @@ def test_an_error_without_a_text_is_described_by_its_type() -> None:
             raise RuntimeError("no text")
 
     assert storable_text(Mute()) == "<Mute without text: RuntimeError>"
+
+
+def test_storable_text_may_hold_any_character_but_a_zero_and_half_a_pair() -> None:
+    assert is_storable("plain")
+    assert is_storable("é 😀")
+    assert not is_storable("a\0b")
+    assert not is_storable("😀 \ud83d")
