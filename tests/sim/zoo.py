@@ -377,6 +377,12 @@ def lost_tail_not_noticed() -> Iterator[None]:
         yield
 
 
+@planted("restocks of two orders have the same key: the gate takes the second for a repeat", units=2, orders=2)
+def restock_key_collides() -> Iterator[None]:
+    with patch.object(inventory, "composite_key", lambda kind, _order_id, sku: f"{kind}:{sku}"):
+        yield
+
+
 # -- payments
 
 

@@ -14,7 +14,7 @@ from oms.domain.errors import Conflict, NotFound, OmsError
 from oms.domain.tasks import TaskRequest
 from oms.domain.text import storable_text
 from oms.ports.errors import Retryable
-from oms.ports.messages import Codec, Message, Outgoing, Record
+from oms.ports.messages import Cause, Codec, Message, Outgoing, Record
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, DeadLetterState
 
@@ -75,7 +75,7 @@ class DeadLetterDesk(Generic[W]):
             raise Conflict("redrive_failed", "the message names no order")
         try:
             unit.work.load([message.event])
-            unit.work.changes.cause = message.cause
+            unit.work.changes.cause = Cause(message.id, message.cause.traceparent)
             self.service.routes[letter.topic](message.event, unit.work)
         except Retryable:
             raise

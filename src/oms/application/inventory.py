@@ -17,7 +17,7 @@ from oms.domain.events import OrderCancelled, OrderConfirmed, OrderCreated, Shor
 from oms.domain.machine import Step
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.stock import Movement, MovementKind, Stock, shortages
-from oms.domain.tasks import TaskKind, TaskRequest
+from oms.domain.tasks import TaskKind, TaskRequest, composite_key
 from oms.domain.values import OrderId, Sku
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
@@ -171,7 +171,7 @@ def cancelled(event: OrderCancelled, work: InventoryWork) -> None:
     work.changes.note("Inventory released", order_id=event.order_id)
     if before.state is ReservationState.COMMITTED:
         for sku, units in sorted(after.items.items()):
-            _gate_delta(work, f"restock:{event.order_id}:{sku}", sku, units)
+            _gate_delta(work, composite_key("restock", event.order_id, sku), sku, units)
     else:
         _give_back(work, event.order_id)
 
@@ -202,7 +202,7 @@ def add_stock(work: InventoryWork, command: AddStock, reference: str) -> Stock:
 
 def _adjust(work: InventoryWork, movement: Movement) -> Stock:
     work.move([movement])
-    key = f"{movement.kind.value}:{movement.reference}:{movement.sku}"
+    key = composite_key(movement.kind.value, movement.reference, movement.sku)
     _gate_delta(work, key, movement.sku, movement.on_hand)
     return work.stock(movement.sku)
 

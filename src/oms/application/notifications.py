@@ -22,7 +22,7 @@ from oms.domain.events import (
     PaymentSucceeded,
     PaymentVoided,
 )
-from oms.domain.tasks import TaskKind, TaskRequest
+from oms.domain.tasks import TaskKind, TaskRequest, order_of
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
 from oms.ports.errors import Permanent
@@ -79,6 +79,7 @@ class NotificationWork:
 
 
 def _id(event: AnyEvent) -> str:
+    """Unambiguous although order ids may contain a colon: none of the topics in `ROUTES` does."""
     return f"{event.order_id}:{event.topic}"
 
 
@@ -154,8 +155,8 @@ class Deliveries:
         task = ended.token
         if ended.error is None:
             work.sent(task.key)
-            order_id, _, kind = task.key.rpartition(":")
-            work.changes.note("Notification sent", order_id=order_id, kind=kind)
+            kind = task.key.rpartition(":")[2]
+            work.changes.note("Notification sent", order_id=order_of(task.kind, task.key), kind=kind)
             return None
         if isinstance(ended.error, Permanent) or work.now - task.created_at >= GIVE_UP_AFTER:
             work.changes.parked.append(self._dead_letter(task, ended.error, work.now))
@@ -168,8 +169,7 @@ class Deliveries:
         )
 
     def _dead_letter(self, task: Task, error: Exception, now: datetime) -> DeadLetter:
-        order_id = task.key.rpartition(":")[0]
-        return task_letter(task, error, error, GROUP, self.new_id(), now, order_id)
+        return task_letter(task, error, error, GROUP, self.new_id(), now)
 
 
 def notification_service(

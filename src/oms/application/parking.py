@@ -7,7 +7,7 @@ from datetime import datetime
 
 import attrs
 
-from oms.domain.tasks import TaskKey, TaskKind
+from oms.domain.tasks import TaskKey, TaskKind, order_of
 from oms.domain.text import storable_text
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Message
@@ -39,9 +39,7 @@ def message_letter(
     )
 
 
-def task_letter(
-    task: Task, error: Exception, detail: object, group: str, name: str, at: datetime, order_id: str | None = None
-) -> DeadLetter:
+def task_letter(task: Task, error: Exception, detail: object, group: str, name: str, at: datetime) -> DeadLetter:
     """Return the dead letter of a task: its topic is `task:<kind>`, key and value are the task's own."""
     return DeadLetter(
         id=name,
@@ -57,7 +55,7 @@ def task_letter(
         detail=detail,
         attempts=task.attempts,
         parked_at=at,
-        order_id=order_id,
+        order_id=order_of(task.kind, task.key),
     )
 
 

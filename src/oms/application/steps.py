@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import cast
 
 import attrs
@@ -12,7 +14,8 @@ import attrs
 from oms.application.backoff import next_try
 from oms.application.changes import Changes
 from oms.application.service import Service
-from oms.domain.tasks import TaskKind, TaskRequest
+from oms.domain.errors import InvalidValue, OmsError
+from oms.domain.tasks import TaskKind, TaskRequest, call_of, composite_key
 from oms.domain.values import OrderId
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
@@ -23,12 +26,35 @@ from oms.ports.store import Postponed, StepStore, StepTransaction, Task, Transac
 Document = Mapping[str, object]
 """What a step remembers of an order: a JSON object."""
 
+MAX_CALL_NAME = 64
+_NOT_IN_CALL_NAMES = frozenset(':"\\')
+
+UNKNOWN_CALL_ATTEMPTS = 10
+"""Attempts before a call that this process doesn't know is parked: about two minutes, in which a process of the
+version that asked for it can make it during a rolling upgrade."""
+
+
+def checked_call_name(name: str) -> str:
+    """Return `name` if it is 1 to 64 printable characters without colon, quote or backslash; else `InvalidValue`."""
+    fits = isinstance(name, str) and 1 <= len(name) <= MAX_CALL_NAME and name.isprintable()
+    if fits and _NOT_IN_CALL_NAMES.isdisjoint(name):
+        return name
+    raise InvalidValue(
+        "invalid_call",
+        f'the name of a call must be 1 to {MAX_CALL_NAME} printable characters without : " and \\, not {name!r:.100}',
+    )
+
 
 class StepContext:
-    """What a handler of an own step works with, for one order. Everything is saved together, or not at all."""
+    """What a handler of an own step works with, for one order. Everything is saved together, or not at all.
 
-    def __init__(self, work: StepWork, order_id: OrderId) -> None:
-        self._work = work
+    `source` is what is handled: a topic, or the key of the call that has its result. A step handles each source of an
+    order once, so source and number tell its calls apart.
+    """
+
+    def __init__(self, work: StepWork, order_id: OrderId, source: str) -> None:
+        self._work, self._source = work, source
+        self._calls = 0
         self.order_id = order_id
         self.now: datetime = work.now
 
@@ -47,9 +73,22 @@ class StepContext:
         self._work.changes.publish(event)
 
     def call(self, name: str, **payload: object) -> None:
-        """Owe an outside call, made after the commit, once or (after a crash) again with the same arguments."""
-        request = TaskRequest(TaskKind.CALL, f"{name}:{self.order_id}", payload=json.dumps(payload))
-        self._work.changes.owe(request)
+        """Make an outside call after the commit: once, or after a crash again with the same arguments.
+
+        Every use makes a call of its own, also for the same name. Raises `OmsError`, which parks the message, where
+        `subscribe` was given no call of this name.
+        """
+        if name not in self._work.calls:
+            known = ", ".join(sorted(self._work.calls)) or "none"
+            raise OmsError(f"the step {self._work.group} has no outside call {name!r:.100}; it has: {known}")
+        key = call_key(name, self.order_id, self._source, self._calls)
+        self._work.changes.owe(TaskRequest(TaskKind.CALL, key, payload=json.dumps(payload)))
+        self._calls += 1
+
+
+def call_key(name: str, order_id: str, source: str, number: int) -> str:
+    """The key of the `number`th call that a step makes of an order when it handles `source`; at most 175 characters."""
+    return composite_key(name, order_id, hashlib.sha256(source.encode()).hexdigest()[:16], number)
 
 
 StepHandler = Callable[[AnyEvent, StepContext], None]
@@ -70,10 +109,14 @@ class OutsideCall:
 class StepWork:
     """The documents of a step under lock."""
 
-    def __init__(self, transaction: StepTransaction, group: str, now: datetime) -> None:
+    def __init__(
+        self, transaction: StepTransaction, group: str, now: datetime, calls: Collection[str] = frozenset()
+    ) -> None:
         self.changes = Changes()
         self.now = now
-        self._transaction, self._group = transaction, group
+        self.group, self.calls = group, calls
+        """The step's group, and the names of the outside calls that it may make."""
+        self._transaction = transaction
         self._before: dict[str, str] = {}
         self._after: dict[str, str] = {}
 
@@ -83,7 +126,7 @@ class StepWork:
 
     def lock(self, order_ids: Collection[str]) -> None:
         """Lock documents by order."""
-        self._before.update(self._transaction.lock_documents(self._group, order_ids))
+        self._before.update(self._transaction.lock_documents(self.group, order_ids))
 
     def document(self, order_id: str) -> Document | None:
         """The document as it is now in this unit of work."""
@@ -109,7 +152,7 @@ class StepWork:
         changes = [(key, self._before.get(key), text) for key, text in self._after.items()]
         changed = [change for change in changes if change[1] != change[2]]
         if changed:
-            self._transaction.save_documents(self._group, changed)
+            self._transaction.save_documents(self.group, changed)
 
 
 @attrs.frozen
@@ -124,29 +167,37 @@ class StepCalls:
 
     def load(self, work: StepWork, tasks: Sequence[Task]) -> None:
         """Lock the documents that `then` may change."""
-        work.lock({_named(task)[1] for task in tasks})
+        work.lock({call_of(task.key)[1] for task in tasks})
 
     def finish(self, work: StepWork, ended: Ended[Task]) -> Postponed | None:
         """Hand the result on, or try again."""
         task = ended.token
-        if isinstance(ended.error, Permanent):
-            raise ended.error
+        if isinstance(ended.error, Permanent) or self._stays_unknown(ended):
+            raise cast("Exception", ended.error)
         if ended.error is not None:
             note = type(ended.error).__name__
             return Postponed(task, next_try(work.now, task.attempts), note=note)
-        name, order_id = _named(task)
-        self.known[name].then(ended.answer, StepContext(work, order_id))
+        name, order_id = call_of(task.key)
+        self.known[name].then(ended.answer, StepContext(work, OrderId(order_id), task.key))
         return None
 
     def _call(self, task: Task) -> Callable[[], object]:
-        name, order_id = _named(task)
-        payload = cast("Document", json.loads(task.payload or "{}"))
-        return lambda: self.known[name].run(order_id, payload)
+        name, order_id = call_of(task.key)
+        known = self.known.get(name)
+        if known is None:
+            return partial(_refuse_unknown, name)
+        return partial(known.run, OrderId(order_id), cast("Document", json.loads(task.payload or "{}")))
+
+    def _stays_unknown(self, ended: Ended[Task]) -> bool:
+        return isinstance(ended.error, UnknownCall) and ended.token.attempts >= UNKNOWN_CALL_ATTEMPTS
 
 
-def _named(task: Task) -> tuple[str, OrderId]:
-    name, _, order_id = task.key.partition(":")
-    return name, OrderId(order_id)
+class UnknownCall(OmsError):
+    """A task names a call that the step in this process doesn't have."""
+
+
+def _refuse_unknown(name: str) -> None:
+    raise UnknownCall(f"this version of the step has no outside call {name!r}")
 
 
 def step_service(
@@ -159,7 +210,7 @@ def step_service(
     """A service made of a user's handlers, by topic."""
 
     def open_work(transaction: Transaction, prepared: object) -> StepWork:  # noqa: ARG001 - no gate phase
-        return StepWork(cast("StepTransaction", transaction), group, clock.now())
+        return StepWork(cast("StepTransaction", transaction), group, clock.now(), frozenset(calls))
 
     def handled_by(handler: StepHandler) -> Callable[[AnyEvent, StepWork], None]:
         return lambda event, work: _run(handler, event, work)
@@ -172,7 +223,7 @@ def _run(handler: StepHandler, event: AnyEvent, work: StepWork) -> None:
     """Nothing of a handler that fails half-way stays in the unit of work."""
     before = work.mark()
     try:
-        handler(event, StepContext(work, event.order_id))
+        handler(event, StepContext(work, event.order_id, event.topic))
     except BaseException:
         work.reset(before)
         raise

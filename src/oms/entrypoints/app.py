@@ -16,7 +16,7 @@ import attrs
 from oms.application.parts import Parts
 from oms.application.promises import Report, check
 from oms.application.reconciliation import Difference, differences
-from oms.application.steps import OutsideCall, StepHandler
+from oms.application.steps import OutsideCall, StepHandler, checked_call_name
 from oms.bootstrap import (
     SERVICES,
     Container,
@@ -94,8 +94,14 @@ class App:
         handlers, known = self._own.setdefault(group, ({}, {}))
         if topic in handlers:
             raise OmsError(f"group {group!r} handles {topic!r} already")
+        self._add_calls(group, known, calls or {})
         handlers[topic] = handler
-        known.update(calls or {})
+
+    def _add_calls(self, group: str, known: dict[str, OutsideCall], calls: Mapping[str, OutsideCall]) -> None:
+        for name, call in calls.items():
+            checked_call_name(name)
+            if known.setdefault(name, call) != call:
+                raise OmsError(f"group {group!r} has another outside call {name!r} already")
 
     @property
     def own_steps(self) -> Mapping[str, OwnStep]:

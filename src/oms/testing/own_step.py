@@ -26,6 +26,7 @@ from oms.domain.events import (
     Reason,
     Shortage,
 )
+from oms.domain.tasks import call_of
 from oms.domain.values import Sku, Terms
 from oms.entrypoints.app import App
 from oms.ports.messages import AnyEvent
@@ -85,7 +86,7 @@ class GivenStep:
         if handler is None:
             raise ValueError(f"{self.group} doesn't handle {heard.topic}")
         work = self._work(heard.order_id)
-        handler(heard, StepContext(work, heard.order_id))
+        handler(heard, StepContext(work, heard.order_id, heard.topic))
         return ThenStep(self, heard.topic, heard.order_id, work)
 
     def answered(self, call: str, result: object = None) -> ThenStep:
@@ -96,11 +97,11 @@ class GivenStep:
                 f"{self.group} has no call {call!r}; it has {', '.join(sorted(self.step.calls)) or 'none'}"
             )
         work = self._work(ORDER_ID)
-        known.then(result, StepContext(work, ORDER_ID))
+        known.then(result, StepContext(work, ORDER_ID, call))
         return ThenStep(self, f"the answer to {call}", ORDER_ID, work)
 
     def _work(self, order_id: str) -> StepWork:
-        work = StepWork(NO_TRANSACTION, self.group, AT)
+        work = StepWork(NO_TRANSACTION, self.group, AT, frozenset(self.step.calls))
         if self.document is not None:
             work._before[order_id] = self.document
         return work
@@ -125,12 +126,13 @@ class ThenStep:
 
     def calls(self, *names: str) -> Self:
         """Outside calls that it asks for, by name, in this order; none where none is named."""
-        return self._is(list(names), [task.key.partition(":")[0] for task in self.work.changes.tasks], "called")
+        return self._is(list(names), [call_of(task.key)[0] for task in self.work.changes.tasks], "called")
 
     def calls_with(self, name: str, **payload: object) -> Self:
-        """It asks for an outside call with these arguments."""
-        found = {task.key.partition(":")[0]: json.loads(task.payload) for task in self.work.changes.tasks}
-        return self._is(payload, found.get(name), f"call of {name}")
+        """One of its outside calls of this name has these arguments."""
+        found = [json.loads(task.payload) for task in self.work.changes.tasks if call_of(task.key)[0] == name]
+        closest = payload if payload in found else next(iter(found), None)
+        return self._is(payload, closest, f"call of {name}")
 
     def changes_nothing(self) -> Self:
         """Nothing new is saved, published or called."""

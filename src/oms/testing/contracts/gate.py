@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oms.domain.events import Shortage
+from oms.domain.tasks import composite_key
 from oms.domain.values import OrderId, Sku
 from oms.ports.errors import Closed, Permanent, Retryable
 from oms.ports.gate import GateAnswer, Taken
@@ -162,6 +163,16 @@ class GateContract:
         gate.add([("k1", A, 3), ("k2", A, -1), ("k1", A, 3)], EPOCH)
         gate.add([("k1", A, 3)], EPOCH)
         assert _available(gate, A) == {A: 7}
+
+    def test_keys_that_consist_of_the_same_text_are_different(self, gate: Any) -> None:
+        restocks = [("a:b", "c"), ("a", "b:c")]
+        gate.add([(composite_key("restock", *fields), A, 1) for fields in restocks], EPOCH)
+        assert dict(gate.all_available())[A] == 7
+
+    def test_a_delta_that_was_added_under_a_key_of_the_old_form_is_not_added_again(self, gate: Any) -> None:
+        gate.add([("restock:order-1:sku-a", A, 1)], EPOCH)
+        gate.add([("restock:order-1:sku-a", A, 1), (composite_key("restock", "order-2", A), A, 1)], EPOCH)
+        assert dict(gate.all_available())[A] == 7
 
     def test_a_delta_makes_no_product_known(self, gate: Any) -> None:
         gate.add([("k1", C, 3)], EPOCH)

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from oms.domain.tasks import TaskKey, TaskKind
+from oms.domain.tasks import TaskKey, TaskKind, composite_key
 from oms.ports.store import Delivery, Postponed, Task
 from oms.testing.contracts.samples import flush, request, start
 from oms.testing.contracts.stores import StoreLab
@@ -36,6 +36,13 @@ class TaskContract(StoreLab):
         assert task.id == TaskKey(TaskKind.NOTIFY, "a")
         assert abs(task.created_at - before) < timedelta(seconds=5)
         assert abs(task.called_at - before) < timedelta(seconds=5)
+
+    def test_the_longest_composite_keys_are_kept_apart_and_finished(self, store: Any) -> None:
+        keys = [composite_key("é" * 64, order, "f" * 16, 10**6) for order in ("a:b" * 21, '"],\\{}' + "x" * 57)]
+        start(store, *(request(key, kind=TaskKind.CALL) for key in (*keys, keys[0])))
+        tasks = _claim(store)
+        assert sorted(task.key for task in tasks) == sorted(keys)
+        assert sorted(one.key for one in _finish(store, tasks)) == sorted(keys)
 
     def test_a_task_keeps_its_trace_also_while_it_is_postponed(self, store: Any) -> None:
         trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
