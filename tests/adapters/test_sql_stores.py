@@ -24,12 +24,12 @@ from oms.application.promises import check
 from oms.bootstrap import recorded
 from oms.domain.events import Reason
 from oms.domain.money import Money
-from oms.domain.order import OrderState, OrderTrigger
+from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.settings import Settings
 from oms.testing import Shop
-from oms.testing.contracts.samples import AT, EUR, LATER, order_id, placed, terms
+from oms.testing.contracts.samples import AT, EUR, LATER, order_id, placed, stated, terms
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -166,7 +166,7 @@ CHANGED: dict[str, tuple[str, Any, dict[str, Any]]] = {
             "updated_at": AT + LATER,
             "deadline_at": AT + LATER,
             "reason": Reason.OPERATOR,
-            "early": (OrderTrigger.PAID,),
+            "early": (EarlyNews(OrderTrigger.PAID, stated()), EarlyNews(OrderTrigger.RELEASED)),
         },
     ),
     "inventory": (
@@ -208,3 +208,32 @@ def test_whatever_changes_of_a_record_is_written(tmp_path: Path, kind: str) -> N
         everything = {"order": "all_orders", "inventory": "all_reservations", "payment": "all_payments"}[kind]
         assert list(getattr(store, everything)()) == [after]
         store.close()
+
+
+def test_early_news_of_the_previous_version_is_read_without_terms(tmp_path: Path) -> None:
+    """Also where that version ran beside this one and added news to a row of this one."""
+    order = Order(id=order_id(1)).hear(OrderTrigger.PAID, at=AT, stated=stated()).aggregate
+    store = stores.sqlite_store("order", tmp_path / "order.db", SystemClock(), CountedIds())
+    with store.begin() as transaction:
+        transaction.save_orders([(Order(id=order.id), order)], [])
+        transaction.commit()
+    assert _read_after(tmp_path, "early = 'payment.success,inventory.released'") == (
+        EarlyNews(OrderTrigger.PAID, stated()),
+        EarlyNews(OrderTrigger.RELEASED),
+    )
+    assert _read_after(tmp_path, "early_terms = NULL") == (
+        EarlyNews(OrderTrigger.PAID),
+        EarlyNews(OrderTrigger.RELEASED),
+    )
+    assert _read_after(tmp_path, "early = '', early_terms = '[null]'") == ()
+    store.close()
+
+
+def _read_after(directory: Path, change: str) -> tuple[EarlyNews, ...]:
+    """The early news of the one order after a change of its row."""
+    with create_engine(f"sqlite:///{directory / 'order.db'}").begin() as connection:
+        connection.execute(text(f"UPDATE orders SET {change}"))
+    reader = stores.read_only("order", directory / "order.db", SystemClock())
+    (order,) = reader.all_orders()
+    reader.close()
+    return order.early

@@ -6,6 +6,7 @@ state every thing that can happen next is tried, so an exploration meets every o
 
 * a message is delivered in any order, at any time, and again at any later time, past the inbox as well;
 * customer and operator cancel at any moment; the deadline comes at any moment, also after its timer has ended;
+* somebody who is no payment service writes payment news with another amount (a scope's `forged`);
 * the gate refuses though there is stock; there is no stock;
 * the gateway captures or declines; an answer is lost; a charge that was taken for lost captures much later; void and
   charge race; an answer comes for a task that is over.
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from oms.domain.errors import DomainError, ImpossibleTransition
+from oms.domain.errors import DomainError, ImpossibleTransition, TermsMismatch
 from oms.domain.events import Event, OrderCreated, Reason, Shortage
 from oms.domain.machine import Effect, Step
 from oms.domain.money import Currency, Money
@@ -32,6 +33,7 @@ from oms.domain.order import ORDER_TABLE, SETTLED, Order, OrderState, OrderTrigg
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.saga import routes
+from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Sku, Terms
 
@@ -43,15 +45,21 @@ TERMS = Terms.checked("user-1", Money.of(25, Currency.of("USD")), {SKU: 1}, {"gi
 SHORT = (Shortage(SKU, 1, 0),)
 
 Handler = Callable[[Any, Any], Step[Any]]
+
+
+def heard(order: Order, trigger: OrderTrigger, event: Event) -> Step[Order]:
+    return order.hear(trigger, at=NOW, stated=stated_in(event))
+
+
 HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("order", "order.created"): lambda order, event: order.created(event.terms, at=NOW, deadline_at=LATER),
     ("order", "inventory.reserved"): lambda order, event: order.reserved(event.terms, at=NOW, deadline_at=LATER),
     ("order", "inventory.rejected"): lambda order, _: order.hear(OrderTrigger.REJECTED, at=NOW),
     ("order", "inventory.released"): lambda order, _: order.hear(OrderTrigger.RELEASED, at=NOW),
-    ("order", "payment.success"): lambda order, _: order.hear(OrderTrigger.PAID, at=NOW),
-    ("order", "payment.failed"): lambda order, _: order.hear(OrderTrigger.DECLINED, at=NOW),
-    ("order", "payment.voided"): lambda order, _: order.hear(OrderTrigger.VOIDED, at=NOW),
-    ("order", "payment.refunded"): lambda order, _: order.hear(OrderTrigger.REFUNDED, at=NOW),
+    ("order", "payment.success"): lambda order, event: heard(order, OrderTrigger.PAID, event),
+    ("order", "payment.failed"): lambda order, event: heard(order, OrderTrigger.DECLINED, event),
+    ("order", "payment.voided"): lambda order, event: heard(order, OrderTrigger.VOIDED, event),
+    ("order", "payment.refunded"): lambda order, event: heard(order, OrderTrigger.REFUNDED, event),
     ("inventory", "order.created"): lambda row, event: row.hold(event.terms, at=NOW),
     ("inventory", "order.confirmed"): lambda row, _: row.commit(at=NOW),
     ("inventory", "order.cancelled"): lambda row, _: row.release(at=NOW),
@@ -74,6 +82,12 @@ CALLS: Mapping[str, Handler] = {
     "void: voided": lambda payment, _: payment.void_done(at=NOW),
     "void: captured": lambda payment, _: payment.void_lost("pay-1", at=NOW),
     "refund done": lambda payment, _: payment.refund_done(at=NOW),
+}
+
+FORGED = StatedTerms(TERMS.user_id, Money.of("0.01", TERMS.total.currency))
+FORGERIES: Mapping[str, Handler] = {
+    f"somebody forges {trigger.value}": lambda order, _, trigger=trigger: order.hear(trigger, at=NOW, stated=FORGED)  # type: ignore[misc]
+    for trigger in (OrderTrigger.PAID, OrderTrigger.DECLINED, OrderTrigger.VOIDED, OrderTrigger.REFUNDED)
 }
 
 DEADLINE, CHARGE, VOID, REFUND = 1, 2, 4, 8
@@ -144,6 +158,9 @@ class Scope:
     declines: bool = True
     legacy: bool = False
     """The foreign order is known to the system replaced: it may be imported, and resumed, at any moment."""
+
+    forged: bool = False
+    """Payment news with another amount comes to the order service at any moment."""
 
     drained: bool = False
     """It was imported first, and no message of the system replaced is left to anybody."""
@@ -227,7 +244,7 @@ class Model:
             step = call(before, event)
         except ImpossibleTransition as impossible:
             raise Flaw(f"impossible: {impossible}") from None
-        except DomainError:
+        except (DomainError, TermsMismatch):
             return None
         if isinstance(before, Order):
             _check_history(before, step)
@@ -334,6 +351,8 @@ class Model:
         for wanted, name in ((scope.customer, "customer cancels"), (scope.operator, "operator cancels")):
             if wanted:
                 yield Move(False, name, *self.apply(view, "order", name, CALLS[name]))
+        for name in FORGERIES if scope.forged else ():
+            yield Move(False, name, *self.apply(view, "order", name, FORGERIES[name]))
         for name in ("import", "resume") if scope.legacy else ():
             yield Move(False, name, *self.apply(view, "order", name, CALLS[name]))
         if scope.deadline and (timed or scope.repeats):

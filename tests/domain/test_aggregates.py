@@ -6,14 +6,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from oms.domain.errors import Conflict, DomainError, ImpossibleTransition, NotFound
+from oms.domain.errors import Conflict, DomainError, ImpossibleTransition, NotFound, TermsMismatch
 from oms.domain.events import InventoryReleased, OrderCancelled, OrderConfirmed, Reason, Shortage
 from oms.domain.machine import Effect
 from oms.domain.money import Currency, Money
-from oms.domain.order import ORDER_TABLE, Order, OrderState, OrderTrigger
+from oms.domain.order import (
+    EARLY_MISMATCH,
+    MAX_EARLY,
+    ORDER_TABLE,
+    EarlyNews,
+    Order,
+    OrderState,
+    OrderTrigger,
+)
 from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState, ReservationTrigger
 from oms.domain.saga import possible_ends, publisher, routes, what_can_still_happen
+from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.domain.values import OrderId, Sku, Terms, UserId
 
@@ -23,6 +32,9 @@ BEFORE = AT - timedelta(days=300)
 TOTAL = Money(1000, Currency.of("USD"))
 TERMS = Terms.checked("u", TOTAL, {"a": 2})
 ID = OrderId("o")
+STATED = StatedTerms(UserId("u"), TOTAL)
+FORGED = (StatedTerms(UserId("u"), Money(1, TOTAL.currency)), StatedTerms(UserId("mallory"), TOTAL))
+PAYMENT_NEWS = (OrderTrigger.PAID, OrderTrigger.DECLINED, OrderTrigger.VOIDED, OrderTrigger.REFUNDED)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +69,7 @@ def tried(order: Order, trigger: OrderTrigger):
         return order.imported(TERMS, at=AT, created_at=BEFORE, detail="CREATED")
     if trigger is OrderTrigger.RESUMED:
         return order.resume(at=AT, deadline_at=END)
-    return order.hear(trigger, at=AT)
+    return order.hear(trigger, at=AT, stated=STATED)
 
 
 @pytest.mark.parametrize("state", OrderState)
@@ -92,7 +104,7 @@ def test_an_order_does_what_its_cell_says(state: OrderState, trigger: OrderTrigg
         return
     assert [entry.seq for entry in step.history] == [order.version + 1]
     assert after.version == order.version + 1
-    assert (trigger in after.early) == (cell.effect is Effect.EARLY)
+    assert (EarlyNews(trigger, STATED) in after.early) == (cell.effect is Effect.EARLY)
     timed = (OrderState.CREATED, OrderState.RESERVED)
     assert [task.due_at for task in step.tasks] == ([END] if after.state in timed and state not in timed else [])
     assert (TaskKey(TaskKind.DEADLINE, ID) in step.ended) == (state in timed and after.state not in timed)
@@ -129,9 +141,9 @@ def test_a_legacy_order_is_no_customers_to_cancel() -> None:
 
 
 def test_early_news_is_applied_when_the_order_is_adopted() -> None:
-    order = Order(id=ID).hear(OrderTrigger.PAID, at=AT).aggregate
-    assert order.early == (OrderTrigger.PAID,)
-    assert order.hear(OrderTrigger.PAID, at=AT).aggregate.early == (OrderTrigger.PAID,)
+    order = Order(id=ID).hear(OrderTrigger.PAID, at=AT, stated=STATED).aggregate
+    assert order.early == (EarlyNews(OrderTrigger.PAID, STATED),)
+    assert order.hear(OrderTrigger.PAID, at=AT, stated=STATED).aggregate.early == order.early
 
     step = order.created(TERMS, at=AT, deadline_at=END)
 
@@ -139,6 +151,55 @@ def test_early_news_is_applied_when_the_order_is_adopted() -> None:
     assert step.aggregate.early == ()
     assert [type(event) for event in step.events] == [OrderConfirmed]
     assert [entry.seq for entry in step.history] == [2, 3]
+
+
+@pytest.mark.parametrize("forged", FORGED, ids=["amount", "customer"])
+@pytest.mark.parametrize("state", [state for state in OrderState if state is not OrderState.ABSENT])
+@pytest.mark.parametrize("trigger", PAYMENT_NEWS)
+def test_payment_news_with_other_terms_is_refused_in_every_state(
+    state: OrderState, trigger: OrderTrigger, forged: StatedTerms
+) -> None:
+    order = Order(id=ID, state=state, version=3, terms=TERMS, deadline_at=END)
+    with pytest.raises(TermsMismatch, match=r"mallory, not u|0\.01 USD, not 10 USD"):
+        order.hear(trigger, at=AT, stated=forged)
+
+
+def test_a_reservation_with_other_terms_is_refused() -> None:
+    order = Order(id=ID).place(TERMS, at=AT, deadline_at=END).aggregate
+    for other in ({"a": 1}, {"a": 2, "b": 1}):
+        with pytest.raises(TermsMismatch, match="items"):
+            order.reserved(Terms.checked("u", TOTAL, other), at=AT, deadline_at=END)
+    same = Terms.checked("u", TOTAL, {"a": 2}, {"channel": "web"})
+    assert order.reserved(same, at=AT, deadline_at=END).aggregate.state is OrderState.RESERVED
+
+
+@pytest.mark.parametrize("forged", FORGED, ids=["amount", "customer"])
+@pytest.mark.parametrize("true_comes", [False, True])
+def test_early_news_with_other_terms_is_not_applied(forged: StatedTerms, true_comes: bool) -> None:
+    order = Order(id=ID).hear(OrderTrigger.PAID, at=AT, stated=forged).aggregate
+    if true_comes:
+        order = order.hear(OrderTrigger.PAID, at=AT, stated=STATED).aggregate
+    step = order.created(TERMS, at=AT, deadline_at=END)
+    assert step.aggregate.state is (OrderState.CONFIRMED if true_comes else OrderState.CREATED)
+    assert step.alert == EARLY_MISMATCH
+    assert step.history[0].detail == f"payment.success ignored: {forged}"
+
+
+def test_news_that_names_no_terms_is_applied() -> None:
+    """Inventory's news names none, and so do rows that a program before this check wrote."""
+    order = Order(id=ID).hear(OrderTrigger.REJECTED, at=AT).aggregate
+    step = order.created(TERMS, at=AT, deadline_at=END)
+    assert (step.aggregate.state, step.alert) == (OrderState.REJECTED, "")
+
+
+def test_an_absent_order_keeps_few_different_messages() -> None:
+    order = Order(id=ID)
+    for minor in range(MAX_EARLY):
+        stated = StatedTerms(UserId("u"), Money(minor, TOTAL.currency))
+        order = order.hear(OrderTrigger.PAID, at=AT, stated=stated).aggregate
+    assert order.hear(OrderTrigger.PAID, at=AT, stated=stated).aggregate.early == order.early
+    with pytest.raises(TermsMismatch, match="16 different messages"):
+        order.hear(OrderTrigger.PAID, at=AT, stated=STATED)
 
 
 def test_the_first_reason_stays() -> None:

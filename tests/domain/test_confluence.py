@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from oms.domain.errors import TermsMismatch
 from oms.domain.events import Reason, Shortage
 from oms.domain.machine import Step
 from oms.domain.money import Currency, Money
 from oms.domain.order import Order, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.stated_terms import StatedTerms
 from oms.domain.values import OrderId, Sku, Terms, UserId
 
 from .model import CALLS, HANDLERS, Model, Scope, View
@@ -35,8 +37,25 @@ ID = OrderId("o")
 Apply = Callable[..., Step]
 
 
-def heard(trigger: OrderTrigger) -> Apply:
-    return lambda order: order.hear(trigger, at=AT)
+def heard(trigger: OrderTrigger, stated: StatedTerms | None = None) -> Apply:
+    return lambda order: order.hear(trigger, at=AT, stated=stated)
+
+
+def refused(apply: Apply) -> Apply:
+    """A message that the order may refuse: it is parked then, and the order stays as it is."""
+
+    def try_it(order: Order) -> Step[Order]:
+        try:
+            return apply(order)
+        except TermsMismatch:
+            return Step(order)
+
+    return try_it
+
+
+OWN = StatedTerms(UserId("u"), TOTAL)
+CHEAP = StatedTerms(UserId("u"), Money(1, TOTAL.currency))
+STRANGER = StatedTerms(UserId("mallory"), TOTAL)
 
 
 ORDER: dict[str, Apply] = {
@@ -44,10 +63,20 @@ ORDER: dict[str, Apply] = {
     "reserved": lambda order: order.reserved(TERMS, at=AT, deadline_at=END),
     "rejected": heard(OrderTrigger.REJECTED),
     "released": heard(OrderTrigger.RELEASED),
-    "success": heard(OrderTrigger.PAID),
-    "failed": heard(OrderTrigger.DECLINED),
-    "voided": heard(OrderTrigger.VOIDED),
-    "refunded": heard(OrderTrigger.REFUNDED),
+    "success": heard(OrderTrigger.PAID, OWN),
+    "failed": heard(OrderTrigger.DECLINED, OWN),
+    "voided": heard(OrderTrigger.VOIDED, OWN),
+    "refunded": heard(OrderTrigger.REFUNDED, OWN),
+}
+FORGED: dict[str, Apply] = {
+    f"{name} of {by}": refused(heard(trigger, stated))
+    for name, trigger in (
+        ("success", OrderTrigger.PAID),
+        ("failed", OrderTrigger.DECLINED),
+        ("voided", OrderTrigger.VOIDED),
+        ("refunded", OrderTrigger.REFUNDED),
+    )
+    for by, stated in (("0.01", CHEAP), ("a stranger", STRANGER))
 }
 STOCK: dict[str, Apply] = {
     "fits": lambda reservation: reservation.hold(TERMS, at=AT),
@@ -96,6 +125,31 @@ def test_an_order_nobody_cancels(start: str, names: tuple[str, ...]) -> None:
     if start == "legacy":
         order = order.imported(TERMS, at=AT, created_at=AT).aggregate
     assert len(ends(order, ORDER, names)) == 1
+
+
+@pytest.mark.parametrize("start", ["foreign", "own", "legacy"])
+@pytest.mark.parametrize("forged", [*FORGED, *combinations(FORGED, 2)], ids=str)
+@pytest.mark.parametrize(
+    "names", [("created", "success"), ("created", "failed"), ("created", "reserved"), ("created", "rejected")]
+)
+def test_forged_payment_news_changes_no_end(start: str, forged: Any, names: tuple[str, ...]) -> None:
+    """In every order of arrival the end is that of the true messages alone."""
+    order = Order(id=ID)
+    if start == "own":
+        order = order.place(TERMS, at=AT, deadline_at=END).aggregate
+    if start == "legacy":
+        order = order.imported(TERMS, at=AT, created_at=AT).aggregate
+    forgeries = (forged,) if isinstance(forged, str) else forged
+    assert ends(order, ORDER | FORGED, (*names, *forgeries)) == ends(order, ORDER, names)
+
+
+def test_a_reservation_of_other_terms_changes_no_end() -> None:
+    """For an order that is here. One that is adopted takes the terms of the first message that has all of them."""
+    order = Order(id=ID).place(TERMS, at=AT, deadline_at=END).aggregate
+    other = Terms.checked("u", TOTAL, {"a": 1})
+    forged = {"forged": refused(lambda order: order.reserved(other, at=AT, deadline_at=END))}
+    for names in (("created",), ("created", "reserved", "success"), ("created", "rejected")):
+        assert ends(order, ORDER | forged, (*names, "forged")) == ends(order, ORDER, names)
 
 
 @pytest.mark.parametrize("reason", [Reason.CUSTOMER, Reason.OPERATOR, None])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import attrs
 import pytest
 
 from oms.domain.events import (
@@ -21,6 +22,7 @@ from oms.domain.order import ORDER_TABLE, OrderState, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, PaymentState, PaymentTrigger
 from oms.domain.reservation import RESERVATION_TABLE, ReservationState, ReservationTrigger
 from oms.domain.saga import routes
+from oms.domain.stated_terms import StatedTerms
 
 from .model import HANDLERS, Explored, Flaw, Model, Scope
 
@@ -34,6 +36,9 @@ LEGACY = Scope(orders=(False,), legacy=True)
 DRAINED = Scope(orders=(False,), legacy=True, drained=True)
 LEFT_ALONE = Scope(orders=(False,), legacy=True, customer=False, operator=False, deadline=False)
 DRAINED_ALONE = Scope(orders=(False,), legacy=True, drained=True, customer=False, operator=False, deadline=False)
+
+FORGED = Scope(orders=(False,), forged=True, repeats=False, operator=False, lost=False)
+"""Somebody writes payment news with another amount at any moment, also before the order is known."""
 
 ALL_ENDS = {("CONFIRMED",), ("CANCELLED",), ("REJECTED",)}
 
@@ -63,6 +68,19 @@ def test_an_order_of_the_system_replaced_whose_message_is_still_under_way_ends_l
 
 def test_an_order_of_the_system_replaced_rests_until_somebody_resumes_or_cancels_it() -> None:
     assert explored(DRAINED).ends == {*ALL_ENDS, ("LEGACY",)}
+
+
+def test_forged_payment_news_changes_nothing() -> None:
+    """Whatever it overtakes: the promises hold in every state, the ends are the same, and nothing is impossible."""
+    assert explored(FORGED).ends == ALL_ENDS
+    assert explored(attrs.evolve(FORGED, orders=(True,))).ends == ALL_ENDS
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_order_service_that_takes_any_amount_is_caught(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StatedTerms, "differ_from", lambda _self, _terms: False)
+    with pytest.raises(Flaw):
+        Model(attrs.evolve(FORGED, orders=(own,))).explore()
 
 
 def test_nothing_in_stock() -> None:

@@ -31,8 +31,9 @@ from oms.domain.machine import Effect, move, stay
 from oms.domain.order import OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import ReservationState
+from oms.domain.stated_terms import StatedTerms
 from oms.ports.plugs import Charge, Declined, NotFound, Unanswered
-from oms.testing.sim.scope import CANCEL, CRASH, FAULTS, GATE, GATEWAY, PAUSES, Scope
+from oms.testing.sim.scope import CANCEL, CRASH, FORGERY, GATE, GATEWAY, PAUSES, USUAL, Scope
 from oms.testing.sim.search import exhaustive, swarm
 
 Plant = Callable[[], Any]
@@ -59,7 +60,7 @@ def planted(
         made = contextmanager(plant)
         name = plant.__name__.replace("_", " ")
         workers = {**dict.fromkeys(SERVICES, 1), **scope.pop("workers", {})}
-        faults = frozenset(scope.pop("faults", FAULTS))
+        faults = frozenset(scope.pop("faults", USUAL))
         ZOO[name] = Planted(name, what, made, Scope(workers=workers, faults=faults, **scope), depth, most)
         return made
 
@@ -254,6 +255,18 @@ def key_is_ignored() -> Iterator[None]:
 @planted("a cancelled order doesn't hear that its payment was voided", depth=2)
 def voided_is_not_heard() -> Iterator[None]:
     with cell(order.ORDER_TABLE, OrderState.CANCELLING, OrderTrigger.VOIDED, stay(Effect.NOTED)):
+        yield
+
+
+@planted("the order service takes any amount", depth=1, faults=(FORGERY,))
+def any_amount_is_taken() -> Iterator[None]:
+    with patch.object(StatedTerms, "differ_from", lambda _self, _terms: False):
+        yield
+
+
+@planted("forged news that was parked takes the inbox row of the true one", depth=2, faults=(FORGERY, CANCEL, GATEWAY))
+def forgery_takes_the_inbox_row() -> Iterator[None]:
+    with patch("oms.application.orders.inbox_id", lambda message: message.id):
         yield
 
 

@@ -43,6 +43,7 @@ class Delivered:
     """
 
     message: Message
+    inbox_id: MessageId
     attempts: int = 1
     fault: Exception | None = None
     bare: bool = False
@@ -169,10 +170,11 @@ class Consumer(Generic[W]):
 
     def _decoded(self, record: Record) -> Delivered:
         try:
-            return Delivered(self._codec.decode(record))
+            message = self._codec.decode(record)
         except Undecodable as error:
             unread = Message(self._codec.name(record), None, Cause(), record)
-            return Delivered(unread, fault=error)
+            return Delivered(unread, unread.id, fault=error)
+        return Delivered(message, self._service.inbox_id(message))
 
     def _handle(self, batch: Sequence[Delivered]) -> int:
         """Handle a batch; where the store refuses it for good, its halves, so that only the bad message is parked."""
@@ -210,7 +212,7 @@ class Consumer(Generic[W]):
     def _unit(self, batch: Sequence[Delivered]) -> None:
         copies: dict[MessageId, Delivered] = {}
         for one in batch:
-            copies.setdefault(one.message.id, one)
+            copies.setdefault(one.inbox_id, one)
         prepared = None
         if self._service.prepare is not None:
             prepared = self._service.prepare([one.message for one in copies.values() if one.fault is None])
@@ -253,6 +255,7 @@ class Consumer(Generic[W]):
         letter = message_letter(
             one.message, error, self._service.group, one.attempts, self._ids.token(), self._clock.now()
         )
+        letter = attrs.evolve(letter, message_id=one.inbox_id)
         if one.bare:
             letter = without_texts(letter)
         unit.work.changes.parked.append(letter)

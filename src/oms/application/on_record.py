@@ -10,10 +10,12 @@ from itertools import chain
 import attrs
 
 from oms.application.copies import original_of
+from oms.application.orders import inbox_id
 from oms.application.routing import ROUTING
 from oms.domain.order import Order, OrderState
 from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
+from oms.domain.stated_terms import stated_in
 from oms.domain.stock import Movement, Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition
@@ -102,14 +104,13 @@ class Records:
             one.id for one in self.orders.values() if one.created_at is not None and one.created_at < since
         )
 
-    def legacy(self) -> frozenset[OrderId]:
-        """The orders of the system replaced that rest here."""
-        return frozenset(order.id for order in self.orders.values() if order.state is OrderState.LEGACY)
-
     def nothing_waits(self) -> bool:
         """No message is to be sent, no task to be done."""
         return not self.outbox and not self.tasks
 
+
+Names = tuple[MessageId, ...]
+"""A message's id and, where it can be read, the one under which the order service keeps it (`orders.inbox_id`)."""
 
 Passed = Mapping[str, Mapping[TopicPartition, int]]
 """By group: the next offset of each partition."""
@@ -127,7 +128,9 @@ class Log:
 
     by_id: Mapping[MessageId, frozenset[bytes | None]]
     topics: Mapping[OrderId, frozenset[str]]
-    ids_by_topic: Mapping[str, Mapping[MessageId, OrderId | None]]
+    """Neither holds a message that contradicts its order: no service of ours sent it."""
+
+    ids_by_topic: Mapping[str, Mapping[Names, OrderId | None]]
     """With the order that each message names, unless it can't be read."""
 
     ends: Mapping[TopicPartition, int]
@@ -137,14 +140,14 @@ class Log:
     count: int
 
     @classmethod
-    def read(cls, records: Iterable[Record], codec: Codec, legacy: frozenset[OrderId]) -> Log:
-        """All that is kept.
+    def read(cls, records: Iterable[Record], codec: Codec, orders: Mapping[OrderId, Order]) -> Log:
+        """All that is kept, beside these orders.
 
         What the system replaced said of its orders was handled there: nobody here owes them an effect.
         """
         by_id: defaultdict[MessageId, set[bytes | None]] = defaultdict(set)
         topics: defaultdict[OrderId, set[str]] = defaultdict(set)
-        ids: defaultdict[str, dict[MessageId, OrderId | None]] = defaultdict(dict)
+        ids: defaultdict[str, dict[Names, OrderId | None]] = defaultdict(dict)
         ends: dict[TopicPartition, int] = {}
         copies: set[bytes] = set()
         count = 0
@@ -156,13 +159,15 @@ class Log:
             ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
             message = _read(record, codec)
             if message is None:
-                ids[record.topic][codec.name(record)] = None
+                ids[record.topic][codec.name(record),] = None
             elif message.event is not None:
-                if not _is_known(by_id[message.id], message, codec):
-                    by_id[message.id].add(record.value)
-                topics[message.event.order_id].add(record.topic)
-                if message.event.order_id not in legacy:
-                    ids[record.topic][message.id] = message.event.order_id
+                order = orders.get(message.event.order_id)
+                if not _contradicts(message, order):
+                    if not _is_known(by_id[message.id], message, codec):
+                        by_id[message.id].add(record.value)
+                    topics[message.event.order_id].add(record.topic)
+                if order is None or order.state is not OrderState.LEGACY:
+                    ids[record.topic][message.id, inbox_id(message)] = message.event.order_id
         return cls(
             {name: frozenset(values) for name, values in by_id.items()},
             {order: frozenset(found) for order, found in topics.items()},
@@ -188,6 +193,12 @@ def _read(record: Record, codec: Codec) -> Message | None:
         return codec.decode(record)
     except Undecodable:
         return None
+
+
+def _contradicts(message: Message, order: Order | None) -> bool:
+    """Whether the order service has refused a message: it names another customer, amount or items than its order."""
+    stated = stated_in(message.event)
+    return stated is not None and order is not None and stated.differ_from(order.agreed)
 
 
 def _is_known(values: set[bytes | None], message: Message, codec: Codec) -> bool:

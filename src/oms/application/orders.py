@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import cast
 
 from oms.application.changes import Changes, IdentityMap
@@ -23,11 +24,12 @@ from oms.domain.events import (
 )
 from oms.domain.machine import HistoryEntry, Step
 from oms.domain.order import Order, OrderTrigger
+from oms.domain.stated_terms import stated_in
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Terms, UserId
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
-from oms.ports.messages import AnyEvent
+from oms.ports.messages import AnyEvent, Message, MessageId
 from oms.ports.store import OrderStore, OrderTransaction, Postponed, Task, Transaction
 
 GROUP = "order-group"
@@ -113,10 +115,10 @@ def reserved(event: InventoryReserved, work: OrderWork) -> None:
 
 
 def hears(trigger: OrderTrigger) -> Callable[[AnyEvent, OrderWork], None]:
-    """A handler for news that needs nothing but its name."""
+    """A handler for news; its customer and amount, where it names them, must be the order's."""
 
     def handle(event: AnyEvent, work: OrderWork) -> None:
-        work.save(work[event.order_id].hear(trigger, at=work.now))
+        work.save(work[event.order_id].hear(trigger, at=work.now, stated=stated_in(event)))
 
     return handle
 
@@ -131,6 +133,23 @@ ROUTES: Mapping[str, Handler[OrderWork]] = {
     PaymentVoided.topic: hears(OrderTrigger.VOIDED),
     PaymentRefunded.topic: hears(OrderTrigger.REFUNDED),
 }
+
+
+def inbox_id(message: Message) -> MessageId:
+    """The id under which the inbox keeps a message.
+
+    A message that is compared with its order is a repeat only of one that names the same terms. So a message that
+    contradicts the order never takes the place of the true one, which has the same message id.
+    """
+    stated = stated_in(message.event)
+    if stated is None:
+        return message.id
+    text = f"{stated.user_id} {stated.amount.minor} {stated.amount.currency.code} {dict(stated.items or {})}"
+    return MessageId(f"{message.id}.{blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()}")
+
+
+_DIGEST_BYTES = 12
+"""An id has 36 characters, a row of the inbox has room for 64."""
 
 
 class Deadlines:
@@ -156,4 +175,4 @@ def order_service(store: OrderStore, clock: Clock, *, deadline_s: float) -> Serv
     def open_work(transaction: Transaction, prepared: object) -> OrderWork:  # noqa: ARG001 - no gate phase
         return OrderWork(cast("OrderTransaction", transaction), clock.now(), deadline_s)
 
-    return Service("order", GROUP, store, ROUTES, open_work, {TaskKind.DEADLINE: Deadlines()})
+    return Service("order", GROUP, store, ROUTES, open_work, {TaskKind.DEADLINE: Deadlines()}, inbox_id=inbox_id)

@@ -78,7 +78,7 @@ def check(
     # Before everything else: what was read by then must be on record afterwards.
     passed = passed_by(evidence.log)
     records = Records.read(evidence)
-    log = Log.read(evidence.log.all_records(), codec, records.legacy()) if evidence.log is not None else None
+    log = Log.read(evidence.log.all_records(), codec, records.orders) if evidence.log is not None else None
     if quiet is None:
         resting = all(order.state.resting for order in records.orders.values())
         quiet = records.nothing_waits() and resting and (log is None or log.read_up_to(passed))
@@ -323,5 +323,8 @@ def _handled(records: Records, log: Log, old: Collection[OrderId]) -> Iterator[V
         done = records.done.get(consumes.group, frozenset())
         for topic in sorted(consumes.topics):
             ids = log.ids_by_topic.get(topic, {})
-            for name in sorted(name for name, order_id in ids.items() if name not in done and order_id not in old):
-                yield Violation("P9", name, f"{consumes.group} has neither handled nor parked this message of {topic}")
+            missed = [names for names, order_id in ids.items() if done.isdisjoint(names) and order_id not in old]
+            for names in sorted(missed):
+                yield Violation(
+                    "P9", names[0], f"{consumes.group} has neither handled nor parked this message of {topic}"
+                )

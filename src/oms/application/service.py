@@ -12,7 +12,7 @@ import attrs
 from oms.application.changes import Changes
 from oms.domain.tasks import TaskKind
 from oms.ports.calls import Ended
-from oms.ports.messages import AnyEvent, Message
+from oms.ports.messages import AnyEvent, Message, MessageId
 from oms.ports.store import Postponed, Store, Task, Transaction
 
 
@@ -73,6 +73,11 @@ class Executor(Protocol[W_contra]):
 Handler = Callable[[AnyEvent, W], None]
 
 
+def own_id(message: Message) -> MessageId:
+    """A message's own id: every copy of it has the same one."""
+    return message.id
+
+
 @attrs.frozen
 class Service(Generic[W]):
     """One service: its store, what it consumes, and how it works on its rows.
@@ -90,6 +95,8 @@ class Service(Generic[W]):
     prepare: Callable[[Sequence[Message]], object] | None = None
     committed: Callable[[W], None] = lambda _work: None
     steps: Sequence[Step] = ()
+    inbox_id: Callable[[Message], MessageId] = own_id
+    """The id by which repeats of a message are found: its own, unless the service has a reason for another one."""
 
     @property
     def topics(self) -> Sequence[str]:

@@ -8,6 +8,7 @@ OmsError
 │   ├── KeyReused                an idempotency key with another body (422)
 │   └── Refused                  the shop's policy said no (403)
 ├── ImpossibleTransition         a cell of a state table that can't be; the message is parked
+├── TermsMismatch                a message contradicts its order's customer, amount or items; it is parked
 └── PortError                    what an adapter can tell of a failure (`oms.ports.errors`)
 """
 
@@ -57,3 +58,7 @@ class ImpossibleTransition(OmsError):
         self.machine = machine
         self.state = state
         self.trigger = trigger
+
+
+class TermsMismatch(OmsError):
+    """A message names another customer, amount or items than its order: it is parked, and an operator is alerted."""

@@ -75,7 +75,9 @@ class InventoryReleased(Event):
 
 
 @attrs.frozen
-class _PaymentEvent(Event):
+class PaymentEvent(Event):
+    """News of an order's payment; `amount` is the order's total, whatever became of it."""
+
     user_id: UserId
     amount: Money
     payment_id: str | None = None
@@ -83,28 +85,28 @@ class _PaymentEvent(Event):
 
 
 @attrs.frozen
-class PaymentSucceeded(_PaymentEvent):
+class PaymentSucceeded(PaymentEvent):
     """The gateway captured the order's total."""
 
     topic = "payment.success"
 
 
 @attrs.frozen
-class PaymentFailed(_PaymentEvent):
+class PaymentFailed(PaymentEvent):
     """The gateway declined; no money moved."""
 
     topic = "payment.failed"
 
 
 @attrs.frozen
-class PaymentVoided(_PaymentEvent):
+class PaymentVoided(PaymentEvent):
     """The payment was cancelled before any money moved, and none can move later."""
 
     topic = "payment.voided"
 
 
 @attrs.frozen
-class PaymentRefunded(_PaymentEvent):
+class PaymentRefunded(PaymentEvent):
     """What was captured has been given back."""
 
     topic = "payment.refunded"

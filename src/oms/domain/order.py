@@ -12,7 +12,7 @@ from enum import Enum
 
 import attrs
 
-from oms.domain.errors import Conflict, ImpossibleTransition, NotFound
+from oms.domain.errors import Conflict, ImpossibleTransition, NotFound, TermsMismatch
 from oms.domain.events import (
     Event,
     OrderCancelled,
@@ -23,6 +23,7 @@ from oms.domain.events import (
     Reason,
 )
 from oms.domain.machine import Cell, Effect, HistoryEntry, Step, evolve, move, row, stay
+from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 from oms.domain.values import OrderId, Terms
 
@@ -117,6 +118,24 @@ _REASONS = {
 }
 
 
+MAX_EARLY = 16
+"""Different early messages that one order id keeps. The services send six; only a forger sends more."""
+
+EARLY_MISMATCH = "early news contradicts its order and is not applied"
+
+
+@attrs.frozen
+class EarlyNews:
+    """News that came before its order. `stated` is None where it names no terms, or was stored without them."""
+
+    trigger: OrderTrigger
+    stated: StatedTerms | None = None
+
+    def contradicts(self, terms: Terms) -> bool:
+        """Whether it is about another customer or amount than the order that came."""
+        return self.stated is not None and self.stated.differ_from(terms)
+
+
 @attrs.frozen(kw_only=True, slots=False)
 class Order:
     """One customer's order. Every method answers with the `Step` to save; none changes the order in place.
@@ -134,7 +153,7 @@ class Order:
     updated_at: datetime | None = None
     deadline_at: datetime | None = None
     reason: Reason | None = None
-    early: tuple[OrderTrigger, ...] = ()
+    early: tuple[EarlyNews, ...] = ()
 
     @property
     def agreed(self) -> Terms:
@@ -152,7 +171,12 @@ class Order:
         return self._adopt(OrderTrigger.CREATED, terms, at, deadline_at)
 
     def reserved(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Step[Order]:
-        """Inventory holds every line; it may know a foreign order before we do."""
+        """Inventory holds every line; it may know a foreign order before the order service does.
+
+        Raises `TermsMismatch` where the order exists with other terms.
+        """
+        if self.terms is not None:
+            StatedTerms.of(terms).check(self.id, self.terms)
         return self._adopt(OrderTrigger.RESERVED, terms, at, deadline_at)
 
     def imported(self, terms: Terms, *, at: datetime, created_at: datetime, detail: str = "") -> Step[Order]:
@@ -160,18 +184,23 @@ class Order:
         if self.state is not S.ABSENT:
             return self._on(OrderTrigger.IMPORTED, at)
         known = evolve(self, terms=terms, created_at=created_at, early=())
-        return _with_news(known._on(OrderTrigger.IMPORTED, at, detail), self.early, at)
+        return _with_news(known, OrderTrigger.IMPORTED, self.early, at, detail)
 
     def resume(self, *, at: datetime, deadline_at: datetime) -> Step[Order]:
         """A LEGACY order becomes one like any other, placed now; `Conflict` for one that ended otherwise."""
         return self._timed(OrderTrigger.RESUMED, at, deadline_at)._on(OrderTrigger.RESUMED, at)
 
-    def hear(self, trigger: OrderTrigger, *, at: datetime) -> Step[Order]:
-        """News of inventory or payment; where the order is still absent it waits in `early`."""
+    def hear(self, trigger: OrderTrigger, *, at: datetime, stated: StatedTerms | None = None) -> Step[Order]:
+        """News of inventory or payment; where the order is still absent it waits in `early`.
+
+        `stated` are the terms that the message names. Raises `TermsMismatch` where they contradict the order's, or
+        where `MAX_EARLY` different messages wait for an absent order already.
+        """
+        if self.terms is not None and stated is not None:
+            stated.check(self.id, self.terms)
         if self.state is not S.ABSENT or ORDER_TABLE[self.state][trigger].effect is not Effect.EARLY:
             return self._on(trigger, at)
-        early = self if trigger in self.early else evolve(self, early=(*self.early, trigger))
-        return early._note(trigger, at)
+        return self._keep(EarlyNews(trigger, stated))._note(trigger, at)
 
     def cancel(self, reason: Reason, *, at: datetime) -> Step[Order]:
         """By its customer or an operator. `NotFound` while ABSENT; `Conflict` where the table refuses."""
@@ -182,11 +211,18 @@ class Order:
         """Its time is over: an order that isn't settled yet shall end cancelled."""
         return self._on(OrderTrigger.DEADLINE, at)
 
+    def _keep(self, news: EarlyNews) -> Order:
+        if news in self.early:
+            return self
+        if len(self.early) >= MAX_EARLY:
+            raise TermsMismatch(f"{MAX_EARLY} different messages wait for order {self.id}, which isn't here yet")
+        return evolve(self, early=(*self.early, news))
+
     def _adopt(self, trigger: OrderTrigger, terms: Terms, at: datetime, deadline_at: datetime) -> Step[Order]:
         if self.state is not OrderState.ABSENT:
             return self._timed(trigger, at, deadline_at)._on(trigger, at)
         known = evolve(self, terms=terms, created_at=at, deadline_at=deadline_at, early=())
-        return _with_news(known._on(trigger, at), self.early, at)
+        return _with_news(known, trigger, self.early, at)
 
     def _timed(self, trigger: OrderTrigger, at: datetime, deadline_at: datetime) -> Order:
         """With a time of its own, where this trigger begins it."""
@@ -262,10 +298,21 @@ _MAKE: Mapping[type[Event], Callable[[Order, Terms], Event]] = {
 }
 
 
-def _with_news(step: Step[Order], early: tuple[OrderTrigger, ...], at: datetime) -> Step[Order]:
+def _with_news(
+    known: Order, trigger: OrderTrigger, early: tuple[EarlyNews, ...], at: datetime, detail: str = ""
+) -> Step[Order]:
+    """The order's first step, and behind it the early news that agrees with its terms.
+
+    News that contradicts them changes nothing, wherever it came in the order of arrival: it raises an alert, and the
+    first entry of the history names it.
+    """
+    refused = [news for news in early if news.contradicts(known.agreed)]
+    ignored = "; ".join(f"{news.trigger.value} ignored: {news.stated}" for news in refused)
+    step = known._on(trigger, at, "; ".join(filter(None, (detail, ignored))))
     for news in early:
-        step = _joined(step, step.aggregate._on(news, at))
-    return step
+        if news not in refused:
+            step = _joined(step, step.aggregate._on(news.trigger, at))
+    return attrs.evolve(step, alert=EARLY_MISMATCH) if refused else step
 
 
 def _joined(first: Step[Order], second: Step[Order]) -> Step[Order]:

@@ -21,6 +21,7 @@ from oms.domain.money import Currency, Money
 from oms.domain.order import Order, OrderTrigger
 from oms.domain.payment import Payment, PaymentTrigger
 from oms.domain.reservation import Reservation, ReservationTrigger
+from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Sku, Terms
 
@@ -47,7 +48,10 @@ _heard = (
 
 
 def _hears(trigger: OrderTrigger) -> Act:
-    return lambda order, _terms: order.hear(trigger, at=AT)
+    names_terms = trigger not in (OrderTrigger.REJECTED, OrderTrigger.RELEASED)
+    return lambda order, terms: order.hear(
+        trigger, at=AT, stated=StatedTerms(terms.user_id, terms.total) if names_terms else None
+    )
 
 
 def _short(terms: Terms) -> tuple[Shortage, ...]:

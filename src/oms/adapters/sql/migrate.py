@@ -13,7 +13,7 @@ from oms.adapters.sql.link import Link
 from oms.ports.errors import Permanent
 
 HEADS = {
-    "order": "order_0003",
+    "order": "order_0004",
     "inventory": "inventory_0002",
     "payment": "payment_0003",
     "notification": "notification_0002",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Select, func, select, update
 
 from oms.adapters.sql.bulk import Bulk, of
@@ -16,7 +18,8 @@ from oms.adapters.sql.store import SqlStore, waiting
 from oms.adapters.sql.transaction import SqlKeyedTransaction, answers_kept
 from oms.domain.events import Reason
 from oms.domain.machine import HistoryEntry
-from oms.domain.order import Order, OrderState, OrderTrigger
+from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
+from oms.domain.stated_terms import StatedTerms
 from oms.domain.values import OrderId, Terms, UserId
 from oms.ports.clock import Ids
 from oms.ports.evidence import OrderEvidence
@@ -34,14 +37,14 @@ _UPDATE = Bulk(
     ),
     {**_COLUMNS, "before": _ORDERS.c.version},
 )
-_MOVING = "state", "version", "updated_at", "deadline_at", "reason", "early"
+_MOVING = "state", "version", "updated_at", "deadline_at", "reason"
 _MOVE = Bulk(
     lambda new: (
         update(_ORDERS).where(_ORDERS.c.id == new.id, _ORDERS.c.version == new.before).values(new.all_of(_MOVING))
     ),
     {**of(_ORDERS, "id", *_MOVING), "before": _ORDERS.c.version},
 )
-"""What an order's own steps change; its terms stay as they were agreed."""
+"""What the steps of an order that exists change; its terms stay as they were agreed, and no news is early any more."""
 
 _ENTRIES = Bulk(lambda new: new.into(_HISTORY), of(_HISTORY), key=2)
 _LOCKED = Query(select(_ORDERS).order_by(_ORDERS.c.id).with_for_update(), among=_ORDERS.c.id)
@@ -148,11 +151,13 @@ def _row(order: Order) -> tuple[Any, ...]:
         order.created_at,
         updated_at,
         *rest,
+        ",".join(news.trigger.value for news in order.early) if order.early else "",
+        _early_terms(order.early) if order.early else None,
     )
 
 
 def _only_moved(before: Order, after: Order) -> bool:
-    return before.terms is after.terms and before.created_at is after.created_at
+    return before.terms is after.terms and before.created_at is after.created_at and before.early is after.early
 
 
 def _moved(order: Order) -> tuple[Any, ...]:
@@ -162,13 +167,15 @@ def _moved(order: Order) -> tuple[Any, ...]:
         order.updated_at,
         order.deadline_at,
         order.reason.value if order.reason else None,
-        ",".join(news.value for news in order.early) if order.early else "",
     )
 
 
 def order_of(row: Any) -> Order:
     """The order of a row of all columns; unpacked, because a look by name costs as much as the rest."""
-    id_, state, version, user, minor, code, items, metadata, created_at, updated_at, deadline_at, reason, early = row
+    (
+        id_, state, version, user, minor, code, items, metadata, created_at, updated_at, deadline_at, reason,
+        early, early_terms,
+    ) = row  # fmt: skip
     terms = None
     if user is not None:
         terms = Terms(UserId(user), money(minor, code), load_items(items), load_metadata(metadata))
@@ -181,8 +188,34 @@ def order_of(row: Any) -> Order:
         updated_at=updated_at,
         deadline_at=deadline_at,
         reason=Reason(reason) if reason else None,
-        early=tuple(map(OrderTrigger, early.split(","))) if early else (),
+        early=_early(early, early_terms) if early else (),
     )
+
+
+_Stated = tuple[str, int, str] | None
+"""Customer, minor units and currency of early news."""
+
+_write_stated = msgspec.json.Encoder().encode
+_read_stated = msgspec.json.Decoder(list[_Stated]).decode
+
+
+def _early_terms(early: Sequence[EarlyNews]) -> str:
+    """What each early message states, in their order."""
+    stated = (news.stated for news in early)
+    return _write_stated(
+        [(one.user_id, one.amount.minor, one.amount.currency.code) if one else None for one in stated]
+    ).decode()
+
+
+def _early(triggers: str, stated: str | None) -> tuple[EarlyNews, ...]:
+    """Early news; a program that didn't know the second column has written some of it, or all, without terms."""
+    terms = _read_stated(stated) if stated else []
+    pairs = zip_longest(triggers.split(","), terms[: triggers.count(",") + 1])
+    return tuple(EarlyNews(OrderTrigger(trigger), _stated(one)) for trigger, one in pairs)
+
+
+def _stated(row: _Stated) -> StatedTerms | None:
+    return StatedTerms(UserId(row[0]), money(row[1], row[2])) if row else None
 
 
 def _entry_row(order_id: OrderId, entry: HistoryEntry) -> tuple[Any, ...]:

@@ -161,6 +161,7 @@ class OrderTables(KeyedTables):
             Column("deadline_at", Instant),
             Column("reason", word(limits.REASON)),
             Column("early", Text, nullable=False),
+            Column("early_terms", Text),
             Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),
             Index("ix_orders_created_at", "created_at", "id"),
             _where("ix_orders_unanswered", "created_at", CREATED),  # backlog

@@ -10,14 +10,14 @@ import pytest
 
 from oms.domain.events import Reason
 from oms.domain.machine import HistoryEntry, Step
-from oms.domain.order import Order, OrderState, OrderTrigger
+from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
 from oms.domain.values import OrderId, UserId
 from oms.ports.errors import Permanent, Retryable
 from oms.testing.contracts.answers import DAY_S, AnswerContract, answer
 from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.models import ModelContract
 from oms.testing.contracts.outbox import OutboxContract
-from oms.testing.contracts.samples import AT, LATER, history, order_id, placed, terms
+from oms.testing.contracts.samples import AT, LATER, history, order_id, placed, stated, terms
 from oms.testing.contracts.stores import StoreContract
 from oms.testing.contracts.tasks import TaskContract
 
@@ -38,13 +38,30 @@ class OrderStoreContract(
         assert list(store.all_orders()) == [step.aggregate]
 
     def test_news_before_the_order_waits_for_it(self, store: Any) -> None:
-        early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT)
+        early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT, stated=stated())
         _save(store, Order(id=ONE), early)
-        assert _locked(store, [ONE])[ONE].early == (OrderTrigger.PAID,)
+        assert _locked(store, [ONE])[ONE].early == (EarlyNews(OrderTrigger.PAID, stated()),)
         assert store.order(ONE, None) is None
         assert store.timeline(ONE, None) is None
         assert store.orders(None, 0, 10).total == 0
         assert [order.id for order in store.all_orders()] == [ONE]
+
+    def test_early_news_keeps_what_it_states(self, store: Any) -> None:
+        order = Order(id=ONE)
+        for trigger, named in (
+            (OrderTrigger.PAID, stated("mallory", "0.01")),
+            (OrderTrigger.RELEASED, None),
+            (OrderTrigger.PAID, stated("alice", "12.50")),
+        ):
+            step = order.hear(trigger, at=AT, stated=named)
+            _save(store, order, step)
+            order = step.aggregate
+            assert _locked(store, [ONE]) == {ONE: order}
+        adopted = order.created(terms("alice"), at=AT, deadline_at=AT + LATER)
+        _save(store, order, adopted)
+        assert _locked(store, [ONE])[ONE].early == ()
+        assert store.order(ONE, ALICE).state is OrderState.CONFIRMED
+        assert "mallory" in store.timeline(ONE, ALICE)[3].detail
 
     def test_an_adopted_order_is_listed(self, store: Any) -> None:
         early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT)

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck
 from oms.domain.machine import HistoryEntry, Step
 from oms.domain.money import Currency, Money
 from oms.domain.order import Order
+from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind, TaskRequest
-from oms.domain.values import OrderId, Terms
+from oms.domain.values import OrderId, Terms, UserId
 from oms.ports.messages import Headers, Outgoing
 from oms.ports.store import DeadLetter, DeadLetterState, Delivery, OutboxRow, Store
 
@@ -33,6 +34,11 @@ def order_id(number: int) -> OrderId:
 def terms(user: str = "user-1", amount: str = "12.50") -> Terms:
     """What was agreed, with metadata."""
     return Terms.checked(user, Money.of(amount, EUR), {"sku-b": 2, "sku-a": 1}, {"channel": "ärger ✓"})
+
+
+def stated(user: str = "user-1", amount: str = "12.50") -> StatedTerms:
+    """The customer and the amount that payment news names."""
+    return StatedTerms(UserId(user), Money.of(amount, EUR))
 
 
 def placed(number: int, user: str = "user-1", at: datetime = AT) -> Step[Order]:

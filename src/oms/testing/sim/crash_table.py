@@ -13,7 +13,7 @@ import attrs
 
 from oms.testing.sim.faults import DIES
 from oms.testing.sim.run import Listener, Outcome
-from oms.testing.sim.scope import FAULTS, Scope
+from oms.testing.sim.scope import USUAL, Scope
 from oms.testing.sim.search import exhaustive, play
 from oms.testing.sim.tape import Deviation, Deviations, Replay
 
@@ -91,7 +91,7 @@ def paths() -> list[Path]:
     for scope in SCOPES:
         for one in exhaustive(scope, 1, prune=False):
             name = _ends(one.outcome)
-            fine = attrs.evolve(scope, fine=True, all_points=True, faults=frozenset(FAULTS))
+            fine = attrs.evolve(scope, fine=True, all_points=True, faults=USUAL)
             found.setdefault(name, Path(name, fine, one.outcome.deviations))
     return list(found.values())
 

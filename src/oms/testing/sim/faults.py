@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oms.adapters.memory import MemoryGate, gate_script
+from oms.domain.events import PaymentEvent, PaymentFailed, PaymentRefunded, PaymentSucceeded, PaymentVoided
+from oms.domain.money import Money
 from oms.domain.order import OrderState
+from oms.domain.values import UserId
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
+from oms.ports.messages import Cause
 from oms.testing.sim.scope import (
     ANSWERS,
     CANCEL,
     CLOCK,
     CRASH,
+    FORGERY,
     GARBAGE,
     GATE,
     PAUSES,
@@ -109,6 +114,8 @@ def _possible(world: World, may_vanish: Callable[[Worker], bool]) -> Iterator[st
             yield "lose the gate's last second"
     if GARBAGE in faults:
         yield "garbage in payment.success"
+    if FORGERY in faults:
+        yield from (f"forge {topic} {wrong} {name}" for name, _ in world.customers.known() for topic, wrong in _FORGED)
     if CLOCK in faults:
         yield "set the clock back"
 
@@ -149,6 +156,30 @@ def repeat(world: World, topic: str) -> None:
             first = records[0]
             world.log.append(topic, first.value, first.key, first.headers)
             return
+
+
+_NEWS: Mapping[str, type[PaymentEvent]] = {
+    kind.topic: kind for kind in (PaymentSucceeded, PaymentFailed, PaymentVoided, PaymentRefunded)
+}
+_FORGED = [(topic, wrong) for topic in _NEWS for wrong in ("amount", "customer")]
+_FORGED_ID = "forged"
+
+
+def forge(world: World, topic: str, wrong: str, name: str) -> None:
+    """Payment news of a customer's order, with one minor unit as its amount or another customer."""
+    order = world.records["order"].orders.rows[dict(world.customers.known())[name]]
+    user, total = order.agreed.user_id, order.agreed.total
+    if wrong == "amount":
+        total = Money(1, total.currency)
+    else:
+        user = UserId("mallory")
+    made = world.codec.encode(_NEWS[topic](order.id, user, total, _FORGED_ID), Cause(), world.clock.now())
+    world.log.append(topic, made.value, made.key, made.headers)
+
+
+def is_forged(value: bytes | None) -> bool:
+    """Whether a message of the log was made by `forge`."""
+    return value is not None and f'"paymentId":"{_FORGED_ID}"'.encode() in value
 
 
 class HasGate(Protocol):

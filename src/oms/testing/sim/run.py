@@ -293,6 +293,8 @@ class Run:
                 faults.repeat(world, rest)
             case "garbage":
                 world.log.append("payment.success", b'{"orderId": 1', b"x", ())
+            case "forge":
+                faults.forge(world, *rest.split(" "))
             case "flush":
                 faults.flush(world)
             case "lose":

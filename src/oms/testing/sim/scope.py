@@ -19,6 +19,7 @@ CANCEL = "cancel"
 CLOCK = "clock"
 ANSWERS = "answers"
 PAUSES = "pauses"
+FORGERY = "forgery"
 
 FAULTS: Mapping[str, str] = {
     CRASH: "a worker dies, and another one starts in its place",
@@ -31,8 +32,12 @@ FAULTS: Mapping[str, str] = {
     CLOCK: "time passes while there is work to do, or the clock is set back",
     ANSWERS: "a port fails, or its answer is lost: a commit with unknown outcome, a lost ack",
     PAUSES: "a worker stands still in the middle of its work, for a while or past the poll interval (a zombie)",
+    FORGERY: "somebody else writes payment news of an order, with another amount or customer",
 }
 """Every kind of fault. `answers` and `pauses` need a fine scope: they happen between the calls of a step."""
+
+USUAL = frozenset(FAULTS) - {FORGERY}
+"""The faults of a scope that names none. Only the order service can tell forged news: steps and notifications can't."""
 
 
 @attrs.frozen
@@ -51,7 +56,7 @@ class Scope:
     all_points: bool = False
     """Fine, and nothing is left out because it is equal to something else."""
 
-    faults: frozenset[str] = frozenset(FAULTS)
+    faults: frozenset[str] = USUAL
     each: int = 1
     """How often one fault may happen in a run (crash of the same worker, repeat of the same topic, ...)."""
 

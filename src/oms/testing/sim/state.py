@@ -15,6 +15,7 @@ from oms.adapters.memory.record import TaskRow
 from oms.application.promises import Violation
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.store import DeadLetterState
+from oms.testing.sim.faults import is_forged
 from oms.testing.sim.world import Worker, World
 
 DEADLINE = TaskKind.DEADLINE
@@ -154,7 +155,8 @@ def unexpected(world: World) -> Iterator[Violation]:
     """What the promises can't know: no message of ours may be parked, and every customer has one answer."""
     for name, record in world.records.items():
         for letter in record.dead_letters.rows.values():
-            if letter.cause != "Undecodable" and letter.state is DeadLetterState.PARKED:
+            refused = letter.cause == "Undecodable" or (letter.cause == "TermsMismatch" and is_forged(letter.value))
+            if not refused and letter.state is DeadLetterState.PARKED:
                 detail = f"{name} parked {letter.topic}: {letter.cause} {letter.detail}"
                 yield Violation("P9", letter.order_id or letter.message_id, detail)
     placed = len(records_of(world))

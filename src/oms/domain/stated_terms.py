@@ -1,0 +1,52 @@
+"""What a message of another service says about an order's terms, to be compared with the order's own."""
+
+from __future__ import annotations
+
+import attrs
+
+from oms.domain.errors import TermsMismatch
+from oms.domain.events import InventoryReserved, PaymentEvent
+from oms.domain.money import Money
+from oms.domain.values import Items, OrderId, Terms, UserId
+
+
+@attrs.frozen
+class StatedTerms:
+    """Customer, amount and, in `inventory.reserved`, the items; None where the message names no items."""
+
+    user_id: UserId
+    amount: Money
+    items: Items | None = None
+
+    @classmethod
+    def of(cls, terms: Terms) -> StatedTerms:
+        """All that can be compared of an order's terms. Metadata moves no money and is left out."""
+        return cls(terms.user_id, terms.total, terms.items)
+
+    def differ_from(self, terms: Terms) -> bool:
+        """Whether the message is about another customer, amount or items than the order."""
+        if self.user_id != terms.user_id or self.amount != terms.total:
+            return True
+        return self.items is not None and self.items != terms.items
+
+    def check(self, order_id: OrderId, terms: Terms) -> None:
+        """Raise `TermsMismatch` where the message contradicts the order."""
+        if self.differ_from(terms):
+            pairs: dict[str, tuple[object, object]] = {}
+            pairs["user"], pairs["amount"] = (self.user_id, terms.user_id), (self.amount, terms.total)
+            if self.items is not None:
+                pairs["items"] = (str(dict(self.items)), str(dict(terms.items)))
+            wrong = (f"{name} {said}, not {ours}" for name, (said, ours) in pairs.items() if said != ours)
+            raise TermsMismatch(f"the message about order {order_id} has {'; '.join(wrong)}")
+
+    def __str__(self) -> str:
+        return f"user {self.user_id}, {self.amount}"
+
+
+def stated_in(event: object) -> StatedTerms | None:
+    """The terms that the order service compares in a message; None for a message that it takes as it is."""
+    if isinstance(event, PaymentEvent):
+        return StatedTerms(event.user_id, event.amount)
+    if isinstance(event, InventoryReserved):
+        return StatedTerms.of(event.terms)
+    return None
