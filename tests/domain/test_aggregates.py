@@ -7,7 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from oms.domain.errors import Conflict, DomainError, ImpossibleTransition, NotFound, TermsMismatch
-from oms.domain.events import InventoryReleased, OrderCancelled, OrderConfirmed, Reason, Shortage
+from oms.domain.events import (
+    InventoryReleased,
+    InventoryReserved,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    PaymentSucceeded,
+    Reason,
+    Shortage,
+)
 from oms.domain.machine import Effect
 from oms.domain.money import Currency, Money
 from oms.domain.order import (
@@ -22,7 +31,7 @@ from oms.domain.order import (
 from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState, ReservationTrigger
 from oms.domain.saga import possible_ends, publisher, routes, what_can_still_happen
-from oms.domain.stated_terms import StatedTerms
+from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.domain.values import OrderId, Sku, Terms, UserId
 
@@ -162,6 +171,12 @@ def test_payment_news_with_other_terms_is_refused_in_every_state(
     order = Order(id=ID, state=state, version=3, terms=TERMS, deadline_at=END)
     with pytest.raises(TermsMismatch, match=r"mallory, not u|0\.01 USD, not 10 USD"):
         order.hear(trigger, at=AT, stated=forged)
+
+
+def test_what_a_message_states() -> None:
+    assert stated_in(PaymentSucceeded(ID, UserId("u"), TOTAL, "p-1")) == STATED
+    assert stated_in(InventoryReserved(ID, TERMS)) == StatedTerms.of(TERMS)
+    assert stated_in(OrderCreated(ID, TERMS)) is None
 
 
 def test_a_reservation_with_other_terms_is_refused() -> None:
