@@ -15,10 +15,10 @@ import pytest
 
 from oms.adapters.memory.clock import ManualClock
 from oms.adapters.sqlite_log import file, records
-from oms.adapters.sqlite_log.log import MAX_MESSAGE_BYTES, SqliteLog
+from oms.adapters.sqlite_log.log import SqliteLog
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
-from oms.ports.messages import Outgoing, Record
+from oms.ports.messages import MAX_MESSAGE_BYTES, Outgoing, Record
 
 TOPIC = "order.created"
 

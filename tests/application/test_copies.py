@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oms
-from oms.adapters.memory.log import MAX_MESSAGE_BYTES, MemoryLog
+from oms.adapters.memory.log import MemoryLog
 from oms.application import promises
 from oms.application.copies import MAX_COPY_BYTES, UNPUBLISHABLE, copy_of
 from oms.bootstrap import topics_of
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
-from oms.ports.messages import Outgoing, Record, copies_topic
+from oms.ports.messages import MAX_MESSAGE_BYTES, Outgoing, Record, copies_topic
 from oms.ports.store import DeadLetter
 from oms.settings import Settings
 from oms.testing import Shop

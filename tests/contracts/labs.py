@@ -19,7 +19,8 @@ from uuid import uuid4
 
 import attrs
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from redis import Redis
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -38,6 +39,7 @@ from oms.adapters.sql.schema import KINDS
 from oms.adapters.sql import stores
 from oms.adapters.sql.stores import kind_of, store_in
 from oms.adapters.sqlite_log.log import SqliteLog
+from oms.adapters.sqlite_log.records import pack_headers
 from oms.ports.broker import Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError
 from oms.ports.evidence import LogEvidence
@@ -254,6 +256,10 @@ class SqliteLogs:
         broker.close()  # a file has one process; tests/adapters kill a real one
         return self._open(next(path for known, path in self.opened if known is broker))
 
+    def append_foreign(self, broker: Any, message: Outgoing) -> None:
+        row = (message.topic, message.key, pack_headers(message.headers), message.value)
+        assert broker._writer.append([row]) is None
+
     def _open(self, path: Path) -> SqliteLog:
         log = SqliteLog(path, clock=ManualClock())
         self.opened.append((log, path))
@@ -263,6 +269,9 @@ class SqliteLogs:
 def kafka_bootstrap() -> str:
     """Where the Kafka of the tests is: a single broker, without login."""
     return servers().kafka_bootstrap
+
+
+_SET = AlterConfigOpType.SET
 
 
 class KafkaLogs:
@@ -292,6 +301,27 @@ class KafkaLogs:
         again = ApartKafka(broker.settings, broker.prefix, sends=KafkaBroker(broker.settings, RecordingSignals()))
         self.opened.append(again)
         return again
+
+    def append_foreign(self, broker: Any, message: Outgoing) -> None:
+        """Through a topic without the protection that `oms setup` gives it."""
+        topic = broker.prefix + message.topic
+        unprotected = {"max.message.bytes": str(2**26), "compression.type": "producer"}
+        admin = AdminClient(conf_of(broker.settings))
+        changes = [ConfigEntry(name, value, incremental_operation=_SET) for name, value in unprotected.items()]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=changes)
+        for future in admin.incremental_alter_configs([resource]).values():
+            future.result()
+        producer = Producer({**conf_of(broker.settings), "message.max.bytes": str(2**26), "compression.type": "gzip"})
+        failed: list[object] = []
+        producer.produce(
+            topic,
+            message.value,
+            message.key,
+            headers=list(message.headers),
+            on_delivery=lambda error, _: failed.append(error),
+        )
+        producer.flush(self.patience_s)
+        assert failed == [None]
 
     def evict(self, broker: Any, subscription: Any) -> None:
         leave_group(broker.settings.kafka_bootstrap, subscription.group, subscription.member_id)

@@ -20,6 +20,9 @@ class TestMemoryLog(BrokerContract):
     def evict(self, broker: Any, subscription: object) -> None:
         broker.evict("worker")
 
+    def append_foreign(self, broker: Any, message: Outgoing) -> None:
+        broker.append(message.topic, message.value, message.key, message.headers)
+
 
 class TestSqliteLog(SqliteLogs, BrokerContract):
     pass

@@ -6,10 +6,10 @@ the transaction that parks, so each parked message has exactly one, published at
 
 from __future__ import annotations
 
-from oms.ports.messages import COPY_PREFIX, Headers, Outgoing, is_copies_topic
+from oms.ports.messages import COPY_PREFIX, MAX_MESSAGE_BYTES, Headers, Outgoing, is_copies_topic, size_of
 from oms.ports.store import DeadLetter
 
-MAX_COPY_BYTES = 1_048_576
+MAX_COPY_BYTES = MAX_MESSAGE_BYTES
 """Key, value and headers of the largest copy: what every log takes for value and headers alone."""
 
 UNPUBLISHABLE = "unpublishable"
@@ -71,4 +71,4 @@ _LEFT_OUT_BYTES = 64
 
 def _size(key: bytes | None, value: bytes, headers: Headers) -> int:
     """Bytes, with room for the header that names what is left out."""
-    return len(key or b"") + len(value) + sum(len(name) + len(text) for name, text in headers) + _LEFT_OUT_BYTES
+    return len(key or b"") + len(value) + size_of(headers) + _LEFT_OUT_BYTES

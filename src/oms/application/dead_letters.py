@@ -14,7 +14,7 @@ from oms.domain.errors import Conflict, NotFound, OmsError
 from oms.domain.tasks import TaskRequest
 from oms.domain.text import storable_text
 from oms.ports.errors import Retryable
-from oms.ports.messages import Cause, Codec, Message, Outgoing, Record
+from oms.ports.messages import Cause, Codec, Message, Outgoing, Record, TooLarge
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, DeadLetterState
 
@@ -29,7 +29,7 @@ class DeadLetterDesk(Generic[W]):
     def prepare(self, letter_id: str) -> object:
         """The gate phase of a redrive, before its transaction."""
         letter = self.service.store.dead_letter(letter_id)
-        if letter is None or letter.cause == UNPUBLISHABLE or task_of(letter) is not None:
+        if letter is None or letter.cause == UNPUBLISHABLE or task_of(letter) is not None or _lacks_content(letter):
             return None
         message, phase = self._message(letter), self.service.prepare
         return phase([message]) if phase is not None else None
@@ -39,7 +39,8 @@ class DeadLetterDesk(Generic[W]):
 
         What the broker refused is owed to it again; where it refuses again, that is another dead letter.
 
-        `Conflict` where it fails again: the letter then stays PARKED and nothing has changed.
+        `Conflict` where it fails again, or where the letter doesn't hold the message's content: the letter then stays
+        PARKED and nothing has changed.
         """
         letter = self._locked(unit, letter_id)
         task = task_of(letter)
@@ -49,6 +50,8 @@ class DeadLetterDesk(Generic[W]):
         elif letter.cause == UNPUBLISHABLE:
             message = Outgoing(letter.topic, letter.key, letter.value or b"", letter.headers)
             unit.work.changes.resent.append(message)
+        elif _lacks_content(letter):
+            raise Conflict("content_not_kept", _where(letter))
         else:
             self._handle(unit, letter)
         return self._ended(unit, letter, DeadLetterState.REDRIVEN)
@@ -88,3 +91,13 @@ class DeadLetterDesk(Generic[W]):
             return self._codec.decode(record)
         except OmsError as error:
             raise Conflict("redrive_failed", f"it still can't be read: {error}") from error
+
+
+def _lacks_content(letter: DeadLetter) -> bool:
+    """Whether the message exceeded the limits, so that its dead letter only describes it."""
+    return letter.cause == TooLarge.__name__ and letter.value is None
+
+
+def _where(letter: DeadLetter) -> str:
+    place = f"{letter.topic}, partition {letter.partition}, offset {letter.offset}"
+    return f"the dead letter doesn't hold the message, which is in the log at {place}: {letter.detail}"

@@ -30,7 +30,7 @@ def message_letter(
         offset=record.offset,
         key=record.key,
         value=record.value,
-        headers=record.headers,
+        headers=record.headers if record.oversized is None else record.oversized.headers(),
         cause=type(error).__name__,
         detail=error,
         attempts=attempts,

@@ -26,7 +26,7 @@ from oms.ports.clock import Ids
 from oms.ports.errors import Retryable
 from oms.ports.messages import Cause, valid_trace
 from oms.ports.plugs import Policy, Pricing, Principal, Role
-from oms.ports.store import DeadLetter, DeadLetterState, InventoryStore, OrderStore, Page
+from oms.ports.store import DeadLetter, DeadLetterState, DeadLetterSummary, InventoryStore, OrderStore, Page
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -393,8 +393,8 @@ class DeadLetters:
 
     def page(
         self, state: DeadLetterState | None = DeadLetterState.PARKED, *, service: str | None = None, limit: int = 100
-    ) -> Sequence[tuple[str, DeadLetter]]:
-        """(service, dead letter) pairs, the oldest first."""
+    ) -> Sequence[tuple[str, DeadLetterSummary]]:
+        """(service, summary) pairs, the oldest first; `get` returns a dead letter with its content."""
         found = [
             (name, letter)
             for name, parts in self._parts.items()

@@ -6,6 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 from typing import NewType, Protocol
 
 import attrs
@@ -19,6 +20,12 @@ MessageId = NewType("MessageId", str)
 
 Headers = tuple[tuple[str, bytes], ...]
 
+
+MAX_MESSAGE_BYTES = 1_048_576
+"""Limit of a message's value and headers together, in bytes. All logs share it: Apache Kafka's default for a batch."""
+
+MAX_KEY_BYTES = 65_536
+"""Limit of a message's key, in bytes. The keys of `oms` are order ids, which are much shorter."""
 
 COPIES = ".dlq"
 """How the topics end that hold copies of dead letters. A copy is no event: no handler of ours ever gets one."""
@@ -49,6 +56,10 @@ def is_copies_topic(topic: str) -> bool:
 
 class Undecodable(Permanent):
     """The bytes are not a message of their topic; the text says why."""
+
+
+class TooLarge(Undecodable):
+    """The message exceeds the limits of every log. Its dead letter describes it and doesn't hold its content."""
 
 
 @attrs.frozen
@@ -82,8 +93,31 @@ class Outgoing:
 
 
 @attrs.frozen
+class Oversized:
+    """Sizes in bytes and digest of a message that exceeds the limits, in place of its content.
+
+    `message_bytes` counts key, value and headers. `value_sha256` is the value's SHA-256 in hexadecimal digits.
+    """
+
+    message_bytes: int
+    value_bytes: int
+    value_sha256: str
+
+    def headers(self) -> Headers:
+        """These facts as headers of the message's dead letter."""
+        return (
+            ("oms_message_bytes", str(self.message_bytes).encode()),
+            ("oms_value_bytes", str(self.value_bytes).encode()),
+            ("oms_value_sha256", self.value_sha256.encode()),
+        )
+
+
+@attrs.frozen
 class Record:
-    """A message in the log. (topic, partition, offset) names it for ever."""
+    """A message in the log. (topic, partition, offset) names it for ever.
+
+    A log gives out a message that exceeds the limits without key, value and headers; `oversized` describes it.
+    """
 
     topic: str
     partition: int
@@ -91,6 +125,39 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    oversized: Oversized | None = None
+
+
+def within_limits(record: Record) -> Record:
+    """Return the record, or its description if it exceeds `MAX_MESSAGE_BYTES` or `MAX_KEY_BYTES`.
+
+    Producers of other systems may write such a message. Every log applies this to each record that it gives out, so
+    that no store, copy or answer ever holds the content.
+    """
+    key, value = record.key or b"", record.value or b""
+    size = len(value) + size_of(record.headers)
+    if size <= MAX_MESSAGE_BYTES and len(key) <= MAX_KEY_BYTES:
+        return record
+    oversized = Oversized(size + len(key), len(value), sha256(value).hexdigest())
+    return Record(record.topic, record.partition, record.offset, None, None, (), oversized)
+
+
+def too_large(message: Outgoing) -> Permanent | None:
+    """The error with which every log refuses a message that exceeds the limits; None if it fits."""
+    size = len(message.value) + size_of(message.headers)
+    if size > MAX_MESSAGE_BYTES:
+        return Permanent(f"{message.topic}: a message of {size} bytes is too large")
+    if message.key is not None and len(message.key) > MAX_KEY_BYTES:
+        return Permanent(f"{message.topic}: a key of {len(message.key)} bytes is too large")
+    return None
+
+
+def size_of(headers: Headers) -> int:
+    """The bytes of all names and values; a name counts its characters."""
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value)
+    return size
 
 
 @attrs.frozen

@@ -135,6 +135,28 @@ class DeadLetter:
 
 
 @attrs.frozen
+class DeadLetterSummary:
+    """A dead letter without its content (key, value, headers): what a list shows."""
+
+    id: str
+    group: str
+    topic: str
+    partition: int
+    offset: int
+    cause: str
+    detail: str
+    attempts: int
+    parked_at: datetime
+    state: DeadLetterState
+    order_id: str | None
+
+
+def summary_of(letter: DeadLetter) -> DeadLetterSummary:
+    """The summary of a dead letter."""
+    return DeadLetterSummary(**{field.name: getattr(letter, field.name) for field in attrs.fields(DeadLetterSummary)})
+
+
+@attrs.frozen
 class Delivery:
     """What a transaction owes beside its aggregates; flushed in bulk. `ended` goes before `tasks`."""
 
@@ -359,12 +381,12 @@ class Store(Protocol):
     @abstractmethod
     def dead_letters(
         self, state: DeadLetterState | None = None, *, limit: int = 100, offset: int = 0
-    ) -> Sequence[DeadLetter]:
-        """Dead letters, the oldest first."""
+    ) -> Sequence[DeadLetterSummary]:
+        """Summaries of the dead letters in this state (None: any), the oldest first. Reads no content."""
 
     @abstractmethod
     def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - the field's name
-        """One dead letter."""
+        """One dead letter with its content; None if there is none with this id."""
 
     @abstractmethod
     def next_due(self) -> datetime | None:

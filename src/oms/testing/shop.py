@@ -95,8 +95,10 @@ class Shop(AnyShop):
         return attrs.evolve(self.app.stock, pump=self._pump).set(sku, units)
 
     def publish(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
-        """Put bytes into the log as a foreign producer would."""
-        self.log.publish([Outgoing(topic, key, value, headers)])
+        """Put bytes into the log as a foreign producer would; raises `Permanent` if the log refuses the message."""
+        for error in self.log.publish([Outgoing(topic, key, value, headers)]):
+            if error is not None:
+                raise error
 
     # -- what goes wrong
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from oms.ports.messages import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
 from oms.settings import Settings, SettingsError
 
-MAX_MESSAGE_BYTES = 1_048_576
-"""Value and headers of the largest message, as in every log of `oms`."""
-
-FRAME_BYTES = 65_536
+FRAME_BYTES = MAX_KEY_BYTES
 """Room for key, names of headers and Kafka's own framing around the largest message."""
 
 MAX_DELIVERY_S = 5.0

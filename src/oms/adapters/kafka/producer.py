@@ -11,9 +11,9 @@ from functools import lru_cache, partial
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import MAX_MESSAGE_BYTES, Conf, delivery_timeout_s
+from oms.adapters.kafka.conf import Conf, delivery_timeout_s
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
-from oms.ports.messages import Outgoing
+from oms.ports.messages import Outgoing, too_large
 from oms.ports.signals import Signals
 
 SCAN_S = 2.0
@@ -165,14 +165,10 @@ def _unsendable(message: Outgoing) -> Permanent | None:
     """Why a message can't be sent as it is. The library would cut a name short at a NUL, and crash on half a letter."""
     if not _is_topic(message.topic):
         return Permanent(f"{message.topic[:300]!r} is no name that Kafka allows for a topic")
-    size = len(message.value)
-    for name, value in message.headers:
+    for name, _ in message.headers:
         if not _is_header(name):
             return Permanent(f"{message.topic}: {name[:300]!r} is no name of a header")
-        size += len(name) + len(value)
-    if size > MAX_MESSAGE_BYTES:
-        return Permanent(f"{message.topic}: a message of {size} bytes is too large")
-    return None
+    return too_large(message)
 
 
 @lru_cache(maxsize=1000)

@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition as KafkaPlace
 from oms.adapters.kafka import border
 from oms.adapters.kafka.conf import Conf
 from oms.ports.errors import Retryable
-from oms.ports.messages import Headers, Record
+from oms.ports.messages import Headers, Record, within_limits
 
 ASK_S = 10.0
 """How long the cluster may take over one question."""
@@ -25,16 +25,18 @@ CHUNK = 500
 
 
 def record_of(message: Message) -> Record:
-    """A record; a foreign producer's header without a value is an empty one."""
+    """The record of a message, within the limits; a foreign producer's header without a value is an empty one."""
     headers = cast(Sequence[tuple[str, bytes | None]] | None, message.headers())
     kept: Headers = tuple([(name, value or b"") for name, value in headers]) if headers else ()
-    return Record(
-        cast(str, message.topic()),
-        cast(int, message.partition()),
-        cast(int, message.offset()),
-        message.key(),
-        message.value(),
-        kept,
+    return within_limits(
+        Record(
+            cast(str, message.topic()),
+            cast(int, message.partition()),
+            cast(int, message.offset()),
+            message.key(),
+            message.value(),
+            kept,
+        )
     )
 
 

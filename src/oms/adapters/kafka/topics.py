@@ -12,9 +12,10 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import FRAME_BYTES, MAX_MESSAGE_BYTES, conf_of
+from oms.adapters.kafka.conf import FRAME_BYTES, conf_of
 from oms.ports.broker import log_kept
 from oms.ports.errors import Permanent, PortError, Retryable
+from oms.ports.messages import MAX_MESSAGE_BYTES
 from oms.settings import Settings
 
 ASK_S = 5.0

@@ -10,10 +10,7 @@ from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_
 from oms.ports.broker import Broker, Subscription, TopicPartition
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
-from oms.ports.messages import Headers, Outgoing, Record
-
-MAX_MESSAGE_BYTES = 1_048_576
-"""The largest message that Apache Kafka takes unless told otherwise."""
+from oms.ports.messages import Headers, Outgoing, Record, too_large, within_limits
 
 
 class _Topics:
@@ -38,7 +35,7 @@ class _Topics:
             number = crc32(key)
         partition = number % self.partitions
         records = self.topic(topic)[partition]
-        record = Record(topic, partition, len(records), key, value, headers)
+        record = within_limits(Record(topic, partition, len(records), key, value, headers))
         records.append(record)
         return record
 
@@ -101,8 +98,9 @@ class MemoryLog(Broker, LogEvidence):
         return dict(sorted(known.offsets.items())) if known else {}
 
     def _publish(self, message: Outgoing) -> PortError | None:
-        if len(message.value) > MAX_MESSAGE_BYTES:
-            return Permanent(f"a message of {len(message.value)} bytes is too large")
+        refused = too_large(message)
+        if refused is not None:
+            return refused
         self._topics.append(message.topic, message.key, message.value, tuple(message.headers))
         return None
 

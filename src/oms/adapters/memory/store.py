@@ -15,7 +15,16 @@ from oms.ports.broker import TopicPartition
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import ServiceEvidence
 from oms.ports.messages import MessageId
-from oms.ports.store import Backlog, DeadLetter, DeadLetterState, OutboxRow, Store, Task
+from oms.ports.store import (
+    Backlog,
+    DeadLetter,
+    DeadLetterState,
+    DeadLetterSummary,
+    OutboxRow,
+    Store,
+    Task,
+    summary_of,
+)
 
 R = TypeVar("R", bound=ServiceRecord)
 
@@ -103,10 +112,11 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     @port_call
     def dead_letters(
         self, state: DeadLetterState | None = None, *, limit: int = 100, offset: int = 0
-    ) -> Sequence[DeadLetter]:
-        """Dead letters, the oldest first."""
+    ) -> Sequence[DeadLetterSummary]:
+        """Summaries of dead letters, the oldest first."""
         letters = (letter for letter in self._record.dead_letters.rows.values() if state in (None, letter.state))
-        return sorted(letters, key=lambda letter: (letter.parked_at, letter.id))[offset : offset + limit]
+        page = sorted(letters, key=lambda letter: (letter.parked_at, letter.id))[offset : offset + limit]
+        return [summary_of(letter) for letter in page]
 
     @port_call
     def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - the port's name

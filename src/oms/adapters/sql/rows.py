@@ -12,7 +12,7 @@ import msgspec
 from oms.domain.money import Currency, Money
 from oms.domain.values import NO_METADATA, Items, Metadata
 from oms.ports.messages import Headers, Outgoing
-from oms.ports.store import DeadLetter, DeadLetterState, OutboxRow, StoredAnswer
+from oms.ports.store import DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, StoredAnswer
 
 A = TypeVar("A")
 
@@ -98,6 +98,9 @@ LETTER = (
 )
 """The columns of a dead letter, in the order of `letter_row`."""
 
+LETTER_SUMMARY = tuple(name for name in LETTER if name not in ("message_id", "key", "value", "headers"))
+"""The columns of a dead letter's summary."""
+
 
 def letter_row(letter: DeadLetter) -> tuple[Any, ...]:
     """The columns of a dead letter."""
@@ -132,6 +135,23 @@ def letter_of(row: Any) -> DeadLetter:
         key=row.key,
         value=row.value,
         headers=load_headers(row.headers),
+        cause=row.cause,
+        detail=row.detail,
+        attempts=row.attempts,
+        parked_at=row.parked_at,
+        state=DeadLetterState(row.state),
+        order_id=row.order_id,
+    )
+
+
+def letter_summary_of(row: Any) -> DeadLetterSummary:
+    """The summary of a dead letter."""
+    return DeadLetterSummary(
+        id=row.id,
+        group=row.consumer,
+        topic=row.topic,
+        partition=row.part,
+        offset=row.position,
         cause=row.cause,
         detail=row.detail,
         attempts=row.attempts,

@@ -29,7 +29,7 @@ from oms.adapters.sql.database import Database
 from oms.adapters.sql.instant import Instant
 from oms.adapters.sql.link import Link
 from oms.adapters.sql.query import Query, given, place
-from oms.adapters.sql.rows import letter_of, outbox_row
+from oms.adapters.sql.rows import LETTER_SUMMARY, letter_of, letter_summary_of, outbox_row
 from oms.adapters.sql.schema import KeyedTables, Tables
 from oms.adapters.sql.transaction import T_, SqlTransaction
 from oms.domain.tasks import TaskKey, TaskKind
@@ -37,7 +37,7 @@ from oms.ports.broker import TopicPartition
 from oms.ports.clock import Ids
 from oms.ports.evidence import ServiceEvidence
 from oms.ports.messages import MessageId
-from oms.ports.store import Backlog, DeadLetter, DeadLetterState, OutboxRow, Store, Task
+from oms.ports.store import Backlog, DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, Store, Task
 
 
 class StoreBulks:
@@ -245,14 +245,15 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 
     def dead_letters(
         self, state: DeadLetterState | None = None, *, limit: int = 100, offset: int = 0
-    ) -> Sequence[DeadLetter]:
-        """Dead letters, the oldest first."""
+    ) -> Sequence[DeadLetterSummary]:
+        """Summaries of dead letters, the oldest first."""
         table = self._tables.dead_letters
-        found = select(table).order_by(table.c.parked_at, table.c.id).limit(limit).offset(offset)
+        columns = [table.c[name] for name in LETTER_SUMMARY]
+        found = select(*columns).order_by(table.c.parked_at, table.c.id).limit(limit).offset(offset)
         if state is not None:
             found = found.where(table.c.state == state.value)
         with self._database.reading() as link:
-            return [letter_of(row) for row in link.rows(found)]
+            return [letter_summary_of(row) for row in link.rows(found)]
 
     def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - the field's name
         """One dead letter."""

@@ -15,10 +15,7 @@ from oms.ports.broker import Broker, Subscription, TopicPartition
 from oms.ports.clock import Clock
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
-from oms.ports.messages import Outgoing, Record
-
-MAX_MESSAGE_BYTES = 1_048_576
-"""The largest message that Apache Kafka takes unless told otherwise, so that a shop can move there."""
+from oms.ports.messages import Outgoing, Record, too_large
 
 
 class SqliteLog(Broker, LogEvidence):
@@ -151,9 +148,9 @@ class SqliteSubscription(Subscription):
 
 
 def _append_of(message: Outgoing) -> Append | PortError:
-    size = len(message.value) + sum(len(name) + len(value) for name, value in message.headers)
-    if size > MAX_MESSAGE_BYTES:
-        return Permanent(f"{message.topic}: a message of {size} bytes is too large")
+    refused = too_large(message)
+    if refused is not None:
+        return refused
     try:
         message.topic.encode()
         return message.topic, message.key, records.pack_headers(message.headers), message.value

@@ -12,7 +12,7 @@ import msgspec
 from oms.adapters.sqlite_log.file import open_reader, unusable
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import LogEvidence
-from oms.ports.messages import Headers, Record
+from oms.ports.messages import Headers, Record, within_limits
 
 CHUNK = 1000
 """Records read at once when all are wanted: no read transaction stays open and keeps the writer's log growing."""
@@ -37,7 +37,10 @@ def read(connection: sqlite3.Connection, place: TopicPartition, first: int, end:
     """The records of a partition from offset `first` to before `end`, at most `limit`."""
     topic, partition = place.topic, place.partition
     rows = connection.execute(_NEXT, (topic, partition, first, end, limit)).fetchall()
-    return [Record(topic, partition, offset, key, value, headers_of(headers)) for offset, key, headers, value in rows]
+    return [
+        within_limits(Record(topic, partition, offset, key, value, headers_of(headers)))
+        for offset, key, headers, value in rows
+    ]
 
 
 def topics(connection: sqlite3.Connection) -> Iterator[str]:

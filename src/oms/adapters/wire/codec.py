@@ -19,6 +19,7 @@ from oms.domain.money import Currency
 from oms.domain.values import OrderId, checked_id
 from oms.ports.errors import Permanent
 from oms.ports.messages import (
+    MAX_MESSAGE_BYTES,
     AnyEvent,
     Cause,
     Codec,
@@ -27,13 +28,12 @@ from oms.ports.messages import (
     Message,
     MessageId,
     Outgoing,
+    Oversized,
     Record,
+    TooLarge,
     Undecodable,
     is_copies_topic,
 )
-
-MAX_VALUE_BYTES = 1024 * 1024
-"""What Kafka takes by default; the largest order of ours has about 40 KiB."""
 
 MAX_DETAIL_CHARS = 300
 
@@ -86,11 +86,13 @@ class JsonCodec(Codec):
         """The event in a record; no part of it is trusted."""
         if is_copies_topic(record.topic):
             return Message(place_id(record), None, read_cause(record.headers), record)
+        if record.oversized is not None:
+            raise _too_large(record.topic, record.oversized)
         value = record.value
         if not value:
             raise Undecodable(f"{record.topic}: the message has no value")
-        if len(value) > MAX_VALUE_BYTES:
-            raise Undecodable(f"{record.topic}: the value has more than {MAX_VALUE_BYTES} bytes")
+        if len(value) > MAX_MESSAGE_BYTES:
+            raise Undecodable(f"{record.topic}: the value has more than {MAX_MESSAGE_BYTES} bytes")
         topic = _TOPICS.get(record.topic)
         try:
             event = self._read_event(topic, value) if topic else _read_custom(record.topic, value)
@@ -110,6 +112,13 @@ class JsonCodec(Codec):
         payload = topic.read(value)
         order = OrderId(checked_id(payload.order_id, name="orderId"))
         return topic.shape.to_event(topic.kind, order, payload, self._currency)
+
+
+def _too_large(topic: str, found: Oversized) -> TooLarge:
+    return TooLarge(
+        f"{topic}: the message has {found.message_bytes} bytes, its value {found.value_bytes}"
+        f" (SHA-256 {found.value_sha256}); the limit is {MAX_MESSAGE_BYTES}"
+    )
 
 
 def _encode_custom(event: CustomEvent, cause: Cause, at: datetime) -> Outgoing:

@@ -174,7 +174,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/dead-letters/{id}/redrive", name="redriveDeadLetter", service="any",
         summary="Handle a dead letter once more", allowed=Allowed.OPERATORS, answer=shapes.DeadLetterView,
-        problems=("dead_letter_not_found", "dead_letter_ended", "redrive_failed"),
+        problems=("dead_letter_not_found", "dead_letter_ended", "redrive_failed", "content_not_kept"),
         details="The same message through the same handler. Where it fails again nothing has changed.",
     ),
     Route(

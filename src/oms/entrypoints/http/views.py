@@ -8,7 +8,7 @@ from oms.domain.machine import HistoryEntry
 from oms.domain.order import Order
 from oms.domain.stock import Stock
 from oms.entrypoints.http import shapes
-from oms.ports.store import DeadLetter, Page
+from oms.ports.store import DeadLetter, DeadLetterSummary, Page
 
 
 def order_view(order: Order) -> shapes.OrderView:
@@ -60,7 +60,7 @@ def stock_page(page: Page[Stock]) -> shapes.StockPage:
     return shapes.StockPage([stock_view(stock) for stock in page.content], page.number, page.size, page.total)
 
 
-def dead_letter_summary(service: str, letter: DeadLetter) -> shapes.DeadLetterSummary:
+def dead_letter_summary(service: str, letter: DeadLetterSummary) -> shapes.DeadLetterSummary:
     """A dead letter in a list."""
     return shapes.DeadLetterSummary(*_summary(service, letter))
 
@@ -80,7 +80,7 @@ def dead_letter_view(service: str, letter: DeadLetter) -> shapes.DeadLetterView:
 _Summary = tuple[str, str, str, str, int, int, str | None, str, str, int, str, str]
 
 
-def _summary(service: str, letter: DeadLetter) -> _Summary:
+def _summary(service: str, letter: DeadLetter | DeadLetterSummary) -> _Summary:
     return (
         letter.id,
         service,

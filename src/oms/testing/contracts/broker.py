@@ -6,6 +6,7 @@ A subclass gives
   `partitions` partitions a topic, and topics needn't be created first;
 - `reopen(broker)`, where `survives_restart` is True: the same log after a crash of the process;
 - `tells_offsets = False`, where nobody can ask it how far a group is;
+- `append_foreign(broker, message)`: writes a message of another system's producer, which no limit of ours stops;
 - `evict(broker, subscription)`, where `can_evict` is True: the broker takes a member for dead that isn't.
 
 A broker that answers after a while has a `patience_s` above 0 (the longest that anything takes), a `quiet_s` (how long
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -24,7 +26,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oms.ports.broker import Subscription, TopicPartition
-from oms.ports.messages import Outgoing, Record
+from oms.ports.errors import Permanent
+from oms.ports.messages import MAX_KEY_BYTES, MAX_MESSAGE_BYTES, Outgoing, Oversized, Record
 from oms.testing.contracts.samples import ODD_HEADERS, SUITE_CHECKS
 
 NewBroker = Callable[[], Any]
@@ -60,6 +63,10 @@ class BrokerContract:
         """Take a member for dead that isn't."""
         raise NotImplementedError("a broker that can evict a member needs `evict`")
 
+    def append_foreign(self, broker: Any, message: Outgoing) -> None:
+        """Write a message as a producer of another system does, without the limits of `publish`."""
+        raise NotImplementedError("a contract suite of a broker needs `append_foreign`")
+
     def settle(self, *members: Subscription) -> None:
         """Wait until a group's partitions are spread over these members, all it has."""
 
@@ -82,6 +89,48 @@ class BrokerContract:
         assert list(broker.publish([Outgoing(A, key, value, ODD_HEADERS)])) == [None]
         (record,) = self.read(broker.subscribe("g", [A]), 1)
         assert (record.key, record.value, record.headers) == (key, value, ODD_HEADERS)
+
+    @pytest.mark.parametrize(
+        ("fits", "excess"),
+        [
+            (Outgoing(A, b"k", b"x" * MAX_MESSAGE_BYTES), Outgoing(A, b"k", b"x" * (MAX_MESSAGE_BYTES + 1))),
+            (
+                Outgoing(A, b"k", b"x", (("h", b"y" * (MAX_MESSAGE_BYTES - 2)),)),
+                Outgoing(A, b"k", b"x", (("h", b"y" * (MAX_MESSAGE_BYTES - 1)),)),
+            ),
+            (Outgoing(A, b"k" * (MAX_KEY_BYTES - 100), b"x"), Outgoing(A, b"k" * (MAX_KEY_BYTES + 1), b"x")),
+        ],
+        ids=["value", "headers", "key"],
+    )
+    def test_a_message_over_the_limit_is_refused_alone(self, broker: Any, fits: Outgoing, excess: Outgoing) -> None:
+        reports = list(broker.publish([fits, excess, Outgoing(A, b"k", b"small")]))
+        assert [type(report) for report in reports] == [type(None), Permanent, type(None)]
+        assert len(self.read(broker.subscribe("g", [A]), 2)) == 2
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            Outgoing(A, b"k", b"x" * (2 * MAX_MESSAGE_BYTES), (("h", b"y"),)),
+            Outgoing(A, b"k", b"x", (("h", b"y" * (2 * MAX_MESSAGE_BYTES)),)),
+            Outgoing(A, b"k" * (2 * MAX_MESSAGE_BYTES), b"x"),
+        ],
+        ids=["value", "headers", "key"],
+    )
+    def test_a_foreign_message_over_the_limit_is_described_and_not_given_out(
+        self, broker: Any, message: Outgoing
+    ) -> None:
+        broker.publish([Outgoing(A, b"k", b"before")])
+        self.append_foreign(broker, message)
+        broker.publish([Outgoing(A, b"k", b"after")])
+        records = self.read(broker.subscribe("g", [A]), 3)
+        assert {record.value for record in records} == {b"before", b"after", None}
+        (described,) = (record for record in records if record.value is None)
+        size = (
+            len(message.key or b"") + len(message.value) + sum(len(name) + len(text) for name, text in message.headers)
+        )
+        assert (described.key, described.headers) == (None, ())
+        assert described.oversized == Oversized(size, len(message.value), sha256(message.value).hexdigest())
+        assert described in list(broker.all_records())
 
     def test_who_waits_for_records_gets_each_of_them_once(self, broker: Any) -> None:
         member = broker.subscribe("g", [A])
