@@ -26,5 +26,14 @@ the class attributes that say what your adapter can't do:
 | `Calls` | `calls.CallsContract` |
 | `Clock`, `Ids` | `clock.ClockContract`, `clock.IdsContract` |
 
-They need pytest and hypothesis. A store is expected to implement the evidence protocol of its service too.
+Suites for what a shop writes; each module says what a subclass gives:
+
+| port | suite |
+| --- | --- |
+| `Notifier` | `notifier.NotifierContract` |
+| `Pricing` | `pricing.PricingContract` |
+| `Policy` | `policy.PolicyContract` |
+| `Authenticator` | `authenticator.AuthenticatorContract` |
+
+All suites need pytest and hypothesis (`pip install 'oms[testing]'`). A store is expected to implement the evidence protocol of its service too.
 """
