@@ -29,7 +29,7 @@ def test_neither_has_words_of_its_own() -> None:
     assert public(HuntedGateway) == public(NextCharge) <= public(ShopGateway)
 
 
-@pytest.mark.parametrize("name", ["place", "cancel", "set_stock", "run", "advance", "now", "report"])
+@pytest.mark.parametrize("name", ["place", "order_database", "cancel", "set_stock", "run", "advance", "now", "report"])
 def test_what_each_does_in_its_own_way_is_called_alike(name: str) -> None:
     wanted = inspect.signature(getattr(AnyShop, name)).parameters
     for kind in (Shop, HuntedShop):

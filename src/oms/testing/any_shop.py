@@ -9,18 +9,22 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from oms.application import promises
+from oms.bootstrap import Plugs
 from oms.domain.errors import NotFound
 from oms.domain.money import Money
 from oms.domain.order import Order
 from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku
 from oms.entrypoints.app import App
+from oms.entrypoints.desks import TRUSTED
 from oms.ports.evidence import BookKind, Evidence
 from oms.ports.messages import AnyEvent, Codec, Message, Undecodable
-from oms.ports.plugs import Notification
+from oms.ports.plugs import Notification, Principal
 from oms.ports.store import DeadLetter, DeadLetterState
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from oms.testing.expect import OrderExpectation, SystemExpectation
     from oms.testing.faults import Faults
     from oms.testing.subjects import NextCharge
@@ -43,8 +47,21 @@ class AnyShop(Protocol):
         user: str = "customer-1",
         metadata: Mapping[str, str] | None = None,
         key: str | None = None,
+        caller: Principal = TRUSTED,
+        connection: object = None,
     ) -> Order:
-        """Place an order (of one apple, unless said otherwise); it is accepted when this returns."""
+        """Place an order (of one apple, unless said otherwise); it is accepted when this returns.
+
+        With a `connection` of `order_database()` the order is part of the caller's transaction.
+        """
+
+    @abstractmethod
+    def order_database(self) -> Engine:
+        """A database in memory that stands in for the order service's, as a SQLAlchemy engine; the same each time.
+
+        Make your own tables in it, and give its connections to `place(connection=...)`: your rows and the order commit
+        or roll back together, as they do in the order service's database in production.
+        """
 
     @abstractmethod
     def cancel(self, order: Order | str, *, by_operator: bool = False) -> Order:
@@ -86,6 +103,11 @@ class AnyShop(Protocol):
     @abstractmethod
     def gateway(self) -> NextCharge:
         """The payment gateway, to be told what the next charge meets."""
+
+    @property
+    @abstractmethod
+    def extensions(self) -> Plugs:
+        """The shop's own gateway, pricing, policy and notifier; None for each that it hasn't."""
 
     # -- what time does
 

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from oms.application import promises
 from oms.application.parts import Parts
+from oms.bootstrap import Plugs
 from oms.domain.commands import CancelOrder, PlaceOrder
 from oms.domain.money import Money
 from oms.domain.order import Order
 from oms.domain.stock import Stock
+from oms.domain.values import OrderId
 from oms.entrypoints.desks import TRUSTED, Orders, StockDesk
 from oms.ports.evidence import Evidence
 from oms.ports.messages import Codec
+from oms.ports.plugs import Principal
 from oms.testing.any_shop import AnyShop, order_id
 from oms.testing.expect import Unmet
 from oms.testing.faults import Fault, Faults, NeverHappened
 from oms.testing.sim.beside import SimulatedApp
 from oms.testing.sim.gateway import AFTER, BEFORE, TapeGateway
+from oms.testing.sim.own_calls import LossyGateway
 from oms.testing.sim.run import Listener, Outcome, Run
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.tape import Tape
 from oms.testing.sim.world import CODEC, CURRENCY, World
 from oms.testing.subjects import NextCharge
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from oms.testing.joined import OrderDatabase
 
 
 class PromiseBroken(AssertionError):
@@ -42,8 +51,12 @@ class HuntedShop(AnyShop):
     `place`, `cancel` and `set_stock` are calm; in `run` and `advance` anything may happen that the hunt has faults for.
     """
 
-    def __init__(self, scope: Scope, tape: Tape, listener: Listener | None = None) -> None:
-        self.app: SimulatedApp = SimulatedApp()
+    def __init__(
+        self, scope: Scope, tape: Tape, listener: Listener | None = None, extensions: Plugs | None = None
+    ) -> None:
+        self.app: SimulatedApp = SimulatedApp(extensions)
+        self.app.place_in = lambda: (self._orders, self._stock)
+        self._database: OrderDatabase | None = None
         self._scope, self._tape, self._listener = attrs.evolve(scope, orders=0), tape, listener
         self._made: Run | None = None
         self._faults: Faults | None = None
@@ -58,11 +71,14 @@ class HuntedShop(AnyShop):
         user: str = "customer-1",
         metadata: Mapping[str, str] | None = None,
         key: str | None = None,
+        caller: Principal = TRUSTED,
+        connection: object = None,
     ) -> Order:
-        """Place an order; it is accepted when this returns."""
+        """Place an order; it is accepted when this returns, or with the commit of the caller's transaction."""
         command = PlaceOrder.of(user, Money.of(amount, CURRENCY), items or {"apple": 1}, metadata)
-        order = self._orders.place(command, key=key)
-        self._world.customers.know(order.id)
+        order = self._orders.place(command, caller=caller, key=key, connection=connection)
+        if connection is None:
+            self._world.customers.know(order.id)
         return order
 
     def cancel(self, order: Order | str, *, by_operator: bool = False) -> Order:
@@ -71,14 +87,23 @@ class HuntedShop(AnyShop):
 
     def set_stock(self, sku: str, units: int) -> Stock:
         """Count a product."""
-        parts = self._parts("inventory")
-        store: Any = parts.service.store
-        return StockDesk(parts, store, self._world.ids, self._pump).set(sku, units, caller=TRUSTED)
+        return self._stock.set(sku, units, caller=TRUSTED)
+
+    def order_database(self) -> Engine:
+        """An engine whose connections `place(connection=...)` can join; see `AnyShop`."""
+        from oms.testing.joined import OrderDatabase  # SQLAlchemy, which a simulation needs for this alone
+
+        if self._database is None:
+            self._database = OrderDatabase(self._committed)
+            if self._made is not None:
+                self._made.world.records["order"].joining = self._database.join
+        return self._database.engine
 
     # -- what time does
 
     def run(self) -> None:
         """Let everything happen, by the schedule, until nothing waits any more; time passes as it must."""
+        self._know_orders()
         self._run.to_rest()
         if self._run.violations:
             raise PromiseBroken("\n".join(map(str, self._run.violations)))
@@ -99,7 +124,12 @@ class HuntedShop(AnyShop):
     @property
     def gateway(self) -> HuntedGateway:
         """The gateway, to be told what the next charge meets: all else that goes wrong is the hunt's to find."""
-        return HuntedGateway(self._world.gateway, self.faults)
+        return HuntedGateway(self._world.own_gateway or self._world.gateway, self.faults)
+
+    @property
+    def extensions(self) -> Plugs:
+        """The shop's own gateway, pricing, policy and notifier of this schedule."""
+        return self.app.plugs
 
     # -- what can be seen
 
@@ -120,6 +150,7 @@ class HuntedShop(AnyShop):
 
         A fault that the test asked for has to happen where nothing else goes wrong; elsewhere it may be overtaken.
         """
+        self._know_orders()
         if failure is None and not self._tape.deviations:
             try:
                 self.faults.check()
@@ -155,8 +186,13 @@ class HuntedShop(AnyShop):
     @property
     def _run(self) -> Run:
         if self._made is None:
-            self._made = Run(self._scope, self._tape, own=self.app.own_steps, listener=self._listener)
-            self.app.taken = True
+            app = self.app
+            self._made = Run(
+                self._scope, self._tape, own=app.own_steps, own_calls=app.own_calls, listener=self._listener
+            )
+            app.taken = True
+            if self._database is not None:
+                self._made.world.records["order"].joining = self._database.join
         return self._made
 
     @property
@@ -167,10 +203,27 @@ class HuntedShop(AnyShop):
     def _orders(self) -> Orders:
         parts = self._parts("order")
         store: Any = parts.service.store
-        return Orders(parts, store, self._world.customers.ids, self._pump)
+        return Orders(parts, store, self._world.customers.ids, self._pump, *self.app.rules)
+
+    @property
+    def _stock(self) -> StockDesk:
+        parts = self._parts("inventory")
+        store: Any = parts.service.store
+        return StockDesk(parts, store, self._world.ids, self._pump)
 
     def _parts(self, service: str) -> Parts[Any]:
         return self._world.of(service)[0].parts
+
+    def _committed(self, orders: Sequence[OrderId]) -> None:
+        """Orders of the caller's transaction are visible now."""
+        self._run.version += 1
+        for order in orders:
+            self._world.customers.know(order)
+
+    def _know_orders(self) -> None:
+        """Note the orders that the test's own code has placed through the app."""
+        for _, order in self._world.records["order"].by_age.get(None, ()):
+            self._world.customers.know(order)
 
     def _pump(self, parts: Parts[Any], future: Future[Any]) -> None:
         """Nothing is by chance here: these are the words of the test, not what is hunted."""
@@ -182,7 +235,7 @@ class HuntedShop(AnyShop):
 class HuntedGateway(NextCharge):
     """The gateway of a hunted shop. What is asked for happens in each schedule, before the hunt's own choice."""
 
-    def __init__(self, gateway: TapeGateway, faults: Faults) -> None:
+    def __init__(self, gateway: TapeGateway | LossyGateway, faults: Faults) -> None:
         self._gateway, self._faults = gateway, faults
 
     def decline_next(self) -> None:
@@ -202,5 +255,7 @@ class HuntedGateway(NextCharge):
         self._next("late", "the gateway charges, and knows of it late")
 
     def _next(self, what: str, words: str) -> None:
+        if isinstance(self._gateway, LossyGateway) and what not in (BEFORE, AFTER):
+            raise ValueError("a gateway of the shop's own decides this by itself; only calls and answers can be lost")
         fault = self._faults.ask(Fault(words))
         self._gateway.asked.append((what, lambda: self._faults.strike(fault)))

@@ -8,10 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import attrs
 
+from oms.bootstrap import Plugs
+from oms.ports.plugs import Notifier, PaymentGateway, Policy, Pricing
 from oms.testing.hunted import HuntedShop
 from oms.testing.sim.campaign import Report, campaign, told
 from oms.testing.sim.escape import sealed
@@ -30,6 +32,8 @@ REPLAY = "OMS_TAPE"
 """Where the pytest plugin says which tape is to be played instead of a hunt."""
 
 
+T = TypeVar("T")
+Factory = Callable[[], T]
 Test = Callable[..., object]
 Hunted = Callable[..., None]
 
@@ -40,7 +44,15 @@ def hunt(test: Test) -> Hunted: ...
 
 @overload
 def hunt(
-    *, schedules: int = 200, faults: Collection[str] = OWN_FAULTS, units: int = 100, first_seed: int = 0
+    *,
+    schedules: int = 200,
+    faults: Collection[str] = OWN_FAULTS,
+    units: int = 100,
+    first_seed: int = 0,
+    gateway: Factory[PaymentGateway] | None = None,
+    pricing: Factory[Pricing] | None = None,
+    policy: Factory[Policy] | None = None,
+    notifier: Factory[Notifier] | None = None,
 ) -> Callable[[Test], Hunted]: ...
 
 
@@ -51,19 +63,56 @@ def hunt(
     faults: Collection[str] = OWN_FAULTS,
     units: int = 100,
     first_seed: int = 0,
+    gateway: Factory[PaymentGateway] | None = None,
+    pricing: Factory[Pricing] | None = None,
+    policy: Factory[Policy] | None = None,
+    notifier: Factory[Notifier] | None = None,
 ) -> Hunted | Callable[[Test], Hunted]:
     """Run a test that takes `shop` under many schedules instead of once: a budget of `schedules`.
 
     First the calm one, then seeds for half of the budget, then those that differ from calm in one choice. The test
     gets a `HuntedShop`; it must make everything else that it needs by itself, afresh each time. A failure is made
     small, told as a story, and kept as a tape.
+
+    `gateway`, `pricing`, `policy` and `notifier` are the shop's own: classes, or functions without arguments, called
+    once for each schedule; `shop.extensions` has the objects. With the fault "answers" a schedule loses calls to the
+    gateway and the notifier, or their answers. Raises `TypeError` for an object in place of a class or function.
     """
-    if test is None:
-        return lambda found: _hunted(found, schedules, faults, units, first_seed)
-    return _hunted(test, schedules, faults, units, first_seed)
+    extensions = Extensions(gateway, pricing, policy, notifier)
+
+    def decorated(found: Test) -> Hunted:
+        return _hunted(found, schedules, faults, units, first_seed, extensions)
+
+    return decorated if test is None else decorated(test)
 
 
-def _hunted(test: Test, schedules: int, faults: Collection[str], units: int, first_seed: int) -> Hunted:
+def _is_factory(_extensions: object, field: attrs.Attribute[Any], found: object) -> None:
+    if found is not None and not callable(found):
+        given = f"{type(found).__name__} object"
+        raise TypeError(f"{field.name} must be a class or a function without arguments, not a {given}: {_WHY}")
+
+
+_WHY = "each schedule gets an object of its own"
+
+
+@attrs.frozen
+class Extensions:
+    """What makes the shop's own extensions for a schedule."""
+
+    gateway: Factory[PaymentGateway] | None = attrs.field(validator=_is_factory)
+    pricing: Factory[Pricing] | None = attrs.field(validator=_is_factory)
+    policy: Factory[Policy] | None = attrs.field(validator=_is_factory)
+    notifier: Factory[Notifier] | None = attrs.field(validator=_is_factory)
+
+    def made(self) -> Plugs:
+        """A new object of each."""
+        factories = attrs.asdict(self, recurse=False)
+        return Plugs(**{name: factory() for name, factory in factories.items() if factory is not None})
+
+
+def _hunted(
+    test: Test, schedules: int, faults: Collection[str], units: int, first_seed: int, extensions: Extensions
+) -> Hunted:
     if inspect.iscoroutinefunction(test):
         raise TypeError("a hunted test can't be async: its schedule decides what happens next, not an event loop")
     scope = Scope(orders=0, units=units, faults=frozenset(faults), fine=True)
@@ -73,7 +122,7 @@ def _hunted(test: Test, schedules: int, faults: Collection[str], units: int, fir
     @wraps(test)
     def hunted(*args: Any, **kwargs: Any) -> None:
         stand: list[str] = []
-        player = _player(lambda shop: test(*args, shop=shop, **kwargs), stand)
+        player = _player(lambda shop: test(*args, shop=shop, **kwargs), stand, extensions)
         tape = os.environ.get(REPLAY)
         if tape:
             _replay(Path(tape), player, stand)
@@ -88,7 +137,7 @@ def _hunted(test: Test, schedules: int, faults: Collection[str], units: int, fir
     return hunted
 
 
-def _player(test: Callable[[HuntedShop], object], stand: list[str]) -> Player:
+def _player(test: Callable[[HuntedShop], object], stand: list[str], extensions: Extensions) -> Player:
     """Plays the test; where somebody listens, `stand` is how things stood when it failed."""
 
     def play(
@@ -98,8 +147,9 @@ def _player(test: Callable[[HuntedShop], object], stand: list[str]) -> Player:
         visited: Visited | None = None,  # noqa: ARG001 - a test's own state can't be compared
         listener: Listener | None = None,
     ) -> Outcome:
-        shop, failure = HuntedShop(scope, tape, listener), None
+        failure = None
         with sealed():
+            shop = HuntedShop(scope, tape, listener, extensions.made())
             try:
                 test(shop)
             except Exception as error:  # noqa: BLE001 - whatever a test raises is its failure

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
@@ -17,6 +17,7 @@ from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.application import promises
 from oms.application.parts import Parts
+from oms.bootstrap import Plugs
 from oms.domain.commands import CancelOrder
 from oms.domain.order import Order
 from oms.domain.stock import Stock
@@ -32,6 +33,11 @@ from oms.testing.any_shop import AnyShop, order_id
 from oms.testing.faults import Faults
 from oms.testing.subjects import ShopGate, ShopGateway, ShopTopic, ShopWorker, worker_of
 from oms.testing.workers import Workers
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from oms.testing.joined import OrderDatabase
 
 _OURS = ("stores", "broker", "gate")
 
@@ -51,6 +57,9 @@ class Shop(AnyShop):
         self.signals = RecordingSignals()
         self._begun_at = self.clock.now()
         self._faults = Faults(self.clock)
+        self._database: OrderDatabase | None = None
+        own = ("gateway", "pricing", "policy", "notifier")
+        self._extensions = Plugs(**{name: given[name] for name in own if name in given})
         self._gateway = ShopGateway(MemoryBook(), self.clock, self._faults)
         settings = given.pop("settings", None) or Settings(profile="memory")
         self._workers = Workers(self.clock, self.ids, self._faults, given.get("partitions", settings.partitions))
@@ -80,10 +89,26 @@ class Shop(AnyShop):
         metadata: Mapping[str, str] | None = None,
         key: str | None = None,
         caller: Principal = TRUSTED,
+        connection: object = None,
     ) -> Order:
-        """Place an order; it is accepted when this returns, and nothing else has happened yet."""
+        """Place an order; it is accepted when this returns, and nothing else has happened yet.
+
+        With a `connection` it is accepted with the commit of the caller's transaction.
+        """
         command = self.app.draft(user, amount, items or {"apple": 1}, metadata)
-        return attrs.evolve(self.app.orders, pump=self._pump).place(command, caller=caller, key=key)
+        orders = attrs.evolve(self.app.orders, pump=self._pump)
+        return orders.place(command, caller=caller, key=key, connection=connection)
+
+    def order_database(self) -> Engine:
+        """An engine whose connections `place(connection=...)` can join; see `AnyShop`."""
+        from oms.testing.joined import OrderDatabase  # SQLAlchemy, which a shop in memory needs for this alone
+
+        if self._foreign:
+            raise ValueError(f"only a shop that makes its own stores in memory has one; this has {self._foreign[0]}")
+        if self._database is None:
+            self._database = OrderDatabase()
+            self._workers.record("order").joining = self._database.join
+        return self._database.engine
 
     def cancel(self, order: Order | str, *, by_operator: bool = False, caller: Principal = TRUSTED) -> Order:
         """Cancel an order, as its customer or as an operator."""
@@ -120,6 +145,11 @@ class Shop(AnyShop):
     def gate(self) -> ShopGate:
         """The stock gate, which is Redis in production: it forgets."""
         return ShopGate(self._own_workers("the gate"))
+
+    @property
+    def extensions(self) -> Plugs:
+        """The shop's own gateway, pricing, policy and notifier."""
+        return self._extensions
 
     # -- what time does
 

@@ -80,10 +80,17 @@ class Workers:
     def connection(self, store_name: str) -> Any:
         """The present process's connection to a store."""
         service = store_name.removeprefix("step-")
+        return self._first_of(service).worker(self.process(service).owner, self.point, _wait_in_vain)
+
+    def record(self, service: str) -> Any:
+        """The memory of a service, which outlives its processes."""
+        return self._first_of(service)._record
+
+    def _first_of(self, service: str) -> Any:
         first = self._first.get(service)
         if first is None:
             first = self._first[service] = KINDS.get(service, MemoryStepStore)(self._clock, self._ids)
-        return first.worker(self.process(service).owner, self.point, _wait_in_vain)
+        return first
 
     def process(self, service: str) -> Process:
         """The present process of a service."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from oms.adapters.memory.engine import Table
-from oms.adapters.memory.hooks import port_call
+from oms.adapters.memory.engine import Table, WorkState
+from oms.adapters.memory.hooks import Hooks, no_point, nobody_else, port_call
 from oms.adapters.memory.record import ServiceRecord
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.transaction import ANSWERS_KEPT, MemoryKeyedTransaction
@@ -30,6 +30,8 @@ class OrderRecord(ServiceRecord):
         self.entries: dict[OrderId, list[HistoryEntry]] = {}
         self.by_age: dict[UserId | None, list[tuple[datetime, OrderId]]] = {}
         self.waiting: dict[OrderId, datetime] = {}
+        self.joining: Joining | None = None
+        """Makes an order a part of a caller's transaction: tests of joined orders have a database for it."""
 
     def _order_changed(self, id: OrderId, before: Order | None, after: Order | None) -> None:  # noqa: A002
         if after is None or after.created_at is None or after.terms is None:
@@ -78,6 +80,40 @@ class MemoryOrderTransaction(MemoryKeyedTransaction, OrderTransaction):
             self._insert(self._record.history, (order, entry.seq), entry)
 
 
+class MemoryJoinedTransaction(MemoryOrderTransaction):
+    """A unit of work within the caller's transaction, which ends it with `settle` or `drop`."""
+
+    _written = False
+    _failed = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error ended it, so that only a part of the order may be written."""
+        return self._failed or self.work.state is not WorkState.OPEN
+
+    def commit(self) -> None:
+        """Everything is written; it becomes visible with the caller's commit."""
+        self._open()
+        self._written = True
+
+    def rollback(self) -> None:
+        """Undo nothing: the caller does. Without `commit` before it, the caller's transaction can't be committed."""
+        self._failed = self._failed or not self._written
+
+    def settle(self) -> Sequence[OrderId]:
+        """The caller has committed: make the orders visible; returns their ids."""
+        orders = [order for order, _ in self.work.own(self._record.orders)]
+        self.end()
+        return orders
+
+    def drop(self) -> None:
+        """The caller has rolled back."""
+        super().rollback()
+
+
+Joining = Callable[[object, Callable[[], MemoryJoinedTransaction]], MemoryJoinedTransaction]
+
+
 class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
     """The order service's record."""
 
@@ -88,9 +124,15 @@ class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
         """Start a transaction."""
         return MemoryOrderTransaction(self._record, self._hooks)
 
-    def join(self, connection: object) -> OrderTransaction:  # noqa: ARG002 - the port's name
-        """There are no SQL connections here."""
-        raise Permanent("orders in memory have no SQL connection to join")
+    def join(self, connection: object) -> OrderTransaction:
+        """Part of the caller's transaction where a test has given this memory a database of the caller's; else refused.
+
+        A memory alone has no SQL connections.
+        """
+        if self._record.joining is None:
+            raise Permanent("orders in memory have no SQL connection to join")
+        hooks = Hooks(self.name, "caller", no_point, nobody_else, self._record.dead)
+        return self._record.joining(connection, lambda: MemoryJoinedTransaction(self._record, hooks))
 
     @port_call
     def order(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002 - the port's name

@@ -17,7 +17,10 @@ from oms.application.steps import OutsideCall, StepHandler
 from oms.bootstrap import OwnStep, Plugs, container_of
 from oms.domain.errors import OmsError
 from oms.entrypoints.app import App
+from oms.entrypoints.desks import Orders, StockDesk
+from oms.ports.plugs import Policy, Pricing
 from oms.settings import Settings
+from oms.testing.sim.own_calls import OwnCalls
 
 Change = Callable[[Service[Any]], Service[Any]]
 """Makes the next version of a service out of the present one: other routes, or other executors of its tasks."""
@@ -65,13 +68,49 @@ class OwnSteps(dict[str, OwnStep]):
 
 
 class SimulatedApp(App):
-    """The app that a scenario gets: it is never run, only asked for its steps."""
+    """The app that a scenario gets: it takes steps and extensions, and the simulation around it runs them.
 
-    def __init__(self) -> None:
-        super().__init__(container_of(Settings(profile="memory"), Plugs()))
+    Its `orders` and `stock` are those of the simulated world; `OmsError` where nothing has made one.
+    """
+
+    def __init__(self, plugs: Plugs | None = None) -> None:
+        super().__init__(container_of(Settings(profile="memory"), plugs or Plugs()))
+        self.plugs = plugs or Plugs()
         self.next_version: NextVersion | None = None
         self.taken = False
         """Whether a world was made of its steps: it is too late for others then."""
+
+        self.place_in: Callable[[], tuple[Orders, StockDesk]] | None = None
+        """Answers with the orders and the stock of the simulated world."""
+
+    @property
+    def orders(self) -> Orders:
+        """The orders of the simulated world."""
+        return self._world[0]
+
+    @property
+    def stock(self) -> StockDesk:
+        """The stock of the simulated world."""
+        return self._world[1]
+
+    @property
+    def own_calls(self) -> OwnCalls:
+        """The shop's own gateway and notifier."""
+        made = self._container
+        return OwnCalls(
+            made.gateway() if self.plugs.gateway else None, made.notifier() if self.plugs.notifier else None
+        )
+
+    @property
+    def rules(self) -> tuple[Pricing | None, Policy | None]:
+        """The shop's own pricing and policy."""
+        return self._container.pricing(), self._container.policy()
+
+    @property
+    def _world(self) -> tuple[Orders, StockDesk]:
+        if self.place_in is None:
+            raise OmsError("a simulated app has orders and stock in a hunted test only: elsewhere nothing runs it")
+        return self.place_in()
 
     def subscribe(
         self, topic: str, *, group: str, handler: StepHandler, calls: Mapping[str, OutsideCall] | None = None

@@ -74,7 +74,9 @@ class Customers:
                 one.future = None
 
     def know(self, order_id: OrderId) -> None:
-        """Somebody else placed an order."""
+        """Note an order that a test placed; once for each order."""
+        if any(order_id in one.answers for one in self.all):
+            return
         one = Customer(f"order-{len(self.all) + 1}")
         one.answers.append(order_id)
         self.all.append(one)

@@ -22,7 +22,8 @@ from oms.application.consumer import Consumer
 from oms.application.promises import Violation
 from oms.bootstrap import OwnStep
 from oms.testing.sim import faults, ready, state
-from oms.testing.sim.scope import CLOCK, GATE, GATEWAY, PAUSES, Scope
+from oms.testing.sim.own_calls import NOTHING_OWN, OwnCalls
+from oms.testing.sim.scope import ANSWERS, CLOCK, GATE, GATEWAY, PAUSES, Scope
 from oms.testing.sim.tally import tally
 from oms.testing.sim.tape import Deviations, Replay, Tape
 from oms.testing.sim.world import Worker, World
@@ -89,6 +90,7 @@ class Run:
         tape: Tape,
         *,
         own: Mapping[str, OwnStep] | None = None,
+        own_calls: OwnCalls = NOTHING_OWN,
         check: Check | None = None,
         visited: Callable[[int], bool] | None = None,
         listener: Listener | None = None,
@@ -103,7 +105,7 @@ class Run:
         self._main = greenlet.getcurrent()
         self.violations: list[Violation] = []
         self._options = Options.of(scope)
-        self.world = World(scope, self._gateway_draw, self._points, own)
+        self.world = World(scope, self._gateway_draw, self._points, own, own_calls=own_calls, lose=self._loss_draw)
         for worker in self.world.workers:
             worker.looks = ready.looks(self.world, worker)
         self._begun: datetime = self.world.clock.now()
@@ -185,6 +187,10 @@ class Run:
 
     def _gateway_draw(self, label: str, options: Sequence[str]) -> int:
         return self.draw(label, options) if GATEWAY in self.scope.faults else 0
+
+    def _loss_draw(self, label: str, options: Sequence[str]) -> int:
+        """Whether a call of the shop's own gateway or notifier is lost: like any other answer on its way."""
+        return self.draw(label, options) if self.scope.faults & {GATEWAY, ANSWERS} else 0
 
     @property
     def _calm(self) -> bool:

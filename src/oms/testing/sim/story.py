@@ -117,8 +117,9 @@ def _seen(world: World) -> Seen:
     seen |= {("payment", name(row.order_id)): row.state.value for row in records["payment"].payments.rows.values()}
     epoch = world.gate.state["epoch"]
     seen["gate", "epoch"] = "closed" if epoch is None else str(epoch)
-    for key, page in world.gateway.book._pages.items():
-        seen["gateway", name(key.removeprefix("oms-"))] = page.outcome.value + (" and REFUND" if page.refunded else "")
+    for entry in world.evidence.book.all_entries() if world.evidence.book else ():
+        where = "gateway", name(entry.key.removeprefix("oms-"))
+        seen[where] = f"{seen[where]} and {entry.kind.value}" if where in seen else entry.kind.value
     for service, record in records.items():
         for letter in record.dead_letters.rows.values():
             seen[f"{service} parked", letter.topic] = letter.cause

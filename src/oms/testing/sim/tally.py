@@ -37,7 +37,7 @@ def tally(world: World) -> Counter[str]:
     records = world.records
     orders = list(records["order"].orders.rows.values())
     entries = records["order"].history.rows
-    kinds = Counter(entry.kind for entry in world.gateway.all_entries())
+    kinds = Counter(entry.kind for entry in (world.evidence.book.all_entries() if world.evidence.book else ()))
     counted: Counter[str] = Counter({name: kinds[kind] for name, kind in _BOOK.items()})
     for name, end in _ENDS.items():
         counted[name] = sum(order.state is end for order in orders)

@@ -32,7 +32,8 @@ from oms.ports.messages import Codec, Message, Outgoing, Record
 from oms.ports.signals import Signals
 from oms.testing.sim.beside import beside_of
 from oms.testing.sim.customers import Customers, command_of
-from oms.testing.sim.gateway import TapeGateway, TapeNotifier
+from oms.testing.sim.gateway import Draw, TapeGateway, TapeNotifier
+from oms.testing.sim.own_calls import NOTHING_OWN, LossyGateway, LossyNotifier, OwnCalls
 from oms.testing.sim.scope import Scope
 
 CURRENCY = Currency.of("USD")
@@ -129,6 +130,8 @@ class World:
         points: Points,
         own: Mapping[str, OwnStep] | None = None,
         signals: Signals | None = None,
+        own_calls: OwnCalls = NOTHING_OWN,
+        lose: Draw | None = None,
     ) -> None:
         self.scope, self._points, self.own = scope, points, own or {}
         self.beside = beside_of(own)
@@ -140,6 +143,9 @@ class World:
         self.gate = MemoryGate(self.clock)
         self.gateway = TapeGateway(self.clock, draw)
         self.notifier = TapeNotifier(draw)
+        lose = lose or draw
+        self.own_gateway = LossyGateway(own_calls.gateway, lose) if own_calls.gateway is not None else None
+        self.own_notifier = LossyNotifier(own_calls.notifier, lose) if own_calls.notifier is not None else None
         self.stores: dict[str, Any] = {name: KINDS[name](self.clock, self.ids) for name in SERVICES}
         self.stores |= {name: MemoryStepStore(self.clock, self.ids) for name in self.own}
         self.records: dict[str, Any] = {name: store._record for name, store in self.stores.items()}
@@ -157,9 +163,14 @@ class World:
             self.stores["payment"],
             self.stores["notification"],
             self.log,
-            self.gateway,
+            self._book(own_calls),
             self.gate,
         )
+
+    def _book(self, own_calls: OwnCalls) -> Any:
+        """The book of the gateway in use; None if it is the shop's own and shows none."""
+        used = own_calls.gateway or self.gateway
+        return used if hasattr(used, "all_entries") else None
 
     def workers_of(self, service: str) -> int:
         """How many workers a service or step has."""
@@ -216,9 +227,11 @@ class World:
                 units = self.scope.units
                 return inventory.inventory_service(store, self.clock, gate=gate, default_stock=units)
             case "payment":
-                return payments.payment_service(store, self.clock, self.gateway, settle_window_s=SETTLE_WINDOW_S)
+                gateway = self.own_gateway or self.gateway
+                return payments.payment_service(store, self.clock, gateway, settle_window_s=SETTLE_WINDOW_S)
             case "notification":
-                return notifications.notification_service(store, self.clock, self.notifier, ids.token)
+                notifier = self.own_notifier or self.notifier
+                return notifications.notification_service(store, self.clock, notifier, ids.token)
             case _:
                 step = self.own[name]
                 return steps.step_service(store, self.clock, name, step.handlers, step.calls)

@@ -1,0 +1,78 @@
+"""A shop's own gateway and notifier in a simulation: each call, or its answer, may be lost on the way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from oms.ports.plugs import Notification, Notifier, PaymentGateway, Unanswered
+from oms.testing.sim.gateway import AFTER, BEFORE, CALLS, Draw
+
+
+class LossyGateway(PaymentGateway):
+    """Passes each call to the shop's gateway, unless the schedule loses the call or its answer.
+
+    `asked` holds a test's own decisions about the next charges, each with the function to call when it happens.
+    """
+
+    def __init__(self, gateway: Any, draw: Draw) -> None:
+        self._gateway, self._draw = gateway, draw
+        self.asked: deque[tuple[str, Callable[[], object]]] = deque()
+
+    def charge(self, charge: Any) -> Any:
+        """Charge, or leave the caller in doubt."""
+        if not self.asked:
+            return self._call("charge", charge)
+        what, strike = self.asked.popleft()
+        strike()
+        return self._pass("charge", charge, what)
+
+    def lookup(self, lookup: Any) -> Any:
+        """Look a charge up, or don't answer."""
+        return self._call("lookup", lookup)
+
+    def void(self, void: Any) -> Any:
+        """Void, or leave the caller in doubt."""
+        return self._call("void", void)
+
+    def refund(self, refund: Any) -> Any:
+        """Refund, or leave the caller in doubt."""
+        return self._call("refund", refund)
+
+    def _call(self, name: str, request: Any) -> Any:
+        return self._pass(name, request, CALLS[self._draw(f"gateway {name}", CALLS)])
+
+    def _pass(self, name: str, request: Any, what: str) -> Any:
+        if what == BEFORE:
+            return Unanswered("simulated: the call was lost")
+        answer = getattr(self._gateway, name)(request)
+        return Unanswered("simulated: the answer was lost") if what == AFTER else answer
+
+
+class LossyNotifier(Notifier):
+    """Passes each notification to the shop's notifier, unless the schedule loses the call or its answer."""
+
+    def __init__(self, notifier: Notifier, draw: Draw) -> None:
+        self._notifier, self._draw = notifier, draw
+
+    def send(self, notification: Notification) -> None:
+        """Deliver it, or raise."""
+        what = CALLS[self._draw("gateway notifier", CALLS)]
+        if what != BEFORE:
+            self._notifier.send(notification)
+        if what != CALLS[0]:
+            raise ConnectionError(f"simulated: {what}")
+
+
+@attrs.frozen
+class OwnCalls:
+    """The gateway and the notifier of the shop's own that a world calls in place of the simulated ones."""
+
+    gateway: PaymentGateway | None = None
+    notifier: Notifier | None = None
+
+
+NOTHING_OWN = OwnCalls()
