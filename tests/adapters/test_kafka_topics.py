@@ -8,12 +8,17 @@ from uuid import uuid4
 
 import attrs
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource
 from kafka_server import PASSWORD, USER, KafkaServer, new_topic, own_server
 from typed_settings import Secret
 
+from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.topics import TopicsReport, _new, check_topics, ensure_topics
+from oms.adapters.memory.signals import RecordingSignals
 from oms.ports.errors import Permanent, Retryable
+from oms.ports.messages import Outgoing
+from oms.ports.signals import WARNING
 from oms.settings import Settings
 
 pytestmark = pytest.mark.servers
@@ -44,11 +49,14 @@ def test_what_is_missing_is_made_and_doing_it_again_changes_nothing(server: Kafk
 
 def test_partitions_are_added_and_never_taken_away(server: KafkaServer) -> None:
     one, three, nine = new_topic(server, 1), new_topic(server, 3), new_topic(server, 9)
-    assert set(check_topics(server.settings(), [one, three, nine])) == {
+    *found, warning = check_topics(server.settings(), [one, three, nine])
+    assert set(found) == {
         f"topic {one} has 1 partition, OMS_PARTITIONS is 4: `oms setup` adds them",
         f"topic {three} has 3 partitions, OMS_PARTITIONS is 4: `oms setup` adds them",
     }
-    assert ensure_topics(server.settings(), [one, three, nine]) == TopicsReport([], sorted([one, three]), [nine])
+    assert warning.startswith(WARNING)
+    report = ensure_topics(server.settings(), [one, three, nine])
+    assert report == TopicsReport([], sorted([one, three]), [nine], sorted([one, three, nine]))
     assert [partitions(server, name) for name in (one, three, nine)] == [4, 4, 9]
     assert check_topics(server.settings(), [one, three, nine]) == []
 
@@ -85,6 +93,40 @@ def test_the_largest_message_of_ours_fits(server: KafkaServer) -> None:
     admin = AdminClient({"bootstrap.servers": server.plain})
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
     assert int(described.result()["max.message.bytes"].value) == 1_048_576 + 65_536
+
+
+def test_existing_topics_get_the_size_limits(server: KafkaServer) -> None:
+    limited, wide = names(1)[0], new_topic(server, 4, **{"max.message.bytes": "9000000", "retention.ms": "12345678"})
+    ensure_topics(server.settings(), [limited])
+    (warning,) = check_topics(server.settings(), [limited, wide])
+    assert warning.startswith(f"{WARNING}a compressed message of any size can end its consumers: {wide} lack ")
+    assert ensure_topics(server.settings(), [limited, wide]).limited == [wide]
+    assert check_topics(server.settings(), [limited, wide]) == []
+    admin = AdminClient({"bootstrap.servers": server.plain})
+    (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, wide)]).values()
+    assert described.result()["retention.ms"].value == "12345678"
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "lz4", "snappy"])
+@pytest.mark.parametrize("size_mib", [2, 60, 300])
+def test_the_broker_refuses_a_bomb_and_goes_on_with_its_small_heap(
+    server: KafkaServer, codec: str, size_mib: int
+) -> None:
+    """Some of them don't fit into the broker's heap (512 MiB) when decompressed and copied; it outlives them all."""
+    (name,) = names(1)
+    ensure_topics(server.settings(), [name])
+    most = {"message.max.bytes": 10**9, "batch.size": 15 * 10**8, "queue.buffering.max.kbytes": 2 * 10**6}
+    foreign = {"bootstrap.servers": server.plain, "compression.codec": codec, "retries": 0, **most}
+    reports: list[object] = []
+    producer = Producer(foreign)
+    producer.produce(name, bytes(size_mib * 2**20), on_delivery=lambda error, _: reports.append(error))
+    producer.flush(60)
+    (report,) = reports
+    assert report is not None, "it was taken"
+    log = KafkaBroker(server.settings(), RecordingSignals(), topics=[name])
+    assert list(log.publish([Outgoing(name, b"k", b"small")])) == [None]
+    assert [record.value for record in log.all_records()] == [b"small"]
+    log.close()
 
 
 def test_kafka_forgets_before_the_inboxes_do(server: KafkaServer) -> None:

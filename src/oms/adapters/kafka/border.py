@@ -88,6 +88,11 @@ def is_done_already(error: KafkaError) -> bool:
     return error.code() in (KafkaError.TOPIC_ALREADY_EXISTS, KafkaError.INVALID_PARTITIONS)
 
 
+def is_forbidden(error: KafkaError) -> bool:
+    """Whether this user may not do it to this topic."""
+    return error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+
+
 def is_passing(error: KafkaError) -> bool:
     """Whether the cluster may answer otherwise when it is asked again; the client's own errors say nothing of it."""
     return error.retriable() or error.code() < 0
@@ -106,6 +111,11 @@ def is_fatal(error: KafkaError) -> bool:
 def is_partition_end(error: KafkaError) -> bool:
     """Whether this only says that a partition has been read to its end."""
     return error.code() == KafkaError._PARTITION_EOF
+
+
+def is_stuck(error: KafkaError) -> bool:
+    """Whether librdkafka can't get past a batch: it reads the same one again and again."""
+    return error.code() in (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED)
 
 
 def stops_reading(error: KafkaError) -> PortError | None:

@@ -9,13 +9,22 @@ from datetime import timedelta
 
 import attrs
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 from oms.adapters.kafka import border
 from oms.adapters.kafka.conf import FRAME_BYTES, conf_of
 from oms.ports.broker import log_kept
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.ports.messages import MAX_MESSAGE_BYTES
+from oms.ports.signals import WARNING
 from oms.settings import Settings
 
 ASK_S = 5.0
@@ -35,20 +44,27 @@ SAFE_COPIES = 3
 """From so many copies on, a message needs most of them; fewer copies couldn't spare one."""
 
 
+SIZE_LIMITS = {"max.message.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES), "compression.type": "uncompressed"}
+"""Settings of every topic. A broker checks the size of a batch as it was sent, compressed; with this `compression.type`
+it decompresses each batch and checks the size again before it appends."""
+
+
 @attrs.frozen
 class TopicsReport:
-    """What `ensure_topics` did, by topic; `kept` had enough partitions already."""
+    """What `ensure_topics` did, by topic; `kept` had enough partitions already, `limited` got the size limits."""
 
     created: Sequence[str]
     widened: Sequence[str]
     kept: Sequence[str]
+    limited: Sequence[str] = ()
 
 
 def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
-    """Make the topics that are missing, and add partitions where there are fewer than `OMS_PARTITIONS`.
+    """Create missing topics, add partitions up to `OMS_PARTITIONS`, and set the size limits of existing topics.
 
-    Safe to repeat, and from several hosts at once. Never takes anything away: copies and other properties of a topic
-    that exists stay as they are. Raises `Permanent` where Kafka refuses, `Retryable` where it can't be reached in time.
+    Safe to repeat, and from several hosts at once. Other properties of a topic that exists stay as they are, and so do
+    the size limits where this user may not change them; `check_topics` then warns. Raises `Permanent` where Kafka
+    refuses, `Retryable` where it can't be reached in time.
     """
     admin, until = _admin(settings), time.monotonic() + ENSURE_S
     wanted, created, widened = sorted(set(names)), set[str](), set[str]()
@@ -57,7 +73,8 @@ def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
         missing = [name for name in wanted if name not in have]
         narrow = [name for name in wanted if have.get(name, settings.partitions) < settings.partitions]
         if not missing and not narrow:
-            return TopicsReport(sorted(created), sorted(widened), sorted(set(wanted) - created - widened))
+            limited = _limit_sizes(admin, sorted(set(wanted) - created), settings)
+            return TopicsReport(sorted(created), sorted(widened), sorted(set(wanted) - created - widened), limited)
         if time.monotonic() > until:
             raise Retryable(f"topic {(missing + narrow)[0]}: Kafka doesn't show it as it was made")
         if missing:
@@ -69,14 +86,19 @@ def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
 
 
 def check_topics(settings: Settings, names: Collection[str]) -> Sequence[str]:
-    """What keeps the topics from being used, one line a problem; nothing where all is well."""
+    """Return one line for each problem of these topics; lines that only warn begin with `WARNING`."""
     errors: list[KafkaError] = []
     try:
-        have = _partitions(_admin(settings, errors))
+        admin = _admin(settings, errors)
+        have = _partitions(admin)
     except PortError as error:
         reason = next((border.said(seen) for seen in errors if border.is_telling(seen)), str(error))
         return [f"Kafka can't be reached at {settings.kafka_bootstrap}: {reason.removeprefix('Kafka: ')}"]
-    return list(_problems(have, settings.partitions, sorted(set(names))))
+    wanted = sorted(set(names))
+    return [
+        *_problems(have, settings.partitions, wanted),
+        *_unlimited(admin, [name for name in wanted if name in have]),
+    ]
 
 
 def _problems(have: Mapping[str, int], wanted: int, names: Sequence[str]) -> Iterator[str]:
@@ -87,6 +109,60 @@ def _problems(have: Mapping[str, int], wanted: int, names: Sequence[str]) -> Ite
         elif found < wanted:
             number = f"{found} partition" if found == 1 else f"{found} partitions"
             yield f"topic {name} has {number}, OMS_PARTITIONS is {wanted}: `oms setup` adds them"
+
+
+def _unlimited(admin: AdminClient, names: Sequence[str]) -> Iterator[str]:
+    """A warning for all topics that accept messages of any decompressed size, and one for those that can't be read."""
+    found, unreadable = _size_settings(admin, names)
+    open_topics = [name for name, values in found.items() if values != SIZE_LIMITS]
+    if open_topics:
+        wanted = ", ".join(f"{key}={value}" for key, value in SIZE_LIMITS.items())
+        yield (
+            f"{WARNING}a compressed message of any size can end its consumers: {', '.join(open_topics)}"
+            f" lack {wanted}; `oms setup` sets them"
+        )
+    if unreadable:
+        reason = border.said(next(iter(unreadable.values())))
+        yield f"{WARNING}the size limits of {', '.join(unreadable)} can't be checked: {reason}"
+
+
+def _size_settings(
+    admin: AdminClient, names: Sequence[str]
+) -> tuple[Mapping[str, Mapping[str, str]], Mapping[str, KafkaError]]:
+    """The present values of `SIZE_LIMITS` by topic, and why those of other topics can't be read."""
+    if not names:
+        return {}, {}
+    found: dict[str, Mapping[str, str]] = {}
+    unreadable: dict[str, KafkaError] = {}
+    asked = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names], request_timeout=ASK_S)
+    for resource, future in asked.items():
+        try:
+            values = future.result()
+            found[resource.name] = {key: values[key].value for key in SIZE_LIMITS}
+        except KafkaException as error:
+            unreadable[resource.name] = border.of(error)
+    return found, unreadable
+
+
+def _limit_sizes(admin: AdminClient, names: Sequence[str], settings: Settings) -> Sequence[str]:
+    """Set the size limits of those topics that lack them; the topics for which it was done."""
+    found, _ = _size_settings(admin, names)
+    lacking = [name for name, values in found.items() if values != SIZE_LIMITS]
+    if not lacking:
+        return ()
+    entries = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in SIZE_LIMITS.items()
+    ]
+    resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries) for name in lacking]
+    limited = []
+    for resource, future in admin.incremental_alter_configs(resources, request_timeout=ASK_S).items():
+        try:
+            future.result()
+            limited.append(resource.name)
+        except KafkaException as error:
+            if not border.is_forbidden(border.of(error)):
+                _check(border.of(error), resource.name, settings)
+    return sorted(limited)
 
 
 def _admin(settings: Settings, errors: list[KafkaError] | None = None) -> AdminClient:
@@ -114,7 +190,7 @@ def _partitions(admin: AdminClient) -> Mapping[str, int]:
 def _new(settings: Settings, name: str) -> NewTopic:
     kept = log_kept(settings.retention_days)
     config = {
-        "max.message.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES),
+        **SIZE_LIMITS,
         "retention.ms": _ms(kept),
         "segment.ms": _ms(kept / SEGMENTS),
     }
