@@ -15,6 +15,7 @@ from typing import Any
 
 from fidelity import fidelity
 
+from oms.application.access import topic_access
 from oms.domain.machine import Cell, Effect
 from oms.domain.order import ORDER_TABLE, OrderState
 from oms.domain.payment import PAYMENT_TABLE
@@ -36,6 +37,14 @@ LEGEND = """\
 A cell says what a trigger (column) does to a state (row). `!topic` publishes, `+task` owes an outside call,
 `=` is noted without effect, `early` is stored and applied when the order is adopted, `x` can't be (dead letter and
 alarm), `same` gives the caller the same answer, `404` and `409` refuse the caller.
+"""
+
+
+ACCESS = """\
+`oms setup --acl` prints this table as Kafka ACL commands. Only they keep forged messages out: the payment service
+can't check `inventory.reserved`, so whoever may write to that topic can have a customer charged. Producers of the shop
+may write to `order.created` as well. A step of your own reads the topics that it subscribes to, and writes to
+`<group>.dlq` and to topics of its own.
 """
 
 
@@ -96,8 +105,16 @@ def saga() -> str:
         following = "; ".join(f"{p.trigger.value}: {p.to.value}" for p in what_can_still_happen(state)) or "nothing"
         ends = ", ".join(sorted(end.value for end in possible_ends(state)))
         lines.append(f"| {state.value} | {following} | {ends} |")
-    lines += ["", "## Who consumes what", "", "| topic | services |", "| --- | --- |"]
-    lines += [f"| `{topic}` | {', '.join(services)} |" for topic, services in sorted(routes().items())]
+    lines += [
+        "",
+        "## Who writes and who reads each topic",
+        "",
+        ACCESS,
+        "| topic | written by | read by |",
+        "| --- " * 3 + "|",
+    ]
+    for row in topic_access({}):
+        lines.append(f"| `{row.topic}` | {', '.join(row.writers)} | {', '.join(row.readers) or 'operators'} |")
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,9 @@ from dependency_injector import containers, providers
 
 from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
+from oms.application.access import topic_access
 from oms.application.parts import TASKS, Parts, World, assemble, lane_name
+from oms.application.routing import ROUTING
 from oms.application.service import Service, Step
 from oms.application.tasks import LOOK_EVERY_S
 from oms.application.worker import log_retention
@@ -475,16 +477,35 @@ def what_is_wrong(settings: Settings, names: Collection[str], topics: Collection
     """
     if settings.profile != "distributed":
         return ()
+    from oms.adapters.kafka.access import connection_warnings
     from oms.adapters.kafka.topics import check_topics
     from oms.adapters.sql.checks import check_postgres
 
     stores = [name if name in SERVICES else f"step-{name}" for name in names]
-    found = [*check_postgres(settings, stores), *check_topics(settings, topics)]
+    found = [*check_postgres(settings, stores), *check_topics(settings, topics), *connection_warnings(settings)]
     if "inventory" in names:
         from oms.adapters.redis.checks import check as check_redis
 
         found += check_redis(settings)
     return found
+
+
+def acl_commands(settings: Settings, own: Mapping[str, OwnStep], principal: str) -> Sequence[str]:
+    """The `kafka-acls.sh` commands for this system's services and own steps; `principal` as in `User:oms-{name}`."""
+    from oms.adapters.kafka.access import Rights
+    from oms.adapters.kafka.access import acl_commands as commands_of
+
+    table = topic_access({group: list(step.handlers) for group, step in own.items()})
+    groups = {**{name: consumes.group for name, consumes in ROUTING.items()}, **{group: group for group in own}}
+    rights = {
+        name: Rights(
+            group,
+            [row.topic for row in table if name in row.readers],
+            [row.topic for row in table if name in row.writers],
+        )
+        for name, group in groups.items()
+    }
+    return commands_of(settings, rights, [row.topic for row in table], principal)
 
 
 def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
@@ -495,4 +516,5 @@ def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
     record = set_up_postgres(settings, SERVICES, list(own))
     topics = ensure_topics(settings, topics_of(own))
     made = [f"Kafka: topic {name} made" for name in topics.created]
-    return [*record, *made, *(f"Kafka: topic {name} has more partitions" for name in topics.widened)]
+    widened = [f"Kafka: topic {name} has more partitions" for name in topics.widened]
+    return [*record, *made, *widened, *(f"Kafka: topic {name} limits the size of messages" for name in topics.limited)]

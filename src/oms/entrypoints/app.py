@@ -23,6 +23,7 @@ from oms.bootstrap import (
     OwnStep,
     Plugs,
     System,
+    acl_commands,
     build,
     container_of,
     evidence_of,
@@ -366,6 +367,11 @@ def reconcile(settings: Settings) -> list[Difference]:
 def set_up(app: App) -> Sequence[str]:
     """Make what the servers of a distributed system lack; a line for each thing."""
     return make_servers_ready(app.settings, app.own_steps)
+
+
+def acl_of(app: App, principal: str) -> Sequence[str]:
+    """The commands that give each service of a distributed system its rights in Kafka; `principal` is a pattern."""
+    return acl_commands(app.settings, app.own_steps, principal)
 
 
 def problems_of(app: App) -> Sequence[str]:

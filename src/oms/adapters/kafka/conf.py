@@ -17,6 +17,9 @@ FRAME_BYTES = MAX_KEY_BYTES
 MAX_DELIVERY_S = 5.0
 """A publish that can't be reported by then is unknown; its worker has other things to do than to wait for longer."""
 
+READER_GROUP = "oms-reader"
+"""The group id of consumers that belong to no group: librdkafka wants one, and looks for its coordinator."""
+
 Conf = Mapping[str, str]
 
 _CLIENT: Conf = {
@@ -51,6 +54,15 @@ _READER: Conf = {
     "fetch.max.bytes": "8388608",
     "fetch.queue.backoff.ms": "20",
     "queued.max.messages.kbytes": "4096",
+    # librdkafka refuses a zstd batch above this when decompressed, for ever, and stops at it; it has no limit for gzip,
+    # lz4 and snappy. Topics that `oms setup` makes hold no such batch.
+    "receive.message.max.bytes": "1000000000",
+}
+_CAREFUL: Conf = {
+    "enable.partition.eof": "true",
+    "fetch.message.max.bytes": "1",  # Kafka sends the first batch nevertheless, and no second one
+    "queued.min.messages": "1",
+    "queued.max.messages.kbytes": "1",
 }
 _PROMISED_OF_READER: Conf = {
     "auto.offset.reset": "earliest",
@@ -85,8 +97,13 @@ def group_conf(settings: Settings, group: str) -> dict[str, str]:
 
 def reader_conf(settings: Settings) -> dict[str, str]:
     """The keys of a consumer that belongs to no group, and is told where a partition ends."""
-    nobody = {"group.id": "oms-reader", "enable.partition.eof": "true"}  # it has to have a name; it never joins
+    nobody = {"group.id": READER_GROUP, "enable.partition.eof": "true"}  # it has to have a name; it never joins
     return _layered(settings, {**_READER, "queued.min.messages": "1000"}, {**_PROMISED_OF_READER, **nobody})
+
+
+def careful_conf(conf: Conf) -> Conf:
+    """The keys of a consumer that has one batch in memory at a time, from those of a member of a group."""
+    return {**conf, **_CAREFUL}
 
 
 def delivery_timeout_s(conf: Conf) -> float:

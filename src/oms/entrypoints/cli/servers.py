@@ -40,12 +40,23 @@ def run(
 
 
 def setup(
-    *, check: Annotated[bool, Parameter(negative="", help="Change nothing; say what is missing, exit 1.")] = False
+    *,
+    check: Annotated[bool, Parameter(negative="", help="Change nothing; say what is missing, exit 1.")] = False,
+    acl: Annotated[
+        bool,
+        Parameter(negative="", help="Change nothing; print the kafka-acls.sh commands that let each service work."),
+    ] = False,
+    principal: Annotated[
+        str, Parameter(help="With --acl: Kafka's name of a service or step, {name} being its own.")
+    ] = "User:oms-{name}",
 ) -> int:
     """Make database, roles, schemas and topics, as far as they aren't there. Safe to repeat, from several hosts."""
-    from oms.entrypoints.app import create, problems_of, set_up
+    from oms.entrypoints.app import acl_of, create, problems_of, set_up
 
     app = create(profile="distributed")
+    if acl:
+        sys.stdout.write("".join(f"{line}\n" for line in acl_of(app, principal)))
+        return 0
     if check:
         return _said(problems_of(app), "nothing is missing")
     for line in set_up(app):

@@ -1,0 +1,81 @@
+"""Access to Kafka: the commands that grant it, and warnings about a connection that doesn't tell who writes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import attrs
+
+from oms.adapters.kafka.conf import READER_GROUP
+from oms.ports.signals import WARNING
+from oms.settings import Settings
+
+OPERATOR = "operator"
+"""The name for which `oms doctor`, `verify` and `reconcile` log in."""
+
+_CERTIFICATE_KEYS = frozenset({"ssl.certificate.location", "ssl.certificate.pem", "ssl.keystore.location"})
+
+
+@attrs.frozen
+class Rights:
+    """What one service or own step does with Kafka: its consumer group, and the topics that it reads and writes."""
+
+    group: str
+    reads: Sequence[str]
+    writes: Sequence[str]
+
+
+def acl_commands(
+    settings: Settings, rights: Mapping[str, Rights], topics: Collection[str], principal: str
+) -> list[str]:
+    """The `kafka-acls.sh` commands that give each service, by name, its rights and no others.
+
+    `topics` are all topics, which everybody may describe; `principal` is a pattern, as in `User:oms-{name}`. The last
+    commands are for an operator, who may read every topic and describe every group.
+    """
+    commands: list[str] = []
+
+    def grant(name: str, operations: Sequence[str], *resources: str) -> None:
+        words = [
+            "kafka-acls.sh",
+            "--bootstrap-server",
+            settings.kafka_bootstrap,
+            "--command-config",
+            "admin.properties",
+        ]
+        words += ["--add", "--force", "--allow-principal", principal.replace("{name}", name)]
+        words += [word for operation in operations for word in ("--operation", operation)]
+        commands.append(shlex.join([*words, *resources]))
+
+    known = _flags("--topic", topics)
+    for name, its in rights.items():
+        grant(name, ["Describe", "DescribeConfigs"], *known)
+        grant(name, ["Read"], *_flags("--topic", its.reads))
+        grant(name, ["Read"], "--group", its.group)
+        grant(name, ["Write"], *_flags("--topic", its.writes))
+        grant(name, ["IdempotentWrite"], "--cluster")
+    grant(OPERATOR, ["Describe", "DescribeConfigs", "Read"], *known)
+    grant(OPERATOR, ["Describe"], *_flags("--group", [READER_GROUP, *(its.group for its in rights.values())]))
+    return commands
+
+
+def connection_warnings(settings: Settings) -> Iterator[str]:
+    """One line if this connection to Kafka isn't encrypted, or doesn't tell Kafka who writes."""
+    consequence = "see Security in docs/distributed.md"
+    if settings.kafka_security == "plaintext":
+        yield (
+            f"{WARNING}OMS_KAFKA_SECURITY is plaintext: whoever reaches {settings.kafka_bootstrap} can write to every"
+            f" topic, and have customers charged; {consequence}"
+        )
+    elif settings.kafka_security == "sasl_plaintext":
+        yield f"{WARNING}OMS_KAFKA_SECURITY is sasl_plaintext: messages aren't encrypted; {consequence}"
+    elif settings.kafka_security == "ssl" and not _CERTIFICATE_KEYS & settings.kafka_conf.keys():
+        yield (
+            f"{WARNING}OMS_KAFKA_SECURITY is ssl without a client's certificate: Kafka can't tell who writes;"
+            f" {consequence}"
+        )
+
+
+def _flags(flag: str, names: Collection[str]) -> list[str]:
+    return [word for name in sorted(set(names)) for word in (flag, name)]
