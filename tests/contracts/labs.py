@@ -279,6 +279,7 @@ class KafkaLogs:
 
     survives_restart = True
     can_evict = True
+    can_hold_back = True
     patience_s = 20.0
     quiet_s = 0.6
 
@@ -321,7 +322,8 @@ class KafkaLogs:
             on_delivery=lambda error, _: failed.append(error),
         )
         producer.flush(self.patience_s)
-        assert failed == [None]
+        (error,) = failed
+        assert error is None
 
     def evict(self, broker: Any, subscription: Any) -> None:
         leave_group(broker.settings.kafka_bootstrap, subscription.group, subscription.member_id)
@@ -420,8 +422,24 @@ class ApartMember(Subscription):
     def lost(self) -> Collection[TopicPartition]:
         return [place._replace(topic=place.topic.removeprefix(self.prefix)) for place in self.its.lost()]
 
+    def hold_back(self) -> bool:
+        return self.its.hold_back()
+
+    def held_back(self) -> Mapping[TopicPartition, int]:
+        return {self._inside(place): offset for place, offset in self.its.held_back().items()}
+
+    def with_records(self, offsets: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
+        outside = {self._outside(place): offset for place, offset in offsets.items()}
+        return [self._inside(place) for place in self.its.with_records(outside)]
+
+    def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:
+        self.its.open({self._outside(place): offset for place, offset in offsets.items()}, careful=careful)
+
     def close(self) -> None:
         self.its.close()
+
+    def _inside(self, place: TopicPartition) -> TopicPartition:
+        return place._replace(topic=place.topic.removeprefix(self.prefix))
 
     def _outside(self, place: TopicPartition) -> TopicPartition:
         return place._replace(topic=self.prefix + place.topic)

@@ -24,6 +24,14 @@ class TestMemoryLog(BrokerContract):
         broker.append(message.topic, message.value, message.key, message.headers)
 
 
+class TestMemoryLogThatHoldsBack(TestMemoryLog):
+    can_hold_back = True
+
+    @pytest.fixture
+    def new_broker(self) -> Callable[[], Any]:
+        return lambda: MemoryLog(holds_back=True)
+
+
 class TestSqliteLog(SqliteLogs, BrokerContract):
     pass
 

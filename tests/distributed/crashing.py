@@ -1,11 +1,14 @@
 """`oms` with a death built in: OMS_TEST_CRASH_AT=<point>:<n> kills the process with SIGKILL at the n-th passing.
 
+OMS_TEST_DATA_LIMIT=<bytes> limits the memory that it may use beside that of an idle service.
+
 The points are calls of the adapters, so production code knows nothing of this.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -47,11 +50,18 @@ def arm(point: str, passings: int) -> None:
     setattr(kind, method, armed)
 
 
+BASE_BYTES = 160 * 2**20
+"""Private writable memory of an idle service, its threads' stacks included (RLIMIT_DATA counts them in full)."""
+
+
 NOT_IN_PRODUCTION = ("fastapi", "werkzeug")
 """dependency-injector takes these along wherever they are installed, 13 MB of them: here, because tests need them."""
 
 if __name__ == "__main__":
     sys.modules.update(dict.fromkeys(NOT_IN_PRODUCTION))  # type: ignore[arg-type]
+    limit = os.environ.get("OMS_TEST_DATA_LIMIT")
+    if limit:
+        resource.setrlimit(resource.RLIMIT_DATA, (BASE_BYTES + int(limit),) * 2)
     wanted = os.environ.get("OMS_TEST_CRASH_AT")
     if wanted:
         point, _, passings = wanted.rpartition(":")

@@ -15,13 +15,14 @@ import attrs
 from oms.application.backoff import next_try
 from oms.application.offsets import Offsets, place, runs
 from oms.application.parking import last_resort, message_letter, without_texts
+from oms.application.reading import MAX_DEATHS, ReadingGuard
 from oms.application.service import W
 from oms.application.unit import Unit, Units
 from oms.domain.errors import OmsError
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
-from oms.ports.messages import Cause, Codec, Message, MessageId, Record, Undecodable
+from oms.ports.messages import Cause, Codec, Message, MessageId, Record, Undecodable, Unread
 from oms.ports.signals import Signals
 
 MAX_ATTEMPTS = 5
@@ -87,6 +88,7 @@ class Consumer(Generic[W]):
         self._units = units
         self._batch = batch
         self._offsets = Offsets()
+        self._reading = ReadingGuard(units.service.store, units.service.group, subscription, clock, signals)
         self._held: Held | None = None
         self._deferred: list[Held] = []
 
@@ -110,10 +112,12 @@ class Consumer(Generic[W]):
         """When something that waits here is to be tried again; what was deferred waits behind a batch that is held."""
         if self._held:
             return self._held.due_at
-        return min((held.due_at for held in self._deferred), default=None)
+        dues = [self._reading.next_due(), *(held.due_at for held in self._deferred)]
+        return min((due for due in dues if due is not None), default=None)
 
     def stop(self) -> None:
         """Give the partitions back in good order: no batch is under way, so no counter stays."""
+        self._reading.stop()
         open_partitions = sorted(self._offsets.partitions())
         if open_partitions:
             self._service.store.clear_attempts(self._service.group, open_partitions)
@@ -132,11 +136,24 @@ class Consumer(Generic[W]):
                 self._deferred.remove(waiting)
                 return attrs.evolve(waiting, noted=False)
         room = self._batch if sum(len(held.batch) for held in self._deferred) < MAX_DEFERRED else 0
-        records = self._subscription.poll(room)
+        unread = self._open_partitions() if room else ()
+        if unread:
+            self._offsets.give_out(unread, now)
+            fault = Unread(f"{MAX_DEATHS} processes died reading the message, which is in the log")
+            return Held(now, [self._without_event(record, fault) for record in unread], noted=False)
+        records = self._reading.poll(room)
         if not records:
             return None
         self._offsets.give_out(records, now)
         return Held(now, [self._decoded(record) for record in records], noted=False)
+
+    def _open_partitions(self) -> Sequence[Record]:
+        """Open newly assigned partitions; returns records that are to be parked without being read."""
+        try:
+            return self._reading.before_poll()
+        except (Retryable, OutcomeUnknown):
+            self._subscription.poll(0)  # the group takes a member for dead that doesn't poll
+            raise
 
     def _guarded(self, found: Held) -> Held:
         """Note that a batch begins, in partitions that came lately; where it began before and died, take half of it.
@@ -172,9 +189,12 @@ class Consumer(Generic[W]):
         try:
             message = self._codec.decode(record)
         except Undecodable as error:
-            unread = Message(self._codec.name(record), None, Cause(), record)
-            return Delivered(unread, unread.id, fault=error)
+            return self._without_event(record, error)
         return Delivered(message, self._service.inbox_id(message))
+
+    def _without_event(self, record: Record, fault: Undecodable) -> Delivered:
+        message = Message(self._codec.name(record), None, Cause(), record)
+        return Delivered(message, message.id, fault=fault)
 
     def _handle(self, batch: Sequence[Delivered]) -> int:
         """Handle a batch; where the store refuses it for good, its halves, so that only the bad message is parked."""
@@ -302,6 +322,7 @@ class Consumer(Generic[W]):
         if not lost:
             return
         self._offsets.forget(lost)
+        self._reading.forget(lost)
         if self._held:
             self._held = _without(self._held, lost)
         self._deferred = [kept for held in self._deferred if (kept := _without(held, lost))]

@@ -14,7 +14,7 @@ from oms.domain.errors import Conflict, NotFound, OmsError
 from oms.domain.tasks import TaskRequest
 from oms.domain.text import storable_text
 from oms.ports.errors import Retryable
-from oms.ports.messages import Cause, Codec, Message, Outgoing, Record, TooLarge
+from oms.ports.messages import Cause, Codec, Message, Outgoing, Record, TooLarge, Unread
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, DeadLetterState
 
@@ -94,8 +94,8 @@ class DeadLetterDesk(Generic[W]):
 
 
 def _lacks_content(letter: DeadLetter) -> bool:
-    """Whether the message exceeded the limits, so that its dead letter only describes it."""
-    return letter.cause == TooLarge.__name__ and letter.value is None
+    """Whether the message exceeded the limits or was never read, so that its dead letter only names it."""
+    return letter.value is None and letter.cause in (TooLarge.__name__, Unread.__name__)
 
 
 def _where(letter: DeadLetter) -> str:

@@ -167,7 +167,9 @@ class Log:
                         by_id[message.id].add(record.value)
                     topics[message.event.order_id].add(record.topic)
                 if order is None or order.state is not OrderState.LEGACY:
-                    ids[record.topic][message.id, inbox_id(message)] = message.event.order_id
+                    # One that was parked unread is in the inbox by its place.
+                    names = message.id, inbox_id(message), codec.name(record)
+                    ids[record.topic][names] = message.event.order_id
         return cls(
             {name: frozenset(values) for name, values in by_id.items()},
             {order: frozenset(found) for order, found in topics.items()},

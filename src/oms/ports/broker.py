@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
-from oms.ports.errors import PortError
+from oms.ports.errors import Permanent, PortError
 from oms.ports.messages import Outgoing, Record
 
 
@@ -65,6 +65,32 @@ class Subscription(Protocol):
         this alone on a thread: everything else moves by `poll`.
         """
         return False
+
+    def hold_back(self) -> bool:
+        """From now on, give out records of a newly assigned partition only once `open` was called for it.
+
+        Returns False, and changes nothing, for a log in which reading a record can't end the process.
+        """
+        return False
+
+    def held_back(self) -> Mapping[TopicPartition, int]:
+        """The partitions that wait for `open`, with the offset of their next record.
+
+        Raises `Retryable` if the log doesn't answer.
+        """
+        return {}
+
+    def with_records(self, offsets: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
+        """Those of these held partitions that hold a record at or after the given offset; `Retryable` as above."""
+        return offsets.keys()
+
+    def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:  # noqa: ARG002 - as above
+        """Give out the records of these partitions from these offsets on.
+
+        With `careful`, which takes one partition at a time, the log reads as little at once as it can. It gives out the
+        next record and holds the partition back again; at the partition's end, it does so without a record.
+        """
+        raise Permanent("this log holds no partition back")
 
     @abstractmethod
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:

@@ -62,6 +62,10 @@ class TooLarge(Undecodable):
     """The message exceeds the limits of every log. Its dead letter describes it and doesn't hold its content."""
 
 
+class Unread(Undecodable):
+    """Processes died each time they read the message. Its dead letter names its place alone."""
+
+
 @attrs.frozen
 class Cause:
     """What led to a message: the id of the message that was handled, and the W3C trace it belongs to."""

@@ -7,7 +7,7 @@ client's `list_consumer_group_offsets` ends the process with a segmentation faul
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 
 from confluent_kafka import Consumer, KafkaException
@@ -48,6 +48,38 @@ def unread(conf: Conf, group: str, topics: Collection[str]) -> Mapping[str, int]
         except KafkaException as error:
             raise border.unreachable(error) from None
     return {topic: count for topic, count in sorted(left.items()) if count}
+
+
+def positions(consumer: Consumer, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+    """The offset from which the group of this member reads each partition: committed, else the first there is.
+
+    `Retryable` where Kafka doesn't answer.
+    """
+    asked = [KafkaPlace(place.topic, place.partition) for place in places]
+    try:
+        found = consumer.committed(asked, timeout=ASK_S)
+        failed = next((one.error for one in found if one.error is not None), None)
+        if failed is not None:
+            raise KafkaException(failed)
+        return {TopicPartition(one.topic, one.partition): _start(consumer, one) for one in found}
+    except KafkaException as error:
+        raise border.unreachable(error) from None
+
+
+def with_records(consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> Sequence[TopicPartition]:
+    """The partitions that hold something at or after these offsets; `Retryable` where Kafka doesn't answer."""
+    try:
+        ends = {at: consumer.get_watermark_offsets(KafkaPlace(*at), timeout=ASK_S)[1] for at in offsets}
+    except KafkaException as error:
+        raise border.unreachable(error) from None
+    return [at for at, offset in offsets.items() if ends[at] > offset]
+
+
+def _start(consumer: Consumer, committed: KafkaPlace) -> int:
+    if committed.offset >= 0:
+        return committed.offset
+    first, _ = consumer.get_watermark_offsets(KafkaPlace(committed.topic, committed.partition), timeout=ASK_S)
+    return first
 
 
 def _asking(conf: Conf, group: str) -> Consumer:

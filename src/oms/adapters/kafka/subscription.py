@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from oms.adapters.kafka import border
+from oms.adapters.kafka import border, groups
+from oms.adapters.kafka.careful import CarefulReader
 from oms.adapters.kafka.conf import Conf
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import Subscription, TopicPartition
@@ -29,6 +30,12 @@ throws away what it has fetched: too dear for a short wait."""
 COMMIT_EVERY_S = 0.25
 """Offsets that were asked for go together. Whoever takes over after a crash reads so much again, and drops it."""
 
+APART_S = 0.02
+"""How often a reader of a single partition is asked for its record."""
+
+MAX_STUCK = 100
+"""Batches that can't be read which are remembered, so that each is reported once."""
+
 COMMIT_AGAIN_S = 1.0
 """A commit that failed is tried again after that, or with the next one."""
 
@@ -40,6 +47,9 @@ class Partitions:
         self.ours: set[TopicPartition] = set()
         self.taken_away: set[TopicPartition] = set()
         """Lost, and not told yet. A partition that came back stays closed until then."""
+        self.held: set[TopicPartition] = set()
+        """Closed until they are opened; with `read_apart`, ours and never read by this member itself."""
+        self.read_apart: TopicPartition | None = None
         self._paused: set[TopicPartition] = set()
         self._fresh: set[TopicPartition] = set()
         """Given just now: whether librdkafka still has them paused from before, it doesn't say."""
@@ -49,11 +59,19 @@ class Partitions:
         self.ours.update(places)
         self._fresh.update(places)
 
+    def hold(self, places: Collection[TopicPartition]) -> None:
+        """These are ours now, paused, and closed until they are opened."""
+        self.ours.update(places)
+        self.held.update(places)
+        self._paused.update(places)
+
     def take(self, places: Collection[TopicPartition]) -> None:
         """These aren't any more."""
         self.taken_away.update(self.ours.intersection(places))
-        for known in (self.ours, self._paused, self._fresh):
+        for known in (self.ours, self.held, self._paused, self._fresh):
             known.difference_update(places)
+        if self.read_apart in places:
+            self.read_apart = None
 
     def tell(self) -> Collection[TopicPartition]:
         """What was taken away since the last time."""
@@ -66,7 +84,9 @@ class Partitions:
 
     def to_steer(self, *, closed: bool) -> tuple[Sequence[TopicPartition], Sequence[TopicPartition]]:
         """(to pause, to resume), so that records come only of partitions that may give some out."""
-        wanted = set(self.ours) if closed else self.ours & self.taken_away
+        wanted = set(self.ours) if closed else (self.ours & self.taken_away) | self.held
+        if self.read_apart is not None:
+            wanted.add(self.read_apart)
         if wanted == self._paused and not self._fresh:
             return (), ()
         pause = wanted - self._paused
@@ -89,6 +109,14 @@ class KafkaSubscription(Subscription):
         """Partitions whose offset Kafka hasn't been asked to keep, or couldn't."""
         self._send_at = 0.0
         self._commits_open = 0
+        self._holding = False
+        self._positions: dict[TopicPartition, int] = {}
+        """The next offset of closed partitions, as far as it was asked for."""
+        self._reader: CarefulReader | None = None
+        self._news = False
+        """Whether partitions were closed since the last wait."""
+        self._stuck: set[tuple[str | None, int | None, int | None]] = set()
+        """Batches that librdkafka can't get past, each of them reported."""
         self._trouble: PortError | None = None
         self._broken = False
         self._closed = False
@@ -101,6 +129,7 @@ class KafkaSubscription(Subscription):
         self._send_commits(consumer)
         # Only whoever asks for records is alive, and is told anything.
         self._receive(consumer, max(1, max_records - len(self._ahead)))
+        self._read_apart()
         polled = self._give_out(max_records)
         if not polled:
             self._tell_trouble()
@@ -110,8 +139,43 @@ class KafkaSubscription(Subscription):
         """Wait for a record, which the next poll gives out, or for news of the group."""
         if self._closed or self._broken or self._consumer is None or self._ahead:
             return False
-        self._receive(self._consumer, 1, timeout_s)
+        if self._news:
+            self._news = False
+            return True
+        self._receive(self._consumer, 1, min(timeout_s, APART_S) if self._partitions.read_apart else timeout_s)
         return True
+
+    def hold_back(self) -> bool:
+        """From now on, keep newly assigned partitions closed until they are opened."""
+        self._holding = True
+        return True
+
+    def held_back(self) -> Mapping[TopicPartition, int]:
+        """The closed partitions with their positions; not while a commit is under way, which a death would undo."""
+        closed = self._partitions.held - self._partitions.taken_away
+        if not closed or self._consumer is None or self._broken:
+            return {}
+        if self._reader is not None and (self._commits_open or self._unsent):
+            closed = closed - {self._reader.place}
+        unknown = closed - self._positions.keys()
+        if unknown:
+            self._positions |= groups.positions(self._consumer, sorted(unknown))
+        return {place: self._positions[place] for place in sorted(closed)}
+
+    def with_records(self, offsets: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
+        """The partitions that hold a record at or after these offsets."""
+        return groups.with_records(self._consumer, offsets) if self._consumer is not None else ()
+
+    def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:
+        """Give out the records of closed partitions; with `careful`, the next one through a reader of its own."""
+        for place, offset in offsets.items():
+            if place not in self._partitions.held or self._consumer is None:
+                continue
+            if careful:
+                self._open_reader(place, offset)
+            else:
+                self._close_reader(self._consumer, place, offset)
+            self._partitions.held.discard(place)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Ask Kafka to remember, now or with a later poll; the answer comes there, and a failure is made up for."""
@@ -129,6 +193,7 @@ class KafkaSubscription(Subscription):
     def close(self) -> None:
         """Leave the group."""
         self._closed = True
+        self._drop_reader()
         self._leave()
 
     @property
@@ -191,10 +256,61 @@ class KafkaSubscription(Subscription):
             fault = message.error()
             if fault is not None:
                 self._noticed(fault)
+                self._report_stuck(fault, (message.topic(), message.partition(), message.offset()))
                 continue
             record = record_of(message)
             if (record.topic, record.partition) in self._partitions.ours:
                 self._ahead.append(record)
+
+    def _report_stuck(self, fault: KafkaError, at: tuple[str | None, int | None, int | None]) -> None:
+        if border.is_stuck(fault) and at not in self._stuck and len(self._stuck) < MAX_STUCK:
+            self._stuck.add(at)
+            topic, partition, offset = at
+            self._signals.alarm(
+                "a partition can't be read on",
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                cause=border.said(fault),
+            )
+
+    # -- careful reading
+
+    def _open_reader(self, place: TopicPartition, offset: int) -> None:
+        reader = self._reader
+        if reader is None or (reader.place, reader.offset) != (place, offset):
+            self._drop_reader()
+            self._reader = CarefulReader(self._conf, place, offset)
+        self._partitions.read_apart = place
+
+    def _close_reader(self, consumer: Consumer, place: TopicPartition, offset: int) -> None:
+        """Have the member itself read on from where the reader came to."""
+        if self._reader is None or self._reader.place != place:
+            return
+        try:
+            consumer.seek(KafkaPlace(place.topic, place.partition, offset))
+        except KafkaException as error:
+            raise border.unreachable(error) from None
+        self._drop_reader()
+        self._partitions.read_apart = None
+
+    def _drop_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    def _read_apart(self) -> None:
+        """Keep the reader's next record for the caller and close its partition again; also at the partition's end."""
+        reader, place = self._reader, self._partitions.read_apart
+        if reader is None or place is None or place in self._partitions.held:
+            return
+        record = reader.next()
+        if record is not None:
+            self._ahead.append(record)
+        if record is not None or reader.at_end:
+            self._positions[place] = reader.offset
+            self._partitions.held.add(place)
+            self._news = True
 
     def _give_out(self, limit: int) -> Sequence[Record]:
         if not self._partitions.taken_away:  # as nearly always: what is kept here is ours, and open
@@ -208,9 +324,15 @@ class KafkaSubscription(Subscription):
         self._ahead.extendleft(reversed(waiting))
         return polled
 
+    @property
+    def _cooperative(self) -> bool:
+        """Whether the group gives partitions one by one instead of all anew."""
+        strategy = self._conf.get("partition.assignment.strategy", "")
+        return self._conf.get("group.protocol") == "consumer" or "cooperative" in strategy
+
     def _send_commits(self, consumer: Consumer) -> None:
         now = time.monotonic()
-        if self._unsent and now >= self._send_at:
+        if self._unsent and (now >= self._send_at or self._reader is not None):
             self._send_at = now + COMMIT_EVERY_S
             self._send_commit(consumer, self._unsent)
 
@@ -230,8 +352,21 @@ class KafkaSubscription(Subscription):
 
     # -- what librdkafka tells, during `consume` and `close`
 
-    def _on_assign(self, _consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
-        self._partitions.give([_place(one) for one in places])
+    def _on_assign(self, consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
+        given = [_place(one) for one in places]
+        if not self._holding:
+            self._partitions.give(given)
+            return
+        try:
+            # Paused before librdkafka knows their offsets, so before it fetches anything.
+            (consumer.incremental_assign if self._cooperative else consumer.assign)(list(places))
+            consumer.pause(list(places))
+        except KafkaException as error:
+            self._noticed(border.of(error))
+            self._broken = True
+            return
+        self._partitions.hold(given)
+        self._news = True
 
     def _on_revoke(self, consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
         given_back = [_place(one) for one in places]
@@ -244,6 +379,9 @@ class KafkaSubscription(Subscription):
     def _forget(self, places: Collection[TopicPartition]) -> None:
         gone = frozenset(places)
         self._partitions.take(gone)
+        self._positions = {place: offset for place, offset in self._positions.items() if place not in gone}
+        if self._reader is not None and self._reader.place in gone:
+            self._drop_reader()
         self._unsent -= gone
         self._asked = {place: offset for place, offset in self._asked.items() if place not in gone}
         self._ahead = deque(record for record in self._ahead if (record.topic, record.partition) not in gone)

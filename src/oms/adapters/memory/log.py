@@ -16,8 +16,9 @@ from oms.ports.messages import Headers, Outgoing, Record, too_large, within_limi
 class _Topics:
     """What outlives the workers: the records, the groups, and which workers are dead."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, *, holds_back: bool) -> None:
         self.partitions = partitions
+        self.holds_back = holds_back
         self.records: dict[str, list[list[Record]]] = {}
         self.keyless: dict[str, int] = {}
         self.groups: dict[str, Group] = {}
@@ -43,7 +44,8 @@ class _Topics:
 class MemoryLog(Broker, LogEvidence):
     """One worker's connection to the log.
 
-    The first one makes the log; `worker` gives a connection of another owner to the same.
+    The first one makes the log; `worker` gives a connection of another owner to the same. With `holds_back` it keeps
+    new partitions closed as Kafka's subscription does, for tests of that: reading from memory ends no process.
     """
 
     def __init__(
@@ -53,8 +55,9 @@ class MemoryLog(Broker, LogEvidence):
         owner: str = "worker",
         point: Point = no_point,
         topics: _Topics | None = None,
+        holds_back: bool = False,
     ) -> None:
-        self._topics = topics if topics is not None else _Topics(partitions)
+        self._topics = topics if topics is not None else _Topics(partitions, holds_back=holds_back)
         self._hooks = Hooks("log", owner, point, nobody_else, self._topics.dead)
 
     def worker(self, owner: str, point: Point = no_point) -> MemoryLog:
@@ -115,6 +118,32 @@ class MemorySubscription(Subscription):
         self._group = topics.groups.setdefault(group, Group())
         self._group.join(member, topics.partitions)
         self._closed = False
+        self._holding = False
+        self._open: dict[TopicPartition, None] = {}
+        self._careful: TopicPartition | None = None
+        """The partition that is open for its next record alone."""
+
+    def hold_back(self) -> bool:
+        """Keep newly assigned partitions closed, where the log is made to."""
+        self._holding = self._topics.holds_back
+        return self._holding
+
+    def held_back(self) -> Mapping[TopicPartition, int]:
+        """The closed partitions with their positions."""
+        positions = self._member.positions
+        return {place: offset for place, offset in positions.items() if self._is_closed(place)}
+
+    def with_records(self, offsets: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
+        """The partitions that hold a record at or after these offsets."""
+        return [at for at, offset in offsets.items() if len(self._topics.topic(at.topic)[at.partition]) > offset]
+
+    def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:
+        """Give out records of these partitions; with `careful`, of one partition and at most one record."""
+        for place, offset in offsets.items():
+            if place in self._member.positions:
+                self._member.positions[place] = offset
+                self._open[place] = None
+                self._careful = place if careful else self._careful
 
     @port_call
     def poll(self, max_records: int) -> Sequence[Record]:
@@ -124,14 +153,17 @@ class MemorySubscription(Subscription):
         member = self._member
         if member not in self._group.members:
             self._group.join(member, self._topics.partitions)
-        places = [place for place in member.positions if member.owns(place)]
+        places = [place for place in member.positions if member.owns(place) and not self._is_closed(place)]
         polled: list[Record] = []
         if places and max_records > 0:
             member.turn = (member.turn + 1) % len(places)
             for place in places[member.turn :] + places[: member.turn]:
                 if len(polled) >= max_records:
                     break
-                polled += self._next(place, max_records - len(polled))
+                polled += self._next(place, 1 if place == self._careful else max_records - len(polled))
+                if place == self._careful:
+                    self._open.pop(place)
+                    self._careful = None
         return polled
 
     @port_call
@@ -144,6 +176,8 @@ class MemorySubscription(Subscription):
         """The partitions taken away since the last call."""
         lost = sorted(self._member.taken_away)
         self._member.taken_away.clear()
+        for place in lost:
+            self._open.pop(place, None)
         return lost
 
     @port_call
@@ -151,6 +185,9 @@ class MemorySubscription(Subscription):
         """Leave the group."""
         self._closed = True
         self._group.leave(self._member, self._topics.partitions)
+
+    def _is_closed(self, place: TopicPartition) -> bool:
+        return self._holding and self._member.owns(place) and place not in self._open
 
     def _next(self, place: TopicPartition, limit: int) -> list[Record]:
         position = self._member.positions[place]

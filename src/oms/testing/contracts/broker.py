@@ -7,6 +7,7 @@ A subclass gives
 - `reopen(broker)`, where `survives_restart` is True: the same log after a crash of the process;
 - `tells_offsets = False`, where nobody can ask it how far a group is;
 - `append_foreign(broker, message)`: writes a message of another system's producer, which no limit of ours stops;
+- `can_hold_back = True`, where a subscription can keep new partitions closed until they are opened;
 - `evict(broker, subscription)`, where `can_evict` is True: the broker takes a member for dead that isn't.
 
 A broker that answers after a while has a `patience_s` above 0 (the longest that anything takes), a `quiet_s` (how long
@@ -43,6 +44,7 @@ class BrokerContract:
     quiet_s = 0.0
     survives_restart = False
     can_evict = False
+    can_hold_back = False
     tells_offsets = True
 
     @pytest.fixture
@@ -320,6 +322,73 @@ class BrokerContract:
         assert _place(before[0]) in self.lost(zombie)
         assert _places(self.read(zombie, 6)) == _places(before)
 
+    def test_a_subscription_that_cannot_hold_back_says_so(self, broker: Any) -> None:
+        member = broker.subscribe("g", [A])
+        assert member.hold_back() is self.can_hold_back
+        if not self.can_hold_back:
+            _publish(broker, A, "k1")
+            assert member.held_back() == {}
+            assert len(self.read(member, 1)) == 1
+
+    def test_new_partitions_are_held_back_until_they_are_opened(self, broker: Any) -> None:
+        _publish(broker, A, *["k"] * 4)
+        member = self._holding(broker)
+        held = self.held(member, self.partitions)
+        assert set(held.values()) == {0}
+        (full,) = {_place(record) for record in broker.all_records()}
+        assert list(member.with_records(held)) == [full]
+        assert list(member.with_records({full: 3})) == [full]
+        assert list(member.with_records({full: 4})) == []
+        self.assert_quiet(member)
+        member.open(held)
+        assert member.held_back() == {}
+        records = self.read(member, 4)
+        _publish(broker, A, "k")
+        records += self.read(member, 1)
+        assert [record.offset for record in records] == [0, 1, 2, 3, 4]
+
+    def test_what_is_held_back_begins_at_the_committed_offset(self, broker: Any) -> None:
+        self._without_holding_back()
+        _publish(broker, A, *["k"] * 5)
+        first = broker.subscribe("g", [A])
+        records = self.read(first, 5)
+        place = _place(records[0])
+        first.commit({place: 3})
+        first.close()
+        member = self._holding(broker)
+        held = self.held(member, self.partitions)
+        assert held[place] == 3
+        member.open(held)
+        assert [record.offset for record in self.read(member, 2)] == [3, 4]
+
+    def test_a_partition_that_is_opened_carefully_gives_one_record_and_closes_again(self, broker: Any) -> None:
+        _publish(broker, A, *["k"] * 4)
+        member = self._holding(broker)
+        held = self.held(member, self.partitions)
+        place = next(_place(record) for record in broker.all_records())
+        member.open({at: offset for at, offset in held.items() if at != place})
+        for offset in (0, 1, 3):  # the third is skipped
+            member.open({place: offset}, careful=True)
+            (record,) = self.read(member, 1)
+            assert (_place(record), record.offset) == (place, offset)
+            self.assert_quiet(member)
+            self.commit(member, [record])
+            assert self.held(member, 1) == {place: offset + 1}
+        member.open({place: 4}, careful=True)
+        self.assert_quiet(member)
+        assert self.held(member, 1) == {place: 4}, "at its end it closes without a record"
+        member.open({place: 4})
+        _publish(broker, A, "k", "k")
+        assert [record.offset for record in self.read(member, 2)] == [4, 5]
+
+    def test_a_held_partition_goes_to_another_member(self, broker: Any) -> None:
+        self._without_holding_back()
+        _publish(broker, A, *[f"k{number}" for number in range(20)])
+        member = self._holding(broker)
+        self.held(member, self.partitions)
+        member.close()
+        assert len(self.read(broker.subscribe("g", [A]), 20)) == 20
+
     def test_the_log_survives_a_crash(self, broker: Any) -> None:
         if not self.survives_restart:
             pytest.skip("this log keeps nothing")
@@ -410,6 +479,26 @@ class BrokerContract:
             if not records:
                 time.sleep(self.patience_s / 2000)
         return found
+
+    def _holding(self, broker: Any) -> Any:
+        """A member that holds back."""
+        self._without_holding_back()
+        member = broker.subscribe("g", [A])
+        assert member.hold_back()
+        return member
+
+    def _without_holding_back(self) -> None:
+        if not self.can_hold_back:
+            pytest.skip("reading this log can't end a process")
+
+    def held(self, subscription: Any, number: int) -> dict[TopicPartition, int]:
+        """The partitions that are held back, as soon as they are so many."""
+        until = time.monotonic() + self.patience_s
+        while len(held := subscription.held_back()) < number:
+            assert time.monotonic() <= until, f"only {held} are held back"
+            assert list(subscription.poll(100)) == []
+            time.sleep(self.patience_s / 2000)
+        return dict(held)
 
     def read_both(self, first: Subscription, second: Subscription, number: int) -> tuple[list[Record], list[Record]]:
         """The next records of two members, `number` together."""

@@ -1,0 +1,168 @@
+"""Processes that die while they read the log: before the record arrives, so before its handler could be blamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+import oms
+from oms.adapters.memory import CountedIds, ManualClock
+from oms.adapters.memory.log import MemoryLog, MemorySubscription
+from oms.ports.broker import TopicPartition
+from oms.ports.messages import MAX_MESSAGE_BYTES, Record
+from oms.ports.store import DeadLetter
+from oms.testing import Shop
+
+BOMB = b"x" * (MAX_MESSAGE_BYTES + 1)
+TOPIC = "order.confirmed"
+Deadly = Callable[[Sequence[Record], bool], bool]
+
+
+class Killed(BaseException):
+    """Ends a process."""
+
+
+def is_bomb(record: Record) -> bool:
+    return record.oversized is not None
+
+
+def in_batches(records: Sequence[Record], careful: bool) -> bool:
+    """A process dies reading the bomb together with others, and survives reading it alone."""
+    return not careful and any(map(is_bomb, records))
+
+
+def always(records: Sequence[Record], careful: bool) -> bool:
+    return any(map(is_bomb, records))
+
+
+class Lives:
+    """Processes of one system, one after the other, that share log and stores. Reading the own step's topic may kill."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, deadly: Deadly, partitions: int = 1) -> None:
+        self.clock, self.ids = ManualClock(), CountedIds()
+        self.log = MemoryLog(partitions, owner="w0", holds_back=True)
+        self.deaths = 0
+        self.handled: list[str] = []
+        self.poison: set[str] = set()
+        self._stores: dict[str, object] = {}
+        self.shop = self._life(self.log)
+        self._stores = {name: part.service.store for name, part in self.shop.app.system.parts.items()}
+        self._stores["step-own"] = self._stores.pop("own")
+        plain = MemorySubscription._next
+
+        def fatal(reader: MemorySubscription, at: TopicPartition, limit: int) -> list[Record]:
+            first = reader._member.positions[at]
+            wanted = reader._topics.topic(at.topic)[at.partition][first : first + limit]
+            if reader._member.topics == (TOPIC,) and deadly(wanted, at == reader._careful):
+                raise Killed
+            return plain(reader, at, limit)
+
+        monkeypatch.setattr(MemorySubscription, "_next", fatal)
+
+    def run(self, *, at_most: int = 12) -> None:
+        """Live on, in a new process after each death."""
+        while True:
+            try:
+                self.shop.run()
+                self.shop.advance(minutes=1)
+            except Killed:
+                self.log.kill(f"w{self.deaths}")
+                self.deaths += 1
+                assert self.deaths <= at_most
+                self.shop = self._life(self.log.worker(f"w{self.deaths}"))
+            else:
+                return
+
+    def letters(self) -> list[DeadLetter]:
+        store = self._stores["step-own"]
+        return list(store.all_dead_letters())  # type: ignore[attr-defined]
+
+    def _life(self, log: MemoryLog) -> Shop:
+        shop = Shop(clock=self.clock, ids=self.ids, broker=log, stores=self._stores or None)
+        shop.app.subscribe(TOPIC, group="own", handler=self._handle)
+        return shop
+
+    def _handle(self, event: oms.AnyEvent, _step: oms.StepContext) -> None:
+        if event.order_id in self.poison:
+            raise Killed
+        self.handled.append(event.order_id)
+
+
+def test_a_bomb_among_good_messages_is_read_alone_after_the_first_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = Lives(monkeypatch, in_batches)
+    before = lives.shop.place()
+    lives.run()
+    assert (lives.handled, lives.deaths) == ([before.id], 0)
+
+    bomb = lives.log.append(TOPIC, BOMB, b"key")
+    after = lives.shop.place()
+    lives.run(at_most=3)
+
+    assert set(lives.handled) == {before.id, after.id}
+    (letter,) = lives.letters()
+    assert (letter.topic, letter.offset, letter.cause) == (TOPIC, bomb.offset, "TooLarge")
+    assert lives.deaths <= 2
+
+
+def test_a_record_that_ends_every_process_that_reads_it_is_parked_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = Lives(monkeypatch, always)
+    lives.shop.place()
+    lives.run()
+    bomb = lives.log.append(TOPIC, BOMB, b"key")
+    after = lives.shop.place()
+    lives.run(at_most=5)
+
+    assert after.id in lives.handled
+    (letter,) = lives.letters()
+    assert (letter.topic, letter.partition, letter.offset) == (TOPIC, 0, bomb.offset)
+    assert (letter.cause, letter.key, letter.value, letter.headers) == ("Unread", None, None, ())
+    with pytest.raises(oms.Conflict) as refused:
+        lives.shop.app.dead_letters.redrive(letter.id)
+    assert refused.value.code == "content_not_kept"
+    assert 2 <= lives.deaths <= 5
+
+
+def test_the_other_partitions_are_read_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = Lives(monkeypatch, always, partitions=4)
+    for number in range(3):
+        lives.log.append(TOPIC, BOMB, f"key-{number}".encode())
+    orders = [lives.shop.place() for _ in range(20)]
+    lives.run(at_most=20)
+
+    assert set(lives.handled) == {order.id for order in orders}
+    assert [letter.cause for letter in lives.letters()] == ["Unread"] * 3
+
+
+def test_a_message_whose_handler_kills_is_parked_with_its_content_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = Lives(monkeypatch, lambda _records, _careful: False)
+    orders = [lives.shop.place() for _ in range(6)]
+    lives.poison.add(orders[3].id)
+    lives.run(at_most=20)
+
+    (letter,) = lives.letters()
+    assert (letter.order_id, letter.cause) == (orders[3].id, "OmsError")
+    assert letter.value is not None
+    assert set(lives.handled) == {order.id for order in orders if order is not orders[3]}
+
+
+def test_a_process_that_ends_in_good_order_or_lives_on_leaves_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = Lives(monkeypatch, lambda _records, _careful: False)
+    record = lives._stores["inventory"]._record  # type: ignore[attr-defined]
+    lives.shop.place()
+    lives.shop.run()
+    assert any(at.partition < 0 for _, at in record.attempts.rows)
+    lives.shop.advance(minutes=1)
+    lives.shop.place()
+    lives.shop.run()
+    assert not any(at.partition < 0 for _, at in record.attempts.rows)
+
+
+def test_an_operator_is_told_where_a_process_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = Lives(monkeypatch, in_batches)
+    bomb = lives.log.append(TOPIC, BOMB, b"key")
+    lives.run(at_most=3)
+    told = [line.fields for line in lives.shop.app.signals.alarms if line.event == "processes died reading a partition"]
+    assert [(one["topic"], one["partition"], one["offset"], one["group"]) for one in told] == [
+        (TOPIC, 0, bomb.offset, "own")
+    ]
