@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from uuid import uuid4
 
+import attrs
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPlace
@@ -412,3 +413,52 @@ def test_a_cluster_that_does_not_answer_is_no_group_without_offsets(monkeypatch:
     nowhere = KafkaBroker(Settings(kafka_bootstrap="127.0.0.1:1"), RecordingSignals())
     with pytest.raises(Retryable):
         nowhere.offsets("order-group")
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [{}, {"partition.assignment.strategy": "cooperative-sticky"}, {"group.protocol": "consumer"}],
+    ids=["classic", "cooperative", "KIP-848"],
+)
+def test_every_kind_of_group_holds_new_partitions_back(server: KafkaServer, conf: dict[str, str]) -> None:
+    topic = new_topic(server, 2)
+    settings = server.settings(conf) if conf.get("group.protocol") != "consumer" else only(server, conf)
+    broker = KafkaBroker(settings, RecordingSignals(), topics=[topic])
+    assert list(broker.publish([Outgoing(topic, b"k", b"v")])) == [None]
+    member = broker.subscribe(f"group-{uuid4().hex}", [topic])
+    assert member.hold_back()
+    wait_for(lambda: member.poll(10) or len(member.held_back()) == 2)
+    time.sleep(0.5)
+    assert list(member.poll(10)) == []
+    member.open(member.held_back())
+    assert [record.value for record in read(member, 1)] == [b"v"]
+    member.close()
+    broker.close()
+
+
+def only(server: KafkaServer, conf: dict[str, str]) -> Settings:
+    """Settings without the keys of the classic group, which the other kind refuses."""
+    return attrs.evolve(server.settings(), kafka_conf=conf)
+
+
+def test_a_batch_that_librdkafka_cannot_decompress_is_reported_once_and_the_others_are_read(
+    server: KafkaServer,
+) -> None:
+    stuck, fine = new_topic(server, 1, **{"max.message.bytes": str(2**26)}), new_topic(server, 1)
+    foreign = {"bootstrap.servers": server.plain, "compression.codec": "zstd", "message.max.bytes": 10**8}
+    producer = Producer(foreign)
+    producer.produce(stuck, bytes(50 * 2**20))
+    assert producer.flush(30) == 0
+    signals = RecordingSignals()
+    settings = server.settings({"receive.message.max.bytes": "9000000"})
+    broker = KafkaBroker(settings, signals, topics=[fine])
+    member = broker.subscribe(f"group-{uuid4().hex}", [stuck, fine])
+    wait_for(lambda: member.poll(10) or signals.alarms)
+    broker.publish([Outgoing(fine, b"k", b"v")])
+    assert [record.value for record in read(member, 1)] == [b"v"]
+    time.sleep(1.5)
+    member.poll(10)
+    (alarm,) = signals.alarms
+    assert (alarm.event, alarm.fields["topic"], alarm.fields["partition"]) == ("a partition can't be read on", stuck, 0)
+    member.close()
+    broker.close()

@@ -26,7 +26,7 @@ from oms.domain.stock import Movement
 from oms.domain.values import Items, OrderId, UserId
 from oms.ports.broker import TopicPartition
 from oms.ports.gate import GateAnswer, Taken
-from oms.ports.messages import MessageId, Record
+from oms.ports.messages import MessageId, Outgoing, Record
 from oms.ports.store import Delivery, OutboxRow, Task
 from oms.testing.contracts.broker import BrokerContract
 from oms.testing.contracts.gate import GateContract
@@ -58,7 +58,7 @@ def _fails(suite: type[Any], test: str) -> bool:
     new = {
         "store": lambda: type(lab).kind(lab.clock, CountedIds(), blocked=lambda what: lab.blocked(what)),
         "gate": lambda: MemoryGate(lab.clock),
-        "broker": MemoryLog,
+        "broker": getattr(suite, "log", MemoryLog),
     }
     method = getattr(lab, test)
     given = {}
@@ -305,6 +305,48 @@ def _start_at_the_end(self: Any, place: TopicPartition, limit: int) -> list[Reco
             self._topics.topic(place.topic)[place.partition]
         )
     return _next(self, place, limit)
+
+
+class _HoldingLog(BrokerContract):
+    can_hold_back = True
+
+    @staticmethod
+    def log() -> MemoryLog:
+        return MemoryLog(holds_back=True)
+
+
+def _always_open(self: Any, _place: TopicPartition) -> bool:
+    return False
+
+
+def _open_for_good(self: Any, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:
+    self._open |= dict.fromkeys(offsets)
+
+
+def test_a_log_that_opens_partitions_by_itself_fails_its_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, broken, test in (
+        ("_is_closed", _always_open, "test_new_partitions_are_held_back_until_they_are_opened"),
+        ("open", _open_for_good, "test_a_partition_that_is_opened_carefully_gives_one_record_and_closes_again"),
+    ):
+        assert not _fails(_HoldingLog, test)
+        with monkeypatch.context() as planted:
+            planted.setattr(log.MemorySubscription, name, broken)
+            assert _fails(_HoldingLog, test), test
+
+
+def test_a_log_that_gives_out_oversized_content_fails_its_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Foreign(BrokerContract):
+        def append_foreign(self, broker: Any, message: Outgoing) -> None:
+            broker.append(message.topic, message.value, message.key, message.headers)
+
+        def test(self, broker: Any) -> None:
+            self.test_a_foreign_message_over_the_limit_is_described_and_not_given_out(
+                broker, Outgoing("topic.a", b"k", bytes(2**21))
+            )
+
+    assert not _fails(Foreign, "test")
+    monkeypatch.setattr(log, "within_limits", lambda record: record)
+    assert _fails(Foreign, "test")
 
 
 def test_a_broken_log_fails_its_suite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,11 +117,13 @@ class Consumer(Generic[W]):
 
     def stop(self) -> None:
         """Give the partitions back in good order: no batch is under way, so no counter stays."""
-        self._reading.stop()
         open_partitions = sorted(self._offsets.partitions())
-        if open_partitions:
-            self._service.store.clear_attempts(self._service.group, open_partitions)
-        self._subscription.close()
+        try:
+            self._reading.stop()
+            if open_partitions:
+                self._service.store.clear_attempts(self._service.group, open_partitions)
+        finally:
+            self._subscription.close()
 
     def _next_batch(self) -> Held | None:
         now = self._clock.steady()

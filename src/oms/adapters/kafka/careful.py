@@ -6,7 +6,7 @@ it returns. Here a fetch brings one batch, and one message is copied at a time.
 
 from __future__ import annotations
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from oms.adapters.kafka import border
@@ -31,7 +31,7 @@ class CarefulReader:
 
     def next(self) -> Record | None:
         """The next record, if it has arrived; sets `at_end` if there is none. `Retryable` if Kafka can't be read."""
-        for message in self._consumer.consume(1, 0):
+        for message in self._consume():
             fault = message.error()
             if fault is None:
                 record = record_of(message)
@@ -42,6 +42,12 @@ class CarefulReader:
             if trouble is not None:
                 raise trouble
         return None
+
+    def _consume(self) -> list[Message]:
+        try:
+            return self._consumer.consume(1, 0)
+        except KafkaException as error:
+            raise border.unreachable(error) from None
 
     def close(self) -> None:
         """Let go of the client."""
