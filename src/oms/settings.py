@@ -21,6 +21,7 @@ from oms.domain.errors import OmsError
 from oms.settings_kinds import (
     CURRENCY,
     DIRECTORY,
+    HOST_NAMES,
     IMPORT_PATH,
     IMPORT_PATHS,
     KAFKA_ADDRESSES,
@@ -55,6 +56,9 @@ OUR_KAFKA_KEYS = frozenset({
     "group.id",
 })  # fmt: skip
 """Keys of librdkafka that the promises rest on, or that have a setting of their own."""
+
+ANY_HOST = "*"
+"""In `OMS_HTTP_HOSTS`: every name."""
 
 _SPEC = "oms"
 
@@ -110,8 +114,35 @@ class Settings:
     data: Path = _setting(Path("oms-data"), DIRECTORY, "Directory of the embedded profile's files.", shown="./oms-data")
     http_host: str = _setting("127.0.0.1", WORD, "Address to listen on. Beyond loopback the server wants API keys.")
     http_port: int = _setting(8081, whole(0, 65535), "Port to listen on; 0 takes a free one.")
+    http_hosts: tuple[str, ...] = _setting(
+        ("localhost", "127.0.0.1", "[::1]"),
+        HOST_NAMES,
+        "While callers need no key: the names under which the API answers, with any port, separated by commas; `*` is "
+        "any name. `OMS_HTTP_HOST` and the address that a request arrived at are always among them; health routes "
+        "answer under any name.",
+        shown="localhost,127.0.0.1,[::1]",
+    )
     http_compat: str = _setting(
         "", choice("", "spring"), "`spring` answers as the system replaced does: 200, and lines of quantity 0 dropped."
+    )
+    http_connections: int = _setting(
+        1000,
+        whole(1, 1_000_000),
+        "HTTP: connections at once, at most the process's file descriptors less 256. At the limit, the connection that "
+        "has waited longest for its client is closed for a new one.",
+    )
+    http_head_bytes: int = _setting(
+        16384, whole(1024, 1_048_576), "HTTP: size of a request's target and headers; a larger head gets 431."
+    )
+    http_head_s: float = _setting(
+        10, number(0.05, 3600), "HTTP: time for a request's headers; a connection that sends nothing closes after it."
+    )
+    http_body_s: float = _setting(20, number(0.05, 3600), "HTTP: time for a request's body; a slower one gets 408.")
+    http_send_s: float = _setting(
+        30, number(0.05, 3600), "HTTP: time in which a client must read a response; then the connection closes."
+    )
+    http_keep_alive_s: float = _setting(
+        30, number(0.05, 3600), "HTTP: how long a connection stays open between two requests."
     )
     auth: str = _setting("", choice("", "none"), "`none` trusts every caller even beyond loopback.")
     api_keys_file: Path | None = _setting(None, OPTIONAL_FILE, "File of hashed API keys; read again when it changes.")

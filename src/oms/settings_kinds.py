@@ -91,6 +91,10 @@ def _is_import_path(value: object) -> bool:
     return isinstance(value, str) and bool(_PATH.fullmatch(value))
 
 
+def _is_host_name(value: object) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(r"\*|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+", value))
+
+
 def _is_currency(value: object) -> bool:
     try:
         return isinstance(value, str) and bool(Currency.of(value))
@@ -154,6 +158,11 @@ IMPORT_PATHS = Kind(
     lambda value: isinstance(value, tuple) and all(map(_is_import_path, value)),
 )
 WORD = Kind("a host name or address", str, lambda value: isinstance(value, str) and bool(re.fullmatch(r"\S+", value)))
+HOST_NAMES = Kind(
+    "host names or addresses without ports, such as localhost,[::1], separated by commas",
+    _comma_separated,
+    lambda value: isinstance(value, tuple) and all(map(_is_host_name, value)),
+)
 CURRENCY = Kind("a three-letter currency code", str, _is_currency)
 DIRECTORY = Kind("a path", Path, lambda value: isinstance(value, Path))
 OPTIONAL_FILE = Kind(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def test_the_readme_of_the_system_replaced_works_as_it_stands(stack: Stack) -> N
 
     until("Notification sent", lambda: "Notification sent" in seen())
     assert re.search(r"Inventory reserved.*Payment (success|failed).*Notification sent", seen(), re.DOTALL)
+
+
+def test_the_edge_closes_connections_that_send_half_a_request(stack: Stack) -> None:
+    stack.compose("exec", "-T", "edge", "haproxy", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg")
+    body = b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+    for sent in (b"GET / HTTP/1.1\r\nHost: local", body):
+        with socket.create_connection(("127.0.0.1", PORTS["order-service"]), timeout=60) as half:
+            half.sendall(sent)
+            assert half.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_no_web_page_reaches_the_stack_by_dns_rebinding(stack: Stack) -> None:
+    for service, port in PORTS.items():
+        for host, status in (("localhost:1", 200), ("edge", 200), ("evil.example", 421), ("evil.example:8081", 421)):
+            assert http(port, "GET", "/metrics", headers={"Host": host})[0] == status, (service, host)
 
 
 def test_everything_is_published_on_loopback_alone(stack: Stack) -> None:

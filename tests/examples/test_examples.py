@@ -95,7 +95,7 @@ def test_fastapi_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("SHOP_DATA", str(tmp_path))
     sys.modules.pop("fastapi_app", None)
-    with TestClient(importlib.import_module("fastapi_app").api) as client:
+    with TestClient(importlib.import_module("fastapi_app").api, "http://localhost") as client:
         gift = client.post("/gifts/ann").json()
         until = time.monotonic() + 20
         while (found := client.get(f"/shop/orders/{gift['order']}").json())["status"] != "CONFIRMED":

@@ -31,7 +31,7 @@ def app() -> Iterator[oms.App]:
 
 @pytest.fixture
 def client(app: oms.App) -> Iterator[TestClient]:
-    with TestClient(oms.asgi(app), raise_server_exceptions=False) as made:
+    with TestClient(oms.asgi(app), "http://localhost", raise_server_exceptions=False) as made:
         yield made
 
 
@@ -39,6 +39,6 @@ def client(app: oms.App) -> Iterator[TestClient]:
 def open_client() -> Iterator[TestClient]:
     with (
         oms.create(profile="memory", environ={}, payment_success_rate=1.0, log_level="error") as app,
-        TestClient(oms.asgi(app), raise_server_exceptions=False) as made,
+        TestClient(oms.asgi(app), "http://localhost", raise_server_exceptions=False) as made,
     ):
         yield made

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 import oms
+from oms.domain.errors import InvalidValue
+from oms.entrypoints.http.body import read_place
+from oms.entrypoints.http.problems import HttpProblem
 
 WIRE = Path(__file__).parent.parent / "wire"
 JSON = {"Content-Type": "application/json"}
@@ -39,7 +42,7 @@ def test_a_page_has_the_captured_shape(open_client: TestClient) -> None:
 def test_as_the_system_replaced() -> None:
     with (
         oms.create(profile="memory", environ={}, http_compat="spring", log_level="error") as app,
-        TestClient(oms.asgi(app)) as client,
+        TestClient(oms.asgi(app), "http://localhost") as client,
     ):
         answer = client.post("/orders", json={"userId": "u", "amount": 1, "items": {"a": 1, "b": 0}})
     assert answer.status_code == 200
@@ -102,9 +105,110 @@ def test_a_body_that_streams_is_counted(open_client: TestClient) -> None:
     assert answer.status_code == 413
 
 
-def test_two_lines_of_a_product_are_summed(open_client: TestClient) -> None:
-    body = b'{"userId":"u","amount":1,"items":{"a":3,"a":3.0}}'
-    assert open_client.post("/orders", content=body, headers=JSON).json()["items"] == {"a": 6}
+REPEATED = {
+    "product": ("POST", "/orders", b'{"userId":"u","amount":1,"items":{"a":3,"a":3.0}}'),
+    "equal product": ("POST", "/orders", b'{"userId":"u","amount":1,"items":{"a":3,"a":3}}'),
+    "escaped": ("POST", "/orders", b'{"userId":"u","amount":1,"items":{"a":3,"\\u0061":3}}'),
+    "amount": ("POST", "/orders", b'{"userId":"u","amount":100,"items":{"a":3},"amount":1}'),
+    "escaped amount": ("POST", "/orders", b'{"userId":"u","amount":100,"items":{"a":3},"\\u0061mount":1}'),
+    "items": ("POST", "/orders", b'{"userId":"u","amount":1,"items":{"a":3},"items":{"a":1}}'),
+    "metadata": ("POST", "/orders", b'{"userId":"u","amount":1,"items":{"a":3},"metadata":{"k":"v","k":"w"}}'),
+    "no metadata": ("POST", "/orders", b'{"userId":"u","amount":1,"items":{"a":3},"metadata":null,"metadata":null}'),
+    "half a character": ("POST", "/orders", b'{"userId":"u","amount":1,"items":{"a":3},"metadata":{"\\ud83d":"v","\\ud83d":"w"}}'),
+    "by": ("POST", "/orders/x/cancel", b'{"by":"operator","by":"customer"}'),
+    "onHand": ("PUT", "/stock/a", b'{"onHand":1,"onHand":2}'),
+    "delta": ("POST", "/stock/a/add", b'{"delta":1,"delta":1}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "body"), REPEATED.values(), ids=REPEATED)
+def test_a_name_that_comes_twice_is_refused(open_client: TestClient, method: str, path: str, body: bytes) -> None:
+    """A proxy could check one of the two values and the service use the other."""
+    answer = open_client.request(method, path, content=body, headers=JSON)
+    expected = {(422, "repeated_name")} | ({(400, "malformed_json")} if b"ud83d" in body else set())
+    assert (answer.status_code, answer.json()["code"]) in expected
+    assert open_client.get("/orders").json()["totalElements"] == 0
+    assert open_client.get("/stock/a").status_code == 404
+
+
+@given(
+    names=st.lists(st.sampled_from(["userId", "amount", "items", "metadata"]), max_size=2),
+    items=st.dictionaries(st.text('ab"\\\u00e9', min_size=1, max_size=3), st.integers(1, 9), min_size=1, max_size=3),
+    metadata=st.none() | st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=3),
+    escaped=st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_repeated_names_are_found_in_every_spelling(
+    names: list[str], items: dict[str, int], metadata: dict[str, str] | None, escaped: bool
+) -> None:
+    pairs = [("userId", "u"), ("amount", 1), ("items", items), ("metadata", metadata)]
+    pairs += [pair for pair in pairs if pair[0] in names]
+    spelled = [f"{json.dumps(name)}:{json.dumps(value, ensure_ascii=escaped)}" for name, value in pairs]
+    body = ("{" + ",".join(spelled) + "}").encode("utf-8", "surrogatepass")
+    found = code_of(body)
+    assert found == "malformed_json" or (found == "repeated_name") == bool(names)
+
+
+def code_of(body: bytes) -> str:
+    try:
+        read_place(body)
+    except (InvalidValue, HttpProblem) as refused:
+        return refused.code
+    return ""
+
+
+NOT_WHOLE = ["999999999999.9999999", "0.9999999999999999999", "4.00000000000000000001", "1e-1", "5.5", "1e400"]
+
+
+@pytest.mark.parametrize("number", NOT_WHOLE)
+def test_numbers_that_are_nearly_whole_are_refused(open_client: TestClient, number: str) -> None:
+    """As floats most of them would be whole."""
+    order = b'{"userId":"u","amount":1,"items":{"a":%b}}' % number.encode()
+    asked = [
+        ("POST", "/orders", order, "invalid_quantity"),
+        ("PUT", "/stock/a", b'{"onHand":%b}' % number.encode(), "invalid_units"),
+        ("POST", "/stock/a/add", b'{"delta":%b}' % number.encode(), "invalid_units"),
+    ]
+    for method, path, body, code in asked:
+        answer = open_client.request(method, path, content=body, headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (422, code)
+    for query in (f"page={number}", f"size={number}"):
+        assert open_client.get(f"/orders?{query}").status_code == 422
+    assert open_client.get("/stock/a").status_code == 404
+
+
+def test_numbers_that_are_whole_are_accepted(open_client: TestClient) -> None:
+    for number, units in ((b"5.0", 5), (b"1e1", 10), (b"50e-1", 5), (b"1.0000000000000000000000000000000000000", 1)):
+        body = b'{"userId":"u","amount":1,"items":{"a":%b}}' % number
+        assert open_client.post("/orders", content=body, headers=JSON).json()["items"] == {"a": units}
+        answer = open_client.put("/stock/b", content=b'{"onHand":%b}' % number, headers=JSON)
+        assert answer.json()["onHand"] == units
+    for wrong in (b'"5"', b"null", b"true", b"[5]", b"{}"):
+        answer = open_client.put("/stock/b", content=b'{"onHand":%b}' % wrong, headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_body")
+
+
+@pytest.mark.parametrize(
+    "name", ["Idempotency-Key", "Authorization", "X-API-Key", "Host", "Content-Type", "Origin", "Sec-Fetch-Site"]
+)
+def test_headers_with_one_value_come_once(open_client: TestClient, name: str) -> None:
+    values = {"Host": "localhost", "Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
+    value = values.get(name, "a")
+    for second in (value, "b"):
+        for headers in ([(name, value), (name.lower(), second)], [(name, second), (name.upper(), value)]):
+            given = headers if name == "Content-Type" else [*headers, ("Content-Type", "application/json")]
+            answer = open_client.post("/orders", content=json.dumps(GOOD), headers=given)
+            assert (answer.status_code, answer.json()["code"]) == (400, "repeated_header")
+    assert open_client.get("/orders").json()["totalElements"] == 0
+    assert open_client.get("/healthz", headers=[("Accept", "a"), ("Accept", "b")]).status_code == 200
+
+
+def test_blanks_around_a_key_are_no_part_of_it(open_client: TestClient) -> None:
+    ids = {
+        open_client.post("/orders", json=GOOD, headers={"Idempotency-Key": key}).json()["id"]
+        for key in ("k", "k ", " \tk\t ")
+    }
+    assert len(ids) == 1
 
 
 def test_other_refusals(open_client: TestClient) -> None:

@@ -19,7 +19,7 @@ from oms.entrypoints.http.routes import ROUTES
 @pytest.fixture(scope="module")
 def client() -> TestClient:
     app = oms.create(profile="memory", environ={}, currency="JPY", log_level="error")
-    return TestClient(oms.asgi(app))
+    return TestClient(oms.asgi(app), "http://localhost")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_nothing_runs_and_nothing_is_fetched(client: TestClient, page: str) -> N
 
 def test_the_calls_to_copy_do_what_they_say(page: str) -> None:
     app = oms.create(profile="memory", environ={}, currency="JPY", log_level="error")
-    with app, TestClient(oms.asgi(app)) as client:
+    with app, TestClient(oms.asgi(app), "http://localhost") as client:
         called = set()
         for line in re.findall(r"<pre>(curl .*?)</pre>", page, re.DOTALL):
             _, *words = shlex.split(html.unescape(line).replace("$OMS", ""))

@@ -42,7 +42,7 @@ def guard() -> Guard:
 def client(request: pytest.FixtureRequest, tmp_path: Path, guard: Guard) -> Iterator[TestClient]:
     with (
         oms.create(profile=request.param, data=tmp_path, environ={}, policy=guard, log_level="error") as app,
-        TestClient(oms.asgi(app), raise_server_exceptions=False) as made,
+        TestClient(oms.asgi(app), "http://localhost", raise_server_exceptions=False) as made,
     ):
         yield made
 

@@ -23,7 +23,7 @@ BODIES = {
 def test_routes_of_services_that_run_elsewhere_are_not_found(service: str, explicit: bool) -> None:
     app = oms.create(profile="memory", environ={}, services=[service], log_level="error")
     routes = ("order", "inventory") if explicit else None
-    with app, TestClient(oms.asgi(app, routes), raise_server_exceptions=False) as client:
+    with app, TestClient(oms.asgi(app, routes), "http://localhost", raise_server_exceptions=False) as client:
         for route in ROUTES:
             path = route.path.replace("{sku}", "apple").replace("{id}", "unknown")
             answer = client.request(route.method, path, json=BODIES.get(route.name))
@@ -62,6 +62,6 @@ def test_the_library_raises_not_found_for_services_that_run_elsewhere(service: s
 
 def test_the_documentation_lists_the_routes_that_are_served() -> None:
     app = oms.create(profile="memory", environ={}, services=["order"], log_level="error")
-    with app, TestClient(oms.asgi(app)) as client:
+    with app, TestClient(oms.asgi(app), "http://localhost") as client:
         assert "/orders" in client.get("/openapi.json").json()["paths"]
         assert "/stock" not in client.get("/openapi.json").json()["paths"]

@@ -50,7 +50,7 @@ def published(app: oms.App, last: str) -> dict[str, str | None]:
 
 
 def test_over_http_from_order_created_to_the_refund(app: oms.App) -> None:
-    client = TestClient(oms.asgi(app))
+    client = TestClient(oms.asgi(app), "http://localhost")
     order = client.post("/orders", json=ORDER, headers={"traceparent": PLACED}).json()
     assert published(app, "order.confirmed") == dict.fromkeys(
         ("order.created", "inventory.reserved", "payment.success", "order.confirmed"), PLACED
@@ -66,7 +66,7 @@ def test_over_http_from_order_created_to_the_refund(app: oms.App) -> None:
 def test_one_that_isnt_valid_is_ignored(trace: str) -> None:
     with (
         oms.create(profile="memory", environ={}, log_level="error") as app,
-        TestClient(oms.asgi(app)) as client,
+        TestClient(oms.asgi(app), "http://localhost") as client,
     ):
         assert client.post("/orders", json=ORDER, headers={"traceparent": trace}).status_code == 201
         assert published(app, "order.created")["order.created"] is None

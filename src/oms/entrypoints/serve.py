@@ -12,16 +12,18 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from oms.adapters.auth.trust import TrustEveryone
 from oms.adapters.system.heap import give_back_large_blocks
 from oms.entrypoints.app import App
 from oms.entrypoints.http import asgi
-from oms.entrypoints.http.hosts import LocalNames
+from oms.entrypoints.http.connection import Connection
+from oms.entrypoints.http.connections import Connections
+from oms.entrypoints.http.limits import Limits
 from oms.ports.signals import Signals
 from oms.settings import SettingsError
 
@@ -77,8 +79,11 @@ class Server(uvicorn.Server):
         self, app: App, started: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False
     ) -> None:
         self._api = asgi(app)
+        self._connections = Connections(Limits.of(app.settings), app.signals)
         config = uvicorn.Config(
-            _reachable(app, self._api),
+            self._api,
+            http=partial(Connection, registry=self._connections),  # type: ignore[arg-type]  # it makes connections
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -92,6 +97,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
+        self._connections.close_late(asyncio.get_running_loop().time())
         if counter == 0:
             self._told()
         return self._app.failed or self._stopping() or await super().on_tick(counter)
@@ -100,13 +106,6 @@ class Server(uvicorn.Server):
         """Answer what can be answered, refuse the rest."""
         asyncio.get_running_loop().call_later(REFUSE_AFTER_S, self._api.state.waiting.give_up)
         await super().shutdown(sockets)
-
-
-def _reachable(app: App, api: ASGIApp) -> ASGIApp:
-    """The API, asked under local names only where every caller is trusted because only this machine can reach it."""
-    if isinstance(app.authenticator, TrustEveryone) and app.settings.auth != "none":
-        return LocalNames(api, app.settings.http_host)
-    return api
 
 
 def serve(app: App) -> int:

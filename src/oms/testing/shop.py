@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 _OURS = ("stores", "broker", "gate")
 
 
+TEST_CLIENT_HOST = "testserver"
+"""The `Host` that the test clients of Starlette and FastAPI send unless told otherwise."""
+
+
 class Shop(AnyShop):
     """An order system to test against. `place` accepts an order, `run` lets everything happen that can now.
 
@@ -61,7 +65,7 @@ class Shop(AnyShop):
         own = ("gateway", "pricing", "policy", "notifier")
         self._extensions = Plugs(**{name: given[name] for name in own if name in given})
         self._gateway = ShopGateway(MemoryBook(), self.clock, self._faults)
-        settings = given.pop("settings", None) or Settings(profile="memory")
+        settings = given.pop("settings", None) or Settings(profile="memory", http_hosts=("localhost", TEST_CLIENT_HOST))
         self._workers = Workers(self.clock, self.ids, self._faults, given.get("partitions", settings.partitions))
         plugs: dict[str, Any] = {
             "clock": self.clock,

@@ -25,10 +25,14 @@ class Answer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's shape
         """Send it; a HEAD request gets the headers alone."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.header_lines()})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self.body})
+
+    def header_lines(self) -> list[tuple[bytes, bytes]]:
+        """All headers, names in lower case."""
         headers = [(b"content-type", self.media.encode()), (b"content-length", b"%d" % len(self.body)), *_SAFE]
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self.body})
+        return headers
 
 
 def json(value: object, status: int = 200, headers: Mapping[str, str] = NO_HEADERS) -> Answer:

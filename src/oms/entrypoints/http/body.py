@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
@@ -19,6 +21,7 @@ MAX_BODY_BYTES = 64 * 1024
 _LONGEST_NUMBER = 64
 """More digits than any amount or quantity within its bounds needs: longer ones aren't even read."""
 
+_NUMBER_STARTS = b"-0123456789"
 _place = msgspec.json.Decoder(shapes.PlaceOrderBody)
 _usual_lines = msgspec.json.Decoder(dict[str, int])
 
@@ -44,8 +47,36 @@ async def read_body(request: Request, *, required: bool = True) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """A typed body; refused by the name of the field, or as `malformed_json` where it is no JSON."""
+def read_typed(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A body as the decoder's type; `InvalidValue` or `HttpProblem` names what is wrong with it."""
+    found = _decode(decoder, body)
+    _refuse_repeated_names(body)
+    return found
+
+
+def read_place(body: bytes) -> tuple[shapes.PlaceOrderBody, Decimal, Mapping[str, int]]:
+    """The body of an order, its exact amount, and its quantities by product."""
+    parsed = _decode(_place, body)
+    amount, lines = _amount(bytes(parsed.amount)), _lines(bytes(parsed.items))
+    # Each string takes two quotation marks at least, so more of them than expected mean repeated names or escapes.
+    strings = 4 + len(lines) + (0 if parsed.metadata is None else 1 + 2 * len(parsed.metadata))
+    if body.count(b'"') != 2 * strings:
+        _refuse_repeated_names(body)
+    return parsed, amount, lines
+
+
+def whole(raw: msgspec.Raw, field: str) -> int:
+    """Units: a JSON number that is exactly whole. JSON has one kind of number, so `5.0` is 5."""
+    text = bytes(raw)
+    if text[:1] not in _NUMBER_STARTS:
+        raise InvalidValue("invalid_body", f"Expected `int` - at `$.{field}`")
+    found = _whole(text.decode())
+    if found is None:
+        raise InvalidValue("invalid_units", f"{field} must be a whole number within bounds")
+    return found
+
+
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -54,21 +85,29 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise HttpProblem("malformed_json", f"the body is not JSON: {error}") from None
 
 
-def read_place(body: bytes) -> tuple[shapes.PlaceOrderBody, Decimal, list[tuple[str, int]]]:
-    """The body, its exact amount, and its lines as they stand there: a product named twice is there twice."""
-    parsed = decode(_place, body)
-    return parsed, _amount(bytes(parsed.amount)), _lines(bytes(parsed.items))
+def _refuse_repeated_names(body: bytes) -> None:
+    """Raise `InvalidValue` if an object of the body, at any depth, has a name twice."""
+    _load(body, str)
 
 
-def whole(number: float) -> int:
-    """Units: JSON has one kind of number, so `5.0` is 5."""
-    if isinstance(number, float) and not number.is_integer():
-        raise InvalidValue("invalid_units", "units are whole")
-    return int(number)
+def _load(text: bytes, number: Callable[[str], object]) -> Any:
+    """JSON with every number as `number` makes it, and with no name twice in one object."""
+    try:
+        return json.loads(text.decode(), object_pairs_hook=_unique, parse_float=number, parse_int=number)
+    except (ValueError, RecursionError) as error:
+        raise HttpProblem("malformed_json", f"the body can't be read: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise InvalidValue("repeated_name", f"an object has the name {ascii(name)[:_LONGEST_NUMBER]} twice")
+    return found
 
 
 def _amount(raw: bytes) -> Decimal:
-    if raw[:1] not in b"-0123456789":
+    if raw[:1] not in _NUMBER_STARTS:
         raise InvalidValue("invalid_body", "Expected `number` - at `$.amount`")
     exact = _exact(raw.decode()) if len(raw) <= _LONGEST_NUMBER else None
     if exact is None:
@@ -76,31 +115,19 @@ def _amount(raw: bytes) -> Decimal:
     return exact
 
 
-def _lines(raw: bytes) -> list[tuple[str, int]]:
-    """Usually whole numbers of products that are named once: read at a tenth of the cost of finding what is wrong."""
+def _lines(raw: bytes) -> Mapping[str, int]:
+    """Quantities by product; those written as plain integers are read at a tenth of the cost of others."""
     try:
-        usual = _usual_lines.decode(raw)
+        return _usual_lines.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _any_lines(raw)
-    return list(usual.items()) if 2 * len(usual) == raw.count(b'"') else _any_lines(raw)
-
-
-def _any_lines(raw: bytes) -> list[tuple[str, int]]:
-    try:
-        pairs: Any = json.loads(raw.decode(), object_pairs_hook=_Pairs, parse_float=_whole, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
-        raise HttpProblem("malformed_json", f"the items can't be read: {error}") from None
-    if not isinstance(pairs, _Pairs):
+        found = _load(raw, _whole)
+    if not isinstance(found, dict):
         raise InvalidValue("invalid_body", "Expected `object` - at `$.items`")
-    return pairs
-
-
-class _Pairs(list[tuple[str, int]]):
-    """A JSON object as its pairs."""
+    return found
 
 
 def _whole(text: str) -> int | None:
-    """A JSON number that is whole (`2.0` is); None, which is no quantity, for any other and for huge ones."""
+    """The value of a JSON number that is whole (`2.0` is); None, which is no quantity, for others and for huge ones."""
     if len(text) > _LONGEST_NUMBER:
         return None
     exact = _exact(text)

@@ -17,7 +17,7 @@ from oms.entrypoints.app import App
 from oms.entrypoints.desks import MAX_PAGE, MAX_PAGE_NUMBER
 from oms.entrypoints.http import shapes, views
 from oms.entrypoints.http.answers import Answer, json
-from oms.entrypoints.http.body import decode, read_body, read_place, whole
+from oms.entrypoints.http.body import read_body, read_place, read_typed, whole
 from oms.entrypoints.http.problems import HttpProblem
 from oms.entrypoints.http.request import Request
 from oms.entrypoints.http.waiting import Waiting
@@ -49,7 +49,7 @@ class Handlers:
         self._refuse_overload()
         body, amount, lines = read_place(await read_body(request))
         if self._spring:
-            lines = [(sku, units) for sku, units in lines if units != 0]
+            lines = {sku: units for sku, units in lines.items() if units != 0}
         command = commands.PlaceOrder.of(body.user_id, self._app.money(amount), lines, body.metadata)
         orders = self._app.orders
         async with self._turn(request, caller, "place") as key:
@@ -83,7 +83,7 @@ class Handlers:
         """POST /orders/{id}/cancel."""
         order_id = OrderId(checked_id(_id(request), name="orderId"))
         body = await read_body(request, required=False)
-        asked = decode(_cancel, body) if body else shapes.CancelOrder()
+        asked = read_typed(_cancel, body) if body else shapes.CancelOrder()
         by_operator = asked.by == "operator" if asked.by else caller.role is Role.OPERATOR
         command = commands.CancelOrder(order_id, by_operator)
         orders, trace = self._app.orders, request.headers.get("traceparent")
@@ -116,8 +116,8 @@ class Handlers:
 
     async def set_stock(self, request: Request, caller: Principal) -> Answer:
         """PUT /stock/{sku}."""
-        asked = decode(_set, await read_body(request))
-        command = commands.SetStock.of(_sku(request), whole(asked.on_hand))
+        asked = read_typed(_set, await read_body(request))
+        command = commands.SetStock.of(_sku(request), whole(asked.on_hand, "onHand"))
         desk = self._app.stock
         stock = await self._command(
             request, caller, "stock.set", lambda key: desk.submit_set(command, caller=caller, key=key)
@@ -126,8 +126,8 @@ class Handlers:
 
     async def add_stock(self, request: Request, caller: Principal) -> Answer:
         """POST /stock/{sku}/add."""
-        asked = decode(_add, await read_body(request))
-        command = commands.AddStock.of(_sku(request), whole(asked.delta))
+        asked = read_typed(_add, await read_body(request))
+        command = commands.AddStock.of(_sku(request), whole(asked.delta, "delta"))
         desk = self._app.stock
         stock = await self._command(
             request, caller, "stock.add", lambda key: desk.submit_add(command, caller=caller, key=key)

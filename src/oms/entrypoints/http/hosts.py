@@ -1,57 +1,70 @@
-"""Under which names a server that trusts whoever reaches it may be asked.
+"""Protection against DNS rebinding for servers that trust every caller.
 
-Any web page can have its own name point to 127.0.0.1 (DNS rebinding). Its visitor's browser then takes the server on
-that machine for the page's own site and lets the page read and change everything. The `Host` header gives it away: a
-page can choose where its name points to, but not the name that the browser asks for.
+A web page can have its own name resolve to the address of such a server. Its visitor's browser then takes the server
+for the page's own site, and the page can read and change everything. The `Host` header gives the page away: it is the
+name that the browser asked for, and no page can choose that. An address in `Host` was never resolved, so the address
+that a request arrived at is always allowed; probes and scrapers use it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from oms.entrypoints.http.problems import CODES, problem
+from oms.entrypoints.http.problems import HttpProblem
+from oms.entrypoints.http.request import Request
+from oms.settings import ANY_HOST, Settings
 
-_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]+)(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:,@/?#\s]+)(?::(?P<port>[0-9]{1,5}))?")
+_MAX_PORT = 65535
 
 
 @lru_cache(maxsize=100)
-def is_local(host: str, own: str) -> bool:
-    """Whether a `Host` header names this machine: `localhost`, a loopback address, or `own`, the bound one.
+def name_of(host: str) -> str | None:
+    """The host of a `Host` header without its port, in lower case; None for anything that is no such header.
 
-    Any port will do: a tunnel's is another than the server's, and a page can't choose more than the port either.
+    Any port is allowed: a tunnel's or a container's differs from the server's, and a page gains nothing by choosing it.
     """
     found = _HOST.fullmatch(host)
-    if found is None:
-        return False
-    name = found["name"].strip("[]").lower()
-    return name in ("localhost", own.lower()) or _is_loopback(name)
+    if found is None or int(found["port"] or 0) > _MAX_PORT:
+        return None
+    return _plain(found["name"])
 
 
-def _is_loopback(name: str) -> bool:
+def _plain(name: str) -> str:
+    """One spelling of a name or address: lower case, without brackets, IPv6 addresses in their short form."""
+    bare = name.strip("[]").lower()
+    return str(ip_address(bare)) if _is_address(bare) else bare
+
+
+def _is_address(text: str) -> bool:
     try:
-        return ip_address(name).is_loopback
+        ip_address(text)
     except ValueError:
         return False
+    return True
 
 
-class LocalNames:
-    """Lets only requests through that ask for this machine by name; the others get 421 and reach nothing."""
+class HostGuard:
+    """Allows requests whose `Host` is one of `OMS_HTTP_HOSTS`, the bound host, or the address they arrived at."""
 
-    def __init__(self, app: ASGIApp, own: str) -> None:
-        self._app, self._own = app, own
+    def __init__(self, settings: Settings) -> None:
+        self._any = ANY_HOST in settings.http_hosts
+        self._names = frozenset(map(_plain, (*settings.http_hosts, settings.http_host)))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it."""
-        if scope["type"] == "http" and not self._allows([value for name, value in scope["headers"] if name == b"host"]):
-            status, detail = CODES["wrong_host"]
-            await problem(status, "wrong_host", detail)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+    def check(self, request: Request) -> None:
+        """Raise `HttpProblem` (421) for another host. `X-Forwarded-Host` and its like count for nothing."""
+        if self._any:
+            return
+        name = name_of(request.headers.get("host", ""))
+        if name is None or (name not in self._names and name != _address_arrived_at(request.scope)):
+            raise HttpProblem("wrong_host", "the Host header is none of OMS_HTTP_HOSTS")
 
-    def _allows(self, hosts: Sequence[bytes]) -> bool:
-        return len(hosts) == 1 and is_local(hosts[0].decode("latin-1"), self._own)
+
+def _address_arrived_at(scope: Scope) -> str | None:
+    """The server's own address; None where the server tells no address, or copies a name out of the request."""
+    server = scope.get("server")
+    return _plain(server[0]) if server and _is_address(server[0]) else None

@@ -26,6 +26,10 @@ class Login(Enum):
     HOST = "Callers are known as in the application that this is part of."
 
 
+_WITHOUT_KEYS, _WITH_KEYS = frozenset({"wrong_host"}), frozenset({"not_authenticated", "not_allowed"})
+_IMPOSSIBLE = {Login.NONE: _WITH_KEYS, Login.KEYS: _WITHOUT_KEYS, Login.HOST: _WITHOUT_KEYS}
+"""Codes that a server of each kind never answers with."""
+
 _TAGS = {
     "order": "Place orders, follow them, cancel them.",
     "inventory": "Stock by product.",
@@ -190,7 +194,7 @@ class _Operation:
         found = {str(self._ok): self._success()}
         codes: dict[int, list[str]] = {}
         for code in route.codes:
-            if not (self._login is Login.NONE and code in ("not_authenticated", "not_allowed")):
+            if code not in _IMPOSSIBLE[self._login]:
                 codes.setdefault(CODES[code][0], []).append(code)
         for status, names in codes.items():
             found[str(status)] = self._problem(status, names)

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
+from oms.entrypoints.http.problems import HttpProblem
+
+_SINGLE = frozenset({
+    "authorization",
+    "content-length",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "origin",
+    "sec-fetch-site",
+    "x-api-key",
+})  # fmt: skip
+"""Headers with one value. With two of them, a proxy could check one and this server use the other."""
+
 
 class Request:
-    """What a request says. Its headers are read once: several are asked for, and each look went through all of them."""
+    """An ASGI request with its headers decoded once, because several are read."""
 
     __slots__ = ("headers", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope, self.receive = scope, receive
         self.headers: Mapping[str, str] = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed([*scope["headers"]])
+            name.decode("latin-1"): value.decode("latin-1").strip(" \t")
+            for name, value in reversed([*scope["headers"]])
         }
-        """By name in lower case; of a name that comes twice, the first."""
+        """By name in lower case, without blanks around the value; of a name that comes twice, the first."""
+
+    def check_headers(self) -> None:
+        """Raise `HttpProblem` (400) if a header comes twice that has one value only."""
+        if len(self.headers) == len(self.scope["headers"]):
+            return
+        counts = Counter(name.decode("latin-1") for name, _ in self.scope["headers"])
+        repeated = sorted(name for name in _SINGLE if counts[name] > 1)
+        if repeated:
+            raise HttpProblem("repeated_header", f"the header {repeated[0]} comes {counts[repeated[0]]} times")
 
     @property
     def path_params(self) -> Mapping[str, Any]:
@@ -29,5 +54,5 @@ class Request:
 
     @property
     def query_params(self) -> Mapping[str, str]:
-        """What comes behind the path."""
+        """The query of the URL."""
         return QueryParams(self.scope["query_string"])

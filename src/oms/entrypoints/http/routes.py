@@ -34,7 +34,9 @@ def may(principal: Principal, allowed: Allowed) -> bool:
     return allowed is Allowed.ANYBODY or principal.role in _ROLES[allowed]
 
 
-_BODY = ("malformed_json", "disconnected", "body_too_large", "unsupported_media_type", "invalid_body")
+_BODY = (
+    "malformed_json", "disconnected", "body_too_large", "unsupported_media_type", "invalid_body", "repeated_name",
+)  # fmt: skip
 _KEYED = ("invalid_idempotency_key", "idempotency_key_reused", "request_in_flight")
 _QUERY = {"userId": "invalid_id", "service": "invalid_id"}
 
@@ -59,6 +61,9 @@ class Route:
     body_required: bool = True
     query: tuple[str, ...] = ()
     keyed: bool = False
+    any_host: bool = False
+    """Whether a server that trusts every caller answers under any `Host`: for probes, which may send none."""
+
     reads: bool = True
     """Whether it asks a store, which may be out of reach."""
 
@@ -81,9 +86,10 @@ class Route:
     @property
     def codes(self) -> tuple[str, ...]:
         """Every code that it can answer with, sorted by status."""
-        found = {"internal_error", *self.problems}
+        found = {"internal_error", "repeated_header", *self.problems}
         found |= {_QUERY.get(name, f"invalid_{name}") for name in self.query}
         for applies, codes in (
+            (not self.any_host, ("wrong_host",)),
             (self.allowed is not Allowed.ANYBODY, ("not_authenticated",)),
             (self.allowed is Allowed.OPERATORS, ("not_allowed",)),
             (self.changes, ("cross_origin", "outcome_unknown")),
@@ -184,11 +190,11 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="GET", path="/healthz", name="health", summary="Tell whether the process lives", service="any",
-        allowed=Allowed.ANYBODY, answer=shapes.Health, reads=False,
+        allowed=Allowed.ANYBODY, answer=shapes.Health, reads=False, any_host=True,
     ),
     Route(
         method="GET", path="/readyz", name="ready", summary="Tell whether it can do its work", service="any",
-        allowed=Allowed.ANYBODY, answer=shapes.Health, unready=503,
+        allowed=Allowed.ANYBODY, answer=shapes.Health, unready=503, any_host=True,
     ),
     Route(
         method="GET", path="/metrics", name="metrics", summary="Count what happened, for Prometheus", service="any",

@@ -20,6 +20,7 @@ from oms.entrypoints.app import App
 from oms.entrypoints.http.answers import SAFE_HEADERS, Answer
 from oms.entrypoints.http.description import Description
 from oms.entrypoints.http.handlers import Handlers
+from oms.entrypoints.http.hosts import HostGuard
 from oms.entrypoints.http.problems import HttpProblem, answer_of, problem
 from oms.entrypoints.http.request import Request
 from oms.entrypoints.http.routes import ROUTES, Allowed, Route, may
@@ -96,13 +97,17 @@ def _handler(route: Route, tables: Collection[object]) -> Handler:
 
 
 class _Gate:
-    """Who comes in: authentication, policy of the route, and no changes for pages of other sites."""
+    """Checks that come before every handler: headers, host, origin, authentication, and who may call the route."""
 
     def __init__(self, app: App, waiting: Waiting) -> None:
         self.app, self.waiting = app, waiting
+        self._host_guard = HostGuard(app.settings) if isinstance(app.authenticator, TrustEveryone) else None
 
     async def caller(self, request: Request, route: Route) -> Principal | None:
         """The caller, None where anybody may call; else `HttpProblem`."""
+        request.check_headers()
+        if self._host_guard is not None and not route.any_host:
+            self._host_guard.check(request)
         headers = request.headers
         if route.changes:
             _refuse_other_sites(headers)

@@ -21,7 +21,7 @@ Amount = Annotated[float, Meta(ge=0, description="A number in major units of the
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 Items = Annotated[
     dict[Id, Quantity],
-    Meta(min_length=1, max_length=MAX_LINES, description="Units of each product; one that is named twice is summed"),
+    Meta(min_length=1, max_length=MAX_LINES, description="Units of each product"),
 ]
 Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", description="Text without U+0000")]
 Metadata = Annotated[dict[Text, Text], Meta(description="Your own text, at most 4 KiB, kept with the order")]
@@ -41,7 +41,7 @@ class PlaceOrder(Struct, forbid_unknown_fields=True):
 
 
 class PlaceOrderBody(Struct, forbid_unknown_fields=True):
-    """The same as it is read: the amount stays exact, and a product that is named twice isn't lost."""
+    """`PlaceOrder` as it is read: numbers stay as they are written, and are read exactly."""
 
     user_id: str
     amount: msgspec.Raw
@@ -68,15 +68,15 @@ class AddStock(Struct, forbid_unknown_fields=True):
 
 
 class SetStockBody(Struct, forbid_unknown_fields=True):
-    """The same as it is read: `5.0` is whole, too."""
+    """`SetStock` as it is read: the number stays as it is written."""
 
-    on_hand: int | float
+    on_hand: msgspec.Raw
 
 
 class AddStockBody(Struct, forbid_unknown_fields=True):
-    """The same as it is read."""
+    """`AddStock` as it is read: the number stays as it is written."""
 
-    delta: int | float
+    delta: msgspec.Raw
 
 
 class OrderView(Struct):

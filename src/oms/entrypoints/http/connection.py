@@ -1,0 +1,326 @@
+"""One HTTP/1.1 connection: uvicorn's protocol on httptools, with limits and without upgrades.
+
+What this class changes:
+
+- A request that asks for an upgrade (`Upgrade: h2c`, `websocket`, anything) is served as plain HTTP/1.1, which
+  RFC 9110, section 7.8, allows. httptools ends a message where it sees an upgrade: the body would be parsed as the next
+  request. So the head is parsed a second time without the upgrade, and the body is read as the body.
+- Sizes and times have limits (`Limits`). Bytes are counted before the parser joins them, because joining many
+  fragments of one header has quadratic cost.
+- Trailers of a chunked body are dropped: httptools reports them like headers, and a proxy doesn't filter them.
+- Requests that two HTTP implementations could read differently are refused, and the connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from typing import Any
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from oms.entrypoints.http.answers import Answer
+from oms.entrypoints.http.body import MAX_BODY_BYTES
+from oms.entrypoints.http.connections import Connections
+from oms.entrypoints.http.problems import CODES, HttpProblem, problem
+
+SLICE_BYTES = 16 * 1024
+"""The parser gets at most this much at once; a limit on an incomplete message is exact to this."""
+
+MAX_MESSAGE_BYTES = 4 * MAX_BODY_BYTES
+"""Of a body with its chunk sizes, extensions and trailers; also how much is read of a body after its answer."""
+
+MAX_PIPELINED = 50
+"""Requests that wait for the answer to an earlier one on the same connection."""
+
+LINGER_S = 1.0
+LINGER_BYTES = 1024 * 1024
+"""How much of a refused client's data is read and dropped. Closed at once, the kernel could discard the answer."""
+
+_UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
+
+
+class _Phase(Enum):
+    """Which part of a message the client sends next."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    NOTHING = auto()
+    """The connection ends: all further data is dropped."""
+
+
+class Connection(HttpToolsProtocol):
+    """A client's connection; answers with a problem (RFC 9457) what never reaches the application."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        registry: Connections,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._registry = registry
+        self._limits = registry.limits
+        self._answering: RequestResponseCycle | None = None
+        self._phase = _Phase.IDLE
+        self._deadline: float | None = None
+        self._unsent_since: float | None = None
+        self._received = self._head_bytes = 0
+
+    # -- life of the connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the time limit of the first request, or refuse the connection."""
+        super().connection_made(transport)
+        if self._registry.admit(self):
+            self._expect_head()
+        elif self._registry.crowded:
+            self.abort()
+        else:
+            self._refuse("too_many_connections", "the server has as many connections as it can serve")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._phase, self._deadline = _Phase.NOTHING, None
+        self._registry.remove(self)
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Close at once, without sending anything more."""
+        self._phase, self._deadline = _Phase.NOTHING, None
+        self.transport.abort()
+
+    def close_if_late(self, now: float) -> None:
+        """Close if the client has kept the server waiting for too long, at both ends."""
+        if not self.transport.get_write_buffer_size():
+            self._unsent_since = None
+        elif self._unsent_since is None:
+            self._unsent_since = now
+        elif now - self._unsent_since > self._limits.send_s:
+            self._registry.refused("response_not_read")
+            self.abort()
+            return
+        if self._deadline is None or now < self._deadline:
+            return
+        if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and self._received):
+            self._refuse("request_timeout", "the request didn't come to its end in time")
+        elif self._phase is _Phase.NOTHING:
+            self.abort()
+        else:
+            self._deadline = None
+            self.transport.close()
+
+    # -- from the client
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, which calls the methods below."""
+        if self._phase is _Phase.NOTHING:
+            self._drop(len(data))
+            return
+        if self._phase is _Phase.IDLE:
+            self._expect_head()
+        try:
+            if len(data) <= SLICE_BYTES:
+                self._feed(data)
+            else:
+                view = memoryview(data)
+                for start in range(0, len(view), SLICE_BYTES):
+                    self._feed(view[start : start + SLICE_BYTES])
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            refused = cause if isinstance(cause, HttpProblem) else HttpProblem("malformed_request", _detail(error))
+            self._refuse(refused.code, refused.detail)
+        except HttpProblem as refused:
+            self._refuse(refused.code, refused.detail)
+
+    def _drop(self, size: int) -> None:
+        self._received += size
+        if self._received > LINGER_BYTES:
+            self.abort()
+
+    def _feed(self, part: bytes | memoryview) -> None:
+        rest = self._parse(part)
+        while rest is not None:
+            self._parse_again_without_upgrade()
+            rest = self._parse(rest)
+        if self._phase is not _Phase.IDLE:
+            self._received += len(part)
+            self._check_received()
+
+    def _parse(self, part: bytes | memoryview) -> memoryview | None:
+        """Feed the parser; returns the bytes after a head that asks for an upgrade, None without one."""
+        try:
+            self.parser.feed_data(part)
+        except httptools.HttpParserUpgrade as upgrade:
+            return memoryview(part)[upgrade.args[0] :]
+        return None
+
+    def _check_received(self) -> None:
+        if self._phase is _Phase.HEAD and self._received > self._limits.head_bytes + SLICE_BYTES:
+            self._refuse_head_size()
+        if self._phase is _Phase.BODY and self._received > MAX_MESSAGE_BYTES:
+            raise HttpProblem("body_too_large", f"a body is at most {MAX_BODY_BYTES} bytes")
+
+    def _parse_again_without_upgrade(self) -> None:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [
+            b"%b: %b" % (name, _without_upgrade(value) if name == b"connection" else value)
+            for name, value in self.headers
+            if name not in _UPGRADE_HEADERS
+        ]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self._head_bytes = 0
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+
+    def _expect_head(self) -> None:
+        self._phase, self._received, self._head_bytes = _Phase.HEAD, 0, 0
+        self._deadline = self.loop.time() + self._limits.head_s
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.head_bytes:
+            self._refuse_head_size()
+
+    def _refuse_head_size(self) -> None:
+        detail = f"target and headers of a request are at most {self._limits.head_bytes} bytes"
+        raise HttpProblem("headers_too_large", detail)
+
+    # -- from the parser
+
+    def on_message_begin(self) -> None:
+        """A request begins; a pipelined one begins without new data."""
+        if self._phase is not _Phase.HEAD:
+            self._expect_head()
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's target."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer, which is dropped."""
+        self._count_head(len(name) + len(value) + 4)
+        if self._phase is not _Phase.HEAD:
+            return
+        if len(name) == 17 and name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            raise HttpProblem("malformed_request", "the only transfer encoding is chunked")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start the request, unless its head has to be parsed again."""
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return
+        self._check_head()
+        self._phase, self._received = _Phase.BODY, 0
+        self._deadline = self.loop.time() + self._limits.body_s
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        if self.parser.should_upgrade():
+            return
+        super().on_message_complete()
+        self._phase, self._deadline = _Phase.IDLE, None
+        if self.cycle.response_complete:
+            self._rest()
+        else:
+            self._registry.works(self)
+
+    def _check_head(self) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            raise HttpProblem("malformed_request", "this server is no proxy")
+        version = self.parser.get_http_version()
+        if version != "1.1" and (version != "1.0" or any(name == b"transfer-encoding" for name, _ in self.headers)):
+            raise HttpProblem("malformed_request", "the version must be HTTP/1.1, or HTTP/1.0 with a Content-Length")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise HttpProblem("malformed_request", f"at most {MAX_PIPELINED} requests may wait on one connection")
+        if self.url[:1] != b"/":
+            self.url = self._path_of_absolute_target()
+
+    def _path_of_absolute_target(self) -> bytes:
+        """`http://host/path` names the host a second time (RFC 9112, section 3.2.2); both must be the same."""
+        scheme, _, rest = self.url.partition(b"://")
+        authority, _, path = rest.partition(b"/")
+        hosts = [value.strip().lower() for name, value in self.headers if name == b"host"]
+        if scheme.lower() not in (b"http", b"https") or [authority.lower()] != hosts:
+            raise HttpProblem("malformed_request", "the target must be a path on the host of the Host header")
+        return b"/" + path
+
+    # -- to the client
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Start the next pipelined request, or wait for the client.
+
+        Replaces uvicorn's method, which makes a timer for each response; here one sweep looks after all connections.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._phase is _Phase.IDLE:
+            self._deadline = self.loop.time() + self._limits.keep_alive_s
+        self._registry.waits(self)
+
+    def _refuse(self, code: str, detail: str) -> None:
+        """Answer the message that is being read, after those before it, and end the connection."""
+        self._registry.refused(code)
+        own = self.cycle if self._phase is _Phase.BODY else None
+        self._phase, self._deadline = _Phase.NOTHING, None
+        if own is not None and not own.response_started:
+            self._withdraw(own)
+        before = self.pipeline[0][0] if self.pipeline else self._answering
+        if before is not None and not before.response_complete and before is not own:
+            before.keep_alive = False  # uvicorn closes the connection after this answer
+        elif own is not None and own.response_started:
+            self._linger()
+        else:
+            self.transport.write(_response(problem(CODES[code][0], code, detail)))
+            self._linger()
+
+    def _withdraw(self, cycle: RequestResponseCycle) -> None:
+        """Take a request that didn't arrive whole from the application."""
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+    def _linger(self) -> None:
+        self._deadline, self._received = self.loop.time() + LINGER_S, 0
+        self.flow.resume_reading()
+        self.transport.write_eof()
+
+
+def _without_upgrade(options: bytes) -> bytes:
+    return b",".join(option for option in options.split(b",") if option.strip().lower() not in _UPGRADE_HEADERS)
+
+
+def _detail(error: httptools.HttpParserError) -> str:
+    if isinstance(error, httptools.HttpParserCallbackError):
+        return "the target of the request can't be read"
+    return str(error)
+
+
+def _response(answer: Answer) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in answer.header_lines()]
+    return b"".join([STATUS_LINE[answer.status], *lines, b"connection: close\r\n\r\n", answer.body])
