@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from serving import TIMEOUT_S, Client, request, serving
+from raw_http import TIMEOUT_S, Client, request, serving
 
 import oms
 from oms.entrypoints.http.limits import FEWEST_CONNECTIONS, RESERVED_DESCRIPTORS, Limits

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import Client, serving
+from raw_http import Client, serving
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 

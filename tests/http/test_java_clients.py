@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from serving import serving
+from raw_http import serving
 
 import oms
 
