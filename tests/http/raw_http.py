@@ -20,6 +20,13 @@ TIMEOUT_S = 20.0
 @contextmanager
 def serving(app: oms.App) -> Iterator[int]:
     """The port of a server for `app`, which is started already."""
+    with running(app) as (_, port):
+        yield port
+
+
+@contextmanager
+def running(app: oms.App) -> Iterator[tuple[Server, int]]:
+    """The same with the server itself."""
     listener = bound("127.0.0.1", 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)  # a client that reads nothing shows soon
     server = Server(app)
@@ -30,7 +37,7 @@ def serving(app: oms.App) -> Iterator[int]:
         while not server.started:
             assert time.monotonic() < until, "the server didn't start"
             time.sleep(0.005)
-        yield listener.getsockname()[1]
+        yield server, listener.getsockname()[1]
     finally:
         server.should_exit = True
         thread.join(TIMEOUT_S)

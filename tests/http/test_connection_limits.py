@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 import resource
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
-from raw_http import TIMEOUT_S, Client, request, serving
+from raw_http import TIMEOUT_S, Client, request, running, serving
 
 import oms
 from oms.entrypoints.http.limits import FEWEST_CONNECTIONS, RESERVED_DESCRIPTORS, Limits
@@ -192,6 +194,62 @@ def test_with_requests_in_work_only_new_connections_are_refused() -> None:
         with Client(port) as client:
             client.send(request("GET", "/healthz"))
             assert client.answer().status == 200
+
+
+UPGRADE = ["Connection: Upgrade", "Upgrade: h2c"]
+PARTS = [
+    request("POST", "/orders", ORDER),
+    request("POST", "/orders", ORDER, headers=UPGRADE, chunked=True),
+    request("POST", "/orders", headers=["Content-Length: 50"]),
+    request("GET", "/openapi.json"),
+    request("GET", "/healthz") * 30,
+    request("GET", "/docs", headers=["Connection: close"]),
+    request("GET", "/healthz", headers=["X-A: " + "a" * 20000]),
+    request("POST", "/orders", b" " * 300_000),
+    request("GET", "/healthz", headers=["Content-Length: 9", "Connection: close"]),
+    b"\0",
+    b"\r\n",
+]
+
+
+def misbehave(port: int, chance: random.Random) -> None:
+    """One connection that sends parts of requests, reads or doesn't, and ends somehow."""
+    with suppress(OSError), Client(port) as client:
+        client.socket.settimeout(chance.choice([0.02, 0.3]))
+        for _ in range(chance.randrange(6)):
+            part = chance.choice(PARTS)
+            client.send(part[: chance.randrange(len(part) + 1)] if chance.random() < 0.4 else part)
+            if chance.random() < 0.4:
+                client.socket.recv(100)
+            if chance.random() < 0.05:
+                client.socket.shutdown(socket.SHUT_WR)
+            time.sleep(chance.choice([0, 0, 0.2]))
+        if chance.random() < 0.4:
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_whatever_clients_do_the_server_goes_on_and_forgets_them() -> None:
+    short = {"http_head_s": 0.1, "http_body_s": 0.1, "http_send_s": 0.2, "http_keep_alive_s": 0.15}
+    with (
+        oms.create(profile="memory", environ={}, log_level="error", http_connections=20, **short) as app,
+        running(app) as (server, port),
+    ):
+        others = [
+            threading.Thread(target=lambda n=n: [misbehave(port, random.Random(f"{n}/{m}")) for m in range(8)])
+            for n in range(30)
+        ]
+        for other in others:
+            other.start()
+        for other in others:
+            other.join()
+        registry = server._connections
+        with Client(port) as client:
+            client.send(request("POST", "/orders", ORDER))
+            assert client.answer().status == 201
+        until = time.monotonic() + TIMEOUT_S
+        while registry._open or registry._waiting:
+            assert time.monotonic() < until, "a connection stays open"
+            time.sleep(0.02)
 
 
 def test_the_limit_stays_below_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:

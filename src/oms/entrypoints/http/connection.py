@@ -93,10 +93,20 @@ class Connection(HttpToolsProtocol):
         self._registry.remove(self)
         super().connection_lost(exc)
 
+    def eof_received(self) -> None:
+        """The client sends no more; the transport closes itself after this."""
+        self._end()
+
     def abort(self) -> None:
         """Close at once, without sending anything more."""
-        self._phase, self._deadline = _Phase.NOTHING, None
+        self._end()
         self.transport.abort()
+
+    def _end(self) -> None:
+        self._phase, self._deadline = _Phase.NOTHING, None
+        self.pipeline.clear()
+        if self._answering is not None:
+            _disconnect(self._answering)  # its answer would be written to a closed transport
 
     def close_if_late(self, now: float) -> None:
         """Close if the client has kept the server waiting for too long, at both ends."""
@@ -108,7 +118,7 @@ class Connection(HttpToolsProtocol):
             self._registry.refused("response_not_read")
             self.abort()
             return
-        if self._deadline is None or now < self._deadline:
+        if self._deadline is None or now < self._deadline or self.transport.is_closing():
             return
         if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and self._received):
             self._refuse("request_timeout", "the request didn't come to its end in time")
@@ -302,13 +312,17 @@ class Connection(HttpToolsProtocol):
         """Take a request that didn't arrive whole from the application."""
         if self.pipeline and self.pipeline[0][0] is cycle:
             self.pipeline.popleft()
-        cycle.disconnected = True
-        cycle.message_event.set()
+        _disconnect(cycle)
 
     def _linger(self) -> None:
         self._deadline, self._received = self.loop.time() + LINGER_S, 0
         self.flow.resume_reading()
         self.transport.write_eof()
+
+
+def _disconnect(cycle: RequestResponseCycle) -> None:
+    cycle.disconnected = True
+    cycle.message_event.set()
 
 
 def _without_upgrade(options: bytes) -> bytes:
