@@ -18,7 +18,6 @@ from enum import Enum, auto
 from typing import Any
 
 import httptools
-from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -89,7 +88,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._phase, self._deadline = _Phase.NOTHING, None
+        self._end()
         self._registry.remove(self)
         super().connection_lost(exc)
 
@@ -235,6 +234,8 @@ class Connection(HttpToolsProtocol):
         self._phase, self._received = _Phase.BODY, 0
         self._deadline = self.loop.time() + self._limits.body_s
         super().on_headers_complete()
+        if not self.pipeline:
+            self._answering = self.cycle
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -269,22 +270,14 @@ class Connection(HttpToolsProtocol):
 
     # -- to the client
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answering = cycle
-        super()._start_asgi_task(cycle, app)
-
     def on_response_complete(self) -> None:
-        """Start the next pipelined request, or wait for the client.
-
-        Replaces uvicorn's method, which makes a timer for each response; here one sweep looks after all connections.
-        """
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
+        """Start the next pipelined request, or wait for the client."""
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._answering = self.pipeline[-1][0]
+            super().on_response_complete()
         else:
+            super().on_response_complete()
+            self._unset_keepalive_if_required()  # one sweep looks after all connections instead of a timer for each
             self._rest()
 
     def _rest(self) -> None:

@@ -61,7 +61,8 @@ class Connections:
 
     def waits(self, connection: Limited) -> None:
         """The connection waits for its client from now on."""
-        self._waiting[connection] = None
+        if connection in self._open:
+            self._waiting[connection] = None
 
     def works(self, connection: Limited) -> None:
         """The connection has a complete request, so it is not closed in favour of a new one."""
