@@ -193,7 +193,7 @@ class Raising(oms.Pricing):
 def test_errors_of_pricing_are_answered_as_the_table_says(error: Exception, status: int) -> None:
     with (
         oms.create(profile="memory", environ={}, pricing=Raising(error), log_level="error") as app,
-        TestClient(oms.asgi(app), raise_server_exceptions=False) as client,
+        TestClient(oms.asgi(app), "http://localhost", raise_server_exceptions=False) as client,
     ):
         answer = client.post("/orders", json={"userId": "u", "amount": 1, "items": {"a": 1}})
         assert answer.status_code == status
