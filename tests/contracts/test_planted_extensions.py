@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from extension_doubles import LimitPolicy, ListPricing, MailNotifier, ProxyAuthenticator, TokenAuthenticator
-from test_extensions import TestLimitPolicy as Limits
-from test_extensions import TestListPricing as Prices
-from test_extensions import TestMail as Mail
-from test_extensions import TestProxy as Proxy
-from test_extensions import TestTokens as Tokens
+from test_extension_suites import TestLimitPolicy as Limits
+from test_extension_suites import TestListPricing as Prices
+from test_extension_suites import TestMail as Mail
+from test_extension_suites import TestProxy as Proxy
+from test_extension_suites import TestTokens as Tokens
 
 import oms
 
