@@ -146,15 +146,20 @@ class Settings:
     )
     auth: str = _setting("", choice("", "none"), "`none` trusts every caller even beyond loopback.")
     api_keys_file: Path | None = _setting(None, OPTIONAL_FILE, "File of hashed API keys; read again when it changes.")
-    authenticator: str | None = _setting(None, optional(IMPORT_PATH), "Your own authenticator.")
-    payment_gateway: str = _setting("simulated", plug("simulated"), "Where the money is.")
-    notifier: str = _setting("log", plug("log", "webhook"), "Who tells the customer.")
-    pricing: str | None = _setting(
-        None, optional(IMPORT_PATH), "Your own pricing; without it the caller's amount is trusted."
+    authenticator: str | None = _setting(None, optional(IMPORT_PATH), "Your own authenticator, by import path.")
+    payment_gateway: str = _setting("simulated", plug("simulated"), "Payment gateway: the simulated one, or your own.")
+    notifier: str = _setting(
+        "log", plug("log", "webhook"), "Notifier of customers: lines in the log, a signed webhook, or your own."
     )
-    policy: str | None = _setting(None, optional(IMPORT_PATH), "Your own last word before an order is accepted.")
+    pricing: str | None = _setting(
+        None, optional(IMPORT_PATH), "Your own pricing; without it the caller's amount is the total."
+    )
+    policy: str | None = _setting(None, optional(IMPORT_PATH), "Your own policy, which accepts or refuses each order.")
     steps: tuple[str, ...] = _setting(
-        (), IMPORT_PATHS, "Functions, separated by commas, that get the app and subscribe your own steps.", shown=""
+        (),
+        IMPORT_PATHS,
+        "Functions that subscribe your own steps, separated by commas; each is called with the app.",
+        shown="",
     )
     currency: str = _setting("USD", CURRENCY, "Currency of every amount.")
     default_stock: int | None = _setting(
