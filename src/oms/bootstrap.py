@@ -210,6 +210,7 @@ def _threaded_calls(settings: Settings, bells: Bells) -> Callable[[str], Calls[T
     return lambda name: ThreadedCalls(
         sizes.get(name, settings.batch),
         done=lambda: _ring(bells, name, TASKS),
+        limit_s=settings.call_limit_s(name),
         ahead_s=CALLS_AHEAD_S,
         most=settings.batch,
     )

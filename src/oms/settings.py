@@ -180,14 +180,28 @@ class Settings:
     payment_settle_window_s: float = _setting(
         10, number(0, 86400), 'How long the gateway\'s "not found" may only mean "not yet".'
     )
-    payment_timeout_s: float = _setting(5, number(0.05, 600), "A gateway's call without an answer ends then.")
+    payment_timeout_s: float = _setting(
+        5,
+        number(0.05, 600),
+        "Time limit of one gateway call, in seconds. A longer call is abandoned, and its outcome looked up.",
+    )
     payment_calls: int = _setting(64, whole(1, 1024), "Calls to the gateway at once.")
     notify_calls: int = _setting(32, whole(1, 1024), "Calls of the notifier at once.")
     webhook_url: str | None = _setting(None, optional(WEB_ADDRESS), "Where the webhook notifier posts to.")
     webhook_secret: Secret[str] | None = _setting(
         None, optional(SHARED_SECRET), "Signs what the webhook notifier posts."
     )
-    webhook_timeout_s: float = _setting(5, number(0.05, 60), "A whole post of the webhook notifier ends then.")
+    webhook_timeout_s: float = _setting(
+        5,
+        number(0.05, 60),
+        "Time limit of one post of the webhook notifier, in seconds: connection, headers and body together.",
+    )
+    call_timeout_s: float | None = _setting(
+        None,
+        optional(number(0.05, 3600)),
+        "Time limit, in seconds, of one call of your own notifier, pricing, policy or authenticator and of a step's "
+        "outside call; empty: two thirds of OMS_TASK_LEASE_S.",
+    )
     retention_days: int = _setting(
         30,
         whole(1, 3650),
@@ -282,6 +296,14 @@ class Settings:
         if problem:
             raise SettingsError(problem)
 
+    def call_limit_s(self, service: str = "") -> float:
+        """The time limit, in seconds, of one outside call of a service or step, and of a shop's own code elsewhere."""
+        if service == "payment":
+            return self.payment_timeout_s
+        if service == "notification" and self.notifier == "webhook":
+            return self.webhook_timeout_s
+        return self.call_timeout_s or self.task_lease_s * 2 / 3
+
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
@@ -320,6 +342,8 @@ def _contradictions(its: Settings) -> Iterator[str]:
         yield "OMS_TASK_LEASE_S must be more than OMS_PAYMENT_TIMEOUT_S"
     if its.webhook_timeout_s >= its.task_lease_s:
         yield "OMS_TASK_LEASE_S must be more than OMS_WEBHOOK_TIMEOUT_S"
+    if its.call_timeout_s and its.call_timeout_s >= its.task_lease_s:
+        yield "OMS_TASK_LEASE_S must be more than OMS_CALL_TIMEOUT_S"
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:

@@ -15,8 +15,8 @@ from oms.adapters.system.calls import ThreadedCalls
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.domain.values import checked_id
-from oms.ports.calls import Ended
-from oms.ports.errors import OutcomeUnknown, Permanent
+from oms.ports.calls import CallAbandoned, Ended
+from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 
 
 def test_the_time_is_in_utc():
@@ -138,6 +138,51 @@ def test_threads_are_used_again():
         waiting.calls.submit("one", lambda: None)
         waiting.collect(1)
     assert len(waiting.calls._threads) == 1
+
+
+def settled(condition):
+    """Wait up to 5 s until a condition holds."""
+    until = time.monotonic() + 5
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_calls_that_hang_are_bounded_and_block_further_ones_until_some_return():
+    calls: ThreadedCalls[int] = ThreadedCalls(2, lambda: None, limit_s=0.05, most_hung=3)
+    release, found = threading.Event(), []
+    for token in range(4):
+        assert settled(lambda: found.extend(calls.collect()) or calls.room() > 0 or calls.blocked())
+        calls.submit(token, release.wait)
+    assert settled(lambda: found.extend(calls.collect()) or len(found) == 4)
+    assert calls.blocked()
+    assert calls.room() == 0
+    with pytest.raises(Permanent):
+        calls.submit(5, lambda: None)
+    assert len(calls._threads) == 4
+
+    release.set()
+    assert settled(lambda: not calls.blocked() and calls.room() == 2)
+    assert settled(lambda: calls._threads == []), "the threads of abandoned calls end"
+    calls.submit(6, lambda: "answered")
+    assert settled(lambda: found.extend(calls.collect()) or found[-1].answer == "answered")
+    assert all(isinstance(end.error, CallAbandoned) for end in found[:-1])
+
+
+def test_a_call_that_found_no_thread_in_time_is_not_made():
+    calls: ThreadedCalls[str] = ThreadedCalls(1, lambda: None, ahead_s=0.25, limit_s=0.2, most_hung=1)
+    made, found = [], []
+    calls.submit("quick", lambda: None)
+    assert settled(lambda: found.extend(calls.collect()) or found)
+    release = threading.Event()
+    calls.submit("hangs", release.wait)
+    calls.submit("waits", lambda: made.append("waits"))
+    assert settled(lambda: found.extend(calls.collect()) or len(found) >= 2)
+    release.set()
+    assert settled(lambda: found.extend(calls.collect()) or len(found) == 3)
+    ended = {end.token: end for end in found}
+    assert isinstance(ended["hangs"].error, CallAbandoned)
+    assert isinstance(ended["waits"].error, Retryable) == (made == [])
 
 
 def test_collect_never_waits():

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from oms.adapters.system.calls import ThreadedCalls
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.ports.errors import Permanent
-from oms.testing.contracts.calls import CallsContract
+from oms.testing.contracts.calls import LIMIT, LIMIT_S, CallsContract
 from oms.testing.contracts.clock import ClockContract, IdsContract
 
 
@@ -18,6 +19,14 @@ class TestSequentialCalls(CallsContract):
     def new_calls(self) -> Callable[[int], Any]:
         return SequentialCalls
 
+    @pytest.fixture
+    def limited_calls(self) -> Any:
+        self.clock = ManualClock()
+        return SequentialCalls(LIMIT, clock=self.clock, limit_s=LIMIT_S)
+
+    def outlast(self) -> None:
+        self.clock.advance(timedelta(seconds=2 * LIMIT_S))
+
 
 class TestThreadedCalls(CallsContract):
     patience_s = 5.0
@@ -25,6 +34,13 @@ class TestThreadedCalls(CallsContract):
     @pytest.fixture
     def new_calls(self) -> Callable[[int], Any]:
         return lambda limit: ThreadedCalls(limit, lambda: None)
+
+    @pytest.fixture
+    def limited_calls(self) -> Any:
+        return ThreadedCalls(LIMIT, lambda: None, limit_s=LIMIT_S)
+
+    def outlast(self) -> None:
+        time.sleep(3 * LIMIT_S)
 
 
 class TestManualClock(ClockContract):

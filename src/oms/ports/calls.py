@@ -8,7 +8,13 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
+from oms.ports.errors import OutcomeUnknown
+
 Token = TypeVar("Token")
+
+
+class CallAbandoned(OutcomeUnknown):
+    """A call took longer than its limit. It may still take effect; its answer is dropped."""
 
 
 @attrs.frozen
@@ -21,7 +27,11 @@ class Ended(Generic[Token]):
 
 
 class Calls(Protocol[Token]):
-    """A bounded number of calls under way. One thread submits and collects."""
+    """A bounded number of calls under way. One thread submits and collects.
+
+    A call that takes longer than the limit of these calls ends with the error `CallAbandoned`. What it answers later
+    changes nothing.
+    """
 
     @abstractmethod
     def room(self) -> int:
@@ -34,6 +44,10 @@ class Calls(Protocol[Token]):
     @abstractmethod
     def collect(self) -> Sequence[Ended[Token]]:
         """The calls that ended since the last time, each once; doesn't wait."""
+
+    def blocked(self) -> bool:
+        """Whether no further call is made because too many abandoned ones haven't returned."""
+        return False
 
     @abstractmethod
     def close(self) -> None:

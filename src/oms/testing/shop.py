@@ -72,7 +72,9 @@ class Shop(AnyShop):
             "ids": self.ids,
             "signals": self.signals,
             "gateway": self._gateway,
-            "calls": lambda _name: SequentialCalls(500, point=self._workers.point),
+            "calls": lambda name: SequentialCalls(
+                500, point=self._workers.point, clock=self.clock, limit_s=self.app.settings.call_limit_s(name)
+            ),
         }
         self._foreign = [name for name in _OURS if name in given]
         if given.get("profile", settings.profile) != "memory":

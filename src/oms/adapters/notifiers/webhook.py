@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import Self
+from http.client import HTTPException
+from typing import Self, TypeGuard
 
 import msgspec
 import urllib3
 
+from oms.adapters.notifiers.limited_pools import LimitedPools
 from oms.ports.clock import Clock
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.plugs import Notification, Notifier
 from oms.settings import Settings
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
+
+MOST_BODY_BYTES = 64 * 1024
+"""So much of an answer's body is read to use the connection again."""
+
+MAX_TIMESTAMP = 12
+"""Digits of a timestamp in seconds: enough for 30,000 years."""
+
 _TRY_AGAIN = frozenset({408, 409, 425, 429})
 
 
@@ -31,7 +40,7 @@ class WebhookNotifier(Notifier):
 
     def __init__(self, url: str, secret: str, clock: Clock, *, timeout_s: float = 5.0) -> None:
         self._url, self._secret, self._clock, self._timeout_s = url, secret, clock, timeout_s
-        self._pool = urllib3.PoolManager(maxsize=32, retries=False)
+        self._pools = LimitedPools(maxsize=32, retries=False)
 
     @classmethod
     def from_settings(cls, settings: Settings, clock: Clock) -> Self:
@@ -62,28 +71,32 @@ class WebhookNotifier(Notifier):
         raise Retryable(f"the webhook answered {status}")
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> int:
-        """The answer's status, within the time-out as a whole: a slow receiver is cut off by closing the socket."""
-        timeout = urllib3.Timeout(total=self._timeout_s)
-        try:
-            response = self._pool.request(
-                "POST",
-                self._url,
-                body=body,
-                headers=dict(headers),
-                timeout=timeout,
-                redirect=False,
-                preload_content=False,
-            )
-            watchdog = threading.Timer(self._timeout_s, response.close)
-            watchdog.start()
+        """Return the status. Connection, headers and body together take at most the time limit.
+
+        The status counts as soon as it is there, whatever the body does: it is read only to use the connection again.
+        """
+        with self._pools.limited(self._timeout_s):
             try:
-                response.drain_conn()
-            finally:
-                watchdog.cancel()
-                response.release_conn()
-        except urllib3.exceptions.HTTPError as error:
-            raise Retryable(f"the webhook can't be reached: {type(error).__name__}") from None
-        return int(response.status)
+                response = self._pools.request(
+                    "POST",
+                    self._url,
+                    body=body,
+                    headers=dict(headers),
+                    timeout=urllib3.Timeout(total=self._timeout_s),
+                    redirect=False,
+                    preload_content=False,
+                )
+            except (urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
+                raise Retryable(f"the webhook can't be reached: {type(error).__name__}") from None
+            _leave(response)
+            return int(response.status)
+
+
+def _leave(response: urllib3.BaseHTTPResponse) -> None:
+    """Read a short body to its end, which gives the connection back; close the connection in any other case."""
+    with suppress(Exception):  # the answer's status is known, and nothing depends on its body
+        response.read(MOST_BODY_BYTES, decode_content=False)
+    response.close()
 
 
 def shape(notification: Notification) -> dict[str, object]:
@@ -114,9 +127,21 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 def verify_signature(
     secret: str, headers: Mapping[str, str], body: bytes, now: datetime, *, tolerance_s: float = 300
 ) -> bool:
-    """For receivers: whether a post is ours and not older than `tolerance_s`. `headers` as names in any case."""
-    known = {name.lower(): value for name, value in headers.items()}
-    timestamp, given = known.get("oms-timestamp", ""), known.get("oms-signature", "")
-    if not timestamp.isdigit() or abs(now.timestamp() - int(timestamp)) > tolerance_s:
+    """For receivers: whether a post comes from the holder of `secret` and is at most `tolerance_s` seconds old.
+
+    `headers` have names in any case. Returns False, and never raises, for whatever a stranger may send.
+    """
+    try:
+        known = {str(name).lower(): value for name, value in headers.items()}
+        timestamp, given = known.get("oms-timestamp"), known.get("oms-signature")
+        if not (_is_timestamp(timestamp) and isinstance(given, str) and given.isascii()):
+            return False
+        if not abs(now.timestamp() - int(timestamp)) <= tolerance_s:
+            return False
+        return hmac.compare_digest(signature(secret, timestamp, body), given)
+    except (TypeError, ValueError, AttributeError, OverflowError):
         return False
-    return hmac.compare_digest(signature(secret, timestamp, body), given)
+
+
+def _is_timestamp(text: object) -> TypeGuard[str]:
+    return isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= MAX_TIMESTAMP

@@ -54,7 +54,7 @@ class Handlers:
         orders = self._app.orders
         async with self._turn(request, caller, "place") as key:
             agree = partial(orders.agree, command, caller, key)
-            agreed = await self._read(agree) if orders.asks_the_shop else agree()
+            agreed = await self._agreed(agree) if orders.asks_the_shop else agree()
             trace = request.headers.get("traceparent")
             order = await self._waiting.ask(*orders.placing(command, agreed, caller=caller, key=key, trace=trace))
         view = views.order_view(order)
@@ -177,6 +177,9 @@ class Handlers:
         return Answer(self._app.metrics(), media="text/plain; version=0.0.4; charset=utf-8")
 
     # -- inside
+
+    async def _agreed(self, agree: Callable[[], T]) -> T:
+        return await self._waiting.extension("pricing and policy", agree)
 
     async def _dead_letter(self, request: Request) -> Answer:
         letter_id = checked_id(_id(request), name="id")

@@ -47,7 +47,7 @@ def asgi(app: App, services: Collection[str] | None = None, *, run: bool = False
     if unknown:
         raise ValueError(f"there are no routes of {sorted(unknown)}; services are {list(SERVICES)}")
     chosen = [route for route in ROUTES if route.service in (*services, "any")]
-    gate = _Gate(app, Waiting())
+    gate = _Gate(app, Waiting(app.settings.call_limit_s(), app.signals.alarm))
     tables = (Handlers(app, gate.waiting), Description(chosen, app))
     paths: dict[str, dict[str, _Endpoint]] = {}
     for route in chosen:
@@ -117,7 +117,7 @@ class _Gate:
         if isinstance(authenticator, (TrustEveryone, ApiKeys)):  # a union costs twice as much
             caller = authenticator.authenticate(headers)
         else:  # a shop's own may ask a database
-            caller = await self.waiting.read(lambda: authenticator.authenticate(headers))
+            caller = await self.waiting.extension("authenticator", lambda: authenticator.authenticate(headers))
         if caller is None:
             raise HttpProblem("not_authenticated", "a valid API key is needed", {"WWW-Authenticate": "Bearer"})
         if not may(caller, route.allowed):

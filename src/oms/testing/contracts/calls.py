@@ -1,7 +1,8 @@
 """Calls to the outside: bounded, each end collected once.
 
-A subclass gives the fixture `new_calls`: a function that makes calls with room for `limit`, here 3. Calls that end
-after a while have a `patience_s` above 0.
+A subclass gives the fixtures `new_calls`, a function that makes calls with room for `limit`, here 3, and
+`limited_calls`, calls with room for three whose time limit is `LIMIT_S`; and `outlast`, which takes longer than that.
+Calls that end after a while have a `patience_s` above 0.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from oms.ports.calls import Ended
+from oms.ports.calls import CallAbandoned, Ended
 
 LIMIT = 3
+LIMIT_S = 0.1
 
 
 class CallsContract:
@@ -31,6 +33,34 @@ class CallsContract:
     def calls(self, new_calls: Callable[[int], Any]) -> Any:
         """Calls with room for three."""
         return new_calls(LIMIT)
+
+    @pytest.fixture
+    def limited_calls(self) -> Any:
+        """Calls with room for three and a time limit of `LIMIT_S`."""
+        raise NotImplementedError("a contract suite needs the fixture `limited_calls`")
+
+    def outlast(self) -> None:
+        """Take longer than `LIMIT_S`, by the clock of the calls."""
+        raise NotImplementedError("a contract suite needs `outlast`")
+
+    def test_a_call_that_outlasts_its_limit_is_abandoned(self, limited_calls: Any) -> None:
+        limited_calls.submit("quick", lambda: 42)
+        limited_calls.submit("slow", self.outlast)
+        ended = {one.token: one for one in self.collect(limited_calls, 2)}
+        assert ended["quick"] == Ended("quick", 42)
+        assert ended["slow"].answer is None
+        assert isinstance(ended["slow"].error, CallAbandoned)
+
+    def test_the_slots_of_abandoned_calls_are_used_again_and_late_answers_are_dropped(self, limited_calls: Any) -> None:
+        for number in range(LIMIT):
+            limited_calls.submit(number, self.outlast)
+        self.collect(limited_calls, LIMIT)
+        assert limited_calls.room() == LIMIT
+        assert not limited_calls.blocked()
+        limited_calls.submit("next", lambda: 42)
+        assert list(self.collect(limited_calls, 1)) == [Ended("next", 42)]
+        time.sleep(self.patience_s and 4 * LIMIT_S)
+        assert list(limited_calls.collect()) == []
 
     def test_an_end_is_collected_once(self, calls: Any) -> None:
         calls.submit("a", lambda: 42)
