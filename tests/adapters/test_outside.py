@@ -232,6 +232,49 @@ def test_one_line_with_a_secret_has_its_whole_batch_masked(fields: dict[str, obj
     assert len(text.strip().splitlines()) == 3
 
 
+class Hostile(Exception):
+    """An error whose text is whatever a user's code, or a stranger behind it, made it."""
+
+    def __str__(self) -> str:
+        if self.args[0] is None:
+            raise RuntimeError("no text")
+        return str(self.args[0])
+
+
+HOSTILE = [None, "x" * 10**6, "half \ud83d\x00", "a\nINFO forged\r\u2028line", f"{CANARY} Bearer plain-secret"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_failure_has_a_traceback_whatever_its_error_says(form: str, text: str | None) -> None:
+    stream = io.StringIO()
+    signals = StructlogSignals(form=form, secrets=[CANARY], stream=stream)
+    try:
+        raise ValueError("the cause") from Hostile(text)
+    except ValueError as error:
+        error.__cause__.__cause__ = error  # type: ignore[union-attr]
+        signals.failure("call failed", error, order_id="o-1", attempt=1)
+    said = stream.getvalue()
+    assert said.encode()
+    assert CANARY not in said
+    assert "plain-secret" not in said
+    assert len(said) < 20_000
+    first, *others = said.splitlines()
+    assert "call failed" in first
+    if form == "json":
+        line = json.loads(first)
+        assert others == []
+        assert (line["level"], line["error"], line["order_id"]) == ("warning", "ValueError", "o-1")
+        assert "test_outside.py" in line["exception"]
+    assert not [line for line in others if line and not line.startswith(("  ", "\x1b["))]
+
+
+def test_failures_are_left_out_above_their_level() -> None:
+    stream = io.StringIO()
+    StructlogSignals(level="error", stream=stream).failure("call failed", ValueError("no"))
+    assert stream.getvalue() == ""
+
+
 def test_the_lines_of_a_batch_are_as_if_they_came_alone() -> None:
     together, alone = io.StringIO(), io.StringIO()
     notes: list[tuple[str, dict[str, object]]] = [("reserved", {"order_id": "ö-1", "units": 3}), ("sent", {"to": None})]

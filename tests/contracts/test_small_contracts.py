@@ -10,6 +10,7 @@ from oms.adapters.system.calls import ThreadedCalls
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.ports.errors import Permanent
+from oms.ports.signals import Signals
 from oms.testing.contracts.calls import LIMIT, LIMIT_S, CallsContract
 from oms.testing.contracts.clock import ClockContract, IdsContract
 
@@ -94,12 +95,26 @@ def test_two_sources_share_no_names() -> None:
     assert CountedIds(1).order_id() == CountedIds(1).order_id()
 
 
+def test_signals_without_a_method_for_failures_write_a_note() -> None:
+    class Older(RecordingSignals):
+        failure = Signals.failure
+
+    signals = Older()
+    signals.failure("call failed", ValueError("half \ud83d"), attempt=1)
+    fields = {"error": "ValueError", "detail": "half \ufffd", "attempt": 1}
+    assert [(line.event, line.fields) for line in signals.notes] == [("call failed", fields)]
+
+
 def test_signals_are_kept() -> None:
     signals = RecordingSignals()
     signals.count("handled", 2, group="g")
     signals.count("handled", group="h")
     signals.note("Inventory reserved", order_id="o1")
     signals.alarm("message parked", topic="t")
+    signals.failure("call failed", ValueError("no"), attempt=1)
+    assert [(one.event, str(one.error), one.fields) for one in signals.failures] == [
+        ("call failed", "no", {"attempt": 1})
+    ]
     assert signals.total("handled") == 3
     assert signals.total("handled", group="g") == 2
     assert [(line.event, line.fields) for line in signals.notes] == [("Inventory reserved", {"order_id": "o1"})]

@@ -13,6 +13,7 @@ from typing import Generic
 import attrs
 
 from oms.application.backoff import next_try
+from oms.application.call_health import TELL_EVERY, count_error
 from oms.application.offsets import Offsets, place, runs
 from oms.application.parking import last_resort, message_letter, without_texts
 from oms.application.reading import MAX_DEATHS, ReadingGuard
@@ -48,6 +49,8 @@ class Delivered:
     attempts: int = 1
     fault: Exception | None = None
     bare: bool = False
+    tries: int = 1
+    """How often its handler has run; `attempts` doesn't count those that ended in `Retryable`."""
 
 
 @attrs.frozen
@@ -263,15 +266,36 @@ class Consumer(Generic[W]):
         handler = self._service.routes[message.record.topic]
         try:
             handler(message.event, unit.work)  # type: ignore[arg-type]
-        except Retryable:
-            return attrs.evolve(one, attempts=one.attempts)
+        except Retryable as error:
+            return self._again(one, error, one.attempts)
         except (OmsError, Permanent) as error:
+            self._tell("handler failed", one, error, None)
             self._park(unit, one, error)
         except Exception as error:  # noqa: BLE001 - unclear: tried again, and parked with its cause in the end
             if one.attempts < MAX_ATTEMPTS:
-                return attrs.evolve(one, attempts=one.attempts + 1)
+                return self._again(one, error, one.attempts + 1)
+            self._tell("handler failed", one, error, None)
             self._park(unit, one, error)
         return None
+
+    def _again(self, one: Delivered, error: Exception, attempts: int) -> Delivered:
+        self._tell("handler failed", one, error, next_try(self._clock.now(), attempts))
+        return attrs.evolve(one, attempts=attempts, tries=one.tries + 1)
+
+    def _tell(self, event: str, one: Delivered, error: Exception, next_try_at: datetime | None) -> None:
+        """Log an error at the first try, at each tenth, and when its message is parked (`next_try_at` None)."""
+        if self._service.own_handlers:
+            count_error(self._signals, self._service.extension, type(error).__name__)
+        if next_try_at is not None and one.tries != 1 and one.tries % TELL_EVERY != 0:
+            return
+        fields: dict[str, object] = {
+            "group": self._service.group,
+            "topic": one.message.record.topic,
+            "order_id": one.message.event.order_id if one.message.event is not None else None,
+            "attempt": one.tries,
+            "next_try_at": next_try_at.isoformat() if next_try_at else None,
+        }
+        self._signals.failure(event, error, **fields)
 
     def _park(self, unit: Unit[W], one: Delivered, error: Exception) -> None:
         letter = message_letter(
@@ -286,10 +310,13 @@ class Consumer(Generic[W]):
 
     def _blame(self, one: Delivered, error: Exception) -> None:
         """A single message that the store refuses: parked for a clear error, tried again for an unclear one."""
-        if isinstance(error, OmsError) or one.attempts >= MAX_ATTEMPTS:
+        is_parked = isinstance(error, OmsError) or one.attempts >= MAX_ATTEMPTS
+        due_at = None if is_parked else next_try(self._clock.now(), one.attempts + 1)
+        self._tell("message refused", one, error, due_at)
+        if is_parked:
             self._deferred.append(Held(self._clock.steady(), [attrs.evolve(one, fault=error)]))
         else:
-            self._defer([attrs.evolve(one, attempts=one.attempts + 1)])
+            self._defer([attrs.evolve(one, attempts=one.attempts + 1, tries=one.tries + 1)])
 
     def _defer(self, messages: Sequence[Delivered]) -> None:
         """They failed in good order, so their process isn't counted as dead."""

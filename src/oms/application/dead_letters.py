@@ -83,6 +83,8 @@ class DeadLetterDesk(Generic[W]):
         except Retryable:
             raise
         except Exception as error:
+            fields = {"group": letter.group, "topic": letter.topic, "order_id": letter.order_id}
+            self._signals.failure("redrive failed", error, **fields)
             raise Conflict("redrive_failed", f"it fails again: {storable_text(error)}") from error
 
     def _message(self, letter: DeadLetter) -> Message:

@@ -187,4 +187,5 @@ def notification_service(
         ROUTES,
         open_work,
         {TaskKind.NOTIFY: Deliveries(store, notifier, new_id)},
+        extension="notifier",
     )

@@ -92,6 +92,10 @@ class Parts(Generic[W]):
         drivers = (self.worker, *(lane.worker for lane in self.lanes))
         return list(dict.fromkeys(trouble for driver in drivers for trouble in driver.troubles()))
 
+    def degraded(self) -> Sequence[str]:
+        """Say which outside calls keep failing at the moment; its other work goes on."""
+        return self.tasks.degraded()
+
     def advance_commands(self) -> int:
         """Run what commands need and nothing else, where no thread drives the worker."""
         return sum(step.run_once() for step in self.service.steps) + self.commands.run_once()

@@ -206,4 +206,4 @@ def payment_service(
         TaskKind.VOID: Voids(store, gateway, (state.VOIDING,)),
         TaskKind.REFUND: Refunds(store, gateway, (state.REFUNDING, state.VOIDED)),
     }
-    return Service("payment", GROUP, store, ROUTES, open_work, executors)
+    return Service("payment", GROUP, store, ROUTES, open_work, executors, extension="gateway")

@@ -95,6 +95,12 @@ class Service(Generic[W]):
     prepare: Callable[[Sequence[Message]], object] | None = None
     committed: Callable[[W], None] = lambda _work: None
     steps: Sequence[Step] = ()
+    extension: str = ""
+    """Whose code its tasks call (`gateway`, `notifier`, `step:<group>`); empty where that is ours alone."""
+
+    own_handlers: bool = False
+    """Whether its handlers are a shop's own code as well."""
+
     inbox_id: Callable[[Message], MessageId] = own_id
     """The id by which repeats of a message are found: its own, unless the service has a reason for another one."""
 

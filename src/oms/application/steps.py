@@ -216,7 +216,8 @@ def step_service(
         return lambda event, work: _run(handler, event, work)
 
     routes = {topic: handled_by(handler) for topic, handler in handlers.items()}
-    return Service(group, group, store, routes, open_work, {TaskKind.CALL: StepCalls(calls)})
+    executors = {TaskKind.CALL: StepCalls(calls)}
+    return Service(group, group, store, routes, open_work, executors, extension=f"step:{group}", own_handlers=True)
 
 
 def _run(handler: StepHandler, event: AnyEvent, work: StepWork) -> None:

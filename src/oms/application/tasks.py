@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Generic
 
+from oms.application.call_health import CallHealth
 from oms.application.parking import last_resort, task_letter, without_texts
 from oms.application.service import NOT_CALLED, Executor, W
 from oms.application.unit import Units
@@ -40,6 +41,7 @@ class TaskRunner(Generic[W]):
     ) -> None:
         self._units, self._calls, self._clock, self._ids = units, calls, clock, ids
         self._service = units.service
+        self._health = CallHealth(units.service.extension, clock, units.signals)
         self._lease_s, self._batch, self._look_every_s = lease_s, batch, look_every_s
         self._woken = woken
         self._look_at: datetime | None = None
@@ -51,10 +53,15 @@ class TaskRunner(Generic[W]):
         self._news = True
         self._woken()
 
+    def degraded(self) -> Sequence[str]:
+        """Say which outside calls keep failing, or aren't made; safe on any thread."""
+        return self._health.degraded()
+
     def run_once(self) -> int:
         """Finish what came back, claim and start what is due; answers how many tasks moved."""
         if not self._service.executors:
             return 0
+        self._health.look(blocked=self._calls.blocked())
         self._unfinished += self._calls.collect()
         tasks = self._claim()
         for kind, executor in self._service.executors.items():
@@ -121,6 +128,7 @@ class TaskRunner(Generic[W]):
             for kind, executor in self._service.executors.items():
                 executor.load(unit.work, [one.token for one in mine if one.token.kind is kind])
             done = []
+            outcomes: list[tuple[Ended[Task], datetime | None]] = []
             for one in mine:
                 unit.work.changes.cause = Cause(traceparent=one.token.trace)
                 postponed = self._service.executors[one.token.kind].finish(unit.work, one)
@@ -128,7 +136,10 @@ class TaskRunner(Generic[W]):
                     done.append(one.token)
                 else:
                     unit.work.changes.postponed.append(postponed)
+                outcomes.append((one, postponed.due_at if postponed is not None else None))
             unit.transaction.finish_tasks(done)
+        for one, next_try_at in outcomes:
+            self._health.ended(one, next_try_at)
         if unit.work.changes.postponed:
             self._expect(min(one.due_at for one in unit.work.changes.postponed))
 
@@ -139,6 +150,7 @@ class TaskRunner(Generic[W]):
 
     def _park(self, ended: Ended[Task], error: Exception) -> None:
         """Its outcome can't be applied: an operator must look, and may redrive the task."""
+        self._health.parked(ended, error)
         task = ended.token
         outcome = ended.error if ended.answer is None else ended.answer
         detail = f"{storable_text(error, 250)} (outcome: {storable_text(outcome, 230)})"

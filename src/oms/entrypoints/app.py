@@ -133,7 +133,7 @@ class App:
         part = self.system.order
         if self._orders is None or self._orders[0] is not part:  # it is asked for with every request
             store, made = cast("OrderStore", part.service.store), self._container
-            desk = Orders(part, store, made.ids(), self.drive, made.pricing(), made.policy())
+            desk = Orders(part, store, made.ids(), self.drive, made.pricing(), made.policy(), self.signals)
             self._orders = part, desk
         return self._orders[1]
 
@@ -252,6 +252,16 @@ class App:
                 found.append(f"{name}: {error}")
             found += [f"{name}: {trouble}" for trouble in part.troubles()]
         return list(dict.fromkeys(found))
+
+    def degraded(self) -> Sequence[str]:
+        """Say which calls of a shop's own code keep failing; empty where none do. The system does all its other work.
+
+        A gateway, notifier or outside call of a step is named after three failures in a row, or three seconds after the
+        first one, until one succeeds.
+        """
+        if self._system is None:
+            return []
+        return [line for part in self._system.parts.values() for line in part.degraded()]
 
     @property
     def failed(self) -> bool:

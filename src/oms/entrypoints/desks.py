@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import attrs
 
 from oms.application import inventory, orders
+from oms.application.call_health import count_error
 from oms.application.commands import Command, CommandGroup, Key
 from oms.application.inventory import GateKeeper, GatePhase, InventoryWork
 from oms.application.orders import OrderWork
@@ -26,6 +27,7 @@ from oms.ports.clock import Ids
 from oms.ports.errors import Retryable
 from oms.ports.messages import Cause, valid_trace
 from oms.ports.plugs import Policy, Pricing, Principal, Role
+from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, DeadLetterState, DeadLetterSummary, InventoryStore, OrderStore, Page
 
 T = TypeVar("T")
@@ -91,6 +93,7 @@ class Orders:
     _pump: Pump
     _pricing: Pricing | None = None
     _policy: Policy | None = None
+    _signals: Signals | None = None
 
     def place(
         self,
@@ -249,11 +252,24 @@ class Orders:
         return future.result()
 
     def _asked(self, terms: Terms, caller: Principal) -> Terms:
-        if self._pricing is not None:
-            terms = attrs.evolve(terms, total=self._pricing.price(terms))
-        if self._policy is not None:
-            self._policy.check(terms, caller)
+        pricing, policy = self._pricing, self._policy
+        if pricing is not None:
+            terms = attrs.evolve(terms, total=self._watched("pricing", lambda: pricing.price(terms)))
+        if policy is not None:
+            self._watched("policy", lambda: policy.check(terms, caller))
         return terms
+
+    def _watched(self, extension: str, call: Callable[[], T]) -> T:
+        """Log and count an error of a shop's own code, and raise it to the caller; a refusal isn't one."""
+        try:
+            return call()
+        except DomainError:
+            raise
+        except Exception as error:
+            if self._signals is not None:
+                count_error(self._signals, extension, type(error).__name__)
+                self._signals.failure("order not checked", error, extension=extension)
+            raise
 
     def _restore(self, body: str) -> Order:
         answer = json.loads(body)

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from oms.domain.text import storable_text
+
 WARNING = "warning: "
 """How a line about a server begins that keeps nothing from working, and is for an operator to know."""
 
@@ -25,6 +27,15 @@ class Signals(Protocol):
         """Several lines, event and fields each, as if `note` had been called for each."""
         for event, fields in notes:
             self.note(event, **fields)
+
+    def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
+        """An error that the system deals with by itself: one line of level warning, with the error's traceback.
+
+        The texts of `error` come from a user's code and may be anything. Signals without a method of their own write
+        a note.
+        """
+        said = {} if error is None else {"error": type(error).__name__, "detail": storable_text(error)}
+        self.note(event, **said, **fields)
 
     @abstractmethod
     def alarm(self, event: str, **fields: object) -> None:

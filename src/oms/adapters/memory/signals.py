@@ -26,12 +26,22 @@ class Line:
     fields: Mapping[str, object]
 
 
+@attrs.frozen
+class Failure:
+    """One call of `failure`."""
+
+    event: str
+    error: BaseException | None
+    fields: Mapping[str, object]
+
+
 class RecordingSignals(Signals):
     """Keeps everything in lists."""
 
     def __init__(self) -> None:
         self.counts: list[Count] = []
         self.notes: list[Line] = []
+        self.failures: list[Failure] = []
         self.alarms: list[Line] = []
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
@@ -41,6 +51,10 @@ class RecordingSignals(Signals):
     def note(self, event: str, **fields: object) -> None:
         """Keep a line."""
         self.notes.append(Line(event, fields))
+
+    def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
+        """Keep a failure."""
+        self.failures.append(Failure(event, error, fields))
 
     def alarm(self, event: str, **fields: object) -> None:
         """Keep an alarm."""

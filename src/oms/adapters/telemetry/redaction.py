@@ -53,11 +53,17 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """A text without secrets, on one line: nobody can forge another."""
+        return self._masked(text).replace("\r", "\\r").replace("\n", "\\n")
+
+    def traceback(self, text: str) -> str:
+        """A traceback without secrets. Its lines are indented, so that none can pass for a log line of its own."""
+        return "\n".join(f"  {line}" for line in self._masked(text).splitlines())
+
+    def _masked(self, text: str) -> str:
         if self._known is not None:
             text = self._known.sub(MASK, text)
         if _SUSPECT.search(text) is None:
             return text
-        text = text.replace("\r", "\\r").replace("\n", "\\n")
         for shape, replacement in _SHAPES:
             text = shape.sub(replacement, text)
         return text
@@ -66,7 +72,7 @@ class Redaction:
         if _is_secret(name):
             return MASK
         if isinstance(value, str):
-            return self.text(value)
+            return self.traceback(value) if name == "exception" else self.text(value)
         if isinstance(value, dict):
             return {key: self._value(str(key), inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):

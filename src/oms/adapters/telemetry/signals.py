@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, TextIO
 
@@ -20,6 +21,9 @@ from oms.settings import Settings
 
 _STAMPS = 2
 """How many of the processors say the same of all lines of a batch: level and time."""
+
+TRACEBACK_LIMIT = 8000
+"""Characters of a traceback that are logged."""
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -74,6 +78,15 @@ class StructlogSignals(Signals):
                 "\n".join(self._clean(lines) if self.redaction.is_clean(lines) else map(self._line, lines))
             )
 
+    def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
+        """A line of level warning; the traceback of `error` is its field `exception`."""
+        if self._least > logging.WARNING:
+            return
+        said: dict[str, object] = {}
+        if error is not None:
+            said = {"error": storable_text(type(error).__name__), "exception": traceback_text(error)}
+        self._log.warning(event, **said, **fields)
+
     def alarm(self, event: str, **fields: object) -> None:
         """A line of level error, and one more in `oms_alarms_total`."""
         self.count("alarms", event=event)
@@ -108,6 +121,18 @@ class StructlogSignals(Signals):
         root = logging.getLogger()
         root.handlers[:] = [handler]
         root.setLevel(max(self._least, logging.WARNING))
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an error whose texts may be anything: storable, and cut in its middle where it is long."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as broken:  # noqa: BLE001 - an error that can't be described must not become a second one
+        text = f"{type(error).__name__}, whose traceback can't be written: {type(broken).__name__}"
+    if len(text) > TRACEBACK_LIMIT:
+        half = TRACEBACK_LIMIT // 2
+        text = f"{text[:half]}\n...\n{text[-half:]}"
+    return storable_text(text, TRACEBACK_LIMIT + 10)
 
 
 def _without_record(_logger: object, _method: str, line: Any) -> Any:

@@ -170,7 +170,10 @@ class Handlers:
     async def ready(self, _request: Request, _caller: Principal | None) -> Answer:
         """GET /readyz."""
         problems = tuple(await self._read(self._app.problems))
-        return json(shapes.Health("not ready", problems), 503) if problems else json(shapes.Health("ready"))
+        degraded = (*self._app.degraded(), *self._waiting.degraded())
+        if problems:
+            return json(shapes.Health("not ready", problems, degraded), 503)
+        return json(shapes.Health("degraded" if degraded else "ready", degraded=degraded))
 
     async def metrics(self, _request: Request, _caller: Principal | None) -> Answer:
         """GET /metrics."""

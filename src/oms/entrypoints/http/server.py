@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oms.adapters.auth.api_keys import ApiKeys
 from oms.adapters.auth.trust import TrustEveryone
+from oms.application.call_health import count_error
 from oms.entrypoints.app import App
 from oms.entrypoints.http.answers import SAFE_HEADERS, Answer
 from oms.entrypoints.http.description import Description
@@ -25,7 +26,7 @@ from oms.entrypoints.http.problems import HttpProblem, answer_of, problem
 from oms.entrypoints.http.request import Request
 from oms.entrypoints.http.routes import ROUTES, Allowed, Route, may
 from oms.entrypoints.http.waiting import Waiting
-from oms.ports.plugs import Principal
+from oms.ports.plugs import Authenticator, Principal
 
 SERVICES = ("order", "inventory")
 
@@ -117,16 +118,25 @@ class _Gate:
         if isinstance(authenticator, (TrustEveryone, ApiKeys)):  # a union costs twice as much
             caller = authenticator.authenticate(headers)
         else:  # a shop's own may ask a database
-            caller = await self.waiting.extension("authenticator", lambda: authenticator.authenticate(headers))
+            caller = await self._asked(authenticator, headers)
         if caller is None:
             raise HttpProblem("not_authenticated", "a valid API key is needed", {"WWW-Authenticate": "Bearer"})
         if not may(caller, route.allowed):
             raise HttpProblem("not_allowed", f"this is for {route.allowed.value}")
         return caller
 
+    async def _asked(self, authenticator: Authenticator, headers: Mapping[str, str]) -> Principal | None:
+        try:
+            return await self.waiting.extension("authenticator", lambda: authenticator.authenticate(headers))
+        except Exception as error:
+            count_error(self.app.signals, "authenticator", type(error).__name__)
+            self.app.signals.failure("caller not authenticated", error, extension="authenticator")
+            raise
+
     def fault(self, route: Route, error: Exception) -> Answer:
         """Tells nobody but the operators what it was."""
         name = str(uuid.uuid4())
+        self.app.signals.failure("request failed", error, id=name, route=route.name)
         self.app.signals.alarm("request failed", id=name, route=route.name, cause=_cause(error))
         detail = "something went wrong here; it has been reported"
         return problem(500, "internal_error", detail, instance=f"urn:uuid:{name}")

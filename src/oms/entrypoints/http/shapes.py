@@ -207,10 +207,11 @@ class Problem(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How it is; `problems` is empty when all is well."""
+    """How it is. `problems` keep it from its work; `degraded` names calls of the shop's own code that keep failing."""
 
     status: str
     problems: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
 
 
 STATUSES = tuple(state.value for state in OrderState if state is not OrderState.ABSENT)
