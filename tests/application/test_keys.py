@@ -15,6 +15,7 @@ from oms.application import notifications, payments
 from oms.application.steps import call_key
 from oms.domain.tasks import TaskKind, TaskRequest, call_of, composite_key, order_of
 from oms.domain.values import OrderId, Sku
+from oms.entrypoints.desks import checked_key
 from oms.ports import limits
 from oms.ports.store import Delivery, Store
 from oms.settings import Settings
@@ -64,6 +65,21 @@ def test_keys_fit_their_columns_with_the_longest_ids(order_id: str, sku: str, na
 def test_no_topic_of_a_notification_has_a_colon() -> None:
     """Notification ids are `order id:topic`, and order ids may contain colons."""
     assert not [topic for topic in (*notifications.ROUTES, *payments.ROUTES) if ":" in topic]
+
+
+CALLERS = st.one_of(
+    st.builds(oms.Principal, st.just(oms.Role.CUSTOMER), IDS),
+    st.sampled_from([oms.Principal(oms.Role.OPERATOR), oms.Principal(oms.Role.TRUSTED)]),
+)
+ROUTES = st.sampled_from(["place", "cancel", "stock.set", "stock.add"])
+
+
+@given(st.tuples(CALLERS, ROUTES), st.tuples(CALLERS, ROUTES))
+def test_idempotency_keys_of_two_callers_or_routes_never_meet(
+    one: tuple[oms.Principal, str], other: tuple[oms.Principal, str]
+) -> None:
+    scopes = [checked_key("key", *caller_and_route, {}).scope for caller_and_route in (one, other)]  # type: ignore[union-attr]
+    assert (scopes[0] == scopes[1]) == (one == other)
 
 
 # -- outside calls of a step

@@ -79,15 +79,8 @@ class _LimitedHttp(HTTPConnection):
         super().request(*args, **named)
 
 
-class _LimitedHttps(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        made = super()._new_conn()
-        _tell(made)
-        return made
-
-    def request(self, *args: Any, **named: Any) -> None:
-        _tell(self.sock)
-        super().request(*args, **named)
+class _LimitedHttps(_LimitedHttp, HTTPSConnection):
+    pass
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):
