@@ -172,8 +172,8 @@ class Handlers:
         problems = tuple(await self._read(self._app.problems))
         degraded = (*self._app.degraded(), *self._waiting.degraded())
         if problems:
-            return json(shapes.Health("not ready", problems, degraded), 503)
-        return json(shapes.Health("degraded" if degraded else "ready", degraded=degraded))
+            return json(shapes.Readiness("not ready", problems, degraded), 503)
+        return json(shapes.Readiness("degraded" if degraded else "ready", degraded=degraded))
 
     async def metrics(self, _request: Request, _caller: Principal | None) -> Answer:
         """GET /metrics."""

@@ -194,7 +194,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="GET", path="/readyz", name="ready", summary="Tell whether it can do its work", service="any",
-        allowed=Allowed.ANYBODY, answer=shapes.Health, unready=503, any_host=True,
+        allowed=Allowed.ANYBODY, answer=shapes.Readiness, unready=503, any_host=True,
     ),
     Route(
         method="GET", path="/metrics", name="metrics", summary="Count what happened, for Prometheus", service="any",

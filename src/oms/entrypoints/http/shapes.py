@@ -207,7 +207,17 @@ class Problem(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How it is. `problems` keep it from its work; `degraded` names calls of the shop's own code that keep failing."""
+    """How it is; `problems` is empty when all is well."""
+
+    status: str
+    problems: tuple[str, ...] = ()
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """`ready`, `degraded` or `not ready`.
+
+    `problems` keep it from its work; `degraded` names calls of the shop's own code that keep failing.
+    """
 
     status: str
     problems: tuple[str, ...] = ()
