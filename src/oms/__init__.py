@@ -41,21 +41,29 @@ if TYPE_CHECKING:
     from oms.entrypoints.app import App, create, verify
     from oms.entrypoints.http import asgi
     from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
+    from oms.ports.evidence import BookEntry, BookKind, GatewayBook
     from oms.ports.messages import AnyEvent, CustomEvent
     from oms.ports.plugs import (
         Authenticator,
+        Authorised,
         Captured,
         Charge,
         Declined,
+        Lookup,
+        NotAttempted,
         Notification,
         Notifier,
         PaymentGateway,
+        Pending,
         Policy,
         Pricing,
         Principal,
+        Refund,
         Refunded,
         Role,
         Unanswered,
+        UnknownCharge,
+        Void,
         Voided,
     )
     from oms.settings import Settings, SettingsError, load_settings
@@ -78,10 +86,11 @@ _WHERE = {
     "oms.entrypoints.app": "App create verify",
     "oms.entrypoints.http": "asgi",
     "oms.ports.errors": "OutcomeUnknown Permanent Retryable",
+    "oms.ports.evidence": "BookEntry BookKind GatewayBook",
     "oms.ports.messages": "AnyEvent CustomEvent",
     "oms.ports.plugs": (
-        "Authenticator Captured Charge Declined Notification Notifier PaymentGateway Policy Pricing Principal Refunded "
-        "Role Unanswered Voided"
+        "Authenticator Authorised Captured Charge Declined Lookup NotAttempted Notification Notifier PaymentGateway "
+        "Pending Policy Pricing Principal Refund Refunded Role Unanswered UnknownCharge Void Voided"
     ),
     "oms.settings": "Settings SettingsError load_settings",
 }
@@ -133,21 +142,31 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "OutcomeUnknown",
     "Permanent",
     "Retryable",
+    "BookEntry",
+    "BookKind",
+    "GatewayBook",
     "AnyEvent",
     "CustomEvent",
     "Authenticator",
+    "Authorised",
     "Captured",
     "Charge",
     "Declined",
+    "Lookup",
+    "NotAttempted",
     "Notification",
     "Notifier",
     "PaymentGateway",
+    "Pending",
     "Policy",
     "Pricing",
     "Principal",
+    "Refund",
     "Refunded",
     "Role",
     "Unanswered",
+    "UnknownCharge",
+    "Void",
     "Voided",
     "Settings",
     "SettingsError",

@@ -367,7 +367,8 @@ def _service(container: Container, name: str, clock: Clock, own: Mapping[str, Ow
             )
         case "payment":
             window = settings.payment_settle_window_s
-            return payments.payment_service(store("payment"), clock, container.gateway(), settle_window_s=window)
+            gateway, signals = container.gateway(), container.signals()
+            return payments.payment_service(store("payment"), clock, gateway, signals, settle_window_s=window)
         case "notification":
             token = container.ids().token
             return notifications.notification_service(store("notification"), clock, container.notifier(), token)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,6 @@ from oms.adapters.memory.clock import ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.adapters.notifiers.webhook import WebhookNotifier, verify_signature
 from oms.adapters.telemetry.signals import StructlogSignals
-from oms.ports.plugs import NotFound
 from oms.settings import load_settings, settings_table
 
 CANARY = "canary-5f2e9c71d8"
@@ -31,7 +31,25 @@ USD = oms.Currency.of("USD")
 
 
 def charge(number: int = 1) -> oms.Charge:
-    return oms.Charge(f"oms-{number}", oms.OrderId(str(number)), oms.UserId("u"), oms.Money(500, USD))
+    return oms.Charge(key=f"oms-{number}", **of_order(number))
+
+
+def lookup(number: int = 1) -> oms.Lookup:
+    return oms.Lookup(key=f"oms-{number}", **of_order(number))
+
+
+def void(number: int = 1) -> oms.Void:
+    return oms.Void(key=f"oms-{number}", **of_order(number))
+
+
+def refund(number: int = 1, *, key: str | None = None, amount: int = 500) -> oms.Refund:
+    charge_key = f"oms-{number}"
+    order = {**of_order(number), "amount": oms.Money(amount, USD)}
+    return oms.Refund(key=key or charge_key, charge_key=charge_key, payment_id="p", **order)
+
+
+def of_order(number: int) -> dict[str, Any]:
+    return {"order_id": oms.OrderId(str(number)), "user_id": oms.UserId("u"), "amount": oms.Money(500, USD)}
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -47,16 +65,16 @@ def test_a_charge_is_made_once_for_a_key_however_many_ask(book: Book) -> None:
         answers = set(pool.map(lambda _: gateway.charge(charge()), range(200)))
     assert len(answers) == 1
     assert [entry.kind.value for entry in gateway.all_entries()] == ["CAPTURE"]
-    assert gateway.refund("oms-1") == gateway.refund("oms-1") == oms.Refunded()
+    assert gateway.refund(refund()) == gateway.refund(refund()) == oms.Refunded()
     assert [entry.kind.value for entry in gateway.all_entries()] == ["CAPTURE", "REFUND"]
 
 
 def test_a_void_keeps_its_promise(book: Book) -> None:
     gateway = SimulatedGateway(book, ManualClock(), success_rate=1.0)
-    assert gateway.void("oms-1") == oms.Voided()
+    assert gateway.void(void()) == oms.Voided()
     assert gateway.charge(charge()) == oms.Declined("voided")
     assert isinstance(gateway.charge(charge(2)), oms.Captured)
-    assert isinstance(gateway.void("oms-2"), oms.Captured)
+    assert isinstance(gateway.void(void(2)), oms.Captured)
 
 
 def test_a_late_capture_is_not_found_until_it_shows(book: Book) -> None:
@@ -64,16 +82,16 @@ def test_a_late_capture_is_not_found_until_it_shows(book: Book) -> None:
     gateway = SimulatedGateway(book, clock, success_rate=1.0)
     gateway.on("1").late(20)
     assert isinstance(gateway.charge(charge()), oms.Unanswered)
-    assert gateway.lookup("oms-1") == NotFound()
+    assert gateway.lookup(lookup()) == oms.UnknownCharge()
     clock.advance(timedelta(seconds=21))
-    assert isinstance(gateway.lookup("oms-1"), oms.Captured)
+    assert isinstance(gateway.lookup(lookup()), oms.Captured)
 
 
 def test_the_success_rate_is_kept_and_repeats_agree(book: Book) -> None:
     gateway = SimulatedGateway(book, ManualClock(), success_rate=0.8)
     first = [type(gateway.charge(charge(n))) for n in range(500)]
     assert 360 <= first.count(oms.Captured) <= 440
-    assert [type(gateway.lookup(f"oms-{n}")) for n in range(500)] == first
+    assert [type(gateway.lookup(lookup(n))) for n in range(500)] == first
 
 
 def test_a_book_outlives_its_process(tmp_path: Path) -> None:

@@ -31,13 +31,13 @@ class Gateway(oms.PaymentGateway):
             time.sleep(600)
         return oms.Captured("p-1")
 
-    def lookup(self, key):
-        return oms.Captured("p-1") if f"charge {key}" in BOOK.read_text() else oms.Unanswered()
+    def lookup(self, lookup):
+        return oms.Captured("p-1") if f"charge {lookup.key}" in BOOK.read_text() else oms.UnknownCharge()
 
-    def void(self, key):
+    def void(self, void):
         return oms.Captured("p-1")
 
-    def refund(self, key):
+    def refund(self, refund):
         return oms.Refunded()
 
 class Notifier(oms.Notifier):

@@ -102,7 +102,7 @@ BITES: dict[str, Bite] = {
     "decline": Bite(gateway("decline_next"), ZOO["hold not given back"].plant, "CANCELLED"),
     "no answer": Bite(gateway("lose_next_answer"), ZOO["unknown taken for declined"].plant),
     "no call": Bite(gateway("lose_next_call"), ZOO["no second try"].plant),
-    "hidden": Bite(gateway("hide_next"), ZOO["not found taken for declined"].plant),
+    "hidden": Bite(gateway("hide_next"), ZOO["unknown charge taken for declined"].plant),
     "503": Bite(gateway("refuse_next"), ZOO["no second try"].plant),
 }  # fmt: skip
 

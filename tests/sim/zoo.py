@@ -32,7 +32,7 @@ from oms.domain.order import OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import ReservationState
 from oms.domain.stated_terms import StatedTerms
-from oms.ports.plugs import Charge, Declined, NotFound, Unanswered
+from oms.ports.plugs import Charge, Declined, NotAttempted, Unanswered, UnknownCharge
 from oms.testing.sim.scope import CANCEL, CRASH, FORGERY, GATE, GATEWAY, PAUSES, USUAL, Scope
 from oms.testing.sim.search import exhaustive, swarm
 
@@ -423,7 +423,7 @@ def no_void_tombstone() -> Iterator[None]:
 def new_key_on_retry() -> Iterator[None]:
     def charged_again(self: Any, task: Any, found: Payment) -> Any:
         key = found.key if task.attempts == 1 else f"{found.key}-{task.attempts}"
-        charge = Charge(key, found.order_id, found.user_id, found.total, found.metadata)
+        charge = Charge(key=key, order_id=found.order_id, user_id=found.user_id, amount=found.total)
         return lambda: self.gateway.charge(charge)
 
     with patch.object(payments.Charges, "_call", charged_again):
@@ -443,13 +443,26 @@ def unknown_taken_for_declined() -> Iterator[None]:
         yield
 
 
-@planted("not found is taken for never charged, before the settle window has passed", depth=2)
-def not_found_taken_for_declined() -> Iterator[None]:
+@planted("an unknown charge is taken for declined, before the settle window has passed", depth=2)
+def unknown_charge_taken_for_declined() -> Iterator[None]:
     finish = payments.Charges.finish
 
     def hasty(self: Any, work: Any, ended: Any) -> Any:
-        if isinstance(ended.answer, NotFound):
-            ended = attrs.evolve(ended, answer=Declined("not found"))
+        if isinstance(ended.answer, UnknownCharge):
+            ended = attrs.evolve(ended, answer=Declined("unknown charge"))
+        return finish(self, work, ended)
+
+    with patch.object(payments.Charges, "finish", hasty):
+        yield
+
+
+@planted("a call that was not attempted is taken for declined, also where it is a look-up", depth=2)
+def not_attempted_taken_for_declined() -> Iterator[None]:
+    finish = payments.Charges.finish
+
+    def hasty(self: Any, work: Any, ended: Any) -> Any:
+        if isinstance(ended.answer, NotAttempted):
+            ended = attrs.evolve(ended, answer=Declined("not attempted"))
         return finish(self, work, ended)
 
     with patch.object(payments.Charges, "finish", hasty):

@@ -10,22 +10,42 @@ import attrs
 
 from oms.application.backoff import next_try
 from oms.application.changes import Changes, IdentityMap
+from oms.application.extensions.gateway import CheckedGateway, WrongAnswer
 from oms.application.service import NOT_CALLED, Executor, Handler, Service
 from oms.domain.events import Event, InventoryReserved, OrderCancelling, PaymentFailed, PaymentSucceeded
 from oms.domain.machine import Step
+from oms.domain.money import Money
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.tasks import TaskKind
-from oms.domain.values import OrderId
+from oms.domain.text import storable_text
+from oms.domain.values import Metadata, OrderId, UserId
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
 from oms.ports.messages import AnyEvent
-from oms.ports.plugs import Captured, Charge, Declined, NotFound, PaymentGateway, Refunded, Voided
+from oms.ports.plugs import (
+    Authorised,
+    Captured,
+    Charge,
+    Declined,
+    Lookup,
+    NotAttempted,
+    PaymentGateway,
+    Refund,
+    Refunded,
+    UnknownCharge,
+    Void,
+    Voided,
+)
+from oms.ports.signals import Signals
 from oms.ports.store import PaymentStore, PaymentTransaction, Postponed, Task, Transaction
 
 GROUP = "payment-group"
 
 ALARM_AFTER_ATTEMPTS = 10
 """With the back-off of 0.25 s doubled: about two minutes without an answer."""
+
+FIRST_ATTEMPTS = 2
+"""The first call and the first look-up: an answer that only a person can mend raises an alert at these already."""
 
 _NOTES: Mapping[type[Event], str] = {PaymentSucceeded: "Payment success", PaymentFailed: "Payment failed"}
 
@@ -84,7 +104,7 @@ ROUTES: Mapping[str, Handler[PaymentWork]] = {
 
 @attrs.frozen
 class GatewayTask:
-    """What the three gateway tasks share: which payments still need the call, and what to do without an answer."""
+    """The shared part of the three gateway tasks: which payments need the call, and how to go on without an answer."""
 
     store: PaymentStore
     gateway: PaymentGateway
@@ -108,16 +128,30 @@ class GatewayTask:
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:
         raise NotImplementedError
 
-    def _again(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
-        """Ask again later, for ever; an operator hears of it after a while. Stock stays held meanwhile."""
+    def _again(self, work: PaymentWork, ended: Ended[Task], *, afresh: bool = False) -> Postponed | None:
+        """Repeat the call later, without end; alert an operator after a while. The stock stays held meanwhile.
+
+        `afresh` forgets that a call was made: the next one is no look-up.
+        """
         task = ended.token
         if work[OrderId(task.key)].state not in self.wanted:
             return None
-        if task.attempts % ALARM_AFTER_ATTEMPTS == 0:
-            fields = {"order_id": task.key, "task": task.kind.value, "attempts": task.attempts}
+        if task.attempts % ALARM_AFTER_ATTEMPTS == 0 or (
+            task.attempts <= FIRST_ATTEMPTS and self._needs_a_person(ended)
+        ):
+            fields = {
+                "order_id": task.key,
+                "task": task.kind.value,
+                "attempts": task.attempts,
+                "detail": _detail(ended),
+            }
             work.changes.alarms.append(("payment without an answer", fields))
         note = type(ended.error or ended.answer).__name__
-        return Postponed(task, next_try(work.now, task.attempts), note=note)
+        return Postponed(task, next_try(work.now, task.attempts), afresh=afresh, note=note)
+
+    def _needs_a_person(self, ended: Ended[Task]) -> bool:
+        """Whether the same answer will come again until the gateway's code, or its account, is mended."""
+        return isinstance(ended.error, WrongAnswer)
 
 
 @attrs.frozen
@@ -125,18 +159,25 @@ class Charges(GatewayTask):
     """Charges a payment; where a call may have gone out before, looks it up under the same key instead."""
 
     settle_window_s: float = 10.0
-    """How long the gateway's "not found" is only unknown, in seconds."""
+    """Seconds from the charge in which `UnknownCharge` counts as unknown."""
 
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:
+        user_id, amount, metadata = _terms(payment)
         if task.repeat:
-            return lambda: self.gateway.lookup(payment.key)
-        if payment.user_id is None or payment.total is None:
-            raise ValueError(f"the payment of {payment.order_id} has no terms")
-        charge = Charge(payment.key, payment.order_id, payment.user_id, payment.total, payment.metadata)
+            lookup = Lookup(
+                key=payment.key,
+                order_id=payment.order_id,
+                user_id=user_id,
+                amount=amount,
+                payment_id=payment.payment_id,
+                metadata=metadata,
+            )
+            return lambda: self.gateway.lookup(lookup)
+        charge = Charge(key=payment.key, order_id=payment.order_id, user_id=user_id, amount=amount, metadata=metadata)
         return lambda: self.gateway.charge(charge)
 
     def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
-        """Captured and declined end it; anything else is unknown."""
+        """Captured and declined end it. A charge that was not attempted is made later; anything else is unknown."""
         payment = work[OrderId(ended.token.key)]
         answer = ended.answer
         if isinstance(answer, Captured):
@@ -147,11 +188,16 @@ class Charges(GatewayTask):
             return None
         if answer is NOT_CALLED:
             return None
+        if isinstance(answer, NotAttempted) and not ended.token.repeat:  # a look-up's says nothing of the charge
+            return self._again(work, ended, afresh=True)
         work.save(payment.unanswered(at=work.now))
         again = self._again(work, ended)
-        if again and isinstance(answer, NotFound) and self._window_passed(work.now, ended.token):
-            return Postponed(ended.token, work.now, afresh=True, note="not found: charge again, same key")
+        if again and isinstance(answer, UnknownCharge) and self._window_passed(work.now, ended.token):
+            return Postponed(ended.token, work.now, afresh=True, note="unknown charge: charge again, same key")
         return again
+
+    def _needs_a_person(self, ended: Ended[Task]) -> bool:
+        return super()._needs_a_person(ended) or isinstance(ended.answer, Authorised)
 
     def _window_passed(self, now: datetime, task: Task) -> bool:
         return now - task.called_at >= timedelta(seconds=self.settle_window_s)
@@ -162,7 +208,16 @@ class Voids(GatewayTask):
     """Makes sure that no charge can capture any more, or learns that it is too late for that."""
 
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:  # noqa: ARG002
-        return lambda: self.gateway.void(payment.key)
+        user_id, amount, metadata = _terms(payment)
+        void = Void(
+            key=payment.key,
+            order_id=payment.order_id,
+            user_id=user_id,
+            amount=amount,
+            payment_id=payment.payment_id,
+            metadata=metadata,
+        )
+        return lambda: self.gateway.void(void)
 
     def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
         """Voided or captured end it."""
@@ -181,7 +236,17 @@ class Refunds(GatewayTask):
     """Gives captured money back."""
 
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:  # noqa: ARG002
-        return lambda: self.gateway.refund(payment.key)
+        user_id, amount, metadata = _terms(payment)
+        refund = Refund(
+            key=payment.key,
+            charge_key=payment.key,
+            order_id=payment.order_id,
+            user_id=user_id,
+            amount=amount,
+            payment_id=payment.payment_id,
+            metadata=metadata,
+        )
+        return lambda: self.gateway.refund(refund)
 
     def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
         """Refunded ends it."""
@@ -191,16 +256,35 @@ class Refunds(GatewayTask):
             return None
         return self._again(work, ended)
 
+    def _needs_a_person(self, ended: Ended[Task]) -> bool:
+        return super()._needs_a_person(ended) or isinstance(ended.answer, Declined)
+
+
+def _terms(payment: Payment) -> tuple[UserId, Money, Metadata]:
+    """Whose payment it is, how much, and the order's metadata; `ValueError` for a payment that has no terms."""
+    if payment.user_id is None or payment.total is None:
+        raise ValueError(f"the payment of {payment.order_id} has no terms")
+    return payment.user_id, payment.total, payment.metadata
+
+
+def _detail(ended: Ended[Task]) -> str:
+    """The reason why there is no answer that can be used, for an operator."""
+    if ended.error is not None:
+        return f"{type(ended.error).__name__}: {storable_text(ended.error)}"
+    detail = getattr(ended.answer, "detail", "") or getattr(ended.answer, "reason", "")
+    return f"{type(ended.answer).__name__}: {detail}" if detail else type(ended.answer).__name__
+
 
 def payment_service(
-    store: PaymentStore, clock: Clock, gateway: PaymentGateway, *, settle_window_s: float
+    store: PaymentStore, clock: Clock, gateway: PaymentGateway, signals: Signals, *, settle_window_s: float
 ) -> Service[PaymentWork]:
-    """The payment service over its store and gateway."""
+    """The payment service over its store and gateway, whose answers are checked before they are used."""
 
     def open_work(transaction: Transaction, prepared: object) -> PaymentWork:  # noqa: ARG001 - no gate phase
         return PaymentWork(cast("PaymentTransaction", transaction), clock.now())
 
     state = PaymentState
+    gateway = CheckedGateway(gateway, signals)
     executors: Mapping[TaskKind, Executor[PaymentWork]] = {
         TaskKind.CHARGE: Charges(store, gateway, (state.INITIATED, state.UNKNOWN), settle_window_s),
         TaskKind.VOID: Voids(store, gateway, (state.VOIDING,)),

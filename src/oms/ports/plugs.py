@@ -14,10 +14,17 @@ from oms.domain.events import Reason
 from oms.domain.money import Money
 from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId
 
+PAYMENT_ID_LIMIT = 64
+"""Characters of a gateway's payment id that are stored and published."""
 
-@attrs.frozen
+
+@attrs.frozen(kw_only=True)
 class Charge:
-    """What the gateway is asked to capture. `key` is the same in every call about this order."""
+    """A request to capture `amount`.
+
+    `key` is the idempotency key: at most 72 characters of `A-Z a-z 0-9 . _ : -`, the same in every call about this
+    order's charge, and never used for another one. `metadata` is the caller's own, at most 4 KiB.
+    """
 
     key: str
     order_id: OrderId
@@ -26,23 +33,81 @@ class Charge:
     metadata: Metadata = NO_METADATA
 
 
+@attrs.frozen(kw_only=True)
+class Lookup:
+    """A question about the charge under `key`; `amount` is the amount that was to be captured.
+
+    `payment_id` is the gateway's id of the payment, or None while no answer has told it.
+    """
+
+    key: str
+    order_id: OrderId
+    user_id: UserId
+    amount: Money
+    payment_id: str | None = None
+    metadata: Metadata = NO_METADATA
+
+
+@attrs.frozen(kw_only=True)
+class Void:
+    """A request to make any capture under `key` impossible; `amount` is the amount that was to be captured.
+
+    `payment_id` is the gateway's id of the payment, or None while no answer has told it.
+    """
+
+    key: str
+    order_id: OrderId
+    user_id: UserId
+    amount: Money
+    payment_id: str | None = None
+    metadata: Metadata = NO_METADATA
+
+
+@attrs.frozen(kw_only=True)
+class Refund:
+    """A request to give back `amount` of the charge under `charge_key`.
+
+    `key` is the idempotency key of this refund. The refund of a whole charge has the key of its charge; refunds of a
+    part have keys of their own, at most 200 characters. `payment_id` is the gateway's id of the captured payment, as
+    `Captured` told it (shortened where it was too long, see `Captured`).
+    """
+
+    key: str
+    charge_key: str
+    order_id: OrderId
+    user_id: UserId
+    amount: Money
+    payment_id: str | None = None
+    metadata: Metadata = NO_METADATA
+
+
 @attrs.frozen
 class Captured:
-    """The money is taken; `payment_id` is the gateway's own name for it, at most 64 characters."""
+    """The money is taken. `payment_id` is the gateway's id of the payment, 1 to 64 characters.
+
+    An id that can't be stored doesn't lose the payment: without an id (None or empty) the charge's key takes its place;
+    an id that is too long, or holds U+0000 or a lone surrogate, becomes its first 47 characters, `~`, and 16
+    hexadecimal digits of its SHA-256. Both raise an alert.
+    """
+
+    payment_id: str
+
+
+@attrs.frozen
+class Authorised:
+    """The money is reserved and not taken. `payment_id` as in `Captured`.
+
+    This version captures at once, so it counts as `Unanswered` and raises an alert.
+    """
 
     payment_id: str
 
 
 @attrs.frozen
 class Declined:
-    """Refused for good: under this key no money moved or will."""
+    """Refused for good: under this key no money has moved or will move. `reason` is for the log."""
 
     reason: str = ""
-
-
-@attrs.frozen
-class NotFound:
-    """The gateway knows nothing of the key yet. It is taken for unknown until the settle window has passed."""
 
 
 @attrs.frozen
@@ -52,38 +117,84 @@ class Voided:
 
 @attrs.frozen
 class Refunded:
-    """What was captured under this key is given back, once."""
+    """The amount is given back, once for the refund's key."""
 
 
 @attrs.frozen
-class Unanswered:
-    """Nobody knows: a time-out, a lost connection, a 5xx. Never to be taken for declined."""
+class UnknownCharge:
+    """The gateway knows no charge under this key yet.
+
+    It counts as unknown until the settle window has passed (`OMS_PAYMENT_SETTLE_WINDOW_S`, counted from the charge);
+    after that the charge is made again under the same key.
+    """
+
+
+@attrs.frozen
+class Pending:
+    """The gateway hasn't decided yet. Counts as `Unanswered`; reserved for payments that take days."""
 
     detail: str = ""
 
 
-class PaymentGateway(Protocol):
-    """Where the money is. Every call is keyed: repeating it changes nothing and gives the first answer.
+@attrs.frozen
+class NotAttempted:
+    """The request surely had no effect: a refused connection, an open circuit breaker. `detail` is for the log.
 
-    A call should end within its own time-out of a few seconds. An exception is taken for `Unanswered`. Calls may
-    come from several threads at once.
+    A charge is then made again after the usual pause, without a look-up and without the settle window. Answer
+    `Unanswered` wherever the request may have been sent.
+    """
+
+    detail: str = ""
+
+
+@attrs.frozen
+class Unanswered:
+    """The outcome is unknown: a time-out, a lost connection, a 5xx. Never taken for `Declined`.
+
+    `detail` is for the log. The call is looked up, or repeated under the same key, until there is an answer.
+    """
+
+    detail: str = ""
+
+
+ChargeAnswer = Captured | Authorised | Declined | Pending | NotAttempted | Unanswered
+LookupAnswer = Captured | Authorised | Declined | UnknownCharge | Pending | NotAttempted | Unanswered
+VoidAnswer = Voided | Captured | Pending | NotAttempted | Unanswered
+RefundAnswer = Refunded | Declined | Pending | NotAttempted | Unanswered
+"""The answers that each call of a gateway may return."""
+
+
+class PaymentGateway(Protocol):
+    """Moves the money. Every call has a key: repeating it changes nothing and returns the first definite answer.
+
+    The methods are ordinary functions (not coroutines), called from several threads at once, outside of any
+    transaction. A call should return within a few seconds by its own time limit (`OMS_PAYMENT_TIMEOUT_S` is ours).
+    An exception, or an answer of another type, counts as `Unanswered`. Keys must be remembered for as long as the order
+    can be cancelled. A gateway that also implements `GatewayBook` has its money checked by `oms verify`.
     """
 
     @abstractmethod
-    def charge(self, charge: Charge) -> Captured | Declined | Unanswered:
-        """Capture the amount, at most once for a key."""
+    def charge(self, charge: Charge) -> ChargeAnswer:
+        """Capture the amount, at most once for the key. A key that was voided is declined."""
 
     @abstractmethod
-    def lookup(self, key: str) -> Captured | Declined | NotFound | Unanswered:
-        """What became of the charge under this key."""
+    def lookup(self, lookup: Lookup) -> LookupAnswer:
+        """Return the answer to the charge under this key; a later refund doesn't change it. Moves no money."""
 
     @abstractmethod
-    def void(self, key: str) -> Voided | Captured | Unanswered:
-        """Make a later capture under this key impossible, also where the key isn't known yet."""
+    def void(self, void: Void) -> VoidAnswer:
+        """Make a later capture under this key impossible, also where the key isn't known yet.
+
+        Returns `Captured` where the money is already taken, and `Voided` where it never will be, declined charges
+        included.
+        """
 
     @abstractmethod
-    def refund(self, key: str) -> Refunded | Unanswered:
-        """Give back what was captured under this key."""
+    def refund(self, refund: Refund) -> RefundAnswer:
+        """Give back the amount, once for the refund's key; all refunds of a charge never exceed its amount.
+
+        `Declined` leaves the money with the shop and raises an alert; the call is repeated.
+        """
 
 
 @attrs.frozen

@@ -77,6 +77,10 @@ class ShopGateway(SimulatedGateway, NextCharge):
         """Answer the next calls with 503."""
         self._watched.add(Line(Behaviour.REFUSE, times=times))
 
+    def unreachable_next(self, times: int = 1) -> None:
+        """Refuse the connection of the next calls: the charge is made later, without a look-up."""
+        self._watched.add(Line(Behaviour.UNREACHABLE, times=times))
+
 
 @attrs.frozen
 class ShopWorker:
@@ -196,6 +200,7 @@ _WORDS: Mapping[Behaviour, str] = {
     Behaviour.NO_ANSWER_AFTER_CHARGE: "the gateway charges, and its answer is lost",
     Behaviour.LATE: "the gateway charges, and knows of it late",
     Behaviour.REFUSE: "the gateway answers 503",
+    Behaviour.UNREACHABLE: "the gateway can't be reached",
 }
 
 

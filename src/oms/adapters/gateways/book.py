@@ -15,18 +15,23 @@ import attrs
 
 from oms.ports.errors import Permanent
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
+from oms.ports.plugs import Refund
 
 
 @attrs.frozen
 class Page:
-    """What the book says of one key: the first answer, which every later one repeats."""
+    """The book's record of one charge key: the first answer, which every later one repeats; amounts in minor units."""
 
     key: str
     outcome: BookKind
     payment_id: str
     amount: int
     visible_at: datetime
-    refunded: bool = False
+    refunded: int = 0
+
+    def allows_refund(self, amount: int) -> bool:
+        """Whether so much of the captured money is still there."""
+        return self.outcome is BookKind.CAPTURE and 0 <= amount <= self.amount - self.refunded
 
 
 class Book(GatewayBook, Protocol):
@@ -41,8 +46,8 @@ class Book(GatewayBook, Protocol):
         """Write the first answer of a key, unless there is one; answers with the one that counts."""
 
     @abstractmethod
-    def refund(self, key: str, at: datetime) -> Page | None:
-        """Give a capture back, once; None for a key that isn't known."""
+    def refund(self, refund: Refund, at: datetime) -> bool:
+        """Give money of a charge back, once for the refund's key; False where the charge has too little left."""
 
     @abstractmethod
     def close(self) -> None:
@@ -54,6 +59,7 @@ class MemoryBook(Book):
 
     def __init__(self) -> None:
         self._pages: dict[str, Page] = {}
+        self._refunds: set[str] = set()
         self._entries: list[BookEntry] = []
         self._lock = threading.Lock()
 
@@ -69,14 +75,19 @@ class MemoryBook(Book):
                 self._entries.append(BookEntry(page.key, page.outcome, page.amount, at))
         return known
 
-    def refund(self, key: str, at: datetime) -> Page | None:
-        """Give a capture back, once."""
+    def refund(self, refund: Refund, at: datetime) -> bool:
+        """Give money of a charge back, once for the refund's key."""
+        amount = refund.amount.minor
         with self._lock:
-            page = self._pages.get(key)
-            if page is not None and page.outcome is BookKind.CAPTURE and not page.refunded:
-                page = self._pages[key] = attrs.evolve(page, refunded=True)
-                self._entries.append(BookEntry(key, BookKind.REFUND, page.amount, at))
-        return page
+            if refund.key in self._refunds:
+                return True
+            page = self._pages.get(refund.charge_key)
+            if page is None or not page.allows_refund(amount):
+                return False
+            self._refunds.add(refund.key)
+            self._pages[page.key] = attrs.evolve(page, refunded=page.refunded + amount)
+            self._entries.append(BookEntry(page.key, BookKind.REFUND, amount, at))
+            return True
 
     def all_entries(self) -> Iterable[BookEntry]:
         """Every line."""
@@ -94,7 +105,11 @@ CREATE TABLE IF NOT EXISTS pages (
 CREATE TABLE IF NOT EXISTS entries (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, amount INTEGER NOT NULL, at TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS refunds (key TEXT PRIMARY KEY, charge_key TEXT NOT NULL, amount INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS refunds_by_charge ON refunds (charge_key);
+INSERT OR IGNORE INTO refunds SELECT key, key, amount FROM pages WHERE refunded <> 0;
 """
+"""The column `refunded` is that of older files, which knew whole refunds only: the last line takes these over."""
 
 
 class SqliteBook(Book):
@@ -123,14 +138,14 @@ class SqliteBook(Book):
 
     def open(self, page: Page, at: datetime) -> Page:
         """Write the first answer of a key."""
-        written = self._ask(_Write(page.key, at, page))
+        written = self._ask(_Write(at, page))
         if written is None:
             raise Permanent(f"the book has no page {page.key}")
         return written
 
-    def refund(self, key: str, at: datetime) -> Page | None:
-        """Give a capture back, once."""
-        return self._ask(_Write(key, at, None))
+    def refund(self, refund: Refund, at: datetime) -> bool:
+        """Give money of a charge back, once for the refund's key."""
+        return self._ask(_Write(at, refund)) is not None
 
     def all_entries(self) -> Iterable[BookEntry]:
         """Every line."""
@@ -175,12 +190,13 @@ def _held() -> threading.Lock:
 class _Write:
     """What one call waits for. `ended` is held until then: all that a future is needed for here, at a tenth of it."""
 
-    key: str
     at: datetime
-    page: Page | None
-    """The first answer to write; None is a refund."""
+    wanted: Page | Refund
+    """The first answer of a charge's key, or a refund."""
 
     answer: Page | None = None
+    """The charge's page after it; None where a refund was refused."""
+
     error: sqlite3.Error | None = None
     ended: threading.Lock = attrs.field(factory=_held)
 
@@ -200,47 +216,81 @@ def _commit(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
 
 
 def _apply(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
-    """Answer all, and write what changes: a key's first answer, and its refund."""
-    pages: dict[str, Page] = {}
-    entries: list[BookEntry] = []
+    """Answer all, and write what changes: a key's first answer, and each refund."""
+    turned = _Turned(connection)
     for write in group:
-        known = pages.get(write.key) or _page(connection, write.key)
-        write.answer, kind = _turned(known, write)
-        if kind is not None and write.answer is not None:
-            pages[write.key] = write.answer
-            entries.append(BookEntry(write.key, kind, write.answer.amount, write.at))
-    connection.executemany(_KEEP, [_row(page) for page in pages.values()])
-    connection.executemany(_ENTER, [(one.key, one.kind.value, one.amount, one.at.isoformat()) for one in entries])
+        turned.take(write)
+    connection.executemany(_KEEP, [_row(page) for page in turned.opened])
+    connection.executemany(_GIVE_BACK, [(one.key, one.charge_key, one.amount.minor) for one in turned.refunds.values()])
+    entries = [(one.key, one.kind.value, one.amount, one.at.isoformat()) for one in turned.entries]
+    connection.executemany(_ENTER, entries)
 
 
-def _turned(known: Page | None, write: _Write) -> tuple[Page | None, BookKind | None]:
-    """The page that counts from now on, and the kind of the entry that says so; None where nothing changes."""
-    if write.page is not None:
-        return (write.page, write.page.outcome) if known is None else (known, None)
-    if known is not None and known.outcome is BookKind.CAPTURE and not known.refunded:
-        return attrs.evolve(known, refunded=True), BookKind.REFUND
-    return known, None
+class _Turned:
+    """The changes of one commit, and the pages as they will be after it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._pages: dict[str, Page] = {}
+        self.opened: list[Page] = []
+        self.refunds: dict[str, Refund] = {}
+        self.entries: list[BookEntry] = []
+
+    def take(self, write: _Write) -> None:
+        """Decide one write, and set its answer."""
+        if isinstance(write.wanted, Page):
+            write.answer = self._open(write.wanted, write.at)
+        else:
+            write.answer = self._refund(write.wanted, write.at)
+
+    def _open(self, page: Page, at: datetime) -> Page:
+        known = self._page(page.key)
+        if known is not None:
+            return known
+        self._pages[page.key] = page
+        self.opened.append(page)
+        self.entries.append(BookEntry(page.key, page.outcome, page.amount, at))
+        return page
+
+    def _refund(self, refund: Refund, at: datetime) -> Page | None:
+        page, amount = self._page(refund.charge_key), refund.amount.minor
+        if self._is_done(refund.key):
+            return page
+        if page is None or not page.allows_refund(amount):
+            return None
+        self.refunds[refund.key] = refund
+        self.entries.append(BookEntry(page.key, BookKind.REFUND, amount, at))
+        self._pages[page.key] = attrs.evolve(page, refunded=page.refunded + amount)
+        return self._pages[page.key]
+
+    def _page(self, key: str) -> Page | None:
+        return self._pages.get(key) or _page(self._connection, key)
+
+    def _is_done(self, key: str) -> bool:
+        if key in self.refunds:
+            return True
+        return self._connection.execute("SELECT 1 FROM refunds WHERE key = ?", (key,)).fetchone() is not None
 
 
-_KEEP = (
-    "INSERT INTO pages (key, outcome, payment_id, amount, visible_at, refunded) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (key) DO UPDATE SET refunded = excluded.refunded"
-)
+_KEEP = "INSERT INTO pages (key, outcome, payment_id, amount, visible_at, refunded) VALUES (?, ?, ?, ?, ?, 0)"
+_GIVE_BACK = "INSERT INTO refunds (key, charge_key, amount) VALUES (?, ?, ?)"
 _ENTER = "INSERT INTO entries (key, kind, amount, at) VALUES (?, ?, ?, ?)"
 
 
 def _row(page: Page) -> tuple[object, ...]:
     at = page.visible_at.isoformat()
-    return page.key, page.outcome.value, page.payment_id, page.amount, at, int(page.refunded)
+    return page.key, page.outcome.value, page.payment_id, page.amount, at
 
 
 def _page(connection: sqlite3.Connection, key: str) -> Page | None:
     row = connection.execute(
-        "SELECT key, outcome, payment_id, amount, visible_at, refunded FROM pages WHERE key = ?", (key,)
+        "SELECT key, outcome, payment_id, amount, visible_at,"
+        " (SELECT COALESCE(SUM(amount), 0) FROM refunds WHERE charge_key = pages.key) FROM pages WHERE key = ?",
+        (key,),
     ).fetchone()
     if row is None:
         return None
-    return Page(row[0], BookKind(row[1]), row[2], row[3], datetime.fromisoformat(row[4]).astimezone(UTC), bool(row[5]))
+    return Page(row[0], BookKind(row[1]), row[2], row[3], datetime.fromisoformat(row[4]).astimezone(UTC), row[5])
 
 
 class _RecordedBook(GatewayBook):

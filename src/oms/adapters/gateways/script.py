@@ -31,6 +31,7 @@ class Behaviour(Enum):
     NO_ANSWER_AFTER_CHARGE = "no_answer_after_charge"
     LATE = "late"
     REFUSE = "refuse"
+    UNREACHABLE = "unreachable"
 
 
 class ScriptError(OmsError):

@@ -19,10 +19,14 @@ from oms.ports.plugs import (
     Captured,
     Charge,
     Declined,
-    NotFound,
+    Lookup,
+    NotAttempted,
     PaymentGateway,
+    Refund,
     Refunded,
     Unanswered,
+    UnknownCharge,
+    Void,
     Voided,
 )
 from oms.settings import Settings
@@ -78,9 +82,11 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
 
     # -- the port
 
-    def charge(self, charge: Charge) -> Captured | Declined | Unanswered:
+    def charge(self, charge: Charge) -> Captured | Declined | NotAttempted | Unanswered:
         """Capture or decline; the script may lose the answer before or after that."""
         lines = {line.behaviour: line for line in self._script.take(charge)}
+        if Behaviour.UNREACHABLE in lines:
+            return NotAttempted("connection refused")
         delay_s = lines[Behaviour.DELAY].seconds if Behaviour.DELAY in lines else self._delay_s
         self._wait_for(min(delay_s, self._timeout_s))
         if Behaviour.REFUSE in lines:
@@ -92,23 +98,26 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
             return Unanswered("timed out after the charge")
         return _answer(page)
 
-    def lookup(self, key: str) -> Captured | Declined | NotFound | Unanswered:
-        """What the book says, as far as it is visible yet."""
-        page = self._book.page(key)
+    def lookup(self, lookup: Lookup) -> Captured | Declined | UnknownCharge:
+        """Return the book's answer, as far as it is visible yet."""
+        page = self._book.page(lookup.key)
         if page is None or page.visible_at > self._clock.now():
-            return NotFound()
+            return UnknownCharge()
         return _answer(page)
 
-    def void(self, key: str) -> Voided | Captured | Unanswered:
+    def void(self, void: Void) -> Voided | Captured:
         """Block the key, unless its money is taken."""
         now = self._clock.now()
-        page = self._book.open(Page(key, BookKind.VOID, "", 0, now), now)
+        page = self._book.open(Page(void.key, BookKind.VOID, "", 0, now), now)
         return Captured(page.payment_id) if page.outcome is BookKind.CAPTURE else Voided()
 
-    def refund(self, key: str) -> Refunded | Unanswered:
-        """Give the money back."""
-        page = self._book.refund(key, self._clock.now())
-        return Refunded() if page is not None else Unanswered("nothing is known under this key")
+    def refund(self, refund: Refund) -> Refunded | Declined | Unanswered:
+        """Give money of a captured charge back."""
+        if self._book.page(refund.charge_key) is None:
+            return Unanswered("no charge is known under this key")
+        if self._book.refund(refund, self._clock.now()):
+            return Refunded()
+        return Declined("the charge has too little left")
 
     # -- the book
 
@@ -175,3 +184,7 @@ class OrderScript:
     def refuse(self, times: int = 1) -> None:
         """Answer 503 so many times."""
         self._script.add(Line(Behaviour.REFUSE, self.order_id, times=times))
+
+    def unreachable(self, times: int = 1) -> None:
+        """Refuse the connection so many times: the charge is surely not made."""
+        self._script.add(Line(Behaviour.UNREACHABLE, self.order_id, times=times))

@@ -13,12 +13,16 @@ from oms.ports.plugs import (
     Captured,
     Charge,
     Declined,
-    NotFound,
+    Lookup,
+    NotAttempted,
     Notification,
     Notifier,
     PaymentGateway,
+    Refund,
     Refunded,
     Unanswered,
+    UnknownCharge,
+    Void,
     Voided,
 )
 
@@ -26,9 +30,10 @@ LATE_S = 8.0
 """How long a late capture isn't seen by a look-up: within the settle window of 10 s."""
 
 BEFORE, AFTER = "no answer, nothing done", "done, answer lost"
-CHARGES = ("captures", "declines", BEFORE, AFTER, "late")
+NOT_ATTEMPTED = "not attempted"
+CHARGES = ("captures", "declines", BEFORE, AFTER, "late", NOT_ATTEMPTED)
 CALLS = ("answers", BEFORE, AFTER)
-LOOKUPS = ("answers", BEFORE)
+LOOKUPS = ("answers", BEFORE, NOT_ATTEMPTED)
 
 Draw = Callable[[str, Sequence[str]], int]
 
@@ -42,9 +47,11 @@ class TapeGateway(PaymentGateway, GatewayBook):
         self.asked: deque[tuple[str, Callable[[], object]]] = deque()
         """What a test has decided of the next charges, and who is told when it happens: not the tape's any more."""
 
-    def charge(self, charge: Charge) -> Captured | Declined | Unanswered:
+    def charge(self, charge: Charge) -> Captured | Declined | NotAttempted | Unanswered:
         """Capture, decline, or leave the caller in doubt."""
         what = self._next_charge()
+        if what == NOT_ATTEMPTED:
+            return NotAttempted("connection refused")
         if what == BEFORE:
             return Unanswered("503: come again")
         now = self._clock.now()
@@ -54,33 +61,36 @@ class TapeGateway(PaymentGateway, GatewayBook):
         page = self.book.open(Page(charge.key, outcome, f"sim-{charge.key}"[:64], amount, seen_at), now)
         return Unanswered("timed out") if what in (AFTER, "late") else _answer(page)
 
-    def lookup(self, key: str) -> Captured | Declined | NotFound | Unanswered:
-        """What the book says, as far as it is visible yet."""
-        if self._draw("gateway lookup", LOOKUPS):
+    def lookup(self, lookup: Lookup) -> Captured | Declined | UnknownCharge | NotAttempted | Unanswered:
+        """Return the book's answer, as far as it is visible yet."""
+        what = LOOKUPS[self._draw("gateway lookup", LOOKUPS)]
+        if what == BEFORE:
             return Unanswered("timed out")
-        page = self.book.page(key)
+        if what == NOT_ATTEMPTED:
+            return NotAttempted("connection refused")
+        page = self.book.page(lookup.key)
         if page is None or page.visible_at > self._clock.now():
-            return NotFound()
+            return UnknownCharge()
         return _answer(page)
 
-    def void(self, key: str) -> Voided | Captured | Unanswered:
+    def void(self, void: Void) -> Voided | Captured | Unanswered:
         """Block the key, unless its money is taken."""
         what = CALLS[self._draw("gateway void", CALLS)]
         if what == BEFORE:
             return Unanswered("timed out")
         now = self._clock.now()
-        page = self.book.open(Page(key, BookKind.VOID, "", 0, now), now)
+        page = self.book.open(Page(void.key, BookKind.VOID, "", 0, now), now)
         if what == AFTER:
             return Unanswered("timed out")
         return Captured(page.payment_id) if page.outcome is BookKind.CAPTURE else Voided()
 
-    def refund(self, key: str) -> Refunded | Unanswered:
+    def refund(self, refund: Refund) -> Refunded | Unanswered:
         """Give the money back."""
         what = CALLS[self._draw("gateway refund", CALLS)]
         if what == BEFORE:
             return Unanswered("timed out")
-        page = self.book.refund(key, self._clock.now())
-        return Refunded() if page is not None and what != AFTER else Unanswered("timed out")
+        given = self.book.refund(refund, self._clock.now())
+        return Refunded() if given and what != AFTER else Unanswered("timed out")
 
     def all_entries(self) -> Iterable[BookEntry]:
         """Every line of the book."""

@@ -227,8 +227,8 @@ class World:
                 units = self.scope.units
                 return inventory.inventory_service(store, self.clock, gate=gate, default_stock=units)
             case "payment":
-                gateway = self.own_gateway or self.gateway
-                return payments.payment_service(store, self.clock, gateway, settle_window_s=SETTLE_WINDOW_S)
+                gateway, window = self.own_gateway or self.gateway, SETTLE_WINDOW_S
+                return payments.payment_service(store, self.clock, gateway, self.signals, settle_window_s=window)
             case "notification":
                 notifier = self.own_notifier or self.notifier
                 return notifications.notification_service(store, self.clock, notifier, ids.token)
