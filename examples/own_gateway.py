@@ -5,6 +5,9 @@ python examples/own_gateway.py
 
 from __future__ import annotations
 
+import threading
+from uuid import NAMESPACE_URL, uuid5
+
 import oms
 from oms.testing import Shop
 
@@ -14,44 +17,45 @@ class WalletGateway(oms.PaymentGateway):
 
     def __init__(self, balances: dict[str, int]) -> None:
         self.balances = balances
+        self._lock = threading.Lock()  # calls come from several threads at once
         self._book: dict[str, tuple[str, int]] = {}
         self._refunds: dict[str, tuple[str, int]] = {}
 
     def charge(self, charge: oms.Charge) -> oms.Captured | oms.Declined:
-        known = self._book.get(charge.key)
-        if known is None:
-            enough = self.balances.get(charge.user_id, 0) >= charge.amount.minor
-            known = ("captured" if enough else "declined", charge.amount.minor)
-            self._book[charge.key] = known
-            if enough:
-                self.balances[charge.user_id] -= charge.amount.minor
-        return self._answer(charge.key, known[0])
+        with self._lock:
+            if charge.key not in self._book:
+                enough = self.balances.get(charge.user_id, 0) >= charge.amount.minor
+                if enough:
+                    self.balances[charge.user_id] -= charge.amount.minor
+                self._book[charge.key] = ("captured" if enough else "declined", charge.amount.minor)
+            return self._answer(charge.key)
 
     def lookup(self, lookup: oms.Lookup) -> oms.Captured | oms.Declined | oms.UnknownCharge:
-        known = self._book.get(lookup.key)
-        return oms.UnknownCharge() if known is None else self._answer(lookup.key, known[0])
+        return self._answer(lookup.key) if lookup.key in self._book else oms.UnknownCharge()
 
     def void(self, void: oms.Void) -> oms.Voided | oms.Captured:
-        answer = self._answer(void.key, self._book.setdefault(void.key, ("voided", 0))[0])
-        return answer if isinstance(answer, oms.Captured) else oms.Voided()
+        with self._lock:
+            self._book.setdefault(void.key, ("voided", 0))
+            answer = self._answer(void.key)
+            return answer if isinstance(answer, oms.Captured) else oms.Voided()
 
     def refund(self, refund: oms.Refund) -> oms.Refunded | oms.Declined:
-        if refund.key in self._refunds:
+        with self._lock:
+            if refund.key not in self._refunds:
+                if refund.amount.minor > self._left(refund.charge_key):
+                    return oms.Declined("more than is left of the charge")
+                self._refunds[refund.key] = (refund.charge_key, refund.amount.minor)
+                self.balances[refund.user_id] += refund.amount.minor
             return oms.Refunded()
-        left = self._left(refund.charge_key)
-        if refund.amount.minor > left:
-            return oms.Declined("more than is left of the charge")
-        self._refunds[refund.key] = (refund.charge_key, refund.amount.minor)
-        self.balances[refund.user_id] += refund.amount.minor
-        return oms.Refunded()
 
     def _left(self, charge_key: str) -> int:
-        state, amount = self._book[charge_key]
+        state, amount = self._book.get(charge_key, ("unknown", 0))
         given = sum(minor for key, minor in self._refunds.values() if key == charge_key)
-        return amount - given if state == "captured" else 0
+        return amount - given if state == "captured" else -1
 
-    def _answer(self, key: str, state: str) -> oms.Captured | oms.Declined:
-        return oms.Captured(f"wallet-{key}"[:64]) if state == "captured" else oms.Declined(state)
+    def _answer(self, key: str) -> oms.Captured | oms.Declined:
+        state, _ = self._book[key]
+        return oms.Captured(f"wallet-{uuid5(NAMESPACE_URL, key)}") if state == "captured" else oms.Declined(state)
 
 
 def main() -> dict[str, str]:

@@ -18,6 +18,7 @@ from dependency_injector import containers, providers
 from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
 from oms.application.access import topic_access
+from oms.application.extensions.gateway import book_of
 from oms.application.parts import TASKS, Parts, World, assemble, lane_name
 from oms.application.routing import ROUTING
 from oms.application.service import Service, Step
@@ -383,7 +384,6 @@ def evidence_of(system: System) -> Evidence:
     Raises `NotFound` if one of the four services runs in another process.
     """
     stores = {name: system.part(name).service.store for name in SERVICES}
-    gateway: Any = system.container.gateway()
     gate: Any = system.container.gate()
     return Evidence(
         stores["order"],  # type: ignore[arg-type]
@@ -391,16 +391,21 @@ def evidence_of(system: System) -> Evidence:
         stores["payment"],  # type: ignore[arg-type]
         stores["notification"],  # type: ignore[arg-type]
         system.container.broker(),
-        gateway if hasattr(gateway, "all_entries") else None,
+        book_of(system.container.gateway()),
         gate if hasattr(gate, "all_available") else None,
     )
 
 
-def recorded(settings: Settings) -> tuple[Evidence, Codec, Clock]:
-    """What a system has on record, opened read-only; `SettingsError` where there is none."""
+def recorded(settings: Settings, *, with_book: bool = True) -> tuple[Evidence, Codec, Clock]:
+    """The records of a system, opened read-only; `SettingsError` where there are none.
+
+    `with_book` makes the gateway too, where it is the shop's own, for the book that it may show.
+    """
     if settings.profile == "memory":
         raise SettingsError("OMS_PROFILE: a system of profile 'memory' leaves no record to check")
     evidence = _on_servers(settings) if settings.profile == "distributed" else _on_disk(settings)
+    if with_book:
+        evidence = attrs.evolve(evidence, book=_book(settings))
     return evidence, _codec(settings), _clock()
 
 
@@ -414,7 +419,7 @@ def _on_disk(settings: Settings) -> Evidence:
     clock = _clock()
     order, stock, payment, news = (stores.read_only(name, settings.data / f"{name}.db", clock) for name in SERVICES)
     log = SqliteLog.read_only(settings.data / "broker.db")
-    return Evidence(order, stock, payment, news, log, _book(settings))
+    return Evidence(order, stock, payment, news, log)
 
 
 def _on_servers(settings: Settings) -> Evidence:
@@ -424,7 +429,7 @@ def _on_servers(settings: Settings) -> Evidence:
 
     order, stock, payment, news = (stores.postgres_reader(name, settings) for name in SERVICES)
     log, gate = KafkaBroker.from_settings(settings, _signals(settings)), RedisGate.from_settings(settings, _clock())
-    return Evidence(order, stock, payment, news, log, _book(settings), gate)
+    return Evidence(order, stock, payment, news, log, gate=gate)
 
 
 def legacy_of(settings: Settings) -> tuple[LegacyOrders | None, LegacyStock | None]:
@@ -460,6 +465,9 @@ def left_to_read(settings: Settings) -> Sequence[str]:
 
 
 def _book(settings: Settings) -> GatewayBook | None:
+    """The gateway's book, read beside the processes that use the gateway; None where it shows none."""
+    if settings.payment_gateway != "simulated":
+        return book_of(plugged(settings.payment_gateway, "OMS_PAYMENT_GATEWAY"))
     from oms.adapters.gateways.simulated import SqliteBook
 
     path = settings.data / "gateway.db"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oms.domain.text import is_storable, storable_text
+from oms.domain.text import is_storable, storable_name, storable_text
 
 ANY_TEXT = st.text(st.characters() | st.sampled_from("\x00\ud800\udfff\U0001f600"), max_size=40)
 
@@ -44,3 +44,15 @@ def test_storable_text_may_hold_any_character_but_a_zero_and_half_a_pair() -> No
     assert is_storable("é 😀")
     assert not is_storable("a\0b")
     assert not is_storable("😀 \ud83d")
+
+
+@given(st.lists(ANY_TEXT, unique=True, max_size=5), st.integers(20, 60))
+def test_names_become_storable_fit_and_stay_apart(names: list[str], limit: int) -> None:
+    made = [storable_name(name, limit) for name in names]
+    assert all(is_storable(one) and len(one) <= limit for one in made)
+    assert len(set(made)) == len(names)
+    assert all(one == name for one, name in zip(made, names, strict=True) if is_storable(name) and len(name) <= limit)
+
+
+def test_a_long_name_keeps_its_beginning_and_gets_a_digest() -> None:
+    assert storable_name("p" * 65, 64) == "p" * 47 + "~" + storable_name("p" * 65, 20)[-16:]

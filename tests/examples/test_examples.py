@@ -7,8 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
+
+import oms
+from oms.testing.contracts.gateway import GatewayContract
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -78,16 +83,30 @@ def test_own_service_cancelled_before_it_was_confirmed() -> None:
 
 
 @pytest.mark.slow
-def test_the_tests_of_the_shipping_step() -> None:
+@pytest.mark.parametrize(("name", "count"), [("test_shipping.py", 4), ("test_card_gateway.py", 31)])
+def test_the_tests_of_the_examples(name: str, count: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shipping.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name],
         cwd=EXAMPLES,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "4 passed" in done.stdout
+    assert f"{count} passed" in done.stdout
+
+
+class TestWallets(GatewayContract):
+    """The gateway of own_gateway.py keeps the contract of gateways."""
+
+    can_lose_answers = can_reopen = shows_a_book = False
+
+    @pytest.fixture
+    def gateway(self) -> Any:
+        return importlib.import_module("own_gateway").WalletGateway({"customer-1": 10**9})
+
+    def decline(self, gateway: Any, charge: oms.Charge) -> oms.Charge:
+        return attrs.evolve(charge, user_id=oms.UserId("nobody"))
 
 
 def test_fastapi_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

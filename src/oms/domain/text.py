@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 DETAIL_LIMIT = 500
 """Characters of an error's text that are kept."""
 
@@ -23,6 +25,23 @@ def storable_text(text: object, limit: int = DETAIL_LIMIT) -> str:
     if not is_storable(plain):
         plain = plain.replace("\x00", _REPLACEMENT).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return plain if len(plain) <= limit else plain[: limit - 1] + _CUT
+
+
+_DIGEST_DIGITS = 16
+"""Hexadecimal digits that keep two shortened names apart: 64 bits."""
+
+
+def storable_name(name: str, limit: int) -> str:
+    """Return `name` as it is where it can be stored in `limit` characters, else a shorter name that is its own.
+
+    The shorter one is the beginning of `name`, made storable, `~`, and 16 hexadecimal digits of the SHA-256 of its
+    UTF-8 bytes: `limit` characters at most, and two names stay two.
+    """
+    if len(name) <= limit and is_storable(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
+    kept = limit - _DIGEST_DIGITS - 1
+    return f"{storable_text(name[:kept], kept)}~{digest}"
 
 
 def is_storable(text: str) -> bool:

@@ -370,7 +370,7 @@ def verify(settings: Settings) -> Report:
 
 def reconcile(settings: Settings) -> list[Difference]:
     """What gate, ledger and orders don't agree about, read-only."""
-    evidence, _, clock = recorded(settings)
+    evidence, _, clock = recorded(settings, with_book=False)
     return differences(evidence, now=clock.now(), deadline_s=settings.order_deadline_s, settle_s=settings.settle_s)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -110,7 +110,7 @@ class LogEvidence(Protocol):
 
 
 class BookKind(Enum):
-    """What moved, or was promised, at the gateway."""
+    """The kind of a book entry: money moved (CAPTURE, REFUND), or a key was blocked (VOID) or declined (DECLINE)."""
 
     CAPTURE = "CAPTURE"
     REFUND = "REFUND"
@@ -120,7 +120,11 @@ class BookKind(Enum):
 
 @attrs.frozen
 class BookEntry:
-    """One line of the gateway's own book; `amount` in minor units, 0 for void and decline."""
+    """One line of the gateway's own book.
+
+    `key` is the key of the charge, also for a refund, whatever key the refund itself has. `amount` is in minor units:
+    above 0 for a capture and a refund, 0 for a void and a decline. `at` has a time zone.
+    """
 
     key: str
     kind: BookKind
@@ -128,12 +132,18 @@ class BookEntry:
     at: datetime
 
 
+@runtime_checkable
 class GatewayBook(Protocol):
-    """The gateway's own record, apart from ours."""
+    """The gateway's own record of the money that it moved, kept apart from the stores of `oms`.
+
+    A gateway that has this method too lets `shop.expect(order).paid(...)` and promise P4 of `oms verify` compare its
+    record with the orders. `oms verify` makes the gateway once more, in a process of its own, while others charge: the
+    record must be durable, and reading it must not disturb them.
+    """
 
     @abstractmethod
     def all_entries(self) -> Iterable[BookEntry]:
-        """Every line, in the order in which they were written."""
+        """Return every entry, in the order in which they were written."""
 
 
 class GateEvidence(Protocol):

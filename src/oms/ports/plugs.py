@@ -14,9 +14,6 @@ from oms.domain.events import Reason
 from oms.domain.money import Money
 from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId
 
-PAYMENT_ID_LIMIT = 64
-"""Characters of a gateway's payment id that are stored and published."""
-
 
 @attrs.frozen(kw_only=True)
 class Charge:

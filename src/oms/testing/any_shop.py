@@ -170,7 +170,7 @@ class AnyShop(Protocol):
         """Captures less refunds in the gateway's own book; `LookupError` where the gateway shows none."""
         book, key = self.evidence.book, f"oms-{order_id(order)}"
         if book is None:
-            raise LookupError("the gateway of this shop shows no book (`all_entries`)")
+            raise LookupError("the gateway of this shop shows no book: it has no `all_entries` (see `oms.GatewayBook`)")
         signs = {BookKind.CAPTURE: 1, BookKind.REFUND: -1}
         minor = sum(signs.get(entry.kind, 0) * entry.amount for entry in book.all_entries() if entry.key == key)
         return Money(minor, self.app.currency)

@@ -13,6 +13,8 @@ import attrs
 
 from oms.adapters.gateways.book import Book, MemoryBook, Page, SqliteBook
 from oms.adapters.gateways.script import Behaviour, Line, Script, read_script
+from oms.domain.text import storable_name
+from oms.ports import limits
 from oms.ports.clock import Clock
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
 from oms.ports.plugs import (
@@ -135,7 +137,9 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         captured = Behaviour.DECLINE not in lines and self._chance(charge.key) < self._success_rate
         outcome = BookKind.CAPTURE if captured else BookKind.DECLINE
         amount = charge.amount.minor if captured else 0
-        first = Page(charge.key, outcome, f"sim-{charge.key}"[:64], amount, now + timedelta(seconds=late))
+        first = Page(
+            charge.key, outcome, storable_name(f"sim-{charge.key}", limits.ID), amount, now + timedelta(seconds=late)
+        )
         return self._book.open(first, now)
 
     def _chance(self, key: str) -> float:

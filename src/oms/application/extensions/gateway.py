@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterable
+from datetime import datetime
 from types import CoroutineType
 from typing import Any, get_args
 
 import attrs
 
-from oms.domain.text import is_storable, storable_text
+from oms.domain.text import storable_name, storable_text
+from oms.ports import limits
 from oms.ports.errors import OutcomeUnknown
+from oms.ports.evidence import BookEntry, BookKind, GatewayBook
 from oms.ports.plugs import (
-    PAYMENT_ID_LIMIT,
     Authorised,
     Captured,
     Charge,
@@ -29,9 +31,6 @@ from oms.ports.plugs import (
     VoidAnswer,
 )
 from oms.ports.signals import Signals
-
-_DIGEST_DIGITS = 16
-"""Hexadecimal digits that keep two shortened ids apart: 64 bits."""
 
 Request = Charge | Lookup | Void | Refund
 
@@ -103,20 +102,46 @@ class CheckedGateway(PaymentGateway):
         return attrs.evolve(answer, payment_id=stored)
 
 
+@attrs.frozen
+class CheckedBook(GatewayBook):
+    """Passes on the entries of a shop's own book; raises `WrongAnswer` for one that no sum can be made of."""
+
+    _book: GatewayBook
+
+    def all_entries(self) -> Iterable[BookEntry]:
+        """Every entry."""
+        for entry in self._book.all_entries():
+            if not _is_entry(entry):
+                raise WrongAnswer(
+                    f"all_entries() returned {storable_text(repr(entry), 200)}; expected a BookEntry with a key, a"
+                    " BookKind, an amount in minor units (int, not negative) and a time with a time zone"
+                )
+            yield entry
+
+
+def book_of(gateway: object) -> GatewayBook | None:
+    """The book of a gateway that shows one, checked; None for any other."""
+    return CheckedBook(gateway) if isinstance(gateway, GatewayBook) else None
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, BookEntry)
+        and isinstance(entry.key, str)
+        and isinstance(entry.kind, BookKind)
+        and type(entry.amount) is int
+        and entry.amount >= 0
+        and isinstance(entry.at, datetime)
+        and entry.at.tzinfo is not None
+    )
+
+
 def storable_payment_id(found: object, key: str) -> str:
     """Return a gateway's payment id as text that every store and message accepts: 1 to 64 characters.
 
-    None and empty text become the charge's key. Text that is too long, or holds U+0000 or a lone surrogate, becomes its
-    first 47 characters, `~`, and 16 hexadecimal digits of its SHA-256, so that two ids stay two. Anything else becomes
-    its `str` first.
+    None and empty text become the charge's key, anything else its `str`; `storable_name` shortens what doesn't fit.
     """
-    text = found if isinstance(found, str) else _text(found)
-    text = text or key
-    if len(text) <= PAYMENT_ID_LIMIT and is_storable(text):
-        return text
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
-    kept = PAYMENT_ID_LIMIT - _DIGEST_DIGITS - 1
-    return f"{storable_text(text[:kept], kept)}~{digest}"
+    return storable_name((found if isinstance(found, str) else _text(found)) or key, limits.ID)
 
 
 def _text(found: object) -> str:

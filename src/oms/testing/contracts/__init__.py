@@ -30,6 +30,7 @@ Suites for what a shop writes; each module says what a subclass gives:
 
 | port | suite |
 | --- | --- |
+| `PaymentGateway`, `GatewayBook` | `gateway.GatewayContract` |
 | `Notifier` | `notifier.NotifierContract` |
 | `Pricing` | `pricing.PricingContract` |
 | `Policy` | `policy.PolicyContract` |

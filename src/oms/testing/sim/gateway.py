@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
 from oms.adapters.gateways.book import MemoryBook, Page
+from oms.domain.text import storable_name
+from oms.ports import limits
 from oms.ports.clock import Clock
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
 from oms.ports.plugs import (
@@ -58,7 +60,9 @@ class TapeGateway(PaymentGateway, GatewayBook):
         outcome = BookKind.DECLINE if what == "declines" else BookKind.CAPTURE
         amount = charge.amount.minor if outcome is BookKind.CAPTURE else 0
         seen_at = now + timedelta(seconds=LATE_S) if what == "late" else now
-        page = self.book.open(Page(charge.key, outcome, f"sim-{charge.key}"[:64], amount, seen_at), now)
+        page = self.book.open(
+            Page(charge.key, outcome, storable_name(f"sim-{charge.key}", limits.ID), amount, seen_at), now
+        )
         return Unanswered("timed out") if what in (AFTER, "late") else _answer(page)
 
     def lookup(self, lookup: Lookup) -> Captured | Declined | UnknownCharge | NotAttempted | Unanswered:
