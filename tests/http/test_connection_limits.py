@@ -134,6 +134,16 @@ def test_a_client_that_reads_nothing_is_dropped() -> None:
         assert len(client.answers()) < 40
 
 
+def test_a_client_that_sends_on_and_reads_nothing_is_dropped() -> None:
+    with limited(http_send_s=LONG_S, http_body_s=SHORT_S) as (_, port), Client(port) as client:
+        client.send(
+            request("GET", "/openapi.json") * 20 + request("GET", "/openapi.json", headers=["Content-Length: 9"])
+        )
+        time.sleep(3 * SHORT_S)
+        assert [answer.status for answer in client.answers()] == [200] * 20
+        assert client.closed()
+
+
 # -- numbers
 
 

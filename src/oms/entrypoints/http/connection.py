@@ -275,9 +275,11 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             self._answering = self.pipeline[-1][0]
             super().on_response_complete()
-        else:
-            super().on_response_complete()
-            self._unset_keepalive_if_required()  # one sweep looks after all connections instead of a timer for each
+            return
+        # As uvicorn's, without its timer for each response: one sweep looks after all connections.
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
             self._rest()
 
     def _rest(self) -> None:
@@ -293,7 +295,7 @@ class Connection(HttpToolsProtocol):
         if own is not None and not own.response_started:
             self._withdraw(own)
         before = self.pipeline[0][0] if self.pipeline else self._answering
-        if before is not None and not before.response_complete and before is not own:
+        if before is not None and not before.response_complete and not before.disconnected:
             before.keep_alive = False  # uvicorn closes the connection after this answer
         elif own is not None and own.response_started:
             self._linger()
