@@ -53,6 +53,9 @@ class _Phase(Enum):
     """The connection ends: all further data is dropped."""
 
 
+_IDLE, _HEAD, _BODY, _NOTHING = _Phase  # read several times for each request
+
+
 class Connection(HttpToolsProtocol):
     """A client's connection; answers with a problem (RFC 9457) what never reaches the application."""
 
@@ -68,8 +71,9 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._registry = registry
         self._limits = registry.limits
+        self._max_head_bytes = registry.limits.head_bytes
         self._answering: RequestResponseCycle | None = None
-        self._phase = _Phase.IDLE
+        self._phase = _IDLE
         self._deadline: float | None = None
         self._unsent_since: float | None = None
         self._received = self._head_bytes = 0
@@ -102,7 +106,7 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _end(self) -> None:
-        self._phase, self._deadline = _Phase.NOTHING, None
+        self._phase, self._deadline = _NOTHING, None
         self.pipeline.clear()
         if self._answering is not None:
             _disconnect(self._answering)  # its answer would be written to a closed transport
@@ -119,9 +123,9 @@ class Connection(HttpToolsProtocol):
             return
         if self._deadline is None or now < self._deadline or self.transport.is_closing():
             return
-        if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and self._received):
+        if self._phase is _BODY or (self._phase is _HEAD and self._received):
             self._refuse("request_timeout", "the request didn't come to its end in time")
-        elif self._phase is _Phase.NOTHING:
+        elif self._phase is _NOTHING:
             self.abort()
         else:
             self._deadline = None
@@ -131,10 +135,10 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, which calls the methods below."""
-        if self._phase is _Phase.NOTHING:
+        if self._phase is _NOTHING:
             self._drop(len(data))
             return
-        if self._phase is _Phase.IDLE:
+        if self._phase is _IDLE:
             self._expect_head()
         try:
             if len(data) <= SLICE_BYTES:
@@ -160,7 +164,7 @@ class Connection(HttpToolsProtocol):
         while rest is not None:
             self._parse_again_without_upgrade()
             rest = self._parse(rest)
-        if self._phase is not _Phase.IDLE:
+        if self._phase is not _IDLE:
             self._received += len(part)
             self._check_received()
 
@@ -173,9 +177,9 @@ class Connection(HttpToolsProtocol):
         return None
 
     def _check_received(self) -> None:
-        if self._phase is _Phase.HEAD and self._received > self._limits.head_bytes + SLICE_BYTES:
+        if self._phase is _HEAD and self._received > self._limits.head_bytes + SLICE_BYTES:
             self._refuse_head_size()
-        if self._phase is _Phase.BODY and self._received > MAX_MESSAGE_BYTES:
+        if self._phase is _BODY and self._received > MAX_MESSAGE_BYTES:
             raise HttpProblem("body_too_large", f"a body is at most {MAX_BODY_BYTES} bytes")
 
     def _parse_again_without_upgrade(self) -> None:
@@ -192,13 +196,8 @@ class Connection(HttpToolsProtocol):
         self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def _expect_head(self) -> None:
-        self._phase, self._received, self._head_bytes = _Phase.HEAD, 0, 0
+        self._phase, self._received, self._head_bytes = _HEAD, 0, 0
         self._deadline = self.loop.time() + self._limits.head_s
-
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self._limits.head_bytes:
-            self._refuse_head_size()
 
     def _refuse_head_size(self) -> None:
         detail = f"target and headers of a request are at most {self._limits.head_bytes} bytes"
@@ -208,30 +207,38 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins; a pipelined one begins without new data."""
-        if self._phase is not _Phase.HEAD:
+        if self._phase is not _HEAD:
             self._expect_head()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
-        self._count_head(len(url))
-        super().on_url(url)
+        self._head_bytes += len(url)
+        if self._head_bytes > self._max_head_bytes:
+            self._refuse_head_size()
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which is dropped."""
-        self._count_head(len(name) + len(value) + 4)
-        if self._phase is not _Phase.HEAD:
+        """A header, or a trailer, which is dropped. Does the same as uvicorn's method, which is called most of all."""
+        size = self._head_bytes = self._head_bytes + len(name) + len(value) + 4
+        if size > self._max_head_bytes:
+            self._refuse_head_size()
+        if self._phase is not _HEAD:
             return
-        if len(name) == 17 and name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
             raise HttpProblem("malformed_request", "the only transfer encoding is chunked")
-        super().on_header(name, value)
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Start the request, unless its head has to be parsed again."""
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        if self.parser.should_upgrade():
+            self._refuse_connect()
             return
         self._check_head()
-        self._phase, self._received = _Phase.BODY, 0
+        self._phase, self._received = _BODY, 0
         self._deadline = self.loop.time() + self._limits.body_s
         super().on_headers_complete()
         if not self.pipeline:
@@ -242,15 +249,17 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
-        self._phase, self._deadline = _Phase.IDLE, None
+        self._phase, self._deadline = _IDLE, None
         if self.cycle.response_complete:
             self._rest()
         else:
             self._registry.works(self)
 
-    def _check_head(self) -> None:
+    def _refuse_connect(self) -> None:
         if self.parser.get_method() == b"CONNECT":
             raise HttpProblem("malformed_request", "this server is no proxy")
+
+    def _check_head(self) -> None:
         version = self.parser.get_http_version()
         if version != "1.1" and (version != "1.0" or any(name == b"transfer-encoding" for name, _ in self.headers)):
             raise HttpProblem("malformed_request", "the version must be HTTP/1.1, or HTTP/1.0 with a Content-Length")
@@ -283,15 +292,15 @@ class Connection(HttpToolsProtocol):
             self._rest()
 
     def _rest(self) -> None:
-        if self._phase is _Phase.IDLE:
+        if self._phase is _IDLE:
             self._deadline = self.loop.time() + self._limits.keep_alive_s
         self._registry.waits(self)
 
     def _refuse(self, code: str, detail: str) -> None:
         """Answer the message that is being read, after those before it, and end the connection."""
         self._registry.refused(code)
-        own = self.cycle if self._phase is _Phase.BODY else None
-        self._phase, self._deadline = _Phase.NOTHING, None
+        own = self.cycle if self._phase is _BODY else None
+        self._phase, self._deadline = _NOTHING, None
         if own is not None and not own.response_started:
             self._withdraw(own)
         before = self.pipeline[0][0] if self.pipeline else self._answering
