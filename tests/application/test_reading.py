@@ -78,6 +78,11 @@ class Lives:
         store = self._stores["step-own"]
         return list(store.all_dead_letters())  # type: ignore[attr-defined]
 
+    def notes(self) -> set[TopicPartition]:
+        """The partitions that are noted before they are read, in the own step's store."""
+        rows = self._stores["step-own"]._record.attempts.rows  # type: ignore[attr-defined]
+        return {at for _, at in rows if at.partition < 0}
+
     def _life(self, log: MemoryLog) -> Shop:
         shop = Shop(clock=self.clock, ids=self.ids, broker=log, stores=self._stores or None)
         shop.app.subscribe(TOPIC, group="own", handler=self._handle)
@@ -146,16 +151,68 @@ def test_a_message_whose_handler_kills_is_parked_with_its_content_as_ever(monkey
     assert set(lives.handled) == {order.id for order in orders if order is not orders[3]}
 
 
-def test_a_process_that_ends_in_good_order_or_lives_on_leaves_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_lives_on_leaves_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
     lives = Lives(monkeypatch, lambda _records, _careful: False)
-    record = lives._stores["inventory"]._record  # type: ignore[attr-defined]
     lives.shop.place()
     lives.shop.run()
-    assert any(at.partition < 0 for _, at in record.attempts.rows)
+    assert lives.notes()
     lives.shop.advance(minutes=1)
     lives.shop.place()
     lives.shop.run()
-    assert not any(at.partition < 0 for _, at in record.attempts.rows)
+    assert not lives.notes()
+
+
+def test_a_process_that_ends_in_good_order_leaves_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = Lives(monkeypatch, lambda _records, _careful: False)
+    lives.shop.run()
+    assert lives.notes()
+    lives.shop.app.stop()
+    assert not lives.notes()
+
+
+def test_a_process_that_ends_because_it_cannot_read_leaves_its_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message for which there is no memory may end it by an exception: then it still closes in good order."""
+
+    def no_memory(records: Sequence[Record], careful: bool) -> bool:
+        if any(map(is_bomb, records)):
+            raise MemoryError
+        return False
+
+    lives = Lives(monkeypatch, no_memory)
+    lives.log.append(TOPIC, BOMB, b"key")
+    with pytest.raises(MemoryError):
+        lives.shop.run()
+    lives.shop.app.stop()
+    assert TopicPartition(TOPIC, ~0) in lives.notes()
+
+
+def test_a_note_whose_answer_was_lost_is_no_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = iter([True, True])
+
+    def point(at: str) -> None:
+        if at == "inventory.start_attempts:after" and next(lost, False):
+            raise oms.OutcomeUnknown("the connection broke after COMMIT")
+
+    clock, ids, log = ManualClock(), CountedIds(), MemoryLog(1, holds_back=True)
+    plain = Shop(clock=clock, ids=ids).app.system.parts["inventory"].service.store
+    shop = Shop(clock=clock, ids=ids, broker=log, stores={"inventory": plain.worker("faulty", point=point)})
+    order = shop.place()
+    shop.advance(minutes=1)
+
+    assert next(lost, None) is None, "both answers were lost"
+    assert shop.status(order) == "CONFIRMED"
+    assert shop.app.signals.alarms == []
+
+
+def test_partitions_that_go_to_another_member_are_no_deaths(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = Lives(monkeypatch, lambda _records, _careful: False)
+    for _ in range(4):
+        lives.shop.run()
+        lives.log.append(TOPIC, b"not json", b"key")
+        lives.log.evict("w0")
+    lives.run()
+    told = [line.event for line in lives.shop.app.signals.alarms]
+    assert told == ["message parked"] * len(told)
 
 
 def test_an_operator_is_told_where_a_process_died(monkeypatch: pytest.MonkeyPatch) -> None:
