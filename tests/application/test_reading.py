@@ -186,6 +186,19 @@ def test_a_process_that_ends_because_it_cannot_read_leaves_its_note(monkeypatch:
     assert TopicPartition(TOPIC, ~0) in lives.notes()
 
 
+def test_it_leaves_its_note_also_where_the_record_arrives_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(_subscription: MemorySubscription, _timeout_s: float) -> bool:
+        raise MemoryError
+
+    lives = Lives(monkeypatch, lambda _records, _careful: False)
+    lives.shop.run()
+    monkeypatch.setattr(MemorySubscription, "wait", no_memory)
+    with pytest.raises(MemoryError):
+        lives.shop.app.system.parts["own"].consumer.wait(0.1)
+    lives.shop.app.stop()
+    assert TopicPartition(TOPIC, ~0) in lives.notes()
+
+
 def test_a_note_whose_answer_was_lost_is_no_death(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = iter([True, True])
 

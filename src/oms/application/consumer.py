@@ -118,6 +118,10 @@ class Consumer(Generic[W]):
         dues = [self._reading.next_due(), *(held.due_at for held in self._deferred)]
         return min((due for due in dues if due is not None), default=None)
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for records or news of the group, as `Subscription.wait`."""
+        return self._reading.wait(timeout_s)
+
     def stop(self) -> None:
         """Give the partitions back in good order: no batch is under way, so no counter stays."""
         open_partitions = sorted(self._offsets.partitions())

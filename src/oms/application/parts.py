@@ -186,7 +186,7 @@ def assemble(
     lanes = (
         lane(COMMANDS, commands),
         lane(TASKS, tasks[0]),
-        lane(CONSUMER, *service.steps, consumer, wait=subscription.wait),
+        lane(CONSUMER, *service.steps, consumer, wait=consumer.wait),
         *(lane(DEPARTURES, step) for step in leaving),
         lane(RELAY, relay),
         lane(UPKEEP, pulse, retention, *extra),

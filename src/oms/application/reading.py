@@ -7,8 +7,9 @@ of the batch attempts, under the bitwise complement of the partition's number, w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from oms.application.offsets import place
 from oms.ports.broker import Subscription, TopicPartition
@@ -17,6 +18,8 @@ from oms.ports.errors import PortError
 from oms.ports.messages import Record
 from oms.ports.signals import Signals
 from oms.ports.store import Store
+
+A = TypeVar("A")
 
 PROVEN = timedelta(seconds=10)
 """A process that has lived for so long with a partition removes its note."""
@@ -50,7 +53,7 @@ class ReadingGuard:
         self._opened_at: int | None = None
         """The offset from which it was opened last, until its record arrives."""
         self._is_reading = False
-        """Also after a poll that raised: a record for which there is no memory ends the process by an exception."""
+        """Also after a poll or wait that raised: a record may end the process by an exception for lack of memory."""
         self._unsure: set[TopicPartition] = set()
         """Partitions whose note failed, and may be in the store nevertheless."""
 
@@ -81,17 +84,15 @@ class ReadingGuard:
 
         Where the suspect's record has come, a death from here on is its handler's, which the consumer counts.
         """
-        self._is_reading = True
-        try:
-            records = self._subscription.poll(max_records)
-        except PortError:
-            self._is_reading = False
-            raise
-        self._is_reading = False
+        records = self._while_reading(lambda: self._subscription.poll(max_records))
         if self._turn is not None and any(place(record) == self._turn for record in records):
             self._opened_at = None
             self._remove([self._turn])
         return records
+
+    def wait(self, timeout_s: float) -> bool:
+        """As `Subscription.wait`, in which a record may arrive as well."""
+        return self._while_reading(lambda: self._subscription.wait(timeout_s))
 
     def forget(self, lost: Collection[TopicPartition]) -> None:
         """Remove the notes of partitions that this process lost alive."""
@@ -105,6 +106,16 @@ class ReadingGuard:
         """Remove all notes, because this process ends in good order; not if it ends because it can't read."""
         if not self._is_reading:
             self._remove(self._noted.keys())
+
+    def _while_reading(self, read: Callable[[], A]) -> A:
+        self._is_reading = True
+        try:
+            answer = read()
+        except PortError:
+            self._is_reading = False
+            raise
+        self._is_reading = False
+        return answer
 
     def _open_fresh(self, fresh: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Note newly assigned partitions and open those without deaths; returns the deaths of the others."""
