@@ -150,11 +150,13 @@ def _assert_legal(principal: Principal) -> None:
     if principal.role is not Role.CUSTOMER:
         assert isinstance(principal.role, Role), f"role must be a `Role`, not {principal.role!r}"
         return
-    assert principal.user_id is not None, "a customer needs a user_id: without one, all orders are in reach"
+    assert principal.user_id is not None, "a customer needs a user_id; return None for headers that prove nothing"
     try:
         checked_id(principal.user_id, name="user_id")
     except InvalidValue as error:
-        raise AssertionError(f"the customer's id can't own orders: {error}: {principal.user_id!r:.80}") from None
+        raise AssertionError(
+            f"return None for headers that prove nothing: {error}: {principal.user_id!r:.80}"
+        ) from None
 
 
 def _almost(headers: Headers) -> Iterator[dict[str, str]]:

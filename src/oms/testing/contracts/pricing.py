@@ -89,16 +89,25 @@ class PricingContract:
     def assert_legal(self, total: Money) -> None:
         """The total can be charged."""
         assert total.currency == self.currency, f"the total is in {total.currency}, not in {self.currency}"
-        assert type(total.minor) is int, f"the total has to be whole minor units (an int), not {total.minor!r}"
+        assert type(total.minor) is int, f"the total can't be charged: {total.minor!r} isn't whole minor units (an int)"
         assert 0 <= total.minor <= MAX_MINOR, (
-            f"the total is out of bounds (0 to {MAX_MINOR} minor units): {total.minor}"
+            f"the total can't be charged: {total.minor} is out of bounds (0 to {MAX_MINOR} minor units)"
         )
+
+
+_OF_MONEY = ("invalid_amount", "invalid_currency")
+"""Codes with which `Money` refuses an amount. To refuse an order, pricing raises an error with a code of its own."""
+
+
+def _assert_meant(refusal: DomainError) -> None:
+    assert refusal.code not in _OF_MONEY, f"price made an amount that can't be charged: {refusal}"
 
 
 def _answer(pricing: Any, asked: Terms) -> object:
     try:
         found = pricing.price(asked)
     except DomainError as refusal:
+        _assert_meant(refusal)
         return refusal.code
     except Exception as error:
         raise AssertionError(f"price may raise `DomainError` only, not {type(error).__name__}: {error}") from error
