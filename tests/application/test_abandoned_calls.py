@@ -30,13 +30,13 @@ class Hanging(oms.PaymentGateway):
             return oms.Captured("late")
         return oms.Captured("in time")
 
-    def lookup(self, _key: str) -> oms.Declined:
+    def lookup(self, _lookup: oms.Lookup) -> oms.Declined:
         return oms.Declined()
 
-    def void(self, _key: str) -> oms.Voided:
+    def void(self, _void: oms.Void) -> oms.Voided:
         return oms.Voided()
 
-    def refund(self, _key: str) -> oms.Refunded:
+    def refund(self, _refund: oms.Refund) -> oms.Refunded:
         return oms.Refunded()
 
 

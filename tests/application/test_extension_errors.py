@@ -31,13 +31,13 @@ class Gateway(oms.PaymentGateway):
     def charge(self, _charge: oms.Charge) -> Any:
         return self._answer(oms.Captured("p"))
 
-    def lookup(self, _key: str) -> Any:
+    def lookup(self, _lookup: oms.Lookup) -> Any:
         return self._answer(oms.Captured("p"))
 
-    def void(self, _key: str) -> Any:
+    def void(self, _void: oms.Void) -> Any:
         return self._answer(oms.Voided())
 
-    def refund(self, _key: str) -> Any:
+    def refund(self, _refund: oms.Refund) -> Any:
         return self._answer(oms.Refunded())
 
 
@@ -99,6 +99,22 @@ def test_a_dead_gateway_is_degraded_within_ten_seconds_until_it_answers() -> Non
     assert shop.status(order) == "CONFIRMED"
     assert shop.app.degraded() == []
     assert [note.fields["call"] for note in shop.signals.notes if note.event == "recovered"] == ["charge"]
+
+
+def test_a_gateway_that_cannot_be_reached_is_degraded_too() -> None:
+    shop = Shop(gateway=Gateway(lambda: oms.NotAttempted("connection refused")))
+    shop.place()
+    shop.advance(seconds=10)
+    assert told(shop)[0]["detail"] == "connection refused"
+    assert "NotAttempted" in shop.app.degraded()[0]
+
+
+def test_an_answer_of_a_wrong_type_is_logged_as_an_error() -> None:
+    shop = Shop(gateway=Gateway(lambda: None))
+    shop.place()
+    shop.run()
+    assert "charge() returned" in str(shop.signals.failures[0].error)
+    assert errors(shop, "gateway", "WrongAnswer") == 1
 
 
 def test_a_call_that_fails_slowly_is_degraded_before_its_third_failure() -> None:

@@ -27,11 +27,11 @@ class Gateway(oms.PaymentGateway):
     def charge(self, _charge: oms.Charge) -> Any:
         return self._answer(oms.Captured("moody-1"))
 
-    def lookup(self, _key: str) -> Any:
+    def lookup(self, _lookup: oms.Lookup) -> Any:
         return self._answer(oms.Captured("moody-1"))
 
-    def void(self, _key: str) -> Any:
+    def void(self, _void: oms.Void) -> Any:
         return self._answer(oms.Voided())
 
-    def refund(self, _key: str) -> Any:
+    def refund(self, _refund: oms.Refund) -> Any:
         return self._answer(oms.Refunded())

@@ -12,7 +12,7 @@ from oms.domain.tasks import TaskKind, call_of, order_of
 from oms.domain.text import storable_text
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
-from oms.ports.plugs import Unanswered
+from oms.ports.plugs import NotAttempted, Unanswered
 from oms.ports.signals import Signals
 from oms.ports.store import Task
 
@@ -130,7 +130,7 @@ def count_error(signals: Signals, extension: str, error: str) -> None:
 
 
 def _failed(one: Ended[Task]) -> bool:
-    return one.error is not None or isinstance(one.answer, Unanswered)
+    return one.error is not None or isinstance(one.answer, NotAttempted | Unanswered)
 
 
 def _name(one: Ended[Task]) -> str:
