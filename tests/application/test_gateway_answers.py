@@ -342,5 +342,13 @@ def test_hostile_text_in_an_answer_changes_nothing(shop_of: Callable[[Gateway], 
     shop.expect(following).cancelled("PAYMENT_DECLINED")
 
 
+def test_the_reason_of_a_decline_is_logged() -> None:
+    shop = Shop(gateway=Gateway(charge=lambda: oms.Declined("insufficient funds \ud83d")))
+    order = shop.place()
+    shop.run()
+    (line,) = [line for line in shop.signals.notes if line.event == "Payment declined"]
+    assert line.fields == {"order_id": order.id, "reason": "insufficient funds \ufffd"}
+
+
 def test_a_wrong_answer_is_an_unknown_outcome() -> None:
     assert issubclass(WrongAnswer, oms.OutcomeUnknown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import cast
+from typing import TypeVar, cast
 
 import attrs
 
@@ -14,11 +14,10 @@ from oms.application.extensions.gateway import CheckedGateway, WrongAnswer
 from oms.application.service import NOT_CALLED, Executor, Handler, Service
 from oms.domain.events import Event, InventoryReserved, OrderCancelling, PaymentFailed, PaymentSucceeded
 from oms.domain.machine import Step
-from oms.domain.money import Money
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.tasks import TaskKind
 from oms.domain.text import storable_text
-from oms.domain.values import Metadata, OrderId, UserId
+from oms.domain.values import OrderId
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
 from oms.ports.messages import AnyEvent
@@ -40,6 +39,8 @@ from oms.ports.signals import Signals
 from oms.ports.store import PaymentStore, PaymentTransaction, Postponed, Task, Transaction
 
 GROUP = "payment-group"
+
+R = TypeVar("R")
 
 ALARM_AFTER_ATTEMPTS = 10
 """With the back-off of 0.25 s doubled: about two minutes without an answer."""
@@ -162,18 +163,10 @@ class Charges(GatewayTask):
     """Seconds from the charge in which `UnknownCharge` counts as unknown."""
 
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:
-        user_id, amount, metadata = _terms(payment)
         if task.repeat:
-            lookup = Lookup(
-                key=payment.key,
-                order_id=payment.order_id,
-                user_id=user_id,
-                amount=amount,
-                payment_id=payment.payment_id,
-                metadata=metadata,
-            )
+            lookup = _request(Lookup, payment, payment_id=payment.payment_id)
             return lambda: self.gateway.lookup(lookup)
-        charge = Charge(key=payment.key, order_id=payment.order_id, user_id=user_id, amount=amount, metadata=metadata)
+        charge = _request(Charge, payment)
         return lambda: self.gateway.charge(charge)
 
     def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
@@ -184,6 +177,7 @@ class Charges(GatewayTask):
             work.save(payment.captured(answer.payment_id, at=work.now))
             return None
         if isinstance(answer, Declined):
+            work.changes.note("Payment declined", order_id=payment.order_id, reason=answer.reason)
             work.save(payment.declined(at=work.now))
             return None
         if answer is NOT_CALLED:
@@ -208,15 +202,7 @@ class Voids(GatewayTask):
     """Makes sure that no charge can capture any more, or learns that it is too late for that."""
 
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:  # noqa: ARG002
-        user_id, amount, metadata = _terms(payment)
-        void = Void(
-            key=payment.key,
-            order_id=payment.order_id,
-            user_id=user_id,
-            amount=amount,
-            payment_id=payment.payment_id,
-            metadata=metadata,
-        )
+        void = _request(Void, payment, payment_id=payment.payment_id)
         return lambda: self.gateway.void(void)
 
     def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
@@ -236,16 +222,7 @@ class Refunds(GatewayTask):
     """Gives captured money back."""
 
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:  # noqa: ARG002
-        user_id, amount, metadata = _terms(payment)
-        refund = Refund(
-            key=payment.key,
-            charge_key=payment.key,
-            order_id=payment.order_id,
-            user_id=user_id,
-            amount=amount,
-            payment_id=payment.payment_id,
-            metadata=metadata,
-        )
+        refund = _request(Refund, payment, charge_key=payment.key, payment_id=payment.payment_id)
         return lambda: self.gateway.refund(refund)
 
     def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
@@ -260,11 +237,18 @@ class Refunds(GatewayTask):
         return super()._needs_a_person(ended) or isinstance(ended.answer, Declined)
 
 
-def _terms(payment: Payment) -> tuple[UserId, Money, Metadata]:
-    """Whose payment it is, how much, and the order's metadata; `ValueError` for a payment that has no terms."""
+def _request(kind: Callable[..., R], payment: Payment, **more: object) -> R:
+    """The record of one call about a payment; `ValueError` for a payment that has no terms."""
     if payment.user_id is None or payment.total is None:
         raise ValueError(f"the payment of {payment.order_id} has no terms")
-    return payment.user_id, payment.total, payment.metadata
+    return kind(
+        key=payment.key,
+        order_id=payment.order_id,
+        user_id=payment.user_id,
+        amount=payment.total,
+        metadata=payment.metadata,
+        **more,
+    )
 
 
 def _detail(ended: Ended[Task]) -> str:
