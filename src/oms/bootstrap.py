@@ -305,6 +305,27 @@ class OwnStep:
     calls: Mapping[str, steps.OutsideCall]
 
 
+def check_currency(name: str, kept: str | None, settings: Settings) -> None:
+    """Raise `SettingsError` unless a store's currency is that of the settings, or isn't pinned yet."""
+    if kept not in (None, settings.currency):
+        raise SettingsError(
+            f"OMS_CURRENCY: it is {settings.currency}, but the amounts of the {name} store are in {kept}; "
+            f"set OMS_CURRENCY={kept}, or use another store"
+        )
+
+
+def pin_currency(system: System) -> None:
+    """Pin the settings' currency in each store that has none yet: from now on no process starts with another one."""
+    settings: Settings = system.container.settings()
+    for name, part in system.parts.items():
+        store = part.service.store
+        if store.currency() is not None:
+            continue
+        check_currency(name, store.pin_currency(settings.currency), settings)
+        if settings.profile != "memory":
+            system.container.signals().note("currency pinned", service=name, currency=settings.currency)
+
+
 def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str] | None = None) -> System:
     """Put the system (or `only` some of its services and steps) together; opens their stores and the broker."""
     settings: Settings = container.settings()
@@ -325,16 +346,30 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
     )
     bells, calls = container.bells(), container.calls()
     parts: dict[str, Parts[Any]] = {}
-    for name in (*SERVICES, *own):
-        if only is not None and name not in only:
-            continue
-        service = _service(container, name, world.clock, own)
+    for name, service in _services(container, world.clock, own, only).items():
         more: dict[str, Any] = {}
         if name == "order":
             grouped = settings.profile == "distributed"
             more = {"lock": orders.OrderWork.lock, "extra": _log_steps(world), "grouped": grouped}
         parts[name] = assemble(service, world, calls(name), woken=partial(_ring, bells, name), **more)
     return System(container, parts)
+
+
+def _services(
+    container: Container, clock: Clock, own: Mapping[str, OwnStep], only: Collection[str] | None
+) -> Mapping[str, Service[Any]]:
+    """The services by name; none of them joins its group before all stores are known to have the same currency."""
+    services: dict[str, Service[Any]] = {}
+    try:
+        for name in (*SERVICES, *own):
+            if only is None or name in only:
+                service = services[name] = _service(container, name, clock, own)
+                check_currency(name, service.store.currency(), container.settings())
+    except BaseException:
+        for service in services.values():
+            service.store.close()
+        raise
+    return services
 
 
 def _ring(bells: Bells, service: str, lane: str) -> None:
@@ -404,6 +439,8 @@ def recorded(settings: Settings, *, with_book: bool = True) -> tuple[Evidence, C
     if settings.profile == "memory":
         raise SettingsError("OMS_PROFILE: a system of profile 'memory' leaves no record to check")
     evidence = _on_servers(settings) if settings.profile == "distributed" else _on_disk(settings)
+    for name in SERVICES:
+        check_currency(name, getattr(evidence, name).currency(), settings)
     if with_book:
         evidence = attrs.evolve(evidence, book=_book(settings))
     return evidence, _codec(settings), _clock()
@@ -516,6 +553,15 @@ def acl_commands(settings: Settings, own: Mapping[str, OwnStep], principal: str)
         for name, group in groups.items()
     }
     return commands_of(settings, rights, [row.topic for row in table], principal)
+
+
+def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[str]:
+    """One line for each store on PostgreSQL whose pinned currency isn't that of the settings."""
+    if settings.profile != "distributed":
+        return ()
+    from oms.adapters.sql.checks import other_currencies as found
+
+    return found(settings, [name if name in SERVICES else f"step-{name}" for name in names])
 
 
 def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:

@@ -240,7 +240,10 @@ def _money(records: Records, book: Iterable[BookEntry], *, quiet: bool) -> Itera
     """P4, by the gateway's own book."""
     captures: Counter[str] = Counter()
     net: Counter[str] = Counter()
+    currencies: dict[str, str] = {}
     for entry in book:
+        if entry.currency is not None:
+            currencies[entry.key] = entry.currency
         if entry.kind is BookKind.CAPTURE:
             captures[entry.key] += 1
             net[entry.key] += entry.amount
@@ -257,6 +260,9 @@ def _money(records: Records, book: Iterable[BookEntry], *, quiet: bool) -> Itera
         if (order.state.settled or (quiet and order.state.resting)) and net[key] != owed:
             found = f"is {order.state.value}, the gateway's balance is {net[key]} minor units instead of {owed}"
             yield Violation("P4", order_id, found)
+        agreed = order.agreed.total.currency.code
+        if currencies.get(key, agreed) != agreed:
+            yield Violation("P4", order_id, f"is in {agreed}, the gateway's book in {currencies[key]}")
     if quiet:
         for key in sorted(set(captures) - known):
             yield Violation("P4", key, "was captured for an order that isn't there")

@@ -34,6 +34,9 @@ class Currency:
             return cls(code, _EXPONENTS.get(code, 2))
         raise InvalidValue("invalid_currency", f"{code!r} is not a three-letter currency code")
 
+    def __str__(self) -> str:
+        return self.code
+
 
 @attrs.frozen(order=False)
 class Money:

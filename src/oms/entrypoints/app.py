@@ -28,6 +28,8 @@ from oms.bootstrap import (
     container_of,
     evidence_of,
     imported,
+    other_currencies,
+    pin_currency,
     recorded,
     topics_of,
     what_is_wrong,
@@ -68,6 +70,7 @@ class App:
         self._warned: list[str] = []
         self._own: dict[str, tuple[dict[str, StepHandler], dict[str, OutsideCall]]] = {}
         self._system: System | None = None
+        self._pinned_system: System | None = None
         self._building = threading.Lock()
         self._orders: tuple[Parts[Any], Orders] | None = None
         self._authenticator: Authenticator | None = None
@@ -191,7 +194,7 @@ class App:
         """Run every service on a thread of its own."""
         if self._runner is not None:
             raise OmsError("the system is running already")
-        system = self.system
+        system = self._pinned()
         driven = _DRIVEN[self.settings.profile](system.parts, self._container.bells())
         bells, clock, batch = self._container.bells(), self._container.clock(), self.settings.batch
         self._runner = Runner(driven, bells, clock, self._failed, batch=batch)
@@ -215,9 +218,9 @@ class App:
 
     def run(self) -> int:
         """Work in this thread until nothing moves any more at this moment; how much moved."""
-        moved = 0
+        moved, system = 0, self._pinned()
         while True:
-            step = sum(part.worker.run_once() for part in self.system.parts.values())
+            step = sum(part.worker.run_once() for part in system.parts.values())
             if step == 0:
                 return moved
             moved += step
@@ -288,12 +291,21 @@ class App:
             if not self._runner.running:
                 raise Retryable("the system has stopped")
             return
+        self._pinned()
         for _ in range(_PATIENCE):
             if part.advance_commands() == 0 and not future.done():
                 time.sleep(0.01)
             if future.done():
                 return
         raise Retryable("the store can't be reached")
+
+    def _pinned(self) -> System:
+        """The system, whose stores have a currency: who only looks at a new one leaves it as it is."""
+        system = self.system
+        if self._pinned_system is not system:
+            pin_currency(system)
+            self._pinned_system = system
+        return system
 
     def _what_is_wrong(self) -> Sequence[str]:
         found = what_is_wrong(self.settings, self.services, topics_of(self.own_steps))
@@ -386,7 +398,8 @@ def acl_of(app: App, principal: str) -> Sequence[str]:
 
 def problems_of(app: App) -> Sequence[str]:
     """What keeps the servers from working for a distributed system; warnings begin with `warning: `."""
-    return what_is_wrong(app.settings, app.services, topics_of(app.own_steps))
+    found = what_is_wrong(app.settings, app.services, topics_of(app.own_steps))
+    return [*found, *other_currencies(app.settings, app.services)]
 
 
 def parts_of(app: App) -> Mapping[str, Parts[Any]]:

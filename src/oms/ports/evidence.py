@@ -29,6 +29,10 @@ class ServiceEvidence(Protocol):
     """What every service's store can show."""
 
     @abstractmethod
+    def currency(self) -> str | None:
+        """The currency that was pinned; None before the service's first start."""
+
+    @abstractmethod
     def at_one_moment(self) -> AbstractContextManager[None]:
         """What is shown in the block is of one moment, whatever the service does meanwhile."""
 
@@ -123,13 +127,15 @@ class BookEntry:
     """One line of the gateway's own book.
 
     `key` is the key of the charge, also for a refund, whatever key the refund itself has. `amount` is in minor units:
-    above 0 for a capture and a refund, 0 for a void and a decline. `at` has a time zone.
+    above 0 for a capture and a refund, 0 for a void and a decline. `at` has a time zone. `currency` is an ISO 4217 code; None
+    where the book doesn't name it.
     """
 
     key: str
     kind: BookKind
     amount: int
     at: datetime
+    currency: str | None = None
 
 
 @runtime_checkable

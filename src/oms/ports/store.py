@@ -401,6 +401,17 @@ class Store(Protocol):
         """Remove at most `limit` inbox rows, idempotency keys and ended dead letters from before; how many."""
 
     @abstractmethod
+    def currency(self) -> str | None:
+        """Return the ISO 4217 code of the currency that all amounts of this store are in; None before it is pinned."""
+
+    @abstractmethod
+    def pin_currency(self, code: str) -> str:
+        """Keep the currency for ever unless one is kept already; return the one that is kept now.
+
+        Where several processes pin at once, all of them return the same currency.
+        """
+
+    @abstractmethod
     def ping(self) -> None:
         """Raise unless the store answers."""
 

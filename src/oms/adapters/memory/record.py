@@ -62,6 +62,7 @@ class ServiceRecord:
         self.dead_letters: Table[str, DeadLetter] = Table("dead_letters")
         self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table("attempts")
         self.answers: Table[tuple[str, str], Answer] = Table("answers")
+        self.currency: str | None = None
         self._outbox_due: DueQueue[str] = DueQueue(self._lease_of)
         self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {}
 

@@ -149,6 +149,16 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     def ping(self) -> None:
         """A memory always answers."""
 
+    def currency(self) -> str | None:
+        """The currency that was pinned."""
+        return self._record.currency
+
+    def pin_currency(self, code: str) -> str:
+        """Keep a currency, unless there is one."""
+        if self._record.currency is None:
+            self._record.currency = code
+        return self._record.currency
+
     @port_call
     def close(self) -> None:
         """Nothing is held open."""

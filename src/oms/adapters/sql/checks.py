@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -43,6 +44,22 @@ def check_postgres(settings: Settings, services: Sequence[str]) -> Sequence[str]
         except psycopg.Error as error:
             problems[no_way_in(login, error)] = None
     return list(problems)
+
+
+def other_currencies(settings: Settings, services: Sequence[str]) -> Sequence[str]:
+    """One line for each service (or step) whose store was started with another currency than that of the settings.
+
+    Says nothing of a server that can't be reached: `check_postgres` does.
+    """
+    problems = []
+    for name in services:
+        login = login_of(name, settings)
+        with suppress(psycopg.Error), login.connect() as connection:
+            kept = _currency(connection, schema_of(name))
+            if kept not in (None, settings.currency):
+                where = f"PostgreSQL at {login.place}: the amounts of the schema {schema_of(name)}"
+                problems.append(f"{where} are in {kept}, OMS_CURRENCY is {settings.currency}")
+    return problems
 
 
 def no_way_in(
@@ -107,6 +124,13 @@ def _revision(connection: psycopg.Connection[Any], schema: str) -> str | None:
     if known[0] is None:
         return None
     row = _row(connection, f"SELECT version_num FROM {schema}.{VERSION_TABLE}")  # noqa: S608 - a name of ours
+    return row[0] if row else None
+
+
+def _currency(connection: psycopg.Connection[Any], schema: str) -> str | None:
+    if _row(connection, "SELECT to_regclass(%s)", f"{schema}.pinned")[0] is None:
+        return None
+    row = _row(connection, f"SELECT value FROM {schema}.pinned WHERE name = 'currency'")  # noqa: S608 - a name of ours
     return row[0] if row else None
 
 

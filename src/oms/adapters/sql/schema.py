@@ -48,7 +48,7 @@ def _where(name: str, column: str, condition: TextClause) -> Index:
 
 
 class Tables:
-    """The delivery tables: inbox, outbox, tasks, dead letters, attempt counters."""
+    """The delivery tables: inbox, outbox, tasks, dead letters, attempt counters; and settings that never change."""
 
     def __init__(self) -> None:
         self.metadata = MetaData(naming_convention=NAMING)
@@ -121,6 +121,12 @@ class Tables:
             Column("position", BigInteger, nullable=False),
             Column("tries", Integer, nullable=False),
             postgresql_with=ROOM,
+        )
+        self.pinned = Table(
+            "pinned",
+            self.metadata,
+            Column("name", word(32), primary_key=True),
+            Column("value", word(64), nullable=False),
         )
 
 

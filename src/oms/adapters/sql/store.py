@@ -40,6 +40,10 @@ from oms.ports.messages import MessageId
 from oms.ports.store import Backlog, DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, Store, Task
 
 
+CURRENCY = "currency"
+"""The name of the pinned currency."""
+
+
 class StoreBulks:
     """What a store writes for many rows outside of the services' transactions."""
 
@@ -78,6 +82,8 @@ class StoreBulks:
             of(tasks, "lease", "due_at", "called_at"),
             key=2,
         )
+        pinned = tables.pinned
+        self.pinned = Bulk(lambda new: new.into(pinned).on_conflict_do_nothing(), of(pinned, "name", "value"))
 
 
 def _counted(given: Given, attempts: Table) -> Any:
@@ -291,6 +297,19 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         """Raise unless the database answers."""
         with self._database.reading() as link:
             link.rows(select(1))
+
+    def currency(self) -> str | None:
+        """The currency that was pinned."""
+        pinned = self._tables.pinned
+        with self._database.reading() as link:
+            row = link.first(select(pinned.c.value).where(pinned.c.name == CURRENCY))
+        return row[0] if row else None
+
+    def pin_currency(self, code: str) -> str:
+        """Keep a currency, unless there is one."""
+        with self._database.writing() as link:
+            link.many(self._bulks.pinned, [(CURRENCY, code)])
+        return self.currency() or code
 
     def close(self) -> None:
         """Close the connections."""

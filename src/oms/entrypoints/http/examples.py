@@ -16,7 +16,7 @@ USER = "customer-1"
 _AT = "2026-11-23T09:30:00.120000+00:00"
 _LATER = "2026-11-23T09:30:00.260000+00:00"
 
-_ORDER = shapes.OrderView(ORDER_ID, {SKU: 2}, "CREATED", Decimal(20), USER, metadata={"channel": "web"})
+_ORDER = shapes.OrderView(ORDER_ID, {SKU: 2}, "CREATED", Decimal(20), USER, metadata={"channel": "web"}, currency="USD")
 _CANCELLING = msgspec.structs.replace(_ORDER, status="CANCELLING", reason="CUSTOMER")
 _STOCK = shapes.StockView(SKU, 100, 2, 98)
 _SUMMARY = shapes.DeadLetterSummary(

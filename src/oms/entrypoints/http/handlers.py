@@ -57,7 +57,7 @@ class Handlers:
             agreed = await self._agreed(agree) if orders.asks_the_shop else agree()
             trace = request.headers.get("traceparent")
             order = await self._waiting.ask(*orders.placing(command, agreed, caller=caller, key=key, trace=trace))
-        view = views.order_view(order)
+        view = views.order_view(order, spring=self._spring)
         if self._spring:
             return json(view)
         return json(view, 201, {"Location": f"{request.scope.get('root_path', '')}/orders/{order.id}"})
@@ -67,12 +67,12 @@ class Handlers:
         number, size = _paging(request)
         user = request.query_params.get("userId")
         page = await self._read(lambda: self._app.orders.page(number, size, user_id=user, caller=caller))
-        return json(views.order_page(page))
+        return json(views.order_page(page, spring=self._spring))
 
     async def get_order(self, request: Request, caller: Principal) -> Answer:
         """GET /orders/{id}."""
         order = await self._read(lambda: self._app.orders.get(_id(request), caller=caller))
-        return json(views.order_view(order))
+        return json(views.order_view(order, spring=self._spring))
 
     async def get_timeline(self, request: Request, caller: Principal) -> Answer:
         """GET /orders/{id}/timeline."""
@@ -90,13 +90,13 @@ class Handlers:
         order = await self._command(
             request, caller, "cancel", lambda key: orders.submit_cancel(command, caller=caller, key=key, trace=trace)
         )
-        return json(views.order_view(order), 202)
+        return json(views.order_view(order, spring=self._spring), 202)
 
     async def resume_order(self, request: Request, caller: Principal) -> Answer:
         """POST /orders/{id}/resume."""
         trace = request.headers.get("traceparent")
         order = await self._waiting.answer(self._app.orders.submit_resume(_id(request), caller=caller, trace=trace))
-        return json(views.order_view(order), 202)
+        return json(views.order_view(order, spring=self._spring), 202)
 
     # -- stock
 

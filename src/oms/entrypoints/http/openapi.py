@@ -85,6 +85,8 @@ _HEADERS: dict[int, Json] = {
 def document(routes: Sequence[Route], *, login: Login, currency: Currency, spring: bool = False) -> Json:
     """OpenAPI 3.1 of these routes. `spring` is the document of the system replaced: 200 for a placed order."""
     refs, schemas = _schemas(routes, currency)
+    if "OrderView" in schemas:
+        schemas["OrderView"]["properties"]["currency"] = {"type": "string", "pattern": "^[A-Z]{3}$"}
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _Operation(route, refs, login, spring).described()

@@ -89,6 +89,8 @@ class OrderView(Struct):
     user_id: str
     reason: str | None = None
     metadata: dict[str, str] | None = None
+    currency: str | None = None
+    """ISO 4217 code; absent in the shape of the Spring system, which has no such field."""
 
 
 class Sort(msgspec.Struct, frozen=True):

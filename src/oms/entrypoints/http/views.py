@@ -11,8 +11,8 @@ from oms.entrypoints.http import shapes
 from oms.ports.store import DeadLetter, DeadLetterSummary, Page
 
 
-def order_view(order: Order) -> shapes.OrderView:
-    """An order."""
+def order_view(order: Order, *, spring: bool = False) -> shapes.OrderView:
+    """An order; `spring` leaves its currency out, as the Spring system does."""
     terms = order.agreed
     return shapes.OrderView(
         order.id,
@@ -22,14 +22,15 @@ def order_view(order: Order) -> shapes.OrderView:
         terms.user_id,
         order.reason.value if order.reason else None,
         dict(terms.metadata) or None,
+        None if spring else terms.total.currency.code,
     )
 
 
-def order_page(page: Page[Order]) -> shapes.OrderPage:
+def order_page(page: Page[Order], *, spring: bool = False) -> shapes.OrderPage:
     """A page of orders."""
     number, size = page.number, page.size
     pages = -(-page.total // size)
-    content = [order_view(order) for order in page.content]
+    content = [order_view(order, spring=spring) for order in page.content]
     return shapes.OrderPage(
         content=content,
         empty=not content,

@@ -1,0 +1,31 @@
+"""The currency of a store is pinned at its first start.
+
+Rows from before name their currency: the newest one's is pinned.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from oms.adapters.sql.word import word
+
+revision = "order_0005"
+down_revision = "order_0004"
+
+
+def upgrade() -> None:
+    """Add the table."""
+    op.create_table(
+        "pinned",
+        sa.Column("name", word(32), nullable=False),
+        sa.Column("value", word(64), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_pinned")),
+    )
+    op.execute(
+        "INSERT INTO pinned (name, value) SELECT 'currency', currency FROM orders"
+        " WHERE currency IS NOT NULL ORDER BY created_at DESC LIMIT 1"
+    )
+
+
+def downgrade() -> None:
+    """Drop it."""
+    op.drop_table("pinned")
