@@ -109,7 +109,7 @@ def _signals(settings: Settings) -> Signals:
 def _codec(settings: Settings) -> Codec:
     from oms.adapters.wire.codec import JsonCodec
 
-    return JsonCodec(Currency.of(settings.currency))
+    return JsonCodec(Currency.of(settings.currency), spring=settings.http_compat == "spring")
 
 
 def _memory_log(settings: Settings) -> Broker:
@@ -346,13 +346,29 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
     )
     bells, calls = container.bells(), container.calls()
     parts: dict[str, Parts[Any]] = {}
-    for name, service in _services(container, world.clock, own, only).items():
+    try:
+        services = _services(container, world.clock, own, only)
+    except BaseException:
+        _let_go_of_the_log(container, settings)
+        raise
+    for name, service in services.items():
         more: dict[str, Any] = {}
         if name == "order":
             grouped = settings.profile == "distributed"
             more = {"lock": orders.OrderWork.lock, "extra": _log_steps(world), "grouped": grouped}
         parts[name] = assemble(service, world, calls(name), woken=partial(_ring, bells, name), **more)
     return System(container, parts)
+
+
+def _let_go_of_the_log(container: Container, settings: Settings) -> None:
+    """Close the log that a refused start has opened, so that the next one can; a log that the shop gave is its own."""
+    provider: Any = container.broker
+    if provider.overridden:
+        return
+    close = getattr(provider(), "close", None)
+    if close is not None:
+        close()
+    getattr(provider, settings.profile).reset()
 
 
 def _services(

@@ -123,7 +123,10 @@ class Settings:
         shown="localhost,127.0.0.1,[::1]",
     )
     http_compat: str = _setting(
-        "", choice("", "spring"), "`spring` answers as the system replaced does: 200, and lines of quantity 0 dropped."
+        "",
+        choice("", "spring"),
+        "`spring` answers as the Spring system does (200), and takes its orders, over HTTP and from `order.created`: "
+        "lines of quantity 0 are dropped, amounts are rounded. Set it for all services alike.",
     )
     http_connections: int = _setting(
         1000,

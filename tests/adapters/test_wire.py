@@ -301,6 +301,42 @@ def test_amounts_of_currencies_with_other_minor_units(code: str, minor: int):
     assert event.terms.total == terms.total
 
 
+# -- the Spring system's order.created
+
+SPRING = JsonCodec(EUR, spring=True)
+
+
+@pytest.mark.parametrize(("amount", "minor"), [("19.999", 2000), ("19.995", 2000), ("19.994", 1999), ("5", 500)])
+def test_an_amount_of_the_spring_system_is_rounded(amount: str, minor: int):
+    event = SPRING.decode(record(with_raw("totalAmount", amount))).event
+    assert isinstance(event, events.OrderCreated)
+    assert event.terms.total == Money(minor, EUR)
+
+
+@pytest.mark.parametrize("items", ['{"a":2,"b":0}', '{"b":0.0,"a":2}', '{"a":1,"b":0,"a":1}'])
+def test_a_line_of_quantity_0_of_the_spring_system_is_left_out(items: str):
+    event = SPRING.decode(record(with_raw("items", items))).event
+    assert isinstance(event, events.OrderCreated)
+    assert event.terms.items == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("field", "raw"),
+    [("items", '{"a":0}'), ("items", '{"a":-1}'), ("items", '{"a":1.5}'), ("totalAmount", "-0.001")],
+)
+def test_what_the_spring_rules_refuse_too(field: str, raw: str):
+    with pytest.raises(Undecodable):
+        SPRING.decode(record(with_raw(field, raw)))
+
+
+@pytest.mark.parametrize(("field", "raw"), [("totalAmount", "19.999"), ("items", '{"a":1,"b":0}')])
+def test_only_order_created_is_read_as_the_spring_system_means_it(field: str, raw: str):
+    value = with_raw(field, raw)
+    for codec, topic in ((CODEC, "order.created"), (SPRING, "inventory.reserved")):
+        with pytest.raises(Undecodable):
+            codec.decode(record(value, topic))
+
+
 # -- what is refused
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from time import perf_counter
 
 import pytest
@@ -40,6 +40,32 @@ def test_every_amount_comes_back_exactly(minor: int, currency: Currency) -> None
     money = Money(minor, currency)
     assert Money.of(money.amount, currency) == money
     assert Money.of(str(money.amount), currency) == money
+
+
+@given(st.decimals(0, 10**9, places=6), st.sampled_from([USD, JPY, KWD]))
+def test_a_rounded_amount_is_the_nearest_one_and_ties_go_up(amount: Decimal, currency: Currency) -> None:
+    """By a decimal context of the test's own: the program's may be any."""
+    exact = Context(prec=60, rounding=ROUND_HALF_UP)
+    nearest = exact.quantize(exact.scaleb(amount, currency.exponent), Decimal(1))
+    with localcontext(Context(prec=5)):
+        assert Money.rounded(amount, currency).minor == nearest
+
+
+@pytest.mark.parametrize(
+    ("amount", "minor"),
+    [("19.999", 2000), ("19.994", 1999), ("19.995", 2000), ("0.005", 1), ("0.0049", 0), ("1e-999", 0), ("0", 0)],
+)
+def test_a_rounded_amount(amount: str, minor: int) -> None:
+    assert Money.rounded(amount, USD) == Money(minor, USD)
+
+
+@pytest.mark.parametrize("amount", ["-0.001", "NaN", "x", "1e30", str(MAX_MINOR), f"{MAX_MINOR // 100}.999"])
+def test_rounding_keeps_the_bounds(amount: str) -> None:
+    assert code(Money.rounded, amount, USD) == "invalid_amount"
+
+
+def test_a_currency_is_shown_as_its_code() -> None:
+    assert str(USD) == "USD"
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))

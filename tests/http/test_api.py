@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_the_captured_request_is_answered_as_captured(open_client: TestClient) -
     captured = json.loads((WIRE / "post-order.response.json").read_text())
 
     assert answer.status_code == 201
-    assert answer.json() | {"id": captured["id"]} == captured
+    assert answer.json() | {"id": captured["id"]} == {**captured, "currency": "USD"}
     assert answer.headers["location"] == f"/orders/{answer.json()['id']}"
 
 
@@ -39,14 +40,37 @@ def test_a_page_has_the_captured_shape(open_client: TestClient) -> None:
         assert page[name] == captured[name], name
 
 
-def test_as_the_system_replaced() -> None:
+@pytest.fixture
+def spring_client() -> Iterator[TestClient]:
     with (
         oms.create(profile="memory", environ={}, http_compat="spring", log_level="error") as app,
         TestClient(oms.asgi(app), "http://localhost") as client,
     ):
-        answer = client.post("/orders", json={"userId": "u", "amount": 1, "items": {"a": 1, "b": 0}})
+        yield client
+
+
+def test_as_the_system_replaced(spring_client: TestClient) -> None:
+    answer = spring_client.post("/orders", json={"userId": "u", "amount": 19.995, "items": {"a": 1, "b": 0}})
     assert answer.status_code == 200
     assert answer.json()["items"] == {"a": 1}
+    assert answer.json()["totalAmount"] == 20
+
+
+def test_the_shapes_of_the_spring_system_name_no_currency(spring_client: TestClient) -> None:
+    answer = spring_client.post("/orders", content=(WIRE / "post-order.request.json").read_bytes(), headers=JSON)
+    captured = json.loads((WIRE / "post-order.response.json").read_text())
+    assert answer.json() | {"id": captured["id"]} == captured
+    found = spring_client.get(f"/orders/{answer.json()['id']}").json()
+    page = spring_client.get("/orders").json()
+    assert "currency" not in found
+    assert "currency" not in page["content"][0]
+    assert '"currency"' not in spring_client.get("/openapi.json").text
+
+
+def test_every_view_of_an_order_names_its_currency(open_client: TestClient) -> None:
+    order = open_client.post("/orders", json={"userId": "u", "amount": 1, "items": {"a": 1}}).json()
+    views = [order, open_client.get(f"/orders/{order['id']}").json(), open_client.get("/orders").json()["content"][0]]
+    assert [view["currency"] for view in views] == ["USD"] * 3
 
 
 GOOD = {"userId": "u", "amount": 1, "items": {"a": 1}}

@@ -48,22 +48,28 @@ class Money:
     @classmethod
     def of(cls, amount: Decimal | int | str, currency: Currency) -> Money:
         """An amount in major units; refused when negative, not finite, too large or finer than the currency."""
-        try:
-            exact = Decimal(amount)
-        except (InvalidOperation, ValueError):
-            raise InvalidValue("invalid_amount", "the amount must be a number") from None
-        if not exact.is_finite():
-            raise InvalidValue("invalid_amount", "the amount must be a finite number")
-        if exact < 0:
-            raise InvalidValue("invalid_amount", "the amount can't be negative")
-        if exact.adjusted() > len(str(MAX_MINOR)) or exact > MAX_MINOR:
-            raise InvalidValue("invalid_amount", "the amount is too large")
-        minor, rest = _minor_units(exact, currency.exponent)
+        minor, rest = _minor_units(_bounded(amount), currency.exponent)
         if rest:
             raise InvalidValue(
                 "invalid_amount",
                 f"{currency.code} has {currency.exponent} decimal places; the amount has more",
             )
+        if minor > MAX_MINOR:
+            raise InvalidValue("invalid_amount", "the amount is too large")
+        return cls(minor, currency)
+
+    @classmethod
+    def rounded(cls, amount: Decimal | int | str, currency: Currency) -> Money:
+        """An amount in major units, rounded to the currency's digits; half a minor unit is rounded up.
+
+        Refused when negative, not finite or too large. The rule is that of PostgreSQL's `numeric(38,2)`, the column in
+        which the Spring system stores amounts ("the numeric type rounds ties away from zero", manual, section 8.1).
+        """
+        exact = _bounded(amount)
+        if exact.adjusted() < -currency.exponent - 1:  # below a tenth of a minor unit
+            return cls(0, currency)
+        numerator, denominator = exact.as_integer_ratio()
+        minor = (2 * numerator * 10**currency.exponent + denominator) // (2 * denominator)
         if minor > MAX_MINOR:
             raise InvalidValue("invalid_amount", "the amount is too large")
         return cls(minor, currency)
@@ -76,6 +82,21 @@ class Money:
 
     def __str__(self) -> str:
         return f"{self.amount} {self.currency.code}"
+
+
+def _bounded(amount: Decimal | int | str) -> Decimal:
+    """The amount as a decimal that is finite, from 0 to a bound that keeps exact arithmetic cheap."""
+    try:
+        exact = Decimal(amount)
+    except (InvalidOperation, ValueError):
+        raise InvalidValue("invalid_amount", "the amount must be a number") from None
+    if not exact.is_finite():
+        raise InvalidValue("invalid_amount", "the amount must be a finite number")
+    if exact < 0:
+        raise InvalidValue("invalid_amount", "the amount can't be negative")
+    if exact.adjusted() > len(str(MAX_MINOR)) or exact > MAX_MINOR:
+        raise InvalidValue("invalid_amount", "the amount is too large")
+    return exact
 
 
 def _minor_units(exact: Decimal, exponent: int) -> tuple[int, int]:

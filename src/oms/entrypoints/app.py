@@ -133,7 +133,7 @@ class App:
     @property
     def orders(self) -> Orders:
         """Place, cancel and look up orders."""
-        part = self.system.order
+        part = self._pinned().order
         if self._orders is None or self._orders[0] is not part:  # it is asked for with every request
             store, made = cast("OrderStore", part.service.store), self._container
             desk = Orders(part, store, made.ids(), self.drive, made.pricing(), made.policy(), self.signals)
@@ -143,7 +143,7 @@ class App:
     @property
     def stock(self) -> StockDesk:
         """Show, set and add stock."""
-        part = self.system.inventory
+        part = self._pinned().inventory
         return StockDesk(part, cast("InventoryStore", part.service.store), self._container.ids(), self.drive)
 
     @property

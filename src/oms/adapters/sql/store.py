@@ -39,7 +39,6 @@ from oms.ports.evidence import ServiceEvidence
 from oms.ports.messages import MessageId
 from oms.ports.store import Backlog, DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, Store, Task
 
-
 CURRENCY = "currency"
 """The name of the pinned currency."""
 

@@ -11,8 +11,8 @@ import msgspec
 
 from oms.adapters.wire.headers import from_oms, header_writer, read_cause
 from oms.adapters.wire.names import message_id, place_id
-from oms.adapters.wire.payloads import Payload, Probe
-from oms.adapters.wire.shapes import SHAPES, Shape, write_json
+from oms.adapters.wire.payloads import Agreed, Payload, Probe
+from oms.adapters.wire.shapes import SHAPES, Shape, spring_created, write_json
 from oms.domain.errors import InvalidValue
 from oms.domain.events import EVENTS, Event, OrderCreated
 from oms.domain.money import Currency
@@ -68,10 +68,12 @@ class JsonCodec(Codec):
 
     A user's own topic carries JSON objects with an `orderId`, at most one distinct message for each order, as
     our own topics do: a second one with another body would have the same id, and counts as a copy.
+
+    `spring` reads `order.created` as the Spring system means it (`shapes.spring_created`).
     """
 
-    def __init__(self, currency: Currency) -> None:
-        self._currency = currency
+    def __init__(self, currency: Currency, *, spring: bool = False) -> None:
+        self._currency, self._spring = currency, spring
 
     def encode(self, event: AnyEvent, cause: Cause, at: datetime) -> Outgoing:
         """The message of an event; `Permanent` for a custom event that can't be one."""
@@ -111,6 +113,8 @@ class JsonCodec(Codec):
     def _read_event(self, topic: _Topic, value: bytes) -> Event:
         payload = topic.read(value)
         order = OrderId(checked_id(payload.order_id, name="orderId"))
+        if self._spring and isinstance(payload, Agreed) and topic.kind is OrderCreated:
+            return spring_created(order, payload, self._currency)
         return topic.shape.to_event(topic.kind, order, payload, self._currency)
 
 

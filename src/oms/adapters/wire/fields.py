@@ -36,8 +36,11 @@ def write_amount(money: Money) -> Raw:
     return Raw(b"%d.%0*d" % (whole, exponent, rest) if rest else b"%d" % whole)
 
 
-def read_amount(raw: Raw, currency: Currency, name: str) -> Money:
-    """The amount of a JSON number; `InvalidValue` that names the field for anything else."""
+def read_amount(raw: Raw, currency: Currency, name: str, *, rounded: bool = False) -> Money:
+    """The amount of a JSON number; `InvalidValue` that names the field for anything else.
+
+    `rounded` takes an amount that is finer than the currency, and rounds it (`Money.rounded`).
+    """
     text = bytes(raw)
     whole, _, fraction = text.partition(b".")  # it is valid JSON: no leading zero, no lone point
     digits = whole + fraction
@@ -51,22 +54,25 @@ def read_amount(raw: Raw, currency: Currency, name: str) -> Money:
     if len(text) > MAX_NUMBER_CHARS:
         raise InvalidValue("invalid_amount", f"{name} has more than {MAX_NUMBER_CHARS} characters")
     try:
-        return Money.of(text.decode(), currency)
+        return (Money.rounded if rounded else Money.of)(text.decode(), currency)
     except InvalidValue as refused:
         raise InvalidValue(refused.code, f"{name}: {refused.detail}") from None
 
 
-def read_items(raw: Raw) -> Items:
-    """The items of an order: at least one; lines of the same product are summed."""
+def read_items(raw: Raw, *, without_zero: bool = False) -> Items:
+    """The items of an order: at least one; lines of the same product are summed.
+
+    `without_zero` leaves lines of quantity 0 out.
+    """
     text = bytes(raw)
     if _USUAL_ITEMS.fullmatch(text):
         try:
             quantities = _QUANTITIES.decode(text)
         except msgspec.ValidationError:
-            return _read_lines(text)
+            return _read_lines(text, without_zero)
         if 2 * len(quantities) == text.count(b'"'):  # else a product is named twice
             return MappingProxyType(quantities)
-    return _read_lines(text)
+    return _read_lines(text, without_zero)
 
 
 def read_released(raw: Raw) -> Items:
@@ -87,7 +93,7 @@ def _whole(text: str) -> int | None:
 _LINES = json.JSONDecoder(object_pairs_hook=tuple, parse_float=_whole)
 
 
-def _read_lines(text: bytes) -> Items:
+def _read_lines(text: bytes, without_zero: bool) -> Items:  # noqa: FBT001
     try:
         lines = _LINES.decode(text.decode())
     except (ValueError, RecursionError):  # also not UTF-8, or an integer of thousands of digits
@@ -95,6 +101,6 @@ def _read_lines(text: bytes) -> Items:
     if not isinstance(lines, tuple):
         raise InvalidValue("invalid_items", "items must be a JSON object of product id and quantity")
     try:
-        return checked_items(lines)
+        return checked_items([line for line in lines if line[1] != 0] if without_zero else lines)
     except InvalidValue as refused:
         raise InvalidValue(refused.code, f"items: {refused.detail}") from None

@@ -63,6 +63,13 @@ def _agreed_to_event(
     return kind(order, terms)
 
 
+def spring_created(order: OrderId, payload: wire.Agreed, currency: Currency) -> events.OrderCreated:
+    """An `order.created` of the Spring system: amounts are rounded to the currency, lines of quantity 0 left out."""
+    total = read_amount(payload.total_amount, currency, "totalAmount", rounded=True)
+    items = read_items(payload.items, without_zero=True)
+    return events.OrderCreated(order, Terms(_user(payload), total, items, checked_metadata(payload.metadata)))
+
+
 def _rejected_to_wire(event: events.InventoryRejected) -> wire.Rejected:
     lines = [wire.ShortLine(line.sku, line.requested, line.available) for line in event.shortages]
     return wire.Rejected(event.order_id, event.reason, lines)

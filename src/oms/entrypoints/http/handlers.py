@@ -12,6 +12,7 @@ import msgspec
 
 from oms.domain import commands
 from oms.domain.errors import InvalidValue
+from oms.domain.money import Money
 from oms.domain.values import OrderId, checked_id
 from oms.entrypoints.app import App
 from oms.entrypoints.desks import MAX_PAGE, MAX_PAGE_NUMBER
@@ -50,7 +51,8 @@ class Handlers:
         body, amount, lines = read_place(await read_body(request))
         if self._spring:
             lines = {sku: units for sku, units in lines.items() if units != 0}
-        command = commands.PlaceOrder.of(body.user_id, self._app.money(amount), lines, body.metadata)
+        total = Money.rounded(amount, self._app.currency) if self._spring else self._app.money(amount)
+        command = commands.PlaceOrder.of(body.user_id, total, lines, body.metadata)
         orders = self._app.orders
         async with self._turn(request, caller, "place") as key:
             agree = partial(orders.agree, command, caller, key)

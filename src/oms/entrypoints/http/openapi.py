@@ -86,7 +86,10 @@ def document(routes: Sequence[Route], *, login: Login, currency: Currency, sprin
     """OpenAPI 3.1 of these routes. `spring` is the document of the system replaced: 200 for a placed order."""
     refs, schemas = _schemas(routes, currency)
     if "OrderView" in schemas:
-        schemas["OrderView"]["properties"]["currency"] = {"type": "string", "pattern": "^[A-Z]{3}$"}
+        properties = schemas["OrderView"]["properties"]
+        properties["currency"] = {"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217 code"}
+        if spring:
+            del properties["currency"]
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _Operation(route, refs, login, spring).described()
@@ -154,6 +157,7 @@ class _Operation:
     def __init__(self, route: Route, refs: dict[Any, Json], login: Login, spring: bool) -> None:  # noqa: FBT001
         self._route, self._refs, self._login = route, refs, login
         self._ok = 200 if spring and route.name == "placeOrder" else route.ok
+        self._spring = spring
         self._located = route.name == "placeOrder" and not spring
 
     def described(self) -> Json:
@@ -210,7 +214,7 @@ class _Operation:
         content: Json = {"schema": self._refs[route.answer]}
         example = examples.answer_to(route.name)
         if example is not None:
-            content["example"] = example
+            content["example"] = _without_currency(example) if self._spring else example
         answer: Json = {"description": route.summary, "content": {route.media: content}}
         if self._located:
             answer["headers"] = {"Location": {"description": "Where the order is", "schema": {"type": "string"}}}
@@ -233,6 +237,13 @@ class _Operation:
                 }
             },
         }
+
+
+def _without_currency(example: Any) -> Any:
+    """An example in the shape of the Spring system."""
+    if isinstance(example, dict):
+        return {name: _without_currency(value) for name, value in example.items() if name != "currency"}
+    return [_without_currency(one) for one in example] if isinstance(example, list) else example
 
 
 def _link(follower: str, name: str, value: str) -> Json:

@@ -159,6 +159,12 @@ class StoreContract(StoreLab):
         store.ping()
         _assert_nothing(store)
 
+    def test_the_first_currency_is_pinned_for_ever(self, store: Any) -> None:
+        assert store.currency() is None
+        assert store.pin_currency("EUR") == "EUR"
+        assert store.pin_currency("USD") == "EUR"
+        assert store.currency() == "EUR"
+
     def test_what_was_committed_survives_a_crash(self, store: Any) -> None:
         if not self.survives_restart:
             pytest.skip("this store keeps nothing")
