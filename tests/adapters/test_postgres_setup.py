@@ -12,8 +12,9 @@ from own_postgres import PASSWORD, OwnPostgres
 from typed_settings.types import Secret
 
 from oms.adapters.memory import CountedIds
-from oms.adapters.sql.checks import check_postgres
+from oms.adapters.sql.checks import check_postgres, other_currencies
 from oms.adapters.sql.logins import login_of, operator_login, schema_of
+from oms.adapters.sql.migrate import HEADS
 from oms.adapters.sql.roles import set_up_postgres
 from oms.adapters.sql.stores import postgres_reader, postgres_store
 from oms.ports.errors import Permanent, PortError, Retryable
@@ -65,7 +66,7 @@ def test_setup_makes_everything_and_says_so(server: OwnPostgres) -> None:
         "schema oms_order",
         "schema oms_step_shipping",
     }
-    assert "schema oms_order: from nothing to order_0003" in lines
+    assert f"schema oms_order: from nothing to {HEADS['order']}" in lines
     assert check_postgres(settings, ["order", "step-shipping"]) == []
 
 
@@ -76,13 +77,29 @@ def test_setup_can_be_repeated_and_changes_nothing_then(server: OwnPostgres, rea
     assert server.run("SELECT rolname, rolpassword FROM pg_authid ORDER BY 1") == verifiers
 
 
+def test_the_check_names_each_schema_whose_currency_is_another(server: OwnPostgres) -> None:
+    settings = settings_of(server, "currencies")
+    assert other_currencies(settings, SERVICES) == [], "there is no database yet"
+    set_up_postgres(settings, SERVICES)
+    assert other_currencies(settings, SERVICES) == [], "nothing is pinned yet"
+    for name, code in (("order", "USD"), ("payment", "EUR")):
+        store = postgres_store(name, settings, CountedIds())
+        assert store.pin_currency(code) == code
+        store.close()
+    (line,) = other_currencies(settings, SERVICES)
+    assert "the amounts of the schema oms_payment are in EUR, OMS_CURRENCY is USD" in line
+    reader = postgres_reader("payment", settings)
+    assert reader.currency() == "EUR"
+    reader.close()
+
+
 def test_several_hosts_may_set_up_at_once(server: OwnPostgres) -> None:
     settings = settings_of(server, "race")
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(set_up_postgres, settings, SERVICES, ["a"]) for _ in range(4)]
         reports = [run.result(timeout=60) for run in runs]
     assert sum("database race: made" in lines for lines in reports) == 1
-    assert sum("schema oms_order: from nothing to order_0003" in lines for lines in reports) == 1
+    assert sum(f"schema oms_order: from nothing to {HEADS['order']}" in lines for lines in reports) == 1
     assert check_postgres(settings, [*SERVICES, "step-a"]) == []
 
 
@@ -239,7 +256,7 @@ class TestProblems:
         with psycopg.connect(server.admin, dbname="old", autocommit=True) as connection:
             connection.execute("UPDATE oms_order.alembic_version SET version_num = 'order_9999'")
         (line,) = check_postgres(settings, ["order"])
-        assert "is at revision order_9999, this program knows order_0003; run `oms setup`" in line
+        assert f"is at revision order_9999, this program knows {HEADS['order']}; run `oms setup`" in line
         with pytest.raises(Permanent, match="order_9999"):
             postgres_store("order", settings, CountedIds())
         with pytest.raises(Permanent, match="can't be migrated"):

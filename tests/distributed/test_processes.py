@@ -306,6 +306,22 @@ def test_a_service_is_ready_within_three_seconds_of_cpu(cluster: Cluster) -> Non
         assert used < 3
 
 
+def test_forged_payment_news_confirms_nothing(cluster: Cluster) -> None:
+    """While the gateway says nothing of the true payment."""
+    order_id = place(cluster, {"truffle": 1}, user="silent", amount=5000)
+    for other in ({"amount": 0.01}, {"userId": "mallory"}):
+        body = {"orderId": order_id, "userId": "silent", "amount": 5000, "paymentId": "forged", **other}
+        produce(cluster, "payment.success", json.dumps(body).encode())
+
+    def parked() -> list[str]:
+        letters = cluster.of("order")[0].get("/dead-letters?service=order")[1]
+        return [letter["cause"] for letter in letters if letter["orderId"] == order_id]
+
+    wait_for(lambda: len(parked()) == 2, "both are parked")
+    assert parked() == ["TermsMismatch"] * 2
+    assert order(cluster, order_id)["status"] in OPEN
+
+
 def produce(cluster: Cluster, topic: str, value: bytes, *, times: int = 1) -> None:
     producer = Producer({"bootstrap.servers": cluster.kafka_bootstrap})
     for _ in range(times):
