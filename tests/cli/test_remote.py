@@ -83,6 +83,7 @@ def test_an_order_is_placed_shown_and_listed(system: tuple[oms.App, str], run: R
     placed = run("orders", "place", "--user", "eve", "--amount", "12.50", "--item", "apple=2", "--metadata", "gift=yes")
     lines = dict(line.split(maxsplit=1) for line in map(str.rstrip, placed.out.splitlines()))
     assert (lines["totalAmount"], lines["items"], lines["metadata"]) == ("12.50", "apple=2", "gift=yes")
+    assert lines["currency"] == "USD"
 
     assert settled(system, lines["id"]) == "CONFIRMED"
     listed = run("orders", "list", "--user", "eve")

@@ -19,7 +19,8 @@ dlq = App(name="dlq", help="What couldn't be handled: list it, show it, handle i
 
 HERE = Remote()
 _UNITS = re.compile(r"-?[0-9]{1,20}")
-ORDER = ("id", "status", "reason", "totalAmount", "userId", "items", "metadata")
+ORDER = ("id", "status", "reason", "totalAmount", "currency", "userId", "items", "metadata")
+LISTED = ("id", "status", "reason", "totalAmount", "userId", "items")
 STOCK = ("productId", "onHand", "held", "available")
 LETTERS = ("id", "service", "topic", "orderId", "cause", "attempts", "parkedAt", "state")
 LETTER = (*LETTERS[:3], "partition", "offset", "group", *LETTERS[3:5], "detail", *LETTERS[5:], "text")
@@ -69,7 +70,7 @@ def list_orders(
     """List orders, the newest first."""
     query = {"page": page, "size": size} | ({"userId": user} if user else {})
     answer = remote.ask("GET", f"/orders?{urlencode(query)}")
-    _page(remote, answer, ORDER[:-1], "orders")
+    _page(remote, answer, LISTED, "orders")
 
 
 @orders.command
