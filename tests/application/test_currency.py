@@ -12,11 +12,14 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import oms
+from oms.adapters.gateways.book import SqliteBook
+from oms.adapters.gateways.simulated import SimulatedGateway
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.signals import RecordingSignals
 from oms.adapters.sql import stores
 from oms.adapters.sql.migrate import migrate
 from oms.adapters.sql.sqlite import sqlite_database
+from oms.adapters.system.clock import SystemClock
 from oms.application.promises import check
 from oms.entrypoints.app import reconcile
 from oms.ports.evidence import BookEntry, BookKind
@@ -115,6 +118,36 @@ class OtherBook:
 
     def all_entries(self) -> Iterable[BookEntry]:
         return [attrs.evolve(entry, currency=self._currency) for entry in self._entries]
+
+
+@pytest.mark.parametrize("profile", ["memory", "embedded"])
+def test_the_simulated_gateway_names_currencies(profile: str, tmp_path: Path) -> None:
+    shop = Shop(settings=oms.Settings(profile=profile, data=tmp_path, currency="EUR"), gateway=_simulated(tmp_path))
+    shop.cancel(_confirmed(shop), by_operator=True)
+    shop.run()
+    entries = list(shop.evidence.book.all_entries())  # type: ignore[union-attr]
+    assert [(entry.kind, entry.currency) for entry in entries] == [(BookKind.CAPTURE, "EUR"), (BookKind.REFUND, "EUR")]
+    shop.close()
+
+
+def test_a_book_from_before_names_none(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+    with create_engine(f"sqlite:///{path}").begin() as connection:
+        connection.execute(text("CREATE TABLE entries (number INTEGER PRIMARY KEY, key, kind, amount, at)"))
+        connection.execute(text("INSERT INTO entries VALUES (1, 'k', 'CAPTURE', 5, '2026-01-01T00:00:00+00:00')"))
+    for _ in range(2):
+        assert [entry.currency for entry in SqliteBook.read_only(path).all_entries()] == [None]
+        SqliteBook(path).close()
+
+
+def _simulated(directory: Path) -> SimulatedGateway:
+    return SimulatedGateway(SqliteBook(directory / "book.db"), SystemClock(), success_rate=1.0)
+
+
+def _confirmed(shop: Shop) -> oms.Order:
+    order = shop.place()
+    shop.run()
+    return shop.app.orders.get(order.id)
 
 
 @pytest.mark.parametrize(("currency", "broken"), [("EUR", True), ("USD", False), (None, False)])

@@ -127,8 +127,8 @@ class BookEntry:
     """One line of the gateway's own book.
 
     `key` is the key of the charge, also for a refund, whatever key the refund itself has. `amount` is in minor units:
-    above 0 for a capture and a refund, 0 for a void and a decline. `at` has a time zone. `currency` is an ISO 4217 code; None
-    where the book doesn't name it.
+    above 0 for a capture and a refund, 0 for a void and a decline. `at` has a time zone. `currency` is an ISO 4217
+    code; None where the book doesn't name it, and then P4 can't compare it.
     """
 
     key: str

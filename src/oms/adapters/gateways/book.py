@@ -28,6 +28,8 @@ class Page:
     amount: int
     visible_at: datetime
     refunded: int = 0
+    currency: str | None = None
+    """The code of the charge's currency, for the line of its capture."""
 
     def allows_refund(self, amount: int) -> bool:
         """Whether so much of the captured money is still there."""
@@ -72,7 +74,7 @@ class MemoryBook(Book):
         with self._lock:
             known = self._pages.setdefault(page.key, page)
             if known is page:
-                self._entries.append(BookEntry(page.key, page.outcome, page.amount, at))
+                self._entries.append(BookEntry(page.key, page.outcome, page.amount, at, page.currency))
         return known
 
     def refund(self, refund: Refund, at: datetime) -> bool:
@@ -86,7 +88,7 @@ class MemoryBook(Book):
                 return False
             self._refunds.add(refund.key)
             self._pages[page.key] = attrs.evolve(page, refunded=page.refunded + amount)
-            self._entries.append(BookEntry(page.key, BookKind.REFUND, amount, at))
+            self._entries.append(BookEntry(page.key, BookKind.REFUND, amount, at, refund.amount.currency.code))
             return True
 
     def all_entries(self) -> Iterable[BookEntry]:
@@ -122,6 +124,8 @@ class SqliteBook(Book):
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(_SCHEMA)
+            if not _names_currencies(connection):
+                connection.execute("ALTER TABLE entries ADD COLUMN currency TEXT")
         self._thread = threading.Thread(target=self._work, name="oms-gateway-book", daemon=True)
         self._thread.start()
 
@@ -222,7 +226,7 @@ def _apply(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
         turned.take(write)
     connection.executemany(_KEEP, [_row(page) for page in turned.opened])
     connection.executemany(_GIVE_BACK, [(one.key, one.charge_key, one.amount.minor) for one in turned.refunds.values()])
-    entries = [(one.key, one.kind.value, one.amount, one.at.isoformat()) for one in turned.entries]
+    entries = [(one.key, one.kind.value, one.amount, one.at.isoformat(), one.currency) for one in turned.entries]
     connection.executemany(_ENTER, entries)
 
 
@@ -249,7 +253,7 @@ class _Turned:
             return known
         self._pages[page.key] = page
         self.opened.append(page)
-        self.entries.append(BookEntry(page.key, page.outcome, page.amount, at))
+        self.entries.append(BookEntry(page.key, page.outcome, page.amount, at, page.currency))
         return page
 
     def _refund(self, refund: Refund, at: datetime) -> Page | None:
@@ -259,7 +263,7 @@ class _Turned:
         if page is None or not page.allows_refund(amount):
             return None
         self.refunds[refund.key] = refund
-        self.entries.append(BookEntry(page.key, BookKind.REFUND, amount, at))
+        self.entries.append(BookEntry(page.key, BookKind.REFUND, amount, at, refund.amount.currency.code))
         self._pages[page.key] = attrs.evolve(page, refunded=page.refunded + amount)
         return self._pages[page.key]
 
@@ -274,7 +278,12 @@ class _Turned:
 
 _KEEP = "INSERT INTO pages (key, outcome, payment_id, amount, visible_at, refunded) VALUES (?, ?, ?, ?, ?, 0)"
 _GIVE_BACK = "INSERT INTO refunds (key, charge_key, amount) VALUES (?, ?, ?)"
-_ENTER = "INSERT INTO entries (key, kind, amount, at) VALUES (?, ?, ?, ?)"
+_ENTER = "INSERT INTO entries (key, kind, amount, at, currency) VALUES (?, ?, ?, ?, ?)"
+
+
+def _names_currencies(connection: sqlite3.Connection) -> bool:
+    """Whether the lines have a currency; those of older files have none."""
+    return any(column[1] == "currency" for column in connection.execute("PRAGMA table_info(entries)"))
 
 
 def _row(page: Page) -> tuple[object, ...]:
@@ -301,9 +310,9 @@ class _RecordedBook(GatewayBook):
         """Every line."""
         connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
         try:
-            for key, kind, amount, at in connection.execute(
-                "SELECT key, kind, amount, at FROM entries ORDER BY number"
-            ):
-                yield BookEntry(key, BookKind(kind), amount, datetime.fromisoformat(at))
+            currency = "currency" if _names_currencies(connection) else "NULL"
+            lines = f"SELECT key, kind, amount, at, {currency} FROM entries ORDER BY number"  # noqa: S608 - ours
+            for key, kind, amount, at, code in connection.execute(lines):
+                yield BookEntry(key, BookKind(kind), amount, datetime.fromisoformat(at), code)
         finally:
             connection.close()

@@ -137,9 +137,8 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         captured = Behaviour.DECLINE not in lines and self._chance(charge.key) < self._success_rate
         outcome = BookKind.CAPTURE if captured else BookKind.DECLINE
         amount = charge.amount.minor if captured else 0
-        first = Page(
-            charge.key, outcome, storable_name(f"sim-{charge.key}", limits.ID), amount, now + timedelta(seconds=late)
-        )
+        name, seen_at = storable_name(f"sim-{charge.key}", limits.ID), now + timedelta(seconds=late)
+        first = Page(charge.key, outcome, name, amount, seen_at, currency=charge.amount.currency.code)
         return self._book.open(first, now)
 
     def _chance(self, key: str) -> float:

@@ -60,9 +60,8 @@ class TapeGateway(PaymentGateway, GatewayBook):
         outcome = BookKind.DECLINE if what == "declines" else BookKind.CAPTURE
         amount = charge.amount.minor if outcome is BookKind.CAPTURE else 0
         seen_at = now + timedelta(seconds=LATE_S) if what == "late" else now
-        page = self.book.open(
-            Page(charge.key, outcome, storable_name(f"sim-{charge.key}", limits.ID), amount, seen_at), now
-        )
+        name, code = storable_name(f"sim-{charge.key}", limits.ID), charge.amount.currency.code
+        page = self.book.open(Page(charge.key, outcome, name, amount, seen_at, currency=code), now)
         return Unanswered("timed out") if what in (AFTER, "late") else _answer(page)
 
     def lookup(self, lookup: Lookup) -> Captured | Declined | UnknownCharge | NotAttempted | Unanswered:
