@@ -69,10 +69,10 @@ def read_items(raw: Raw, *, without_zero: bool = False) -> Items:
         try:
             quantities = _QUANTITIES.decode(text)
         except msgspec.ValidationError:
-            return _read_lines(text, without_zero)
+            return _read_lines(text, without_zero=without_zero)
         if 2 * len(quantities) == text.count(b'"'):  # else a product is named twice
             return MappingProxyType(quantities)
-    return _read_lines(text, without_zero)
+    return _read_lines(text, without_zero=without_zero)
 
 
 def read_released(raw: Raw) -> Items:
@@ -93,7 +93,7 @@ def _whole(text: str) -> int | None:
 _LINES = json.JSONDecoder(object_pairs_hook=tuple, parse_float=_whole)
 
 
-def _read_lines(text: bytes, without_zero: bool) -> Items:  # noqa: FBT001
+def _read_lines(text: bytes, *, without_zero: bool = False) -> Items:
     try:
         lines = _LINES.decode(text.decode())
     except (ValueError, RecursionError):  # also not UTF-8, or an integer of thousands of digits
