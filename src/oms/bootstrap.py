@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,13 @@ from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
 from oms.application.access import topic_access
 from oms.application.extensions.gateway import book_of
+from oms.application.extensions.caller import CheckedAuthenticator
+from oms.application.extensions.calling import described
+from oms.application.extensions.ids import CheckedIds
+from oms.application.extensions.notifier import CheckedNotifier
+from oms.application.extensions.shapes import WrongShape, check_port
+from oms.application.extensions.telemetry import CheckedSignals
+from oms.application.extensions.terms import CheckedPolicy, CheckedPricing
 from oms.application.parts import TASKS, Parts, World, assemble, lane_name
 from oms.application.routing import ROUTING
 from oms.application.service import Service, Step
@@ -78,14 +86,38 @@ def imported(path: str, variable: str) -> Any:
         raise SettingsError(f"{variable}: can't import {path!r}: {error}") from error
 
 
-def plugged(path: str, variable: str) -> Any:
-    """An object by import path; a class or function is called without arguments."""
+def plugged(path: str, variable: str, port: type[Any]) -> Any:
+    """Return an extension by its import path; a class or function is called without arguments.
+
+    Raises `SettingsError` where the object lacks a method of its port, or has one that can't be called as the port is.
+    """
     found = imported(path, variable)
-    return found() if callable(found) else found
+    return _fitting(variable, found() if callable(found) else found, port)
 
 
-def _named(path: str | None, variable: str) -> Any:
-    return plugged(path, variable) if path else None
+def _fitting(argument: str, given: Any, port: type[Any]) -> Any:
+    try:
+        check_port(argument, given, port)
+    except WrongShape as error:
+        raise SettingsError(str(error)) from None
+    return given
+
+
+def _named(path: str | None, variable: str, port: type[Any]) -> Any:
+    return plugged(path, variable, port) if path else None
+
+
+def _checked(given: Any, wrapper: Callable[..., Any], *more: Any) -> Any:
+    """Put the check of its answers around an extension; None is none."""
+    return None if given is None else wrapper(given, *more)
+
+
+def _checked_authenticator(given: Authenticator, signals: Signals) -> Authenticator:
+    """Our own two are asked with each request, and check at the start what they answer."""
+    from oms.adapters.auth.api_keys import ApiKeys
+    from oms.adapters.auth.trust import TrustEveryone
+
+    return given if isinstance(given, TrustEveryone | ApiKeys) else CheckedAuthenticator(given, signals)
 
 
 def _clock() -> Clock:
@@ -110,6 +142,10 @@ def _codec(settings: Settings) -> Codec:
     from oms.adapters.wire.codec import JsonCodec
 
     return JsonCodec(Currency.of(settings.currency), spring=settings.http_compat == "spring")
+
+
+def _currency(settings: Settings) -> Currency:
+    return Currency.of(settings.currency)
 
 
 def _memory_log(settings: Settings) -> Broker:
@@ -173,7 +209,7 @@ def _memory_gate(clock: Clock) -> StockGate:
 
 def _gateway(settings: Settings, clock: Clock) -> PaymentGateway:
     if settings.payment_gateway != "simulated":
-        gateway: PaymentGateway = plugged(settings.payment_gateway, "OMS_PAYMENT_GATEWAY")
+        gateway: PaymentGateway = plugged(settings.payment_gateway, "OMS_PAYMENT_GATEWAY", PaymentGateway)
         return gateway
     from oms.adapters.gateways.simulated import SimulatedGateway
 
@@ -188,13 +224,13 @@ def _notifier(settings: Settings, clock: Clock) -> Notifier | None:
         from oms.adapters.notifiers.webhook import WebhookNotifier
 
         return WebhookNotifier.from_settings(settings, clock)
-    notifier: Notifier = plugged(settings.notifier, "OMS_NOTIFIER")
+    notifier: Notifier = plugged(settings.notifier, "OMS_NOTIFIER", Notifier)
     return notifier
 
 
 def _authenticator(settings: Settings, clock: Clock, signals: Signals) -> Authenticator:
     if settings.authenticator:
-        authenticator: Authenticator = plugged(settings.authenticator, "OMS_AUTHENTICATOR")
+        authenticator: Authenticator = plugged(settings.authenticator, "OMS_AUTHENTICATOR", Authenticator)
         return authenticator
     from oms.adapters.auth.api_keys import ApiKeys
     from oms.adapters.auth.trust import TrustEveryone
@@ -231,7 +267,8 @@ class Container(containers.DeclarativeContainer):
     bells = providers.Singleton(Bells)
     clock = providers.Singleton(_clock)
     ids = providers.Singleton(_ids)
-    signals = providers.Singleton(_signals, settings)
+    given_signals = providers.Singleton(_signals, settings)
+    signals = providers.Singleton(CheckedSignals, given_signals)
     codec = providers.Singleton(_codec, settings)
     broker = providers.Selector(
         profile,
@@ -253,24 +290,61 @@ class Container(containers.DeclarativeContainer):
     )
     calls = providers.Singleton(_threaded_calls, settings, bells)
     gateway = providers.Singleton(_gateway, settings, clock)
-    notifier = providers.Singleton(_notifier, settings, clock)
-    authenticator = providers.Singleton(_authenticator, settings, clock, signals)
-    pricing = providers.Singleton(_named, settings.provided.pricing, "OMS_PRICING")
-    policy = providers.Singleton(_named, settings.provided.policy, "OMS_POLICY")
+    given_notifier = providers.Singleton(_notifier, settings, clock)
+    notifier = providers.Singleton(_checked, given_notifier, CheckedNotifier)
+    given_authenticator = providers.Singleton(_authenticator, settings, clock, signals)
+    authenticator = providers.Singleton(_checked_authenticator, given_authenticator, signals)
+    given_pricing = providers.Singleton(_named, settings.provided.pricing, "OMS_PRICING", Pricing)
+    pricing = providers.Singleton(_checked, given_pricing, CheckedPricing, providers.Factory(_currency, settings))
+    given_policy = providers.Singleton(_named, settings.provided.policy, "OMS_POLICY", Policy)
+    policy = providers.Singleton(_checked, given_policy, CheckedPolicy)
+
+
+PORTS: Mapping[str, type[Any]] = {
+    "gateway": PaymentGateway,
+    "notifier": Notifier,
+    "pricing": Pricing,
+    "policy": Policy,
+    "authenticator": Authenticator,
+    "clock": Clock,
+    "ids": Ids,
+    "broker": Broker,
+    "gate": StockGate,
+    "signals": Signals,
+}
+"""The port of each extension that is one object."""
 
 
 def container_of(settings: Settings, plugs: Plugs) -> Container:
-    """A container in which the shop's own objects take the place of the settings' choices."""
+    """Return a container in which the shop's own objects take the place of the settings' choices.
+
+    Raises `SettingsError` for an object that can't be what it is given as. The answers of those that can be are
+    checked like the answers of those that the settings name.
+    """
     container = Container(settings=providers.Object(settings))
     for field in attrs.fields(Plugs):
         given = getattr(plugs, field.name)
         if given is None:
             continue
+        if field.name in PORTS:
+            _fitting(field.name, given, PORTS[field.name])
         if field.name == "stores":
             made = container.stores()
             given = lambda name, given=given, made=made: given.get(name) or made(name)  # noqa: E731
-        getattr(container, field.name).override(providers.Object(given))
+        if field.name == "clock":
+            _check_time(given)
+        if field.name == "ids":
+            given = CheckedIds(given)
+        name = f"given_{field.name}"
+        getattr(container, name if hasattr(container, name) else field.name).override(providers.Object(given))
     return container
+
+
+def _check_time(clock: Clock) -> None:
+    """Refuse a clock whose times can't be compared with those on record."""
+    for name, now in (("now", clock.now()), ("steady", clock.steady())):
+        if not isinstance(now, datetime) or now.tzinfo is None:
+            raise SettingsError(f"clock.{name}: expected a timezone-aware datetime, got {described(now)}")
 
 
 @attrs.frozen

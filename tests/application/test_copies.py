@@ -15,6 +15,7 @@ import oms
 from oms.adapters.memory.log import MemoryLog
 from oms.application import promises
 from oms.application.copies import MAX_COPY_BYTES, UNPUBLISHABLE, copy_of
+from oms.application.extensions import json_body
 from oms.bootstrap import topics_of
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
@@ -140,7 +141,11 @@ def test_a_step_cannot_be_called_like_a_service_whose_copies_it_would_share(grou
 # -- what the broker refuses
 
 
-def test_a_message_that_the_broker_refuses_is_copied_without_its_value(shop: Shop) -> None:
+def test_a_message_that_the_broker_refuses_is_copied_without_its_value(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_body, "MAX_BYTES", 2 * MAX_MESSAGE_BYTES)  # a broker with a lower limit than ours
+
     def handle(_event: oms.AnyEvent, step: oms.StepContext) -> None:
         step.publish("own.done", text="x" * MAX_MESSAGE_BYTES)
 

@@ -13,6 +13,9 @@ import attrs
 
 from oms.application.backoff import next_try
 from oms.application.changes import Changes
+from oms.application.extensions.calling import called
+from oms.application.extensions.json_body import NotJson, json_text
+from oms.application.extensions.names import check_own_topic
 from oms.application.service import Service
 from oms.domain.errors import InvalidValue, OmsError
 from oms.domain.tasks import TaskKind, TaskRequest, call_of, composite_key
@@ -64,13 +67,20 @@ class StepContext:
         return self._work.document(self.order_id)
 
     def save(self, document: Document) -> None:
-        """Remember this of the order, in place of what was remembered before."""
-        self._work.put(self.order_id, document)
+        """Remember a JSON object of the order, in place of the one remembered before; `NotJson` for anything else."""
+        self._work.put(self.order_id, json_text(document, "document"))
 
     def publish(self, topic: str, **body: object) -> None:
-        """Owe an event of your own to the log; an order has at most one of each topic."""
-        event = CustomEvent(topic, self.order_id, {"orderId": self.order_id, **body})
-        self._work.changes.publish(event)
+        """Owe an event of your own to the log; an order has at most one of each topic.
+
+        Raises `WrongName` for a topic that Kafka refuses or that is the system's own, `NotJson` for a body that isn't
+        a JSON object. The event holds the body as it is now, whatever the handler does with its values later.
+        """
+        check_own_topic(topic)
+        if body.setdefault("orderId", self.order_id) != self.order_id:
+            raise NotJson("body.orderId: expected the order's own id, which is set without being named")
+        text = json_text(body, "body")
+        self._work.changes.publish(CustomEvent(topic, self.order_id, json.loads(text)))
 
     def call(self, name: str, **payload: object) -> None:
         """Make an outside call after the commit: once, or after a crash again with the same arguments.
@@ -82,7 +92,7 @@ class StepContext:
             known = ", ".join(sorted(self._work.calls)) or "none"
             raise OmsError(f"the step {self._work.group} has no outside call {name!r:.100}; it has: {known}")
         key = call_key(name, self.order_id, self._source, self._calls)
-        self._work.changes.owe(TaskRequest(TaskKind.CALL, key, payload=json.dumps(payload)))
+        self._work.changes.owe(TaskRequest(TaskKind.CALL, key, payload=json_text(payload, "payload")))
         self._calls += 1
 
 
@@ -133,9 +143,9 @@ class StepWork:
         text = self._after.get(order_id, self._before.get(order_id))
         return None if text is None else cast("Document", json.loads(text))
 
-    def put(self, order_id: str, document: Document) -> None:
-        """Change a document."""
-        self._after[order_id] = json.dumps(document, sort_keys=True)
+    def put(self, order_id: str, text: str) -> None:
+        """Change a document, given as JSON."""
+        self._after[order_id] = text
 
     def mark(self) -> tuple[dict[str, str], int, int]:
         """Where the unit is, to come back to."""
@@ -178,7 +188,8 @@ class StepCalls:
             note = type(ended.error).__name__
             return Postponed(task, next_try(work.now, task.attempts), note=note)
         name, order_id = call_of(task.key)
-        self.known[name].then(ended.answer, StepContext(work, OrderId(order_id), task.key))
+        then, step = self.known[name].then, StepContext(work, OrderId(order_id), task.key)
+        called(f"then of call {name!r}", then, ended.answer, step)
         return None
 
     def _call(self, task: Task) -> Callable[[], object]:
@@ -186,7 +197,8 @@ class StepCalls:
         known = self.known.get(name)
         if known is None:
             return partial(_refuse_unknown, name)
-        return partial(known.run, OrderId(order_id), cast("Document", json.loads(task.payload or "{}")))
+        payload = cast("Document", json.loads(task.payload or "{}"))
+        return partial(called, f"run of call {name!r}", known.run, OrderId(order_id), payload)
 
     def _stays_unknown(self, ended: Ended[Task]) -> bool:
         return isinstance(ended.error, UnknownCall) and ended.token.attempts >= UNKNOWN_CALL_ATTEMPTS
@@ -224,7 +236,7 @@ def _run(handler: StepHandler, event: AnyEvent, work: StepWork) -> None:
     """Nothing of a handler that fails half-way stays in the unit of work."""
     before = work.mark()
     try:
-        handler(event, StepContext(work, event.order_id, event.topic))
+        called("the handler", handler, event, StepContext(work, event.order_id, event.topic))
     except BaseException:
         work.reset(before)
         raise

@@ -40,10 +40,17 @@ class Currency:
 
 @attrs.frozen(order=False)
 class Money:
-    """`minor` units (0 or more) of a currency."""
+    """`minor` units of a currency: a whole number from 0 to `MAX_MINOR`; `InvalidValue` for anything else."""
 
     minor: int
     currency: Currency
+
+    def __attrs_post_init__(self) -> None:
+        """Check it here, so that no way of making an amount goes round the bounds."""
+        if type(self.minor) is not int or not 0 <= self.minor <= MAX_MINOR:
+            raise InvalidValue("invalid_amount", f"an amount is a whole number of minor units from 0 to {MAX_MINOR}")
+        if type(self.currency) is not Currency:
+            raise InvalidValue("invalid_currency", "the currency of an amount must be a Currency")
 
     @classmethod
     def of(cls, amount: Decimal | int | str, currency: Currency) -> Money:

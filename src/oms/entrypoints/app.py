@@ -13,6 +13,8 @@ from typing import Any, Self, cast
 
 import attrs
 
+from oms.application.extensions.names import check_group, check_topic, did_you_mean
+from oms.application.extensions.shapes import check_calls, check_function
 from oms.application.parts import Parts
 from oms.application.promises import Report, check
 from oms.application.reconciliation import Difference, differences
@@ -37,6 +39,7 @@ from oms.bootstrap import (
 from oms.bootstrap import set_up as make_servers_ready
 from oms.domain.commands import PlaceOrder
 from oms.domain.errors import OmsError
+from oms.domain.events import BY_TOPIC
 from oms.domain.money import Currency, Money
 from oms.entrypoints.desks import DeadLetters, Orders, StockDesk
 from oms.entrypoints.runner import Runner, driven_apart, driven_in_lanes, driven_together
@@ -81,20 +84,35 @@ class App:
     # -- putting it together
 
     def subscribe(
-        self, topic: str, *, group: str, handler: StepHandler, calls: Mapping[str, OutsideCall] | None = None
+        self,
+        topic: str,
+        *,
+        group: str,
+        handler: StepHandler,
+        calls: Mapping[str, OutsideCall] | None = None,
+        foreign: bool = False,
     ) -> None:
         """Have `handler(event, step)` run for each message of a topic, with effects exactly once.
 
         `group` names the step: its position in the log, its documents, its dead letters. All handlers of a group share
         its documents. `calls` are the outside calls that handlers of this group may ask for by name. To be called
         before the system is first used.
+
+        Raises `OmsError` for a name that Kafka, a database or a file system can't take, for functions that can't be
+        called as the step will call them (async ones included), and for a topic that looks like a misspelt one of the
+        system's own. `foreign=True` says that the topic is another system's, however much it resembles one of ours.
         """
         if self._system is not None:
             raise OmsError("subscribe before the system is used")
-        if group.removesuffix("-group") in SERVICES:
-            raise OmsError(f"the group {group!r} is the system's own")
+        check_group(group, self._own, SERVICES)
+        check_topic(topic)
+        check_function("handler", handler, 2)
+        check_calls(calls or {})
         if is_copies_topic(topic):
             raise OmsError(f"{topic!r} holds copies of dead letters, which are no events: see `dead_letters`")
+        meant = None if foreign else did_you_mean(topic, BY_TOPIC)
+        if meant:
+            raise OmsError(f"topic: there is no {topic!r}; did you mean {meant!r}? (foreign=True: another system's)")
         handlers, known = self._own.setdefault(group, ({}, {}))
         if topic in handlers:
             raise OmsError(f"group {group!r} handles {topic!r} already")
@@ -136,7 +154,8 @@ class App:
         part = self._pinned().order
         if self._orders is None or self._orders[0] is not part:  # it is asked for with every request
             store, made = cast("OrderStore", part.service.store), self._container
-            desk = Orders(part, store, made.ids(), self.drive, made.pricing(), made.policy(), self.signals)
+            pricing, policy = made.pricing(), made.policy()
+            desk = Orders(part, store, made.ids(), self.drive, self.currency, pricing, policy, self.signals)
             self._orders = part, desk
         return self._orders[1]
 
@@ -195,6 +214,7 @@ class App:
         if self._runner is not None:
             raise OmsError("the system is running already")
         system = self._pinned()
+        self._check_extensions()
         driven = _DRIVEN[self.settings.profile](system.parts, self._container.bells())
         bells, clock, batch = self._container.bells(), self._container.clock(), self.settings.batch
         self._runner = Runner(driven, bells, clock, self._failed, batch=batch)
@@ -307,6 +327,16 @@ class App:
             self._pinned_system = system
         return system
 
+    def _check_extensions(self) -> None:
+        """Make the extensions that no service has made yet, so that a wrong one stops the start, and name topics."""
+        if "order" in self.system.parts:
+            self._container.pricing()
+            self._container.policy()
+        for group, step in self.own_steps.items():
+            others = sorted(topic for topic in step.handlers if topic not in BY_TOPIC)
+            if others and group in self.system.parts:
+                self.signals.note("topics that aren't the system's own", group=group, topics=", ".join(others))
+
     def _what_is_wrong(self) -> Sequence[str]:
         found = what_is_wrong(self.settings, self.services, topics_of(self.own_steps))
         for line in found:
@@ -347,13 +377,15 @@ def create(
     """A system by its settings (`OMS_...` variables where none are given), with what the shop brings along.
 
     Keyword arguments are plugs (`gateway`, `notifier`, `pricing`, `policy`, `authenticator`, `clock`, `ids`, `broker`,
-    `stores`, `gate`, `signals`) or single settings (`profile="memory"`). `services` are the names of those to run in
+    `stores`, `gate`, `signals`) or single settings (`profile="memory"`); a text is always a setting, such as
+    `notifier="webhook"`. `services` are the names of those to run in
     this process (and of own steps, by their groups); all of them where none are named. Nothing is opened before first
     use. Raises `SettingsError` with one line that names what is wrong.
     """
     plug_names = {field.name for field in attrs.fields(Plugs)}
-    plugs = Plugs(**{name: value for name, value in given.items() if name in plug_names})
-    overrides = {name: value for name, value in given.items() if name not in plug_names}
+    objects = {name for name, value in given.items() if name in plug_names and not isinstance(value, str)}
+    plugs = Plugs(**{name: given[name] for name in objects})
+    overrides = {name: value for name, value in given.items() if name not in objects}
     if settings is None:
         settings = load_settings(environ, **overrides)
     elif overrides:

@@ -13,6 +13,7 @@ import attrs
 from oms.application import inventory, orders
 from oms.application.call_health import count_error
 from oms.application.commands import Command, CommandGroup, Key
+from oms.application.extensions.terms import checked_total
 from oms.application.inventory import GateKeeper, GatePhase, InventoryWork
 from oms.application.orders import OrderWork
 from oms.application.parts import Parts
@@ -20,6 +21,7 @@ from oms.domain.commands import AddStock, CancelOrder, PlaceOrder, SetStock
 from oms.domain.errors import DomainError, InvalidValue, NotFound, Refused
 from oms.domain.events import Reason
 from oms.domain.machine import HistoryEntry
+from oms.domain.money import Currency
 from oms.domain.order import Order, OrderState
 from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku, Terms, UserId, checked_id
@@ -91,6 +93,7 @@ class Orders:
     _store: OrderStore
     _ids: Ids
     _pump: Pump
+    _currency: Currency
     _pricing: Pricing | None = None
     _policy: Policy | None = None
     _signals: Signals | None = None
@@ -142,6 +145,7 @@ class Orders:
         refuse a keyed order, the refusal is left to the transaction: another request may have been answered first.
         """
         terms = command.terms
+        checked_total(terms.total, self._currency, "the order's total")
         if caller.owner is not None and terms.user_id != caller.owner:
             raise Refused("not_your_user", "orders can only be placed for yourself")
         if not self.asks_the_shop:

@@ -4,6 +4,7 @@ PortError
 ├── Retryable        nothing happened, or it is safe to do the whole of it again: a deadlock, a lost connection
 │   └── Closed       the stock gate is being rebuilt: wait, guess nothing
 ├── Permanent        doing it again fails again: a value that can't be stored, a message that is too large
+│   └── WrongAnswer  an extension returned a value that its port doesn't allow
 └── OutcomeUnknown   it may have happened: never to be taken for failed
 """
 
@@ -26,6 +27,10 @@ class Closed(Retryable):
 
 class Permanent(PortError):
     """The same would fail again."""
+
+
+class WrongAnswer(Permanent):
+    """A shop's own code returned a value that its port doesn't allow, or tried to end the thread that called it."""
 
 
 class OutcomeUnknown(PortError):

@@ -10,9 +10,10 @@ from typing import Protocol
 
 import attrs
 
+from oms.domain.errors import InvalidValue
 from oms.domain.events import Reason
 from oms.domain.money import Money
-from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId
+from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId, checked_id
 
 
 @attrs.frozen(kw_only=True)
@@ -227,10 +228,20 @@ class Role(Enum):
 
 @attrs.frozen
 class Principal:
-    """Who is calling. A customer has the `user_id` that owns the orders."""
+    """Who is calling. A customer has the `user_id` that owns the orders.
+
+    Raises `InvalidValue` for a customer without one (nothing would limit it to its own orders) and for an illegal id.
+    """
 
     role: Role
     user_id: UserId | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check role and id."""
+        if not isinstance(self.role, Role):
+            raise InvalidValue("invalid_role", "the role of a principal must be a Role")
+        if self.user_id is not None or self.role is Role.CUSTOMER:
+            checked_id(self.user_id, name="user_id")
 
     @property
     def owner(self) -> UserId | None:

@@ -203,7 +203,7 @@ class HuntedShop(AnyShop):
     def _orders(self) -> Orders:
         parts = self._parts("order")
         store: Any = parts.service.store
-        return Orders(parts, store, self._world.customers.ids, self._pump, *self.app.rules)
+        return Orders(parts, store, self._world.customers.ids, self._pump, CURRENCY, *self.app.rules)
 
     @property
     def _stock(self) -> StockDesk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, Refused
+from oms.domain.text import storable_text
 from oms.entrypoints.http.answers import Answer
 from oms.entrypoints.http.shapes import Problem, encode
 from oms.ports.errors import OutcomeUnknown, Retryable
@@ -61,6 +62,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "too_many_items": (422, "An order has at most 100 lines."),
     "invalid_quantity": (422, "A quantity is a whole number from 1 to 10,000."),
     "invalid_amount": (422, "An amount is not negative and no finer than the currency."),
+    "invalid_currency": (422, "The amount is in another currency than the system's."),
     "invalid_metadata": (422, "Metadata is text without U+0000."),
     "metadata_too_large": (422, "Metadata is at most 4 KiB."),
     "invalid_units": (422, "Units are whole and at most 10^12; a delta isn't 0."),
@@ -102,7 +104,7 @@ def problem(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, instance: str | None = None
 ) -> Answer:
     """A problem as an answer."""
-    body = Problem(f"urn:oms:problem:{code}", TITLES[status], status, detail, code, instance)
+    body = Problem(f"urn:oms:problem:{code}", TITLES[status], status, storable_text(detail), code, instance)
     return Answer(encode(body), status, headers or {}, "application/problem+json")
 
 

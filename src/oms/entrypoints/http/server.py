@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from oms.adapters.auth.api_keys import ApiKeys
 from oms.adapters.auth.trust import TrustEveryone
 from oms.application.call_health import count_error
+from oms.domain.text import storable_text
 from oms.entrypoints.app import App
 from oms.entrypoints.http.answers import SAFE_HEADERS, Answer
 from oms.entrypoints.http.description import Description
@@ -159,7 +160,7 @@ def _cause(error: Exception) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {storable_text(error)}{where}"
 
 
 class _Endpoint:

@@ -113,12 +113,18 @@ class SimulatedApp(App):
         return self.place_in()
 
     def subscribe(
-        self, topic: str, *, group: str, handler: StepHandler, calls: Mapping[str, OutsideCall] | None = None
+        self,
+        topic: str,
+        *,
+        group: str,
+        handler: StepHandler,
+        calls: Mapping[str, OutsideCall] | None = None,
+        foreign: bool = False,
     ) -> None:
         """As `App.subscribe`, before the first order (or anything else) is asked of the shop."""
         if self.taken:
             raise OmsError("subscribe before the shop is used")
-        super().subscribe(topic, group=group, handler=handler, calls=calls)
+        super().subscribe(topic, group=group, handler=handler, calls=calls, foreign=foreign)
 
     @property
     def own_steps(self) -> OwnSteps:

@@ -99,7 +99,8 @@ class Customers:
 
     def _desk(self, worker: Worker) -> Orders:
         store: Any = worker.parts.service.store
-        return Orders(worker.parts, store, self.ids, lambda _parts, _future: None)
+        currency = self._command.terms.total.currency
+        return Orders(worker.parts, store, self.ids, lambda _parts, _future: None, currency)
 
 
 def command_of(currency: Any) -> PlaceOrder:

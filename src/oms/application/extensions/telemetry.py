@@ -1,0 +1,56 @@
+"""Keeps an error of the telemetry from changing the work that it reports on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from oms.ports.signals import Signals
+
+_REPORT_EVERY = 1000
+
+
+class CheckedSignals(Signals):
+    """Telemetry that never raises: its first failure, and each thousandth, goes to Python's own `oms` logger."""
+
+    def __init__(self, inner: Signals) -> None:
+        self._inner = inner
+        self._failures = 0
+
+    def __getattr__(self, name: str) -> Any:
+        """What the telemetry can do beside the port, such as `render_metrics`."""
+        return getattr(self._inner, name)
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Add to a counter."""
+        try:
+            self._inner.count(name, value, **labels)
+        except Exception:  # noqa: BLE001 - reported, and of no consequence
+            self._failed("count")
+
+    def note(self, event: str, **fields: object) -> None:
+        """Write one line."""
+        try:
+            self._inner.note(event, **fields)
+        except Exception:  # noqa: BLE001 - reported, and of no consequence
+            self._failed("note")
+
+    def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        """Write several lines."""
+        try:
+            self._inner.note_all(notes)
+        except Exception:  # noqa: BLE001 - reported, and of no consequence
+            self._failed("note_all")
+
+    def alarm(self, event: str, **fields: object) -> None:
+        """Report something that a person must look at."""
+        try:
+            self._inner.alarm(event, **fields)
+        except Exception:  # noqa: BLE001 - reported, and of no consequence
+            self._failed("alarm")
+
+    def _failed(self, method: str) -> None:
+        self._failures += 1
+        if self._failures % _REPORT_EVERY == 1:
+            logging.getLogger("oms").exception("signals.%s failed, %d times so far", method, self._failures)
