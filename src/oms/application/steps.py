@@ -68,7 +68,7 @@ class StepContext:
 
     def save(self, document: Document) -> None:
         """Remember a JSON object of the order, in place of the one remembered before; `NotJson` for anything else."""
-        self._work.put(self.order_id, json_text(document, "document"))
+        self._work.put(self.order_id, json_text(document, "document", sort_keys=True))
 
     def publish(self, topic: str, **body: object) -> None:
         """Owe an event of your own to the log; an order has at most one of each topic.

@@ -24,8 +24,8 @@ class NotJson(Permanent):
     """A value isn't JSON that every store and log keeps as it is; the text names its place."""
 
 
-def json_text(value: Mapping[str, object], name: str) -> str:
-    """Return an object as JSON with sorted keys; `NotJson` for what can't be kept exactly.
+def json_text(value: Mapping[str, object], name: str, *, sort_keys: bool = False) -> str:
+    """Return an object as JSON; `NotJson` for what can't be kept exactly.
 
     Allowed are objects with text keys, lists, tuples (kept as lists), text without U+0000 and lone surrogates, whole
     numbers of 64 bits, finite floats, booleans and None; at most 100 levels, 100,000 values and 1 MiB.
@@ -33,7 +33,7 @@ def json_text(value: Mapping[str, object], name: str) -> str:
     if not isinstance(value, Mapping):
         raise NotJson(f"{name}: expected a JSON object, got {described(value)}")
     _check(value, name)
-    text = json.dumps(value, sort_keys=True, allow_nan=False, default=dict)
+    text = json.dumps(value, sort_keys=sort_keys, allow_nan=False, default=dict)
     if len(text) > MAX_BYTES:
         raise NotJson(f"{name}: expected at most {MAX_BYTES} bytes of JSON, got {len(text)}")
     return text
