@@ -19,9 +19,9 @@ from dependency_injector import containers, providers
 from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
 from oms.application.access import topic_access
-from oms.application.extensions.gateway import book_of
 from oms.application.extensions.caller import CheckedAuthenticator
 from oms.application.extensions.calling import described
+from oms.application.extensions.gateway import book_of
 from oms.application.extensions.ids import CheckedIds
 from oms.application.extensions.notifier import CheckedNotifier
 from oms.application.extensions.shapes import WrongShape, check_port

@@ -28,6 +28,9 @@ class Table(Generic[K, V]):
 
     name: str
     watch: Watch[K, V] | None = None
+    fits: Callable[[K, V], None] | None = None
+    """Called with the key and row of each write of a transaction: raises `Permanent` where PostgreSQL would."""
+
     rows: dict[K, V] = attrs.field(init=False, factory=dict)
     holders: dict[K, Work] = attrs.field(init=False, factory=dict)
     sharers: dict[K, dict[Work, None]] = attrs.field(init=False, factory=dict)
@@ -85,6 +88,8 @@ class Work:
 
     def put(self, table: Table[K, V], key: K, row: V | None) -> None:
         """Write a row whose key is locked; None deletes it."""
+        if row is not None and table.fits is not None:
+            self._fit(table, key, row)
         changes = self._changes.get(table)
         if changes is None:
             changes = self._changes[table] = {}
@@ -92,6 +97,8 @@ class Work:
 
     def insert(self, table: Table[K, V], key: K, row: V) -> bool:
         """Write a new row; False where there is one. Waits for a transaction that has the same key in hand."""
+        if table.fits is not None:
+            self._fit(table, key, row)
         self.lock(table, key)
         own = self._changes.get(table)
         if own is None:
@@ -171,6 +178,12 @@ class Work:
         for table, key in self._shares:
             table.sharers[key].pop(self, None)
         self._locks, self._shares = [], []
+
+    def _fit(self, table: Table[K, V], key: K, row: V) -> None:
+        try:
+            table.fits(key, row)  # type: ignore[misc]
+        except Permanent as error:
+            self.refuse(error)
 
     def _other_sharers(self, table: Table[K, V], key: K) -> tuple[Work, ...]:
         sharers = table.sharers.get(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from oms.adapters.memory import fitting
 from oms.adapters.memory.engine import Table
 from oms.adapters.memory.hooks import port_call
 from oms.adapters.memory.record import ServiceRecord
@@ -26,9 +27,9 @@ class InventoryRecord(ServiceRecord):
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.reservations: Table[OrderId, Reservation] = Table("reservations")
-        self.stock: Table[Sku, Stock] = Table("stock")
-        self.ledger: Table[tuple[str, Sku, str], Movement] = Table("ledger")
+        self.reservations: Table[OrderId, Reservation] = Table("reservations", fits=fitting.reservation_row)
+        self.stock: Table[Sku, Stock] = Table("stock", fits=fitting.stock_row)
+        self.ledger: Table[tuple[str, Sku, str], Movement] = Table("ledger", fits=fitting.ledger_row)
         self.gate: Table[str, int] = Table("gate")
         self.gate.rows[GATE_ROW] = 0
 

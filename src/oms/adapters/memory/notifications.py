@@ -7,6 +7,7 @@ from datetime import datetime
 
 import attrs
 
+from oms.adapters.memory import fitting
 from oms.adapters.memory.engine import Table
 from oms.adapters.memory.hooks import port_call
 from oms.adapters.memory.record import ServiceRecord
@@ -27,6 +28,10 @@ class News:
     delivered_at: datetime | None = None
 
 
+def _fits(key: str, row: News) -> None:
+    fitting.notification_row(key, row.notification)
+
+
 class NotificationRecord(ServiceRecord):
     """The notification service's tables, and an index of notifications by order."""
 
@@ -34,7 +39,7 @@ class NotificationRecord(ServiceRecord):
         super().__init__(clock, ids)
         self.names: Table[tuple[str, str], str] = Table("notification_names", self._named)
         """(order, kind) -> id: the unique key of the business."""
-        self.news: Table[str, News] = Table("notifications")
+        self.news: Table[str, News] = Table("notifications", fits=_fits)
         self.by_order: dict[str, list[str]] = {}
 
     def _named(self, key: tuple[str, str], _before: str | None, id: str | None) -> None:  # noqa: A002

@@ -6,6 +6,7 @@ from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from oms.adapters.memory import fitting
 from oms.adapters.memory.engine import Table, WorkState
 from oms.adapters.memory.hooks import Hooks, no_point, nobody_else, port_call
 from oms.adapters.memory.record import ServiceRecord
@@ -25,8 +26,10 @@ class OrderRecord(ServiceRecord):
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.orders: Table[OrderId, Order] = Table("orders", self._order_changed)
-        self.history: Table[tuple[OrderId, int], HistoryEntry] = Table("history", self._entry_added)
+        self.orders: Table[OrderId, Order] = Table("orders", self._order_changed, fitting.order_row)
+        self.history: Table[tuple[OrderId, int], HistoryEntry] = Table(
+            "history", self._entry_added, fitting.history_row
+        )
         self.entries: dict[OrderId, list[HistoryEntry]] = {}
         self.by_age: dict[UserId | None, list[tuple[datetime, OrderId]]] = {}
         self.waiting: dict[OrderId, datetime] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from oms.adapters.memory import fitting
 from oms.adapters.memory.engine import Table
 from oms.adapters.memory.hooks import port_call
 from oms.adapters.memory.record import ServiceRecord
@@ -21,7 +22,7 @@ class PaymentRecord(ServiceRecord):
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.payments: Table[OrderId, Payment] = Table("payments")
+        self.payments: Table[OrderId, Payment] = Table("payments", fits=fitting.payment_row)
 
 
 class MemoryPaymentTransaction(MemoryTransaction, PaymentTransaction):

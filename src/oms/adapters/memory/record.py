@@ -8,6 +8,7 @@ from itertools import islice
 
 import attrs
 
+from oms.adapters.memory import fitting
 from oms.adapters.memory.due import DueQueue
 from oms.adapters.memory.engine import K, Table, V, Work
 from oms.domain.tasks import TaskKey, TaskKind
@@ -56,12 +57,12 @@ class ServiceRecord:
         self.ids = ids
         self.dead: dict[str, None] = {}
         self.open: dict[Work, None] = {}
-        self.inbox: Table[tuple[str, MessageId], datetime] = Table("inbox")
-        self.outbox: Table[str, Owed] = Table("outbox", self._outbox_changed)
-        self.tasks: Table[TaskKey, TaskRow] = Table("tasks", self._task_changed)
-        self.dead_letters: Table[str, DeadLetter] = Table("dead_letters")
-        self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table("attempts")
-        self.answers: Table[tuple[str, str], Answer] = Table("answers")
+        self.inbox: Table[tuple[str, MessageId], datetime] = Table("inbox", fits=fitting.inbox_row)
+        self.outbox: Table[str, Owed] = Table("outbox", self._outbox_changed, fitting.outbox_row)
+        self.tasks: Table[TaskKey, TaskRow] = Table("tasks", self._task_changed, fitting.task_row)
+        self.dead_letters: Table[str, DeadLetter] = Table("dead_letters", fits=fitting.letter_row)
+        self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table("attempts", fits=fitting.attempt_row)
+        self.answers: Table[tuple[str, str], Answer] = Table("answers", fits=fitting.answer_row)
         self.currency: str | None = None
         self._outbox_due: DueQueue[str] = DueQueue(self._lease_of)
         self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {}

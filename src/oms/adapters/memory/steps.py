@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from oms.adapters.memory import fitting
 from oms.adapters.memory.engine import Table
 from oms.adapters.memory.hooks import port_call
 from oms.adapters.memory.record import ServiceRecord
@@ -18,7 +19,7 @@ class StepRecord(ServiceRecord):
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.documents: Table[tuple[str, str], str] = Table("documents")
+        self.documents: Table[tuple[str, str], str] = Table("documents", fits=fitting.document_row)
 
 
 class MemoryStepTransaction(MemoryTransaction, StepTransaction):

@@ -35,6 +35,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from oms.adapters.sql.arrays import array_text
+from oms.adapters.sql.bounds import bounds_of
 from oms.adapters.sql.instant import Instant, to_driver
 
 Row = tuple[Any, ...]
@@ -127,6 +128,8 @@ class _Each:
     places: tuple[int, ...]
     constants: tuple[Any, ...]
     converters: tuple[tuple[int, Callable[[Any], Any]], ...]
+    checks: tuple[tuple[int, Callable[[Sequence[Any]], None]], ...]
+    """What PostgreSQL's columns refuse and SQLite's don't."""
 
     @classmethod
     def of(cls, bulk: Bulk, dialect: Dialect, schema: str | None) -> _Each:  # noqa: ARG003 - a file has no schemas
@@ -146,10 +149,18 @@ class _Each:
                 for place, column_ in enumerate(given.values())
                 if (convert := to_driver(column_.type, dialect)) is not None
             ),
+            tuple(
+                (place, check)
+                for place, column_ in enumerate(given.values())
+                if (check := bounds_of(column_.type)) is not None
+            ),
         )
 
     def parameters(self, columns: list[Sequence[Any]], once: Sequence[Any]) -> list[Row]:
         size = len(columns[0])
+        each = len(columns)
+        for place, check in self.checks:
+            check(columns[place] if place < each else (once[place - each],))
         columns = [*columns, *([value] * size for value in (*once, *self.constants))]
         for place, convert in self.converters:
             known = {value: convert(value) for value in set(columns[place])}  # a batch has few times

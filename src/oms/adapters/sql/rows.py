@@ -11,6 +11,7 @@ import msgspec
 
 from oms.domain.money import Currency, Money
 from oms.domain.values import NO_METADATA, Items, Metadata
+from oms.ports.errors import Permanent
 from oms.ports.messages import Headers, Outgoing
 from oms.ports.store import DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, StoredAnswer
 
@@ -33,8 +34,15 @@ def parted(
 
 
 def dump(value: Mapping[Any, Any]) -> str:
-    """A flat mapping as JSON."""
-    return _encode(dict(value)).decode()
+    """A flat mapping as JSON; `Permanent` for what JSON can't hold, such as half a surrogate pair."""
+    return _json(dict(value))
+
+
+def _json(value: object) -> str:
+    try:
+        return _encode(value).decode()
+    except (TypeError, ValueError, OverflowError):  # also a UnicodeEncodeError
+        raise Permanent("the database can't take this: a value that JSON can't hold") from None
 
 
 def load_items(text: str) -> Items:
@@ -49,7 +57,7 @@ def load_metadata(text: str | None) -> Metadata:
 
 def dump_headers(headers: Headers) -> str:
     """Headers as JSON; values are bytes, so they are kept as base64."""
-    return _encode(headers).decode()
+    return _json(headers)
 
 
 def load_headers(text: str) -> Headers:

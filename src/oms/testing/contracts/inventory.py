@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.stock import Movement, MovementKind, Stock, movements
 from oms.domain.values import OrderId, Sku
+from oms.ports import limits
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.testing.contracts.answers import AnswerContract
 from oms.testing.contracts.dead_letters import DeadLetterContract
+from oms.testing.contracts.limits import AnswerLimitContract, LimitContract, refuses, refuses_number
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.samples import AT, SUITE_CHECKS, order_id, terms
 from oms.testing.contracts.stores import NewStore, StoreContract
@@ -26,7 +28,15 @@ HOLD, COMMIT, RELEASE = MovementKind.HOLD, MovementKind.COMMIT, MovementKind.REL
 Moves = Sequence[tuple[int, Sku, int, int]]
 
 
-class InventoryStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract, AnswerContract):
+class InventoryStoreContract(
+    StoreContract,
+    TaskContract,
+    OutboxContract,
+    DeadLetterContract,
+    LimitContract,
+    AnswerContract,
+    AnswerLimitContract,
+):
     """What `InventoryStore` and `InventoryEvidence` promise."""
 
     def test_products_are_introduced_once(self, store: Any) -> None:
@@ -44,6 +54,19 @@ class InventoryStoreContract(StoreContract, TaskContract, OutboxContract, DeadLe
             first.introduce_stock({A: 10})
             self.meanwhile(lambda: _introduce(store, {A: 99}), first.commit)
         assert store.stock([A]) == {A: Stock(A, 10)}
+
+    def test_products_the_ledger_and_reservations_have_their_limits(self, new_store: Any) -> None:
+        def move(store: Any, reference: str) -> None:
+            _introduce(store, {A: 10})
+            _move(store, movements(reference, HOLD, {A: 1}))
+
+        def reserve(store: Any, order: str) -> None:
+            _hold(store, OrderId(order))
+
+        refuses(new_store, lambda store, text: _introduce(store, {Sku(text): 1}), limits.ID)
+        refuses(new_store, move, limits.ID)
+        refuses(new_store, reserve, limits.ID)
+        refuses_number(new_store, lambda store, units: _introduce(store, {A: units}))
 
     def test_pages_hold_products_by_sku(self, store: Any) -> None:
         _introduce(store, {C: 3, A: 1, B: 2})

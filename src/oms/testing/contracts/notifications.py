@@ -5,11 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+import attrs
+import pytest
+
 from oms.domain.events import Reason
 from oms.domain.money import Money
 from oms.domain.values import UserId
+from oms.ports import limits
+from oms.ports.errors import Permanent
 from oms.ports.plugs import Notification
 from oms.testing.contracts.dead_letters import DeadLetterContract
+from oms.testing.contracts.limits import HALF_PAIR, LimitContract, refuses
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.samples import AT, EUR, order_id
 from oms.testing.contracts.stores import StoreContract, ids
@@ -31,7 +37,7 @@ def news(kind: str = CONFIRMED, reason: Reason | None = None, amount: str = "12.
     return Notification(name_of(kind), ONE, UserId("user-1"), kind, Money.of(amount, EUR), reason, {"k": "✓"}, AT)
 
 
-class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract):
+class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract, LimitContract):
     """What `NotificationStore` and `NotificationEvidence` promise."""
 
     def test_a_notification_comes_back_as_it_was(self, store: Any) -> None:
@@ -40,6 +46,16 @@ class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, Dea
         assert list(store.notifications(ONE)) == [(wanted, None)]
         assert list(store.all_notifications()) == [(wanted, None)]
         assert _load(store, wanted.id, "unknown") == {wanted.id: wanted}
+
+    def test_a_notification_has_its_limits(self, new_store: Any) -> None:
+        def write(store: Any, **fields: Any) -> None:
+            _record(store, attrs.evolve(news(), **fields))
+
+        fields = {"id": limits.TASK_KEY, "order_id": limits.ID, "user_id": limits.ID, "kind": limits.TOPIC}
+        for field, limit in fields.items():
+            refuses(new_store, lambda store, text, field=field: write(store, **{field: text}), limit)  # type: ignore[misc]
+        with pytest.raises(Permanent):
+            write(new_store(), metadata={"k": HALF_PAIR})
 
     def test_an_order_has_one_of_each_kind(self, store: Any) -> None:
         _record(store, news(PAID), news())

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import pytest
 
 from oms.domain.events import Reason
 from oms.domain.machine import HistoryEntry, Step
 from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
 from oms.domain.values import OrderId, UserId
+from oms.ports import limits
 from oms.ports.errors import Permanent, Retryable
 from oms.testing.contracts.answers import DAY_S, AnswerContract, answer
 from oms.testing.contracts.dead_letters import DeadLetterContract
+from oms.testing.contracts.limits import HALF_PAIR, AnswerLimitContract, LimitContract, refuses
 from oms.testing.contracts.models import ModelContract
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.samples import AT, LATER, history, order_id, placed, stated, terms
@@ -26,7 +29,14 @@ ALICE, BOB = UserId("alice"), UserId("bob")
 
 
 class OrderStoreContract(
-    StoreContract, TaskContract, OutboxContract, DeadLetterContract, AnswerContract, ModelContract
+    StoreContract,
+    TaskContract,
+    OutboxContract,
+    DeadLetterContract,
+    LimitContract,
+    AnswerContract,
+    AnswerLimitContract,
+    ModelContract,
 ):
     """What `OrderStore` and `OrderEvidence` promise."""
 
@@ -36,6 +46,25 @@ class OrderStoreContract(
         assert store.order(ONE, None) == step.aggregate
         assert _locked(store, [ONE, TWO]) == {ONE: step.aggregate}
         assert list(store.all_orders()) == [step.aggregate]
+
+    def test_an_order_has_its_limits(self, new_store: Any) -> None:
+        def write(store: Any, **fields: Any) -> None:
+            agreed = attrs.evolve(terms(), **fields)
+            _save(store, Order(id=ONE), Order(id=ONE).place(agreed, at=AT, deadline_at=AT + LATER))
+
+        refuses(new_store, lambda store, text: write(store, user_id=text), limits.ID)
+        write(new_store(), metadata={"k": "a\0b"})  # JSON escapes it
+        for bad in ({"metadata": {"k": HALF_PAIR}}, {"items": {HALF_PAIR: 1}}):
+            with pytest.raises(Permanent):
+                write(new_store(), **bad)
+
+    def test_an_order_id_and_a_line_of_history_have_their_limits(self, new_store: Any) -> None:
+        def write(store: Any, name: str, detail: str = "") -> None:
+            order = Order(id=OrderId(name))
+            _save(store, order, order.imported(terms(), at=AT, created_at=AT, detail=detail))
+
+        refuses(new_store, write, limits.ID)
+        refuses(new_store, lambda store, text: write(store, "a", text), None)
 
     def test_news_before_the_order_waits_for_it(self, store: Any) -> None:
         early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT, stated=stated())

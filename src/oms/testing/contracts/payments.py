@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from oms.domain.payment import Payment, PaymentState
-from oms.ports.errors import Retryable
+from oms.ports import limits
+from oms.ports.errors import Permanent, Retryable
 from oms.testing.contracts.dead_letters import DeadLetterContract
+from oms.testing.contracts.limits import HALF_PAIR, LimitContract, refuses
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.samples import AT, LATER, order_id, terms
 from oms.testing.contracts.stores import StoreContract
@@ -17,7 +20,7 @@ from oms.testing.contracts.tasks import TaskContract
 ONE, TWO = order_id(1), order_id(2)
 
 
-class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract):
+class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract, LimitContract):
     """What `PaymentStore` and `PaymentEvidence` promise."""
 
     def test_a_payment_comes_back_as_it_was(self, store: Any) -> None:
@@ -29,6 +32,16 @@ class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLett
         assert list(store.all_payments()) == [captured]
         with store.begin() as transaction:
             assert transaction.lock_payments([TWO, ONE]) == {ONE: captured}
+
+    def test_a_payment_has_its_limits(self, new_store: Any) -> None:
+        def write(store: Any, **fields: Any) -> None:
+            started = Payment(order_id=ONE).start(terms(), at=AT).aggregate
+            _save(store, Payment(order_id=ONE), attrs.evolve(started, **fields))
+
+        for field in ("order_id", "user_id", "payment_id"):
+            refuses(new_store, lambda store, text, field=field: write(store, **{field: text}), limits.ID)  # type: ignore[misc]
+        with pytest.raises(Permanent):
+            write(new_store(), metadata={HALF_PAIR: "v"})
 
     def test_a_tombstone_is_a_payment(self, store: Any) -> None:
         agreed = terms()

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
+from oms.ports import limits
 from oms.ports.errors import Retryable
 from oms.testing.contracts.dead_letters import DeadLetterContract
+from oms.testing.contracts.limits import LimitContract, refuses
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.stores import StoreContract
 from oms.testing.contracts.tasks import TaskContract
 
 
-class StepStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract):
+class StepStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract, LimitContract):
     """What `StepStore` promises."""
 
     def test_a_document_comes_back_as_it_was(self, store: Any) -> None:
@@ -22,6 +24,11 @@ class StepStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterC
         assert store.document("h", "k") is None
         assert store.document("g", "other") is None
         assert _locked(store, "g", "k", "other") == {"k": '{"a": "✓"}'}
+
+    def test_a_document_has_its_limits(self, new_store: Any) -> None:
+        refuses(new_store, lambda store, text: _save(store, text, "k", None, "1"), limits.ID)
+        refuses(new_store, lambda store, text: _save(store, "g", text, None, "1"), limits.DOCUMENT_KEY)
+        refuses(new_store, lambda store, text: _save(store, "g", "k", None, text), None)
 
     def test_groups_share_nothing(self, store: Any) -> None:
         _save(store, "g", "k", None, "1")
