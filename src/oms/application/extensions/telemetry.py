@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from oms.application.extensions.calling import called
 from oms.ports.signals import Signals
 
 _REPORT_EVERY = 1000
@@ -25,28 +27,28 @@ class CheckedSignals(Signals):
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Add to a counter."""
         try:
-            self._inner.count(name, value, **labels)
+            called("signals.count", partial(self._inner.count, name, value, **labels))
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("count")
 
     def note(self, event: str, **fields: object) -> None:
         """Write one line."""
         try:
-            self._inner.note(event, **fields)
+            called("signals.note", partial(self._inner.note, event, **fields))
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("note")
 
     def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
         """Write several lines."""
         try:
-            self._inner.note_all(notes)
+            called("signals.note_all", self._inner.note_all, notes)
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("note_all")
 
     def alarm(self, event: str, **fields: object) -> None:
         """Report something that a person must look at."""
         try:
-            self._inner.alarm(event, **fields)
+            called("signals.alarm", partial(self._inner.alarm, event, **fields))
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("alarm")
 
