@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import oms
+from oms.application.extensions.ids import CheckedIds
 from oms.application.extensions.names import did_you_mean
 from oms.domain.errors import OmsError
 from oms.domain.events import BY_TOPIC
@@ -294,6 +295,26 @@ def test_an_order_id_that_is_none_stops_the_order_and_nothing_else(new_shop: New
 
     with pytest.raises(Retryable, match=r"ids\.order_id"):
         new_shop(ids=Own()).place()
+
+
+@pytest.mark.parametrize("made", ["", "a b", HALF, "x" * 37, None, 7, later])
+def test_a_token_that_is_no_name_is_refused_as_retryable(made: Any) -> None:
+    class Own:
+        def token(self) -> Any:
+            return made
+
+    with pytest.raises(Retryable, match=r"ids\.token"):
+        CheckedIds(Own()).token()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a\0b", HALF, "x" * 65, "", 7])
+def test_an_id_from_a_program_is_checked_before_any_store_is_asked(new_shop: NewShop, name: Any) -> None:
+    app = new_shop().app
+    for ask in (app.orders.get, app.orders.timeline, app.dead_letters.get, app.dead_letters.redrive, app.stock.get):
+        with pytest.raises(oms.InvalidValue):
+            ask(name)
+    with pytest.raises(oms.InvalidValue):
+        app.orders.cancel(oms.CancelOrder(name))
 
 
 # -- at the door

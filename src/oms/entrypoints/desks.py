@@ -67,7 +67,7 @@ def checked_key(key: str | None, caller: Principal, route: str, body: object) ->
     """An idempotency key with its scope (caller and route) and the fingerprint of the parsed body."""
     if key is None:
         return None
-    if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+    if not (isinstance(key, str) and 1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise InvalidValue("invalid_idempotency_key", f"an Idempotency-Key is 1 to {MAX_KEY} printable characters")
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return Key(f"{caller.scope} {route}", key, hashlib.sha256(text.encode()).hexdigest())
@@ -190,6 +190,7 @@ class Orders:
         self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
     ) -> Future[Order]:
         """Like `cancel`, without waiting."""
+        checked_id(command.order_id, name="orderId")
         if command.by_operator and caller.role is Role.CUSTOMER:
             raise Refused("operators_only", "only an operator may cancel as an operator")
         return ask(
@@ -425,6 +426,7 @@ class DeadLetters:
 
     def get(self, letter_id: str) -> tuple[str, DeadLetter]:
         """The service that parked it, and the dead letter."""
+        checked_id(letter_id, name="id")
         for name, parts in self._parts.items():
             letter = parts.service.store.dead_letter(letter_id)
             if letter is not None:
