@@ -6,7 +6,7 @@ that, and the server reads text as fast as its binary form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,12 @@ def array_text(values: Sequence[Any]) -> str:
         return "{" + ",".join(["NULL" if value is None else _alone(value) for value in values]) + "}"
     write = _writer(values[0]) if values else _plain
     return "{" + write(values) + "}"
+
+
+def refuse_zero(values: Iterable[Any]) -> None:
+    """Raise `Permanent` for a text with U+0000 before anything is sent, so that nothing can have happened."""
+    if any(isinstance(value, str) and _NUL in value for value in values):
+        raise Permanent("the database can't take this: a text with the character U+0000")
 
 
 def _writer(value: object) -> Callable[[Sequence[Any]], str]:

@@ -83,6 +83,8 @@ def translated(error: Exception, *, committing: bool = False) -> PortError:
     if getattr(original, "sqlstate", None):
         return _of_postgres(original)
     said = f"the database can't take this: {type(original).__name__}"
+    if isinstance(original, UnicodeEncodeError):  # raised before anything is sent
+        return Permanent(said)
     return OutcomeUnknown(said) if committing else Permanent(said)
 
 

@@ -34,7 +34,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
-from oms.adapters.sql.arrays import array_text
+from oms.adapters.sql.arrays import array_text, refuse_zero
 from oms.adapters.sql.bounds import bounds_of
 from oms.adapters.sql.instant import Instant, to_driver
 
@@ -198,6 +198,7 @@ class _Together:
         return cls(str(compiled), *names, own)
 
     def parameters(self, columns: list[Sequence[Any]], once: Sequence[Any]) -> dict[str, Any]:
+        refuse_zero(once)
         arrays = dict(zip(self.arrays, map(array_text, columns), strict=True))
         return {**self.constants, **arrays, **dict(zip(self.scalars, once, strict=True))}
 

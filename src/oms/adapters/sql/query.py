@@ -17,7 +17,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import Text, TypeEngine, UserDefinedType
 
-from oms.adapters.sql.arrays import array_text
+from oms.adapters.sql.arrays import array_text, refuse_zero
 from oms.adapters.sql.instant import Instant, to_driver
 
 Convert = Callable[[Any], Any]
@@ -109,6 +109,7 @@ class Compiled:
 
     def parameters(self, keys: Collection[str] | None, once: Mapping[str, Any]) -> Any:
         """What goes with the text."""
+        refuse_zero(once.values())
         values = {**self.constants, **{f"given_{name}": value for name, value in once.items()}}
         if keys is not None:
             values[_AMONG] = self.write_keys(sorted(set(keys)))
