@@ -255,7 +255,7 @@ def test_the_system_goes_on_in_files_at_length(place: str, act: Act) -> None:
 
 
 @pytest.mark.servers
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(place=st.sampled_from(PLACES), act=ACTS)
 @example(place="send", act=raising(oms.Permanent(HALF_PAIR)))
 @example(place="send", act=raising(oms.Permanent("a\0b")))
