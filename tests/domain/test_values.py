@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from time import perf_counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -220,3 +221,14 @@ def test_hold_commit_restock_add_up_to_nothing() -> None:
     kinds = (MovementKind.HOLD, MovementKind.COMMIT, MovementKind.RESTOCK)
     rows = [row for kind in kinds for row in movements("o", kind, items)]
     assert sum(row.on_hand for row in rows) == sum(row.held for row in rows) == 0
+
+
+@pytest.mark.parametrize("minor", [-1, 299.7, True, MAX_MINOR + 1, None, "5"])
+def test_money_is_whole_minor_units_however_it_is_made(minor: Any) -> None:
+    with pytest.raises(InvalidValue, match="whole number of minor units"):
+        Money(minor, Currency.of("USD"))
+
+
+def test_money_has_a_currency() -> None:
+    with pytest.raises(InvalidValue, match="must be a Currency"):
+        Money(1, "USD")  # type: ignore[arg-type]
