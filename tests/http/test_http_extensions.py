@@ -42,7 +42,7 @@ def posted() -> Callable[..., list[Any]]:
         """Two answers to the same request under one key."""
         with (
             oms.create(profile="memory", environ={}, log_level="error", **given) as app,
-            TestClient(oms.asgi(app), raise_server_exceptions=False) as client,
+            TestClient(oms.asgi(app), "http://localhost", raise_server_exceptions=False) as client,
         ):
             return [client.post("/orders", json=ORDER, headers={"Idempotency-Key": "k"}) for _ in range(2)]
 
