@@ -342,6 +342,8 @@ def container_of(settings: Settings, plugs: Plugs) -> Container:
 
 def _check_time(clock: Clock) -> None:
     """Refuse a clock whose times can't be compared with those on record."""
+    if not hasattr(clock, "steady"):
+        raise SettingsError("clock: expected a method steady(); subclass oms.ports.clock.Clock to get one")
     for name, now in (("now", clock.now()), ("steady", clock.steady())):
         if not isinstance(now, datetime) or now.tzinfo is None:
             raise SettingsError(f"clock.{name}: expected a timezone-aware datetime, got {described(now)}")

@@ -16,14 +16,19 @@ class WrongShape(OmsError):
 
 
 def check_port(argument: str, given: object, port: type[Any]) -> None:
-    """Raise `WrongShape` unless `given` has every method of a port, callable with the port's arguments."""
-    for name in _methods_of(port):
+    """Raise `WrongShape` unless `given` has every method of a port, callable with the port's arguments.
+
+    A method that the port implements may be missing; it is then up to the caller to do without.
+    """
+    for name, declared in _methods_of(port).items():
         method = getattr(given, name, None)
         where = f"{argument}.{name}"
+        if method is None and not getattr(declared, "__isabstractmethod__", False):
+            continue
         if method is None:
             raise WrongShape(f"{argument}: expected {port.__name__} with a method {name}(), got {described(given)}")
         try:
-            check_function(where, method, len(_required(getattr(port, name))) - 1)
+            check_function(where, method, len(_required(declared)) - 1)
         except WrongShape as error:
             if isinstance(given, type):
                 raise WrongShape(f"{argument}: expected an instance, got {described(given)}: {error}") from None

@@ -40,10 +40,25 @@ class CheckedSignals(Signals):
 
     def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
         """Write several lines."""
+        inner = getattr(self._inner, "note_all", None)
+        if inner is None:
+            super().note_all(notes)
+            return
         try:
-            called("signals.note_all", self._inner.note_all, notes)
+            called("signals.note_all", inner, notes)
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("note_all")
+
+    def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
+        """Report an error that the system deals with by itself."""
+        inner = getattr(self._inner, "failure", None)
+        if inner is None:
+            super().failure(event, error, **fields)
+            return
+        try:
+            called("signals.failure", partial(inner, event, error, **fields))
+        except Exception:  # noqa: BLE001 - reported, and of no consequence
+            self._failed("failure")
 
     def alarm(self, event: str, **fields: object) -> None:
         """Report something that a person must look at."""
