@@ -112,12 +112,12 @@ def _checked(given: Any, wrapper: Callable[..., Any], *more: Any) -> Any:
     return None if given is None else wrapper(given, *more)
 
 
-def _checked_authenticator(given: Authenticator, signals: Signals) -> Authenticator:
+def _checked_authenticator(given: Authenticator) -> Authenticator:
     """Our own two are asked with each request, and check at the start what they answer."""
     from oms.adapters.auth.api_keys import ApiKeys
     from oms.adapters.auth.trust import TrustEveryone
 
-    return given if isinstance(given, TrustEveryone | ApiKeys) else CheckedAuthenticator(given, signals)
+    return given if isinstance(given, TrustEveryone | ApiKeys) else CheckedAuthenticator(given)
 
 
 def _clock() -> Clock:
@@ -293,7 +293,7 @@ class Container(containers.DeclarativeContainer):
     given_notifier = providers.Singleton(_notifier, settings, clock)
     notifier = providers.Singleton(_checked, given_notifier, CheckedNotifier)
     given_authenticator = providers.Singleton(_authenticator, settings, clock, signals)
-    authenticator = providers.Singleton(_checked_authenticator, given_authenticator, signals)
+    authenticator = providers.Singleton(_checked_authenticator, given_authenticator)
     given_pricing = providers.Singleton(_named, settings.provided.pricing, "OMS_PRICING", Pricing)
     pricing = providers.Singleton(_checked, given_pricing, CheckedPricing, providers.Factory(_currency, settings))
     given_policy = providers.Singleton(_named, settings.provided.policy, "OMS_POLICY", Policy)

@@ -261,8 +261,8 @@ def test_an_error_of_the_authenticator_is_logged_and_counted() -> None:
 
     shop = Shop(authenticator=Broken())
     with TestClient(oms.asgi(shop.app), raise_server_exceptions=False) as client:
-        assert client.get("/orders").status_code == 500
-    assert [failure.event for failure in shop.signals.failures] == ["caller not authenticated", "request failed"]
+        assert client.get("/orders").status_code == 503
+    assert [failure.event for failure in shop.signals.failures] == ["caller not authenticated"]
     assert errors(shop, "authenticator") == 1
 
 

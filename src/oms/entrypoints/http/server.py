@@ -27,6 +27,7 @@ from oms.entrypoints.http.problems import HttpProblem, answer_of, problem
 from oms.entrypoints.http.request import Request
 from oms.entrypoints.http.routes import ROUTES, Allowed, Route, may
 from oms.entrypoints.http.waiting import Waiting
+from oms.ports.errors import Retryable
 from oms.ports.plugs import Authenticator, Principal
 
 SERVICES = ("order", "inventory")
@@ -127,12 +128,15 @@ class _Gate:
         return caller
 
     async def _asked(self, authenticator: Authenticator, headers: Mapping[str, str]) -> Principal | None:
+        """Whatever goes wrong in a shop's own authenticator is logged, and the caller may come again: 503."""
         try:
             return await self.waiting.extension("authenticator", lambda: authenticator.authenticate(headers))
         except Exception as error:
             count_error(self.app.signals, "authenticator", type(error).__name__)
             self.app.signals.failure("caller not authenticated", error, extension="authenticator")
-            raise
+            if answer_of(error) is not None:
+                raise
+            raise Retryable("the authenticator failed") from error
 
     def fault(self, route: Route, error: Exception) -> Answer:
         """Tells nobody but the operators what it was."""
