@@ -596,7 +596,7 @@ def left_to_read(settings: Settings) -> Sequence[str]:
 def _book(settings: Settings) -> GatewayBook | None:
     """The gateway's book, read beside the processes that use the gateway; None where it shows none."""
     if settings.payment_gateway != "simulated":
-        return book_of(plugged(settings.payment_gateway, "OMS_PAYMENT_GATEWAY"))
+        return book_of(plugged(settings.payment_gateway, "OMS_PAYMENT_GATEWAY", PaymentGateway))
     from oms.adapters.gateways.simulated import SqliteBook
 
     path = settings.data / "gateway.db"
