@@ -102,7 +102,10 @@ def raising(error: BaseException) -> Act:
 
 
 ACTS = st.builds(returning, VALUES) | st.builds(raising, RAISED) | st.sampled_from(DEFERRED)
-PLACES = ("price", "check", "send", "handle", "save", "publish", "topic", "call", "run", "then", "order_id", "signals")
+PLACES = (
+    *("price", "check", "send", "handle", "save", "publish", "topic", "call", "run", "then", "order_id", "signals"),
+    *("charge", "lookup"),
+)
 
 
 REFUSING = ("price", "check", "order_id")
@@ -117,6 +120,7 @@ class Hostile(CountedIds):
         self.place: str | None = None
         self.act: Act = lambda: None
         self.called: set[str] = set()
+        self.captured: dict[str, str] = {}
 
     def at(self, place: str, otherwise: Any) -> Any:
         return self.act() if self.place == place else otherwise
@@ -129,6 +133,23 @@ class Hostile(CountedIds):
 
     def send(self, notification: oms.Notification) -> Any:
         return self.at("send", None)
+
+    def charge(self, charge: oms.Charge) -> Any:
+        self.captured[charge.key] = f"p-{charge.key}"
+        if self.place == "lookup":
+            raise TimeoutError("no answer, so the charge is looked up")
+        return self.at("charge", oms.Captured(self.captured[charge.key]))
+
+    def lookup(self, lookup: oms.Lookup) -> Any:
+        known = self.captured.get(lookup.key)
+        return self.at("lookup", oms.Captured(known) if known else oms.UnknownCharge())
+
+    def void(self, void: oms.Void) -> Any:
+        known = self.captured.get(void.key)
+        return oms.Captured(known) if known else oms.Voided()
+
+    def refund(self, _refund: oms.Refund) -> Any:
+        return oms.Refunded()
 
     def order_id(self) -> Any:
         made = super().order_id()
@@ -183,7 +204,7 @@ def on_postgres(hostile: Hostile) -> Iterator[dict[str, Any]]:
 def goes_on(profile: Callable[[Hostile], Any], place: str, act: Act) -> None:
     hostile = Hostile()
     with profile(hostile) as given_:
-        extensions = dict.fromkeys(("pricing", "policy", "notifier", "ids", "signals"), hostile)
+        extensions = dict.fromkeys(("gateway", "pricing", "policy", "notifier", "ids", "signals"), hostile)
         shop = Shop(**extensions, **given_)
         call = oms.OutsideCall(hostile.run, hostile.then)
         shop.app.subscribe("order.confirmed", group="own", handler=hostile.handle, calls={"ship": call})

@@ -17,18 +17,23 @@ def called(name: str, function: Callable[..., Any], *args: Any) -> Any:
     """Return `function(*args)`; its exceptions pass.
 
     Raises `WrongAnswer` for a coroutine, another awaitable or a generator, whose code never ran, and where the function
-    tried to end the thread that called it (`sys.exit`). `name` says in the error which function it was.
+    tried to end the thread that called it. `name` says in the error which function it was.
     """
-    try:
-        answer = function(*args)
-    except BaseException as error:
-        if not any(kind.__name__ in _ENDS_THREAD for kind in type(error).__mro__):
-            raise
-        raise WrongAnswer(f"{name} ended its thread: {type(error).__name__}") from error
+    answer = guarded(name, function, *args)
     if not isinstance(answer, _PLAIN) and _is_deferred(answer):
         _close(answer)
         raise WrongAnswer(f"{name} returned {described(answer)}: async functions and generators are never run")
     return answer
+
+
+def guarded(name: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Return `function(*args)`; `WrongAnswer` where it tried to end the thread that called it, as `sys.exit` does."""
+    try:
+        return function(*args)
+    except BaseException as error:
+        if not any(kind.__name__ in _ENDS_THREAD for kind in type(error).__mro__):
+            raise
+        raise WrongAnswer(f"{name} ended its thread: {type(error).__name__}") from error
 
 
 def returns_none(name: str, function: Callable[..., Any], *args: Any) -> None:

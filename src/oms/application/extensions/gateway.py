@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from types import CoroutineType
 from typing import Any, get_args
 
 import attrs
 
+from oms.application.extensions.calling import guarded
 from oms.domain.text import storable_name, storable_text
-from oms.ports import limits
+from oms.ports import errors, limits
 from oms.ports.errors import OutcomeUnknown
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
 from oms.ports.plugs import (
@@ -60,23 +61,30 @@ class CheckedGateway(PaymentGateway):
 
     def charge(self, charge: Charge) -> ChargeAnswer:
         """Capture the amount."""
-        answer: ChargeAnswer = self._checked("charge", charge, self._gateway.charge(charge))
+        answer: ChargeAnswer = self._asked("charge", charge, self._gateway.charge)
         return answer
 
     def lookup(self, lookup: Lookup) -> LookupAnswer:
         """Ask what became of a charge."""
-        answer: LookupAnswer = self._checked("lookup", lookup, self._gateway.lookup(lookup))
+        answer: LookupAnswer = self._asked("lookup", lookup, self._gateway.lookup)
         return answer
 
     def void(self, void: Void) -> VoidAnswer:
         """Make a later capture impossible."""
-        answer: VoidAnswer = self._checked("void", void, self._gateway.void(void))
+        answer: VoidAnswer = self._asked("void", void, self._gateway.void)
         return answer
 
     def refund(self, refund: Refund) -> RefundAnswer:
         """Give money back."""
-        answer: RefundAnswer = self._checked("refund", refund, self._gateway.refund(refund))
+        answer: RefundAnswer = self._asked("refund", refund, self._gateway.refund)
         return answer
+
+    def _asked(self, call: str, request: Request, method: Callable[[Any], object]) -> Any:
+        try:
+            answer = guarded(f"gateway.{call}", method, request)
+        except errors.WrongAnswer as ended:  # here it is of unknown outcome: money may have moved
+            raise WrongAnswer(str(ended)) from ended
+        return self._checked(call, request, answer)
 
     def _checked(self, call: str, request: Request, answer: object) -> Any:
         if not isinstance(answer, _EXPECTED[call]):
