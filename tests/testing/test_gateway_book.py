@@ -110,7 +110,8 @@ def test_verify_of_a_gateway_that_shows_none_checks_no_money(gateway: FileGatewa
         shop.place()
         shop.run()
     (tmp_path / "data" / "gateway.db").write_text("not a book of this gateway")
-    sys.modules[MODULE].make = object  # type: ignore[attr-defined]
+    calls = dict.fromkeys(("charge", "lookup", "void", "refund"), lambda _gateway, _call: None)
+    sys.modules[MODULE].make = type("WithoutBook", (), calls)  # type: ignore[attr-defined]
     report = oms.verify(settings_of(shop))
     assert report.whole
     assert "P4" not in report.checked
