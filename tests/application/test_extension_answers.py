@@ -91,7 +91,6 @@ DEFERRED = [later, generated, streamed, functools.partial(later, 1), CallsLater(
         "3.33",
         oms.Money,
     ],
-    ids=str,
 )
 def test_a_wrong_total_of_pricing_is_refused_and_nothing_is_stored(new_shop: NewShop, price: Any) -> None:
     shop = new_shop(pricing=Returns(price if not isinstance(price, type) else fail(oms.InvalidValue("a", "b"))))
@@ -115,7 +114,7 @@ def test_a_total_of_the_wrong_type_says_what_was_returned_and_expected(new_shop:
 # -- policy
 
 
-@pytest.mark.parametrize("answer", [later, generated, False, "no", lambda *_: sys.exit(1)], ids=str)
+@pytest.mark.parametrize("answer", [later, generated, False, "no", lambda *_: sys.exit(1)])
 def test_a_policy_accepts_by_returning_none_alone(new_shop: NewShop, answer: Any) -> None:
     shop = new_shop(policy=Returns(answer))
     with pytest.raises(WrongAnswer, match=r"policy\.check"):
@@ -161,7 +160,7 @@ def test_a_sound_refusal_stays_as_it_is(new_shop: NewShop) -> None:
 # -- notifier
 
 
-@pytest.mark.parametrize("answer", [later, generated, True, "sent"], ids=str)
+@pytest.mark.parametrize("answer", [later, generated, True, "sent"])
 def test_a_notifier_has_delivered_only_where_it_returns_none(new_shop: NewShop, answer: Any) -> None:
     shop = new_shop(notifier=Returns(answer))
     order = shop.place()
@@ -247,7 +246,7 @@ def test_a_published_body_is_the_one_of_its_moment(new_shop: NewShop) -> None:
 
 
 @pytest.mark.parametrize("part", ["handler", "run", "then"])
-@pytest.mark.parametrize("answer", [later, generated, streamed, lambda *_: sys.exit(2)], ids=str)
+@pytest.mark.parametrize("answer", [later, generated, streamed, lambda *_: sys.exit(2)])
 def test_a_deferred_answer_of_a_step_is_parked_not_taken_for_done(new_shop: NewShop, part: str, answer: Any) -> None:
     given: dict[str, Any] = {"handler": lambda _event, step: step.call("ship"), "run": print, "then": print}
     given[part] = lambda *arguments: answer(*arguments)
@@ -402,7 +401,6 @@ def test_a_clock_without_a_time_zone_is_refused() -> None:
         {"calls": {"ship": oms.OutsideCall(print, generated)}},
         {"calls": [1]},
     ],
-    ids=str,
 )
 def test_subscribe_refuses_names_and_functions_that_cant_work(given: dict[str, Any]) -> None:
     app = oms.create(profile="memory", environ={})
