@@ -85,7 +85,7 @@ def test_every_state_is_one_of_ours_and_shows_nothing(state: str, kind: type[psy
         (psycopg.ProgrammingError(SECRET), Permanent, OutcomeUnknown),
         (psycopg.InternalError(SECRET), Permanent, OutcomeUnknown),
         (psycopg.NotSupportedError(SECRET), Permanent, OutcomeUnknown),
-        (UnicodeEncodeError("utf-8", SECRET, 0, 1, "surrogates"), Permanent, OutcomeUnknown),
+        (UnicodeEncodeError("utf-8", SECRET, 0, 1, "surrogates"), Permanent, Permanent),  # nothing was sent
         (OverflowError(SECRET), Permanent, OutcomeUnknown),
         (InvalidRequestError(SECRET), Permanent, OutcomeUnknown),
     ],
