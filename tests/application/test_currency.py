@@ -162,3 +162,12 @@ def test_money_of_another_currency_breaks_p4(currency: str | None, broken: bool)
     assert found == ([("P4", order.id)] if broken else [])
     assert {entry.kind for entry in book.all_entries()} == {BookKind.CAPTURE}
     shop.close()
+
+
+def test_an_order_in_another_currency_is_refused() -> None:
+    app = oms.create(profile="memory", environ={}, currency="USD")
+    command = oms.PlaceOrder.of("ann", oms.Money.of(5, oms.Currency.of("EUR")), {"x": 1})
+    with pytest.raises(oms.InvalidValue) as refused:
+        app.orders.place(command)
+    assert refused.value.code == "invalid_currency"
+    app.stop()
