@@ -554,16 +554,6 @@ class TestJoin:
             assert raised.value.__cause__ is None
         shop.dispose()
 
-    def test_there_must_be_a_transaction(self, stores: Open, login: Login) -> None:
-        store, shop = stores("order"), self._engine(login, isolation_level="AUTOCOMMIT")
-        with shop.connect() as connection, pytest.raises(Permanent, match="autocommit"):
-            store.join(connection)
-        shop.dispose()
-
-    def test_it_must_be_a_connection_to_postgresql(self, stores: Open) -> None:
-        with create_engine("sqlite://").connect() as connection, pytest.raises(Permanent, match="sqlite"):
-            stores("order").join(connection)
-
     def _engine(self, login: Login, **options: Any) -> Engine:
         return create_engine(
             "postgresql+psycopg://", creator=lambda: psycopg.connect(**login.parameters), execution_options=options

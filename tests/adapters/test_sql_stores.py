@@ -11,11 +11,12 @@ import attrs
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, select, text
 
 import oms
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.sql import stores
+from oms.adapters.sql.link import Link
 from oms.adapters.sql.migrate import HEADS, migrate
 from oms.adapters.sql.schema import KINDS
 from oms.adapters.sql.sqlite import sqlite_database
@@ -83,9 +84,52 @@ def test_an_order_joins_the_callers_transaction(tmp_path: Path) -> None:
     shop.app.stop()
 
 
-def test_joining_needs_a_connection(tmp_path: Path) -> None:
-    with pytest.raises(oms.Permanent):
-        embedded(tmp_path).app.orders.place(oms.create(environ={}).draft("u", 1, {"a": 1}), connection=object())
+def test_sqlite3_begins_in_time_for_an_order_but_not_for_a_savepoint(tmp_path: Path) -> None:
+    """By default it sends no BEGIN before SAVEPOINT, so RELEASE would commit the order."""
+    shop = embedded(tmp_path)
+    command = shop.app.draft("ann", 5, {"a": 1})
+    _ = shop.app.system
+    mine = create_engine(f"sqlite:///{tmp_path / 'order.db'}")
+    with mine.connect() as connection:
+        with connection.begin_nested(), pytest.raises(oms.Permanent, match="savepoint"):
+            shop.app.orders.place(command, connection=connection)
+        shop.app.orders.place(command, connection=connection)
+        with connection.begin_nested():
+            connection.execute(text("CREATE TABLE invoices (order_id TEXT)"))
+        connection.rollback()
+    with mine.connect() as connection:
+        assert "invoices" not in inspect(connection).get_table_names()
+    assert shop.app.orders.page().total == 0
+    shop.app.stop()
+
+
+def test_a_driver_in_autocommit_mode_is_refused(tmp_path: Path) -> None:
+    shop = embedded(tmp_path)
+    _ = shop.app.system
+    mine = create_engine(f"sqlite:///{tmp_path / 'order.db'}", connect_args={"isolation_level": None})
+    with mine.connect() as connection, pytest.raises(oms.Permanent, match="autocommit"):
+        shop.app.orders.place(shop.app.draft("ann", 5, {"a": 1}), connection=connection)
+    assert shop.app.orders.page().total == 0
+    shop.app.stop()
+
+
+def test_orders_in_memory_join_nothing() -> None:
+    app = oms.create(environ={}, profile="memory")
+    with create_engine("sqlite://").connect() as connection, pytest.raises(oms.Permanent, match="OMS_PROFILE=memory"):
+        app.orders.place(app.draft("ann", 5, {"a": 1}), connection=connection)
+
+
+def test_statements_that_were_never_sent_are_an_error(tmp_path: Path) -> None:
+    class Forgetful(Link):
+        unsent = 2
+
+    database = sqlite_database(tmp_path / "x.db", SystemClock())
+    with database.reading() as link:
+        forgetful = Forgetful(link.connection, None)
+        with pytest.raises(oms.Permanent, match="before 2 of its statements were sent"):
+            forgetful.end()
+        with pytest.raises(oms.Permanent, match="has ended"):
+            forgetful.rows(select(1))
 
 
 def test_a_reader_of_the_same_file_sees_commits_and_writes_nothing(tmp_path: Path) -> None:

@@ -30,6 +30,16 @@ def test_embed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "38 cups are left" in capsys.readouterr().out
 
 
+def test_joined_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example, oms = importlib.import_module("joined_order"), importlib.import_module("oms")
+    app = oms.create(environ={}, profile="embedded", data=tmp_path)
+    example.main(app, example.sqlite_engine(tmp_path / "order.db"))
+
+    said = capsys.readouterr().out
+    assert "the invoice failed (IntegrityError)" in said
+    assert "of 1 order(s)" in said
+
+
 def test_own_gateway() -> None:
     assert importlib.import_module("own_gateway").main() == {"ann": "CANCELLED", "bob": "CANCELLED"}
 

@@ -20,6 +20,9 @@ from oms.ports.store import DeadLetter, Delivery, OutboxRow, Store
 QUEUE_LIMIT = 10_000
 """Rows that wait in memory; more are left to the sweeper, so a slow broker can't fill the process."""
 
+EXPECTED_S, LOOK_EVERY_S = 1.0, 0.02
+"""How long, and how often, to look for rows that a caller was about to commit. Later, the sweeper finds them."""
+
 MARGIN = 0.2
 """A row is sent from memory only while so much of its lease is left; else a sweeper may have it."""
 
@@ -56,6 +59,9 @@ class Relay:
         self._forget_after_s, self._forget_at = forget_after_s, clock.steady()
         self._queue: deque[OutboxRow] = deque()
         self._sent: list[str] = []
+        self._announced: deque[str] = deque(maxlen=QUEUE_LIMIT)
+        self._expected: set[str] = set()
+        self._expected_until = clock.steady()
         self._sweep_at: datetime | None = None
         self._failures = 0
         self._retry_at: datetime | None = None
@@ -78,18 +84,26 @@ class Relay:
         if rows:
             self._woken()
 
+    def expect(self, rows: Sequence[OutboxRow]) -> None:
+        """Look often, for a second, for rows that a caller is about to commit on its own connection; on any thread."""
+        self._announced.extend(row.id for row in rows)
+        if rows:
+            self._woken()
+
     def run_once(self) -> int:
         """Send one batch; answers how many rows were sent."""
         now = self._clock.steady()
         if self._retry_at is not None and now < self._retry_at:
             return 0
         self._forget_sent(now)
-        rows = self._from_memory(self._clock.now()) or self._swept(now)
+        self._note_announced(now)
+        first = self._swept(now) if self._expected else ()
+        rows = first or self._from_memory(self._clock.now()) or self._swept(now)
         return self._send(rows) if rows else 0
 
     def next_due(self) -> datetime | None:
-        """When a failed send is to be tried again, or the rows of what was sent are to go."""
-        waits = (self._retry_at, self._forget_at if self._sent else None)
+        """When to try a failed send again, remove the rows of sent messages, or look for expected rows."""
+        waits = (self._retry_at, self._forget_at if self._sent else None, self._sweep_at if self._expected else None)
         return min((due for due in waits if due is not None), default=None)
 
     def give_back(self) -> None:
@@ -120,8 +134,18 @@ class Relay:
             return ()
         rows = self._store.claim_outbox(self._batch, self._lease_s)
         more = len(rows) == self._batch
-        self._sweep_at = None if more else now + timedelta(seconds=self._sweep_every_s)
+        self._expected.difference_update(row.id for row in rows)
+        every_s = min(LOOK_EVERY_S, self._sweep_every_s) if self._expected else self._sweep_every_s
+        self._sweep_at = None if more else now + timedelta(seconds=every_s)
         return rows
+
+    def _note_announced(self, now: datetime) -> None:
+        if self._announced:
+            while self._announced:
+                self._expected.add(self._announced.popleft())
+            self._expected_until, self._sweep_at = now + timedelta(seconds=EXPECTED_S), None
+        elif self._expected and now >= self._expected_until:
+            self._expected.clear()
 
     def _send(self, rows: Sequence[OutboxRow]) -> int:
         reports = self._broker.publish([row.message for row in rows])

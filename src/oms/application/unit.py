@@ -55,11 +55,17 @@ class Units(Generic[W]):
         if any(task.due_at is None for task in unit.work.changes.tasks):
             self.owed()
 
-    def within(self, transaction: Transaction, act: Callable[[W], object]) -> None:
-        """Work in a transaction that the caller ends; its rows are left to the sweeper."""
-        work = self.service.open(transaction, None)
-        act(work)
-        self._flush(Unit(transaction, work), leased=False)
+    def within(self, join: Callable[[Callable[[], None]], Transaction], act: Callable[[W], object]) -> None:
+        """Work in a transaction that the caller commits; the relay then looks for its rows.
+
+        `join` makes that transaction, and calls its argument when the caller is about to commit.
+        """
+        rows: list[OutboxRow] = []
+        with join(lambda: self.relay.expect(rows)) as transaction:
+            unit = Unit(transaction, self.service.open(transaction, None))
+            act(unit.work)
+            rows += self._flush(unit, leased=False)
+            transaction.commit()
 
     def _flush(self, unit: Unit[W], *, leased: bool = True) -> Sequence[OutboxRow]:
         unit.work.flush()

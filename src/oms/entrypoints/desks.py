@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -110,8 +111,10 @@ class Orders:
         """Accept an order: durable when this returns. Its events carry `trace`, a W3C `traceparent`, on.
 
         With `connection` (a SQLAlchemy connection to the database of the order service, in a transaction) the order
-        is part of the caller's own transaction: it and its events exist if, and only if, that one commits. That
-        transaction is then what makes a repeat harmless: a `key` can't be given as well (`ValueError`).
+        is part of the caller's own transaction: it and its events exist if, and only if, that one commits. After an
+        error the caller has to roll back. That transaction is then what makes a repeat harmless: a `key` can't be given
+        as well (`ValueError`). Raises `Permanent` for a connection that can't be joined: see "Joining" in
+        docs/distributed.md.
         """
         if connection is None:
             return self._wait(self.submit(command, caller=caller, key=key, trace=trace))
@@ -124,7 +127,7 @@ class Orders:
             work.changes.cause = Cause(traceparent=valid_trace(trace))
             placed.append(_placed(work, order_id, agreed))
 
-        self._parts.units.within(self._store.join(connection), act)
+        self._parts.units.within(partial(self._store.join, connection), act)
         return placed[0]
 
     def submit(

@@ -11,7 +11,7 @@ something, and at the latest with the commit; so may its error. A store's time i
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from types import TracebackType
@@ -437,10 +437,13 @@ class OrderStore(Store, Protocol):
     def begin(self) -> OrderTransaction: ...
 
     @abstractmethod
-    def join(self, connection: object) -> OrderTransaction:
-        """A transaction within the caller's own SQL connection: its `commit` and `rollback` are the caller's.
+    def join(self, connection: object, committing: Callable[[], None] = lambda: None) -> OrderTransaction:
+        """A transaction within the caller's own SQL transaction on `connection`.
 
-        `Permanent` where the store has no SQL connections.
+        Its `commit` sends everything, and the caller's commit makes it durable. `rollback` undoes nothing: the caller
+        does. Calls `committing` on the caller's thread when the caller is about to commit, and never after a rollback.
+        `Permanent`, before anything is written, for a connection that can't be joined: one in autocommit mode, of
+        another database, of an async engine, without the rights to write orders, or where the store has no SQL.
         """
 
     @abstractmethod

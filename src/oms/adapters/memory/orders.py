@@ -114,7 +114,7 @@ class MemoryJoinedTransaction(MemoryOrderTransaction):
         super().rollback()
 
 
-Joining = Callable[[object, Callable[[], MemoryJoinedTransaction]], MemoryJoinedTransaction]
+Joining = Callable[[object, Callable[[], MemoryJoinedTransaction], Callable[[], None]], MemoryJoinedTransaction]
 
 
 class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
@@ -127,15 +127,15 @@ class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
         """Start a transaction."""
         return MemoryOrderTransaction(self._record, self._hooks)
 
-    def join(self, connection: object) -> OrderTransaction:
+    def join(self, connection: object, committing: Callable[[], None] = lambda: None) -> OrderTransaction:
         """Part of the caller's transaction where a test has given this memory a database of the caller's; else refused.
 
         A memory alone has no SQL connections.
         """
         if self._record.joining is None:
-            raise Permanent("orders in memory have no SQL connection to join")
+            raise Permanent("an order can't join this connection: the orders are in memory (OMS_PROFILE=memory)")
         hooks = Hooks(self.name, "caller", no_point, nobody_else, self._record.dead)
-        return self._record.joining(connection, lambda: MemoryJoinedTransaction(self._record, hooks))
+        return self._record.joining(connection, lambda: MemoryJoinedTransaction(self._record, hooks), committing)
 
     @port_call
     def order(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002 - the port's name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -15,11 +15,11 @@ from sqlalchemy import (
     Select,
     func,
     literal,
-    select,
 )
 
 from oms.adapters.sql.border import BORDER
 from oms.adapters.sql.instant import Instant
+from oms.adapters.sql.joining import Commits, joinable
 from oms.adapters.sql.link import Link
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
@@ -55,11 +55,12 @@ class Database:
     _write: Way | None
     _alone: Way | None
     _side: Way | None
-    joins: Callable[[Connection, datetime, str | None], Link] = Link
-    """Makes the link of a transaction that its caller began, at the store's time, for a schema."""
+    _join: Callable[[Connection, Database], Link]
+    """Makes the link of a transaction that the caller began; `Permanent` for a connection that can't be joined."""
 
     clock: Clock | None = None
     schema: str | None = None
+    _commits: Commits = attrs.field(factory=Commits, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _moment: Link | None = attrs.field(init=False, default=None)
 
@@ -90,7 +91,7 @@ class Database:
 
     def abandon(self, link: Link) -> None:
         """Undo what isn't committed."""
-        link.end()
+        link.drop()
         with BORDER:
             link.connection.close()
 
@@ -111,11 +112,8 @@ class Database:
             with self._transaction(way) as link:
                 yield link
             return
-        link = self._begin(way)
-        try:
+        with self._looking(way) as link:
             yield link
-        finally:
-            self.abandon(link)
 
     @contextmanager
     def reading(self) -> Iterator[Link]:
@@ -147,23 +145,17 @@ class Database:
         with self.snapshot() as link:
             yield from link.stream(statement)
 
-    def joined(self, connection: object) -> Link:
-        """The caller's own connection, in the transaction in which it is.
+    def joined(self, connection: object, committing: Callable[[], None] = lambda: None) -> Link:
+        """The caller's own connection, in its current transaction, which is begun if there is none.
 
-        After an error the caller has to roll back: what was written before it is not whole.
+        Calls `committing` just before SQLAlchemy commits that transaction. `Permanent` for a connection that can't be
+        joined. After any other error the caller has to roll back, because the statements before it may have run.
         """
-        if not isinstance(connection, Connection):
-            raise Permanent("only a transaction of a SQLAlchemy Connection can be joined")
-        theirs, ours = connection.dialect, self._read.engine.dialect
-        if (theirs.name, theirs.driver) != (ours.name, ours.driver):
-            raise Permanent(f"the store is {ours.name}+{ours.driver}, the connection {theirs.name}+{theirs.driver}")
+        theirs = joinable(connection, self._read.engine.dialect)
         with BORDER:
-            driver: Any = connection.connection.driver_connection
-            if ours.name == "postgresql" and driver.autocommit:
-                raise Permanent("the connection is in autocommit mode: there is no transaction to join")
-            # Also tells SQLAlchemy that a transaction is under way: what is said to the driver itself it doesn't see.
-            said = connection.execute(select(literal(0) if self.clock else func.clock_timestamp())).scalar_one()
-        return self.joins(connection, self.clock.now() if self.clock else said.astimezone(UTC), self.schema)
+            link = self._join(theirs, self)
+        self._commits.call(committing, theirs)
+        return link
 
     def close(self) -> None:
         """Close the connections; every later call is refused."""
@@ -177,6 +169,7 @@ class Database:
         link = self._begin(way)
         try:
             yield link
+            link.end()
         finally:
             self.abandon(link)
 

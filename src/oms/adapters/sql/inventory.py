@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from oms.adapters.sql.bulk import Bulk, of
 from oms.adapters.sql.database import Database
+from oms.adapters.sql.link import Missed
 from oms.adapters.sql.query import Query
 from oms.adapters.sql.rows import dump, load_items, parted
 from oms.adapters.sql.schema import HELD, INVENTORY, InventoryTables
@@ -19,7 +20,6 @@ from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.stock import Movement, MovementKind, Stock
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Ids
-from oms.ports.errors import Permanent
 from oms.ports.evidence import InventoryEvidence
 from oms.ports.store import InventoryStore, InventoryTransaction, Page
 
@@ -122,7 +122,7 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
             total[0] += movement.on_hand
             total[1] += movement.held
         rows = [(sku, units, held) for sku, (units, held) in sums.items()]
-        self._link.each(_MOVE, rows, missed=Permanent("there is no such product"))
+        self._link.each(_MOVE, rows, missed=Missed.NO_PRODUCT)
         self._append(movements)
 
     def fold(self) -> tuple[Mapping[Sku, Stock], Mapping[OrderId, Items]]:

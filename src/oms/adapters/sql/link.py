@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Any, TypeVar
 
 import attrs
@@ -20,12 +21,25 @@ STREAMED = 1000
 A = TypeVar("A")
 
 
+class Missed(Enum):
+    """Why a statement changed fewer rows than it had to."""
+
+    CHANGED = "another transaction changed a row first"
+    NO_PRODUCT = "a product has no row"
+
+    def error(self) -> PortError:
+        """The error that the statement's caller gets."""
+        if self is Missed.NO_PRODUCT:
+            return Permanent("there is no such product")
+        return Retryable("another transaction was first")
+
+
 @attrs.frozen
 class Expected:
-    """How many rows a statement has to change, and what is raised where it changed others."""
+    """How many rows a statement has to change, and what it means where it changed fewer."""
 
     rows: int
-    missed: PortError = attrs.field(eq=False)
+    missed: Missed
 
 
 class Link:
@@ -88,12 +102,11 @@ class Link:
         if rows:
             self._tell_each(*self._for(bulk, rows, once))
 
-    def each(self, bulk: Bulk, rows: Collection[Row], *, missed: PortError | None = None, **once: Any) -> None:
-        """Like `many`, where every row must be found as it was read: else `missed`, or else `Retryable`."""
+    def each(self, bulk: Bulk, rows: Collection[Row], *, missed: Missed = Missed.CHANGED, **once: Any) -> None:
+        """Like `many`, but raises the error of `missed` unless the statement changes every row."""
         self.ensure_open()
         if rows:
-            wrong = missed or Retryable("another transaction was first")
-            self._tell_each(*self._for(bulk, rows, once), Expected(len(rows), wrong))
+            self._tell_each(*self._for(bulk, rows, once), Expected(len(rows), missed))
 
     def answers(self, bulk: Bulk, rows: Collection[Row], **once: Any) -> Sequence[Any]:
         """Like `many`, for a statement with RETURNING: what it answers, as the driver gives it, in any order."""
@@ -147,8 +160,20 @@ class Link:
         if self._ended:
             raise Permanent("the transaction has ended")
 
+    @property
+    def unsent(self) -> int:
+        """How many statements are buffered; 0 where each runs at once."""
+        return 0
+
     def end(self) -> None:
-        """No statement runs from now on."""
+        """Refuse later statements. `Permanent` if some are still buffered: a commit would leave them out."""
+        unsent = self.unsent
+        self.drop()
+        if unsent:
+            raise Permanent(f"the transaction ended before {unsent} of its statements were sent")
+
+    def drop(self) -> None:
+        """Refuse later statements and forget the buffered ones, because the transaction is rolled back."""
         self._ended = True
 
     def _run(self, act: Callable[[], A]) -> A:
@@ -157,7 +182,7 @@ class Link:
             with self._border:
                 return act()
         except PortError:
-            self.end()
+            self.drop()
             raise
 
     def _execute(self, statement: Executable, **options: Any) -> Any:
@@ -174,8 +199,8 @@ class Link:
     def _tell_each(self, statement: str, rows: Any, expected: Expected | None = None) -> None:
         changed = self._run(lambda: self._driver.executemany(statement, rows).rowcount)
         if expected and changed != expected.rows:
-            self.end()
-            raise expected.missed
+            self.drop()
+            raise expected.missed.error()
 
     def _answer(self, statement: str, parameters: Any) -> Sequence[Any]:
         rows: Sequence[Any] = self._driver.execute(statement, parameters).fetchall()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -79,9 +79,10 @@ class SqlOrderStore(SqlStore[OrderTables], OrderStore, OrderEvidence):
         """Start a write transaction."""
         return SqlOrderTransaction(self._database, self._tables, self._database.begin())
 
-    def join(self, connection: object) -> SqlOrderTransaction:
+    def join(self, connection: object, committing: Callable[[], None] = lambda: None) -> SqlOrderTransaction:
         """A transaction within the caller's."""
-        return SqlOrderTransaction(self._database, self._tables, self._database.joined(connection), joined=True)
+        link = self._database.joined(connection, committing)
+        return SqlOrderTransaction(self._database, self._tables, link, joined=True)
 
     def order(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002 - the field's name
         """A committed order of this owner."""

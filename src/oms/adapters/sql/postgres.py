@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -21,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from oms.adapters.sql.border import COMMIT
 from oms.adapters.sql.database import Database, Way
 from oms.adapters.sql.logins import Login
+from oms.adapters.sql.postgres_joining import PostgresJoining
 from oms.adapters.sql.postgres_link import READ_ONLY_SERVER, PostgresLink, Words
 from oms.ports.clock import Clock
 
@@ -66,19 +66,19 @@ def postgres_database(login: Login, schema: str, *, clock: Clock | None = None) 
     writers = _engine(login, WRITERS, {**settings, **_DEFAULT_MODE})
     write, alone = _transaction(writers, _READ_COMMITTED, settings), _alone(writers, settings)
     side = _alone(writers, settings, "SET LOCAL synchronous_commit = off")
-    return Database(*_looking(login), write, alone, side, _joined, clock, schema)
+    return Database(*_looking(login), write, alone, side, PostgresJoining(), clock, schema)
 
 
 def postgres_reader(login: Login, schema: str, *, clock: Clock | None = None) -> Database:
     """A schema that is only looked at."""
-    return Database(*_looking(login), None, None, None, _joined, clock, schema)
+    return Database(*_looking(login), None, None, None, PostgresJoining(), clock, schema)
 
 
 def setup_database(login: Login, schema: str | None = None) -> Database:
     """For tables to be made in: waits long for another host that is at it, and has time for large tables."""
     patient = _limits(SETUP_TIMEOUT_S, SETUP_TIMEOUT_S)
     way = _transaction(_engine(login, 1, patient), _READ_COMMITTED, patient)
-    return Database(way, way, way, way, None, _joined, schema=schema)
+    return Database(way, way, way, way, None, PostgresJoining(), schema=schema)
 
 
 def _limits(lock_s: float | None = None, statement_s: float | None = None) -> Mapping[str, str]:
@@ -117,10 +117,6 @@ def _way(engine: Engine, ours: Words, pooled: Words | None = None) -> Way:
         return PostgresLink(connection, clock.now() if clock and words.time else None, schema, words)
 
     return Way(engine, begin, alone=ours.alone)
-
-
-def _joined(connection: Connection, now: datetime, schema: str | None) -> PostgresLink:
-    return PostgresLink(connection, now, schema, Words(), ours=False)
 
 
 def _set_for_now(settings: Mapping[str, str]) -> str:

@@ -1,4 +1,6 @@
-"""PostgreSQL, spoken to in few texts: what answers nothing waits for what does, or for the commit.
+"""A PostgreSQL connection that sends several statements in one text.
+
+Statements that return no rows are buffered and sent with the next query or at commit; their errors surface there.
 
 A round trip costs the driver 20 to 30 us, the server as much, and two changes of threads; a batch has a dozen
 statements, of which three have an answer that it waits for. Eight statements for eight orders took 1.2 ms of the
@@ -9,17 +11,17 @@ the server's, so they are written into it, by the driver. Nothing is prepared by
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 import psycopg
+from psycopg.rows import tuple_row
 from sqlalchemy import Connection, Executable
 
 from oms.adapters.sql.border import BORDER, COMMIT, Border
-from oms.adapters.sql.link import Expected, Link
+from oms.adapters.sql.link import Expected, Link, Missed
 
 READ_ONLY_SERVER = "25006"
 
@@ -39,32 +41,27 @@ class Words:
     border: Border = BORDER
 
 
-@attrs.define
-class _Missed:
-    """Has the server itself refuse a statement that changed another number of rows than it had to.
+_FAILING = {
+    Missed.CHANGED: ("2201G", "width_bucket(0, 0, 1, 0 * count(*)::int)"),
+    Missed.NO_PRODUCT: ("2201E", "ln(0 * count(*))::int"),
+}
+"""For each kind of missed row, an expression that fails with an SQLSTATE that no other statement here can cause.
 
-    So nobody has to look before the commit, which goes in the same text. The error quotes what can't be made a
-    number, and with it which statement of the text it was.
+The server evaluates it only where the count is wrong: it depends on count(*), so the planner can't compute it ahead.
+An SQLSTATE is the same in every language of the server's messages.
+"""
+
+_MISSED = {state: missed for missed, (state, _) in _FAILING.items()}
+
+
+def _counted(statement: str, expected: Expected) -> str:
+    """The statement, in a query that fails where it changed another number of rows than expected.
+
+    So the program need not look at the count before the commit, which goes in the same text.
     """
-
-    expected: list[Expected] = attrs.field(factory=list)
-
-    def ensured(self, statement: str, expected: Expected) -> str:
-        """The statement, and a query of how many rows it changed that fails where they are too few or too many."""
-        self.expected.append(expected)
-        wrong = f"('{_MISSED} {len(self.expected) - 1} ' || count(*))::int"
-        counted = f"SELECT CASE count(*) WHEN {expected.rows} THEN 0 ELSE {wrong} END FROM changed"  # noqa: S608 - ours
-        return f"WITH changed AS ({statement} RETURNING 1) {counted}"
-
-    def raise_for(self, error: psycopg.Error) -> None:
-        """Raise what the statement's caller asked for, where the error is of this kind."""
-        if isinstance(error, psycopg.errors.InvalidTextRepresentation):
-            found = re.search(rf'"{_MISSED} (\d+) ', error.diag.message_primary or "")
-            if found:
-                raise self.expected[int(found[1])].missed from None
-
-
-_MISSED = "oms missed"
+    _, failing = _FAILING[expected.missed]
+    counted = f"SELECT CASE count(*) WHEN {expected.rows} THEN 0 ELSE {failing} END FROM changed"  # noqa: S608 - ours
+    return f"WITH changed AS ({statement} RETURNING 1) {counted}"
 
 
 class PostgresLink(Link):
@@ -80,9 +77,10 @@ class PostgresLink(Link):
         super().__init__(connection, now, schema)
         self._words, self._ours, self._border = words, ours, words.border
         self._begun = not words.begin
-        self._cursor = psycopg.ClientCursor(self._driver)
+        # A caller's connection may have another row factory and another encoding.
+        self._cursor = psycopg.ClientCursor(self._driver, row_factory=tuple_row)
+        self._encoding = self._driver.info.encoding
         self._waiting: list[str] = []
-        self._missed = _Missed()
 
     @property
     def now(self) -> datetime:
@@ -108,6 +106,16 @@ class PostgresLink(Link):
             self._waiting.append("COMMIT")
             self.settle()
 
+    @property
+    def unsent(self) -> int:
+        """How many statements are buffered."""
+        return len(self._waiting)
+
+    def drop(self) -> None:
+        """Forget the buffered statements."""
+        self._waiting.clear()
+        super().drop()
+
     def _settled(self) -> None:
         if self._waiting or not self._begun:
             self._send()
@@ -121,7 +129,7 @@ class PostgresLink(Link):
 
     def _tell_each(self, statement: str, rows: Any, expected: Expected | None = None) -> None:
         said = self._run(lambda: self._cursor.mogrify(statement, rows))
-        self._waiting.append(self._missed.ensured(said, expected) if expected else said)
+        self._waiting.append(_counted(said, expected) if expected else said)
         if self._words.alone:
             self.settle()
 
@@ -151,9 +159,10 @@ class PostgresLink(Link):
 
     def _execute_text(self, words: str) -> None:
         try:
-            self._cursor.execute(words.encode())
+            self._cursor.execute(words.encode(self._encoding))
         except psycopg.Error as error:
-            self._missed.raise_for(error)
+            if error.sqlstate in _MISSED:
+                raise _MISSED[error.sqlstate].error() from None
             if self._ours and (self._driver.closed or error.sqlstate == READ_ONLY_SERVER):
                 # The others of its pool are gone as well, or look at a server that became a standby.
                 self.connection.invalidate()

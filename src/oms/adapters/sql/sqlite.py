@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, literal, select
 from sqlalchemy.pool import QueuePool
 
 from oms.adapters.sql.database import Database, Way
+from oms.adapters.sql.joining import refused
 from oms.adapters.sql.link import Link
 from oms.ports.clock import Clock
 
@@ -35,6 +37,7 @@ def sqlite_database(path: Path, clock: Clock) -> Database:
         write=write,
         alone=write,
         side=_way(_engine(path, pool_size=1, pragmas=("synchronous=NORMAL",)), "BEGIN IMMEDIATE"),
+        join=_joined,
         clock=clock,
     )
 
@@ -42,7 +45,7 @@ def sqlite_database(path: Path, clock: Clock) -> Database:
 def sqlite_reader(path: Path, clock: Clock) -> Database:
     """The file of another process, which may be at work: nothing is written to it, nothing is migrated."""
     look = _way(_engine(path, pool_size=4, read_only=True), "BEGIN")
-    return Database(look, look, write=None, alone=None, side=None, clock=clock)
+    return Database(look, look, write=None, alone=None, side=None, join=_joined, clock=clock)
 
 
 def _way(engine: Engine, words: str) -> Way:
@@ -52,6 +55,45 @@ def _way(engine: Engine, words: str) -> Way:
         return Link(connection, clock.now() if clock else None)  # after the lock may have been waited for
 
     return Way(engine, begin)
+
+
+def _joined(connection: Connection, database: Database) -> Link:
+    """The link of the caller's transaction; `Permanent` for a connection that can't be joined."""
+    driver: Any = connection.connection.driver_connection
+    with database.reading() as link:
+        ours = _main_file(link.connection.connection.driver_connection)
+    theirs = _main_file(driver)
+    if not (ours and theirs and os.path.samefile(ours, theirs)):
+        raise refused(f"its main database is {theirs or 'in memory'}, the orders are in {ours}")
+    connection.execute(select(literal(0)))  # SQLAlchemy notices only statements of its own: it commits after one
+    _ensure_begun(connection, driver)
+    assert database.clock is not None  # noqa: S101 - SQLite has no clock of its own
+    return Link(connection, database.clock.now())
+
+
+def _main_file(driver: Any) -> str:
+    """The path of a connection's main database; empty for one in memory."""
+    return next(str(path) for _, name, path in driver.execute("PRAGMA database_list") if name == "main")
+
+
+def _ensure_begun(connection: Connection, driver: Any) -> None:
+    """Begin where the driver hasn't yet, as it does before the first INSERT.
+
+    By default, sqlite3 sends no BEGIN before a SAVEPOINT. SQLite then commits when that savepoint is released, whatever
+    the caller does afterwards.
+    """
+    driver_begins = driver.isolation_level is not None and getattr(driver, "autocommit", _LEGACY) == _LEGACY
+    if driver_begins and connection.in_nested_transaction():
+        raise refused("sqlite3 may not have begun a transaction before this savepoint: see README.md")
+    if driver.in_transaction:
+        return
+    if not driver_begins:
+        raise refused("its driver is in autocommit mode, so there is no transaction to join")
+    driver.execute("BEGIN IMMEDIATE")
+
+
+_LEGACY = -1
+"""sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 doesn't have."""
 
 
 def _engine(path: Path, *, pool_size: int, pragmas: tuple[str, ...] = (), read_only: bool = False) -> Engine:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Select, Table, case, delete, select, update
@@ -162,6 +163,13 @@ class SqlTransaction(Transaction, Generic[T_]):
         self._postpone(delivery.postponed)
         link.many(self._bulks.parked, [letter_row(letter) for letter in delivery.parked])
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._link.drop()
+        self.rollback()
+
     def commit(self) -> None:
         """Make it durable, unless the caller will."""
         if self._joined:
@@ -171,7 +179,10 @@ class SqlTransaction(Transaction, Generic[T_]):
             self._database.commit(self._link)
 
     def rollback(self) -> None:
-        """Undo everything, unless it has ended or is the caller's to end."""
+        """Undo everything, unless it has ended.
+
+        A joined transaction is the caller's to undo: `Permanent` where it would lose statements that were never sent.
+        """
         if self._joined:
             self._link.end()
         else:

@@ -18,6 +18,7 @@ the class attributes that say what your adapter can't do:
 | --- | --- |
 | `OrderStore` | `orders.OrderStoreContract` |
 | `InventoryStore` | `inventory.InventoryStoreContract` |
+| `OrderStore.join` | `joining.JoiningContract` |
 | `PaymentStore` | `payments.PaymentStoreContract` |
 | `NotificationStore` | `notifications.NotificationStoreContract` |
 | `StepStore` | `steps.StepStoreContract` |
