@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests' own servers need: PostgreSQL, PgBouncer, Redis, Java and Maven from Debian's packages, and Apache Kafka's
+# Installs what the tests' own servers need: PostgreSQL, PgBouncer, locales, Redis, Java and Maven from Debian's packages, and Apache Kafka's
 # jars by Maven.
 # Does nothing where all is there or where all three addresses are given (OMS_TEST_POSTGRES_URL, OMS_TEST_REDIS_URL,
 # OMS_TEST_KAFKA_BOOTSTRAP). Nothing is started, neither now nor at boot: the tests start servers of their own.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -59,6 +60,7 @@ OUR_KAFKA_KEYS = frozenset({
 
 ANY_HOST = "*"
 """In `OMS_HTTP_HOSTS`: every name."""
+_SERVICE_LINK = re.compile(r"SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 
 _SPEC = "oms"
 
@@ -360,6 +362,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """The values of variables, by field name, with `_FILE` for secrets and no unknown names."""
+    environ = _without_service_links(environ)
     kinds = {variable(name): (name, kind) for name, kind in _kinds().items()}
     files = {f"{name}_FILE": name for name, (_, kind) in kinds.items() if kind.secret}
     _refuse_unknown(environ, [*kinds, *files])
@@ -383,6 +386,21 @@ def _kafka_conf(environ: Mapping[str, str]) -> Mapping[str, str]:
     if ours:
         raise SettingsError(f"{KAFKA_CONF}{ours[0].upper().replace('.', '_')}: {ours[0]} isn't yours to set")
     return found
+
+
+def _without_service_links(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables but those that Kubernetes adds for services whose names begin with `oms`.
+
+    For a service `oms-http` they are `OMS_HTTP_SERVICE_HOST` and so on, and also `OMS_HTTP_PORT=tcp://10.0.0.1:80`.
+    """
+    host = "_SERVICE_HOST"
+    services = {f"{name.removesuffix(host)}_" for name in environ if name.startswith("OMS") and name.endswith(host)}
+
+    def is_link(name: str, text: str) -> bool:
+        rests = (name.removeprefix(service) for service in services if name.startswith(service))
+        return any(_SERVICE_LINK.fullmatch(rest) or (rest == "PORT" and "://" in text) for rest in rests)
+
+    return {name: text for name, text in environ.items() if not is_link(name, text)}
 
 
 def _refuse_unknown(environ: Mapping[str, str], known: list[str]) -> None:

@@ -324,6 +324,36 @@ def test_a_wrong_setting_is_one_line_that_names_it(environ: dict[str, str], name
     assert "\n" not in str(refused.value)
 
 
+def _service_links(service: str, port: int = 8081) -> dict[str, str]:
+    """The variables that Kubernetes adds for a service."""
+    stem = service.upper().replace("-", "_")
+    url = f"tcp://10.0.0.7:{port}"
+    return {
+        f"{stem}_SERVICE_HOST": "10.0.0.7",
+        f"{stem}_SERVICE_PORT": str(port),
+        f"{stem}_SERVICE_PORT_WEB": str(port),
+        f"{stem}_PORT": url,
+        f"{stem}_PORT_{port}_TCP": url,
+        f"{stem}_PORT_{port}_TCP_PROTO": "tcp",
+        f"{stem}_PORT_{port}_TCP_PORT": str(port),
+        f"{stem}_PORT_{port}_TCP_ADDR": "10.0.0.7",
+    }
+
+
+@pytest.mark.parametrize(
+    "service", ["oms", "oms-service", "oms-redis", "oms-order", "oms-http", "oms-kafka-conf", "oms-postgres-url"]
+)
+def test_the_service_links_of_kubernetes_are_no_settings(service: str) -> None:
+    assert load_settings(_service_links(service)) == load_settings({})
+    assert load_settings({**_service_links(service), "OMS_HTTP_PORT": "9000"}).http_port == 9000
+
+
+@pytest.mark.parametrize("name", ["OMS_HTPP_PORT", "OMS_REDIS_SERVICE_PORT", "OMS_REDIS_PORT_6379_TCP", "OMS_REDS_URL"])
+def test_a_variable_that_is_no_service_link_is_still_refused(name: str) -> None:
+    with pytest.raises(oms.SettingsError, match=f"{name} is not a setting"):
+        load_settings({**_service_links("oms-order"), name: "8081"})
+
+
 def test_a_secret_setting_never_shows() -> None:
     good = {"OMS_NOTIFIER": "webhook", "OMS_WEBHOOK_URL": "https://x.test/", "OMS_WEBHOOK_SECRET": CANARY * 3}
     assert CANARY not in repr(load_settings(good))

@@ -83,9 +83,13 @@ class Money:
 
     @property
     def amount(self) -> Decimal:
-        """The same in major units; whole amounts without decimal places (`500`, `499.90`)."""
-        exact = Decimal(self.minor).scaleb(-self.currency.exponent)
-        return exact.quantize(Decimal(1)) if exact == exact.to_integral_value() else exact
+        """The same in major units; whole amounts without decimal places (`500`, `499.90`).
+
+        Made from text, because the result of every arithmetic operation on decimals depends on the host program's
+        decimal context.
+        """
+        whole, rest = divmod(self.minor, 10**self.currency.exponent)
+        return Decimal(f"{whole}.{rest:0{self.currency.exponent}}" if rest else whole)
 
     def __str__(self) -> str:
         return f"{self.amount} {self.currency.code}"

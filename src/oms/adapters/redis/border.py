@@ -42,13 +42,6 @@ _BY_CODE: Mapping[str, str] = {
     "WRONGTYPE": "Redis has something else where the gate keeps its own: who writes to its keys?",
 }
 
-_BY_TEXT: Mapping[str, str] = {
-    "The user executing the script can't": _RIGHTS,
-    "ACL failure in script": _RIGHTS,  # the same, since 7.2
-}
-
-_ABOUT_A_VALUE = ("value is not an integer", "increment or decrement would overflow")
-
 
 class Border:
     """`with BORDER: ...` lets no error of the driver through."""
@@ -71,15 +64,16 @@ def translated(error: Exception) -> PortError:
     for kinds, meaning in _BY_KIND:
         if isinstance(error, kinds):
             return Retryable(meaning)
-    said = _one_line(error)
     if isinstance(error, driver.ConnectionError | driver.ChildDeadlockedError | OSError):
-        return Retryable(f"the connection to Redis failed: {said}")
+        return Retryable(f"the connection to Redis failed: {_one_line(error)}")
     if isinstance(error, driver.DataError | UnicodeError):
         return Permanent(f"Redis can't take this: {type(error).__name__}")
-    if said.startswith(_ABOUT_A_VALUE):
-        return Permanent(f"Redis can't count this: {said}")
-    known = _BY_CODE.get(said.split(" ", 1)[0]) or next((_BY_TEXT[text] for text in _BY_TEXT if text in said), None)
-    return Retryable(known or f"Redis refuses: {said}")
+    return Retryable(_BY_CODE.get(_code(error)) or f"Redis refuses: {_one_line(error)}")
+
+
+def _code(error: Exception) -> str:
+    """The error code. Redis's protocol makes it the first word of an error; the driver keeps it nowhere else."""
+    return str(error).split(" ", 1)[0]
 
 
 def _one_line(error: Exception) -> str:

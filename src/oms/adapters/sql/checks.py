@@ -15,6 +15,9 @@ from oms.ports.signals import WARNING
 from oms.settings import Settings
 
 OLDEST_SERVER = 14
+MAINTENANCE = "postgres"
+"""The database that every server has."""
+
 _SETUP = "run `oms setup`"
 
 _SERVER = """
@@ -72,12 +75,21 @@ def no_way_in(
     where = f"PostgreSQL at {login.place}"
     if error.pgconn is not None and error.pgconn.needs_password:
         return f"{where}: {login.role} can't log in: the server wants a password, {wanted} gives none"
-    _, _, reason = str(error).strip().splitlines()[-1].rpartition("failed: ")
-    _, fatal, word = reason.partition("FATAL:")
-    if not fatal:
-        return f"{where}: can't be reached: {reason or type(error).__name__}"
-    line = f"{where}: {login.role} can't log in: {word.strip()}"
-    return f"{line}{remedy}" if "does not exist" in word and "database" in word else line
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[-1].rpartition("failed: ")[2].rpartition("FATAL:")[2].strip()
+    if not login.is_answered():
+        return f"{where}: can't be reached: {reason}"
+    line = f"{where}: {login.role} can't log in: {reason}"
+    return f"{line}{remedy}" if remedy and _lacks_database(login) else line
+
+
+def _lacks_database(login: Login) -> bool:
+    """Whether the server has no such database; libpq gives the error of a failed login no SQLSTATE, so ask again."""
+    try:
+        with login.connect(dbname=MAINTENANCE) as connection:
+            return _row(connection, "SELECT 1 FROM pg_database WHERE datname = %s", login.parameters["dbname"]) is None
+    except psycopg.Error:
+        return False
 
 
 def _problems(connection: psycopg.Connection[Any], name: str, login: Login) -> Iterator[str]:

@@ -64,6 +64,7 @@ class PostgresLegacyOrders(LegacyOrders):
         """Every order by id, streamed."""
         with self._connected() as connection, BORDER:
             connection.execute("SET TIME ZONE 'UTC'")
+            connection.execute("SET datestyle = 'ISO'")
             query = self._query(connection)
             with connection.cursor(name="orders") as rows:
                 rows.itersize = _CHUNK

@@ -10,7 +10,8 @@ from typing import Any
 
 import attrs
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from oms.ports.errors import Permanent
 from oms.settings import Settings
@@ -52,6 +53,10 @@ class Login:
     def has_password(self) -> bool:
         """Whether the settings give one; libpq may find one elsewhere."""
         return bool(self.parameters.get("password"))
+
+    def is_answered(self) -> bool:
+        """Whether a server accepts connections there, of any role to any database."""
+        return PGconn.ping(make_conninfo("", **self.parameters).encode()) == Ping.OK
 
     def connect(self, kind: type[psycopg.Connection[Any]] = psycopg.Connection, **more: Any) -> psycopg.Connection[Any]:
         """A connection in autocommit mode, without prepared statements: it may be a pooler's."""

@@ -38,6 +38,10 @@ _DEFAULT_MODE = {"default_transaction_isolation": "read committed", "default_tra
 _READ_COMMITTED = "ISOLATION LEVEL READ COMMITTED READ WRITE"
 _SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
+_AS_READ = "SET datestyle = 'ISO'; SET timezone = 'UTC'; SET standard_conforming_strings = on"
+"""The driver reads times in this form only, whatever the role or the database is set to. Also behind a pooler: it keeps
+track of these for each client, as of the encoding, which the connection asks for."""
+
 POOL_TIMEOUT_S = 5.0
 READERS, WRITERS = 4, 4
 """Connections that are kept: HTTP threads read, each lane of a service may write. As many more come in a rush."""
@@ -131,6 +135,7 @@ def _engine(login: Login, size: int, settings: Mapping[str, str]) -> Engine:
             (pid,) = cursor.execute("SELECT pg_backend_pid()").fetchone() or (None,)
             # A pooler gives its client a process id that is none of the server's.
             session.is_ours = pid == session.info.backend_pid
+            cursor.execute(_AS_READ)
             if session.is_ours:
                 cursor.execute("; ".join(f"SET {name} = '{value}'" for name, value in settings.items()))
         return session

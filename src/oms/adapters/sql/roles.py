@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from oms.adapters.sql.border import translated
-from oms.adapters.sql.checks import no_way_in
+from oms.adapters.sql.checks import MAINTENANCE, no_way_in
 from oms.adapters.sql.link import Link
 from oms.adapters.sql.logins import Login, admin_login, login_of, operator_login, schema_of
 from oms.adapters.sql.migrate import VERSION_TABLE, lock_setup, migrate_in, version_in
@@ -23,7 +23,6 @@ from oms.adapters.sql.stores import kind_of
 from oms.ports.errors import Permanent, PortError
 from oms.settings import Settings
 
-_MAINTENANCE = "postgres"
 _ROLE_SETTINGS: Mapping[str, str] = {
     # A transaction sets these for itself; a single statement outside of one has only its role's.
     "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
@@ -71,7 +70,7 @@ def _make_database(admin: Login) -> bool:
     else:
         return False
     try:
-        server = admin.connect(dbname=_MAINTENANCE)
+        server = admin.connect(dbname=MAINTENANCE)
     except psycopg.Error:
         raise refused from None
     with server, _clear_words():

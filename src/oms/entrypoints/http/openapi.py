@@ -129,7 +129,7 @@ def _schemas(routes: Sequence[Route], currency: Currency) -> tuple[dict[Any, Jso
     if "PlaceOrder" in schemas:
         schemas["PlaceOrder"]["properties"]["amount"] |= {
             "maximum": MAX_MINOR // 10**currency.exponent,
-            "multipleOf": Decimal(1).scaleb(-currency.exponent),
+            "multipleOf": Decimal((0, (1,), -currency.exponent)),
         }
     if "AddStock" in schemas:
         schemas["AddStock"]["properties"]["delta"]["not"] = {"const": 0}

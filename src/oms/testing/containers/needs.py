@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from oms.testing.containers import urls
 from oms.testing.containers.kinds import NotHere, ServerFailed, ServerName
@@ -18,11 +19,16 @@ from oms.testing.containers.native.kafka import archive_classes, find_java
 from oms.testing.containers.native.postgres import find_programs
 from oms.testing.containers.native.redis import find_program
 
+GERMAN = Path("/usr/share/i18n/locales/de_DE")
+"""What a test makes the locale of, in which a server answers in German."""
+
 
 def missing_packages() -> Iterator[str]:
     """The Debian packages to install."""
     if _wanted("postgres") and not _there(find_programs):
         yield "postgresql"
+    if _wanted("postgres") and not GERMAN.exists():
+        yield "locales"
     if _wanted("redis") and not _there(find_program):
         yield "redis-server"
     if _wanted("kafka") and not _there(find_java):
