@@ -35,6 +35,13 @@ Engines = Callable[..., Engine]
 
 
 @pytest.fixture(scope="module")
+def server() -> Iterator[OwnPostgres]:
+    """A server of this module's own, because roles belong to a whole server."""
+    with OwnPostgres() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def settings(server: OwnPostgres) -> Settings:
     """A database as `oms setup` leaves it, beside the caller's own role and schema."""
     at = psycopg.conninfo.conninfo_to_dict(server.admin)
