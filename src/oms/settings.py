@@ -60,6 +60,7 @@ OUR_KAFKA_KEYS = frozenset({
 
 ANY_HOST = "*"
 """In `OMS_HTTP_HOSTS`: every name."""
+
 _SERVICE_LINK = re.compile(r"SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 
 _SPEC = "oms"
