@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import oms
 from oms.domain.money import MAX_MINOR, Currency, Money
+from oms.entrypoints.http import views
 from oms.testing import Shop
 
 SIGNALS = [
@@ -91,6 +92,8 @@ def test_orders_are_the_same_in_any_host(profile: str, tmp_path: Path) -> None:
             order = app.orders.place(app.draft("ann", amount, {"cup": 1}))
             app.run()
             found = app.orders.get(order.id)
+            shown = views.order_view(found)
+        assert str(shown.total_amount) == amount.removesuffix(".00")
         assert found.terms is not None
         assert found.terms.total == Money(minor, app.currency)
         assert found.deadline_at == order.deadline_at
