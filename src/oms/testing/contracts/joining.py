@@ -97,7 +97,7 @@ class JoiningContract:
     @pytest.fixture
     def shop(self, app: App, engine: Engine) -> Iterator[App]:
         """The system, beside a table of the caller's."""
-        _ = app.system
+        _ = app.orders  # the first use of a new store writes to it, which a SQLite file allows no second writer
         with engine.begin() as connection:
             connection.execute(text("CREATE TABLE callers_notes (id TEXT)"))
         yield app
