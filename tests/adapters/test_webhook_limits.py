@@ -96,8 +96,26 @@ class Receiver:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            while connection.recv(65536):
+            while self._arrives(connection):
                 self._behave(connection)
+
+    def _arrives(self, connection: socket.socket) -> bool:
+        """Read a whole request: its headers and its body may arrive apart, and get one answer together."""
+        request = connection.recv(65536)
+        while request.startswith(b"POST") and not _is_whole(request):
+            more = connection.recv(65536)
+            if not more:
+                return False
+            request += more
+        return bool(request)
+
+
+def _is_whole(request: bytes) -> bool:
+    head, ended, body = request.partition(b"\r\n\r\n")
+    if not ended:
+        return False
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return len(body) >= int(lengths[0].partition(b":")[2])
 
 
 @pytest.fixture
