@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from uuid import uuid4
 
 import attrs
@@ -22,10 +23,18 @@ from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
 from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.steps import MemoryStepStore
+from oms.adapters.system.clock import SystemClock
+from oms.adapters.system.ids import SystemIds
+from oms.adapters.wire.codec import JsonCodec
+from oms.application.outbox import Relay
+from oms.domain.money import Currency
 from oms.ports.broker import TopicPartition
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.messages import Outgoing, Record
+from oms.ports.store import Delivery, OutboxRow
 from oms.settings import Settings
+from oms.testing.contracts.samples import flush
 
 pytestmark = pytest.mark.servers
 
@@ -103,6 +112,33 @@ def test_what_can_never_be_sent_is_refused_alone(server: KafkaServer, broker: Ka
     assert isinstance(refused, Permanent)
     assert (before, after) == (None, None)
     assert values(broker, topic) == [b"0", b"1"]
+
+
+def test_a_topic_that_is_missing_delays_no_other_topic(server: KafkaServer) -> None:
+    signals, clock, ids = RecordingSignals(), SystemClock(), SystemIds()
+    broker = KafkaBroker.from_settings(server.settings(), signals)
+    there, missing = new_topic(server, 2), f"topic-{uuid4().hex}"
+    store = MemoryStepStore(clock, ids)
+    relay = Relay(store, broker, JsonCodec(Currency.of("USD")), clock, ids, signals, batch=10, group="shipping")
+    mixed = [
+        one for number in range(60) for one in (*numbered(missing, 1, first=number), *numbered(there, 1, first=number))
+    ]
+    flush(store, Delivery(outbox=[OutboxRow(ids.token(), message) for message in mixed]))
+
+    def moves(done: Callable[[], bool], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < until, store.backlog()
+            relay.run_once()
+            time.sleep(0.01)
+
+    moves(lambda: {row.message.topic for row in store.all_outbox()} == {missing}, 10)
+    assert len(values(broker, there)) == 60
+    moves(lambda: bool(relay.degraded()), 10)
+    assert missing in relay.degraded()[0]
+    ensure_topics(server.settings(partitions=2), [missing])
+    moves(lambda: not relay.degraded() and not list(store.all_outbox()), 75)
+    assert len(values(broker, missing)) == 60
 
 
 def test_a_topic_that_is_missing_is_waited_for(server: KafkaServer, broker: KafkaBroker) -> None:

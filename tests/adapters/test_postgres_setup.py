@@ -119,6 +119,19 @@ def test_a_service_writes_its_own_rows(ready: Settings) -> None:
     store.close()
 
 
+def test_doctor_names_topics_to_which_messages_wait_to_be_sent(ready: Settings) -> None:
+    store = postgres_store("order", ready, CountedIds())
+    flush(store, Delivery(outbox=[row("unsent")]))
+    assert check_postgres(ready, ["order"]) == []
+    with login_of("order", ready).connect() as connection:
+        connection.execute("UPDATE oms_order.outbox SET at = now() - interval '5 minutes'")
+    (line,) = check_postgres(ready, ["order"])
+    assert line.startswith("warning: PostgreSQL at ")
+    assert ": order: 1 messages wait to be sent to the topic order.created" in line
+    store.mark_sent(["unsent"])
+    store.close()
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -107,11 +107,28 @@ def _finish_without_fence(self: Any, tasks: Sequence[Task]) -> Collection[Any]:
     return [task.id for task in tasks]
 
 
-def _relay_with_a_watermark(self: Any, limit: int, lease_s: float) -> Sequence[OutboxRow]:
+def _relay_with_a_watermark(
+    self: Any, limit: int, lease_s: float, without: Collection[str] = ()
+) -> Sequence[OutboxRow]:
     seen = getattr(self, "highest", "")
-    rows = [row for row in self._record.claim_outbox(limit, lease_s) if row.id > seen]
+    rows = [row for row in self._record.claim_outbox(limit, lease_s, without) if row.id > seen]
     self.highest = max([seen, *(row.id for row in rows)])
     return rows
+
+
+def _claims_blocked_topics(
+    self: Any,
+    limit: int,
+    lease_s: float,
+    without: Collection[str] = (),
+) -> Sequence[OutboxRow]:
+    return list(self._record.claim_outbox(limit, lease_s))
+
+
+def _filters_after_the_limit(
+    self: Any, limit: int, lease_s: float, without: Collection[str] = ()
+) -> Sequence[OutboxRow]:
+    return [row for row in self._record.claim_outbox(limit, lease_s) if row.message.topic not in without]
 
 
 def _flush_without_tasks(self: Any, delivery: Delivery) -> None:
@@ -168,6 +185,16 @@ STORE_FAULTS: Mapping[str, tuple[type[Any], Patch, str]] = {
         _Orders,
         _patch(_store, "claim_outbox", _relay_with_a_watermark),
         "test_rows_are_found_whatever_their_id",
+    ),
+    "a claim of rows whose topics are left out": (
+        _Orders,
+        _patch(_store, "claim_outbox", _claims_blocked_topics),
+        "test_rows_of_topics_left_out_keep_their_lease_and_use_up_no_limit",
+    ),
+    "a claim in which topics that are left out use up the limit": (
+        _Orders,
+        _patch(_store, "claim_outbox", _filters_after_the_limit),
+        "test_rows_of_topics_left_out_keep_their_lease_and_use_up_no_limit",
     ),
     "a query without the owner": (
         _Orders,

@@ -6,7 +6,7 @@ exhaustively first; what isn't found there within two deviations is looked for b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -130,9 +130,9 @@ def refused_messages_are_dropped() -> Iterator[None]:
 def watermark_relay() -> Iterator[None]:
     claim = MemoryStore.claim_outbox
 
-    def by_watermark(self: Any, limit: int, lease_s: float) -> Any:
+    def by_watermark(self: Any, limit: int, lease_s: float, without: Collection[str] = ()) -> Any:
         mark = getattr(self._record, "mark", "")
-        rows = [row for row in claim(self, limit, lease_s) if row.id > mark]
+        rows = [row for row in claim(self, limit, lease_s, without) if row.id > mark]
         self._record.mark = max([mark, *(row.id for row in rows)])
         return rows
 

@@ -20,7 +20,7 @@ from oms.domain.stock import Movement, Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import Evidence, LogEvidence, ServiceEvidence
-from oms.ports.messages import Codec, Message, MessageId, Record, Undecodable, is_copies_topic
+from oms.ports.messages import Codec, Message, MessageId, Outgoing, Record, Undecodable, is_copies_topic
 from oms.ports.store import DeadLetter, DeadLetterState
 
 Movements = Mapping[str, Sequence[Movement]]
@@ -38,7 +38,9 @@ class Records:
     done: Mapping[str, frozenset[str]]
     """The messages that each group has handled or parked."""
 
-    outbox: frozenset[tuple[str, bytes | None]]
+    outbox: Sequence[tuple[str, Outgoing]]
+    """Messages that aren't sent yet, each with the service that owes it."""
+
     tasks: int
     letters: Mapping[str, Sequence[DeadLetter]]
     """By service."""
@@ -70,7 +72,7 @@ class Records:
             inventory.stock,
             inventory.movements,
             {group: frozenset(messages) for group, messages in done.items()},
-            frozenset((row.message.topic, row.message.key) for service in services for row in service.all_outbox()),
+            [(name, row.message) for name, service in named.items() for row in service.all_outbox()],
             sum(1 for service in services for _ in service.all_tasks()),
             letters,
         )
@@ -82,13 +84,13 @@ class Records:
             reservations = {row.order_id: row for row in evidence.inventory.all_reservations()}
             stock = {row.sku: row for row in evidence.inventory.all_stock()}
             movements = by_reference(evidence.inventory.all_movements())
-        return cls({}, reservations, {}, stock, movements, {}, frozenset(), 0, {})
+        return cls({}, reservations, {}, stock, movements, {}, (), 0, {})
 
     @classmethod
     def of_orders(cls, evidence: Evidence) -> Records:
         """The order service's orders alone."""
         orders = {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT}
-        return cls(orders, {}, {}, {}, {}, {}, frozenset(), 0, {})
+        return cls(orders, {}, {}, {}, {}, {}, (), 0, {})
 
     @property
     def parked(self) -> int:

@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from oms.application.backoff import next_try
+from oms.application.blocked_topics import BlockedTopics
 from oms.application.changes import Changes
 from oms.application.copies import UNPUBLISHABLE, copy_of
 from oms.application.parking import last_resort, without_texts
 from oms.ports.broker import Broker
 from oms.ports.clock import Clock, Ids
-from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
+from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 from oms.ports.messages import Codec, Outgoing
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, Delivery, OutboxRow, Store
@@ -31,6 +31,7 @@ class Relay:
     """Sends a service's outbox rows, first those that this process committed, then any whose lease expired.
 
     A row counts as sent by the broker's delivery report alone. Sending one twice is harmless, losing one isn't.
+    A topic that the broker doesn't accept messages for backs off by itself; rows of all other topics go on.
     `copies` is the topic for copies of the service's dead letters.
     """
 
@@ -63,8 +64,7 @@ class Relay:
         self._expected: set[str] = set()
         self._expected_until = clock.steady()
         self._sweep_at: datetime | None = None
-        self._failures = 0
-        self._retry_at: datetime | None = None
+        self._blocked = BlockedTopics(group, clock, signals)
 
     def rows(self, changes: Changes, *, leased: bool = True) -> list[OutboxRow]:
         """The rows of what was decided, born leased to this process unless somebody else commits them.
@@ -93,23 +93,30 @@ class Relay:
     def run_once(self) -> int:
         """Send one batch; answers how many rows were sent."""
         now = self._clock.steady()
-        if self._retry_at is not None and now < self._retry_at:
-            return 0
         self._forget_sent(now)
         self._note_announced(now)
         first = self._swept(now) if self._expected else ()
-        rows = first or self._from_memory(self._clock.now()) or self._swept(now)
+        rows = first or self._from_memory(now) or self._swept(now)
         return self._send(rows) if rows else 0
 
     def next_due(self) -> datetime | None:
-        """When to try a failed send again, remove the rows of sent messages, or look for expected rows."""
-        waits = (self._retry_at, self._forget_at if self._sent else None, self._sweep_at if self._expected else None)
+        """When to try a blocked topic again, remove the rows of sent messages, or look for expected rows."""
+        looks = (self._forget_at if self._sent else None, self._sweep_at if self._expected else None)
+        waits = (self._blocked.next_due(), *looks)
         return min((due for due in waits if due is not None), default=None)
 
+    def waiting_topics(self) -> Sequence[str]:
+        """The topics that back off at present: their rows stay where they are."""
+        return self._blocked.waiting(self._clock.steady()) if self._blocked else ()
+
+    def degraded(self) -> Sequence[str]:
+        """Say which topics can't be written, one line for each; safe on any thread."""
+        return self._blocked.degraded() if self._blocked else ()
+
     def give_back(self) -> None:
-        """The process stops: what it didn't send, somebody else may send now."""
+        """The process stops: another one may send at once the rows that this one holds."""
         self._forget_sent(self._forget_at)
-        self._store.return_outbox([row.id for row in self._queue])
+        self._store.return_outbox([row.id for row in (*self._queue, *self._blocked.give_up())])
         self._queue.clear()
 
     def _copies_of(self, letters: Sequence[DeadLetter]) -> list[Outgoing]:
@@ -121,23 +128,36 @@ class Relay:
         return [OutboxRow(self._ids.token(), message, until) for message in messages]
 
     def _from_memory(self, now: datetime) -> list[OutboxRow]:
-        still = now + timedelta(seconds=self._lease_s * MARGIN)
-        rows: list[OutboxRow] = []
+        still = self._clock.now() + timedelta(seconds=self._lease_s * MARGIN)
+        if not self._blocked:
+            return self._popped(self._batch, still)
+        rows = self._blocked.take_due(now, still)
         while self._queue and len(rows) < self._batch:
+            rows += self._blocked.admit(self._popped(self._batch - len(rows), still), now, rows)
+        return rows
+
+    def _popped(self, limit: int, still: datetime) -> list[OutboxRow]:
+        rows: list[OutboxRow] = []
+        while self._queue and len(rows) < limit:
             row = self._queue.popleft()
             if row.leased_until is not None and row.leased_until > still:
                 rows.append(row)
         return rows
 
     def _swept(self, now: datetime) -> Sequence[OutboxRow]:
-        if self._sweep_at is not None and now < self._sweep_at:
+        early = self._sweep_at is not None and now < self._sweep_at
+        if early and not (self._blocked and self._blocked.wants_look(now)):
             return ()
-        rows = self._store.claim_outbox(self._batch, self._lease_s)
+        rows = self._store.claim_outbox(self._batch, self._lease_s, self.waiting_topics())
         more = len(rows) == self._batch
         self._expected.difference_update(row.id for row in rows)
         every_s = min(LOOK_EVERY_S, self._sweep_every_s) if self._expected else self._sweep_every_s
         self._sweep_at = None if more else now + timedelta(seconds=every_s)
-        return rows
+        if not self._blocked:
+            return rows
+        if not more:
+            self._blocked.looked(now, rows)
+        return self._blocked.admit(rows, now)
 
     def _note_announced(self, now: datetime) -> None:
         if self._announced:
@@ -152,12 +172,15 @@ class Relay:
         refused = [(row, error) for row, error in zip(rows, reports, strict=True) if isinstance(error, Permanent)]
         sent = [row.id for row, error in zip(rows, reports, strict=True) if error is None]
         self._note_sent(sent)
-        again = [row for row, error in zip(rows, reports, strict=True) if error and not isinstance(error, Permanent)]
+        again = [
+            (row, error)
+            for row, error in zip(rows, reports, strict=True)
+            if error is not None and not isinstance(error, Permanent)
+        ]
         for row, error in refused:
             self._park(row, error)
-        self._queue.extendleft(reversed(again))
-        self._failures = self._failures + 1 if again else 0
-        self._retry_at = next_try(self._clock.steady(), self._failures) if again else None
+        if again or self._blocked:
+            self._note_topics(rows, again)
         if again:
             self._signals.count("publish_retries", len(again), group=self._group)
         if sent:
@@ -165,6 +188,14 @@ class Relay:
             self._signals.count("messages_published", len(sent), group=self._group)
         self._forget_sent(self._clock.steady())
         return len(rows) - len(again)
+
+    def _note_topics(self, rows: Sequence[OutboxRow], again: Sequence[tuple[OutboxRow, PortError]]) -> None:
+        errors = {row.message.topic: error for row, error in reversed(again)}
+        for topic, error in errors.items():
+            self._blocked.failed(topic, error, [row for row, _ in again if row.message.topic == topic])
+        for topic in {row.message.topic: None for row in rows}:
+            if topic not in errors:
+                self._blocked.succeeded(topic)
 
     def _note_sent(self, names: Sequence[str]) -> None:
         if names and not self._sent:

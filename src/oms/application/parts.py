@@ -93,8 +93,8 @@ class Parts(Generic[W]):
         return list(dict.fromkeys(trouble for driver in drivers for trouble in driver.troubles()))
 
     def degraded(self) -> Sequence[str]:
-        """Say which outside calls keep failing at the moment; its other work goes on."""
-        return self.tasks.degraded()
+        """Say which outside calls keep failing at the moment, and which topics can't be written; other work goes on."""
+        return (*self.tasks.degraded(), *self.relay.degraded())
 
     def advance_commands(self) -> int:
         """Run what commands need and nothing else, where no thread drives the worker."""
@@ -103,13 +103,17 @@ class Parts(Generic[W]):
     def next_due(self) -> datetime | None:
         """When something that waits here falls due; None where nothing waits for time to pass."""
         waits = (
-            self.service.store.next_due(),
+            self.store_due(),
             self.consumer.next_due(),
             self.commands.next_due(),
             self.relay.next_due(),
             self.worker.next_due(),
         )
         return min((due for due in waits if due is not None), default=None)
+
+    def store_due(self) -> datetime | None:
+        """When a task or outbox lease in the store falls due, but for leases of topics that back off."""
+        return self.service.store.next_due(self.relay.waiting_topics())
 
     def stop(self) -> None:
         """Give back what this process holds: partitions and outbox leases. Whoever waits is told to come again."""

@@ -28,7 +28,7 @@ from oms.domain.reservation import ReservationState
 from oms.domain.stock import MovementKind
 from oms.domain.values import OrderId
 from oms.ports.evidence import BookEntry, BookKind, Evidence
-from oms.ports.messages import Codec, copies_topic, is_copies_topic
+from oms.ports.messages import COPY_PREFIX, Codec, Outgoing, copies_topic, is_copies_topic
 
 
 @attrs.frozen
@@ -95,6 +95,7 @@ def check(
     if log is not None:
         found += [
             *_copies(log),
+            *_unsent(records, late),
             *(_published(records, log, old) if quiet else ()),
             *(_copied(records, log, since) if quiet else ()),
             *(_handled(records, log, old) if quiet else ()),
@@ -303,6 +304,26 @@ def _published(records: Records, log: Log, old: Collection[OrderId]) -> Iterator
     for order_id, topic in owed:
         if topic is not None and order_id not in old and topic not in log.topics.get(order_id, frozenset()):
             yield Violation("P7", order_id, f"{topic} was decided and never published")
+
+
+def _unsent(records: Records, late: datetime) -> Iterator[Violation]:
+    """P7, also while work is under way: no message waits to be sent for longer than an order may take."""
+    for service, message in records.outbox:
+        since = _written_at(message)
+        if since is not None and since < late:
+            order = (message.key or b"").decode(errors="replace")
+            detail = f"its message for the topic {message.topic} has been in the outbox of {service} since {since}"
+            yield Violation("P7", order, detail)
+
+
+def _written_at(message: Outgoing) -> datetime | None:
+    headers = dict(message.headers)
+    text = headers.get("ce_time") or headers.get(f"{COPY_PREFIX}parked_at") or b""
+    try:
+        at = datetime.fromisoformat(text.decode())
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
 
 
 def _copied(records: Records, log: Log, since: datetime | None) -> Iterator[Violation]:

@@ -277,10 +277,10 @@ class App:
         return list(dict.fromkeys(found))
 
     def degraded(self) -> Sequence[str]:
-        """Say which calls of a shop's own code keep failing; empty where none do. The system does all its other work.
+        """Say which calls of a shop's own code keep failing, and which topics can't be written; empty where none.
 
-        A gateway, notifier or outside call of a step is named after three failures in a row, or three seconds after the
-        first one, until one succeeds.
+        The system does all its other work. A gateway, notifier, outside call of a step or topic is named after three
+        failures in a row, or three seconds after the first one, until one succeeds.
         """
         if self._system is None:
             return []

@@ -367,8 +367,11 @@ class Store(Protocol):
         """Lease due tasks, the longest due first; skips those another holds."""
 
     @abstractmethod
-    def claim_outbox(self, limit: int, lease_s: float) -> Sequence[OutboxRow]:
-        """Lease outbox rows whose lease has expired, whatever their id; skips those another holds."""
+    def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> Sequence[OutboxRow]:
+        """Lease outbox rows whose lease has expired, whatever their id; skips those another holds.
+
+        Rows of the topics `without` are left as they are.
+        """
 
     @abstractmethod
     def mark_sent(self, ids: Collection[str]) -> None:
@@ -389,8 +392,11 @@ class Store(Protocol):
         """One dead letter with its content; None if there is none with this id."""
 
     @abstractmethod
-    def next_due(self) -> datetime | None:
-        """When the next task or outbox lease falls due (may be in the past); None where there is none."""
+    def next_due(self, without: Collection[str] = ()) -> datetime | None:
+        """When the next task or outbox lease falls due (may be in the past); None where there is none.
+
+        Leases of rows of the topics `without` don't count.
+        """
 
     @abstractmethod
     def backlog(self) -> Backlog:

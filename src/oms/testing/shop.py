@@ -257,6 +257,6 @@ class Shop(AnyShop):
         now = self.clock.now()
         waits = [self._workers.next_due()]
         for part in self.app.system.parts.values():
-            waits += [part.service.store.next_due(), part.consumer.next_due(), part.commands.next_due()]
+            waits += [part.store_due(), part.consumer.next_due(), part.commands.next_due()]
             waits += [part.relay.next_due(), *part.worker._due]
         return min((due for due in waits if due is not None and now < due <= until), default=None)

@@ -97,13 +97,19 @@ class ServiceRecord:
             queue.push(due_at, key)
         return [self._lease(key, now, lease_s) for key in found]
 
-    def claim_outbox(self, limit: int, lease_s: float) -> list[OutboxRow]:
+    def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> list[OutboxRow]:
         """Lease the rows whose lease has expired, the longest expired first."""
         now = self.clock.now()
         found: dict[str, None] = {}
+        left: list[tuple[datetime, str]] = []
         while len(found) < limit and (entry := self._outbox_due.first()) and entry[0] <= now:
             self._outbox_due.pop()
-            found[entry[2]] = None
+            if without and self.outbox.rows[entry[2]].message.topic in without:
+                left.append((entry[0], entry[2]))
+            else:
+                found[entry[2]] = None
+        for due_at, name in left:
+            self._outbox_due.push(due_at, name)
         return [self.lease_outbox(name, now + timedelta(seconds=lease_s)) for name in found]
 
     def lease_outbox(self, id: str, until: datetime) -> OutboxRow:  # noqa: A002 - the field's name
@@ -112,10 +118,12 @@ class ServiceRecord:
         self.outbox.apply(id, Owed(row.message, until, row.created_at))
         return OutboxRow(id, row.message, until)
 
-    def next_due(self) -> datetime | None:
+    def next_due(self, without: Collection[str] = ()) -> datetime | None:
         """The earliest due task or lapsing lease."""
         firsts = [entry[0] for queue in self._tasks_due.values() if (entry := queue.first())]
-        if sweep := self._outbox_due.first():
+        if without:
+            firsts += [row.leased_until for row in self.outbox.rows.values() if row.message.topic not in without]
+        elif sweep := self._outbox_due.first():
             firsts.append(sweep[0])
         return min(firsts, default=None)
 

@@ -90,9 +90,9 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
         return self._record.claim_tasks(kinds, limit, lease_s)
 
     @port_call
-    def claim_outbox(self, limit: int, lease_s: float) -> Sequence[OutboxRow]:
+    def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         """Lease outbox rows whose lease has expired."""
-        return self._record.claim_outbox(limit, lease_s)
+        return self._record.claim_outbox(limit, lease_s, without)
 
     @port_call
     def mark_sent(self, ids: Collection[str]) -> None:
@@ -124,9 +124,9 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
         return self._record.dead_letters.rows.get(id)
 
     @port_call
-    def next_due(self) -> datetime | None:
+    def next_due(self, without: Collection[str] = ()) -> datetime | None:
         """When the next task or outbox lease falls due."""
-        return self._record.next_due()
+        return self._record.next_due(without)
 
     @port_call
     def backlog(self) -> Backlog:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC
 from typing import Any
 
 import psycopg
@@ -25,6 +26,13 @@ _SERVER = """
            current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')
 """
 _SCHEMA = "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
+_UNSENT = """
+    SELECT topic, count(*), min(at) FROM {schema}.outbox WHERE at < now() - make_interval(secs => {age_s})
+    GROUP BY topic ORDER BY topic LIMIT 100
+"""
+UNSENT_AFTER_S = 60
+"""A message that has waited for so long, in seconds, isn't on its way: the relay sends most within a second."""
+
 _TABLES = """
     SELECT bool_and(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                     AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
@@ -99,7 +107,9 @@ def _problems(connection: psycopg.Connection[Any], name: str, login: Login) -> I
         yield f"{where}: version {major} is too old, {OLDEST_SERVER} is needed"
     for problem in _of_server(connection, login):
         yield problem.replace("{where}", where)
-    yield from (f"{where}: {problem}" for problem in _of_schema(connection, name, login))
+    for problem in _of_schema(connection, name, login):
+        warning = WARNING if problem.startswith(WARNING) else ""
+        yield f"{warning}{where}: {problem.removeprefix(WARNING)}"
 
 
 def _of_server(connection: psycopg.Connection[Any], login: Login) -> Iterator[str]:
@@ -129,6 +139,17 @@ def _of_schema(connection: psycopg.Connection[Any], name: str, login: Login) -> 
         yield f"the schema {schema} is at revision {found}, this program knows {head}; {_SETUP}"
     elif not _row(connection, _TABLES, schema, VERSION_TABLE)[0]:
         yield f"{login.role} may not write all tables of the schema {schema}; {_SETUP}"
+    else:
+        yield from _unsent(connection, name, schema)
+
+
+def _unsent(connection: psycopg.Connection[Any], name: str, schema: str) -> Iterator[str]:
+    query = _UNSENT.format(schema=schema, age_s=UNSENT_AFTER_S)
+    for topic, count, since in connection.execute(query.encode()):
+        yield (
+            f"{WARNING}{name}: {count} messages wait to be sent to the topic {topic}, the oldest since"
+            f" {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: does the topic exist, and may the service write to it?"
+        )
 
 
 def _revision(connection: psycopg.Connection[Any], schema: str) -> str | None:

@@ -220,15 +220,21 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         rows = sorted(rows, key=lambda row: (row.was_due_at, row.key))
         return [_claimed(row, lease, row.attempts, row.called_at, row.again) for row in rows]
 
-    def claim_outbox(self, limit: int, lease_s: float) -> Sequence[OutboxRow]:
+    def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         """Lease rows whose lease has expired, whatever their id."""
         if limit <= 0:
             return ()
-        with self._database.reading() as link:
-            if not link.found(lapsed(self._tables), now=self._now()):  # a claim would take the write lock for nothing
-                return ()
         table = self._tables.outbox
         over = table.c.leased_until <= self._database.time
+        if without:
+            over &= table.c.topic.not_in(sorted(without))
+        with self._database.reading() as link:  # a claim would take the write lock for nothing
+            if without:
+                found = link.rows(select(table.c.id).where(over).order_by(table.c.leased_until).limit(1))
+            else:
+                found = link.found(lapsed(self._tables), now=self._now())
+            if not found:
+                return ()
         free = select(table).where(over).order_by(table.c.leased_until, table.c.at).limit(limit)
         with self._database.writing() as link:
             rows = link.rows(free.with_for_update(skip_locked=True))
@@ -267,11 +273,14 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
             row = link.first(select(table).where(table.c.id == id))
         return letter_of(row) if row else None
 
-    def next_due(self) -> datetime | None:
+    def next_due(self, without: Collection[str] = ()) -> datetime | None:
         """When the next task or outbox lease falls due."""
         tasks, outbox = self._tables.tasks, self._tables.outbox
+        leases = select(func.min(outbox.c.leased_until))
+        if without:
+            leases = leases.where(outbox.c.topic.not_in(sorted(without)))
         with self._database.snapshot() as link:
-            dues = link.first(select(func.min(tasks.c.due_at))), link.first(select(func.min(outbox.c.leased_until)))
+            dues = link.first(select(func.min(tasks.c.due_at))), link.first(leases)
         return min((due for (due,) in dues if due is not None), default=None)
 
     def backlog(self) -> Backlog:

@@ -218,7 +218,8 @@ class Health(msgspec.Struct, frozen=True):
 class Readiness(msgspec.Struct, frozen=True):
     """`ready`, `degraded` or `not ready`.
 
-    `problems` keep it from its work; `degraded` names calls of the shop's own code that keep failing.
+    `problems` keep it from its work; `degraded` names calls of the shop's own code that keep failing, and topics that
+    can't be written.
     """
 
     status: str

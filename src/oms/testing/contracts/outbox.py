@@ -110,6 +110,20 @@ class OutboxContract(StoreLab):
         store.claim_outbox(10, 600)
         assert store.next_due() > self.now() + timedelta(seconds=300)
 
+    def test_rows_of_topics_left_out_keep_their_lease_and_use_up_no_limit(self, store: Any) -> None:
+        blocked = [OutboxRow(f"b{number}", Outgoing("ship.unread", None, b"{}")) for number in range(5)]
+        owe(store, [*blocked, row("x"), row("y")])
+        assert sorted(owed.id for owed in store.claim_outbox(3, LEASE_S, ["ship.unread", "another"])) == ["x", "y"]
+        assert list(store.claim_outbox(3, LEASE_S, ["ship.unread"])) == []
+        assert sorted(_sweep(store)) == [owed.id for owed in blocked]
+
+    def test_next_due_ignores_leases_of_topics_left_out(self, store: Any) -> None:
+        owe(store, [OutboxRow("a", Outgoing("ship.unread", None, b"{}"))])
+        assert store.next_due() <= self.now()
+        assert store.next_due(["ship.unread"]) is None
+        owe(store, [row("b", self.now() + timedelta(hours=1))])
+        assert store.next_due(["ship.unread"]) > self.now() + timedelta(minutes=30)
+
     def test_many_rows(self, store: Any) -> None:
         names = [f"r{number:04d}" for number in range(1200)]
         owe(store, [row(name) for name in names])

@@ -5,7 +5,7 @@ Looking goes past the ports, since a look is no call that could fail or be overt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -107,19 +107,29 @@ def _tasks(world: World, worker: Worker, runner: TaskRunner[Any]) -> Look:
 
 
 def _owed(world: World, worker: Worker, relay: Relay) -> Look:
-    outbox = world.records[worker.service]._outbox_due
+    record = world.records[worker.service]
+    outbox = record._outbox_due
 
     def look(now: datetime) -> tuple[str, ...]:
-        if relay._retry_at is not None and relay._retry_at > now:
-            return NOTHING
         if relay._queue or relay._sent:
+            return HERE
+        retry_at = relay._blocked.next_due() if relay._blocked else None
+        if retry_at is not None and retry_at <= now:
             return HERE
         if relay._sweep_at is not None and relay._sweep_at > now:
             return NOTHING
+        if retry_at is not None:
+            waiting = relay.waiting_topics()
+            rows = record.outbox.rows.values()
+            return HERE if any(_is_swept(row, waiting, now) for row in rows) else NOTHING
         first = outbox.first()
         return HERE if first is not None and first[0] <= now else NOTHING
 
     return look
+
+
+def _is_swept(row: Any, waiting: Sequence[str], now: datetime) -> bool:
+    return row.leased_until <= now and row.message.topic not in waiting
 
 
 def _commands(group: CommandGroup[Any]) -> Look:

@@ -127,7 +127,7 @@ def _worker(worker: Worker, now: datetime) -> tuple[Any, ...]:
     return (
         tuple([row.message.topic for row in relay._queue]),
         len(relay._sent),
-        _left(relay._retry_at, now),
+        tuple([(topic, _left(due, now), *more) for topic, due, *more in relay._blocked.state()]),
         () if held is None else _held(held, now),
         tuple([_held(one, now) for one in consumer._deferred]),
         tuple([(one.token.kind._value_, one.token.key, type(one.answer).__name__) for one in unfinished]),
