@@ -164,9 +164,8 @@ def test_a_message_that_the_broker_refuses_is_copied_without_its_value(
     settle(shop)
 
     (second,) = shop.parked()
-    assert second.id != letter.id
-    assert second.value == letter.value
-    assert len(copies(shop, "own.dlq")) == 2
+    assert (second.id, second.value, second.attempts) == (letter.id, letter.value, 2)
+    assert len(copies(shop, "own.dlq")) == 1
 
 
 class Choosy(MemoryLog):

@@ -68,7 +68,7 @@ def test_an_unclear_error_that_stays_is_parked_with_its_cause_and_can_be_redrive
 
 
 @pytest.mark.parametrize("error", [oms.Permanent("never"), ValueError("never")])
-def test_a_redrive_that_fails_again_changes_nothing(error: Exception) -> None:
+def test_a_redrive_that_fails_again_has_no_effect(error: Exception) -> None:
     seen: list[str] = []
     shop = with_step(failing(99, error, seen))
     shop.place()

@@ -27,7 +27,7 @@ from oms.domain.values import Items, OrderId, UserId
 from oms.ports.broker import TopicPartition
 from oms.ports.gate import GateAnswer, Taken
 from oms.ports.messages import MessageId, Outgoing, Record
-from oms.ports.store import Delivery, OutboxRow, Task
+from oms.ports.store import DeadLetter, DeadLetterState, Delivery, OutboxRow, Task
 from oms.testing.contracts.broker import BrokerContract
 from oms.testing.contracts.gate import GateContract
 from oms.testing.contracts.inventory import InventoryStoreContract
@@ -116,6 +116,10 @@ def _relay_with_a_watermark(
     return rows
 
 
+def _parked_by_its_state(self: Any, letters: Sequence[DeadLetter]) -> None:
+    self.mark_dead_letters([letter.id for letter in letters], DeadLetterState.PARKED)
+
+
 def _claims_blocked_topics(
     self: Any,
     limit: int,
@@ -195,6 +199,11 @@ STORE_FAULTS: Mapping[str, tuple[type[Any], Patch, str]] = {
         _Orders,
         _patch(_store, "claim_outbox", _filters_after_the_limit),
         "test_rows_of_topics_left_out_keep_their_lease_and_use_up_no_limit",
+    ),
+    "a dead letter that is parked again by its state alone": (
+        _Orders,
+        _patch(_transaction, "park_again", _parked_by_its_state),
+        "test_a_letter_is_parked_again_in_all_its_fields",
     ),
     "a query without the owner": (
         _Orders,

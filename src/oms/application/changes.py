@@ -9,8 +9,8 @@ import attrs
 
 from oms.domain.machine import Step
 from oms.domain.tasks import TaskKey, TaskRequest
-from oms.ports.messages import AnyEvent, Cause, Outgoing
-from oms.ports.store import DeadLetter, Postponed
+from oms.ports.messages import AnyEvent, Cause
+from oms.ports.store import DeadLetter, OutboxRow, Postponed
 
 A = TypeVar("A")
 K = TypeVar("K")
@@ -30,8 +30,8 @@ class Changes:
     ended: list[TaskKey] = attrs.field(factory=list)
     postponed: list[Postponed] = attrs.field(factory=list)
     parked: list[DeadLetter] = attrs.field(factory=list)
-    resent: list[Outgoing] = attrs.field(factory=list)
-    """Messages that are owed to the log once more, as they are."""
+    resent: list[OutboxRow] = attrs.field(factory=list)
+    """Messages that are owed to the log once more, as they are; each row has the id of its dead letter."""
 
     notes: list[tuple[str, Mapping[str, object]]] = attrs.field(factory=list)
     alarms: list[tuple[str, Mapping[str, object]]] = attrs.field(factory=list)

@@ -46,7 +46,8 @@ class Command(Generic[W, R]):
 
     `names` are locked for the whole group at once. `prepare` runs before the transaction; a command that has one
     gets a transaction of its own. `recover` looks the effect up after a commit of unknown outcome; None is "not
-    there". `dump` and `restore` turn the answer into JSON and back.
+    there". `failed` runs in a transaction of its own after the command's was refused for good, and returns the error
+    for the caller. `dump` and `restore` turn the answer into JSON and back.
     """
 
     apply: Callable[[Unit[W]], R]
@@ -55,6 +56,7 @@ class Command(Generic[W, R]):
     dump: Callable[[R], str] = json.dumps
     restore: Callable[[str], R] = json.loads
     recover: Callable[[], R | None] = lambda: None
+    failed: Callable[[Unit[W], Exception], Exception] | None = None
     prepare: Callable[[], object] | None = None
     trace: str | None = None
     """The W3C trace that it belongs to; its events carry it on."""
@@ -176,7 +178,7 @@ class CommandGroup(Generic[W]):
                 self._settle(group[:middle])
                 self._settle(group[middle:])
                 return
-            answers = [_Answer(error=error)]
+            answers = [_Answer(error=self._failed(group[0].command, error))]
         for one, answer in zip(group, answers, strict=True):
             self._reply(one, answer)
 
@@ -226,6 +228,12 @@ class CommandGroup(Generic[W]):
             known[key.scope, key.key] = kept = StoredAnswer(key.scope, key.key, key.fingerprint, body())
             fresh.append(kept)
         return answer
+
+    def _failed(self, command: Command[W, Any], error: Exception) -> Exception:
+        if command.failed is None:
+            return error
+        with self._units.open() as unit:
+            return command.failed(unit, error)
 
     def _recovered(self, command: Command[W, Any], error: OutcomeUnknown) -> _Answer:
         try:

@@ -305,7 +305,8 @@ class Consumer(Generic[W]):
         letter = message_letter(
             one.message, error, self._service.group, one.attempts, self._ids.token(), self._clock.now()
         )
-        letter = attrs.evolve(letter, message_id=one.inbox_id)
+        order_id = letter.order_id or self._codec.order_of(one.message.record)
+        letter = attrs.evolve(letter, message_id=one.inbox_id, order_id=order_id)
         if one.bare:
             letter = without_texts(letter)
         unit.work.changes.parked.append(letter)

@@ -7,16 +7,16 @@ from typing import Generic
 import attrs
 
 from oms.application.copies import UNPUBLISHABLE
-from oms.application.parking import task_of
+from oms.application.parking import failed_again, task_of
 from oms.application.service import Service, W
 from oms.application.unit import Unit
-from oms.domain.errors import Conflict, NotFound, OmsError
+from oms.domain.errors import Conflict, NotFound
 from oms.domain.tasks import TaskRequest
 from oms.domain.text import storable_text
 from oms.ports.errors import Retryable
-from oms.ports.messages import Cause, Codec, Message, Outgoing, Record, TooLarge, Unread
+from oms.ports.messages import Cause, Codec, Message, Outgoing, Record, TooLarge, Undecodable, Unread
 from oms.ports.signals import Signals
-from oms.ports.store import DeadLetter, DeadLetterState
+from oms.ports.store import DeadLetter, DeadLetterState, OutboxRow
 
 
 class DeadLetterDesk(Generic[W]):
@@ -31,16 +31,23 @@ class DeadLetterDesk(Generic[W]):
         letter = self.service.store.dead_letter(letter_id)
         if letter is None or letter.cause == UNPUBLISHABLE or task_of(letter) is not None or _lacks_content(letter):
             return None
-        message, phase = self._message(letter), self.service.prepare
-        return phase([message]) if phase is not None else None
+        phase = self.service.prepare
+        if phase is None:
+            return None
+        try:
+            message = self._message(letter)
+        except Undecodable:
+            return None  # `redrive` notes it
+        return phase([message])
 
     def redrive(self, unit: Unit[W], letter_id: str) -> DeadLetter:
         """A new attempt of the same message (its inbox row is there already), or the task once more.
 
-        What the broker refused is owed to it again; where it refuses again, that is another dead letter.
+        A task, and a message that the broker refused, are tried again after this has returned. Where that fails, the
+        letter is PARKED again under the same id, with the new cause.
 
-        `Conflict` where it fails again, or where the letter doesn't hold the message's content: the letter then stays
-        PARKED and nothing has changed.
+        `Conflict` where a message's handler fails again: the letter stays PARKED, with the new cause and one attempt
+        more. `Conflict` too where the letter doesn't hold the message's content.
         """
         letter = self._locked(unit, letter_id)
         task = task_of(letter)
@@ -49,12 +56,19 @@ class DeadLetterDesk(Generic[W]):
             unit.work.changes.tasks.append(TaskRequest(task.kind, task.key, payload=payload))
         elif letter.cause == UNPUBLISHABLE:
             message = Outgoing(letter.topic, letter.key, letter.value or b"", letter.headers)
-            unit.work.changes.resent.append(message)
+            unit.work.changes.resent.append(OutboxRow(letter.id, message))
         elif _lacks_content(letter):
             raise Conflict("content_not_kept", _where(letter))
         else:
             self._handle(unit, letter)
         return self._ended(unit, letter, DeadLetterState.REDRIVEN)
+
+    def failed(self, unit: Unit[W], letter_id: str, error: Exception) -> Exception:
+        """Note in a transaction of its own that a redrive failed because the store or the gate refused it for good.
+
+        Returns the error for the caller.
+        """
+        return self._failed_again(unit, self._locked(unit, letter_id), error)
 
     def discard(self, unit: Unit[W], letter_id: str) -> DeadLetter:
         """Give it up: it stays on record as DISCARDED until its retention ends."""
@@ -73,26 +87,30 @@ class DeadLetterDesk(Generic[W]):
         raise NotFound("dead_letter_not_found", f"there is no dead letter {letter_id}")
 
     def _handle(self, unit: Unit[W], letter: DeadLetter) -> None:
-        message = self._message(letter)
+        try:
+            message = self._message(letter)
+        except Undecodable as error:
+            raise self._failed_again(unit, letter, error) from error
         if message.event is None:
             raise Conflict("redrive_failed", "the message names no order")
+        unit.work.load([message.event])
         try:
-            unit.work.load([message.event])
             unit.work.changes.cause = Cause(message.id, message.cause.traceparent)
             self.service.routes[letter.topic](message.event, unit.work)
         except Retryable:
             raise
         except Exception as error:
-            fields = {"group": letter.group, "topic": letter.topic, "order_id": letter.order_id}
-            self._signals.failure("redrive failed", error, **fields)
-            raise Conflict("redrive_failed", f"it fails again: {storable_text(error)}") from error
+            raise self._failed_again(unit, letter, error) from error
+
+    def _failed_again(self, unit: Unit[W], letter: DeadLetter, error: Exception) -> Conflict:
+        fields = {"group": letter.group, "topic": letter.topic, "order_id": letter.order_id}
+        self._signals.failure("redrive failed", error, **fields)
+        unit.transaction.park_again([failed_again(letter, error)])
+        return Conflict("redrive_failed", f"it fails again: {storable_text(error)}")
 
     def _message(self, letter: DeadLetter) -> Message:
         record = Record(letter.topic, letter.partition, letter.offset, letter.key, letter.value, letter.headers)
-        try:
-            return self._codec.decode(record)
-        except OmsError as error:
-            raise Conflict("redrive_failed", f"it still can't be read: {error}") from error
+        return self._codec.decode(record)
 
 
 def _lacks_content(letter: DeadLetter) -> bool:

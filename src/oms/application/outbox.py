@@ -6,14 +6,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+import attrs
+
 from oms.application.blocked_topics import BlockedTopics
 from oms.application.changes import Changes
 from oms.application.copies import UNPUBLISHABLE, copy_of
-from oms.application.parking import last_resort, without_texts
+from oms.application.parking import last_resort, park, without_texts
 from oms.ports.broker import Broker
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
-from oms.ports.messages import Codec, Outgoing
+from oms.ports.messages import Codec, Outgoing, Record
 from oms.ports.signals import Signals
 from oms.ports.store import DeadLetter, Delivery, OutboxRow, Store
 
@@ -75,7 +77,8 @@ class Relay:
             return []
         now = self._clock.now()
         messages = [self._codec.encode(event, cause, now) for event, cause in changes.events]
-        return self._owed([*messages, *changes.resent, *self._copies_of(changes.parked)], now, leased=leased)
+        owed = self._owed([*messages, *self._copies_of(changes.parked)], now, leased=leased)
+        return [*owed, *(attrs.evolve(row, leased_until=self._until(now, leased=leased)) for row in changes.resent)]
 
     def offer(self, rows: Sequence[OutboxRow]) -> None:
         """Rows that were just committed, on any thread; what doesn't fit is left to the sweeper."""
@@ -124,8 +127,11 @@ class Relay:
         return [copy for copy in copies if copy is not None]
 
     def _owed(self, messages: Sequence[Outgoing], now: datetime, *, leased: bool = True) -> list[OutboxRow]:
-        until = now + timedelta(seconds=self._lease_s) if leased else None
+        until = self._until(now, leased=leased)
         return [OutboxRow(self._ids.token(), message, until) for message in messages]
+
+    def _until(self, now: datetime, *, leased: bool) -> datetime | None:
+        return now + timedelta(seconds=self._lease_s) if leased else None
 
     def _from_memory(self, now: datetime) -> list[OutboxRow]:
         still = self._clock.now() + timedelta(seconds=self._lease_s * MARGIN)
@@ -209,9 +215,15 @@ class Relay:
             self._sent = []
 
     def _park(self, row: OutboxRow, error: Exception) -> None:
-        """The broker will never take it: keep it where an operator finds it, in place of the outbox row."""
+        """The broker refused it for good: a dead letter with the row's id takes the row's place.
+
+        A redrive owes the message again under this id, so that a second refusal parks the same letter again. The row
+        goes at once, because a later row of a redrive has its id.
+        """
+        message = row.message
+        record = Record(message.topic, -1, -1, message.key, message.value, message.headers)
         letter = DeadLetter(
-            id=self._ids.token(),
+            id=row.id,
             group=self._group,
             message_id=row.id,
             topic=row.message.topic,
@@ -224,6 +236,7 @@ class Relay:
             detail=error,
             attempts=1,
             parked_at=self._clock.now(),
+            order_id=self._codec.order_of(record),
         )
         try:
             self._write(letter)
@@ -231,12 +244,13 @@ class Relay:
             raise
         except Exception as refusal:  # noqa: BLE001 - of the letter: its texts are left out
             last_resort(lambda: self._write(without_texts(letter)), refusal)
-        self._note_sent([row.id])
+        self._store.mark_sent([row.id])
         self._signals.alarm("message can't be published", topic=letter.topic, detail=letter.detail)
 
     def _write(self, letter: DeadLetter) -> None:
-        copies = self._owed(self._copies_of([letter]), letter.parked_at)
         with self._store.begin() as transaction:
-            transaction.flush(Delivery(parked=[letter], outbox=copies))
+            fresh = park(transaction, [letter])
+            copies = self._owed(self._copies_of(fresh), letter.parked_at)
+            transaction.flush(Delivery(parked=fresh, outbox=copies))
             transaction.commit()
         self.offer(copies)

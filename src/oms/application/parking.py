@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from uuid import UUID, uuid5
 
 import attrs
 
+from oms.application.copies import UNPUBLISHABLE
 from oms.domain.tasks import TaskKey, TaskKind, order_of
 from oms.domain.text import storable_text
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Message
-from oms.ports.store import DeadLetter, Task
+from oms.ports.store import DeadLetter, DeadLetterState, Task, Transaction
+
+_TASKS = UUID("0d9fb1f0-5c2f-5a76-9d43-7c2a4b8e6f15")
+"""Namespace of the ids of tasks' dead letters; fixed, because letters on record have these ids."""
 
 REFUSED_BY_STORE = "the store refused the full dead letter"
 
@@ -57,6 +62,45 @@ def task_letter(task: Task, error: Exception, detail: object, group: str, name: 
         parked_at=at,
         order_id=order_of(task.kind, task.key),
     )
+
+
+def park(transaction: Transaction, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    """Return the letters for the caller to insert; parks those again that were redriven and have failed once more.
+
+    The letter of a task, or of a message that the broker refused, has an id that a redrive finds again. One that was
+    redriven is parked under this id, with the new cause, the time at which it was first parked and the attempts of
+    both. Where the letter of a task is in another state, the task gets one more; a refused message needs no second one.
+    """
+    ids = {letter.id: found for letter in letters if (found := _lasting_id(letter)) is not None}
+    known = {one.id: one for one in transaction.lock_dead_letters(list(ids.values()))} if ids else {}
+    fresh: list[DeadLetter] = []
+    again: list[DeadLetter] = []
+    for letter in letters:
+        name = ids.get(letter.id, letter.id)
+        before = known.get(name)
+        if before is None:
+            fresh.append(attrs.evolve(letter, id=name))
+        elif before.state is DeadLetterState.REDRIVEN:
+            attempts = before.attempts + letter.attempts
+            again.append(attrs.evolve(letter, id=name, parked_at=before.parked_at, attempts=attempts))
+        elif name != letter.id:
+            fresh.append(letter)
+    if again:
+        transaction.park_again(again)
+    return fresh
+
+
+def _lasting_id(letter: DeadLetter) -> str | None:
+    if letter.cause == UNPUBLISHABLE:
+        return letter.id  # the outbox row's
+    if task_of(letter) is not None:
+        return str(uuid5(_TASKS, f"{letter.group}/{letter.message_id}"))
+    return None
+
+
+def failed_again(letter: DeadLetter, error: Exception) -> DeadLetter:
+    """Return the letter as it stays parked after a redrive that failed with `error`."""
+    return attrs.evolve(letter, cause=type(error).__name__, detail=error, attempts=letter.attempts + 1)
 
 
 def task_of(letter: DeadLetter) -> TaskKey | None:

@@ -164,7 +164,8 @@ class TaskRunner(Generic[W]):
 
     def _write(self, task: Task, letter: DeadLetter) -> None:
         with self._units.open() as unit:
-            unit.transaction.finish_tasks([task])
+            if not unit.transaction.finish_tasks([task]):
+                return  # the lease was lost: another process has the task
             unit.work.changes.parked.append(letter)
             fields = {"task": task.kind.value, "key": task.key, "cause": letter.cause}
             unit.work.changes.alarms.append(("task parked", fields))

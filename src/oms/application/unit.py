@@ -13,6 +13,7 @@ import attrs
 
 from oms.application.changes import Changes
 from oms.application.outbox import Relay
+from oms.application.parking import park
 from oms.application.service import Service, W
 from oms.ports.signals import Signals
 from oms.ports.store import Delivery, OutboxRow, Transaction
@@ -70,6 +71,8 @@ class Units(Generic[W]):
     def _flush(self, unit: Unit[W], *, leased: bool = True) -> Sequence[OutboxRow]:
         unit.work.flush()
         changes = unit.work.changes
+        if changes.parked:
+            changes.parked = park(unit.transaction, changes.parked)
         rows = self.relay.rows(changes, leased=leased)
         delivery = Delivery(
             outbox=rows,

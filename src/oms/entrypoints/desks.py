@@ -437,7 +437,10 @@ class DeadLetters:
         raise NotFound("dead_letter_not_found", f"there is no dead letter {letter_id}")
 
     def redrive(self, letter_id: str) -> DeadLetter:
-        """Handle it once more, now; `Conflict` where it fails again."""
+        """Handle a message once more, now; `Conflict` where it fails again, and the letter then has the new cause.
+
+        A task is called again soon after; where it fails, the same letter is PARKED again.
+        """
         return self._wait(self._redrive(letter_id))
 
     def discard(self, letter_id: str) -> DeadLetter:
@@ -455,7 +458,9 @@ class DeadLetters:
     def _redrive(self, letter_id: str) -> _Submitted:
         parts = self._owner(letter_id)
         command: Command[Any, DeadLetter] = Command(
-            lambda unit: parts.desk.redrive(unit, letter_id), prepare=lambda: parts.desk.prepare(letter_id)
+            lambda unit: parts.desk.redrive(unit, letter_id),
+            prepare=lambda: parts.desk.prepare(letter_id),
+            failed=lambda unit, error: parts.desk.failed(unit, letter_id, error),
         )
         return parts, ask(parts.commands, command)
 

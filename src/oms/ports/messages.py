@@ -188,6 +188,10 @@ class Codec(Protocol):
     def decode(self, record: Record) -> Message:
         """The event in a record; raises `Undecodable` for bytes that are no message of this topic."""
 
+    def order_of(self, record: Record) -> OrderId | None:  # noqa: ARG002 - a codec may know no more than `decode`
+        """The order that a record names, where that can be read although it can't be decoded; for its dead letter."""
+        return None
+
     @abstractmethod
     def name(self, record: Record) -> MessageId:
         """The id of a record that can't be decoded: by its place in the log."""

@@ -204,6 +204,10 @@ class Transaction(Protocol):
         """Change the state of dead letters."""
 
     @abstractmethod
+    def park_again(self, letters: Sequence[DeadLetter]) -> None:
+        """Write dead letters over the locked ones with the same ids."""
+
+    @abstractmethod
     def flush(self, delivery: Delivery) -> None:
         """Write outbox rows, tasks (a second one of the same kind and key is ignored) and dead letters."""
 

@@ -76,6 +76,14 @@ class MemoryTransaction(Transaction):
             self.work.put(self._record.dead_letters, name, attrs.evolve(letter, state=state))
 
     @port_call
+    def park_again(self, letters: Sequence[DeadLetter]) -> None:
+        """Write dead letters over those with the same ids."""
+        known = self._lock_rows(self._record.dead_letters, [letter.id for letter in letters])
+        for letter in letters:
+            if letter.id in known:
+                self.work.put(self._record.dead_letters, letter.id, letter)
+
+    @port_call
     def flush(self, delivery: Delivery) -> None:
         """Write what the transaction owes; a task that it ends can be started anew."""
         self._open()

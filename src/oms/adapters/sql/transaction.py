@@ -71,6 +71,14 @@ class DeliveryBulks:
         self.marked_letters = Query(
             update(letters).values(state=given(letters.c.state)), letters.c.id, of(letters, "state")
         )
+        self.reparked = Bulk(
+            lambda one: (
+                update(letters)
+                .where(letters.c.id == one.id)
+                .values({name: getattr(one, name) for name in LETTER if name != "id"})
+            ),
+            of(letters, *LETTER),
+        )
         self.parked = Bulk(lambda new: new.into(tables.dead_letters), of(tables.dead_letters, *LETTER))
 
 
@@ -151,6 +159,10 @@ class SqlTransaction(Transaction, Generic[T_]):
     def mark_dead_letters(self, ids: Collection[str], state: DeadLetterState) -> None:
         """Change the state of dead letters."""
         self._link.change(self._bulks.marked_letters, ids, state=state.value)
+
+    def park_again(self, letters: Sequence[DeadLetter]) -> None:
+        """Write dead letters over those with the same ids."""
+        self._link.many(self._bulks.reparked, [letter_row(letter) for letter in letters])
 
     def flush(self, delivery: Delivery) -> None:
         """Write what is owed; a task that it both ends and starts is started anew."""

@@ -9,7 +9,7 @@ from typing import NoReturn
 import attrs
 import msgspec
 
-from oms.adapters.wire.headers import from_oms, header_writer, read_cause
+from oms.adapters.wire.headers import SCHEMA, from_oms, header_writer, read_cause, read_subject, unknown_schema
 from oms.adapters.wire.names import message_id, place_id
 from oms.adapters.wire.payloads import Agreed, Payload, Probe
 from oms.adapters.wire.shapes import SHAPES, Shape, spring_created, write_json
@@ -95,6 +95,9 @@ class JsonCodec(Codec):
             raise Undecodable(f"{record.topic}: the message has no value")
         if len(value) > MAX_MESSAGE_BYTES:
             raise Undecodable(f"{record.topic}: the value has more than {MAX_MESSAGE_BYTES} bytes")
+        if (version := unknown_schema(record.headers)) is not None:
+            known = f"this version of oms reads {SCHEMA.decode()!r} alone"
+            _refuse(record, f"the header oms_schema is {version.decode(errors='replace')!r}; {known}")
         topic = _TOPICS.get(record.topic)
         try:
             event = self._read_event(topic, value) if topic else _read_custom(record.topic, value)
@@ -109,6 +112,15 @@ class JsonCodec(Codec):
     def name(self, record: Record) -> MessageId:
         """By topic, partition and offset: a bad copy of a message must not pass for the good one."""
         return place_id(record)
+
+    def order_of(self, record: Record) -> OrderId | None:
+        """The `orderId` of the value, else the `ce_subject` header of our own messages."""
+        for text in (_named_order(record.value or b""), read_subject(record.headers)):
+            try:
+                return OrderId(checked_id(text, name="orderId"))
+            except InvalidValue:
+                continue
+        return None
 
     def _read_event(self, topic: _Topic, value: bytes) -> Event:
         payload = topic.read(value)
@@ -159,6 +171,15 @@ def _is_legacy(kind: type[Event], headers: Headers, value: bytes) -> bool:
     except _NO_JSON:
         return _is_plain_text(value)
     return order is msgspec.UNSET or bytes(order) == b"null"
+
+
+def _named_order(value: bytes) -> object:
+    if len(value) > MAX_MESSAGE_BYTES:
+        return None
+    try:
+        return _read_object(value).get("orderId")
+    except _NO_JSON:
+        return None
 
 
 def _is_plain_text(value: bytes) -> bool:

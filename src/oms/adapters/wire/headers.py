@@ -1,7 +1,8 @@
 """What travels beside the payload: CloudEvents attributes in binary mode, trace and cause.
 
 A consumer needs none of them. They are hints from outside, so a malformed one counts as absent and never makes
-a message undecodable.
+a message undecodable. The exception is `oms_schema`: a payload of another version may mean something else, so a message
+with an unknown version is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from oms.ports.messages import Cause, Headers, MessageId, valid_trace
 SCHEMA = b"1"
 """Version of the payloads; an added optional field doesn't change it."""
 
-_OURS = frozenset({"ce_type", "oms_schema"})
+_SCHEMA_HEADER = "oms_schema"
+_OURS = frozenset({"ce_type", _SCHEMA_HEADER})
 _NO_CAUSE = Cause()
 _CAUSATION = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
@@ -26,7 +28,7 @@ def header_writer(topic: str, source: str) -> Callable[[MessageId, str, Cause, d
     version = ("ce_specversion", b"1.0")
     kind = ("ce_type", topic.encode())
     origin = ("ce_source", source.encode())
-    fixed = (("content-type", b"application/json"), ("oms_schema", SCHEMA))
+    fixed = (("content-type", b"application/json"), (_SCHEMA_HEADER, SCHEMA))
 
     def write(message: MessageId, order: str, cause: Cause, at: datetime) -> Headers:
         headers: Headers = (
@@ -65,6 +67,25 @@ def read_cause(headers: Headers) -> Cause:
         elif name == "traceparent":
             trace = valid_trace(value.decode("latin-1"))
     return Cause(message, trace) if message or trace else _NO_CAUSE
+
+
+def unknown_schema(headers: Headers) -> bytes | None:
+    """The payload version in the headers if it isn't `SCHEMA`; None without such a header, as from other producers."""
+    for name, value in headers:
+        if name == _SCHEMA_HEADER and value != SCHEMA:
+            return value
+    return None
+
+
+def read_subject(headers: Headers) -> str | None:
+    """The text of `ce_subject`, the order id of our own messages; None where there is none in UTF-8."""
+    for name, value in headers:
+        if name == "ce_subject":
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return None
+    return None
 
 
 def from_oms(headers: Headers) -> bool:

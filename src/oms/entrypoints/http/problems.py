@@ -49,7 +49,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "order_legacy": (409, "The order was placed before this system; an operator has to cancel it."),
     "stock_below_held": (409, "Fewer units would be on hand than are held."),
     "dead_letter_ended": (409, "The dead letter was redriven or discarded already."),
-    "redrive_failed": (409, "It failed again; nothing has changed."),
+    "redrive_failed": (409, "It failed again and stays parked, with the new cause."),
     "content_not_kept": (409, "The message exceeds the size limit, so its dead letter doesn't hold its content."),
     "request_in_flight": (409, "A request with this key is still under way after 5 s."),
     "body_too_large": (413, "A body is at most 64 KiB."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import pytest
 
 from oms.ports.broker import TopicPartition
@@ -49,6 +50,31 @@ class DeadLetterContract(StoreLab):
         with store.begin() as transaction:
             transaction.mark_dead_letters(["a"], DISCARDED)
         assert store.dead_letter("a").state is PARKED
+
+    def test_a_letter_is_parked_again_in_all_its_fields(self, store: Any) -> None:
+        flush(store, Delivery(parked=[letter("a", state=REDRIVEN), letter("b")]))
+        again = attrs.evolve(
+            letter("a", AT + timedelta(hours=1)),
+            cause="ValueError",
+            detail="another one",
+            attempts=9,
+            value=b"{}",
+            headers=(),
+            order_id=None,
+        )
+        with store.begin() as transaction:
+            transaction.lock_dead_letters(["a"])
+            transaction.park_again([again])
+            transaction.commit()
+        assert store.dead_letter("a") == again
+        assert store.dead_letter("b") == letter("b")
+        assert store.backlog().parked == 2
+
+    def test_a_letter_that_is_not_there_is_not_parked_again(self, store: Any) -> None:
+        with store.begin() as transaction:
+            transaction.park_again([letter("a")])
+            transaction.commit()
+        assert store.dead_letter("a") is None
 
     def test_who_locks_second_sees_what_the_first_did(self, store: Any) -> None:
         flush(store, Delivery(parked=[letter("a")]))

@@ -83,6 +83,10 @@ class RememberingCodec(Codec):
             self._known[record.topic, record.value, record.headers] = known
         return Message(known.id, known.event, known.cause, record)
 
+    def order_of(self, record: Record) -> Any:
+        """As the wire has it."""
+        return self._codec.order_of(record)
+
     def name(self, record: Record) -> Any:
         """By place."""
         return self._codec.name(record)
