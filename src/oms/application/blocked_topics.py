@@ -16,11 +16,14 @@ from oms.ports.errors import PortError
 from oms.ports.signals import Signals
 from oms.ports.store import OutboxRow
 
-MAX_HELD = 500
+MAX_HELD = 100
 """Rows that wait in memory for one blocked topic; the sweeper finds more of them once their lease has expired."""
 
-MAX_TOPICS = 1000
-"""Topics that are watched at once. A step may publish to any number of topics; rows of others wait for the sweeper."""
+MAX_TOPICS = 100
+"""Topics that are watched at once, so that no more rows are held than wait to be sent (`outbox.QUEUE_LIMIT`).
+
+A step may publish to any number of topics. Refused rows of others wait for the sweeper.
+"""
 
 
 @attrs.define
