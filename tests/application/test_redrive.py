@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oms
+from oms.adapters.memory.log import MemoryLog
 from oms.adapters.memory.transaction import MemoryTransaction
 from oms.application.copies import UNPUBLISHABLE
+from oms.ports.errors import PortError
+from oms.ports.messages import Outgoing
 from oms.ports.store import DeadLetterState
 from oms.testing import Shop
 
@@ -174,13 +178,17 @@ def test_the_letter_of_a_message_that_cannot_be_decoded_names_its_order(
     assert parked_of(value, headers).order_id == order_id
 
 
+class Refusing(MemoryLog):
+    """A broker that refuses every message of `own.done` for good."""
+
+    def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
+        reports = iter(super().publish([one for one in messages if one.topic != "own.done"]))
+        return [oms.Permanent("no") if one.topic == "own.done" else next(reports) for one in messages]
+
+
 def test_the_letter_of_a_message_that_the_broker_refused_names_its_order() -> None:
-    shop = Shop()
-
-    def handle(_event: oms.AnyEvent, step: oms.StepContext) -> None:
-        step.publish("own.done", text="x" * 2_000_000)
-
-    shop.app.subscribe("order.confirmed", group="own", handler=handle)
+    shop = Shop(broker=Refusing(4))
+    shop.app.subscribe("order.confirmed", group="own", handler=lambda _event, step: step.publish("own.done", a=1))
     order = shop.place({"x": 1})
     shop.run()
     (letter,) = shop.parked()
