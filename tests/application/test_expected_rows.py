@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import pytest
@@ -18,9 +19,9 @@ from oms.testing.contracts.samples import owe, row
 class Counted(MemoryOrderStore):
     looks = 0
 
-    def claim_outbox(self, limit: int, lease_s: float) -> list[OutboxRow]:
+    def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         self.looks += 1
-        return super().claim_outbox(limit, lease_s)
+        return super().claim_outbox(limit, lease_s, without)
 
 
 class Lab:
