@@ -2,19 +2,18 @@
 
 A JSON list of objects: `name`, `role` (`customer` or `operator`), `user` (a customer's id), `sha256` (hex of the key),
 and `expires` (ISO date and time) if it does. Two entries with one user are a key and its successor. The file is read
-again when it changes.
+again when it changes, and no key is accepted while it is deleted.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
+import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -24,6 +23,12 @@ from oms.ports.clock import Clock
 from oms.ports.plugs import Authenticator, Principal, Role
 from oms.ports.signals import Signals
 from oms.settings import SettingsError
+
+FIELDS = ("name", "role", "user", "sha256", "expires")
+"""The fields of an entry; an unknown one is refused, since a misspelt `expires` would make a key that never expires."""
+
+_DELETED: tuple[int, ...] = ()
+_UNKNOWN = (0,)
 
 
 @attrs.frozen
@@ -37,36 +42,47 @@ class Entry:
     expires: datetime | None = None
 
 
+Entries = Mapping[str, Sequence[Entry]]
+"""Entries by the hash of their key; one key may have several, such as one that has expired and its extension."""
+
+
 class ApiKeys(Authenticator):
     """`Authorization: Bearer <key>` or `X-API-Key: <key>`. A file that can't be read stops the start."""
 
     def __init__(self, file: Path, clock: Clock, signals: Signals) -> None:
         self._file, self._clock, self._signals = file, clock, signals
-        self._entries = read_keys(file)
-        self._stamp = _stamp(file)
+        self._stamp = _stamp(file)  # before reading: a change in between is seen by the next request
+        self._entries = _by_hash(read_keys(file))
 
     def __repr__(self) -> str:
         return f"ApiKeys({str(self._file)!r})"
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal | None:
-        """The owner of a key that is known and hasn't expired. Every entry is compared, in constant time."""
+        """Return the owner of a key that is known and hasn't expired.
+
+        The look-up takes the same time for any number of entries. How far a hash in the file agrees with that of the
+        key can't be measured to any use: a caller who doesn't know the key can't choose its SHA-256.
+        """
         key = _given(headers)
         if not key:
             return None
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-        found = [entry for entry in self._current() if hmac.compare_digest(entry.sha256, digest)]
-        for entry in found:
+        for entry in self._current().get(digest, ()):
             if entry.expires is None or self._clock.now() < entry.expires:
                 return Principal(entry.role, entry.user)
         return None
 
-    def _current(self) -> Sequence[Entry]:
-        """The entries of the file as it is now; the last good ones where it has been broken meanwhile."""
+    def _current(self) -> Entries:
+        """Return the file's entries; the last good ones where it can't be used; none where it has been deleted."""
         stamp = _stamp(self._file)
         if stamp != self._stamp:
             self._stamp = stamp
+            if stamp == _DELETED:
+                self._entries = {}
+                self._signals.alarm("API keys file deleted, every key is refused", file=str(self._file))
+                return self._entries
             try:
-                self._entries = read_keys(self._file)
+                self._entries = _by_hash(read_keys(self._file))
             except SettingsError as error:
                 self._signals.alarm("API keys can't be read, the old ones stay", detail=str(error))
         return self._entries
@@ -80,32 +96,110 @@ def new_key(name: str, role: Role, user: str | None = None) -> tuple[str, dict[s
 
 
 def read_keys(file: Path) -> Sequence[Entry]:
-    """The entries of a file; `SettingsError` with one line for one that can't be used."""
+    """Read the entries of a file; `SettingsError` says in one line which entry can't be used, on which line and why."""
+    where = f"OMS_API_KEYS_FILE: {file}"
     try:
-        entries = json.loads(file.read_text())
+        text = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise SettingsError(f"OMS_API_KEYS_FILE: {file} can't be read: {error}") from error
-    if not isinstance(entries, list):
-        raise SettingsError(f"OMS_API_KEYS_FILE: {file} must be a JSON list")
-    return [_entry(entry, f"OMS_API_KEYS_FILE: {file}, entry {n}") for n, entry in enumerate(entries, 1)]
+        raise SettingsError(f"{where} can't be read: {error}") from error
+    entries = []
+    for number, (at, raw) in enumerate(_elements(text, where), 1):
+        entries.append(_entry(raw, f"{where}, line {_line(text, at)}, entry {number}"))
+    return entries
 
 
-def _entry(raw: Any, where: str) -> Entry:
+def _elements(text: str, where: str) -> Iterator[tuple[int, object]]:
+    """Yield the elements of a JSON list, each with its offset in the text."""
+    decoder = json.JSONDecoder(object_pairs_hook=_object)
+    if text[(at := _after_blanks(text, 0)) :][:1] != "[":
+        raise SettingsError(f"{where}, line {_line(text, at)}: must be a JSON list")
+    at = _after_blanks(text, at + 1)
+    more = text[at : at + 1] != "]"
+    while more:
+        try:
+            element, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise SettingsError(f"{where}, line {error.lineno}: {error.msg}") from error
+        except (RecursionError, ValueError) as error:
+            said = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+            raise SettingsError(f"{where}, line {_line(text, at)}: {said}") from error
+        yield at, element
+        at = _after_blanks(text, end)
+        if text[at : at + 1] not in (",", "]"):
+            raise SettingsError(f"{where}, line {_line(text, at)}: ',' or ']' is missing")
+        if more := text[at] == ",":
+            at = _after_blanks(text, at + 1)
+    if (at := _after_blanks(text, at + 1)) != len(text):
+        raise SettingsError(f"{where}, line {_line(text, at)}: text after the list's end")
+
+
+def _object(pairs: Sequence[tuple[str, object]]) -> Mapping[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        repeated = next(name for n, (name, _) in enumerate(pairs) if name in [other for other, _ in pairs[:n]])
+        raise ValueError(f"the field {repeated!r} comes twice")
+    return found
+
+
+def _after_blanks(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
+        at += 1
+    return at
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
+
+
+def _entry(raw: object, where: str) -> Entry:
+    """Check one element of the list."""
+    if not isinstance(raw, Mapping):
+        raise SettingsError(f"{where}: must be an object")
+    unknown = sorted(raw.keys() - FIELDS)
+    if unknown:
+        raise SettingsError(f"{where}: unknown field {unknown[0]!r}; there are {', '.join(FIELDS)}")
     try:
-        role = Role(raw["role"])
-        user = UserId(checked_id(raw["user"], name="user")) if role is Role.CUSTOMER else None
-        expires = datetime.fromisoformat(raw["expires"]) if raw.get("expires") else None
-        sha256 = str(raw["sha256"]).lower()
-        name = str(raw["name"])
-    except (KeyError, TypeError, ValueError, InvalidValue) as error:
-        raise SettingsError(f"{where}: {type(error).__name__}: {error}") from error
-    if role is Role.TRUSTED:
-        raise SettingsError(f"{where}: role must be customer or operator")
-    if len(sha256) != 64 or not all(digit in "0123456789abcdef" for digit in sha256):
-        raise SettingsError(f"{where}: sha256 must be 64 hex digits")
-    if expires is not None and expires.tzinfo is None:
-        raise SettingsError(f"{where}: expires needs a time zone")
-    return Entry(name, role, sha256, user, expires)
+        return _checked(raw)
+    except KeyError as error:
+        raise SettingsError(f"{where}: {error} is missing") from error
+    except (TypeError, ValueError, InvalidValue) as error:
+        raise SettingsError(f"{where}: {error}") from error
+
+
+def _checked(raw: Mapping[str, object]) -> Entry:
+    role = {"customer": Role.CUSTOMER, "operator": Role.OPERATOR}.get(_text(raw, "role"))
+    if role is None:
+        raise ValueError("role must be customer or operator")
+    sha256 = _text(raw, "sha256").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ValueError("sha256 must be 64 hex digits")
+    user = UserId(checked_id(_text(raw, "user"), name="user")) if role is Role.CUSTOMER else None
+    return Entry(_text(raw, "name"), role, sha256, user, _expiry(raw) if "expires" in raw else None)
+
+
+def _text(raw: Mapping[str, object], name: str) -> str:
+    value = raw[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text")
+    return value
+
+
+def _expiry(raw: Mapping[str, object]) -> datetime:
+    """Read `expires`. An entry without an expiry leaves the field out: an empty one could be a mistake."""
+    try:
+        expires = datetime.fromisoformat(_text(raw, "expires"))
+    except (TypeError, ValueError):
+        raise ValueError("expires must be a date and time such as 2027-01-01T00:00:00+00:00") from None
+    if expires.tzinfo is None:
+        raise ValueError("expires needs a time zone")
+    return expires
+
+
+def _by_hash(entries: Iterable[Entry]) -> Entries:
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.sha256, []).append(entry)
+    return found
 
 
 def _given(headers: Mapping[str, str]) -> str:
@@ -113,9 +207,12 @@ def _given(headers: Mapping[str, str]) -> str:
     return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
-def _stamp(file: Path) -> tuple[int, int] | None:
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Return numbers that differ after each change of the file, also one that keeps its size and time."""
     try:
         found = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return _DELETED
     except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
+        return _UNKNOWN
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
