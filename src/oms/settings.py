@@ -151,7 +151,17 @@ class Settings:
         30, number(0.05, 3600), "HTTP: how long a connection stays open between two requests."
     )
     auth: str = _setting("", choice("", "none"), "`none` trusts every caller even beyond loopback.")
-    api_keys_file: Path | None = _setting(None, OPTIONAL_FILE, "File of hashed API keys; read again when it changes.")
+    api_keys_file: Path | None = _setting(
+        None,
+        OPTIONAL_FILE,
+        "File of hashed API keys; read again when it changes, and while it is deleted no key is accepted.",
+    )
+    rate_limit: float | None = _setting(
+        None,
+        optional(number(0.01, 1_000_000)),
+        "HTTP: requests that one caller may make each second, and as many at once; further ones get 429. Each process "
+        "counts by itself, operators count as one caller, callers without a key by their address; empty: no limit.",
+    )
     authenticator: str | None = _setting(None, optional(IMPORT_PATH), "Your own authenticator, by import path.")
     payment_gateway: str = _setting("simulated", plug("simulated"), "Payment gateway: the simulated one, or your own.")
     notifier: str = _setting(

@@ -76,9 +76,11 @@ _LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "listStock": (("getStock",), "sku", "$response.body#/content/0/productId"),
     "listDeadLetters": (("getDeadLetter", "redriveDeadLetter", "discardDeadLetter"), "id", "$response.body#/0/id"),
 }
+_RETRY_AFTER: Json = {"Retry-After": {"description": "When to come again, in seconds", "schema": {"type": "integer"}}}
 _HEADERS: dict[int, Json] = {
     401: {"WWW-Authenticate": {"description": "How to prove who you are", "schema": {"type": "string"}}},
-    503: {"Retry-After": {"description": "When to come again, in seconds", "schema": {"type": "integer"}}},
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
 }
 
 

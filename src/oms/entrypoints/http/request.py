@@ -10,6 +10,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
 from oms.entrypoints.http.problems import HttpProblem
+from oms.ports.plugs import Principal
 
 _SINGLE = frozenset({
     "authorization",
@@ -27,7 +28,7 @@ _SINGLE = frozenset({
 class Request:
     """An ASGI request with its headers decoded once, because several are read."""
 
-    __slots__ = ("headers", "receive", "scope")
+    __slots__ = ("caller", "headers", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope, self.receive = scope, receive
@@ -36,6 +37,8 @@ class Request:
             for name, value in reversed([*scope["headers"]])
         }
         """By name in lower case, without blanks around the value; of a name that comes twice, the first."""
+        self.caller: Principal | None = None
+        """Set as soon as the caller is known."""
 
     def check_headers(self) -> None:
         """Raise `HttpProblem` (400) if a header comes twice that has one value only."""
@@ -45,6 +48,12 @@ class Request:
         repeated = sorted(name for name in _SINGLE if counts[name] > 1)
         if repeated:
             raise HttpProblem("repeated_header", f"the header {repeated[0]} comes {counts[repeated[0]]} times")
+
+    @property
+    def client(self) -> str:
+        """The address of the connection's other end, which may be a proxy; empty where the server knows none."""
+        address = self.scope.get("client")
+        return str(address[0]) if address else ""
 
     @property
     def path_params(self) -> Mapping[str, Any]:

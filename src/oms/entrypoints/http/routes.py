@@ -90,7 +90,7 @@ class Route:
         found |= {_QUERY.get(name, f"invalid_{name}") for name in self.query}
         for applies, codes in (
             (not self.any_host, ("wrong_host",)),
-            (self.allowed is not Allowed.ANYBODY, ("not_authenticated",)),
+            (self.allowed is not Allowed.ANYBODY, ("not_authenticated", "too_many_requests")),
             (self.allowed is Allowed.OPERATORS, ("not_allowed",)),
             (self.changes, ("cross_origin", "outcome_unknown")),
             (self.reads, ("unavailable",)),

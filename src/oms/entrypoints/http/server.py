@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from oms.adapters.auth.api_keys import ApiKeys
 from oms.adapters.auth.trust import TrustEveryone
 from oms.application.call_health import count_error
+from oms.domain.errors import DomainError
 from oms.domain.text import storable_text
 from oms.entrypoints.app import App
 from oms.entrypoints.http.answers import SAFE_HEADERS, Answer
@@ -24,11 +27,14 @@ from oms.entrypoints.http.description import Description
 from oms.entrypoints.http.handlers import Handlers
 from oms.entrypoints.http.hosts import HostGuard
 from oms.entrypoints.http.problems import HttpProblem, answer_of, problem
+from oms.entrypoints.http.rate_limit import RateLimit
+from oms.entrypoints.http.refusals import STATUSES as REFUSED_STATUSES
+from oms.entrypoints.http.refusals import Refusals
 from oms.entrypoints.http.request import Request
 from oms.entrypoints.http.routes import ROUTES, Allowed, Route, may
 from oms.entrypoints.http.waiting import Waiting
 from oms.ports.errors import Retryable
-from oms.ports.plugs import Authenticator, Principal
+from oms.ports.plugs import Authenticator, Principal, Role
 
 SERVICES = ("order", "inventory")
 
@@ -105,6 +111,9 @@ class _Gate:
     def __init__(self, app: App, waiting: Waiting) -> None:
         self.app, self.waiting = app, waiting
         self._host_guard = HostGuard(app.settings) if isinstance(app.authenticator, TrustEveryone) else None
+        self._refusals = Refusals(app.signals)
+        per_second = app.settings.rate_limit
+        self._rate_limit = RateLimit(per_second) if per_second else None
 
     async def caller(self, request: Request, route: Route) -> Principal | None:
         """The caller, None where anybody may call; else `HttpProblem`."""
@@ -121,6 +130,9 @@ class _Gate:
             caller = authenticator.authenticate(headers)
         else:  # a shop's own may ask a database
             caller = await self._asked(authenticator, headers)
+        request.caller = caller
+        if self._rate_limit is not None:
+            _refuse_too_many(self._rate_limit, request, caller)
         if caller is None:
             raise HttpProblem("not_authenticated", "a valid API key is needed", {"WWW-Authenticate": "Bearer"})
         if not may(caller, route.allowed):
@@ -138,6 +150,10 @@ class _Gate:
                 raise
             raise Retryable("the authenticator failed") from error
 
+    def refused(self, request: Request, route: Route, code: str) -> None:
+        """Count and log a request that was refused because of its caller."""
+        self._refusals.refused(request, route.name, code, request.caller, monotonic())
+
     def fault(self, route: Route, error: Exception) -> Answer:
         """Tells nobody but the operators what it was."""
         name = str(uuid.uuid4())
@@ -145,6 +161,16 @@ class _Gate:
         self.app.signals.alarm("request failed", id=name, route=route.name, cause=_cause(error))
         detail = "something went wrong here; it has been reported"
         return problem(500, "internal_error", detail, instance=f"urn:uuid:{name}")
+
+
+def _refuse_too_many(limit: RateLimit, request: Request, caller: Principal | None) -> None:
+    """Callers that prove no identity of their own are told apart by address."""
+    known = None if caller is None or caller.role is Role.TRUSTED else caller.scope
+    name = known or f"address:{request.client}"
+    wait_s = limit.wait_s(name, monotonic())
+    if wait_s:
+        retry = {"Retry-After": str(math.ceil(wait_s))}
+        raise HttpProblem("too_many_requests", "too many requests; come again later", retry)
 
 
 def _refuse_other_sites(headers: Mapping[str, str]) -> None:
@@ -178,7 +204,10 @@ class _Endpoint:
         try:
             return await self._handler(request, await self._gate.caller(request, self._route))
         except Exception as error:  # noqa: BLE001 - reported, and answered with a 500
-            return answer_of(error) or self._gate.fault(self._route, error)
+            answer = answer_of(error) or self._gate.fault(self._route, error)
+            if answer.status in REFUSED_STATUSES and isinstance(error, (HttpProblem, DomainError)):
+                self._gate.refused(request, self._route, error.code)
+            return answer
 
 
 class _Methods:
