@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import oms
 from oms.adapters.auth.api_keys import ApiKeys, new_key
@@ -227,6 +229,17 @@ def test_no_secret_reaches_the_log(form: str) -> None:
     assert "plain-secret" not in text
     assert "abcdefgh12345678" not in text
     assert len(text.strip().splitlines()) == 4
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@given(st.text(st.characters() | st.sampled_from("\x1b\x7f\x9b\u202e\u2066\ud83d\x08"), max_size=30))
+def test_no_text_in_the_log_controls_a_terminal(form: str, text: str) -> None:
+    stream = io.StringIO()
+    signals = StructlogSignals(form=form, stream=stream)
+    signals.note("note", text=text, nested={"text": [text]})
+    signals.note_all([("many", {"text": text})])
+    signals.failure("failure", ValueError(text), text=text)
+    assert stream.getvalue().replace("\n", "").isprintable(), ascii(stream.getvalue())
 
 
 SECRETIVE: list[dict[str, object]] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oms.domain.text import is_storable, storable_name, storable_text
+from oms.domain.text import is_storable, printable_text, storable_name, storable_text
 
 ANY_TEXT = st.text(st.characters() | st.sampled_from("\x00\ud800\udfff\U0001f600"), max_size=40)
 
@@ -56,3 +56,15 @@ def test_names_become_storable_fit_and_stay_apart(names: list[str], limit: int) 
 
 def test_a_long_name_keeps_its_beginning_and_gets_a_digest() -> None:
     assert storable_name("p" * 65, 64) == "p" * 47 + "~" + storable_name("p" * 65, 20)[-16:]
+
+
+@given(ANY_TEXT, st.sampled_from(["", "\n", "\n\t"]))
+def test_printable_text_keeps_what_it_should_and_nothing_else_that_controls(text: str, keep: str) -> None:
+    made = printable_text(text, keep=keep)
+    assert len(made) == len(text)
+    for before, after in zip(text, made, strict=True):
+        assert after == before if before.isprintable() or before in keep else after == "\ufffd"
+
+
+def test_a_terminal_can_neither_be_controlled_nor_reordered() -> None:
+    assert printable_text("a\x1b[31m\u202eb\x9b\n") == "a\ufffd[31m\ufffdb\ufffd\ufffd"

@@ -1,4 +1,4 @@
-"""Text from outside the system, made fit for storage."""
+"""Text from outside the system, made fit for storage and for terminals."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ def storable_name(name: str, limit: int) -> str:
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
     kept = limit - _DIGEST_DIGITS - 1
     return f"{storable_text(name[:kept], kept)}~{digest}"
+
+
+def printable_text(text: str, *, keep: str = "") -> str:
+    """Return a text in which nothing can move the cursor, change colours or reorder what a reader sees.
+
+    Control characters, bidirectional controls, invisible characters and lone surrogates become U+FFFD, except those in
+    `keep` (for instance a line feed).
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign in keep else _REPLACEMENT for sign in text)
 
 
 def is_storable(text: str) -> bool:

@@ -22,7 +22,8 @@ def problem(environ: Mapping[str, str]) -> str | None:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, HTTPException, ValueError) as error:
-        return f"no answer from port {port}: {error}"
+        said = "".join(sign if sign.isprintable() else "?" for sign in str(error))  # it may quote the answer
+        return f"no answer from port {port}: {said}"
     return None if status == 200 else f"not ready: /readyz answers {status}"
 
 

@@ -19,6 +19,7 @@ import uvicorn
 
 from oms.adapters.auth.trust import TrustEveryone
 from oms.adapters.system.heap import give_back_large_blocks
+from oms.domain.text import printable_text
 from oms.entrypoints.app import App
 from oms.entrypoints.http import asgi
 from oms.entrypoints.http.connection import Connection
@@ -132,7 +133,7 @@ def serve(app: App) -> int:
         reasons = list(app.problems()) if app.failed else []
         app.stop()
     if reasons:
-        sys.stderr.write(f"oms: {'; '.join(reasons)}\n")
+        sys.stderr.write(f"oms: {printable_text('; '.join(reasons))}\n")
     code = 1 if reasons else 0
     _leave(code)
     return code

@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from oms.adapters.telemetry.redaction import Redaction
-from oms.domain.text import storable_text
+from oms.domain.text import printable_text, storable_text
 from oms.ports.signals import Signals
 from oms.settings import Settings
 
@@ -149,12 +149,19 @@ def _written(line: Mapping[str, object], **_: object) -> str:
         plain = _write_plain(line)
     except (TypeError, ValueError, OverflowError):
         return _write_any(line)
-    return plain.decode() if plain.isascii() else _write_any(line)
+    return plain.decode() if plain.isascii() and b"\x7f" not in plain else _write_any(line)
 
 
 def _printable(render: Any) -> Any:
-    """Half a surrogate pair, cut from a user's text, can't be written to any stream."""
-    return lambda *line: render(*line).encode(errors="backslashreplace").decode()
+    """Renders a line in which no text can move or recolour the terminal, and that every stream takes."""
+
+    def rendered(logger: object, method: str, line: Mapping[str, object]) -> str:
+        clean = {
+            name: printable_text(value, keep="\n") if isinstance(value, str) else value for name, value in line.items()
+        }
+        return str(render(logger, method, clean))
+
+    return rendered
 
 
 def _processors(form: str, redaction: Redaction) -> list[Any]:

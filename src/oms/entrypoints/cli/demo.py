@@ -19,7 +19,7 @@ from oms.entrypoints.app import App, create, verify
 from oms.entrypoints.cli import crowd
 from oms.entrypoints.cli.customer import Customer
 from oms.entrypoints.cli.notes import Notes
-from oms.entrypoints.cli.output import COLOURS, console, timeline
+from oms.entrypoints.cli.output import COLOURS, console, plain, timeline
 from oms.entrypoints.serve import Server, address, bound
 from oms.settings import Settings, load_settings
 
@@ -52,7 +52,7 @@ def run(orders: int, *, keep: bool, data: Path | None) -> int:
             if keep and code == 0:
                 _keep(demo)
         if data is not None:
-            screen.print(f"It is all in {data}; check it yourself: oms verify --data {data}")
+            screen.print(plain(f"It is all in {data}; check it yourself: oms verify --data {data}"))
     return code
 
 
@@ -110,7 +110,7 @@ def _verified(demo: Demo) -> int:
         time.sleep(0.1)
         report = verify(demo.settings)
     for violation in report.violations:
-        demo.screen.print(str(violation), style="red", markup=False)
+        demo.screen.print(plain(violation), style="red")
     said = "[bold green]all hold[/]" if report.whole else f"[bold red]{len(report.violations)} violations[/]"
     promises = f"{report.checked[0]} to {report.checked[-1]}" if report.quiet else ", ".join(report.checked)
     count = sum(report.orders.values())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from oms.entrypoints.cli.client import WRONG_USE
-from oms.entrypoints.cli.output import console, give_up, plain, show_json, table
+from oms.entrypoints.cli.output import console, give_up, plain, say, show_json, table
 
 Data = Annotated[Path | None, Parameter(name="--data", help="The system's directory (OMS_DATA, ./oms-data).")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the report as JSON.")]
@@ -98,7 +97,8 @@ def settings(
     from oms.settings import load_settings, settings_markdown, settings_table
 
     if markdown:
-        sys.stdout.write(settings_markdown())
+        for line in settings_markdown().splitlines():
+            say(line)
         return 0
     now = load_settings()
     made = table("setting", "now", "from", "meaning")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError
 
@@ -12,6 +13,7 @@ import oms
 from oms.domain.errors import OmsError
 from oms.entrypoints.cli.client import WRONG_USE
 from oms.entrypoints.cli.local import demo, keys, serve, settings, verify
+from oms.entrypoints.cli.output import complain
 from oms.entrypoints.cli.remote import dlq, orders, stock
 from oms.entrypoints.cli.servers import doctor, migrate_from_spring, reconcile, run, setup
 
@@ -50,16 +52,23 @@ def assembled() -> App:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and end with its exit code. What is wrong with a setting is one line and exit 2."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal with another encoding shows what it can
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = assembled()(
             sys.argv[1:] if arguments is None else arguments,
             exit_on_error=False,
+            print_error=False,
             result_action="return_value",
         )
-    except CycloptsError:  # shown already, with what was meant
+    except CycloptsError as error:
+        complain(error)
+        code = WRONG_USE
+    except UnicodeEncodeError:
+        complain("the arguments of the command are not UTF-8")
         code = WRONG_USE
     except OmsError as error:
-        sys.stderr.write(f"oms: {' '.join(str(error).split())}\n")
+        complain(error)
         code = WRONG_USE
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -1,4 +1,8 @@
-"""What the commands print: tables for people, JSON for machines, and one line on stderr for what went wrong."""
+"""What the commands print: tables for people, JSON for machines, and one line on stderr for an error.
+
+Every command prints through this module, which lets no control character of any data through: a customer's text could
+otherwise move the operator's cursor, recolour or reorder lines, or run commands of the terminal.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from oms.domain.text import printable_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,28 +33,44 @@ COLOURS = {
 }
 
 
+def say(line: str) -> None:
+    """Print one line on stdout."""
+    sys.stdout.write(f"{printable_text(line)}\n")
+
+
+def complain(line: object) -> None:
+    """Print one line on stderr; line breaks in it become blanks."""
+    sys.stderr.write(f"oms: {printable_text(' '.join(str(line).split()))}\n")
+
+
 def give_up(line: str, code: int) -> NoReturn:
     """End the command with one line on stderr."""
-    sys.stderr.write(f"oms: {' '.join(line.split())}\n")
+    complain(line)
     raise SystemExit(code)
 
 
 def console(pipe_width: int = PIPE_WIDTH) -> Console:
-    """The terminal, or a page of a fixed width where there is none."""
+    """Return the terminal, or a page of a fixed width where there is none."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else pipe_width, highlight=False)
+    class Screen(Console):
+        """Cleans each text that isn't a rich object; values in rich objects come from `plain`."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable_text(text, keep="\n"), **options)
+
+    return Screen(width=None if sys.stdout.isatty() else pipe_width, highlight=False)
 
 
 def plain(value: object) -> Text:
-    """A value as text that can't colour, move or break the terminal: what strangers sent is shown, never obeyed."""
+    """Return a value as text that can't colour, move or break the terminal, and in which markup has no effect."""
     from rich.text import Text
 
     if isinstance(value, Mapping):
         said = ", ".join(f"{name}={inner}" for name, inner in value.items())
     else:
         said = "" if value is None else str(value)
-    said = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in said)
+    said = printable_text(said)
     return Text(said, style=COLOURS.get(said, ""))
 
 
@@ -70,10 +92,28 @@ def to_json(value: object) -> bytes:
 
 
 def show_json(answer: object) -> None:
-    """The answer as it is, indented."""
+    r"""Print the answer as it is, indented; characters that a terminal could obey are escaped, as in `\u202e`."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(to_json(answer), indent=2).decode() + "\n")
+    try:
+        text = to_json(answer)
+    except UnicodeEncodeError:  # half a surrogate pair, which an answer can hold as `\ud83d`
+        text = to_json(_encodable(answer))
+    shown = msgspec.json.format(text, indent=2).decode()
+    sys.stdout.write("".join(sign if sign.isprintable() or sign == "\n" else _escaped(sign) for sign in shown) + "\n")
+
+
+def _escaped(sign: str) -> str:
+    units = sign.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(value, Mapping):
+        return {_encodable(name): _encodable(inner) for name, inner in value.items()}
+    return [_encodable(inner) for inner in value] if isinstance(value, list) else value
 
 
 def show_list(answer: Sequence[Mapping[str, Any]], columns: Sequence[str], nothing: str) -> None:

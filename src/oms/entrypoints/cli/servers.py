@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 
 from oms.entrypoints.cli.client import Remote
 from oms.entrypoints.cli.local import Data, Json
-from oms.entrypoints.cli.output import console, plain, show_json, table
+from oms.entrypoints.cli.output import complain, console, plain, say, show_json, table
 from oms.ports.signals import WARNING
 
 if TYPE_CHECKING:
@@ -55,12 +54,13 @@ def setup(
 
     app = create(profile="distributed")
     if acl:
-        sys.stdout.write("".join(f"{line}\n" for line in acl_of(app, principal)))
+        for line in acl_of(app, principal):
+            say(line)
         return 0
     if check:
         return _said(problems_of(app), "nothing is missing")
     for line in set_up(app):
-        sys.stdout.write(f"{line}\n")
+        say(line)
     return _said(problems_of(app), "everything is set up")
 
 
@@ -81,13 +81,13 @@ def migrate_from_spring(
     from oms.settings import load_settings
 
     settings = load_settings(None, **({"data": data} if data else {}))
-    found, applied = migrate(settings, _complain, apply=apply, skip_bad=skip_bad)
+    found, applied = migrate(settings, complain, apply=apply, skip_bad=skip_bad)
     for name, tally, verb in (("orders", found.orders, "import"), ("products", found.stock, "count")):
         if tally is None:
-            sys.stdout.write(f"{name}: not looked at, as no server of them is set\n")
+            say(f"{name}: not looked at, as no server of them is set")
         else:
-            sys.stdout.write(f"{name}: {tally.new} to {verb}, {tally.known} here already, {tally.bad} bad\n")
-    sys.stdout.write(f"{_done(found, applied=applied, asked=apply)}\n")
+            say(f"{name}: {tally.new} to {verb}, {tally.known} here already, {tally.bad} bad")
+    say(_done(found, applied=applied, asked=apply))
     return 1 if found.bad else 0
 
 
@@ -97,10 +97,6 @@ def _done(found: Found, *, applied: bool, asked: bool) -> str:
     return (
         "nothing was changed: --skip-bad leaves the bad ones out" if asked else "nothing was changed: --apply does it"
     )
-
-
-def _complain(line: str) -> None:
-    sys.stderr.write(f"oms: {''.join(sign if sign.isprintable() else '?' for sign in line)}\n")
 
 
 def doctor() -> int:
@@ -134,15 +130,15 @@ def reconcile(
             made.add_row(plain(difference.kind), plain(difference.subject), plain(difference.detail))
         console().print(made)
     else:
-        sys.stdout.write("gate, ledger and orders agree\n")
+        say("gate, ledger and orders agree")
     return 1 if found else 0
 
 
 def _said(lines: Sequence[str], otherwise: str) -> int:
     """The lines, and 1 where one of them is more than a warning."""
     for line in lines:
-        sys.stderr.write(f"oms: {line}\n")
+        complain(line)
     wrong = any(not line.startswith(WARNING) for line in lines)
     if not wrong:
-        sys.stdout.write(f"{otherwise}\n")
+        say(otherwise)
     return 1 if wrong else 0

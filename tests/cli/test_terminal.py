@@ -1,0 +1,218 @@
+"""No command lets control characters of any data through to the terminal, on stdout, on stderr or as JSON."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from cyclopts import App
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import oms
+from oms.application.promises import Report, Violation
+from oms.application.reconciliation import Difference
+from oms.entrypoints.cli import main
+from oms.entrypoints.cli.client import Remote
+from oms.entrypoints.cli.demo import Demo, _verified
+from oms.entrypoints.cli.main import assembled
+from oms.entrypoints.cli.output import console
+from oms.entrypoints.migration import Found, Tally
+
+EVIL = "\x1b[2J\x1b]0;title\x07 \x9b31m\x7f\x08 \u202eevil\u2066\u200f \u2028 [bold]x[/] \ud83d \U000e0041 \x00"
+TEXTS = st.text(
+    st.sampled_from([*EVIL, "\r", "\n", "\t", "é", "😀", "\ue000"]) | st.characters(), min_size=1, max_size=20
+)
+STATUSES = st.sampled_from([200, 404])
+
+REMOTE = {
+    "orders place": ("--user", "ann", "--amount", "1", "--item", "a=1"),
+    "orders show": ("x",),
+    "orders list": (),
+    "orders cancel": ("x",),
+    "orders resume": ("x",),
+    "orders timeline": ("x",),
+    "stock show": ("x",),
+    "stock list": (),
+    "stock set": ("x", "1"),
+    "stock add": ("x", "1"),
+    "dlq list": (),
+    "dlq show": ("x",),
+    "dlq redrive": ("x",),
+    "dlq discard": ("x",),
+}
+LOCAL: dict[str, tuple[str, ...]] = {
+    "verify": (),
+    "reconcile": (),
+    "settings": (),
+    "keys new": ("--role", "operator", "--name"),
+    "doctor": (),
+    "setup": ("--check",),
+    "migrate-from-spring": (),
+}
+WITHOUT_DATA = {"serve", "run", "demo", "bench", "sim"}
+"""They log (tests/adapters/test_outside.py), and demo and sim show only orders of their own and violations."""
+
+
+def answer(path: str, text: str, status: int) -> object:
+    """What a system would answer in which every text is hostile."""
+    if status >= 400:
+        return {"detail": text, "code": text}
+    names = (
+        "id",
+        "status",
+        "reason",
+        "userId",
+        "productId",
+        "service",
+        "topic",
+        "orderId",
+        "cause",
+        "detail",
+        "state",
+        "text",
+    )
+    one: dict[str, Any] = dict.fromkeys(names, text) | {"items": {text: 1}, "metadata": {text: text}, "onHand": 1}
+    if path.endswith("/timeline"):
+        return [
+            {"seq": n, "at": "2026-01-01T00:00:00+00:00", "trigger": text, "before": text, "after": text}
+            for n in (1, 2)
+        ]
+    if path.startswith("/dead-letters?"):
+        return [one]
+    if "?" in path:
+        return {"content": [one], "totalElements": 5, "size": 1, "number": 0}
+    return one
+
+
+def ran(*arguments: str) -> tuple[str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.suppress(SystemExit):
+        main([*arguments])
+    return out.getvalue(), err.getvalue()
+
+
+def assert_harmless(*printed: str) -> None:
+    for text in printed:
+        assert text.replace("\n", "").isprintable(), ascii(text)
+
+
+def asked(command: str, text: str, status: int, *more: str) -> tuple[str, str]:
+    def send(_self: Remote, _method: str, path: str, *_rest: object) -> tuple[int, bytes]:
+        return status, json.dumps(answer(path, text, status)).encode()
+
+    with mock.patch.object(Remote, "_send", send):
+        return ran(*command.split(), *REMOTE[command], *more)
+
+
+@pytest.mark.parametrize("command", sorted(REMOTE))
+@settings(max_examples=15)
+@given(TEXTS, STATUSES)
+@example(EVIL, 200)
+@example(EVIL, 404)
+def test_what_a_system_answers(command: str, text: str, status: int) -> None:
+    out, err = asked(command, text, status)
+    assert_harmless(out, err)
+    assert bool(out) == (status == 200)
+    shown, err = asked(command, text, status, "--json")
+    assert_harmless(shown, err)
+
+
+@settings(max_examples=50)
+@given(TEXTS.filter(lambda text: text.isascii() or text.encode("utf-8", "ignore").decode() == text))
+def test_json_for_machines_has_the_very_text(text: str) -> None:
+    shown, _ = asked("orders show", text, 200, "--json")
+    assert json.loads(shown) == answer("/orders/x", text, 200)
+
+
+@contextlib.contextmanager
+def found(text: str) -> Iterator[None]:
+    """A system in whose records every text is hostile."""
+    report = Report((Violation("P1", text, text),), True, {text: 1}, 0, 1, ("P1",))
+
+    def migrate(_settings: object, say: Any, **_: object) -> tuple[Found, bool]:
+        say(text)
+        return Found(Tally(1, 1, 1), None), False
+
+    changes: Mapping[str, object] = {
+        "oms.entrypoints.app.verify": lambda _: report,
+        "oms.entrypoints.app.reconcile": lambda _: [Difference(text, text, text)],
+        "oms.entrypoints.app.problems_of": lambda _: [text],
+        "oms.entrypoints.migration.migrate": migrate,
+    }
+    with contextlib.ExitStack() as stack:
+        for name, change in changes.items():
+            stack.enter_context(mock.patch(name, change))
+        yield
+
+
+@pytest.mark.parametrize("command", sorted(LOCAL))
+@pytest.mark.parametrize("more", [(), ("--json",)])
+@settings(max_examples=10)
+@given(TEXTS)
+@example(EVIL)
+def test_what_is_on_record(command: str, more: tuple[str, ...], text: str) -> None:
+    name = (f"x{text}",) if command == "keys new" else ()
+    if more and command not in ("verify", "reconcile"):
+        return
+    with found(text), mock.patch.dict("os.environ", {"OMS_REDIS_USER": "x\u202e\x1b"}):
+        assert_harmless(*ran(*command.split(), *LOCAL[command], *name, *more))
+
+
+@settings(max_examples=20)
+@given(TEXTS)
+@example(EVIL)
+def test_wrong_arguments_and_settings(text: str) -> None:
+    assert_harmless(*ran(f"x{text}"))
+    assert_harmless(*ran("stock", "set", "apple", f"x{text}"))
+    assert_harmless(*ran("orders", "show", f"x{text}", "--url", f"x{text}"))
+    with mock.patch.dict("os.environ", {"OMS_CURRENCY": "x\x1b[31m\u202e"}):
+        assert_harmless(*ran("settings"))
+
+
+@settings(max_examples=20)
+@given(TEXTS)
+@example(EVIL)
+def test_violations_that_a_demo_shows(text: str) -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        demo = mock.create_autospec(Demo, screen=console(), settings=None)
+        report = Report((Violation("P1", text, text),), True, {}, 0, 1, ("P1",))
+        with mock.patch("oms.entrypoints.cli.demo.verify", return_value=report):
+            _verified(demo)
+        demo.screen.print(f"[bold]{text.replace('[', '')}[/]")
+    assert_harmless(out.getvalue())
+
+
+def commands(app: App, before: str = "") -> Iterator[str]:
+    for name in app:
+        if not name.startswith("-"):
+            path, inner = f"{before} {name}".strip(), app[name]
+            if any(not one.startswith("-") for one in inner):
+                yield from commands(inner, path)
+            else:
+                yield path
+
+
+def test_no_command_is_missing_here() -> None:
+    assert {*REMOTE, *LOCAL, *WITHOUT_DATA} == set(commands(assembled()))
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(oms.__file__).parent / "entrypoints/cli").glob("*.py")), ids=lambda file: file.name
+)
+def test_one_module_writes_to_the_terminal(file: Path) -> None:
+    direct = [
+        node.lineno
+        for node in ast.walk(ast.parse(file.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr"))
+        or (isinstance(node, ast.Name) and node.id == "print")
+    ]
+    assert not direct or file.name in ("output.py", "main.py"), f"use output.say, complain or console: lines {direct}"
