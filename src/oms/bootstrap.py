@@ -7,6 +7,7 @@ opened before it is asked for, so a profile's drivers are needed only where that
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -78,21 +79,34 @@ class Plugs:
 
 
 def imported(path: str, variable: str) -> Any:
-    """What stands behind an import path `package.module:Name`."""
+    """Import the object that a path `package.module:Name` names; `SettingsError` for any error while importing."""
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingsError(f"{variable}: can't import {path!r}: {error}") from error
+    except Exception as error:
+        raise SettingsError(f"{variable}: can't import {path!r}: {_described(error)}") from error
 
 
 def plugged(path: str, variable: str, port: type[Any]) -> Any:
     """Return an extension by its import path; a class or function is called without arguments.
 
-    Raises `SettingsError` where the object lacks a method of its port, or has one that can't be called as the port is.
+    Raises `SettingsError` where it can't be made, lacks a method of its port, or has one that can't be called as the
+    port's is.
     """
     found = imported(path, variable)
-    return _fitting(variable, found() if callable(found) else found, port)
+    try:
+        made = found() if callable(found) else found
+    except Exception as error:
+        raise SettingsError(f"{variable}: {path!r} can't be called without arguments: {_described(error)}") from error
+    return _fitting(variable, made, port)
+
+
+def _described(error: Exception) -> str:
+    """Return an error's type, text and place on one line, for the author of the code that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+    here = frame.filename == __file__ or "importlib" in frame.filename
+    return text if here else f"{text} ({frame.filename}, line {frame.lineno})"
 
 
 def _fitting(argument: str, given: Any, port: type[Any]) -> Any:

@@ -22,6 +22,7 @@ from oms.domain.errors import OmsError
 from oms.settings_kinds import (
     CURRENCY,
     DIRECTORY,
+    HOST,
     HOST_NAMES,
     IMPORT_PATH,
     IMPORT_PATHS,
@@ -32,8 +33,8 @@ from oms.settings_kinds import (
     POSTGRES_ADDRESS,
     REDIS_ADDRESS,
     SHARED_SECRET,
+    USER,
     WEB_ADDRESS,
-    WORD,
     Kind,
     choice,
     number,
@@ -115,7 +116,7 @@ class Settings:
         "Where orders live: in memory (gone at the end), in files on one machine, or in shared servers.",
     )
     data: Path = _setting(Path("oms-data"), DIRECTORY, "Directory of the embedded profile's files.", shown="./oms-data")
-    http_host: str = _setting("127.0.0.1", WORD, "Address to listen on. Beyond loopback the server wants API keys.")
+    http_host: str = _setting("127.0.0.1", HOST, "Address to listen on. Beyond loopback the server wants API keys.")
     http_port: int = _setting(8081, whole(0, 65535), "Port to listen on; 0 takes a free one.")
     http_hosts: tuple[str, ...] = _setting(
         ("localhost", "127.0.0.1", "[::1]"),
@@ -234,7 +235,7 @@ class Settings:
     kafka_sasl_mechanism: str = _setting(
         "SCRAM-SHA-512", choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "Kafka: how to log in, with SASL."
     )
-    kafka_user: str | None = _setting(None, optional(WORD), "Kafka: whom to log in as, with SASL.")
+    kafka_user: str | None = _setting(None, optional(USER), "Kafka: whom to log in as, with SASL.")
     kafka_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Kafka: the password, with SASL.")
     kafka_ca_file: Path | None = _setting(
         None, OPTIONAL_FILE, "Kafka: certificates of the authorities to trust, with TLS; empty: the system's."
@@ -253,7 +254,7 @@ class Settings:
         "`?sslmode=verify-full&sslrootcert=FILE` for TLS.",
     )
     postgres_user: str | None = _setting(
-        None, optional(WORD), "PostgreSQL: one role for all; empty: each service has its own, `oms_order` and so on."
+        None, optional(USER), "PostgreSQL: one role for all; empty: each service has its own, `oms_order` and so on."
     )
     postgres_password: Secret[str] | None = _setting(
         None, optional(PASSWORD), "PostgreSQL: the role's password, where the service has none of its own."
@@ -273,14 +274,14 @@ class Settings:
     postgres_password_operator: Secret[str] | None = _setting(
         None, optional(PASSWORD), "PostgreSQL: the password of `oms_operator`, who reads everything."
     )
-    postgres_admin_user: str = _setting("postgres", WORD, "PostgreSQL: who `oms setup` is, to make roles and schemas.")
+    postgres_admin_user: str = _setting("postgres", USER, "PostgreSQL: who `oms setup` is, to make roles and schemas.")
     postgres_admin_password: Secret[str] | None = _setting(
         None, optional(PASSWORD), "PostgreSQL: the password of that role; only `oms setup` needs it."
     )
     redis_url: str = _setting(
         "redis://localhost:6379/0", REDIS_ADDRESS, "Redis: server and database; `rediss://` for TLS."
     )
-    redis_user: str | None = _setting(None, optional(WORD), "Redis: whom to log in as; empty: the default user.")
+    redis_user: str | None = _setting(None, optional(USER), "Redis: whom to log in as; empty: the default user.")
     redis_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Redis: the password.")
     redis_ca_file: Path | None = _setting(
         None, OPTIONAL_FILE, "Redis: certificates of the authorities to trust, with TLS; empty: the system's."
@@ -290,7 +291,7 @@ class Settings:
         optional(POSTGRES_ADDRESS),
         "`oms migrate-from-spring`: PostgreSQL of the system replaced, as in postgresql://host:5432/orderdb.",
     )
-    spring_postgres_user: str = _setting("postgres", WORD, "`oms migrate-from-spring`: a role that may read there.")
+    spring_postgres_user: str = _setting("postgres", USER, "`oms migrate-from-spring`: a role that may read there.")
     spring_postgres_password: Secret[str] | None = _setting(
         None, optional(PASSWORD), "`oms migrate-from-spring`: the password of that role."
     )
@@ -298,7 +299,7 @@ class Settings:
         None, optional(REDIS_ADDRESS), "`oms migrate-from-spring`: Redis of the system replaced."
     )
     spring_redis_user: str | None = _setting(
-        None, optional(WORD), "`oms migrate-from-spring`: whom to log in as there; empty: the default user."
+        None, optional(USER), "`oms migrate-from-spring`: whom to log in as there; empty: the default user."
     )
     spring_redis_password: Secret[str] | None = _setting(
         None, optional(PASSWORD), "`oms migrate-from-spring`: the password there."
@@ -369,6 +370,11 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     """
     found = _environment(os.environ if environ is None else environ)
     return Settings(**{**found, **_overrides(overrides)})
+
+
+def changed(settings: Settings, **overrides: object) -> Settings:
+    """The same settings but for some, given by field name; text is read as a variable's would be."""
+    return attrs.evolve(settings, **_overrides(overrides))
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:

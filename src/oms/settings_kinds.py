@@ -15,6 +15,12 @@ from oms.domain.money import Currency
 
 MIN_SECRET_LENGTH = 16
 _SHOWN_LENGTH = 60
+MASK = "***"
+_QUERY_NAME = (
+    r"[a-z0-9_.-]*(?:password|passwd|pwd|passphrase|secret|token|credential|api[_-]?key|access[_-]?key|signature)"
+)
+IN_QUERY = re.compile(rf"(?i)([?&;]{_QUERY_NAME}=)[^&;#\s]+")
+_BEFORE_AT = re.compile(r"(://)\S*@")
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -31,8 +37,13 @@ class Kind:
         """The value for an error message: on one line, cut short, and never a secret."""
         if self.secret:
             return "the value given"
-        text = repr(value)
+        text = repr(masked_address(value) if isinstance(value, str) else value)
         return text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "..."
+
+
+def masked_address(text: str) -> str:
+    """Return a text in which passwords and tokens of addresses are `***`: before an `@`, and in the query by name."""
+    return IN_QUERY.sub(rf"\1{MASK}", _BEFORE_AT.sub(rf"\1{MASK}@", text))
 
 
 def whole(low: int, high: int) -> Kind:
@@ -87,6 +98,10 @@ def optional(kind: Kind) -> Kind:
     )
 
 
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and bool(re.fullmatch(r"\S+", value))
+
+
 def _is_import_path(value: object) -> bool:
     return isinstance(value, str) and bool(_PATH.fullmatch(value))
 
@@ -102,8 +117,8 @@ def _is_currency(value: object) -> bool:
         return False
 
 
-def _is_server(schemes: tuple[str, ...]) -> Callable[[object], bool]:
-    # Credentials in an address would end in logs: they have settings of their own.
+def _is_server(schemes: tuple[str, ...], *, secrets_allowed: bool = False) -> Callable[[object], bool]:
+    # Credentials in an address would end in logs and in `ps`: they have settings of their own.
     def is_server(value: object) -> bool:
         if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
             return False
@@ -112,7 +127,8 @@ def _is_server(schemes: tuple[str, ...]) -> Callable[[object], bool]:
             _ = parts.port
         except ValueError:
             return False
-        return parts.scheme in schemes and bool(parts.hostname) and "@" not in parts.netloc
+        secret = "@" in parts.netloc or (not secrets_allowed and masked_address(value) != value)
+        return parts.scheme in schemes and bool(parts.hostname) and not secret
 
     return is_server
 
@@ -143,6 +159,13 @@ def _is_long_secret(value: object) -> bool:
     return isinstance(value, Secret) and len(value.get_secret_value()) >= MIN_SECRET_LENGTH
 
 
+def _path(text: str) -> Path:
+    """Refuses an empty text, which would mean the current directory: a variable that was meant to be set isn't."""
+    if not text.strip():
+        raise ValueError(text)
+    return Path(text)
+
+
 def _unreadable(text: str) -> object:
     raise ValueError(text)
 
@@ -157,18 +180,19 @@ IMPORT_PATHS = Kind(
     _comma_separated,
     lambda value: isinstance(value, tuple) and all(map(_is_import_path, value)),
 )
-WORD = Kind("a host name or address", str, lambda value: isinstance(value, str) and bool(re.fullmatch(r"\S+", value)))
+HOST = Kind("a host name or address", str, _is_word)
+USER = Kind("a name without blanks", str, _is_word)
 HOST_NAMES = Kind(
     "host names or addresses without ports, such as localhost,[::1], separated by commas",
     _comma_separated,
     lambda value: isinstance(value, tuple) and all(map(_is_host_name, value)),
 )
 CURRENCY = Kind("a three-letter currency code", str, _is_currency)
-DIRECTORY = Kind("a path", Path, lambda value: isinstance(value, Path))
+DIRECTORY = Kind("the path of a directory", _path, lambda value: isinstance(value, Path) and "\0" not in str(value))
 OPTIONAL_FILE = Kind(
     "a path, or empty",
     lambda text: Path(text) if text else None,
-    lambda value: value is None or isinstance(value, Path),
+    lambda value: value is None or (isinstance(value, Path) and "\0" not in str(value)),
 )
 KAFKA_ADDRESSES = Kind("a list such as broker-1:9092,broker-2:9092", str, _are_brokers)
 KAFKA_KEYS = Kind("keys and values of librdkafka", _unreadable, _are_kafka_keys, secret=True)
@@ -181,5 +205,7 @@ REDIS_ADDRESS = Kind(
 PASSWORD = Kind(
     "a password", Secret, lambda value: isinstance(value, Secret) and bool(value.get_secret_value()), secret=True
 )
-WEB_ADDRESS = Kind("an http or https address without credentials", str, _is_server(("http", "https")))
+WEB_ADDRESS = Kind(
+    "an http or https address without credentials", str, _is_server(("http", "https"), secrets_allowed=True)
+)
 SHARED_SECRET = Kind(f"a secret of at least {MIN_SECRET_LENGTH} characters", Secret, _is_long_secret, secret=True)

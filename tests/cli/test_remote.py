@@ -99,6 +99,9 @@ def test_an_imported_order_is_shown_as_such_and_resumed(system: tuple[oms.App, s
         adopt_legacy(unit.work, order_id, terms, None, "CREATED there")
     assert run("orders", "list", "--user", "old", "--json").json["content"][0]["status"] == "LEGACY"
 
+    refused = run("orders", "cancel", order_id)
+    assert (refused.code, "`oms orders cancel --operator`" in refused.err) == (1, True)
+
     resumed = run("orders", "resume", order_id, "--json")
 
     assert (resumed.code, resumed.json["status"]) == (0, "CREATED")

@@ -51,7 +51,7 @@ from oms.ports.messages import is_copies_topic
 from oms.ports.plugs import Authenticator
 from oms.ports.signals import WARNING, Signals
 from oms.ports.store import InventoryStore, OrderStore
-from oms.settings import Settings, SettingsError, load_settings
+from oms.settings import Settings, SettingsError, changed, load_settings
 
 STOP_TIMEOUT_S = 8.0
 _DRIVEN = {"memory": driven_together, "embedded": driven_apart, "distributed": driven_in_lanes}
@@ -201,6 +201,17 @@ class App:
     ) -> PlaceOrder:
         """A checked command for `orders.place`; raises `InvalidValue`."""
         return PlaceOrder.of(user_id, self.money(amount), items, metadata)
+
+    def make_extensions(self) -> None:
+        """Make the extensions that the services of this process use, so that a wrong one fails now, as `SettingsError`.
+
+        Without this call they are made on first use.
+        """
+        _ = self.authenticator
+        uses = {"order": ("pricing", "policy"), "payment": ("gateway",), "notification": ("notifier",)}
+        for service in self.services:
+            for name in uses.get(service, ()):
+                getattr(self._container, name)()
 
     # -- running
 
@@ -389,14 +400,25 @@ def create(
     if settings is None:
         settings = load_settings(environ, **overrides)
     elif overrides:
-        settings = attrs.evolve(settings, **overrides)
+        settings = changed(settings, **overrides)
     app = App(container_of(settings, plugs), services)
     for path in settings.steps:
-        imported(path, "OMS_STEPS")(app)
+        _subscribe(path, app)
     unknown = sorted(set(services or ()) - {*SERVICES, *app.own_steps})
     if unknown:
         raise SettingsError(f"there is no service {unknown[0]!r}; there are {', '.join((*SERVICES, *app.own_steps))}")
     return app
+
+
+def _subscribe(path: str, app: App) -> None:
+    """Call a function of `OMS_STEPS`; an error of its own code keeps its traceback as the cause."""
+    subscribe = imported(path, "OMS_STEPS")
+    try:
+        subscribe(app)
+    except OmsError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"OMS_STEPS: {path!r} can't subscribe: {type(error).__name__}: {error}") from error
 
 
 def verify(settings: Settings) -> Report:

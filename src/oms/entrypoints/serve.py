@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from oms.entrypoints.http.connection import Connection
 from oms.entrypoints.http.connections import Connections
 from oms.entrypoints.http.limits import Limits
 from oms.ports.signals import Signals
-from oms.settings import SettingsError
+from oms.settings import Settings, SettingsError
 
 DRAIN_S = 1
 """For answers that are under way; with the 8 s of `App.stop` a stop stays within 10 s."""
@@ -48,9 +49,10 @@ def bound(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a host name with an empty or overlong part
         listener.close()
-        raise SettingsError(f"OMS_HTTP_PORT: can't listen on {host}:{port}: {error.strerror}") from error
+        said = getattr(error, "strerror", None) or error
+        raise SettingsError(f"OMS_HTTP_PORT: can't listen on {host}:{port}: {said}") from error
     return listener
 
 
@@ -112,17 +114,17 @@ class Server(uvicorn.Server):
 def serve(app: App) -> int:
     """Run the system and its API in the foreground; the exit code. Errors before the start are `OmsError`."""
     settings = app.settings
-    stop = Stop()
     settings.check_exposure(authenticated=not isinstance(app.authenticator, TrustEveryone))
+    with _naming_data(settings):
+        app.make_extensions()
+    stop = Stop()
     listener = bound(settings.http_host, settings.http_port)
     _adopt(app.signals)
-    try:
+    with _naming_data(settings):
         if settings.profile == "distributed":
             app.start_when_reachable()
         else:
             app.start()
-    except OSError as error:
-        raise SettingsError(f"OMS_DATA: can't use {settings.data}: {error.strerror or error}") from error
     where, data = address(listener), str(settings.data.resolve())
     server = Server(app, lambda: app.signals.note("listening", url=where, data=data), lambda: stop.asked)
     rarely_collect()
@@ -137,6 +139,14 @@ def serve(app: App) -> int:
     code = 1 if reasons else 0
     _leave(code)
     return code
+
+
+@contextmanager
+def _naming_data(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"OMS_DATA: can't use {settings.data}: {error.strerror or error}") from error
 
 
 def rarely_collect() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -121,7 +122,7 @@ class SqliteBook(Book):
         self._path = path
         self._orders: SimpleQueue[_Write | None] = SimpleQueue()
         self._reader = threading.local()
-        with sqlite3.connect(path) as connection:
+        with _naming(path), sqlite3.connect(path) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(_SCHEMA)
             if not _names_currencies(connection):
@@ -307,12 +308,21 @@ class _RecordedBook(GatewayBook):
         self._path = path
 
     def all_entries(self) -> Iterable[BookEntry]:
-        """Every line."""
-        connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
-        try:
-            currency = "currency" if _names_currencies(connection) else "NULL"
+        """Every line; `Permanent` where the file is damaged or holds no book."""
+        with (
+            _naming(self._path),
+            closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as book,
+        ):
+            currency = "currency" if _names_currencies(book) else "NULL"
             lines = f"SELECT key, kind, amount, at, {currency} FROM entries ORDER BY number"  # noqa: S608 - ours
-            for key, kind, amount, at, code in connection.execute(lines):
+            for key, kind, amount, at, code in book.execute(lines):
                 yield BookEntry(key, BookKind(kind), amount, datetime.fromisoformat(at), code)
-        finally:
-            connection.close()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite, or of a row that can't be read, into `Permanent` with the file's name."""
+    try:
+        yield
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise Permanent(f"{path} can't be used as the gateway's book: {error}") from error

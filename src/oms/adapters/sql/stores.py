@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from oms.adapters.sql.steps import SqlStepStore
 from oms.adapters.sql.store import SqlStore
 from oms.domain.values import OrderId
 from oms.ports.clock import Clock, Ids
+from oms.ports.errors import PortError
 from oms.settings import Settings
 
 _STORES: dict[str, Callable[[Database, Ids], SqlStore[Any]]] = {
@@ -40,9 +42,10 @@ def store_in(database: Database, name: str, ids: Ids) -> SqlStore[Any]:
 
 def sqlite_store(name: str, path: Path, clock: Clock, ids: Ids) -> SqlStore[Any]:
     """The store of a service (or a step) in a file, which is made or migrated first."""
-    database = sqlite_database(path, clock)
-    migrate(database, kind_of(name))
-    return store_in(database, name, ids)
+    with _naming(path):
+        database = sqlite_database(path, clock)
+        migrate(database, kind_of(name))
+        return store_in(database, name, ids)
 
 
 def postgres_store(name: str, settings: Settings, ids: Ids) -> SqlStore[Any]:
@@ -69,7 +72,17 @@ def postgres_reader(name: str, settings: Settings) -> Any:
 
 def read_only(name: str, path: Path, clock: Clock) -> Any:
     """The store of another process's file: reads work, writes don't. `Permanent` for another version."""
-    return store_in(_checked(sqlite_reader(path, clock), name), name, _NoNames())
+    with _naming(path):
+        return store_in(_checked(sqlite_reader(path, clock), name), name, _NoNames())
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have errors that come while a file is opened say which file it is."""
+    try:
+        yield
+    except PortError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _checked(database: Database, name: str) -> Database:

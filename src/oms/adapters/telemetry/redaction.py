@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any
 
-MASK = "***"
+from oms.settings_kinds import IN_QUERY, MASK
+
 _NAMES = re.compile(r"authorization|api[-_]?key|secret|password|passwd|token|dsn|credential|cookie", re.IGNORECASE)
 _SHAPES = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]+:)[^\s@/]+@"), rf"\1{MASK}@"),
+    (IN_QUERY, rf"\1{MASK}"),
     (re.compile(r"\boms_[A-Za-z0-9_-]{20,}"), MASK),
 )
-_SUSPECT = re.compile(r"(?i)bearer|basic|://|oms_|[\r\n]")
+_SUSPECT = re.compile(r"(?i)bearer|basic|://|oms_|[\r\n]|[?&][a-z0-9_.-]+=")
 """What every text has that one of the shapes finds, or that has more than one line: most have nothing of it."""
 
 _SHORTEST = 4

@@ -18,6 +18,9 @@ TIMEOUT_S = 30.0
 REFUSED, WRONG_USE, UNREACHABLE = 1, 2, 3
 """Exit codes: the system refused it, the command was wrong, nobody answers."""
 
+_HINTS = {"order_legacy": "; `oms orders cancel --operator` cancels it"}
+"""What to do about a refusal, by its code."""
+
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
@@ -50,7 +53,8 @@ class Remote:
             give_up(f"{self.url} answered {status}, but not as an order management system does", REFUSED)
         if status >= 400:
             said = answer if isinstance(answer, dict) else {}
-            give_up(f"{said.get('detail', 'refused')} [{said.get('code', status)}]", REFUSED)
+            code = said.get("code", status)
+            give_up(f"{said.get('detail', 'refused')} [{code}]{_HINTS.get(code, '')}", REFUSED)
         return answer
 
     def _send(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from oms.entrypoints.cli.client import WRONG_USE
 from oms.entrypoints.cli.output import console, give_up, plain, say, show_json, table
 
-Data = Annotated[Path | None, Parameter(name="--data", help="The system's directory (OMS_DATA, ./oms-data).")]
+Data = Annotated[str | None, Parameter(name="--data", help="The system's directory (OMS_DATA, ./oms-data).")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the report as JSON.")]
 
 PROMISES = {
@@ -70,7 +70,7 @@ def verify(*, data: Data = None, as_json: Json = False) -> int:
     from oms.entrypoints.app import verify as check
     from oms.settings import load_settings
 
-    report = check(load_settings(None, **({"data": data} if data else {})))
+    report = check(load_settings(None, **({"data": data} if data is not None else {})))
     found = dict.fromkeys(PROMISES, _UNDER_WAY) | _NOT_ON_RECORD | dict.fromkeys(report.checked, "holds")
     found |= {violation.promise: "broken" for violation in report.violations}
     if as_json:
@@ -95,6 +95,7 @@ def settings(
 ) -> int:
     """Show every setting: what it is now, where that comes from, and what it means. Secrets are masked."""
     from oms.settings import load_settings, settings_markdown, settings_table
+    from oms.settings_kinds import masked_address
 
     if markdown:
         for line in settings_markdown().splitlines():
@@ -105,6 +106,8 @@ def settings(
     for row in settings_table():
         value = getattr(now, row.name.removeprefix("OMS_").lower())
         shown = ",".join(value) if isinstance(value, tuple) else value
+        if isinstance(shown, str):
+            shown = masked_address(shown)
         masked = "***" if row.secret and value is not None else shown
         made.add_row(row.name, plain(masked), _source(row.name), plain(row.meaning))
     console().print(made)

@@ -80,7 +80,7 @@ def migrate_from_spring(
     from oms.entrypoints.migration import migrate
     from oms.settings import load_settings
 
-    settings = load_settings(None, **({"data": data} if data else {}))
+    settings = load_settings(None, **({"data": data} if data is not None else {}))
     found, applied = migrate(settings, complain, apply=apply, skip_bad=skip_bad)
     for name, tally, verb in (("orders", found.orders, "import"), ("products", found.stock, "count")):
         if tally is None:
@@ -121,7 +121,7 @@ def reconcile(
 
     if rebuild:
         remote.ask("POST", "/gate/rebuild")
-    found = look(load_settings(None, **({"data": data} if data else {})))
+    found = look(load_settings(None, **({"data": data} if data is not None else {})))
     if as_json:
         show_json({"differences": [{"kind": d.kind, "subject": d.subject, "detail": d.detail} for d in found]})
     elif found:
