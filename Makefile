@@ -27,8 +27,9 @@ test-servers: $(WHEEL) servers
 	$(BIN)/python -m pytest -q -m servers -p no:cacheprovider
 
 # Deaths and losses in the distributed profile, with at least 500 orders in flight at each: about half an hour.
+# Fault tests that are also marked slow or servers run with `make test` and `make test-servers`; `pytest -m faults` is all.
 test-faults: $(WHEEL) servers
-	$(BIN)/python -m pytest -q -m faults -p no:cacheprovider tests/distributed
+	$(BIN)/python -m pytest -q -m "faults and not slow and not servers" -p no:cacheprovider tests/distributed
 
 # The stack of docker-compose.yml on a Docker engine: one that answers, else Debian's own, started and stopped again.
 test-containers: $(WHEEL)

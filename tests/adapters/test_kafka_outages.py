@@ -20,7 +20,7 @@ from oms.ports.broker import Subscription
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
 from oms.ports.messages import Outgoing
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.servers, pytest.mark.slow]
 
 IMPATIENT = {"session.timeout.ms": "1500", "max.poll.interval.ms": "2000"}
 

@@ -30,7 +30,7 @@ from oms.ports.store import Delivery
 from oms.testing.contracts.samples import AT, flush, row
 from oms.testing.contracts.stores import ids
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.servers, pytest.mark.slow]
 
 NAMES = ("order", "inventory", "payment", "notification", "shipping")
 

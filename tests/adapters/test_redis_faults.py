@@ -17,7 +17,7 @@ from oms.domain.values import OrderId, Sku
 from oms.ports.errors import Closed, Permanent, Retryable
 from oms.ports.gate import GateAnswer, Taken
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.faults, pytest.mark.servers]
 
 A, B = Sku("a"), Sku("b")
 ONE, TWO, THREE = OrderId("o1"), OrderId("o2"), OrderId("o3")

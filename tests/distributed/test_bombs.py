@@ -25,7 +25,7 @@ from oms.domain.values import OrderId, UserId
 from oms.ports.messages import Cause
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.servers, pytest.mark.timeout(300)]
 
 TOPIC = OrderRejected.topic
 MIB = 2**20

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 from serving import Load
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
 COPIES = {
     "min.insync.replicas": "2",
     "offsets.topic.replication.factor": "3",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cluster import Cluster, request, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from cluster import Cluster, an_order, wait_for
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 from serving import Load
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
 ORDERS = 600
 
 

@@ -10,6 +10,7 @@ import pytest
 from serving import Load, Serving
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_thirty_buyers_of_ten_for_a_hundred_twenty_times(tmp_path: Path) -> None:
     serving = Serving(tmp_path / "data", {"OMS_PAYMENT_SUCCESS_RATE": "1", "OMS_LOG_LEVEL": "warning"})

@@ -55,6 +55,7 @@ def settle(serving: Serving, timeout_s: float) -> Counter[str]:
         time.sleep(0.5)
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
@@ -95,6 +96,7 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
     print(f"{len(accepted)} accepted, {dict(counted)}, in flight at each kill: {flying}")
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_sigterm_under_load_ends_with_0_and_loses_nothing(tmp_path: Path) -> None:
     serving = Serving(tmp_path / "data", FAST)
