@@ -125,6 +125,38 @@ def test_what_a_system_answers(command: str, text: str, status: int) -> None:
     assert_harmless(shown, err)
 
 
+ANSWERS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["content", "totalElements", "size", "id", "items", "at", "code"]) | TEXTS, inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("command", sorted(REMOTE))
+@settings(max_examples=15)
+@given(ANSWERS, STATUSES)
+@example({"content": [None], "totalElements": 1, "size": 0}, 200)
+@example([{"at": "yesterday"}], 200)
+def test_a_server_that_is_no_oms_never_ends_a_command_with_a_traceback(
+    command: str, answered: object, status: int
+) -> None:
+    with mock.patch.object(Remote, "_send", return_value=(status, json.dumps(answered).encode())):
+        assert_harmless(*ran(*command.split(), *REMOTE[command]))
+
+
+@pytest.mark.parametrize("sent", [b"", b"<html>", b"\xff", b"[" * 100_000, b"NaN" * 3])
+def test_an_answer_that_is_no_json_is_one_line(sent: bytes) -> None:
+    with mock.patch.object(Remote, "_send", return_value=(200, sent)):
+        out, err = ran("orders", "list")
+    assert (out, err.count("\n")) == ("", 1)
+    assert "not as an order management system does" in err
+
+
 @settings(max_examples=50)
 @given(TEXTS.filter(lambda text: text.isascii() or text.encode("utf-8", "ignore").decode() == text))
 def test_json_for_machines_has_the_very_text(text: str) -> None:

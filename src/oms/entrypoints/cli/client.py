@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
 
 import attrs
@@ -49,13 +51,25 @@ class Remote:
         try:
             # Amounts stay the digits that were sent: a float would round large ones.
             answer = json.loads(answered, parse_float=Decimal)
-        except ValueError:
-            give_up(f"{self.url} answered {status}, but not as an order management system does", REFUSED)
+        except (ValueError, RecursionError):
+            self.not_understood(status)
         if status >= 400:
             said = answer if isinstance(answer, dict) else {}
             code = said.get("code", status)
-            give_up(f"{said.get('detail', 'refused')} [{code}]{_HINTS.get(code, '')}", REFUSED)
+            give_up(f"{said.get('detail', 'refused')} [{code}]{_HINTS.get(str(code), '')}", REFUSED)
         return answer
+
+    def not_understood(self, status: int = 200) -> NoReturn:
+        """End the command because the answer isn't one of this API's."""
+        give_up(f"{self.url} answered {status}, but not as an order management system does", REFUSED)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While a block takes an answer apart: one without the fields that it should have ends the command."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            self.not_understood()
 
     def _send(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         import urllib3

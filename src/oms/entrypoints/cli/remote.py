@@ -100,8 +100,10 @@ def timeline(order: Order, *, remote: Remote = HERE) -> None:
     answer = remote.ask("GET", f"/orders/{segment(order)}/timeline")
     if remote.json:
         show_json(answer)
-    else:
-        console().print(drawn(answer))
+        return
+    with remote.reading():
+        drawing = drawn(answer)
+    console().print(drawing)
 
 
 @stock.command(name="show")
@@ -177,7 +179,8 @@ def discard(letter: Letter, *, remote: Remote = HERE) -> None:
 def _one(remote: Remote, answer: dict[str, object], names: Sequence[str]) -> None:
     if remote.json:
         show_json(answer)
-    else:
+        return
+    with remote.reading():
         show_one(answer, names)
 
 
@@ -186,14 +189,16 @@ def _many(
 ) -> None:
     if remote.json:
         show_json(answer)
-    else:
+        return
+    with remote.reading():
         show_list(rows, columns, nothing)
 
 
 def _page(remote: Remote, answer: dict[str, Any], columns: Sequence[str], what: str) -> None:
     """One page, and where there are more of them."""
-    _many(remote, answer, answer["content"], columns, f"no {what}")
-    last = (answer["totalElements"] - 1) // answer["size"]
+    with remote.reading():
+        rows, last = answer["content"], (answer["totalElements"] - 1) // answer["size"]
+    _many(remote, answer, rows, columns, f"no {what}")
     if not remote.json and last > 0:
         console().print(f"[dim]page {answer['number']}, the last is {last}; {answer['totalElements']} {what}[/]")
 
