@@ -276,6 +276,8 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "all_orders": (),
     "all_history": (),
     "all_answers": (),
+    "currency": (),
+    "pin_currency": ("EUR",),
     "reservations": (KEYS,),
     "stock": ([Sku("s")],),
     "stock_page": (0, 10),

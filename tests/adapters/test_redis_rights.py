@@ -123,7 +123,7 @@ def test_every_right_is_used() -> None:
 
 def test_the_probe_runs_what_the_other_scripts_run() -> None:
     probe = (files("oms.adapters.redis") / "lua" / "probe.lua").read_text()
-    assert {name.lower() for name in re.findall(r"redis\.call\('(\w+)'", probe)} == _called()
+    assert {name.lower() for name in re.findall(r"\{ '(\w+)'", probe)} == _called()
 
 
 @pytest.mark.parametrize("right", sorted(_called()))
@@ -134,7 +134,7 @@ def test_a_right_that_is_missing_is_seen_by_the_checks(server: Server, right: st
     (line,) = check(server.settings(redis_user="less", redis_password=PASSWORD))
     assert "doesn't let its user do what the gate does" in line
     assert PASSWORD not in line
-    assert server.admin.keys("*") == [] or server.admin.delete(f"{PREFIX}probe")
+    server.admin.delete(f"{PREFIX}probe")
 
 
 def test_keys_that_are_not_the_gates_are_seen_by_the_checks(server: Server) -> None:

@@ -30,11 +30,14 @@ from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
 PASSWORD = "a-password-of-the-tests"
-STEP = """
+JUST_TOO_LARGE = 1_048_400
+"""Characters of a body that is itself within the limit of 1 MiB, and exceeds it together with its headers."""
+
+STEP = f"""
 def subscribe(app):
     def handle(event, step):
         large = event.terms.items.get("whale", 0)
-        step.publish("big.done", text="x" * (1 + large * 2**21))
+        step.publish("big.done", text="x" * (1 + large * {JUST_TOO_LARGE}))
     app.subscribe("order.confirmed", group="big", handler=handle)
 """
 
@@ -204,7 +207,7 @@ def test_a_message_that_is_too_large_is_parked_and_copied_and_blocks_nothing(sta
     told = dict(copy.headers)
     assert (copy.key, copy.value, told["oms_dead_letter_left_out"]) == (b"order-1", b"", b"value")
     assert told["oms_dead_letter_id"].decode() == letter["id"]
-    assert int(told["oms_dead_letter_value_bytes"]) > 2**21
+    assert int(told["oms_dead_letter_value_bytes"]) > JUST_TOO_LARGE
 
 
 def letters(worker: Worker) -> list[dict[str, Any]]:

@@ -209,8 +209,12 @@ def migrate(settings: Settings, say: Say, *, apply: bool, skip_bad: bool) -> tup
 
 @contextmanager
 def _app(settings: Settings) -> Iterator[App]:
-    """The two services, on no thread of their own, and in no group."""
-    app = create(settings, services=("order", "inventory"), broker=NoLog())
+    """The two services, on no thread of their own, and in no group.
+
+    The log has warnings and errors only: the output of the command is its report.
+    """
+    quiet = settings if settings.log_level == "error" else attrs.evolve(settings, log_level="warning")
+    app = create(quiet, services=("order", "inventory"), broker=NoLog())
     try:
         yield app
     finally:

@@ -35,7 +35,7 @@ from oms.settings import Settings
 PREFIX = "oms:{stock}:"
 ANSWER_KEPT_MS = 24 * 60 * 60 * 1000
 MOST_UNITS = 10**15
-"""Largest quantity of an order's product; a Lua number is exact up to nine times that."""
+"""Largest quantity of an order's product or of a delta; a Lua number is exact up to nine times that."""
 
 ORDERS_A_CALL = 100
 """Orders that one script call gives back or settles, while the server does nothing else."""
@@ -92,7 +92,9 @@ class RedisGate(StockGate, GateEvidence):
         self._each("introduce", (epoch,), fields, 2 * FIELDS_A_CALL)
 
     def add(self, deltas: Sequence[tuple[str, Sku, int]], epoch: int) -> None:
-        """Add units, once for each key."""
+        """Add units, once for each key. `Permanent` for a delta of more than `MOST_UNITS`."""
+        if any(abs(units) > MOST_UNITS for _, _, units in deltas):
+            raise Permanent(f"the gate counts up to {MOST_UNITS} units")
         self._each("add", (epoch,), [field for delta in deltas for field in delta], 3 * FIELDS_A_CALL)
 
     def settle(self, orders: Collection[OrderId]) -> None:

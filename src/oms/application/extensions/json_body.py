@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from oms.application.extensions.calling import described
 from oms.domain.text import is_storable, storable_text
 from oms.ports.errors import Permanent
-
-MAX_BYTES = 1024 * 1024
-"""The most that Kafka takes by default, and that the consumer reads."""
+from oms.ports.messages import MAX_MESSAGE_BYTES
 
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
@@ -34,8 +32,8 @@ def json_text(value: Mapping[str, object], name: str, *, sort_keys: bool = False
         raise NotJson(f"{name}: expected a JSON object, got {described(value)}")
     _check(value, name)
     text = json.dumps(value, sort_keys=sort_keys, allow_nan=False, default=dict)
-    if len(text) > MAX_BYTES:
-        raise NotJson(f"{name}: expected at most {MAX_BYTES} bytes of JSON, got {len(text)}")
+    if len(text) > MAX_MESSAGE_BYTES:
+        raise NotJson(f"{name}: expected at most {MAX_MESSAGE_BYTES} bytes of JSON, got {len(text)}")
     return text
 
 

@@ -203,7 +203,7 @@ class Lines:
     def order(self) -> str:
         """The order, as it ends."""
         i, at = self.id, self.at
-        return f"{i}\tCONFIRMED\t4\tbench\t1250\tUSD\t{self.items}\t\\N\t{at}\t{at}\t{at}\t\\N\t\n"
+        return f"{i}\tCONFIRMED\t4\tbench\t1250\tUSD\t{self.items}\t\\N\t{at}\t{at}\t{at}\t\\N\t\t\\N\n"
 
     def placed(self) -> str:
         """History of the acceptance."""
