@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 import oms
+from oms.adapters.memory.signals import RecordingSignals
 from oms.application.extensions.ids import CheckedIds
 from oms.application.extensions.names import did_you_mean
+from oms.application.extensions.telemetry import CheckedSignals
 from oms.domain.errors import OmsError
 from oms.domain.events import BY_TOPIC
 from oms.domain.money import MAX_MINOR
@@ -431,3 +433,18 @@ def test_topics_of_other_systems_are_named_at_the_start() -> None:
         pass
     (line,) = [line for line in shop.signals.notes if line.event == "topics that aren't the system's own"]
     assert line.fields == {"group": "own", "topics": "warehouse.counted"}
+
+
+def test_the_log_line_about_telemetry_that_raises_is_text_that_every_handler_can_write(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Loud(RecordingSignals):
+        def note(self, event: str, **fields: object) -> None:
+            raise ValueError("half \ud83d")
+
+    CheckedSignals(Loud()).note("Order placed")
+
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "oms"]
+    assert "signals.note failed, 1 times so far" in line
+    assert "ValueError: half" in line
+    line.encode()

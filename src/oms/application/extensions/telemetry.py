@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from oms.application.extensions.calling import called
+from oms.domain.text import storable_text
 from oms.ports.signals import Signals
 
 _REPORT_EVERY = 1000
+
+_TRACE_LIMIT = 10_000
+"""Characters of a traceback that are logged."""
 
 
 class CheckedSignals(Signals):
@@ -70,4 +75,5 @@ class CheckedSignals(Signals):
     def _failed(self, method: str) -> None:
         self._failures += 1
         if self._failures % _REPORT_EVERY == 1:
-            logging.getLogger("oms").exception("signals.%s failed, %d times so far", method, self._failures)
+            trace = storable_text(traceback.format_exc(), _TRACE_LIMIT)
+            logging.getLogger("oms").error("signals.%s failed, %d times so far\n%s", method, self._failures, trace)
