@@ -29,8 +29,10 @@ def one_line(text: str) -> str:
 def test_it_says_where_it_listens_and_where_data_is(start: Start) -> None:
     served = start()
     assert served.ready()
-    first = json.loads(served.out.splitlines()[0])
-    assert (first["event"], first["url"], first["data"]) == ("listening", served.url, str(served.data))
+    lines = [json.loads(line) for line in served.out.splitlines()]
+    (listening,) = [line for line in lines if line["event"] == "listening"]
+    assert (listening["url"], listening["data"]) == (served.url, str(served.data))
+    assert {line["event"] for line in lines} == {"currency pinned", "listening"}, "a quiet start of a new directory"
     assert served.stop()[0] == 0
     assert served.err == ""
 

@@ -263,7 +263,7 @@ WRONG: Mapping[str, Wrong] = {
         # pricing
         "fractions of a cent": (Prices, "pricing", _price, _with_tax, "test_products_have_a_price", "can't be charged"),
         "a decimal": (Prices, "pricing", _price, _free_of_currency, "test_products_have_a_price", "must return Money"),
-        "another currency": (Prices, "pricing", _price, _always_euros, "test_products_have_a_price", "is in Currency"),
+        "another currency": (Prices, "pricing", _price, _always_euros, "test_products_have_a_price", "is in EUR"),
         "below zero": (Prices, "pricing", _price, _discount, "test_any_order_gets_a_legal_total_or_a_refusal", "can't be charged"),
         "a KeyError": (Prices, "pricing", _price, _no_such_key, "test_an_unknown_product_is_no_crash", "`DomainError` only"),
         "another total each time": (Prices, "pricing", _price, _rises, "test_equal_terms_have_the_equal_total", "equal terms cost"),

@@ -115,10 +115,10 @@ def serve(app: App) -> int:
     """Run the system and its API in the foreground; the exit code. Errors before the start are `OmsError`."""
     settings = app.settings
     settings.check_exposure(authenticated=not isinstance(app.authenticator, TrustEveryone))
-    with _naming_data(settings):
-        app.make_extensions()
     stop = Stop()
     listener = bound(settings.http_host, settings.http_port)
+    with _naming_data(settings):
+        app.make_extensions()  # after binding the port: a process that can't serve creates no files
     _adopt(app.signals)
     with _naming_data(settings):
         if settings.profile == "distributed":
