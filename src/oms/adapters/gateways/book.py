@@ -127,7 +127,9 @@ class SqliteBook(Book):
             connection.executescript(_SCHEMA)
             if not _names_currencies(connection):
                 connection.execute("ALTER TABLE entries ADD COLUMN currency TEXT")
-        self._thread = threading.Thread(target=self._work, name="oms-gateway-book", daemon=True)
+        with _naming(path):  # not on the thread, so that a failure reaches the caller
+            writing = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._thread = threading.Thread(target=self._work, args=(writing,), name="oms-gateway-book", daemon=True)
         self._thread.start()
 
     @classmethod
@@ -168,8 +170,7 @@ class SqliteBook(Book):
             raise write.error
         return write.answer
 
-    def _work(self) -> None:
-        connection = sqlite3.connect(self._path, isolation_level=None)
+    def _work(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA synchronous=FULL")
         while (first := self._orders.get()) is not None:
             group, stop = [first], False
