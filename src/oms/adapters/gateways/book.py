@@ -129,6 +129,7 @@ class SqliteBook(Book):
                 connection.execute("ALTER TABLE entries ADD COLUMN currency TEXT")
         with _naming(path):  # not on the thread, so that a failure reaches the caller
             writing = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            writing.execute("PRAGMA synchronous=FULL")
         self._thread = threading.Thread(target=self._work, args=(writing,), name="oms-gateway-book", daemon=True)
         self._thread.start()
 
@@ -171,7 +172,6 @@ class SqliteBook(Book):
         return write.answer
 
     def _work(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA synchronous=FULL")
         while (first := self._orders.get()) is not None:
             group, stop = [first], False
             while not self._orders.empty() and len(group) < 500:
