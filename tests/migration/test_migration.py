@@ -277,7 +277,7 @@ def test_what_is_bad_gets_a_line_each_and_nothing_is_changed_unless_told_so(lega
     before = legacy.dump()
     lines = [
         "inventory:hash: its count is 'something else than a text', which is no whole number",
-        "inventory:odd?[31m: its count is 'many', which is no whole number",
+        "inventory:odd\ufffd[31m: its count is 'many', which is no whole number",
         "inventory:sold-too-often: a count is a whole number from 0 to 1000000000000",
         "order 00000000-0000-0000-0000-000000000001: the amount can't be negative",
         "order 00000000-0000-0000-0000-000000000002: the product cccccccc-cccc-cccc-cccc-cccccccccccc has no stock in the system replaced",
