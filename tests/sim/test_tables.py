@@ -8,6 +8,7 @@ from pathlib import Path
 from zoo import ZOO
 
 from oms.testing.sim.crash_table import CALM, points
+from oms.testing.sim.scope import FAULTS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -40,3 +41,9 @@ def test_every_promise_held_after_every_crash() -> None:
 
     assert len(deaths) > 50
     assert all(died == held for _, _, died, held in deaths)
+
+
+def test_the_simulators_page_names_every_kind_of_fault() -> None:
+    named = {name.strip("`") for name, *_ in rows("simulator.md")}
+
+    assert set(FAULTS) <= named
