@@ -114,7 +114,7 @@ def test_an_answer_of_a_wrong_type_is_logged_as_an_error() -> None:
     shop.place()
     shop.run()
     assert "charge() returned" in str(shop.signals.failures[0].error)
-    assert errors(shop, "gateway", "WrongAnswer") == 1
+    assert errors(shop, "gateway", "UnusableGatewayAnswer") == 1
 
 
 def test_a_call_that_fails_slowly_is_degraded_before_its_third_failure() -> None:

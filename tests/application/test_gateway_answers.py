@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oms
-from oms.application.extensions.gateway import WrongAnswer, storable_payment_id
+from oms.application.extensions.gateway import UnusableGatewayAnswer, storable_payment_id
 from oms.domain.text import is_storable
 from oms.testing import Shop
 
@@ -351,4 +351,4 @@ def test_the_reason_of_a_decline_is_logged() -> None:
 
 
 def test_a_wrong_answer_is_an_unknown_outcome() -> None:
-    assert issubclass(WrongAnswer, oms.OutcomeUnknown)
+    assert issubclass(UnusableGatewayAnswer, oms.OutcomeUnknown)

@@ -10,7 +10,7 @@ import attrs
 
 from oms.application.backoff import next_try
 from oms.application.changes import Changes, IdentityMap
-from oms.application.extensions.gateway import CheckedGateway, WrongAnswer
+from oms.application.extensions.gateway import CheckedGateway, UnusableGatewayAnswer
 from oms.application.service import NOT_CALLED, Executor, Handler, Service
 from oms.domain.events import Event, InventoryReserved, OrderCancelling, PaymentFailed, PaymentSucceeded
 from oms.domain.machine import Step
@@ -152,7 +152,7 @@ class GatewayTask:
 
     def _needs_a_person(self, ended: Ended[Task]) -> bool:
         """Whether the same answer will come again until the gateway's code, or its account, is mended."""
-        return isinstance(ended.error, WrongAnswer)
+        return isinstance(ended.error, UnusableGatewayAnswer)
 
 
 @attrs.frozen

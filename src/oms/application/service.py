@@ -51,6 +51,13 @@ class NotCalled(Enum):
 NOT_CALLED = NotCalled.NOT_CALLED
 
 
+class NotAppliedYet(Exception):
+    """A shop's own code can't apply the result of a call yet: its task is tried again, and no other one waits for it.
+
+    The cause is the exception that the code raised.
+    """
+
+
 class Executor(Protocol[W_contra]):
     """How one kind of task is done: a call outside of any transaction, then its outcome in one."""
 
@@ -67,7 +74,11 @@ class Executor(Protocol[W_contra]):
 
     @abstractmethod
     def finish(self, work: W_contra, ended: Ended[Task]) -> Postponed | None:
-        """Apply an outcome; answer None when the task is done."""
+        """Apply an outcome; answer None when the task is done.
+
+        After `NotAppliedYet`, which leaves the work as it was, this is called once more, with its cause as the outcome.
+        `Retryable` and `OutcomeUnknown` mean that no outcome can be applied at the moment: all tasks wait.
+        """
 
 
 Handler = Callable[[AnyEvent, W], None]

@@ -16,13 +16,13 @@ from oms.application.changes import Changes
 from oms.application.extensions.calling import called
 from oms.application.extensions.json_body import NotJson, json_text
 from oms.application.extensions.names import check_own_topic
-from oms.application.service import Service
+from oms.application.service import NotAppliedYet, Service
 from oms.domain.errors import InvalidValue, OmsError
 from oms.domain.tasks import TaskKind, TaskRequest, call_of, composite_key
 from oms.domain.values import OrderId
 from oms.ports.calls import Ended
 from oms.ports.clock import Clock
-from oms.ports.errors import Permanent
+from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 from oms.ports.messages import AnyEvent, CustomEvent
 from oms.ports.store import Postponed, StepStore, StepTransaction, Task, Transaction
 
@@ -109,7 +109,9 @@ class OutsideCall:
     """An outside call of a step.
 
     `run` gets (order id, payload) outside of any transaction and must be idempotent; `then` gets its result within
-    one, so its effects happen once. `Permanent` parks the call, any other exception is tried again with back-off.
+    one, so its effects happen once. `Permanent` of `run` parks the call; after any other exception the call is made
+    again with back-off. So it is after `Retryable` and `OutcomeUnknown` of `then`; any other exception of `then` parks
+    the call.
     """
 
     run: Callable[[OrderId, Document], object]
@@ -189,7 +191,12 @@ class StepCalls:
             return Postponed(task, next_try(work.now, task.attempts), note=note)
         name, order_id = call_of(task.key)
         then, step = self.known[name].then, StepContext(work, OrderId(order_id), task.key)
-        called(f"then of call {name!r}", then, ended.answer, step)
+        before = work.mark()
+        try:
+            called(f"then of call {name!r}", then, ended.answer, step)
+        except (Retryable, OutcomeUnknown) as error:
+            work.reset(before)
+            raise NotAppliedYet from error
         return None
 
     def _call(self, task: Task) -> Callable[[], object]:

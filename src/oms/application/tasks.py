@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Generic
+from typing import Generic, cast
 
 from oms.application.call_health import CallHealth
 from oms.application.parking import last_resort, task_letter, without_texts
-from oms.application.service import NOT_CALLED, Executor, W
+from oms.application.service import NOT_CALLED, Executor, NotAppliedYet, W
 from oms.application.unit import Units
 from oms.domain.text import storable_text
 from oms.ports.calls import Calls, Ended
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Cause
-from oms.ports.store import DeadLetter, Task
+from oms.ports.store import DeadLetter, Postponed, Task
 
 LOOK_EVERY_S = 1.0
 """How often to look for tasks that fell due and that nobody announced: deadlines, and others' lapsed leases."""
@@ -131,17 +131,26 @@ class TaskRunner(Generic[W]):
             outcomes: list[tuple[Ended[Task], datetime | None]] = []
             for one in mine:
                 unit.work.changes.cause = Cause(traceparent=one.token.trace)
-                postponed = self._service.executors[one.token.kind].finish(unit.work, one)
+                outcome, postponed = self._finished(unit.work, one)
                 if postponed is None:
                     done.append(one.token)
                 else:
                     unit.work.changes.postponed.append(postponed)
-                outcomes.append((one, postponed.due_at if postponed is not None else None))
+                outcomes.append((outcome, postponed.due_at if postponed is not None else None))
             unit.transaction.finish_tasks(done)
         for one, next_try_at in outcomes:
             self._health.ended(one, next_try_at)
         if unit.work.changes.postponed:
             self._expect(min(one.due_at for one in unit.work.changes.postponed))
+
+    def _finished(self, work: W, one: Ended[Task]) -> tuple[Ended[Task], Postponed | None]:
+        """Apply an outcome; one that a shop's own code can't apply yet becomes a failed call of its own task."""
+        executor = self._service.executors[one.token.kind]
+        try:
+            return one, executor.finish(work, one)
+        except NotAppliedYet as wait:
+            failed = Ended(one.token, error=cast("Exception", wait.__cause__))
+            return failed, executor.finish(work, failed)
 
     def _expect(self, due_at: datetime) -> None:
         """Look when what was postponed here falls due, if that is sooner than the next look."""

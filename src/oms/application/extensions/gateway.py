@@ -11,8 +11,8 @@ import attrs
 
 from oms.application.extensions.calling import guarded
 from oms.domain.text import storable_name, storable_text
-from oms.ports import errors, limits
-from oms.ports.errors import OutcomeUnknown
+from oms.ports import limits
+from oms.ports.errors import OutcomeUnknown, WrongAnswer
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
 from oms.ports.plugs import (
     Authorised,
@@ -43,17 +43,20 @@ _EXPECTED = {
 }
 
 
-class WrongAnswer(OutcomeUnknown):
-    """A gateway returned something that its port doesn't allow, so the outcome of the call is unknown."""
+class UnusableGatewayAnswer(OutcomeUnknown):
+    """A payment gateway returned something that its port doesn't allow, so money may have moved or not.
+
+    Any other extension's answer of this kind is a `WrongAnswer`, which is permanent.
+    """
 
 
 @attrs.frozen
 class CheckedGateway(PaymentGateway):
     """Passes calls on to a shop's gateway, and returns only answers that can be used and stored.
 
-    Raises `WrongAnswer` for an answer of a type that the call doesn't allow. A payment id that can't be stored becomes
-    one that can (`storable_payment_id`) and raises an alert, so the news that money moved is never lost. Exceptions of
-    the gateway pass through: the task layer counts them as unanswered.
+    Raises `UnusableGatewayAnswer` for an answer of a type that the call doesn't allow. A payment id that can't be
+    stored becomes one that can (`storable_payment_id`) and raises an alert, so the news that money moved is never lost.
+    Exceptions of the gateway pass through: the task layer counts them as unanswered.
     """
 
     _gateway: PaymentGateway
@@ -82,13 +85,13 @@ class CheckedGateway(PaymentGateway):
     def _asked(self, call: str, request: Request, method: Callable[[Any], object]) -> Any:
         try:
             answer = guarded(f"gateway.{call}", method, request)
-        except errors.WrongAnswer as ended:  # here it is of unknown outcome: money may have moved
-            raise WrongAnswer(str(ended)) from ended
+        except WrongAnswer as ended:
+            raise UnusableGatewayAnswer(str(ended)) from ended
         return self._checked(call, request, answer)
 
     def _checked(self, call: str, request: Request, answer: object) -> Any:
         if not isinstance(answer, _EXPECTED[call]):
-            raise WrongAnswer(_refusal(call, answer))
+            raise UnusableGatewayAnswer(_refusal(call, answer))
         match answer:
             case Captured() | Authorised():
                 return self._with_storable_id(request, answer)
