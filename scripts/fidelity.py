@@ -1,7 +1,7 @@
-"""What the contract suites prove of each adapter, read off the suites and the test classes that subclass them.
+"""Which contract test each adapter runs, read from the suites and the test classes that subclass them.
 
-Nothing is run: a behaviour counts for an adapter where its test class has the test as the suite wrote it, and no flag
-of the class makes it skip. `make check` and `make test-servers` run the same classes, and fail where one doesn't hold.
+No test is run here: an adapter counts as tested where its test class has the test as the suite wrote it, and no flag of
+the class skips it. `make check` and `make test-servers` run the same classes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,27 @@ import attrs
 TESTS = Path(__file__).parent.parent / "tests" / "contracts"
 SUITES = "oms.testing.contracts"
 TITLES = {
+    "GateContract": "Stock gate",
+    "InventoryStoreContract": "Inventory store",
     "StoreContract": "Every store: transactions, inbox, attempts",
     "TaskContract": "Every store: tasks",
     "OutboxContract": "Every store: outbox",
     "DeadLetterContract": "Every store: dead letters",
-    "AnswerContract": "Stores with idempotency keys",
-    "ModelContract": "The order service's store against a model",
+    "LimitContract": "Every store: limits of texts and numbers",
+    "AnswerContract": "Order and inventory stores: idempotency keys",
+    "AnswerLimitContract": "Order and inventory stores: limits of stored responses",
+    "BrokerContract": "Broker",
+    "NotificationStoreContract": "Notification store",
+    "OrderStoreContract": "Order store",
+    "ModelContract": "Order store against a model",
+    "PaymentStoreContract": "Payment store",
+    "StepStoreContract": "Store of a shop's own step",
+    "JoiningContract": "Orders in the caller's SQL transaction",
+    "CallsContract": "Call executor",
+    "ClockContract": "Clock",
+    "IdsContract": "Order ids and lease tokens",
 }
-"""Suites whose name doesn't say what they are of; the others are named like their port."""
+"""The heading of each suite; one that isn't here is called by its class."""
 
 ADAPTERS = {
     "Memory": "memory",
@@ -41,7 +54,7 @@ ADAPTERS = {
 }
 """By the beginning of the test class's name, after `Test`."""
 
-NAMES = {("SQLite", "BrokerContract"): "sqlite_log"}
+NAMES = {("SQLite", "BrokerContract"): "SQLite log"}
 
 
 @attrs.frozen
@@ -63,15 +76,19 @@ def fidelity() -> str:
 
 
 _HEAD = """\
-# What each adapter is proven to do
+# Which adapter passes which contract test
 
-Made from the suites in `oms.testing.contracts` and the test classes in `tests/contracts` by `scripts/generate_docs.py`;
-don't edit.
+Generated from the suites in `oms.testing.contracts` and the test classes in `tests/contracts` by
+`scripts/generate_docs.py`; don't edit.
 
-One line a behaviour, as its test is named. `yes`: the adapter's class runs this test as the suite wrote it, and the
-tests fail where it doesn't hold. `no (flag)`: the class says that the adapter, or its lab, hasn't what the test needs;
-the flags are below each table. Real servers (PostgreSQL, Redis, Kafka) are asked by `make test-servers`, all others by
-`make check`.
+Every port has one suite of contract tests, and every adapter of that port runs it. So the memory adapters, on which the
+tests of a shop and the simulator rest, are held to the same behaviour as SQLite, PostgreSQL, Redis and Kafka.
+
+Each row is one test, named after the behaviour that it checks.
+
+- `yes`: the adapter runs this test as the suite wrote it. `make check` fails if the behaviour is missing; for
+  PostgreSQL, Redis and Kafka, which need real servers, `make test-servers` does.
+- `no (flag)`: the adapter, or its test set-up, lacks what the test needs. The flags are explained below each table.
 """
 
 

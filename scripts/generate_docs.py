@@ -1,8 +1,8 @@
-"""Writes the documents that are made of code: state tables, saga, settings, and what each adapter is proven to do.
+"""Generates the pages that are derived from code: state tables, saga, settings, and the adapters' contract tests.
 
     python scripts/generate_docs.py [--check]
 
-With --check nothing is written; exit 1 and one line for each copy that is stale.
+With --check nothing is written; one line for each stale page, and exit code 1 if there is one.
 """
 
 from __future__ import annotations
@@ -34,17 +34,54 @@ SIGNS = {
     Effect.REFUSED: "409",
 }
 LEGEND = """\
-A cell says what a trigger (column) does to a state (row). `!topic` publishes, `+task` owes an outside call,
-`=` is noted without effect, `early` is stored and applied when the order is adopted, `x` can't be (dead letter and
-alarm), `same` gives the caller the same answer, `404` and `409` refuse the caller.
+An order, a reservation of stock and a payment are aggregates. Each has one state, and a trigger may move it to another:
+a message, a command, a deadline or an answer of the payment gateway. Each table has a row for every state and a column
+for every trigger; a missing cell is an error at import. ABSENT means that there is no aggregate yet.
+
+| cell | what the trigger does to an aggregate in this state |
+| --- | --- |
+| a state | the aggregate moves to this state, or stays in it |
+| `!topic` | the transition also publishes this event |
+| `+task` | the transition also creates this task, a call to the payment gateway |
+| `(alert)` | the transition also raises an alert for the operators |
+| `=` | no effect; an order's timeline shows it |
+| `early` | the order keeps the message and applies it when the order itself arrives |
+| `x` | impossible: the message becomes a dead letter, and an alert is raised |
+| `same` | the caller gets the same answer as before |
+| `404`, `409` | the caller is refused with this HTTP status |
+
+The tables are data in `domain/order.py`, `domain/reservation.py` and `domain/payment.py`. [saga.md](saga.md) shows how
+the aggregates work together.
 """
 
 
+SAGA_INTRO = """\
+The saga takes an order from placed to confirmed, rejected or cancelled. No service calls another one: each step of the
+table is a service that handles an event, commits its own state, and publishes the next event. A step that already
+happened is undone by its compensating step.
+
+- **listens to**: the events that start the step; a customer's or operator's command starts the steps without one.
+- **publishes one of**: at most one of these events, in the same transaction as the step's own change.
+- **undone by**: the compensating step, if the order ends cancelled.
+- **bound**: what ends the wait for the next event, or limits the tries.
+
+[state-machines.md](state-machines.md) says what each event does in each state.
+"""
+
+FLOW = """\
+Each arrow is an event that one service publishes and another one consumes. The notification service is left out: it
+consumes every event that ends an order or changes its payment.
+"""
+
+PROSPECTS = """\
+Derived from the order's state table: each trigger that moves an order on, and the final states that it can still reach.
+"""
+
 ACCESS = """\
-`oms setup --acl` prints this table as Kafka ACL commands. Only they keep forged messages out: the payment service
-can't check `inventory.reserved`, so whoever may write to that topic can have a customer charged. Producers of the shop
-may write to `order.created` as well. A step of your own reads the topics that it subscribes to, and writes to
-`<group>.dlq` and to topics of its own.
+`oms setup --acl` prints this table as Kafka ACL commands. Only access control keeps forged messages out: the payment
+service can't check `inventory.reserved`, so a client that may write to that topic can have a customer charged.
+Producers of the shop may also need to write to `order.created`. A step of your own reads the topics that it subscribes
+to, and writes to `<group>.dlq` and to its own topics.
 """
 
 
@@ -54,7 +91,7 @@ def cell(found: Cell[Any]) -> str:
     parts = [found.to.value]
     parts += [f"!{found.publishes.topic}"] if found.publishes else []
     parts += [f"+{found.starts.value}"] if found.starts else []
-    parts += ["(alarm)"] if found.alert else []
+    parts += ["(alert)"] if found.alert else []
     return " ".join(parts)
 
 
@@ -79,19 +116,20 @@ def diagram(machine: Mapping[Any, Mapping[Any, Cell[Any]]]) -> str:
 
 
 def state_machines() -> str:
-    head = "# State tables\n\nMade from `oms.domain` by `scripts/generate_docs.py`; don't edit.\n\n" + LEGEND
+    head = "# State tables\n\nGenerated from `oms.domain` by `scripts/generate_docs.py`; don't edit.\n\n" + LEGEND
     tables = (("Order", ORDER_TABLE), ("Reservation", RESERVATION_TABLE), ("Payment", PAYMENT_TABLE))
     return "\n".join([head, *(table(name, machine) + "\n" + diagram(machine) for name, machine in tables)])
 
 
 def saga() -> str:
-    lines = ["# The order saga", "", "Made from `oms.domain.saga` by `scripts/generate_docs.py`; don't edit.", ""]
+    lines = ["# The order saga", "", "Generated from `oms.domain.saga` by `scripts/generate_docs.py`; don't edit.", ""]
+    lines += [SAGA_INTRO]
     lines += ["| step | service | listens to | publishes one of | undone by | bound |", "| --- " * 6 + "|"]
     for step in SAGA:
         listens = ", ".join(event.topic for event in step.listens)
         publishes = ", ".join(event.topic for event in step.publishes)
         lines.append(f"| {step.name} | {step.service} | {listens} | {publishes} | {step.undone_by} | {step.bound} |")
-    lines += ["", "## The way of a message", "", "```mermaid", "flowchart LR"]
+    lines += ["", "## How events flow", "", FLOW, "```mermaid", "flowchart LR"]
     ways = (
         f"    {step.service} -- {event.topic} --> {consumer}"
         for step in SAGA
@@ -100,14 +138,15 @@ def saga() -> str:
         if consumer not in (step.service, "notification")
     )
     lines += dict.fromkeys(ways)
-    lines += ["```", "", "## What can still happen", "", "| order | next | can still end as |", "| --- " * 3 + "|"]
+    lines += ["```", "", "## What can still happen to an order", "", PROSPECTS]
+    lines += ["| state | next events, and the states they lead to | possible final states |", "| --- " * 3 + "|"]
     for state in OrderState:
         following = "; ".join(f"{p.trigger.value}: {p.to.value}" for p in what_can_still_happen(state)) or "nothing"
         ends = ", ".join(sorted(end.value for end in possible_ends(state)))
         lines.append(f"| {state.value} | {following} | {ends} |")
     lines += [
         "",
-        "## Who writes and who reads each topic",
+        "## Topics: writers and readers",
         "",
         ACCESS,
         "| topic | written by | read by |",

@@ -107,7 +107,7 @@ def published_before_the_commit() -> Iterator[None]:
         yield
 
 
-@planted("the relay forgets what the broker didn't take", fine=True, depth=1)
+@planted("the relay forgets messages that the broker refused", fine=True, depth=1)
 def refused_messages_are_dropped() -> Iterator[None]:
     def careless(self: Relay, rows: Sequence[Any]) -> int:
         try:
@@ -121,7 +121,7 @@ def refused_messages_are_dropped() -> Iterator[None]:
 
 
 @planted(
-    "sweepers read the outbox by a watermark on the id",
+    "the sweep reads only outbox ids above the highest id it has seen",
     fine=True,
     faults=(PAUSES, CRASH),
     workers={"order": 2},
@@ -140,7 +140,7 @@ def watermark_relay() -> Iterator[None]:
         yield
 
 
-@planted("rows are left to the process that wrote them: nobody sweeps", depth=1)
+@planted("no process sweeps the outbox rows of a process that died", depth=1)
 def no_sweeper() -> Iterator[None]:
     with patch.object(Relay, "_swept", lambda _self, _now: ()):
         yield
@@ -155,7 +155,11 @@ def no_inbox() -> Iterator[None]:
         yield
 
 
-@planted("the inbox isn't claimed in the transaction, and the last write wins", fine=True, workers={"payment": 2})
+@planted(
+    "the inbox is checked before the transaction and not claimed in it; the last write wins",
+    fine=True,
+    workers={"payment": 2},
+)
 def inbox_checked_not_claimed() -> Iterator[None]:
     def look(self: Any, group: str, names: Any) -> Any:
         for name in names:
@@ -185,7 +189,7 @@ def no_row_locks() -> Iterator[None]:
         yield
 
 
-@planted("offsets are committed as soon as records were polled", fine=True, depth=1)
+@planted("offsets are committed right after the poll, before the work", fine=True, depth=1)
 def offsets_before_the_work() -> Iterator[None]:
     settle = Consumer._settle
 
@@ -199,7 +203,7 @@ def offsets_before_the_work() -> Iterator[None]:
 
 
 @planted(
-    "after a failure the next message is handled, and its offset committed past the failed one", fine=True, depth=1
+    "after a failure the next message is handled, and its offset is committed past the failed one", fine=True, depth=1
 )
 def committed_past_a_failed_message() -> Iterator[None]:
     def careless(self: Consumer[Any], batch: Any, error: Exception) -> None:
@@ -210,7 +214,7 @@ def committed_past_a_failed_message() -> Iterator[None]:
 
 
 @planted(
-    "a batch whose beginning couldn't be noted is lost until the next rebalance (found by this search)",
+    "a batch is lost until the next rebalance if its start could not be recorded (a real fault, found by this search)",
     fine=True,
     depth=1,
 )
@@ -228,13 +232,13 @@ def batch_lost_at_its_note() -> Iterator[None]:
 # -- orders
 
 
-@planted("a payment that comes when the order is cancelled confirms it", depth=2)
+@planted("a payment confirms an order that is being cancelled", depth=2)
 def late_payment_confirms() -> Iterator[None]:
     with cell(order.ORDER_TABLE, OrderState.CANCELLING, OrderTrigger.PAID, order._confirmed):
         yield
 
 
-@planted("a cancel ends the order at once, whatever becomes of the money", depth=2)
+@planted("a cancel ends the order and releases its stock before the payment is settled", depth=2)
 def released_before_the_money_is_settled() -> Iterator[None]:
     with (
         cell(order.ORDER_TABLE, OrderState.RESERVED, OrderTrigger.CUSTOMER_CANCEL, order._cancelled),
@@ -243,7 +247,7 @@ def released_before_the_money_is_settled() -> Iterator[None]:
         yield
 
 
-@planted("a repeated key isn't looked up: each try is another order", fine=True, depth=1)
+@planted("a repeated idempotency key isn't looked up: each try makes another order", fine=True, depth=1)
 def key_is_ignored() -> Iterator[None]:
     with (
         patch("oms.entrypoints.desks._place_key", lambda *_args: None),
@@ -252,19 +256,21 @@ def key_is_ignored() -> Iterator[None]:
         yield
 
 
-@planted("a cancelled order doesn't hear that its payment was voided", depth=2)
+@planted("an order that is being cancelled ignores `payment.voided`", depth=2)
 def voided_is_not_heard() -> Iterator[None]:
     with cell(order.ORDER_TABLE, OrderState.CANCELLING, OrderTrigger.VOIDED, stay(Effect.NOTED)):
         yield
 
 
-@planted("the order service takes any amount", depth=1, faults=(FORGERY,))
+@planted("the order service accepts a payment of any amount", depth=1, faults=(FORGERY,))
 def any_amount_is_taken() -> Iterator[None]:
     with patch.object(StatedTerms, "differ_from", lambda _self, _terms: False):
         yield
 
 
-@planted("forged news that was parked takes the inbox row of the true one", depth=2, faults=(FORGERY, CANCEL, GATEWAY))
+@planted(
+    "a forged message that was parked claims the inbox row of the true one", depth=2, faults=(FORGERY, CANCEL, GATEWAY)
+)
 def forgery_takes_the_inbox_row() -> Iterator[None]:
     with patch("oms.application.orders.inbox_id", lambda message: message.id):
         yield
@@ -273,7 +279,7 @@ def forgery_takes_the_inbox_row() -> Iterator[None]:
 # -- inventory
 
 
-@planted("no tombstone: a cancel for a reservation that isn't there leaves nothing", depth=2)
+@planted("a cancel that arrives before its reservation leaves no tombstone", depth=2)
 def no_release_tombstone() -> Iterator[None]:
     with cell(
         reservation.RESERVATION_TABLE,
@@ -285,7 +291,7 @@ def no_release_tombstone() -> Iterator[None]:
 
 
 @planted(
-    "a rejection isn't sticky: the gate asks again",
+    "a rejection isn't final: the gate checks the stock again",
     most=6000,
     orders=2,
     fine=True,
@@ -305,13 +311,13 @@ def rejection_not_sticky() -> Iterator[None]:
         yield
 
 
-@planted("what the ledger refuses after the gate took it isn't given back", depth=2, fine=True, orders=2)
+@planted("units that the gate held and the ledger refused aren't given back", depth=2, fine=True, orders=2)
 def hold_not_given_back() -> Iterator[None]:
     with patch.object(inventory, "_give_back", lambda _work, _order_id: None):
         yield
 
 
-@planted("the gate holds a second time when it is asked again", fine=True, depth=1)
+@planted("a repeated hold takes units a second time", fine=True, depth=1)
 def gate_take_not_idempotent() -> Iterator[None]:
     take = gate_script.take
 
@@ -323,7 +329,7 @@ def gate_take_not_idempotent() -> Iterator[None]:
         yield
 
 
-@planted("stock is given back once for every copy of the cancel", depth=2)
+@planted("each copy of a cancel gives the stock back once more", depth=2)
 def give_back_not_idempotent() -> Iterator[None]:
     def again(state: Any, name: str, now_ms: int) -> bool:
         stored = state["answers"].get(name)
@@ -336,7 +342,7 @@ def give_back_not_idempotent() -> Iterator[None]:
 
 
 @planted(
-    "a take of an older epoch is recorded",
+    "a hold made under an older epoch of the gate is recorded",
     depth=3,
     most=40_000,
     fine=True,
@@ -348,13 +354,22 @@ def epoch_not_compared() -> Iterator[None]:
         yield
 
 
-@planted("a take isn't bound to an epoch", units=2, fine=True, faults=(PAUSES, GATE), workers={"inventory": 2})
+@planted(
+    "a hold isn't bound to an epoch of the gate", units=2, fine=True, faults=(PAUSES, GATE), workers={"inventory": 2}
+)
 def take_not_bound_to_an_epoch() -> Iterator[None]:
     with patch.object(GateKeeper, "epoch", lambda _self: None):
         yield
 
 
-@planted("the ledger has no check", fine=True, orders=2, partitions=3, faults=(PAUSES, GATE), workers={"inventory": 2})
+@planted(
+    "the ledger doesn't check that units are left",
+    fine=True,
+    orders=2,
+    partitions=3,
+    faults=(PAUSES, GATE),
+    workers={"inventory": 2},
+)
 def the_gate_has_the_last_word() -> Iterator[None]:
     def trusting(self: Any, movements: Any) -> None:
         work = self._open()
@@ -376,7 +391,7 @@ def the_gate_has_the_last_word() -> Iterator[None]:
         yield
 
 
-@planted("a restart of the gate without its last second isn't noticed", orders=2, faults=(GATE,))
+@planted("the gate restarts without its last second, and no service notices", orders=2, faults=(GATE,))
 def lost_tail_not_noticed() -> Iterator[None]:
     from oms.testing.sim import faults
 
@@ -390,7 +405,7 @@ def lost_tail_not_noticed() -> Iterator[None]:
         yield
 
 
-@planted("restocks of two orders have the same key: the gate takes the second for a repeat", units=2, orders=2)
+@planted("two orders give stock back under one key, and the gate drops the second as a repeat", units=2, orders=2)
 def restock_key_collides() -> Iterator[None]:
     with patch.object(inventory, "composite_key", lambda kind, _order_id, sku: f"{kind}:{sku}"):
         yield
@@ -399,7 +414,11 @@ def restock_key_collides() -> Iterator[None]:
 # -- payments
 
 
-@planted("a cancel of a payment that was started says voided at once", fine=True, faults=(PAUSES, CANCEL, GATEWAY))
+@planted(
+    "the cancel of a payment in progress publishes `payment.voided` without a void",
+    fine=True,
+    faults=(PAUSES, CANCEL, GATEWAY),
+)
 def voided_instead_of_voiding() -> Iterator[None]:
     with (
         cell(payment.PAYMENT_TABLE, PaymentState.INITIATED, PaymentTrigger.CANCELLING, payment._voided),
@@ -408,7 +427,7 @@ def voided_instead_of_voiding() -> Iterator[None]:
         yield
 
 
-@planted("no tombstone: a cancel for a payment that isn't there only says voided", depth=2)
+@planted("a cancel that arrives before its payment leaves no tombstone", depth=2)
 def no_void_tombstone() -> Iterator[None]:
     with cell(
         payment.PAYMENT_TABLE,
@@ -419,7 +438,7 @@ def no_void_tombstone() -> Iterator[None]:
         yield
 
 
-@planted("each try has a key of its own", depth=2)
+@planted("each try of a charge uses a new key", depth=2)
 def new_key_on_retry() -> Iterator[None]:
     def charged_again(self: Any, task: Any, found: Payment) -> Any:
         key = found.key if task.attempts == 1 else f"{found.key}-{task.attempts}"
@@ -430,7 +449,7 @@ def new_key_on_retry() -> Iterator[None]:
         yield
 
 
-@planted("no answer is taken for declined", depth=1)
+@planted("a charge without an answer counts as declined", depth=1)
 def unknown_taken_for_declined() -> Iterator[None]:
     finish = payments.Charges.finish
 
@@ -443,7 +462,7 @@ def unknown_taken_for_declined() -> Iterator[None]:
         yield
 
 
-@planted("an unknown charge is taken for declined, before the settle window has passed", depth=2)
+@planted("a charge that a look-up doesn't find counts as declined before the settle window has passed", depth=2)
 def unknown_charge_taken_for_declined() -> Iterator[None]:
     finish = payments.Charges.finish
 
@@ -456,7 +475,7 @@ def unknown_charge_taken_for_declined() -> Iterator[None]:
         yield
 
 
-@planted("a call that was not attempted is taken for declined, also where it is a look-up", depth=2)
+@planted("a call that was not attempted counts as declined, also if it was a look-up", depth=2)
 def not_attempted_taken_for_declined() -> Iterator[None]:
     finish = payments.Charges.finish
 
@@ -469,13 +488,13 @@ def not_attempted_taken_for_declined() -> Iterator[None]:
         yield
 
 
-@planted("the money of an order that was cancelled is kept", depth=1)
+@planted("the payment of a cancelled order isn't refunded", depth=1)
 def no_refund() -> Iterator[None]:
     with cell(payment.PAYMENT_TABLE, PaymentState.CAPTURED, PaymentTrigger.CANCELLING, stay(Effect.NOTED)):
         yield
 
 
-@planted("a refund without an answer is taken for done", depth=2)
+@planted("a refund without an answer counts as done", depth=2)
 def refund_taken_for_done() -> Iterator[None]:
     def hasty(self: Any, work: Any, ended: Any) -> None:
         work.save(work[ended.token.key].refund_done(at=work.now))
@@ -505,7 +524,7 @@ def task_removed_before_its_call() -> Iterator[None]:
         yield
 
 
-@planted("a task that failed isn't tried again", depth=1)
+@planted("a failed task isn't tried again", depth=1)
 def no_second_try() -> Iterator[None]:
     with patch.object(
         MemoryTransaction,
