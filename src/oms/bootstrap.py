@@ -117,8 +117,47 @@ def _fitting(argument: str, given: Any, port: type[Any]) -> Any:
     return given
 
 
-def _named(path: str | None, variable: str, port: type[Any]) -> Any:
-    return plugged(path, variable, port) if path else None
+@attrs.define
+class Opened:
+    """The objects that a container made from its settings and that may hold files, connections or threads."""
+
+    _objects: list[tuple[str, Any]] = attrs.field(factory=list)
+
+    def note(self, name: str, made: P) -> P:
+        """Remember an object under the name of its provider; returns the object."""
+        self._objects.append((name, made))
+        return made
+
+    def take(self) -> Sequence[tuple[str, Any]]:
+        """Return the objects, the newest first, and forget them."""
+        objects, self._objects = self._objects, []
+        return objects[::-1]
+
+
+def close_opened(container: Container) -> None:
+    """Close every object that the container made from its settings; the next use makes it anew.
+
+    An object that the shop gave isn't closed. An error of a `close` is logged, and the others are closed nevertheless.
+    """
+    for name, made in container.opened().take():
+        close_one(made, container.signals())
+        for dependent in (name, name.removeprefix("given_")):
+            getattr(container, dependent).reset()
+
+
+def close_one(thing: Any, signals: Signals) -> None:
+    """Call `close` where there is one; an error of it is logged and ends nothing."""
+    close = getattr(thing, "close", None)
+    if close is None:
+        return
+    try:
+        close()
+    except Exception as error:  # noqa: BLE001 - also a shop's own code, and the rest has to be closed as well
+        signals.alarm("close failed", thing=type(thing).__name__, cause=f"{type(error).__name__}: {error}")
+
+
+def _named(path: str | None, variable: str, port: type[Any], opened: Opened, name: str) -> Any:
+    return opened.note(name, plugged(path, variable, port)) if path else None
 
 
 def _checked(given: Any, wrapper: Callable[..., Any], *more: Any) -> Any:
@@ -168,13 +207,15 @@ def _memory_log(settings: Settings) -> Broker:
     return MemoryLog(settings.partitions)
 
 
-def _sqlite_log(settings: Settings, clock: Clock) -> Broker:
+def _sqlite_log(settings: Settings, clock: Clock, opened: Opened) -> Broker:
     from oms.adapters.sqlite_log.log import SqliteLog
 
-    return SqliteLog(_file(settings, "broker"), clock=clock, partitions=settings.partitions)
+    path = _file(settings, "broker")
+    return opened.note("sqlite_log", SqliteLog(path, clock=clock, partitions=settings.partitions))
 
 
 def _memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:
+    """Makes stores; the memory of each service outlives its stores, as a file or a server would."""
     from oms.adapters.memory.inventory import MemoryInventoryStore
     from oms.adapters.memory.notifications import MemoryNotificationStore
     from oms.adapters.memory.orders import MemoryOrderStore
@@ -188,7 +229,15 @@ def _memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:
         "payment": MemoryPaymentStore,
         "notification": MemoryNotificationStore,
     }
-    return lambda name: kinds.get(name, MemoryStepStore)(clock, ids)
+    first: dict[str, Any] = {}
+
+    def store(name: str) -> Store:
+        if name not in first:
+            first[name] = kinds.get(name, MemoryStepStore)(clock, ids)
+        made: Store = first[name].worker("worker")
+        return made
+
+    return store
 
 
 def _sqlite_stores(settings: Settings, clock: Clock, ids: Ids) -> Callable[[str], Store]:
@@ -197,10 +246,10 @@ def _sqlite_stores(settings: Settings, clock: Clock, ids: Ids) -> Callable[[str]
     return lambda name: stores.sqlite_store(name, _file(settings, name), clock, ids)
 
 
-def _kafka_log(settings: Settings, signals: Signals) -> Broker:
+def _kafka_log(settings: Settings, signals: Signals, opened: Opened) -> Broker:
     from oms.adapters.kafka.log import KafkaBroker
 
-    return KafkaBroker.from_settings(settings, signals)
+    return opened.note("kafka_log", KafkaBroker.from_settings(settings, signals))
 
 
 def _postgres_stores(settings: Settings, ids: Ids) -> Callable[[str], Store]:
@@ -209,10 +258,10 @@ def _postgres_stores(settings: Settings, ids: Ids) -> Callable[[str], Store]:
     return lambda name: stores.postgres_store(name, settings, ids)
 
 
-def _redis_gate(settings: Settings, clock: Clock) -> StockGate:
+def _redis_gate(settings: Settings, clock: Clock, opened: Opened) -> StockGate:
     from oms.adapters.redis.gate import RedisGate
 
-    return RedisGate.from_settings(settings, clock)
+    return opened.note("redis_gate", RedisGate.from_settings(settings, clock))
 
 
 def _memory_gate(clock: Clock) -> StockGate:
@@ -221,31 +270,32 @@ def _memory_gate(clock: Clock) -> StockGate:
     return MemoryGate(clock)
 
 
-def _gateway(settings: Settings, clock: Clock) -> PaymentGateway:
+def _gateway(settings: Settings, clock: Clock, opened: Opened) -> PaymentGateway:
     if settings.payment_gateway != "simulated":
         gateway: PaymentGateway = plugged(settings.payment_gateway, "OMS_PAYMENT_GATEWAY", PaymentGateway)
-        return gateway
+        return opened.note("gateway", gateway)
     from oms.adapters.gateways.simulated import SimulatedGateway
 
-    path = None if settings.profile == "memory" else _file(settings, "gateway")
-    return SimulatedGateway.from_settings(settings, clock, path)
+    if settings.profile == "memory":  # its book is in memory, and outlives a stop as all records in memory do
+        return SimulatedGateway.from_settings(settings, clock, None)
+    return opened.note("gateway", SimulatedGateway.from_settings(settings, clock, _file(settings, "gateway")))
 
 
-def _notifier(settings: Settings, clock: Clock) -> Notifier | None:
+def _notifier(settings: Settings, clock: Clock, opened: Opened) -> Notifier | None:
     if settings.notifier == "log":
         return None  # the log has a line of each notification anyway
     if settings.notifier == "webhook":
         from oms.adapters.notifiers.webhook import WebhookNotifier
 
-        return WebhookNotifier.from_settings(settings, clock)
+        return opened.note("given_notifier", WebhookNotifier.from_settings(settings, clock))
     notifier: Notifier = plugged(settings.notifier, "OMS_NOTIFIER", Notifier)
-    return notifier
+    return opened.note("given_notifier", notifier)
 
 
-def _authenticator(settings: Settings, clock: Clock, signals: Signals) -> Authenticator:
+def _authenticator(settings: Settings, clock: Clock, signals: Signals, opened: Opened) -> Authenticator:
     if settings.authenticator:
         authenticator: Authenticator = plugged(settings.authenticator, "OMS_AUTHENTICATOR", Authenticator)
-        return authenticator
+        return opened.note("given_authenticator", authenticator)
     from oms.adapters.auth.api_keys import ApiKeys
     from oms.adapters.auth.trust import TrustEveryone
 
@@ -284,33 +334,35 @@ class Container(containers.DeclarativeContainer):
     given_signals = providers.Singleton(_signals, settings)
     signals = providers.Singleton(CheckedSignals, given_signals)
     codec = providers.Singleton(_codec, settings)
-    broker = providers.Selector(
-        profile,
-        memory=providers.Singleton(_memory_log, settings),
-        embedded=providers.Singleton(_sqlite_log, settings, clock),
-        distributed=providers.Singleton(_kafka_log, settings, signals),
-    )
+    opened = providers.Singleton(Opened)
+    memory_log = providers.Singleton(_memory_log, settings)
+    sqlite_log = providers.Singleton(_sqlite_log, settings, clock, opened)
+    kafka_log = providers.Singleton(_kafka_log, settings, signals, opened)
+    broker = providers.Selector(profile, memory=memory_log, embedded=sqlite_log, distributed=kafka_log)
     stores = providers.Selector(
         profile,
         memory=providers.Singleton(_memory_stores, clock, ids),
         embedded=providers.Singleton(_sqlite_stores, settings, clock, ids),
         distributed=providers.Singleton(_postgres_stores, settings, ids),
     )
+    redis_gate = providers.Singleton(_redis_gate, settings, clock, opened)
     gate = providers.Selector(
         profile,
         memory=providers.Singleton(_memory_gate, clock),
         embedded=providers.Object(None),
-        distributed=providers.Singleton(_redis_gate, settings, clock),
+        distributed=redis_gate,
     )
     calls = providers.Singleton(_threaded_calls, settings, bells)
-    gateway = providers.Singleton(_gateway, settings, clock)
-    given_notifier = providers.Singleton(_notifier, settings, clock)
+    gateway = providers.Singleton(_gateway, settings, clock, opened)
+    given_notifier = providers.Singleton(_notifier, settings, clock, opened)
     notifier = providers.Singleton(_checked, given_notifier, CheckedNotifier)
-    given_authenticator = providers.Singleton(_authenticator, settings, clock, signals)
+    given_authenticator = providers.Singleton(_authenticator, settings, clock, signals, opened)
     authenticator = providers.Singleton(_checked_authenticator, given_authenticator)
-    given_pricing = providers.Singleton(_named, settings.provided.pricing, "OMS_PRICING", Pricing)
+    given_pricing = providers.Singleton(
+        _named, settings.provided.pricing, "OMS_PRICING", Pricing, opened, "given_pricing"
+    )
     pricing = providers.Singleton(_checked, given_pricing, CheckedPricing, providers.Factory(_currency, settings))
-    given_policy = providers.Singleton(_named, settings.provided.policy, "OMS_POLICY", Policy)
+    given_policy = providers.Singleton(_named, settings.provided.policy, "OMS_POLICY", Policy, opened, "given_policy")
     policy = providers.Singleton(_checked, given_policy, CheckedPolicy)
 
 
@@ -439,7 +491,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
     try:
         services = _services(container, world.clock, own, only)
     except BaseException:
-        _let_go_of_the_log(container, settings)
+        close_opened(container)  # so that the next start can open them
         raise
     for name, service in services.items():
         more: dict[str, Any] = {}
@@ -448,17 +500,6 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
             more = {"lock": orders.OrderWork.lock, "extra": _log_steps(world), "grouped": grouped}
         parts[name] = assemble(service, world, calls(name), woken=partial(_ring, bells, name), **more)
     return System(container, parts)
-
-
-def _let_go_of_the_log(container: Container, settings: Settings) -> None:
-    """Close the log that a refused start has opened, so that the next one can; a log that the shop gave is its own."""
-    provider: Any = container.broker
-    if provider.overridden:
-        return
-    close = getattr(provider(), "close", None)
-    if close is not None:
-        close()
-    getattr(provider, settings.profile).reset()
 
 
 def _services(

@@ -12,6 +12,7 @@ from own_postgres import PASSWORD, OwnPostgres
 from typed_settings.types import Secret
 
 from oms.adapters.memory import CountedIds
+from oms.adapters.sql import roles
 from oms.adapters.sql.checks import check_postgres, other_currencies
 from oms.adapters.sql.logins import login_of, operator_login, schema_of
 from oms.adapters.sql.migrate import HEADS
@@ -101,6 +102,19 @@ def test_several_hosts_may_set_up_at_once(server: OwnPostgres) -> None:
     assert sum("database race: made" in lines for lines in reports) == 1
     assert sum(f"schema oms_order: from nothing to {HEADS['order']}" in lines for lines in reports) == 1
     assert check_postgres(settings, [*SERVICES, "step-a"]) == []
+
+
+def test_a_database_that_another_host_makes_after_the_first_look_is_found(
+    server: OwnPostgres, ready: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look = [0], roles._refusal
+
+    def late(admin: Any) -> Permanent | None:
+        looks[0] += 1
+        return Permanent("it wasn't there yet") if looks[0] == 1 else look(admin)
+
+    monkeypatch.setattr(roles, "_refusal", late)
+    assert set_up_postgres(ready, ["payment"])[0] == "database oms: is there"
 
 
 def test_a_changed_password_is_set(server: OwnPostgres, ready: Settings) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -219,3 +220,36 @@ def test_a_hanging_call_does_not_hold_up_the_end_of_the_process():
         "calls.submit('hangs', threading.Event().wait)\n"
     )
     subprocess.run([sys.executable, "-c", script], timeout=20, check=True)
+
+
+def test_calls_that_are_withdrawn_say_which_were_begun() -> None:
+    calls: ThreadedCalls[str] = ThreadedCalls(1, lambda: None, ahead_s=0.25, limit_s=60)
+    calls.submit("quick", lambda: 1)
+    assert wait_until(lambda: bool(calls.collect()))
+    assert calls.room() > 1, "quick calls may queue"
+    begun, release = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def slow() -> None:
+        begun.set()
+        release.wait(20)
+
+    calls.submit("slow", slow)
+    calls.submit("queued", lambda: made.append("queued"))
+    assert begun.wait(20)
+    queued, slow_one = calls.withdraw(0.0)
+    assert (queued.token, queued.left_s) == ("queued", None)
+    assert slow_one.token == "slow"
+    assert slow_one.left_s is not None
+    assert 0 < slow_one.left_s <= 60
+    assert calls.room() == 0
+    release.set()
+    assert wait_until(lambda: [one.token for one in calls.collect()] == ["slow"])
+    assert made == []
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 20
+    while not (met := condition()) and time.monotonic() < until:
+        time.sleep(0.001)
+    return met

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from typing import Generic
@@ -116,11 +117,16 @@ class Parts(Generic[W]):
         return self.service.store.next_due(self.relay.waiting_topics())
 
     def stop(self) -> None:
-        """Give back what this process holds: partitions and outbox leases. Whoever waits is told to come again."""
-        self.consumer.stop()
-        if self.departures is not None:
-            self.departures.run_once()
-        self.relay.give_back()
+        """Give back what this process holds: partitions, then the leases of tasks and outbox rows.
+
+        Each is tried whatever the others raise; the last error is raised, with the one before it as its context.
+        """
+        with ExitStack() as ending:  # from last to first
+            ending.callback(self.relay.give_back)
+            if self.departures is not None:
+                ending.callback(self.departures.run_once)
+            ending.callback(self.tasks.give_back)
+            ending.callback(self.consumer.stop)
 
     def close(self) -> None:
         """Let go of calls and store."""

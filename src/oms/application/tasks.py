@@ -5,6 +5,7 @@ A lease that lapsed means that the call's outcome is unknown: whoever claims the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Generic, cast
@@ -14,14 +15,18 @@ from oms.application.parking import last_resort, task_letter, without_texts
 from oms.application.service import NOT_CALLED, Executor, NotAppliedYet, W
 from oms.application.unit import Units
 from oms.domain.text import storable_text
-from oms.ports.calls import Calls, Ended
+from oms.ports.calls import Calls, Ended, Withdrawn
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Cause
-from oms.ports.store import DeadLetter, Postponed, Task
+from oms.ports.store import DeadLetter, Delivery, Postponed, Task
 
 LOOK_EVERY_S = 1.0
 """How often to look for tasks that fell due and that nobody announced: deadlines, and others' lapsed leases."""
+
+
+GRACE_S = 0.5
+"""How long a stopping process waits for calls under way; most answer in less."""
 
 
 class TaskRunner(Generic[W]):
@@ -67,13 +72,41 @@ class TaskRunner(Generic[W]):
         for kind, executor in self._service.executors.items():
             self._start(executor, [task for task in tasks if task.kind is kind])
         self._unfinished += self._calls.collect()
+        return len(tasks) + self._settle_all()
+
+    def give_back(self) -> None:
+        """The process stops: settle the calls that ended, and let another process have the other tasks.
+
+        A task whose call wasn't made is due at once, and has called nobody. One whose call is under way falls due when
+        the call's time limit has passed.
+        """
+        withdrawn = self._calls.withdraw(GRACE_S)
+        self._unfinished += self._calls.collect()
+        try:
+            self._settle_all()
+        finally:
+            self._return(withdrawn)
+
+    def _return(self, withdrawn: Sequence[Withdrawn[Task]]) -> None:
+        now = self._clock.now()
+        later = [Postponed(one.token, now, afresh=not one.token.repeat) for one in withdrawn if one.left_s is None]
+        left_s = [one.left_s for one in withdrawn if one.left_s is not None]
+        if left_s and math.isfinite(longest_s := max(left_s)):
+            over = now + timedelta(seconds=longest_s)
+            later += [Postponed(one.token, over) for one in withdrawn if one.left_s is not None]
+        if later:
+            with self._service.store.begin() as transaction:
+                transaction.flush(Delivery(postponed=later))
+                transaction.commit()
+
+    def _settle_all(self) -> int:
         finished = 0
         while self._unfinished:
             batch = self._unfinished[: self._batch]
             self._settle(batch)
             del self._unfinished[: len(batch)]
             finished += len(batch)
-        return len(tasks) + finished
+        return finished
 
     def _claim(self) -> Sequence[Task]:
         now = self._clock.steady()

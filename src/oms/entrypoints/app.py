@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +28,8 @@ from oms.bootstrap import (
     System,
     acl_commands,
     build,
+    close_one,
+    close_opened,
     container_of,
     evidence_of,
     imported,
@@ -64,6 +67,9 @@ class App:
 
     `with app:` (or `start` and `stop`) runs it on threads of its own. Without them nothing moves but what `run` is
     called for, which is what tests want; commands then work as well, in the calling thread.
+
+    After `stop` it can be started again. It belongs to the process that first used it: in a process that was forked
+    afterwards, every use raises `OmsError`, because threads, connections and file locks aren't inherited.
     """
 
     def __init__(self, container: Container, services: Collection[str] | None = None) -> None:
@@ -78,6 +84,10 @@ class App:
         self._orders: tuple[Parts[Any], Orders] | None = None
         self._authenticator: Authenticator | None = None
         self._runner: Runner | None = None
+        self._hangs = False
+        """Whether a worker hadn't ended when the system was stopped last."""
+        self._process: int | None = None
+        """The id of the process that used it first; None before."""
         self.settings: Settings = container.settings()
         self.currency = Currency.of(self.settings.currency)
 
@@ -138,6 +148,7 @@ class App:
     @property
     def system(self) -> System:
         """The parts, put together on first use; `Retryable` while the servers that they need are waited for."""
+        self._enter_process()
         if self._system is None:
             if self._waiting is not None and not self._waiting.starts_here:
                 raise Retryable("the system is starting")
@@ -205,47 +216,52 @@ class App:
     def make_extensions(self) -> None:
         """Make the extensions that the services of this process use, so that a wrong one fails now, as `SettingsError`.
 
-        Without this call they are made on first use.
+        Without this call they are made on first use. Where one is refused, those made before are closed.
         """
-        _ = self.authenticator
+        self._enter_process()
         uses = {"order": ("pricing", "policy"), "payment": ("gateway",), "notification": ("notifier",)}
-        for service in self.services:
-            for name in uses.get(service, ()):
-                getattr(self._container, name)()
+        try:
+            _ = self.authenticator
+            for service in self.services:
+                for name in uses.get(service, ()):
+                    getattr(self._container, name)()
+        except BaseException:
+            self._close_extensions()
+            raise
 
     # -- running
 
     def start_when_reachable(self) -> None:
         """Start in the background, as soon as every server that is needed answers; `problems` says which doesn't."""
-        self._waiting = WaitingStart(self._what_is_wrong, self.start, self._still_waiting, self._failed)
+        self._ensure_stopped()
+        self._waiting = WaitingStart(self._what_is_wrong, self._start, self._still_waiting, self._failed)
         self._waiting.begin()
 
     def start(self) -> None:
-        """Run every service on a thread of its own."""
-        if self._runner is not None:
-            raise OmsError("the system is running already")
-        system = self._pinned()
-        self._check_extensions()
-        driven = _DRIVEN[self.settings.profile](system.parts, self._container.bells())
-        bells, clock, batch = self._container.bells(), self._container.clock(), self.settings.batch
-        self._runner = Runner(driven, bells, clock, self._failed, batch=batch)
-        self._runner.start()
+        """Run every service on a thread of its own, also again after `stop`.
+
+        Raises `OmsError` where the system runs already, or a worker of the last run hasn't ended. Where the start
+        fails, everything that it opened is closed.
+        """
+        self._ensure_stopped()
+        self._start()
 
     def stop(self) -> None:
         """Finish or roll back what is under way, give everything back, close. Takes 10 s at most."""
-        clean = True
+        if self._is_forked:  # nothing of it runs here, and what it holds is the other process's
+            return
         if self._waiting is not None:
             self._waiting.give_up(STOP_TIMEOUT_S)
         if self._runner is not None:
-            clean = self._runner.stop(STOP_TIMEOUT_S)
-        if self._system is None:
-            return
-        stopping = Retryable("the system is stopping")
-        for part in self._system.parts.values():
-            part.commands.refuse_all(stopping)
-        if clean:
-            self._close(self._system)
-        self._runner = None
+            self._hangs = not self._runner.stop(STOP_TIMEOUT_S)
+        system = self._system
+        if system is not None:
+            stopping = Retryable("the system is stopping")
+            for part in system.parts.values():
+                part.commands.refuse_all(stopping)
+        if not self._hangs:
+            self._close(system)
+        self._runner = self._waiting = None
 
     def run(self) -> int:
         """Work in this thread until nothing moves any more at this moment; how much moved."""
@@ -274,6 +290,8 @@ class App:
 
     def problems(self) -> Sequence[str]:
         """Why it isn't ready; empty when it is."""
+        if self._is_forked:
+            return [_FORKED]
         if self._runner is None:
             return (self._waiting.problems if self._waiting is not None else ()) or ["not started"]
         if self._runner.failure is not None:
@@ -318,6 +336,7 @@ class App:
 
     def drive(self, part: Parts[Any], future: Future[Any]) -> None:
         """Let a service work until a command of its group is answered, where no thread of its own does."""
+        self._enter_process()
         if self._runner is not None:
             if not self._runner.running:
                 raise Retryable("the system has stopped")
@@ -329,6 +348,36 @@ class App:
             if future.done():
                 return
         raise Retryable("the store can't be reached")
+
+    @property
+    def _is_forked(self) -> bool:
+        """Whether another process used it first, of which this one is a copy."""
+        return self._process is not None and self._process != os.getpid()
+
+    def _enter_process(self) -> None:
+        """Bind the system to this process; `OmsError` in a process that was forked after it was used."""
+        if self._is_forked:
+            raise OmsError(_FORKED)
+        self._process = os.getpid()
+
+    def _ensure_stopped(self) -> None:
+        self._enter_process()
+        if self._runner is not None or self._waiting is not None:
+            raise OmsError("the system is running already")
+        if self._hangs:
+            raise OmsError("a worker of the last run hasn't ended, so the system can't start again in this process")
+
+    def _start(self) -> None:
+        try:
+            system = self._pinned()
+            self._check_extensions()
+        except BaseException:
+            self._close(self._system)
+            raise
+        driven = _DRIVEN[self.settings.profile](system.parts, self._container.bells())
+        bells, clock, batch = self._container.bells(), self._container.clock(), self.settings.batch
+        self._runner = Runner(driven, bells, clock, self._failed, batch=batch)
+        self._runner.start()
 
     def _pinned(self) -> System:
         """The system, whose stores have a currency: who only looks at a new one leaves it as it is."""
@@ -362,20 +411,35 @@ class App:
     def _failed(self, name: str, error: BaseException) -> None:
         self.signals.alarm("worker failed", worker=name, cause=f"{type(error).__name__}: {error}")
 
-    def _close(self, system: System) -> None:
-        for part in system.parts.values():
-            part.stop()
-            part.close()
-        made = [system.container.broker()]
-        if "payment" in system.parts:  # what this process doesn't use is not made for its end
-            made.append(system.container.gateway())
-        if "notification" in system.parts:
-            made.append(system.container.notifier())
-        for thing in made:
-            close = getattr(thing, "close", None)
-            if close is not None:
-                close()
+    def _close(self, system: System | None) -> None:
+        """Give everything back and close it. What fails is logged, and keeps nothing else open."""
+        parts = {} if system is None else system.parts
+        for name, part in parts.items():
+            for end in (part.stop, part.close):
+                try:
+                    end()
+                except Exception as error:  # noqa: BLE001 - such as a server that is away: leases lapse by themselves
+                    cause = f"{type(error).__name__}: {error}"
+                    self.signals.alarm("a service didn't stop in good order", service=name, cause=cause)
+        self._close_extensions(parts)
         self._system = None
+
+    def _close_extensions(self, parts: Collection[str] = ()) -> None:
+        """Close what the settings name; and of what the shop gave, what these services have used."""
+        uses: dict[str, Any] = {"payment": self._container.gateway, "notification": self._container.given_notifier}
+        given: list[Any] = [self._container.broker] if parts else []
+        given += [provider for service, provider in uses.items() if service in parts]
+        close_opened(self._container)
+        for provider in given:
+            if provider.overridden:
+                close_one(provider(), self.signals)
+        self._authenticator = None
+
+
+_FORKED = (
+    "this system was used before the process was forked: make it in the forked process instead"
+    " (with gunicorn: without --preload, or in the hook post_fork)"
+)
 
 
 def create(

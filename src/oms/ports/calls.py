@@ -26,6 +26,17 @@ class Ended(Generic[Token]):
     error: Exception | None = None
 
 
+@attrs.frozen
+class Withdrawn(Generic[Token]):
+    """A submitted call that hasn't ended when its process stops.
+
+    `left_s` is how many seconds of its time limit are left; None for a call that wasn't begun, and never will be.
+    """
+
+    token: Token
+    left_s: float | None = None
+
+
 class Calls(Protocol[Token]):
     """A bounded number of calls under way. One thread submits and collects.
 
@@ -48,6 +59,13 @@ class Calls(Protocol[Token]):
     def blocked(self) -> bool:
         """Whether no further call is made because too many abandoned ones haven't returned."""
         return False
+
+    def withdraw(self, timeout_s: float) -> Sequence[Withdrawn[Token]]:  # noqa: ARG002 - for those that wait
+        """Begin no more calls, and wait up to `timeout_s` for those under way; returns those that haven't ended.
+
+        A call may end meanwhile, so that `collect` returns it as well.
+        """
+        return ()
 
     @abstractmethod
     def close(self) -> None:

@@ -17,7 +17,7 @@ from oms.adapters.sql.border import translated
 from oms.adapters.sql.checks import MAINTENANCE, no_way_in
 from oms.adapters.sql.link import Link
 from oms.adapters.sql.logins import Login, admin_login, login_of, operator_login, schema_of
-from oms.adapters.sql.migrate import VERSION_TABLE, lock_setup, migrate_in, version_in
+from oms.adapters.sql.migrate import SETUP_LOCK, VERSION_TABLE, lock_setup, migrate_in, version_in
 from oms.adapters.sql.postgres import IDLE_TIMEOUT_S, LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, setup_database
 from oms.adapters.sql.stores import kind_of
 from oms.ports.errors import Permanent, PortError
@@ -61,31 +61,38 @@ def set_up_postgres(settings: Settings, services: Sequence[str], steps: Sequence
 
 
 def _make_database(admin: Login) -> bool:
-    """Whether there was none."""
+    """Whether there was none. Several hosts may try at once: one makes it, the others wait and find it."""
     name = admin.parameters["dbname"]
-    try:
-        admin.connect().close()
-    except psycopg.Error as error:
-        refused = Permanent(no_way_in(admin, error))
-    else:
+    if _refusal(admin) is None:
         return False
     try:
         server = admin.connect(dbname=MAINTENANCE)
     except psycopg.Error:
-        raise refused from None
-    with server, _clear_words():
-        if server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-            raise refused
-        return _create(server, sql.Identifier(name))
+        server = None
+    if server is not None:
+        with server, _clear_words():
+            server.execute("SELECT pg_advisory_lock(%s)", [SETUP_LOCK])  # until the connection ends
+            if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                _create(server, sql.Identifier(name))
+                return True
+    refused = _refusal(admin)  # another host may have made it since the first look
+    if refused is not None:
+        raise refused
+    return False
 
 
-def _create(server: psycopg.Connection[Any], name: sql.Identifier) -> bool:
+def _refusal(admin: Login) -> Permanent | None:
+    """Why the admin can't log in to the database; None where the admin can."""
     try:
-        server.execute(sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(name))
-    except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-        return False  # another host was first
+        admin.connect().close()
+    except psycopg.Error as error:
+        return Permanent(no_way_in(admin, error))
+    return None
+
+
+def _create(server: psycopg.Connection[Any], name: sql.Identifier) -> None:
+    server.execute(sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(name))
     server.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-    return True
 
 
 class _Setup:

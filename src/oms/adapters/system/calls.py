@@ -16,7 +16,7 @@ from typing import Generic
 
 import attrs
 
-from oms.ports.calls import CallAbandoned, Calls, Ended, Token
+from oms.ports.calls import CallAbandoned, Calls, Ended, Token, Withdrawn
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 
 WEIGHT = 0.25
@@ -117,6 +117,22 @@ class ThreadedCalls(Calls[Token], Generic[Token]):
             if ended:
                 self._learn(took_s / len(ended))
             return ended
+
+    def withdraw(self, timeout_s: float) -> Sequence[Withdrawn[Token]]:
+        """Begin no more calls, and wait for those under way."""
+        with self._lock:
+            queued = [job for job in self._open if job.began_s is None]
+            for job in queued:
+                job.over = True
+                del self._open[job]
+        self.close(timeout_s)
+        now_s = time.monotonic()
+        with self._lock:
+            left = [(job.token, self._limit_s - (now_s - (job.began_s or now_s))) for job in self._open]
+        return [
+            *(Withdrawn(job.token) for job in queued),
+            *(Withdrawn(token, max(0.0, left_s)) for token, left_s in left),
+        ]
 
     def close(self, timeout_s: float = 0.0) -> None:
         """Take no more calls, and wait up to `timeout_s` for those under way; then they are left to themselves."""
