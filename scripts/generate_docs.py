@@ -81,7 +81,7 @@ ACCESS = """\
 `oms setup --acl` prints this table as Kafka ACL commands. Only access control keeps forged messages out: the payment
 service can't check `inventory.reserved`, so a client that may write to that topic can have a customer charged.
 Producers of the shop may also need to write to `order.created`. A step of your own reads the topics that it subscribes
-to, and writes to `<group>.dlq` and to its own topics.
+to, and writes to `<group>.dlq` and to the topics that it declares (`publishes=` of `app.subscribe`).
 """
 
 

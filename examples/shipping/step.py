@@ -20,7 +20,7 @@ def subscribe(app: oms.App, carrier: Carrier) -> None:
         "book": oms.OutsideCall(run=lambda order_id, asked: carrier.book(order_id, str(asked["address"])), then=booked),
         "call off": oms.OutsideCall(run=lambda order_id, _asked: carrier.call_off(order_id)),
     }
-    app.subscribe("order.confirmed", group=GROUP, handler=confirmed, calls=calls)
+    app.subscribe("order.confirmed", group=GROUP, handler=confirmed, calls=calls, publishes=["shipping.booked"])
     app.subscribe("order.cancelled", group=GROUP, handler=cancelled)
 
 

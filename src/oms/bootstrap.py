@@ -31,10 +31,10 @@ from oms.application.extensions.terms import CheckedPolicy, CheckedPricing
 from oms.application.parts import TASKS, Parts, World, assemble, lane_name
 from oms.application.routing import ROUTING
 from oms.application.service import Service, Step
+from oms.application.steps import OwnStep
 from oms.application.tasks import LOOK_EVERY_S
 from oms.application.worker import log_retention
 from oms.domain.errors import NotFound
-from oms.domain.events import EVENTS
 from oms.domain.money import Currency
 from oms.ports.broker import Broker
 from oms.ports.calls import Calls
@@ -43,7 +43,7 @@ from oms.ports.errors import PortError
 from oms.ports.evidence import Evidence, GatewayBook
 from oms.ports.gate import StockGate
 from oms.ports.legacy import LegacyOrders, LegacyStock
-from oms.ports.messages import Codec, copies_topic
+from oms.ports.messages import Codec
 from oms.ports.plugs import Authenticator, Notifier, PaymentGateway, Policy, Pricing
 from oms.ports.signals import Signals
 from oms.ports.store import Store, Task
@@ -439,14 +439,6 @@ class System:
         return self.parts[name]
 
 
-@attrs.frozen
-class OwnStep:
-    """A consumer group of the shop's own: handlers by topic, outside calls by name."""
-
-    handlers: Mapping[str, steps.StepHandler]
-    calls: Mapping[str, steps.OutsideCall]
-
-
 def check_currency(name: str, kept: str | None, settings: Settings) -> None:
     """Raise `SettingsError` unless a store's currency is that of the settings, or isn't pinned yet."""
     if kept not in (None, settings.currency):
@@ -556,8 +548,7 @@ def _service(container: Container, name: str, clock: Clock, own: Mapping[str, Ow
             token = container.ids().token
             return notifications.notification_service(store("notification"), clock, container.notifier(), token)
         case _:
-            step = own[name]
-            return steps.step_service(store(f"step-{name}"), clock, name, step.handlers, step.calls)
+            return steps.step_service(store(f"step-{name}"), clock, container.signals(), name, own[name])
 
 
 def evidence_of(system: System) -> Evidence:
@@ -659,9 +650,8 @@ def _book(settings: Settings) -> GatewayBook | None:
 
 
 def topics_of(own: Mapping[str, OwnStep]) -> Collection[str]:
-    """Every topic of a system: what its services publish and consume, dead letters, and what own steps handle."""
-    known = {event.topic for event in EVENTS} | {copies_topic(name) for name in (*SERVICES, *own)}
-    return sorted(known | {topic for step in own.values() for topic in step.handlers})
+    """Every topic of a system: those of its services, of dead letters, and those that own steps read or write."""
+    return [row.topic for row in topic_access({group: step.topics for group, step in own.items()})]
 
 
 def what_is_wrong(settings: Settings, names: Collection[str], topics: Collection[str]) -> Sequence[str]:
@@ -689,7 +679,7 @@ def acl_commands(settings: Settings, own: Mapping[str, OwnStep], principal: str)
     from oms.adapters.kafka.access import Rights
     from oms.adapters.kafka.access import acl_commands as commands_of
 
-    table = topic_access({group: list(step.handlers) for group, step in own.items()})
+    table = topic_access({group: step.topics for group, step in own.items()})
     groups = {**{name: consumes.group for name, consumes in ROUTING.items()}, **{group: group for group in own}}
     rights = {
         name: Rights(

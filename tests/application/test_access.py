@@ -10,7 +10,7 @@ from typed_settings import Secret
 
 import oms
 from oms.adapters.kafka.access import connection_warnings
-from oms.application.access import topic_access
+from oms.application.access import StepTopics, topic_access
 from oms.application.routing import ROUTING
 from oms.bootstrap import SERVICES, topics_of
 from oms.domain.events import EVENTS
@@ -40,7 +40,8 @@ def test_copies_of_dead_letters_are_written_by_their_service_and_read_by_no_serv
 
 
 def test_own_steps_write_to_topics_of_the_shop_and_to_their_copies_alone() -> None:
-    rows = {row.topic: row for row in topic_access({"shipping": ["order.confirmed"], "mail": ["parcel.sent"]})}
+    steps = {"shipping": StepTopics(["order.confirmed"]), "mail": StepTopics(["parcel.sent"])}
+    rows = {row.topic: row for row in topic_access(steps)}
     assert rows["order.confirmed"].readers == ["inventory", "notification", "shipping"]
     assert rows["order.confirmed"].writers == ["order"]
     assert rows["parcel.sent"].writers == ["mail", "shipping"]

@@ -57,7 +57,7 @@ def policy():
     return Policy()
 
 def subscribe(app):
-    app.subscribe("order.confirmed", group="greeting", handler=confirmed)
+    app.subscribe("order.confirmed", group="greeting", handler=confirmed, publishes=["greeting.sent"])
 
 def confirmed(event, step):
     step.save({"seen": True})

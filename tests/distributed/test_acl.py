@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -18,13 +19,22 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.memory.signals import RecordingSignals
+from oms.settings import load_settings
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 from oms.testing.containers.native.server import free_port
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
 PASSWORD = "a-password-of-the-tests"
-USERS = (*(f"oms-{name}" for name in (*SERVICES, "operator")), "mallory")
+USERS = (*(f"oms-{name}" for name in (*SERVICES, "parcels", "operator")), "mallory")
+STEP = """
+def subscribe(app):
+    def confirmed(event, step):
+        step.publish("parcels.booked")
+    app.subscribe("order.confirmed", group="parcels", handler=confirmed, publishes=["parcels.booked"])
+"""
 OPERATIONS = {
     "Describe": AclOperation.DESCRIBE,
     "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
@@ -119,17 +129,23 @@ def grant(admin: AdminClient, commands: Sequence[str]) -> None:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("acl")
     (directory / "data").mkdir()
+    (directory / "parcels_step.py").write_text(STEP)
+    environ = {
+        "OMS_PAYMENT_SUCCESS_RATE": "1",
+        "OMS_STEPS": "parcels_step:subscribe",
+        "PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")]),
+    }
     kafka, port = NativeKafka(), free_port()
     kafka.settings.update(access_lists(kafka, port))
     with NativePostgres() as postgres, NativeRedis() as gate, kafka:
-        cluster = Cluster(directory, postgres.url, gate.url, kafka.url, {"OMS_PAYMENT_SUCCESS_RATE": "1"})
+        cluster = Cluster(directory, postgres.url, gate.url, kafka.url, environ)
         cluster.set_up()
         told = cluster.oms("setup", "--acl")
         assert (told.returncode, told.stderr) == (0, "")
         made = Stack(cluster, AdminClient({"bootstrap.servers": kafka.url}), f"127.0.0.1:{port}")
         grant(made.admin, told.stdout.splitlines())
         try:
-            for service in SERVICES:
+            for service in (*SERVICES, "parcels"):
                 log = directory / f"{service}.log"
                 cluster.workers.append(Worker(service, made.settings(f"oms-{service}"), log).start())
             cluster.await_ready()
@@ -150,6 +166,20 @@ def test_the_four_services_do_their_work(stack: Stack) -> None:
     assert status == 201, order
     where = f"/orders/{order['id']}"
     wait_for(lambda: order_service.get(where)[1]["status"] == "CONFIRMED", "it is confirmed")
+
+
+def test_a_step_publishes_to_the_topic_that_it_declares(stack: Stack) -> None:
+    """`oms setup` made the topic, and its access lists let the step write there, and no other service."""
+    body = {"userId": "bob", "amount": 12.5, "items": {"apple": 1}}
+    status, order = request(stack.cluster.of("order")[0].port, "POST", "/orders", body)
+    assert status == 201, order
+    settings = load_settings(stack.cluster.settings())
+    broker = KafkaBroker(settings, RecordingSignals(), topics=["parcels.booked"])
+    wait_for(lambda: order["id"].encode() in {record.key for record in broker.all_records()}, "its event is sent")
+    assert stack.refusal("oms-parcels", "parcels.booked") is None
+    assert stack.refusal("oms-payment", "parcels.booked") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    (parcels,) = stack.cluster.of("parcels")
+    assert "undeclared topic" not in parcels.log.read_text()
 
 
 @pytest.mark.parametrize("topic", ["inventory.reserved", "payment.success", "order.created", "order.dlq"])

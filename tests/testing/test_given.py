@@ -117,7 +117,9 @@ def app(shop: Shop) -> oms.App:
         step.publish("shipping.booked", parcel=parcel)
 
     calls = {"book": oms.OutsideCall(lambda *_: "p-1", booked), "call off": oms.OutsideCall(lambda *_: None)}
-    shop.app.subscribe("order.confirmed", group="shipping", handler=confirmed, calls=calls)
+    shop.app.subscribe(
+        "order.confirmed", group="shipping", handler=confirmed, calls=calls, publishes=["shipping.booked"]
+    )
     shop.app.subscribe("order.cancelled", group="shipping", handler=cancelled)
     return shop.app
 

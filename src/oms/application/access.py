@@ -15,6 +15,18 @@ from oms.domain.events import BY_TOPIC
 from oms.domain.saga import SAGA
 from oms.ports.messages import copies_topic
 
+UNDECLARED_TOPICS_FAIL = False
+"""Whether a step that publishes to a topic which it didn't declare fails. Until the release that sets this to True, it
+writes a warning, and `oms setup --acl` lets steps that declare nothing write to every topic that a step handles."""
+
+
+@attrs.frozen
+class StepTopics:
+    """The topics that an own step handles, and those that it declares to publish to."""
+
+    handles: Collection[str]
+    publishes: Collection[str] = ()
+
 
 @attrs.frozen
 class TopicAccess:
@@ -25,28 +37,25 @@ class TopicAccess:
     readers: Sequence[str]
 
 
-def topic_access(steps: Mapping[str, Collection[str]]) -> Sequence[TopicAccess]:
-    """The access of all topics, sorted. `steps` are the topics that each own step handles, by its group.
-
-    Any own step may write to a topic that is no event of `oms` and that some own step handles. Topics that own steps
-    publish to and none handles aren't known here.
-    """
-    handled = {topic for topics in steps.values() for topic in topics}
+def topic_access(steps: Mapping[str, StepTopics]) -> Sequence[TopicAccess]:
+    """The access of all topics, sorted; `steps` are the own steps by group."""
+    own = {topic for step in steps.values() for topic in (*step.handles, *step.publishes)}
     copies = {copies_topic(name): name for name in (*ROUTING, *steps)}
     return [
         TopicAccess(topic, _writers(topic, copies, steps), _readers(topic, steps))
-        for topic in sorted({*BY_TOPIC, *copies, *handled})
+        for topic in sorted({*BY_TOPIC, *copies, *own})
     ]
 
 
-def _writers(topic: str, copies: Mapping[str, str], steps: Collection[str]) -> Sequence[str]:
+def _writers(topic: str, copies: Mapping[str, str], steps: Mapping[str, StepTopics]) -> Sequence[str]:
     if topic in copies:
         return [copies[topic]]
     if topic in BY_TOPIC:
         return sorted({step.service for step in SAGA if BY_TOPIC[topic] in step.publishes})
-    return sorted(steps)
+    anyone = not UNDECLARED_TOPICS_FAIL and any(topic in step.handles for step in steps.values())
+    return sorted(group for group, step in steps.items() if topic in step.publishes or (anyone and not step.publishes))
 
 
-def _readers(topic: str, steps: Mapping[str, Collection[str]]) -> Sequence[str]:
+def _readers(topic: str, steps: Mapping[str, StepTopics]) -> Sequence[str]:
     services = {name for name, consumes in ROUTING.items() if topic in consumes.topics}
-    return sorted(services | {group for group, topics in steps.items() if topic in topics})
+    return sorted(services | {group for group, step in steps.items() if topic in step.handles})

@@ -11,6 +11,7 @@ from typing import cast
 
 import attrs
 
+from oms.application import access
 from oms.application.backoff import next_try
 from oms.application.changes import Changes
 from oms.application.extensions.calling import called
@@ -24,6 +25,7 @@ from oms.ports.calls import Ended
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 from oms.ports.messages import AnyEvent, CustomEvent
+from oms.ports.signals import Signals
 from oms.ports.store import Postponed, StepStore, StepTransaction, Task, Transaction
 
 Document = Mapping[str, object]
@@ -31,6 +33,9 @@ Document = Mapping[str, object]
 
 MAX_CALL_NAME = 64
 _NOT_IN_CALL_NAMES = frozenset(':"\\')
+
+MAX_WARNED_TOPICS = 100
+"""Undeclared topics of a step that are named in the log, each once: a step may make their names at run time."""
 
 UNKNOWN_CALL_ATTEMPTS = 10
 """Attempts before a call that this process doesn't know is parked: about two minutes, in which a process of the
@@ -75,8 +80,10 @@ class StepContext:
 
         Raises `WrongName` for a topic that Kafka refuses or that is the system's own, `NotJson` for a body that isn't
         a JSON object. The event holds the body as it is now, whatever the handler does with its values later.
+        A topic that the step didn't declare (`subscribe(..., publishes=[...])`) is logged as a warning, once; in the
+        next release it raises `UndeclaredTopic`.
         """
-        check_own_topic(topic)
+        self._work.publications.check(topic)
         if body.setdefault("orderId", self.order_id) != self.order_id:
             raise NotJson("body.orderId: expected the order's own id, which is set without being named")
         text = json_text(body, "body")
@@ -118,14 +125,60 @@ class OutsideCall:
     then: Callable[[object, StepContext], None] = lambda _result, _step: None
 
 
+@attrs.frozen
+class OwnStep:
+    """A consumer group of the shop's own: handlers by topic, outside calls by name, topics that it publishes to."""
+
+    handlers: Mapping[str, StepHandler] = attrs.field(factory=dict)
+    calls: Mapping[str, OutsideCall] = attrs.field(factory=dict)
+    publishes: Collection[str] = frozenset()
+
+    @property
+    def topics(self) -> access.StepTopics:
+        """What it reads and writes."""
+        return access.StepTopics(tuple(self.handlers), self.publishes)
+
+
+class UndeclaredTopic(OmsError):
+    """A step published to a topic that it didn't declare."""
+
+
+class Publications:
+    """The topics that a step declared, and what becomes of an event for another one. `warn` gets each topic once."""
+
+    def __init__(self, group: str, declared: Collection[str], warn: Callable[[str], None]) -> None:
+        self._group, self._declared, self._warn = group, declared, warn
+        self._warned: set[str] = set()
+
+    def check(self, topic: str) -> None:
+        """Raise `WrongName` for a topic that isn't the step's to write; warn of, or raise, `UndeclaredTopic`."""
+        check_own_topic(topic)
+        if topic in self._declared:
+            return
+        if access.UNDECLARED_TOPICS_FAIL:
+            raise UndeclaredTopic(
+                f"the step {self._group} doesn't declare the topic {topic!r}: "
+                f"app.subscribe(..., group={self._group!r}, publishes=[{topic!r}])"
+            )
+        if topic not in self._warned and len(self._warned) < MAX_WARNED_TOPICS:
+            self._warned.add(topic)
+            self._warn(topic)
+
+
 class StepWork:
     """The documents of a step under lock."""
 
     def __init__(
-        self, transaction: StepTransaction, group: str, now: datetime, calls: Collection[str] = frozenset()
+        self,
+        transaction: StepTransaction,
+        group: str,
+        now: datetime,
+        publications: Publications,
+        calls: Collection[str] = frozenset(),
     ) -> None:
         self.changes = Changes()
         self.now = now
+        self.publications = publications
         self.group, self.calls = group, calls
         """The step's group, and the names of the outside calls that it may make."""
         self._transaction = transaction
@@ -219,22 +272,22 @@ def _refuse_unknown(name: str) -> None:
     raise UnknownCall(f"this version of the step has no outside call {name!r}")
 
 
-def step_service(
-    store: StepStore,
-    clock: Clock,
-    group: str,
-    handlers: Mapping[str, StepHandler],
-    calls: Mapping[str, OutsideCall],
-) -> Service[StepWork]:
-    """A service made of a user's handlers, by topic."""
+def step_service(store: StepStore, clock: Clock, signals: Signals, group: str, step: OwnStep) -> Service[StepWork]:
+    """A service made of a user's step."""
+
+    def warn(topic: str) -> None:
+        advice = f"add publishes=[{topic!r}] to app.subscribe(..., group={group!r}); the next release refuses the event"
+        signals.failure("undeclared topic", None, step=group, topic=topic, detail=advice)
+
+    calls, publications = step.calls, Publications(group, step.publishes, warn)
 
     def open_work(transaction: Transaction, prepared: object) -> StepWork:  # noqa: ARG001 - no gate phase
-        return StepWork(cast("StepTransaction", transaction), group, clock.now(), frozenset(calls))
+        return StepWork(cast("StepTransaction", transaction), group, clock.now(), publications, frozenset(calls))
 
     def handled_by(handler: StepHandler) -> Callable[[AnyEvent, StepWork], None]:
         return lambda event, work: _run(handler, event, work)
 
-    routes = {topic: handled_by(handler) for topic, handler in handlers.items()}
+    routes = {topic: handled_by(handler) for topic, handler in step.handlers.items()}
     executors = {TaskKind.CALL: StepCalls(calls)}
     return Service(group, group, store, routes, open_work, executors, extension=f"step:{group}", own_handlers=True)
 

@@ -14,16 +14,15 @@ from typing import Any, Self, cast
 
 import attrs
 
-from oms.application.extensions.names import check_group, check_topic, did_you_mean
+from oms.application.extensions.names import check_group, check_publishes, check_topic, did_you_mean
 from oms.application.extensions.shapes import check_calls, check_function
 from oms.application.parts import Parts
 from oms.application.promises import Report, check
 from oms.application.reconciliation import Difference, differences
-from oms.application.steps import OutsideCall, StepHandler, checked_call_name
+from oms.application.steps import OutsideCall, OwnStep, StepHandler, checked_call_name
 from oms.bootstrap import (
     SERVICES,
     Container,
-    OwnStep,
     Plugs,
     System,
     acl_commands,
@@ -77,7 +76,7 @@ class App:
         self._services = services
         self._waiting: WaitingStart | None = None
         self._warned: list[str] = []
-        self._own: dict[str, tuple[dict[str, StepHandler], dict[str, OutsideCall]]] = {}
+        self._own: dict[str, OwnStep] = {}
         self._system: System | None = None
         self._pinned_system: System | None = None
         self._building = threading.Lock()
@@ -100,13 +99,15 @@ class App:
         group: str,
         handler: StepHandler,
         calls: Mapping[str, OutsideCall] | None = None,
+        publishes: Collection[str] = (),
         foreign: bool = False,
     ) -> None:
         """Have `handler(event, step)` run for each message of a topic, with effects exactly once.
 
         `group` names the step: its position in the log, its documents, its dead letters. All handlers of a group share
-        its documents. `calls` are the outside calls that handlers of this group may ask for by name. To be called
-        before the system is first used.
+        its documents. `calls` are the outside calls that handlers of this group may ask for by name; `publishes` are
+        the topics that handlers and calls of this group publish to, which `oms setup` makes. To be called before the
+        system is first used.
 
         Raises `OmsError` for a name that Kafka, a database or a file system can't take, for functions that can't be
         called as the step will call them (async ones included), and for a topic that looks like a misspelt one of the
@@ -118,27 +119,25 @@ class App:
         check_topic(topic)
         check_function("handler", handler, 2)
         check_calls(calls or {})
+        check_publishes(publishes)
         if is_copies_topic(topic):
             raise OmsError(f"{topic!r} holds copies of dead letters, which are no events: see `dead_letters`")
         meant = None if foreign else did_you_mean(topic, BY_TOPIC)
         if meant:
             raise OmsError(f"topic: there is no {topic!r}; did you mean {meant!r}? (foreign=True: another system's)")
-        handlers, known = self._own.setdefault(group, ({}, {}))
-        if topic in handlers:
+        step = self._own.get(group, OwnStep())
+        if topic in step.handlers:
             raise OmsError(f"group {group!r} handles {topic!r} already")
-        self._add_calls(group, known, calls or {})
-        handlers[topic] = handler
-
-    def _add_calls(self, group: str, known: dict[str, OutsideCall], calls: Mapping[str, OutsideCall]) -> None:
-        for name, call in calls.items():
-            checked_call_name(name)
-            if known.setdefault(name, call) != call:
-                raise OmsError(f"group {group!r} has another outside call {name!r} already")
+        self._own[group] = OwnStep(
+            {**step.handlers, topic: handler},
+            _with_calls(group, step.calls, calls or {}),
+            frozenset({*step.publishes, *publishes}),
+        )
 
     @property
     def own_steps(self) -> Mapping[str, OwnStep]:
         """The shop's own steps by group."""
-        return {group: OwnStep(handlers, calls) for group, (handlers, calls) in self._own.items()}
+        return dict(self._own)
 
     @property
     def services(self) -> Collection[str]:
@@ -440,6 +439,16 @@ _FORKED = (
     "this system was used before the process was forked: make it in the forked process instead"
     " (with gunicorn: without --preload, or in the hook post_fork)"
 )
+
+
+def _with_calls(
+    group: str, known: Mapping[str, OutsideCall], added: Mapping[str, OutsideCall]
+) -> Mapping[str, OutsideCall]:
+    for name, call in added.items():
+        checked_call_name(name)
+        if known.get(name, call) != call:
+            raise OmsError(f"group {group!r} has another outside call {name!r} already")
+    return {**known, **added}
 
 
 def create(

@@ -8,13 +8,14 @@ No store, no log: the handlers alone, with what the step saved of the one order.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self, cast
 
 import attrs
 
-from oms.application.steps import StepContext, StepWork
-from oms.bootstrap import OwnStep
+from oms.application.steps import OwnStep, Publications, StepContext, StepWork
 from oms.domain.events import (
     BY_TOPIC,
     Event,
@@ -101,7 +102,8 @@ class GivenStep:
         return ThenStep(self, f"the answer to {call}", ORDER_ID, work)
 
     def _work(self, order_id: str) -> StepWork:
-        work = StepWork(NO_TRANSACTION, self.group, AT, frozenset(self.step.calls))
+        publications = Publications(self.group, self.step.publishes, partial(_warn, self.group))
+        work = StepWork(NO_TRANSACTION, self.group, AT, publications, frozenset(self.step.calls))
         if self.document is not None:
             work._before[order_id] = self.document
         return work
@@ -155,3 +157,9 @@ class ThenStep:
             ]
             raise AssertionError("\n" + "\n".join(lines))
         return self
+
+
+def _warn(group: str, topic: str) -> None:
+    """Warn at the line of the handler that publishes."""
+    text = f"the step {group} doesn't declare the topic {topic!r}: add it to publishes=[...] of app.subscribe"
+    warnings.warn(text, DeprecationWarning, stacklevel=4)

@@ -31,6 +31,14 @@ def check_own_topic(topic: object) -> None:
         raise WrongName(f"topic: {topic!r} is the system's own: publish to a topic of your own")
 
 
+def check_publishes(topics: object) -> None:
+    """Raise `WrongName` unless these are topics that a shop's own step may publish to."""
+    if isinstance(topics, str | bytes) or not isinstance(topics, Collection):
+        raise WrongName(f"publishes: expected a list of topics, got {topics!a:.100}")
+    for topic in topics:
+        check_own_topic(topic)
+
+
 def check_group(group: object, others: Collection[str], services: Collection[str]) -> None:
     """Raise `WrongName` for a group that no file can be named after, or that shares names with another one.
 

@@ -6,19 +6,21 @@ version wrote, the other one reads; a task that one owes, the other one does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, cast
 
 import attrs
 
 from oms.application import steps
 from oms.application.service import Service
-from oms.application.steps import OutsideCall, StepHandler
-from oms.bootstrap import OwnStep, Plugs, container_of
+from oms.application.steps import OutsideCall, OwnStep, StepHandler
+from oms.bootstrap import Plugs, container_of
 from oms.domain.errors import OmsError
 from oms.entrypoints.app import App
 from oms.entrypoints.desks import Orders, StockDesk
 from oms.ports.plugs import Policy, Pricing
+from oms.ports.signals import Signals
+from oms.ports.store import StepStore
 from oms.settings import Settings
 from oms.testing.sim.own_calls import OwnCalls
 
@@ -53,12 +55,12 @@ class Beside:
         """How many workers of a service or step there are: two at least where there are two versions."""
         return max(wanted, 2) if self.changed(name) else wanted
 
-    def next_of(self, service: Service[Any], clock: Any) -> Service[Any]:
+    def next_of(self, service: Service[Any], clock: Any, signals: Signals) -> Service[Any]:
         """The next version of a service or step that has one."""
         if service.name in self.changes:
             return self.changes[service.name](service)
-        step = self.steps[service.name]
-        return steps.step_service(service.store, clock, service.name, step.handlers, step.calls)  # type: ignore[arg-type]
+        store = cast("StepStore", service.store)
+        return steps.step_service(store, clock, signals, service.name, self.steps[service.name])
 
 
 class OwnSteps(dict[str, OwnStep]):
@@ -119,12 +121,13 @@ class SimulatedApp(App):
         group: str,
         handler: StepHandler,
         calls: Mapping[str, OutsideCall] | None = None,
+        publishes: Collection[str] = (),
         foreign: bool = False,
     ) -> None:
         """As `App.subscribe`, before the first order (or anything else) is asked of the shop."""
         if self.taken:
             raise OmsError("subscribe before the shop is used")
-        super().subscribe(topic, group=group, handler=handler, calls=calls, foreign=foreign)
+        super().subscribe(topic, group=group, handler=handler, calls=calls, publishes=publishes, foreign=foreign)
 
     @property
     def own_steps(self) -> OwnSteps:

@@ -20,7 +20,7 @@ from oms.adapters.memory.hooks import WorkerKilled, no_point, nobody_else
 from oms.application import promises
 from oms.application.consumer import Consumer
 from oms.application.promises import Violation
-from oms.bootstrap import OwnStep
+from oms.application.steps import OwnStep
 from oms.testing.sim import faults, ready, state
 from oms.testing.sim.own_calls import NOTHING_OWN, OwnCalls
 from oms.testing.sim.scope import ANSWERS, CLOCK, GATE, GATEWAY, PAUSES, Scope

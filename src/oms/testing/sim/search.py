@@ -14,7 +14,7 @@ from typing import Protocol
 
 import attrs
 
-from oms.bootstrap import OwnStep
+from oms.application.steps import OwnStep
 from oms.testing.sim.escape import sealed
 from oms.testing.sim.run import Check, Listener, Outcome, Run
 from oms.testing.sim.scope import FAULTS, PAUSES, Scope

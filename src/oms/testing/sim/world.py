@@ -25,7 +25,8 @@ from oms.adapters.wire.codec import JsonCodec
 from oms.application import inventory, notifications, orders, parts, payments, steps
 from oms.application.parts import Parts, assemble
 from oms.application.service import Service
-from oms.bootstrap import SERVICES, OwnStep
+from oms.application.steps import OwnStep
+from oms.bootstrap import SERVICES
 from oms.domain.money import Currency
 from oms.ports.evidence import Evidence
 from oms.ports.messages import Codec, Message, Outgoing, Record
@@ -220,7 +221,7 @@ class World:
     def _service(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
         """A service as its worker runs it: the last one runs the next version, where there is one."""
         present = self._present(name, store, worker, point, ids)
-        return self.beside.next_of(present, self.clock) if self.runs_next(worker) else present
+        return self.beside.next_of(present, self.clock, self.signals) if self.runs_next(worker) else present
 
     def _present(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
         match name:
@@ -237,5 +238,4 @@ class World:
                 notifier = self.own_notifier or self.notifier
                 return notifications.notification_service(store, self.clock, notifier, ids.token)
             case _:
-                step = self.own[name]
-                return steps.step_service(store, self.clock, name, step.handlers, step.calls)
+                return steps.step_service(store, self.clock, self.signals, name, self.own[name])
