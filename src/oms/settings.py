@@ -45,6 +45,7 @@ from oms.settings_kinds import (
 
 PREFIX = "OMS_"
 KAFKA_CONF = "OMS_KAFKA_CONF_"
+KAFKA_CONF_FILE = "OMS_KAFKA_CONF_FILE"
 FREE_PREFIXES = ("OMS_TEST_", KAFKA_CONF)
 """Variables that begin like this name no setting: they are the tests', and librdkafka's own keys."""
 
@@ -117,7 +118,13 @@ class Settings:
     )
     data: Path = _setting(Path("oms-data"), DIRECTORY, "Directory of the embedded profile's files.", shown="./oms-data")
     http_host: str = _setting("127.0.0.1", HOST, "Address to listen on. Beyond loopback the server wants API keys.")
-    http_port: int = _setting(8081, whole(0, 65535), "Port to listen on; 0 takes a free one.")
+    http_port: int = _setting(
+        8081,
+        whole(0, 65535),
+        "Port to listen on; 0 takes a free one. Without it, `oms run` takes 8081 for order, 8082 for inventory, 8083 "
+        "for payment, 8084 for notification, and for your own steps 8085, 8086 and so on, in the order in which the "
+        "functions of `OMS_STEPS` first name their groups.",
+    )
     http_hosts: tuple[str, ...] = _setting(
         ("localhost", "127.0.0.1", "[::1]"),
         HOST_NAMES,
@@ -244,7 +251,8 @@ class Settings:
     kafka_conf: Mapping[str, str] = _setting(
         attrs.Factory(dict),
         KAFKA_KEYS,
-        "Kafka: any key of librdkafka, each by a variable of its own: `OMS_KAFKA_CONF_LINGER_MS=5` is `linger.ms`.",
+        "Kafka: any further key of librdkafka, as lines of `key=value` here or in a file. A key can also have a "
+        "variable of its own, which takes precedence: `OMS_KAFKA_CONF_LINGER_MS=5` is `linger.ms`.",
         shown="",
     )
     postgres_url: str = _setting(
@@ -390,19 +398,21 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
                 raise SettingsError(f"{name} and {file_name} exclude each other; set one of them")
             texts[name] = _read(file_name, environ[file_name])
     values = {kinds[name][0]: _parsed(name, kinds[name][1], text) for name, text in texts.items()}
-    return {**values, "kafka_conf": _kafka_conf(environ)}
+    lines = cast("Mapping[str, str]", values.get("kafka_conf", {}))
+    return {**values, "kafka_conf": _kafka_conf(environ, lines)}
 
 
-def _kafka_conf(environ: Mapping[str, str]) -> Mapping[str, str]:
-    found = {
+def _kafka_conf(environ: Mapping[str, str], lines: Mapping[str, str]) -> Mapping[str, str]:
+    """The keys of `OMS_KAFKA_CONF` or its file, over them those of variables of their own."""
+    single = {
         name.removeprefix(KAFKA_CONF).lower().replace("_", "."): text
         for name, text in sorted(environ.items())
-        if name.startswith(KAFKA_CONF)
+        if name.startswith(KAFKA_CONF) and name != KAFKA_CONF_FILE
     }
-    ours = sorted(OUR_KAFKA_KEYS & found.keys())
-    if ours:
-        raise SettingsError(f"{KAFKA_CONF}{ours[0].upper().replace('.', '_')}: {ours[0]} isn't yours to set")
-    return found
+    for key in sorted(OUR_KAFKA_KEYS & (single.keys() | lines.keys())):
+        name = KAFKA_CONF + key.upper().replace(".", "_") if key in single else KAFKA_CONF.rstrip("_")
+        raise SettingsError(f"{name}: {key} isn't yours to set")
+    return {**lines, **single}
 
 
 def _without_service_links(environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -166,8 +166,16 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _unreadable(text: str) -> object:
-    raise ValueError(text)
+def _kafka_keys(text: str) -> Mapping[str, str]:
+    """Read lines of `key=value`; empty lines and those that begin with `#` count for nothing."""
+    found: dict[str, str] = {}
+    for line in map(str.strip, text.splitlines()):
+        key, equals, value = map(str.strip, line.partition("="))
+        if line and not line.startswith("#"):
+            if not (key and equals) or key in found:
+                raise ValueError(text)
+            found[key] = value
+    return found
 
 
 def _comma_separated(text: str) -> tuple[str, ...]:
@@ -195,7 +203,7 @@ OPTIONAL_FILE = Kind(
     lambda value: value is None or (isinstance(value, Path) and "\0" not in str(value)),
 )
 KAFKA_ADDRESSES = Kind("a list such as broker-1:9092,broker-2:9092", str, _are_brokers)
-KAFKA_KEYS = Kind("keys and values of librdkafka", _unreadable, _are_kafka_keys, secret=True)
+KAFKA_KEYS = Kind("lines of key=value, each key once, such as linger.ms=5", _kafka_keys, _are_kafka_keys, secret=True)
 POSTGRES_ADDRESS = Kind(
     "an address such as postgresql://host:5432/database, without credentials", str, _are_postgres_servers
 )

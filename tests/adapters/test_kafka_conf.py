@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError
@@ -229,3 +230,46 @@ def test_a_fatal_error_ends_a_client() -> None:
     fatal = KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced", True)
     assert border.is_fatal(fatal)
     assert isinstance(border.stops_reading(fatal), Retryable)
+
+
+# -- OMS_KAFKA_CONF and its file
+
+
+LINES = "# for our cluster\nlinger.ms=7\n\n  ssl.key.password = a=b \nclient.rack=\n"
+
+
+def test_keys_of_librdkafka_come_as_lines_from_a_variable_or_a_file(tmp_path: Path) -> None:
+    wanted = {"linger.ms": "7", "ssl.key.password": "a=b", "client.rack": ""}
+    assert load_settings({"OMS_KAFKA_CONF": LINES}).kafka_conf == wanted
+    path = tmp_path / "kafka.conf"
+    path.write_text(LINES)
+    assert load_settings({"OMS_KAFKA_CONF_FILE": str(path)}).kafka_conf == wanted
+    assert producer_conf(load_settings({"OMS_KAFKA_CONF_FILE": str(path)}))["linger.ms"] == "7"
+
+
+def test_a_variable_of_its_own_comes_before_a_line() -> None:
+    found = load_settings({"OMS_KAFKA_CONF": LINES, "OMS_KAFKA_CONF_LINGER_MS": "9", "OMS_KAFKA_CONF_RETRIES": "3"})
+    assert found.kafka_conf == {"linger.ms": "9", "retries": "3", "ssl.key.password": "a=b", "client.rack": ""}
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        (
+            {"OMS_KAFKA_CONF": "ssl.key.password=hunter2\nlinger.ms"},
+            "OMS_KAFKA_CONF: the value given is not lines of key=value",
+        ),
+        ({"OMS_KAFKA_CONF": "=5"}, "OMS_KAFKA_CONF: the value given is not lines of key=value"),
+        ({"OMS_KAFKA_CONF": "linger.ms=5\nlinger.ms=6"}, "each key once"),
+        ({"OMS_KAFKA_CONF": "acks=0"}, "OMS_KAFKA_CONF: acks isn't yours to set"),
+        ({"OMS_KAFKA_CONF_ACKS": "0"}, "OMS_KAFKA_CONF_ACKS: acks isn't yours to set"),
+        ({"OMS_KAFKA_CONF_FILE": "/nowhere/kafka.conf"}, "OMS_KAFKA_CONF_FILE: the file can't be read"),
+        ({"OMS_KAFKA_CONF": "", "OMS_KAFKA_CONF_FILE": "/nowhere"}, "exclude each other"),
+    ],
+    ids=str,
+)
+def test_lines_that_cannot_be_meant_are_refused(environ: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(environ)
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)

@@ -111,12 +111,15 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: App) -> int:
-    """Run the system and its API in the foreground; the exit code. Errors before the start are `OmsError`."""
+def serve(app: App, *, port: int | None = None) -> int:
+    """Run the system and its API in the foreground; the exit code. Errors before the start are `OmsError`.
+
+    It listens on `port`, or on that of the settings.
+    """
     settings = app.settings
     settings.check_exposure(authenticated=not isinstance(app.authenticator, TrustEveryone))
     stop = Stop()
-    listener = bound(settings.http_host, settings.http_port)
+    listener = bound(settings.http_host, settings.http_port if port is None else port)
     with _naming_data(settings):
         app.make_extensions()  # after binding the port: a process that can't serve creates no files
     _adopt(app.signals)

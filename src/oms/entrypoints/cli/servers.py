@@ -17,25 +17,34 @@ if TYPE_CHECKING:
     from oms.entrypoints.migration import Found
 
 PORTS = {"order": 8081, "inventory": 8082, "payment": 8083, "notification": 8084}
-STEP_PORT = 8085
+FIRST_STEP_PORT = 8085
+"""Of the step whose group was subscribed first; each further one has the next port."""
+
 INVENTORY = Remote(url=f"http://127.0.0.1:{PORTS['inventory']}")
 
 
 def run(
     service: Annotated[str, Parameter(help="order, inventory, payment, notification, or the group of an own step.")],
     *,
-    port: Annotated[int | None, Parameter(help="Port to listen on (OMS_HTTP_PORT; 8081 to 8084 by service).")] = None,
+    port: Annotated[
+        int | None,
+        Parameter(help="Port to listen on (OMS_HTTP_PORT; 8081 to 8084 by service, own steps from 8085 on)."),
+    ] = None,
 ) -> int:
     """Run one service on Kafka, PostgreSQL and Redis, as often as you like. It waits for servers that are late."""
     from oms.entrypoints.app import create
     from oms.entrypoints.serve import serve
 
-    given: dict[str, Any] = {"profile": "distributed"}
-    if port is not None:
-        given["http_port"] = port
-    elif "OMS_HTTP_PORT" not in os.environ:
-        given["http_port"] = PORTS.get(service, STEP_PORT)
-    return serve(create(services=[service], **given))
+    given: dict[str, Any] = {"profile": "distributed"} | ({} if port is None else {"http_port": port})
+    app = create(services=[service], **given)
+    if port is None and "OMS_HTTP_PORT" not in os.environ:
+        return serve(app, port=default_port(service, list(app.own_steps)))
+    return serve(app)
+
+
+def default_port(service: str, steps: Sequence[str]) -> int:
+    """The port of a service or of one of these steps where no setting names one."""
+    return PORTS[service] if service in PORTS else FIRST_STEP_PORT + steps.index(service)
 
 
 def setup(
