@@ -168,57 +168,57 @@ STORE_FAULTS: Mapping[str, tuple[type[Any], Patch, str]] = {
     "an inbox that all groups share": (
         _Orders,
         _patch(_transaction, "claim_inbox", _inbox_is_shared_by_groups),
-        "test_each_group_has_an_inbox_of_its_own",
+        "test_each_group_has_its_own_inbox",
     ),
     "a save without compare-and-set": (
         _Orders,
         _patch(_transaction, "save_orders", _save_without_compare),
-        "test_who_saves_an_old_version_tries_again",
+        "test_saving_an_outdated_version_is_retryable",
     ),
     "a finish without a fence": (
         _Orders,
         _patch(_transaction, "finish_tasks", _finish_without_fence),
-        "test_a_lost_lease_finishes_nothing",
+        "test_a_task_cannot_be_finished_without_its_lease",
     ),
     "tasks that are dropped": (
         _Orders,
         _patch(_transaction, "flush", _flush_without_tasks),
-        "test_a_task_is_due_at_once_unless_it_says_when",
+        "test_a_task_is_due_at_once_unless_it_has_a_due_time",
     ),
     "a relay with a watermark": (
         _Orders,
         _patch(_store, "claim_outbox", _relay_with_a_watermark),
-        "test_rows_are_found_whatever_their_id",
+        "test_rows_are_found_in_any_order_of_ids",
     ),
     "a claim of rows whose topics are left out": (
         _Orders,
         _patch(_store, "claim_outbox", _claims_blocked_topics),
-        "test_rows_of_topics_left_out_keep_their_lease_and_use_up_no_limit",
+        "test_rows_of_excluded_topics_keep_their_lease_and_do_not_count",
     ),
     "a claim in which topics that are left out use up the limit": (
         _Orders,
         _patch(_store, "claim_outbox", _filters_after_the_limit),
-        "test_rows_of_topics_left_out_keep_their_lease_and_use_up_no_limit",
+        "test_rows_of_excluded_topics_keep_their_lease_and_do_not_count",
     ),
     "a dead letter that is parked again by its state alone": (
         _Orders,
         _patch(_transaction, "park_again", _parked_by_its_state),
-        "test_a_letter_is_parked_again_in_all_its_fields",
+        "test_parking_a_known_letter_again_replaces_every_field",
     ),
     "a query without the owner": (
         _Orders,
         _patch(_store, "order", _anybodys_order),
-        "test_an_order_is_its_owners",
+        "test_an_order_is_visible_to_its_owner_only",
     ),
     "stock without its check": (
         _Inventory,
         _patch(_moves, "move_stock", _stock_without_check),
-        "test_stock_is_the_fold_of_its_ledger",
+        "test_stock_equals_the_fold_of_its_ledger",
     ),
     "an epoch that is read without a lock": (
         _Inventory,
         _patch(_moves, "gate_epoch", _epoch_without_lock),
-        "test_a_rebuild_waits_for_takes_that_are_under_way",
+        "test_a_rebuild_waits_for_takes_in_progress",
     ),
 }
 
@@ -286,24 +286,24 @@ GATE_FAULTS: Mapping[str, tuple[Patch, str]] = {
     ),
     "a gate that forgets what it refused": (
         _patch(MemoryGate, "take", _take_without_memory_of_refusals),
-        "test_an_answer_is_sticky",
+        "test_an_answer_is_final",
     ),
     "a gate that takes unknown for zero": (
         _patch(MemoryGate, "take", _take_with_unknown_as_zero),
-        "test_an_unknown_product_is_neither_zero_nor_endless",
+        "test_an_order_of_an_unknown_product_is_neither_held_nor_rejected",
     ),
     "a gate that gives back twice": (
         _patch(MemoryGate, "give_back", _give_back_again_and_again),
-        "test_any_list_of_commands_does_what_the_model_does",
+        "test_any_sequence_of_commands_matches_the_model",
     ),
-    "deltas without a key": (_patch(MemoryGate, "add", _add_without_key), "test_a_delta_is_added_once_for_its_key"),
+    "deltas without a key": (_patch(MemoryGate, "add", _add_without_key), "test_a_delta_is_applied_once_per_key"),
     "a rebuild of any epoch": (
         _patch(MemoryGate, "rebuild", _rebuild_of_any_epoch),
-        "test_a_rebuild_of_an_epoch_that_has_passed_changes_nothing",
+        "test_a_rebuild_for_an_older_epoch_is_refused",
     ),
     "deltas of any epoch": (
         _patch(MemoryGate, "add", _add_without_key),
-        "test_another_epochs_changes_are_ignored",
+        "test_changes_of_another_epoch_are_ignored",
     ),
 }
 
@@ -311,9 +311,9 @@ GATE_FAULTS: Mapping[str, tuple[Patch, str]] = {
 @pytest.mark.parametrize("fault", GATE_FAULTS)
 def test_a_broken_gate_fails_its_suite(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant, test = GATE_FAULTS[fault]
-    if test == "test_another_epochs_changes_are_ignored":
+    if test == "test_changes_of_another_epoch_are_ignored":
         monkeypatch.setattr(
-            _Gate, test, lambda self, gate: GateContract.test_another_epochs_changes_are_ignored(self, gate, 6)
+            _Gate, test, lambda self, gate: GateContract.test_changes_of_another_epoch_are_ignored(self, gate, 6)
         )
     assert not _fails(_Gate, test)
     plant(monkeypatch)
@@ -362,7 +362,7 @@ def _open_for_good(self: Any, offsets: Mapping[TopicPartition, int], *, careful:
 def test_a_log_that_opens_partitions_by_itself_fails_its_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, broken, test in (
         ("_is_closed", _always_open, "test_new_partitions_are_held_back_until_they_are_opened"),
-        ("open", _open_for_good, "test_a_partition_that_is_opened_carefully_gives_one_record_and_closes_again"),
+        ("open", _open_for_good, "test_a_partition_in_careful_mode_returns_one_record_and_is_held_again"),
     ):
         assert not _fails(_HoldingLog, test)
         with monkeypatch.context() as planted:
@@ -376,7 +376,7 @@ def test_a_log_that_gives_out_oversized_content_fails_its_suite(monkeypatch: pyt
             broker.append(message.topic, message.value, message.key, message.headers)
 
         def test(self, broker: Any) -> None:
-            self.test_a_foreign_message_over_the_limit_is_described_and_not_given_out(
+            self.test_an_oversized_foreign_message_is_returned_as_a_description(
                 broker, Outgoing("topic.a", b"k", bytes(2**21))
             )
 
@@ -388,9 +388,9 @@ def test_a_log_that_gives_out_oversized_content_fails_its_suite(monkeypatch: pyt
 def test_a_broken_log_fails_its_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name, broken, test in (
         (Group, "commit", _commit_anything, "test_a_commit_of_lost_partitions_is_ignored"),
-        (log._Topics, "append", _keyless, "test_a_key_keeps_its_partition_and_its_order"),
+        (log._Topics, "append", _keyless, "test_messages_of_one_key_stay_in_one_partition_and_in_order"),
         (log.MemorySubscription, "_next", _start_at_the_end, "test_a_new_group_starts_at_the_earliest"),
-        (log.MemorySubscription, "close", lambda self: None, "test_a_member_that_leaves_gives_its_partitions_back"),
+        (log.MemorySubscription, "close", lambda self: None, "test_the_partitions_of_a_leaving_member_are_reassigned"),
     ):
         assert not _fails(BrokerContract, test)
         with monkeypatch.context() as planted:

@@ -22,7 +22,7 @@ def answer(key: str, scope: str = "customer:u1 POST /orders", body: str = '{"ok"
 class AnswerContract(StoreLab):
     """What a store promises of answers to keyed commands."""
 
-    def test_an_answer_is_found_by_scope_and_key(self, store: Any) -> None:
+    def test_a_stored_response_is_found_by_scope_and_key(self, store: Any) -> None:
         _save(store, answer("a"), answer("a", scope="other"), answer("b"))
         wanted = [(answer("a").scope, "a"), ("other", "a"), ("other", "b")]
         assert _find(store, *wanted) == {
@@ -30,30 +30,30 @@ class AnswerContract(StoreLab):
             ("other", "a"): answer("a", scope="other"),
         }
 
-    def test_an_answer_that_is_rolled_back_is_not_kept(self, store: Any) -> None:
+    def test_a_response_that_is_rolled_back_is_not_stored(self, store: Any) -> None:
         with store.begin() as transaction:
             transaction.save_answers([answer("a")])
         assert _find(store, (answer("a").scope, "a")) == {}
 
-    def test_a_key_has_one_answer(self, store: Any) -> None:
+    def test_a_key_has_one_response(self, store: Any) -> None:
         _save(store, answer("a"))
         with pytest.raises(Retryable):
             _save(store, answer("a", body="another"))
         assert _find(store, (answer("a").scope, "a"))[answer("a").scope, "a"] == answer("a")
 
-    def test_who_comes_second_waits_and_tries_again(self, store: Any) -> None:
+    def test_a_concurrent_second_save_waits_and_is_refused(self, store: Any) -> None:
         with store.begin() as first:
             first.save_answers([answer("a")])
             first.find_answers([(answer("a").scope, "a")])  # what is written may wait for a question
             assert self.meanwhile(lambda: _refused(store, answer("a", body="another")), first.commit)
 
-    def test_who_comes_second_waits_and_is_first_where_the_other_rolls_back(self, store: Any) -> None:
+    def test_a_concurrent_second_save_succeeds_if_the_first_rolls_back(self, store: Any) -> None:
         with store.begin() as first:
             first.save_answers([answer("a")])
             first.find_answers([(answer("a").scope, "a")])  # what is written may wait for a question
             assert not self.meanwhile(lambda: _refused(store, answer("a", body="another")), first.rollback)
 
-    def test_an_answer_is_kept_for_a_day(self, store: Any) -> None:
+    def test_a_response_is_kept_for_a_day(self, store: Any) -> None:
         key = (answer("a").scope, "a")
         _save(store, answer("a"))
         self.advance(DAY_S - 60)
@@ -68,7 +68,7 @@ class AnswerContract(StoreLab):
         _save(store, answer("a", body="new"))
         assert _find(store, key)[key].body == "new"
 
-    def test_purge_removes_old_answers(self, store: Any) -> None:
+    def test_a_purge_removes_expired_responses(self, store: Any) -> None:
         _save(store, answer("a"), answer("b"))
         past, future = self.now() - timedelta(days=1), self.now() + timedelta(days=1)
         assert store.purge(future, keys_older_than=past, limit=10) == 0

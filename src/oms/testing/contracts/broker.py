@@ -72,14 +72,14 @@ class BrokerContract:
     def settle(self, *members: Subscription) -> None:
         """Wait until a group's partitions are spread over these members, all it has."""
 
-    def test_what_is_published_is_read(self, broker: Any) -> None:
+    def test_a_published_message_is_read(self, broker: Any) -> None:
         _publish(broker, A, "k1", "k2", "k3")
         records = self.read(broker.subscribe("g", [A]), 3)
         assert sorted(record.value or b"" for record in records) == [b"0", b"1", b"2"]
         assert {record.topic for record in records} == {A}
         assert all(0 <= record.partition < self.partitions for record in records)
 
-    def test_each_message_gets_its_report(self, broker: Any) -> None:
+    def test_each_message_has_its_own_publish_result(self, broker: Any) -> None:
         assert list(broker.publish([])) == []
         assert list(broker.publish([Outgoing(A, b"k", b"v"), Outgoing(B, None, b"")])) == [None, None]
 
@@ -87,7 +87,7 @@ class BrokerContract:
     @pytest.mark.parametrize(
         "value", [b"", b"{}", bytes(range(256)), b"x" * 100_000], ids=lambda value: f"{len(value)} bytes"
     )
-    def test_bytes_and_headers_come_back_as_they_were(self, broker: Any, key: bytes | None, value: bytes) -> None:
+    def test_bytes_and_headers_are_read_back_unchanged(self, broker: Any, key: bytes | None, value: bytes) -> None:
         assert list(broker.publish([Outgoing(A, key, value, ODD_HEADERS)])) == [None]
         (record,) = self.read(broker.subscribe("g", [A]), 1)
         assert (record.key, record.value, record.headers) == (key, value, ODD_HEADERS)
@@ -104,7 +104,9 @@ class BrokerContract:
         ],
         ids=["value", "headers", "key"],
     )
-    def test_a_message_over_the_limit_is_refused_alone(self, broker: Any, fits: Outgoing, excess: Outgoing) -> None:
+    def test_an_oversized_message_is_refused_and_the_others_are_published(
+        self, broker: Any, fits: Outgoing, excess: Outgoing
+    ) -> None:
         reports = list(broker.publish([fits, excess, Outgoing(A, b"k", b"small")]))
         assert [type(report) for report in reports] == [type(None), Permanent, type(None)]
         assert len(self.read(broker.subscribe("g", [A]), 2)) == 2
@@ -118,9 +120,7 @@ class BrokerContract:
         ],
         ids=["value", "headers", "key"],
     )
-    def test_a_foreign_message_over_the_limit_is_described_and_not_given_out(
-        self, broker: Any, message: Outgoing
-    ) -> None:
+    def test_an_oversized_foreign_message_is_returned_as_a_description(self, broker: Any, message: Outgoing) -> None:
         broker.publish([Outgoing(A, b"k", b"before")])
         self.append_foreign(broker, message)
         broker.publish([Outgoing(A, b"k", b"after")])
@@ -134,7 +134,7 @@ class BrokerContract:
         assert described.oversized == Oversized(size, len(message.value), sha256(message.value).hexdigest())
         assert described in list(broker.all_records())
 
-    def test_who_waits_for_records_gets_each_of_them_once(self, broker: Any) -> None:
+    def test_a_waiting_consumer_gets_each_record_once(self, broker: Any) -> None:
         member = broker.subscribe("g", [A])
         _publish(broker, A, *(f"k{number}" for number in range(30)))
         read: list[Record] = []
@@ -144,12 +144,12 @@ class BrokerContract:
         member.wait(0.05)
         assert sorted(int(record.value or b"") for record in [*read, *member.poll(7)]) == list(range(30))
 
-    def test_a_message_needs_no_headers(self, broker: Any) -> None:
+    def test_a_message_may_have_no_headers(self, broker: Any) -> None:
         broker.publish([Outgoing(A, b"k", b"v")])
         (record,) = self.read(broker.subscribe("g", [A]), 1)
         assert record.headers == ()
 
-    def test_a_key_keeps_its_partition_and_its_order(self, broker: Any) -> None:
+    def test_messages_of_one_key_stay_in_one_partition_and_in_order(self, broker: Any) -> None:
         keys = [f"k{number % 7}" for number in range(70)]
         _publish(broker, A, *keys)
         by_key: dict[bytes | None, list[Record]] = {}
@@ -161,14 +161,14 @@ class BrokerContract:
             values = [int(record.value or b"") for record in records]
             assert values == sorted(values)
 
-    def test_offsets_name_a_record_and_grow(self, broker: Any) -> None:
+    def test_offsets_are_unique_and_increase(self, broker: Any) -> None:
         _publish(broker, A, *["k1", "k2", "k3"] * 5)
         last: dict[int, int] = {}
         for record in self.read(broker.subscribe("g", [A]), 15):
             assert record.offset > last.get(record.partition, -1)
             last[record.partition] = record.offset
 
-    def test_messages_without_a_key_use_all_partitions_together(self, broker: Any) -> None:
+    def test_messages_without_a_key_are_spread_over_the_partitions(self, broker: Any) -> None:
         broker.publish([Outgoing(A, None, str(number).encode()) for number in range(20)])
         assert len(self.read(broker.subscribe("g", [A]), 20)) == 20
 
@@ -178,21 +178,21 @@ class BrokerContract:
         self.commit(first, self.read(first, 2))
         assert len(self.read(broker.subscribe("h", [A]), 2)) == 2
 
-    def test_groups_share_nothing(self, broker: Any) -> None:
+    def test_groups_are_independent(self, broker: Any) -> None:
         g, h = broker.subscribe("g", [A]), broker.subscribe("h", [A])
         _publish(broker, A, "k1", "k2")
         self.commit(g, self.read(g, 2))
         assert len(self.read(h, 2)) == 2
         self.assert_quiet(g)
 
-    def test_only_the_topics_asked_for_are_read(self, broker: Any) -> None:
+    def test_only_subscribed_topics_are_read(self, broker: Any) -> None:
         _publish(broker, A, "k1")
         _publish(broker, B, "k1", "k2")
         assert {record.topic for record in self.read(broker.subscribe("g", [A]), 1)} == {A}
         both = broker.subscribe("h", [A, B])
         assert sorted(record.topic for record in self.read(both, 3)) == [A, B, B]
 
-    def test_a_poll_is_bounded(self, broker: Any) -> None:
+    def test_a_poll_returns_at_most_its_limit(self, broker: Any) -> None:
         _publish(broker, A, *[f"k{number}" for number in range(40)])
         subscription = broker.subscribe("g", [A])
         found: list[Record] = []
@@ -205,13 +205,13 @@ class BrokerContract:
             time.sleep(self.patience_s / 100)
         assert len({(record.partition, record.offset) for record in found}) == 40
 
-    def test_a_poll_for_nothing_gives_nothing_out(self, broker: Any) -> None:
+    def test_a_poll_with_limit_zero_returns_nothing(self, broker: Any) -> None:
         _publish(broker, A, "k1")
         subscription = broker.subscribe("g", [A])
         assert list(subscription.poll(0)) == []
         assert len(self.read(subscription, 1)) == 1
 
-    def test_a_record_is_given_out_once(self, broker: Any) -> None:
+    def test_a_record_is_returned_once(self, broker: Any) -> None:
         _publish(broker, A, "k1", "k2")
         subscription = broker.subscribe("g", [A])
         self.read(subscription, 2)
@@ -219,7 +219,7 @@ class BrokerContract:
         _publish(broker, A, "k3")
         assert len(self.read(subscription, 1)) == 1
 
-    def test_what_was_not_committed_comes_again(self, broker: Any) -> None:
+    def test_an_uncommitted_record_is_delivered_again(self, broker: Any) -> None:
         _publish(broker, A, "k1", "k2", "k3")
         first = broker.subscribe("g", [A])
         before = self.read(first, 3)
@@ -227,7 +227,7 @@ class BrokerContract:
         again = self.read(broker.subscribe("g", [A]), 3)
         assert _places(again) == _places(before)
 
-    def test_what_was_committed_does_not(self, broker: Any) -> None:
+    def test_a_committed_record_is_not_delivered_again(self, broker: Any) -> None:
         _publish(broker, A, "k1", "k2", "k3")
         first = broker.subscribe("g", [A])
         self.commit(first, self.read(first, 3))
@@ -237,7 +237,7 @@ class BrokerContract:
         _publish(broker, A, "k4")
         assert len(self.read(second, 1)) == 1
 
-    def test_the_rest_after_a_committed_prefix_comes_again(self, broker: Any) -> None:
+    def test_the_records_after_the_committed_offset_are_delivered_again(self, broker: Any) -> None:
         _publish(broker, A, *["k"] * 5)
         first = broker.subscribe("g", [A])
         records = self.read(first, 5)
@@ -247,7 +247,7 @@ class BrokerContract:
         again = self.read(broker.subscribe("g", [A]), 3)
         assert [record.offset for record in again] == [record.offset for record in records[2:]]
 
-    def test_closing_commits_nothing_and_ends_the_member(self, broker: Any) -> None:
+    def test_closing_leaves_the_group_without_a_commit(self, broker: Any) -> None:
         _publish(broker, A, "k1")
         first = broker.subscribe("g", [A])
         self.read(first, 1)
@@ -263,7 +263,7 @@ class BrokerContract:
         assert theirs
         assert not {record.partition for record in ours} & {record.partition for record in theirs}
 
-    def test_a_member_that_comes_later_takes_some_partitions_over(self, broker: Any) -> None:
+    def test_a_new_member_takes_over_some_partitions(self, broker: Any) -> None:
         _publish(broker, A, *[f"k{number}" for number in range(60)])
         first = broker.subscribe("g", [A])
         before = self.read(first, 60)
@@ -289,7 +289,7 @@ class BrokerContract:
         assert _places(self.read(third, len(uncommitted))) == _places(uncommitted)
         self.assert_quiet(third)
 
-    def test_a_member_that_leaves_gives_its_partitions_back(self, broker: Any) -> None:
+    def test_the_partitions_of_a_leaving_member_are_reassigned(self, broker: Any) -> None:
         first, second = broker.subscribe("g", [A]), broker.subscribe("g", [A])
         self.settle(first, second)
         second.close()
@@ -299,9 +299,9 @@ class BrokerContract:
             self.lost(first, wait=False)
             found |= {record.value: record for record in self.read(first, 1)}
 
-    def test_a_member_that_was_taken_for_dead_commits_nothing(self, broker: Any) -> None:
+    def test_a_member_that_was_evicted_cannot_commit(self, broker: Any) -> None:
         if not self.can_evict:
-            pytest.skip("this broker can't be told to take a member for dead")
+            pytest.skip("this broker can't be told to evict a member")
         _publish(broker, A, *["k"] * 6)
         zombie = broker.subscribe("g", [A])
         before = self.read(zombie, 6)
@@ -311,9 +311,9 @@ class BrokerContract:
         assert len(self.read(other, 6)) == 6
         other.close()
 
-    def test_a_member_that_was_taken_for_dead_comes_back(self, broker: Any) -> None:
+    def test_a_member_that_was_evicted_can_rejoin(self, broker: Any) -> None:
         if not self.can_evict:
-            pytest.skip("this broker can't be told to take a member for dead")
+            pytest.skip("this broker can't be told to evict a member")
         _publish(broker, A, *["k"] * 6)
         zombie = broker.subscribe("g", [A])
         before = self.read(zombie, 6)
@@ -322,7 +322,7 @@ class BrokerContract:
         assert _place(before[0]) in self.lost(zombie)
         assert _places(self.read(zombie, 6)) == _places(before)
 
-    def test_a_subscription_that_cannot_hold_back_says_so(self, broker: Any) -> None:
+    def test_a_subscription_declares_that_it_cannot_hold_partitions_back(self, broker: Any) -> None:
         member = broker.subscribe("g", [A])
         assert member.hold_back() is self.can_hold_back
         if not self.can_hold_back:
@@ -347,7 +347,7 @@ class BrokerContract:
         records += self.read(member, 1)
         assert [record.offset for record in records] == [0, 1, 2, 3, 4]
 
-    def test_what_is_held_back_begins_at_the_committed_offset(self, broker: Any) -> None:
+    def test_a_held_partition_begins_at_the_committed_offset(self, broker: Any) -> None:
         self._without_holding_back()
         _publish(broker, A, *["k"] * 5)
         first = broker.subscribe("g", [A])
@@ -361,7 +361,7 @@ class BrokerContract:
         member.open(held)
         assert [record.offset for record in self.read(member, 2)] == [3, 4]
 
-    def test_a_partition_that_is_opened_carefully_gives_one_record_and_closes_again(self, broker: Any) -> None:
+    def test_a_partition_in_careful_mode_returns_one_record_and_is_held_again(self, broker: Any) -> None:
         _publish(broker, A, *["k"] * 4)
         member = self._holding(broker)
         held = self.held(member, self.partitions)
@@ -381,7 +381,7 @@ class BrokerContract:
         _publish(broker, A, "k", "k")
         assert [record.offset for record in self.read(member, 2)] == [4, 5]
 
-    def test_a_held_partition_goes_to_another_member(self, broker: Any) -> None:
+    def test_a_held_partition_can_be_reassigned(self, broker: Any) -> None:
         self._without_holding_back()
         _publish(broker, A, *[f"k{number}" for number in range(20)])
         member = self._holding(broker)
@@ -391,7 +391,7 @@ class BrokerContract:
 
     def test_the_log_survives_a_crash(self, broker: Any) -> None:
         if not self.survives_restart:
-            pytest.skip("this log keeps nothing")
+            pytest.skip("this log keeps nothing after a restart")
         _publish(broker, A, *["k"] * 5)
         first = broker.subscribe("g", [A])
         self.commit(first, self.read(first, 5)[:3])
@@ -399,16 +399,16 @@ class BrokerContract:
         assert len(self.read(again.subscribe("g", [A]), 2)) == 2
         assert len(list(again.all_records())) == 5
 
-    def test_all_records_are_evidence(self, broker: Any) -> None:
+    def test_verification_reads_every_record(self, broker: Any) -> None:
         _publish(broker, A, "k1", "k2")
         _publish(broker, B, "k1")
         records = list(broker.all_records())
         assert sorted((record.topic, record.value or b"") for record in records) == [(A, b"0"), (A, b"1"), (B, b"0")]
 
-    def test_offsets_are_evidence_where_they_can_be_told(self, broker: Any) -> None:
+    def test_verification_reads_group_offsets_if_the_broker_has_them(self, broker: Any) -> None:
         _publish(broker, A, "k", "k", "k")
         if not self.tells_offsets:
-            pytest.skip("this broker can't tell how far a group is")
+            pytest.skip("this broker can't report a group's offsets")
         member = broker.subscribe("g", [A])
         records = self.read(member, 3)
         place = _place(records[0])
@@ -432,7 +432,9 @@ class BrokerContract:
             max_size=25,
         )
     )
-    def test_nothing_is_lost_whoever_comes_and_goes(self, new_broker: NewBroker, steps: list[tuple[str, int]]) -> None:
+    def test_no_record_is_lost_while_members_join_and_leave(
+        self, new_broker: NewBroker, steps: list[tuple[str, int]]
+    ) -> None:
         broker = new_broker()
         members = [broker.subscribe("g", [A]), broker.subscribe("g", [A])]
         open_records: list[dict[TopicPartition, int]] = [{}, {}]

@@ -43,7 +43,7 @@ class CallsContract:
         """Take longer than `LIMIT_S`, by the clock of the calls."""
         raise NotImplementedError("a contract suite needs `outlast`")
 
-    def test_a_call_that_outlasts_its_limit_is_abandoned(self, limited_calls: Any) -> None:
+    def test_a_call_beyond_its_time_limit_is_abandoned(self, limited_calls: Any) -> None:
         limited_calls.submit("quick", lambda: 42)
         limited_calls.submit("slow", self.outlast)
         ended = {one.token: one for one in self.collect(limited_calls, 2)}
@@ -51,7 +51,7 @@ class CallsContract:
         assert ended["slow"].answer is None
         assert isinstance(ended["slow"].error, CallAbandoned)
 
-    def test_the_slots_of_abandoned_calls_are_used_again_and_late_answers_are_dropped(self, limited_calls: Any) -> None:
+    def test_slots_of_abandoned_calls_are_reused_and_late_answers_are_dropped(self, limited_calls: Any) -> None:
         for number in range(LIMIT):
             limited_calls.submit(number, self.outlast)
         self.collect(limited_calls, LIMIT)
@@ -62,12 +62,12 @@ class CallsContract:
         time.sleep(self.patience_s and 4 * LIMIT_S)
         assert list(limited_calls.collect()) == []
 
-    def test_an_end_is_collected_once(self, calls: Any) -> None:
+    def test_a_result_is_collected_once(self, calls: Any) -> None:
         calls.submit("a", lambda: 42)
         assert list(self.collect(calls, 1)) == [Ended("a", 42)]
         assert list(calls.collect()) == []
 
-    def test_an_exception_is_an_end(self, calls: Any) -> None:
+    def test_an_exception_is_a_result(self, calls: Any) -> None:
         error = ZeroDivisionError("no")
 
         def fail() -> object:
@@ -77,13 +77,13 @@ class CallsContract:
         (ended,) = self.collect(calls, 1)
         assert (ended.token, ended.answer, ended.error) == ("a", None, error)
 
-    def test_nothing_that_was_submitted_is_lost(self, calls: Any) -> None:
+    def test_no_submitted_call_is_lost(self, calls: Any) -> None:
         for number in range(LIMIT):
             calls.submit(number, lambda number=number: number * 10)
         found = self.collect(calls, LIMIT)
         assert sorted((ended.token, ended.answer) for ended in found) == [(0, 0), (1, 10), (2, 20)]
 
-    def test_room_is_bounded_and_comes_back(self, calls: Any) -> None:
+    def test_capacity_is_bounded_and_released(self, calls: Any) -> None:
         assert calls.room() == LIMIT
         for number in range(LIMIT):
             calls.submit(number, lambda: None)
@@ -91,7 +91,7 @@ class CallsContract:
         self.collect(calls, LIMIT)
         assert calls.room() == LIMIT
 
-    def test_after_close_there_is_no_call(self, calls: Any) -> None:
+    def test_no_call_is_accepted_after_close(self, calls: Any) -> None:
         calls.close()
         calls.close()
         assert list(calls.collect()) == []

@@ -27,14 +27,14 @@ class DeadLetterContract(StoreLab):
         assert list(store.all_dead_letters()) == [letter("a")]
         assert store.dead_letter("unknown") is None
 
-    def test_the_oldest_come_first_page_by_page(self, store: Any) -> None:
+    def test_pages_list_the_oldest_first(self, store: Any) -> None:
         ages = {"a": 3, "b": 9, "c": 6}
         flush(store, Delivery(parked=[letter(name, AT - timedelta(hours=age)) for name, age in ages.items()]))
         assert [one.id for one in store.dead_letters()] == ["b", "c", "a"]
         assert [one.id for one in store.dead_letters(limit=2)] == ["b", "c"]
         assert [one.id for one in store.dead_letters(limit=2, offset=2)] == ["a"]
 
-    def test_a_state_is_changed_under_lock(self, store: Any) -> None:
+    def test_a_state_changes_under_a_lock(self, store: Any) -> None:
         flush(store, Delivery(parked=[letter("a"), letter("b")]))
         with store.begin() as transaction:
             assert [one.id for one in transaction.lock_dead_letters(["a", "unknown"])] == ["a"]
@@ -45,13 +45,13 @@ class DeadLetterContract(StoreLab):
         assert [one.id for one in store.dead_letters(REDRIVEN)] == ["a"]
         assert store.backlog().parked == 1
 
-    def test_a_rollback_leaves_the_state(self, store: Any) -> None:
+    def test_a_rollback_keeps_the_state(self, store: Any) -> None:
         flush(store, Delivery(parked=[letter("a")]))
         with store.begin() as transaction:
             transaction.mark_dead_letters(["a"], DISCARDED)
         assert store.dead_letter("a").state is PARKED
 
-    def test_a_letter_is_parked_again_in_all_its_fields(self, store: Any) -> None:
+    def test_parking_a_known_letter_again_replaces_every_field(self, store: Any) -> None:
         flush(store, Delivery(parked=[letter("a", state=REDRIVEN), letter("b")]))
         again = attrs.evolve(
             letter("a", AT + timedelta(hours=1)),
@@ -70,46 +70,46 @@ class DeadLetterContract(StoreLab):
         assert store.dead_letter("b") == letter("b")
         assert store.backlog().parked == 2
 
-    def test_a_letter_that_is_not_there_is_not_parked_again(self, store: Any) -> None:
+    def test_an_absent_letter_cannot_be_parked_again(self, store: Any) -> None:
         with store.begin() as transaction:
             transaction.park_again([letter("a")])
             transaction.commit()
         assert store.dead_letter("a") is None
 
-    def test_who_locks_second_sees_what_the_first_did(self, store: Any) -> None:
+    def test_a_second_lock_sees_the_first_change(self, store: Any) -> None:
         flush(store, Delivery(parked=[letter("a")]))
         with store.begin() as first:
             first.lock_dead_letters(["a"])
             first.mark_dead_letters(["a"], REDRIVEN)
             assert self.meanwhile(lambda: _locked_state(store), first.commit) is REDRIVEN
 
-    def test_a_batch_that_begins_at_the_same_offset_is_counted(self, store: Any) -> None:
+    def test_a_batch_at_the_same_offset_increases_the_attempt_count(self, store: Any) -> None:
         assert store.start_attempts("g", {P0: 7, P1: 1}) == {P0: 1, P1: 1}
         assert store.start_attempts("g", {P0: 7}) == {P0: 2}
         assert store.start_attempts("g", {P0: 7, P1: 2}) == {P0: 3, P1: 1}
 
-    def test_a_batch_that_begins_elsewhere_starts_the_count_again(self, store: Any) -> None:
+    def test_a_batch_at_another_offset_resets_the_attempt_count(self, store: Any) -> None:
         store.start_attempts("g", {P0: 7})
         assert store.start_attempts("g", {P0: 8}) == {P0: 1}
         assert store.start_attempts("g", {P0: 7}) == {P0: 1}
 
-    def test_each_group_counts_by_itself(self, store: Any) -> None:
+    def test_each_group_has_its_own_attempt_counts(self, store: Any) -> None:
         store.start_attempts("g", {P0: 7})
         assert store.start_attempts("h", {P0: 7}) == {P0: 1}
 
-    def test_partitions_given_back_in_good_order_have_no_counter(self, store: Any) -> None:
+    def test_a_partition_that_is_given_back_has_no_attempt_count(self, store: Any) -> None:
         store.start_attempts("g", {P0: 7, P1: 1})
         store.clear_attempts("g", [P0])
         store.clear_attempts("h", [P1])
         assert store.start_attempts("g", {P0: 7, P1: 1}) == {P0: 1, P1: 2}
 
-    def test_counters_survive_a_crash(self, store: Any) -> None:
+    def test_attempt_counts_survive_a_crash(self, store: Any) -> None:
         if not self.survives_restart:
-            pytest.skip("this store keeps nothing")
+            pytest.skip("this store keeps nothing after a restart")
         store.start_attempts("g", {P0: 7})
         assert self.reopen(store).start_attempts("g", {P0: 7}) == {P0: 2}
 
-    def test_purge_removes_what_is_old(self, store: Any) -> None:
+    def test_a_purge_removes_expired_rows(self, store: Any) -> None:
         self._fill(store)
         now = self.now()
         assert store.purge(now - timedelta(days=1), keys_older_than=now - timedelta(days=1), limit=100) == 0
@@ -118,7 +118,7 @@ class DeadLetterContract(StoreLab):
         assert list(store.all_inbox()) == []
         assert [one.id for one in store.all_dead_letters()] == ["parked"]
 
-    def test_purge_removes_no_more_than_asked_for(self, store: Any) -> None:
+    def test_a_purge_removes_at_most_its_limit(self, store: Any) -> None:
         self._fill(store)
         later = self.now() + timedelta(days=1)
         assert [store.purge(later, keys_older_than=later, limit=3) for _ in range(3)] == [3, 1, 0]

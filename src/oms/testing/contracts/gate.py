@@ -56,22 +56,22 @@ class GateContract:
         """Let the gate forget everything, as a flush does."""
         raise NotImplementedError("a gate that can lose its memory needs `lose_memory`")
 
-    def test_a_gate_that_was_never_built_is_closed(self, new_gate: NewGate) -> None:
+    def test_a_new_gate_is_closed(self, new_gate: NewGate) -> None:
         self._assert_closed(new_gate())
 
-    def test_a_gate_that_lost_its_memory_is_closed_until_it_is_rebuilt(self, gate: Any) -> None:
+    def test_a_gate_that_lost_its_data_is_closed_until_it_is_rebuilt(self, gate: Any) -> None:
         if not self.can_lose_memory:
-            pytest.skip("this gate can't be made to lose its memory")
+            pytest.skip("this gate can't be made to lose its data")
         self.lose_memory(gate)
         self._assert_closed(gate)
         gate.rebuild({A: 1}, {}, EPOCH + 1)
         assert gate.epoch() == EPOCH + 1
         assert _take(gate, ONE, {A: 1}).answer is HELD
 
-    def test_taking_nothing_is_nothing(self, gate: Any) -> None:
+    def test_an_empty_take_has_no_effect(self, gate: Any) -> None:
         assert dict(gate.take({})) == {}
 
-    def test_an_order_that_fits_is_held(self, gate: Any) -> None:
+    def test_an_order_with_enough_stock_is_held(self, gate: Any) -> None:
         assert _take(gate, ONE, {A: 2, B: 10}) == Taken(HELD, EPOCH)
         assert _available(gate, A, B) == {A: 3, B: 0}
 
@@ -79,72 +79,72 @@ class GateContract:
         assert _take(gate, ONE, {B: 3, A: 6}) == Taken(REJECTED, EPOCH, (Shortage(A, 6, 5),))
         assert _available(gate, A, B) == {A: 5, B: 10}
 
-    def test_every_short_line_is_named(self, gate: Any) -> None:
+    def test_every_short_line_is_reported(self, gate: Any) -> None:
         taken = _take(gate, ONE, {B: 11, A: 6})
         assert sorted(taken.shortages, key=lambda short: short.sku) == [Shortage(A, 6, 5), Shortage(B, 11, 10)]
 
-    def test_a_batch_is_taken_order_by_order(self, gate: Any) -> None:
+    def test_a_batch_is_decided_order_by_order(self, gate: Any) -> None:
         taken = gate.take({ONE: {A: 3}, TWO: {A: 3}, THREE: {A: 2}})
         assert [taken[order].answer for order in (ONE, TWO, THREE)] == [HELD, REJECTED, HELD]
         assert _available(gate, A) == {A: 0}
 
-    def test_a_take_that_is_bound_to_another_epoch_takes_nothing(self, gate: Any) -> None:
+    def test_a_take_for_another_epoch_is_refused(self, gate: Any) -> None:
         assert gate.take({ONE: {A: 2}}, EPOCH)[ONE] == Taken(HELD, EPOCH)
         for other in (EPOCH - 1, EPOCH + 1):
             with pytest.raises(Closed):
                 gate.take({TWO: {A: 1}}, other)
         assert _available(gate, A) == {A: 3}
 
-    def test_an_answer_is_sticky(self, gate: Any) -> None:
+    def test_an_answer_is_final(self, gate: Any) -> None:
         held, refused = _take(gate, ONE, {A: 5}), _take(gate, TWO, {A: 1})
         assert _take(gate, ONE, {A: 5}) == held
         gate.give_back([ONE])
         assert _take(gate, TWO, {A: 1}) == refused, "a refusal must stay one when stock becomes free"
         assert _available(gate, A) == {A: 5}
 
-    def test_a_known_order_gets_its_answer_whatever_it_asks_for(self, gate: Any) -> None:
+    def test_a_repeat_with_other_items_gets_the_first_answer(self, gate: Any) -> None:
         held = _take(gate, ONE, {A: 1})
         assert _take(gate, ONE, {A: 4, B: 4}) == held
         assert _available(gate, A, B) == {A: 4, B: 10}
 
     @pytest.mark.parametrize("quantity", [0, -1])
-    def test_a_quantity_is_above_zero(self, gate: Any, quantity: int) -> None:
+    def test_a_quantity_of_zero_or_less_is_refused(self, gate: Any, quantity: int) -> None:
         with pytest.raises(Permanent):
             gate.take({ONE: {A: 1, B: quantity}})
         assert _available(gate, A, B) == {A: 5, B: 10}
 
-    def test_a_large_quantity_is_short_to_the_unit(self, gate: Any) -> None:
+    def test_large_quantities_are_exact(self, gate: Any) -> None:
         assert _take(gate, ONE, {A: 10**12 + 1}) == Taken(REJECTED, EPOCH, (Shortage(A, 10**12 + 1, 5),))
         gate.add([("k1", A, 10**12)], EPOCH)
         assert _take(gate, TWO, {A: 10**12 + 1}).answer is HELD
         assert _available(gate, A) == {A: 4}
 
-    def test_an_unknown_product_is_neither_zero_nor_endless(self, gate: Any) -> None:
+    def test_an_order_of_an_unknown_product_is_neither_held_nor_rejected(self, gate: Any) -> None:
         assert _take(gate, ONE, {A: 1, C: 1}) == Taken(UNKNOWN, EPOCH, (), (C,))
         assert _available(gate, A) == {A: 5}
 
-    def test_an_unknown_product_leaves_no_answer(self, gate: Any) -> None:
+    def test_the_answer_for_an_unknown_product_is_not_final(self, gate: Any) -> None:
         _take(gate, ONE, {C: 1})
         gate.introduce({C: 1}, EPOCH)
         assert _take(gate, ONE, {C: 1}).answer is HELD
 
-    def test_an_unknown_product_comes_before_a_shortage(self, gate: Any) -> None:
+    def test_an_unknown_product_is_reported_before_a_shortage(self, gate: Any) -> None:
         assert _take(gate, ONE, {A: 100, C: 1}).answer is UNKNOWN
         assert _take(gate, ONE, {A: 1}).answer is HELD
 
-    def test_what_is_given_back_is_free_once(self, gate: Any) -> None:
+    def test_units_are_given_back_once(self, gate: Any) -> None:
         _take(gate, ONE, {A: 5, B: 1})
         gate.give_back([ONE, ONE])
         gate.give_back([ONE])
         assert _available(gate, A, B) == {A: 5, B: 10}
         assert _take(gate, ONE, {A: 1}).answer is RELEASED
 
-    def test_an_order_that_is_given_back_first_never_takes(self, gate: Any) -> None:
+    def test_an_order_that_is_given_back_before_its_take_never_holds(self, gate: Any) -> None:
         gate.give_back([ONE])
         assert _take(gate, ONE, {A: 1}).answer is RELEASED
         assert _available(gate, A) == {A: 5}
 
-    def test_a_refused_order_has_nothing_to_give_back(self, gate: Any) -> None:
+    def test_giving_back_a_rejected_order_frees_no_units(self, gate: Any) -> None:
         _take(gate, ONE, {A: 6})
         gate.give_back([ONE])
         assert _available(gate, A) == {A: 5}
@@ -154,36 +154,36 @@ class GateContract:
         gate.introduce({A: 100, C: 3}, EPOCH)
         assert _available(gate, A, C) == {A: 5, C: 3}
 
-    def test_a_sold_out_product_is_known(self, gate: Any) -> None:
+    def test_a_sold_out_product_is_not_introduced_again(self, gate: Any) -> None:
         _take(gate, ONE, {A: 5})
         gate.introduce({A: 100}, EPOCH)
         assert _available(gate, A) == {A: 0}
 
-    def test_a_delta_is_added_once_for_its_key(self, gate: Any) -> None:
+    def test_a_delta_is_applied_once_per_key(self, gate: Any) -> None:
         gate.add([("k1", A, 3), ("k2", A, -1), ("k1", A, 3)], EPOCH)
         gate.add([("k1", A, 3)], EPOCH)
         assert _available(gate, A) == {A: 7}
 
-    def test_keys_that_consist_of_the_same_text_are_different(self, gate: Any) -> None:
+    def test_composite_keys_with_the_same_joined_text_are_different(self, gate: Any) -> None:
         restocks = [("a:b", "c"), ("a", "b:c")]
         gate.add([(composite_key("restock", *fields), A, 1) for fields in restocks], EPOCH)
         assert dict(gate.all_available())[A] == 7
 
-    def test_a_delta_that_was_added_under_a_key_of_the_old_form_is_not_added_again(self, gate: Any) -> None:
+    def test_a_delta_with_a_key_of_the_old_format_is_not_applied_again(self, gate: Any) -> None:
         gate.add([("restock:order-1:sku-a", A, 1)], EPOCH)
         gate.add([("restock:order-1:sku-a", A, 1), (composite_key("restock", "order-2", A), A, 1)], EPOCH)
         assert dict(gate.all_available())[A] == 7
 
-    def test_a_delta_makes_no_product_known(self, gate: Any) -> None:
+    def test_a_delta_does_not_introduce_a_product(self, gate: Any) -> None:
         gate.add([("k1", C, 3)], EPOCH)
         assert _take(gate, ONE, {C: 1}).answer is UNKNOWN
 
-    def test_stock_that_is_missing_is_short_and_counts_as_none(self, gate: Any) -> None:
+    def test_negative_stock_counts_as_zero(self, gate: Any) -> None:
         gate.add([("k1", A, -8)], EPOCH)
         assert _take(gate, ONE, {A: 1}) == Taken(REJECTED, EPOCH, (Shortage(A, 1, 0),))
 
     @pytest.mark.parametrize("epoch", [EPOCH - 1, EPOCH + 1])
-    def test_another_epochs_changes_are_ignored(self, gate: Any, epoch: int) -> None:
+    def test_changes_of_another_epoch_are_ignored(self, gate: Any, epoch: int) -> None:
         gate.add([("k1", A, 3)], epoch)
         gate.introduce({C: 3}, epoch)
         assert _available(gate, A) == {A: 5}
@@ -191,7 +191,7 @@ class GateContract:
         gate.add([("k1", A, 3)], EPOCH)
         assert _available(gate, A) == {A: 8}
 
-    def test_a_rebuild_forgets_all_but_what_it_is_given(self, gate: Any) -> None:
+    def test_a_rebuild_replaces_all_data(self, gate: Any) -> None:
         _take(gate, ONE, {A: 5})
         _take(gate, TWO, {A: 1})
         gate.add([("k1", B, 1)], EPOCH)
@@ -202,8 +202,8 @@ class GateContract:
         assert _take(gate, TWO, {A: 1}) == Taken(HELD, EPOCH + 1)
         assert _take(gate, ONE, {B: 1}).answer is UNKNOWN
 
-    def test_a_rebuild_is_made_again_under_the_same_epoch(self, gate: Any) -> None:
-        """As after a commit of the ledger that failed: the second one is the truth."""
+    def test_a_rebuild_can_be_repeated_for_the_same_epoch(self, gate: Any) -> None:
+        """After a failed commit of the ledger the second rebuild counts."""
         _take(gate, ONE, {A: 5})
         gate.rebuild({A: 2}, {TWO: {A: 3}}, EPOCH)
         assert gate.epoch() == EPOCH
@@ -211,7 +211,7 @@ class GateContract:
         assert _available(gate, A) == {A: 2}
         assert _take(gate, ONE, {A: 2}).answer is HELD
 
-    def test_a_rebuild_of_an_epoch_that_has_passed_changes_nothing(self, gate: Any) -> None:
+    def test_a_rebuild_for_an_older_epoch_is_refused(self, gate: Any) -> None:
         held = _take(gate, ONE, {A: 2})
         with pytest.raises(Retryable):
             gate.rebuild({A: 100}, {TWO: {A: 1}}, EPOCH - 1)
@@ -219,12 +219,12 @@ class GateContract:
         assert _take(gate, ONE, {A: 2}) == held
         assert _available(gate, A) == {A: 3}
 
-    def test_a_hold_that_was_rebuilt_can_be_given_back(self, gate: Any) -> None:
+    def test_a_rebuilt_hold_can_be_given_back(self, gate: Any) -> None:
         gate.rebuild({A: 2}, {ONE: {A: 3}}, EPOCH + 1)
         gate.give_back([ONE])
         assert _available(gate, A) == {A: 5}
 
-    def test_only_a_settled_orders_answer_expires(self, gate: Any) -> None:
+    def test_the_answer_of_a_settled_order_expires(self, gate: Any) -> None:
         if not self.controls_time:
             pytest.skip("this gate's clock can't be moved")
         held, refused = _take(gate, ONE, {A: 1}), _take(gate, TWO, {B: 11})
@@ -236,7 +236,7 @@ class GateContract:
         self.advance(30 * DAY_S)
         assert _take(gate, ONE, {A: 5}) == held
 
-    def test_settling_gives_nothing_back(self, gate: Any) -> None:
+    def test_settling_frees_no_units(self, gate: Any) -> None:
         held = _take(gate, ONE, {A: 2})
         gate.settle([ONE])
         assert _take(gate, ONE, {A: 2}) == held
@@ -258,7 +258,7 @@ class GateContract:
             max_size=20,
         )
     )
-    def test_any_list_of_commands_does_what_the_model_does(self, new_gate: NewGate, commands: list[Any]) -> None:
+    def test_any_sequence_of_commands_matches_the_model(self, new_gate: NewGate, commands: list[Any]) -> None:
         gate, model = new_gate(), _Model()
         gate.rebuild(dict(model.available), {}, EPOCH)
         for name, *arguments in commands:

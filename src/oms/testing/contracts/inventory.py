@@ -39,23 +39,23 @@ class InventoryStoreContract(
 ):
     """What `InventoryStore` and `InventoryEvidence` promise."""
 
-    def test_products_are_introduced_once(self, store: Any) -> None:
+    def test_a_product_is_introduced_once(self, store: Any) -> None:
         _introduce(store, {A: 10, B: 0})
         _introduce(store, {A: 99, C: 5})
         assert store.stock([A, B, C, Sku("unknown")]) == {A: Stock(A, 10), B: Stock(B, 0), C: Stock(C, 5)}
 
-    def test_a_default_that_is_not_zero_is_in_the_ledger(self, store: Any) -> None:
+    def test_a_default_stock_has_a_ledger_row(self, store: Any) -> None:
         _introduce(store, {A: 10, B: 0})
         rows = [(row.sku, row.kind, row.on_hand, row.held) for row in store.all_movements()]
         assert rows == [(A, MovementKind.DEFAULT, 10, 0)]
 
-    def test_who_introduces_second_waits_and_leaves_it(self, store: Any) -> None:
+    def test_a_concurrent_second_introduction_waits_and_changes_nothing(self, store: Any) -> None:
         with store.begin() as first:
             first.introduce_stock({A: 10})
             self.meanwhile(lambda: _introduce(store, {A: 99}), first.commit)
         assert store.stock([A]) == {A: Stock(A, 10)}
 
-    def test_products_the_ledger_and_reservations_have_their_limits(self, new_store: Any) -> None:
+    def test_texts_and_numbers_of_stock_ledger_and_reservations_are_limited(self, new_store: Any) -> None:
         def move(store: Any, reference: str) -> None:
             _introduce(store, {A: 10})
             _move(store, movements(reference, HOLD, {A: 1}))
@@ -68,7 +68,7 @@ class InventoryStoreContract(
         refuses(new_store, reserve, limits.ID)
         refuses_number(new_store, lambda store, units: _introduce(store, {A: units}))
 
-    def test_pages_hold_products_by_sku(self, store: Any) -> None:
+    def test_pages_list_products_by_sku(self, store: Any) -> None:
         _introduce(store, {C: 3, A: 1, B: 2})
         page = store.stock_page(0, 2)
         assert page.content == (Stock(A, 1), Stock(B, 2))
@@ -76,15 +76,15 @@ class InventoryStoreContract(
         assert store.stock_page(1, 2).content == (Stock(C, 3),)
         assert store.stock_page(2, 2).content == ()
 
-    def test_stock_moves_by_the_sum_of_its_rows(self, store: Any) -> None:
+    def test_stock_changes_by_the_sum_of_its_ledger_rows(self, store: Any) -> None:
         _introduce(store, {A: 10, B: 10})
         _move(store, [*movements("o1", HOLD, {A: 2, B: 1}), *movements("o2", HOLD, {A: 3})])
         assert store.stock([A, B]) == {A: Stock(A, 10, 5), B: Stock(B, 10, 1)}
         _move(store, [*movements("o1", COMMIT, {A: 2, B: 1}), *movements("o2", RELEASE, {A: 3})])
         assert store.stock([A, B]) == {A: Stock(A, 8, 0), B: Stock(B, 9, 0)}
 
-    def test_only_the_sum_must_fit(self, store: Any) -> None:
-        """A batch that sells the last units and receives more is one update a product."""
+    def test_only_the_sum_of_a_batch_must_stay_within_bounds(self, store: Any) -> None:
+        """A batch that sells the last units and receives more is one update per product."""
         _introduce(store, {A: 1})
         _move(store, [*movements("o1", HOLD, {A: 3}), Movement("delivery", A, MovementKind.RECEIVE, 5, 0)])
         assert store.stock([A]) == {A: Stock(A, 6, 3)}
@@ -98,40 +98,40 @@ class InventoryStoreContract(
         ],
         ids=["more than there is", "less than none held", "less than none on hand"],
     )
-    def test_stock_never_leaves_its_bounds(self, store: Any, movement: Movement) -> None:
+    def test_stock_stays_within_its_bounds(self, store: Any, movement: Movement) -> None:
         _introduce(store, {A: 10})
         with pytest.raises(Permanent):
             _move(store, [movement])
         assert store.stock([A]) == {A: Stock(A, 10)}
         assert [row.kind for row in store.all_movements()] == [MovementKind.DEFAULT]
 
-    def test_an_unknown_product_cannot_move(self, store: Any) -> None:
+    def test_an_unknown_product_cannot_change(self, store: Any) -> None:
         with pytest.raises(PortError):
             _move(store, movements("o1", HOLD, {A: 1}))
         assert list(store.all_movements()) == []
 
-    def test_the_ledger_says_why_once(self, store: Any) -> None:
+    def test_a_second_ledger_row_for_the_same_cause_is_refused(self, store: Any) -> None:
         _introduce(store, {A: 10})
         _move(store, movements("o1", HOLD, {A: 1}))
         with pytest.raises(Retryable):
             _move(store, movements("o1", HOLD, {A: 1}))
         assert store.stock([A]) == {A: Stock(A, 10, 1)}
 
-    def test_who_locks_stock_second_sees_what_the_first_took(self, store: Any) -> None:
+    def test_a_second_lock_sees_the_first_change_of_stock(self, store: Any) -> None:
         _introduce(store, {A: 10})
         with store.begin() as first:
             assert first.lock_stock([A, B]) == {A: Stock(A, 10)}
             first.move_stock(movements("o1", HOLD, {A: 9}))
             assert self.meanwhile(lambda: _locked_stock(store), first.commit) == {A: Stock(A, 10, 9)}
 
-    def test_a_rollback_leaves_stock_and_ledger(self, store: Any) -> None:
+    def test_a_rollback_keeps_stock_and_ledger(self, store: Any) -> None:
         _introduce(store, {A: 10})
         with store.begin() as transaction:
             transaction.move_stock(movements("o1", HOLD, {A: 9}))
             assert transaction.lock_stock([A]) == {A: Stock(A, 10, 9)}
         assert store.stock([A]) == {A: Stock(A, 10)}
 
-    def test_a_reservation_comes_back_as_it_was(self, store: Any) -> None:
+    def test_a_reservation_is_read_back_unchanged(self, store: Any) -> None:
         held = _hold(store, ONE)
         assert store.reservations([ONE, TWO]) == {ONE: held}
         assert list(store.all_reservations()) == [held]
@@ -144,7 +144,7 @@ class InventoryStoreContract(
         assert dict(store.reservations([ONE])[ONE].items) == {}
         assert store.reservations([ONE])[ONE].state is ReservationState.RELEASED
 
-    def test_who_saves_an_old_state_tries_again(self, store: Any) -> None:
+    def test_saving_an_outdated_state_is_retryable(self, store: Any) -> None:
         held = _hold(store, ONE)
         committed = held.commit(at=AT).aggregate
         _reserve(store, held, committed)
@@ -152,13 +152,13 @@ class InventoryStoreContract(
             _reserve(store, held, held.release(at=AT).aggregate)
         assert store.reservations([ONE]) == {ONE: committed}
 
-    def test_who_inserts_a_known_reservation_tries_again(self, store: Any) -> None:
+    def test_inserting_a_known_reservation_is_retryable(self, store: Any) -> None:
         held = _hold(store, ONE)
         with pytest.raises(Retryable):
             _reserve(store, Reservation(order_id=ONE), Reservation(order_id=ONE).release(at=AT).aggregate)
         assert store.reservations([ONE]) == {ONE: held}
 
-    def test_the_fold_is_all_stock_and_what_is_held(self, store: Any) -> None:
+    def test_the_fold_contains_all_stock_and_holds(self, store: Any) -> None:
         _introduce(store, {A: 10, B: 10})
         held = _hold(store, ONE)
         _reserve(store, _hold(store, TWO), _hold_of(TWO).commit(at=AT).aggregate)
@@ -168,7 +168,7 @@ class InventoryStoreContract(
         assert dict(stock) == {A: Stock(A, 10, 1), B: Stock(B, 10, 2)}
         assert {order: dict(lines) for order, lines in items.items()} == {ONE: {A: 1, B: 2}}
 
-    def test_the_epoch_is_kept(self, store: Any) -> None:
+    def test_the_epoch_is_stored(self, store: Any) -> None:
         with store.begin() as transaction:
             epoch = transaction.lock_gate()
             assert transaction.gate_epoch() == epoch
@@ -180,13 +180,13 @@ class InventoryStoreContract(
         with store.begin() as transaction:
             assert transaction.gate_epoch() == epoch + 1
 
-    def test_takes_share_the_epoch(self, store: Any) -> None:
+    def test_concurrent_takes_read_the_same_epoch(self, store: Any) -> None:
         if not self.concurrent:
             pytest.skip("this store runs one transaction at a time")
         with store.begin() as first, store.begin() as second:
             assert first.gate_epoch() == second.gate_epoch()
 
-    def test_a_rebuild_waits_for_takes_that_are_under_way(self, store: Any) -> None:
+    def test_a_rebuild_waits_for_takes_in_progress(self, store: Any) -> None:
         def rebuild() -> int:
             with store.begin() as second:
                 epoch: int = second.lock_gate()
@@ -218,7 +218,7 @@ class InventoryStoreContract(
             max_size=8,
         )
     )
-    def test_stock_is_the_fold_of_its_ledger(self, new_store: NewStore, batches: list[Moves]) -> None:
+    def test_stock_equals_the_fold_of_its_ledger(self, new_store: NewStore, batches: list[Moves]) -> None:
         store = new_store()
         _introduce(store, {A: 5, B: 5})
         model = {A: Stock(A, 5), B: Stock(B, 5)}

@@ -104,7 +104,9 @@ class JoiningContract:
         app.stop()
 
     @both
-    def test_orders_and_the_callers_rows_share_one_fate(self, shop: App, engine: Engine, running: Running) -> None:
+    def test_orders_and_the_callers_rows_commit_or_roll_back_together(
+        self, shop: App, engine: Engine, running: Running
+    ) -> None:
         @EXAMPLES
         @given(STEPS, st.sampled_from([COMMIT, ROLLBACK]))
         def any_transaction(steps: list[str], end: str) -> None:
@@ -121,7 +123,7 @@ class JoiningContract:
             any_transaction()
 
     @both
-    def test_an_error_of_the_callers_leaves_no_order(self, shop: App, engine: Engine, running: Running) -> None:
+    def test_an_error_of_the_caller_leaves_no_order(self, shop: App, engine: Engine, running: Running) -> None:
         with running(shop):
             made: list[str] = []
 
@@ -135,15 +137,15 @@ class JoiningContract:
             assert made
             assert self._found(engine, made) == set()
 
-    def test_a_joined_order_goes_its_way(self, shop: App, engine: Engine) -> None:
+    def test_a_joined_order_is_processed(self, shop: App, engine: Engine) -> None:
         with engine.begin() as connection:
             order = shop.orders.place(_command(shop), connection=connection)
             assert shop.run() == 0, "nothing may move before the commit"
         shop.run()
         assert shop.orders.get(order.id).state.value != "CREATED"
 
-    def test_a_started_system_begins_at_once(self, shop: App, engine: Engine) -> None:
-        """Four of nine: an order that waits for the sweeper begins within the time once in ten."""
+    def test_a_started_system_processes_a_joined_order_at_once(self, shop: App, engine: Engine) -> None:
+        """Four of nine orders must be quick: one that waits for the sweep is quick by chance once in ten."""
         with shop:
             waits = sorted(self._wait_of_one(shop, engine) for _ in range(9))
         assert waits[3] < PROMPT_S, waits
@@ -159,7 +161,7 @@ class JoiningContract:
         with elsewhere.connect() as connection:
             self._assert_refused(shop, engine, connection, "orders")
 
-    def test_only_an_open_connection_of_sqlalchemy_is_joined(self, shop: App, engine: Engine) -> None:
+    def test_only_an_open_sqlalchemy_connection_can_be_joined(self, shop: App, engine: Engine) -> None:
         with engine.connect() as connection:
             self._assert_refused(shop, engine, connection.connection, r"not a sqlalchemy\.Connection")
         self._assert_refused(shop, engine, connection, "closed")

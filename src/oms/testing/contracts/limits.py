@@ -83,15 +83,15 @@ class LimitContract(StoreLab):
     """What a store of any service refuses in the tables that all of them have."""
 
     @pytest.mark.parametrize("field", _DELIVERIES)
-    def test_a_text_that_fits_no_column_is_refused(self, new_store: Any, field: str) -> None:
+    def test_a_text_that_exceeds_its_column_is_refused(self, new_store: Any, field: str) -> None:
         limit, delivery = _DELIVERIES[field]
         refuses(new_store, lambda store, text: flush(store, delivery(text)), limit)
 
-    def test_an_inbox_row_has_its_limits(self, new_store: Any) -> None:
+    def test_texts_of_an_inbox_row_are_limited(self, new_store: Any) -> None:
         refuses(new_store, lambda store, text: _claim(text, "m")(store), limits.ID)
         refuses(new_store, lambda store, text: _claim("g", text)(store), limits.ID)
 
-    def test_a_header_is_encodable(self, new_store: Any) -> None:
+    def test_a_header_must_be_encodable(self, new_store: Any) -> None:
         def write(name: str) -> None:
             flush(new_store(), Delivery(outbox=[OutboxRow("a", Outgoing("t", None, b"", ((name, b"1"),)))]))
 
@@ -99,7 +99,7 @@ class LimitContract(StoreLab):
         with pytest.raises(Permanent):
             write(HALF_PAIR)
 
-    def test_a_counter_of_attempts_has_its_limits(self, new_store: Any) -> None:
+    def test_values_of_an_attempt_counter_are_limited(self, new_store: Any) -> None:
         place = TopicPartition("t", 0)
         refuses(new_store, lambda store, text: store.start_attempts(text, {place: 0}), limits.ID)
         refuses(new_store, lambda store, text: store.start_attempts("g", {TopicPartition(text, 0): 0}), limits.TOPIC)
@@ -108,7 +108,7 @@ class LimitContract(StoreLab):
             new_store, lambda store, number: store.start_attempts("g", {TopicPartition("t", number): 0}), 2**31
         )
 
-    def test_a_dead_letter_takes_any_text_and_no_number_beyond_its_bits(self, new_store: Any) -> None:
+    def test_a_dead_letter_takes_any_text_and_limits_its_numbers(self, new_store: Any) -> None:
         store = new_store()
         for number, text in enumerate((*bad_texts(1000), "")):
             hostile: dict[str, Any] = dict.fromkeys(
@@ -128,7 +128,7 @@ class AnswerLimitContract(StoreLab):
         ("field", "limit"),
         [("scope", limits.SCOPE), ("key", limits.KEY), ("fingerprint", limits.FINGERPRINT), ("body", None)],
     )
-    def test_an_answer_has_its_limits(self, new_store: Any, field: str, limit: int | None) -> None:
+    def test_texts_of_a_stored_response_are_limited(self, new_store: Any, field: str, limit: int | None) -> None:
         def write(store: Any, text: str) -> None:
             with store.begin() as transaction:
                 transaction.save_answers([attrs.evolve(StoredAnswer("s", "k", "f", "{}"), **{field: text})])

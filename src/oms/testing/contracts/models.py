@@ -60,7 +60,7 @@ class ModelContract(StoreLab):
 
     @settings(max_examples=40, deadline=None, suppress_health_check=SUITE_CHECKS)
     @given(st.lists(COMMANDS, max_size=25))
-    def test_any_list_of_commands_does_what_the_model_does(self, new_store: NewStore, commands: list[Any]) -> None:
+    def test_any_sequence_of_commands_matches_the_model(self, new_store: NewStore, commands: list[Any]) -> None:
         if not self.controls_time:
             pytest.skip("this store's clock can't be moved")
         store, model = new_store(), _Model()

@@ -40,14 +40,14 @@ def news(kind: str = CONFIRMED, reason: Reason | None = None, amount: str = "12.
 class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract, LimitContract):
     """What `NotificationStore` and `NotificationEvidence` promise."""
 
-    def test_a_notification_comes_back_as_it_was(self, store: Any) -> None:
+    def test_a_notification_is_read_back_unchanged(self, store: Any) -> None:
         wanted = news("order.cancelled", Reason.DEADLINE)
         _record(store, wanted)
         assert list(store.notifications(ONE)) == [(wanted, None)]
         assert list(store.all_notifications()) == [(wanted, None)]
         assert _load(store, wanted.id, "unknown") == {wanted.id: wanted}
 
-    def test_a_notification_has_its_limits(self, new_store: Any) -> None:
+    def test_texts_of_a_notification_are_limited(self, new_store: Any) -> None:
         def write(store: Any, **fields: Any) -> None:
             _record(store, attrs.evolve(news(), **fields))
 
@@ -57,27 +57,27 @@ class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, Dea
         with pytest.raises(Permanent):
             write(new_store(), metadata={"k": HALF_PAIR})
 
-    def test_an_order_has_one_of_each_kind(self, store: Any) -> None:
+    def test_an_order_has_one_notification_of_each_kind(self, store: Any) -> None:
         _record(store, news(PAID), news())
         _record(store, news(amount="99"), news(PAID))
         assert [one for one, _ in store.notifications(ONE)] == [news(), news(PAID)]
         assert list(store.notifications(TWO)) == []
 
-    def test_who_records_second_waits_and_leaves_it(self, store: Any) -> None:
+    def test_a_concurrent_second_record_waits_and_changes_nothing(self, store: Any) -> None:
         with store.begin() as first:
             first.record_notifications([news()])
             first.claim_inbox("g", ids("a"))
             self.meanwhile(lambda: _record(store, news(amount="99")), first.commit)
         assert [one for one, _ in store.notifications(ONE)] == [news()]
 
-    def test_a_rollback_leaves_nothing(self, store: Any) -> None:
+    def test_a_rollback_leaves_no_notification(self, store: Any) -> None:
         with store.begin() as transaction:
             transaction.record_notifications([news()])
             assert _load(store, name_of(CONFIRMED)) == {}
             assert list(store.notifications(ONE)) == []
         assert list(store.all_notifications()) == []
 
-    def test_a_delivery_has_its_time(self, store: Any) -> None:
+    def test_a_delivery_records_its_time(self, store: Any) -> None:
         _record(store, news(), news(PAID))
         with store.begin() as transaction:
             transaction.mark_notified([name_of(CONFIRMED), "unknown"])
@@ -87,7 +87,7 @@ class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, Dea
         assert isinstance(delivered[CONFIRMED], datetime)
         assert abs(delivered[CONFIRMED] - self.now()) < timedelta(seconds=5)
 
-    def test_one_may_be_delivered_with_its_record(self, store: Any) -> None:
+    def test_a_notification_can_be_recorded_as_delivered(self, store: Any) -> None:
         with store.begin() as transaction:
             transaction.record_notifications([news()], delivered=True)
             transaction.commit()
@@ -95,7 +95,7 @@ class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, Dea
         assert wanted == news()
         assert abs(at - self.now()) < timedelta(seconds=5)
 
-    def test_a_delivered_one_is_left_as_it_is(self, store: Any) -> None:
+    def test_a_delivered_notification_does_not_change(self, store: Any) -> None:
         _record(store, news())
         with store.begin() as transaction:
             transaction.mark_notified([name_of(CONFIRMED)])

@@ -40,14 +40,14 @@ class OrderStoreContract(
 ):
     """What `OrderStore` and `OrderEvidence` promise."""
 
-    def test_an_order_comes_back_as_it_was(self, store: Any) -> None:
+    def test_an_order_is_read_back_unchanged(self, store: Any) -> None:
         step = placed(1)
         _save(store, Order(id=ONE), step)
         assert store.order(ONE, None) == step.aggregate
         assert _locked(store, [ONE, TWO]) == {ONE: step.aggregate}
         assert list(store.all_orders()) == [step.aggregate]
 
-    def test_an_order_has_its_limits(self, new_store: Any) -> None:
+    def test_texts_and_numbers_of_an_order_are_limited(self, new_store: Any) -> None:
         def write(store: Any, **fields: Any) -> None:
             agreed = attrs.evolve(terms(), **fields)
             _save(store, Order(id=ONE), Order(id=ONE).place(agreed, at=AT, deadline_at=AT + LATER))
@@ -58,7 +58,7 @@ class OrderStoreContract(
             with pytest.raises(Permanent):
                 write(new_store(), **bad)
 
-    def test_an_order_id_and_a_line_of_history_have_their_limits(self, new_store: Any) -> None:
+    def test_texts_of_an_order_id_and_a_history_entry_are_limited(self, new_store: Any) -> None:
         def write(store: Any, name: str, detail: str = "") -> None:
             order = Order(id=OrderId(name))
             _save(store, order, order.imported(terms(), at=AT, created_at=AT, detail=detail))
@@ -66,7 +66,7 @@ class OrderStoreContract(
         refuses(new_store, write, limits.ID)
         refuses(new_store, lambda store, text: write(store, "a", text), None)
 
-    def test_news_before_the_order_waits_for_it(self, store: Any) -> None:
+    def test_early_events_wait_for_their_order(self, store: Any) -> None:
         early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT, stated=stated())
         _save(store, Order(id=ONE), early)
         assert _locked(store, [ONE])[ONE].early == (EarlyNews(OrderTrigger.PAID, stated()),)
@@ -75,7 +75,7 @@ class OrderStoreContract(
         assert store.orders(None, 0, 10).total == 0
         assert [order.id for order in store.all_orders()] == [ONE]
 
-    def test_early_news_keeps_what_it_states(self, store: Any) -> None:
+    def test_early_events_keep_their_terms(self, store: Any) -> None:
         order = Order(id=ONE)
         for trigger, named in (
             (OrderTrigger.PAID, stated("mallory", "0.01")),
@@ -101,7 +101,7 @@ class OrderStoreContract(
         assert [order.id for order in store.orders(ALICE, 0, 10).content] == [ONE]
         assert [entry.seq for entry in store.timeline(ONE, ALICE)] == [1, 2, 3]
 
-    def test_a_legacy_order_is_as_old_as_it_was_until_it_is_resumed(self, store: Any) -> None:
+    def test_a_legacy_order_keeps_its_age_until_it_is_resumed(self, store: Any) -> None:
         _place(store, 2)
         imported = Order(id=ONE).imported(terms("alice"), at=AT, created_at=AT - LATER, detail="CREATED there")
         _save(store, Order(id=ONE), imported)
@@ -115,7 +115,7 @@ class OrderStoreContract(
         assert [order.id for order in store.orders(ALICE, 0, 10).content] == [ONE]
         assert store.orders(None, 0, 10).total == 2
 
-    def test_every_state_and_reason_is_kept(self, store: Any) -> None:
+    def test_every_state_and_reason_is_stored(self, store: Any) -> None:
         first = _place(store, 1)
         cancelling = first.cancel(Reason.CUSTOMER, at=AT)
         _save(store, first, cancelling)
@@ -125,7 +125,7 @@ class OrderStoreContract(
         assert found == cancelled.aggregate
         assert (found.state, found.reason) == (OrderState.CANCELLED, Reason.CUSTOMER)
 
-    def test_who_saves_an_old_version_tries_again(self, store: Any) -> None:
+    def test_saving_an_outdated_version_is_retryable(self, store: Any) -> None:
         first = _place(store, 1)
         _save(store, first, first.cancel(Reason.CUSTOMER, at=AT))
         with pytest.raises(Retryable):
@@ -133,13 +133,13 @@ class OrderStoreContract(
         assert store.order(ONE, None).reason is Reason.CUSTOMER
         assert len(store.timeline(ONE, None)) == 2
 
-    def test_who_inserts_a_known_order_tries_again(self, store: Any) -> None:
+    def test_inserting_a_known_order_is_retryable(self, store: Any) -> None:
         first = _place(store, 1)
         with pytest.raises(Retryable):
             _save(store, Order(id=ONE), placed(1, user="bob"))
         assert store.order(ONE, None) == first
 
-    def test_who_inserts_second_waits_and_tries_again(self, store: Any) -> None:
+    def test_a_concurrent_second_insert_waits_and_is_retryable(self, store: Any) -> None:
         step = placed(1)
         with store.begin() as first:
             first.save_orders([(Order(id=ONE), step.aggregate)], history(step))
@@ -147,7 +147,7 @@ class OrderStoreContract(
             assert self.meanwhile(lambda: _refused(store, Order(id=ONE), placed(1, "bob")), first.commit)
         assert store.order(ONE, None) == step.aggregate
 
-    def test_who_inserts_second_is_first_where_the_other_rolls_back(self, store: Any) -> None:
+    def test_a_concurrent_second_insert_succeeds_if_the_first_rolls_back(self, store: Any) -> None:
         step = placed(1)
         with store.begin() as first:
             first.save_orders([(Order(id=ONE), step.aggregate)], history(step))
@@ -155,7 +155,7 @@ class OrderStoreContract(
             assert not self.meanwhile(lambda: _refused(store, Order(id=ONE), placed(1, "bob")), first.rollback)
         assert store.order(ONE, BOB) is not None
 
-    def test_who_locks_second_sees_what_the_first_wrote(self, store: Any) -> None:
+    def test_a_second_lock_sees_the_first_change(self, store: Any) -> None:
         before = _place(store, 1)
         step = before.cancel(Reason.CUSTOMER, at=AT)
         with store.begin() as first:
@@ -163,7 +163,7 @@ class OrderStoreContract(
             first.save_orders([(before, step.aggregate)], history(step))
             assert self.meanwhile(lambda: _locked(store, [ONE]), first.commit) == {ONE: step.aggregate}
 
-    def test_a_rollback_leaves_order_and_history(self, store: Any) -> None:
+    def test_a_rollback_keeps_order_and_history(self, store: Any) -> None:
         before = _place(store, 1)
         step = before.cancel(Reason.CUSTOMER, at=AT)
         with store.begin() as transaction:
@@ -172,7 +172,7 @@ class OrderStoreContract(
         assert store.order(ONE, None) == before
         assert len(store.timeline(ONE, None)) == 1
 
-    def test_a_query_sees_no_uncommitted_order(self, store: Any) -> None:
+    def test_a_query_does_not_see_uncommitted_orders(self, store: Any) -> None:
         step = placed(1)
         with store.begin() as transaction:
             transaction.save_orders([(Order(id=ONE), step.aggregate)], history(step))
@@ -181,7 +181,7 @@ class OrderStoreContract(
             transaction.commit()
         assert store.order(ONE, None) is not None
 
-    def test_an_order_is_its_owners(self, store: Any) -> None:
+    def test_an_order_is_visible_to_its_owner_only(self, store: Any) -> None:
         _place(store, 1, user="alice")
         assert store.order(ONE, ALICE).id == ONE
         assert store.order(ONE, None).id == ONE
@@ -190,7 +190,7 @@ class OrderStoreContract(
         assert store.orders(BOB, 0, 10).content == ()
         assert store.order(TWO, None) is None
 
-    def test_pages_hold_the_newest_first(self, store: Any) -> None:
+    def test_pages_list_the_newest_first(self, store: Any) -> None:
         for number, owner in enumerate(["alice", "bob", "alice", "alice", "bob"], start=1):
             _place(store, number, user=owner, age=number)
         page = store.orders(ALICE, 0, 2)
@@ -201,13 +201,13 @@ class OrderStoreContract(
         assert store.orders(None, 0, 100).total == 5
         assert [order.id for order in store.orders(None, 0, 1).content] == [order_id(5)]
 
-    def test_pages_show_each_order_once_where_all_are_of_one_moment(self, store: Any) -> None:
+    def test_pages_list_each_order_once_even_with_equal_times(self, store: Any) -> None:
         for number in range(1, 8):
             _place(store, number)
         pages = [store.orders(None, number, 3).content for number in range(3)]
         assert sorted(order.id for page in pages for order in page) == [order_id(number) for number in range(1, 8)]
 
-    def test_the_timeline_is_the_whole_history(self, store: Any) -> None:
+    def test_the_timeline_contains_the_whole_history(self, store: Any) -> None:
         step = placed(1)
         _save(store, Order(id=ONE), step)
         cancelling = step.aggregate.cancel(Reason.OPERATOR, at=AT + LATER)
@@ -224,7 +224,7 @@ class OrderStoreContract(
         found = _locked(store, [step.aggregate.id for step in steps])
         assert found == {step.aggregate.id: step.aggregate for step in steps}
 
-    def test_backlog_knows_the_oldest_order_without_an_answer(self, store: Any) -> None:
+    def test_the_backlog_contains_the_oldest_order_without_an_answer(self, store: Any) -> None:
         assert store.backlog().oldest_open_at is None
         first = _place(store, 1, age=1)
         _place(store, 2, age=2)
@@ -234,14 +234,14 @@ class OrderStoreContract(
         _save(store, first, reserved)
         assert store.backlog().oldest_open_at == AT + timedelta(minutes=2)
 
-    def test_a_connection_that_is_no_sql_connection_cannot_be_joined(self, store: Any) -> None:
+    def test_only_a_sql_connection_can_be_joined(self, store: Any) -> None:
         with pytest.raises(Permanent):
             store.join(object())
 
-    def test_kept_answers_are_evidence(self, store: Any) -> None:
+    def test_verification_reads_stored_responses(self, store: Any) -> None:
         assert list(store.all_answers()) == []
 
-    def test_an_answer_can_be_looked_up_once_it_is_committed_and_for_a_day(self, store: Any) -> None:
+    def test_a_stored_response_can_be_looked_up_after_its_commit_for_a_day(self, store: Any) -> None:
         kept = answer("a")
         with store.begin() as transaction:
             transaction.save_answers([kept])

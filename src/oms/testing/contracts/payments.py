@@ -23,7 +23,7 @@ ONE, TWO = order_id(1), order_id(2)
 class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract, LimitContract):
     """What `PaymentStore` and `PaymentEvidence` promise."""
 
-    def test_a_payment_comes_back_as_it_was(self, store: Any) -> None:
+    def test_a_payment_is_read_back_unchanged(self, store: Any) -> None:
         started = _start(store)
         assert store.payments([ONE, TWO]) == {ONE: started}
         captured = started.captured("p-1", at=AT + LATER).aggregate
@@ -33,7 +33,7 @@ class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLett
         with store.begin() as transaction:
             assert transaction.lock_payments([TWO, ONE]) == {ONE: captured}
 
-    def test_a_payment_has_its_limits(self, new_store: Any) -> None:
+    def test_texts_and_numbers_of_a_payment_are_limited(self, new_store: Any) -> None:
         def write(store: Any, **fields: Any) -> None:
             started = Payment(order_id=ONE).start(terms(), at=AT).aggregate
             _save(store, Payment(order_id=ONE), attrs.evolve(started, **fields))
@@ -50,13 +50,13 @@ class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLett
         assert store.payments([ONE]) == {ONE: tombstone}
         assert tombstone.state is PaymentState.VOIDED
 
-    def test_who_inserts_a_known_payment_tries_again(self, store: Any) -> None:
+    def test_inserting_a_known_payment_is_retryable(self, store: Any) -> None:
         started = _start(store)
         with pytest.raises(Retryable):
             _start(store)
         assert store.payments([ONE]) == {ONE: started}
 
-    def test_who_saves_an_old_state_tries_again(self, store: Any) -> None:
+    def test_saving_an_outdated_state_is_retryable(self, store: Any) -> None:
         started = _start(store)
         declined = started.declined(at=AT).aggregate
         _save(store, started, declined)
@@ -64,7 +64,7 @@ class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLett
             _save(store, started, started.captured("p-1", at=AT).aggregate)
         assert store.payments([ONE]) == {ONE: declined}
 
-    def test_charge_and_tombstone_race_for_the_row(self, store: Any) -> None:
+    def test_charge_and_tombstone_compete_for_one_row(self, store: Any) -> None:
         agreed = terms()
         tombstone = Payment(order_id=ONE).cancel(agreed.user_id, agreed.total, at=AT).aggregate
         with store.begin() as first:
@@ -73,7 +73,7 @@ class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLett
             assert self.meanwhile(lambda: _refused(store), first.commit)
         assert store.payments([ONE]) == {ONE: tombstone}
 
-    def test_who_locks_second_sees_what_the_first_wrote(self, store: Any) -> None:
+    def test_a_second_lock_sees_the_first_change(self, store: Any) -> None:
         started = _start(store)
         captured = started.captured("p-1", at=AT).aggregate
         with store.begin() as first:
@@ -81,7 +81,7 @@ class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLett
             first.save_payments([(started, captured)])
             assert self.meanwhile(lambda: _locked(store), first.commit) == {ONE: captured}
 
-    def test_a_rollback_leaves_the_payment(self, store: Any) -> None:
+    def test_a_rollback_keeps_the_payment(self, store: Any) -> None:
         started = _start(store)
         with store.begin() as transaction:
             transaction.save_payments([(started, started.declined(at=AT).aggregate)])

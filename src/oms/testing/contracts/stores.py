@@ -86,21 +86,21 @@ class StoreContract(StoreLab):
         assert _claim(store, "g", "a", "b") == {"a", "b"}
         assert _claim(store, "g", "b", "c") == {"c"}
 
-    def test_each_group_has_an_inbox_of_its_own(self, store: Any) -> None:
+    def test_each_group_has_its_own_inbox(self, store: Any) -> None:
         _claim(store, "g", "a")
         assert _claim(store, "h", "a") == {"a"}
         assert set(store.all_inbox()) == {("g", "a"), ("h", "a")}
 
-    def test_a_repeat_within_a_claim_or_a_transaction_is_not_new_again(self, store: Any) -> None:
+    def test_a_repeat_within_a_claim_or_a_transaction_is_not_new(self, store: Any) -> None:
         with store.begin() as transaction:
             assert sorted(transaction.claim_inbox("g", ids("a", "a"))) == ["a"]
             assert list(transaction.claim_inbox("g", ids("a"))) == []
             transaction.commit()
 
-    def test_claiming_nothing_is_nothing(self, store: Any) -> None:
+    def test_an_empty_claim_has_no_effect(self, store: Any) -> None:
         assert _claim(store, "g") == set()
 
-    def test_a_claim_that_is_rolled_back_never_was(self, store: Any) -> None:
+    def test_a_rolled_back_claim_has_no_effect(self, store: Any) -> None:
         with store.begin() as transaction:
             transaction.claim_inbox("g", ids("a"))
             transaction.rollback()
@@ -112,12 +112,12 @@ class StoreContract(StoreLab):
             first.claim_inbox("g", ids("a"))
             assert self.meanwhile(lambda: _claim(store, "g", "a", "b"), first.commit) == {"b"}
 
-    def test_a_concurrent_claim_waits_and_is_new_where_the_first_rolls_back(self, store: Any) -> None:
+    def test_a_concurrent_claim_waits_and_succeeds_if_the_first_rolls_back(self, store: Any) -> None:
         with store.begin() as first:
             first.claim_inbox("g", ids("a"))
             assert self.meanwhile(lambda: _claim(store, "g", "a"), first.rollback) == {"a"}
 
-    def test_many_messages_in_one_claim(self, store: Any) -> None:
+    def test_one_claim_takes_many_messages(self, store: Any) -> None:
         many = [f"m{number}" for number in range(1200)]
         assert _claim(store, "g", *many) == set(many)
         assert {name for _, name in store.all_inbox()} == set(many)
@@ -138,14 +138,14 @@ class StoreContract(StoreLab):
             transaction.rollback()
         assert list(store.all_inbox()) == [("g", "a")]
 
-    def test_nothing_is_written_after_the_end(self, store: Any) -> None:
+    def test_no_write_is_possible_after_the_end(self, store: Any) -> None:
         with store.begin() as transaction:
             transaction.commit()
         with pytest.raises(PortError):
             transaction.claim_inbox("g", ids("a"))
         assert list(store.all_inbox()) == []
 
-    def test_what_is_not_committed_is_seen_by_nobody_else(self, store: Any) -> None:
+    def test_uncommitted_changes_are_invisible_to_others(self, store: Any) -> None:
         with store.begin() as transaction:
             transaction.flush(Delivery(outbox=[row("r")], tasks=[request("t")], parked=[letter("d")]))
             _assert_nothing(store)
@@ -159,15 +159,15 @@ class StoreContract(StoreLab):
         store.ping()
         _assert_nothing(store)
 
-    def test_the_first_currency_is_pinned_for_ever(self, store: Any) -> None:
+    def test_the_first_currency_is_pinned(self, store: Any) -> None:
         assert store.currency() is None
         assert store.pin_currency("EUR") == "EUR"
         assert store.pin_currency("USD") == "EUR"
         assert store.currency() == "EUR"
 
-    def test_what_was_committed_survives_a_crash(self, store: Any) -> None:
+    def test_committed_changes_survive_a_crash(self, store: Any) -> None:
         if not self.survives_restart:
-            pytest.skip("this store keeps nothing")
+            pytest.skip("this store keeps nothing after a restart")
         _write_everything(store)
         again = self.reopen(store)
         assert list(again.all_inbox()) == [("g", "a")]

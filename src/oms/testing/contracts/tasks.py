@@ -21,13 +21,13 @@ ALL = tuple(TaskKind)
 class TaskContract(StoreLab):
     """What a store promises of tasks."""
 
-    def test_a_task_is_due_at_once_unless_it_says_when(self, store: Any) -> None:
+    def test_a_task_is_due_at_once_unless_it_has_a_due_time(self, store: Any) -> None:
         start(store, request("now"), request("later", self.now() + timedelta(seconds=LAPSED_S)))
         assert [task.key for task in _claim(store)] == ["now"]
         self.advance(LAPSED_S)
         assert "later" in [task.key for task in _claim(store)]
 
-    def test_a_claimed_task_says_what_it_is(self, store: Any) -> None:
+    def test_a_claimed_task_has_all_its_fields(self, store: Any) -> None:
         before = self.now()
         start(store, request("a", payload="pay ✓", kind=TaskKind.NOTIFY))
         (task,) = _claim(store)
@@ -37,14 +37,14 @@ class TaskContract(StoreLab):
         assert abs(task.created_at - before) < timedelta(seconds=5)
         assert abs(task.called_at - before) < timedelta(seconds=5)
 
-    def test_the_longest_composite_keys_are_kept_apart_and_finished(self, store: Any) -> None:
+    def test_the_longest_composite_keys_are_distinct_and_can_be_finished(self, store: Any) -> None:
         keys = [composite_key("é" * 64, order, "f" * 16, 10**6) for order in ("a:b" * 21, '"],\\{}' + "x" * 57)]
         start(store, *(request(key, kind=TaskKind.CALL) for key in (*keys, keys[0])))
         tasks = _claim(store)
         assert sorted(task.key for task in tasks) == sorted(keys)
         assert sorted(one.key for one in _finish(store, tasks)) == sorted(keys)
 
-    def test_a_task_keeps_its_trace_also_while_it_is_postponed(self, store: Any) -> None:
+    def test_a_postponed_task_keeps_its_trace(self, store: Any) -> None:
         trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         start(store, attrs.evolve(request("a"), trace=trace), request("b"))
         claimed = _claim(store)
@@ -52,23 +52,23 @@ class TaskContract(StoreLab):
         flush(store, Delivery(postponed=[Postponed(task, self.now()) for task in claimed]))
         assert {task.key: task.trace for task in _claim(store)} == {"a": trace, "b": None}
 
-    def test_only_the_kinds_asked_for_are_claimed(self, store: Any) -> None:
+    def test_only_the_requested_kinds_are_claimed(self, store: Any) -> None:
         start(store, request("a", kind=TaskKind.CHARGE), request("a", kind=TaskKind.VOID))
         assert [task.kind for task in _claim(store, kinds={TaskKind.VOID})] == [TaskKind.VOID]
         assert list(_claim(store, kinds=())) == []
 
-    def test_the_longest_due_come_first_and_no_more_than_asked_for(self, store: Any) -> None:
+    def test_a_claim_returns_the_longest_due_first_and_at_most_its_limit(self, store: Any) -> None:
         now = self.now()
         start(store, *(request(f"t{age}", now - timedelta(seconds=age)) for age in (2, 9, 4, 7)))
         assert [task.key for task in _claim(store, limit=2)] == ["t9", "t7"]
         assert [task.key for task in _claim(store, limit=2)] == ["t4", "t2"]
 
-    def test_a_leased_task_is_nobody_elses(self, store: Any) -> None:
+    def test_a_leased_task_cannot_be_claimed(self, store: Any) -> None:
         start(store, request("a"))
         assert len(_claim(store)) == 1
         assert list(_claim(store)) == []
 
-    def test_a_lapsed_lease_is_claimed_again_as_a_repeat(self, store: Any) -> None:
+    def test_a_task_with_an_expired_lease_is_claimed_as_a_repeat(self, store: Any) -> None:
         start(store, request("a"))
         (first,) = _claim(store, lease_s=LEASE_S)
         self.advance(LAPSED_S)
@@ -78,13 +78,13 @@ class TaskContract(StoreLab):
         assert second.created_at == first.created_at
         assert second.lease != first.lease
 
-    def test_a_finished_task_is_gone(self, store: Any) -> None:
+    def test_a_finished_task_is_removed(self, store: Any) -> None:
         start(store, request("a"), request("b"))
         tasks = _claim(store)
         assert _finish(store, tasks) == {task.id for task in tasks}
         assert list(store.all_tasks()) == []
 
-    def test_a_lost_lease_finishes_nothing(self, store: Any) -> None:
+    def test_a_task_cannot_be_finished_without_its_lease(self, store: Any) -> None:
         start(store, request("a"))
         (first,) = _claim(store, lease_s=LEASE_S)
         self.advance(LAPSED_S)
@@ -93,20 +93,20 @@ class TaskContract(StoreLab):
         assert _finish(store, [second]) == {second.id}
         assert _finish(store, [second]) == set()
 
-    def test_a_lapsed_lease_that_nobody_took_is_still_ours(self, store: Any) -> None:
+    def test_an_expired_lease_that_no_other_process_took_is_still_valid(self, store: Any) -> None:
         start(store, request("a"))
         (task,) = _claim(store, lease_s=LEASE_S)
         self.advance(LAPSED_S)
         assert _finish(store, [task]) == {task.id}
 
-    def test_a_finish_that_is_rolled_back_never_was(self, store: Any) -> None:
+    def test_a_rolled_back_finish_has_no_effect(self, store: Any) -> None:
         start(store, request("a"))
         (task,) = _claim(store)
         with store.begin() as transaction:
             assert set(transaction.finish_tasks([task])) == {task.id}
         assert _finish(store, [task]) == {task.id}
 
-    def test_held_tasks_are_ours_and_stay(self, store: Any) -> None:
+    def test_held_tasks_are_those_with_a_valid_lease_and_they_stay(self, store: Any) -> None:
         start(store, request("a"), request("b"))
         mine, stale = _claim(store)
         stale = attrs.evolve(stale, lease="somebody-elses")
@@ -120,21 +120,21 @@ class TaskContract(StoreLab):
         start(store, request("a", self.now() + timedelta(days=1), payload="second"), request("b"))
         assert {task.key: task.payload for task in _claim(store)} == {"a": "first", "b": ""}
 
-    def test_a_second_request_does_not_disturb_a_call_under_way(self, store: Any) -> None:
+    def test_a_second_request_does_not_affect_a_call_in_progress(self, store: Any) -> None:
         start(store, request("a"))
         (task,) = _claim(store)
         start(store, request("a"))
         assert list(_claim(store)) == []
         assert _finish(store, [task]) == {task.id}
 
-    def test_a_finished_task_can_be_asked_for_again(self, store: Any) -> None:
+    def test_a_finished_task_can_be_requested_again(self, store: Any) -> None:
         start(store, request("a"))
         _finish(store, _claim(store))
         start(store, request("a"))
         (task,) = _claim(store)
         assert (task.repeat, task.attempts) == (False, 1)
 
-    def test_a_transaction_can_finish_a_task_and_ask_for_it_again(self, store: Any) -> None:
+    def test_a_transaction_can_finish_a_task_and_request_it_again(self, store: Any) -> None:
         start(store, request("a", payload="old"))
         claimed = _claim(store)
         with store.begin() as transaction:
@@ -143,17 +143,17 @@ class TaskContract(StoreLab):
             transaction.commit()
         assert [task.payload for task in _claim(store)] == ["new"]
 
-    def test_a_postponed_task_comes_back_as_a_repeat(self, store: Any) -> None:
+    def test_a_postponed_task_is_claimed_as_a_repeat(self, store: Any) -> None:
         first, second = self._postponed(store, afresh=False)
         assert (second.repeat, second.attempts) == (True, 2)
         assert second.called_at == first.called_at
 
-    def test_a_task_postponed_afresh_has_called_nobody(self, store: Any) -> None:
+    def test_a_task_postponed_as_new_counts_as_not_called(self, store: Any) -> None:
         first, second = self._postponed(store, afresh=True)
         assert (second.repeat, second.attempts) == (False, 2)
         assert second.called_at > first.called_at
 
-    def test_a_lost_lease_postpones_nothing(self, store: Any) -> None:
+    def test_a_task_cannot_be_postponed_without_its_lease(self, store: Any) -> None:
         start(store, request("a"))
         (first,) = _claim(store, lease_s=LEASE_S)
         self.advance(LAPSED_S)
@@ -162,7 +162,7 @@ class TaskContract(StoreLab):
         assert list(_claim(store)) == []
         assert _finish(store, [second]) == {second.id}
 
-    def test_an_ended_task_is_gone_whoever_has_it(self, store: Any) -> None:
+    def test_an_ended_task_is_removed_even_if_it_is_leased(self, store: Any) -> None:
         start(store, request("a"), request("b"), request("c", self.now() + timedelta(days=1)))
         claimed = {task.key: task for task in _claim(store)}
         charge = TaskKind.CHARGE
@@ -170,7 +170,7 @@ class TaskContract(StoreLab):
         assert [task.key for task in store.all_tasks()] == ["b"]
         assert _finish(store, [claimed["a"]]) == set()
 
-    def test_a_transaction_can_end_a_task_and_start_it_anew(self, store: Any) -> None:
+    def test_a_transaction_can_end_a_task_and_start_it_again(self, store: Any) -> None:
         start(store, request("a", payload="old"))
         flush(store, Delivery(tasks=[request("a", payload="new")], ended=[TaskKey(TaskKind.CHARGE, "a")]))
         assert [(task.payload, task.attempts) for task in _claim(store)] == [("new", 1)]
@@ -185,7 +185,7 @@ class TaskContract(StoreLab):
         _claim(store, lease_s=600)
         assert self.now() < store.next_due() < due
 
-    def test_backlog_counts_the_tasks_that_are_due(self, store: Any) -> None:
+    def test_the_backlog_counts_due_tasks(self, store: Any) -> None:
         start(store, request("a"), request("b"), request("later", self.now() + timedelta(hours=1)))
         assert store.backlog().tasks_due == 2
         _claim(store, limit=1)
