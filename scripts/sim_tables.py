@@ -39,7 +39,7 @@ Would the [simulator](simulator.md) find a real mistake? Each row is a fault tha
 real code, one at a time. The search must find a schedule in which a promise breaks.
 
 - **found**: the first such schedule, by its number in the exhaustive search (fewest deviations first) or by its seed.
-- **broken promise**: the first promise that the schedule broke.
+- **broken promise**: the first promise that the schedule broke, by the id under which `oms verify` lists it.
 
 | planted fault | what the code does wrong | found | broken promise |
 | --- | --- | --- | --- |
