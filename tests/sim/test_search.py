@@ -1,6 +1,6 @@
 """The searches of `make test`: what is exhausted is proved within its bound, and the seeds go deeper.
 
-Each prints how many schedules there are in its scope (`pytest -rP`); docs/simulator.md keeps the numbers.
+Each prints how many schedules there are in its scope (`pytest -rP`); docs/simulator.md has the figures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def searched(name: str, schedules: Iterable[Found]) -> Campaign:
     begun = time.process_time()
     done = campaign(schedules)
     took = time.process_time() - begun
-    left = f"{done.pruned} left half-way" if done.pruned else f"{done.orders} orders"
+    left = f"{done.pruned} left early" if done.pruned else f"{done.orders} orders"
     print(f"{name}: {done.schedules} schedules ({left}) in {took:.0f} s of CPU, {done.schedules / took:.0f} a second")
     assert done.first is None, done.first.outcome.violations
     return done
@@ -32,19 +32,19 @@ def searched(name: str, schedules: Iterable[Found]) -> Campaign:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_one_order_three_deviations() -> None:
-    assert searched("one order, 3 coarse", exhaustive(Scope(), 3)).schedules > 100_000
+    assert searched("one order, 3 deviations", exhaustive(Scope(), 3)).schedules > 100_000
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_one_order_two_deviations_at_any_point() -> None:
-    assert searched("one order, 2 fine", exhaustive(Scope(fine=True), 2)).schedules > 50_000
+    assert searched("one order, 2 deviations, fine", exhaustive(Scope(fine=True), 2)).schedules > 50_000
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_orders_on_one_unit_two_deviations() -> None:
-    assert searched("two orders on one unit, 2 coarse", exhaustive(ONE_UNIT, 2)).schedules > 10_000
+    assert searched("two orders for one unit, 2 deviations", exhaustive(ONE_UNIT, 2)).schedules > 10_000
 
 
 @pytest.mark.slow
@@ -67,13 +67,13 @@ def test_two_thousand_seeds_each_twice(part: int) -> None:
 @pytest.mark.hunts
 @pytest.mark.timeout(3600)
 def test_two_orders_on_one_unit_three_deviations() -> None:
-    assert searched("two orders on one unit, 3 coarse", exhaustive(ONE_UNIT, 3)).schedules > 200_000
+    assert searched("two orders for one unit, 3 deviations", exhaustive(ONE_UNIT, 3)).schedules > 200_000
 
 
 @pytest.mark.hunts
 @pytest.mark.timeout(3600)
 def test_two_orders_on_one_unit_two_deviations_at_any_point() -> None:
-    assert searched("two orders on one unit, 2 fine", exhaustive(ONE_UNIT_FINE, 2)).schedules > 100_000
+    assert searched("two orders for one unit, 2 deviations, fine", exhaustive(ONE_UNIT_FINE, 2)).schedules > 100_000
 
 
 @pytest.mark.hunts
