@@ -52,14 +52,14 @@ ADAPTERS = {
     "Threaded": "system",
     "System": "system",
 }
-"""By the beginning of the test class's name, after `Test`."""
+"""The column of each adapter, by the beginning of its test class's name after `Test`."""
 
 NAMES = {("SQLite", "BrokerContract"): "SQLite log"}
 
 
 @attrs.frozen
 class Behaviour:
-    """One test of a suite: `flag` is what an adapter must have for it, `without` what the suite says otherwise."""
+    """One test of a suite. `flag` is the class attribute that it needs; `without` is its reason to skip otherwise."""
 
     name: str
     text: str
@@ -93,7 +93,7 @@ Each row is one test, named after the behaviour that it checks.
 
 
 def _test_classes() -> Iterator[tuple[type, list[type]]]:
-    """Each adapter's test class with the suites whose tests it has, the widest first."""
+    """Each adapter's test class with its suites, the widest first."""
     sys.path.insert(0, str(TESTS))
     found: list[type] = []
     for path in sorted(TESTS.glob("test_*_contracts.py")):
@@ -144,7 +144,7 @@ def _adapter(one: type, suite: type) -> str:
 
 
 def _tests(suite: type) -> list[Behaviour]:
-    """The tests that a suite itself has, in their order."""
+    """The tests that a suite itself defines, in their order."""
     source = Path(getsourcefile(suite) or "").read_text()
     body = next(
         node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == suite.__name__
@@ -160,7 +160,7 @@ def _text(node: ast.FunctionDef) -> str:
 
 
 def _flag(node: ast.FunctionDef) -> tuple[str | None, str]:
-    """The flag of `if not self.<flag>: pytest.skip("<what is without it>")`."""
+    """The flag and the reason of `if not self.<flag>: pytest.skip("<reason>")`."""
     for found in ast.walk(node):
         match found:
             case ast.If(

@@ -1,9 +1,9 @@
-"""Same seed, same trace, to the byte, on every Python that `oms` is for: plays the same seeds on each and compares.
+"""Checks that equal seeds give equal traces on every supported Python: plays the same seeds on each and compares.
 
     python scripts/same_traces.py [--seeds 500] [--wheel dist/oms-....whl]
 
-Each version that is on this machine (on PATH, or under ~/.pyenv) gets an environment of its own below `.venv`, with
-the locked libraries and the wheel. Says which versions aren't here. Exit 1: two traces differ.
+Each version that is installed (on PATH or under ~/.pyenv) gets its own environment below `.venv`, with the locked
+libraries and the wheel. Prints which versions aren't installed. Exit code 1: two traces differ.
 """
 
 from __future__ import annotations
