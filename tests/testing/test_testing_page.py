@@ -8,6 +8,9 @@ from pathlib import Path
 import attrs
 import pytest
 
+from oms.testing.expect import OrderExpectation, SystemExpectation
+from oms.testing.subjects import ShopGate, ShopGateway, ShopTopic, ShopWorker
+
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +45,13 @@ def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
     return pytester.runpytest_inprocess(
         "-q", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"
     )
+
+
+@pytest.mark.parametrize("kind", [ShopGateway, ShopWorker, ShopTopic, ShopGate, OrderExpectation, SystemExpectation])
+def test_the_page_names_every_fault_and_expectation(kind: type) -> None:
+    methods = {name for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
+
+    assert {name for name in methods if not re.search(rf"\b{name}\b", PAGE)} == set()
 
 
 def test_the_page_has_blocks_of_both_kinds() -> None:
