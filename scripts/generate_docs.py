@@ -1,4 +1,4 @@
-"""Generates the pages that are derived from code: state tables, saga, settings, and the adapters' contract tests.
+"""Generates what is derived from code: state tables, saga, settings and their keyword arguments, contract tests.
 
     python scripts/generate_docs.py [--check]
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fidelity import fidelity
+from setting_arguments import setting_arguments
 
 from oms.application.access import topic_access
 from oms.domain.machine import Cell, Effect
@@ -23,7 +24,7 @@ from oms.domain.reservation import RESERVATION_TABLE
 from oms.domain.saga import SAGA, possible_ends, routes, what_can_still_happen
 from oms.settings import settings_markdown
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
 
 SIGNS = {
     Effect.NOTED: "=",
@@ -163,18 +164,19 @@ def settings() -> str:
 
 def main() -> int:
     stale = 0
-    pages = {
-        "state-machines.md": state_machines(),
-        "saga.md": saga(),
-        "settings.md": settings(),
-        "fidelity.md": fidelity(),
+    made = {
+        "docs/state-machines.md": state_machines(),
+        "docs/saga.md": saga(),
+        "docs/settings.md": settings(),
+        "docs/fidelity.md": fidelity(),
+        "src/oms/setting_arguments.py": setting_arguments(),
     }
-    for name, text in pages.items():
-        path = DOCS / name
+    for name, text in made.items():
+        path = ROOT / name
         if path.exists() and path.read_text() == text:
             continue
         if "--check" in sys.argv:
-            print(f"docs/{name} is stale: run scripts/generate_docs.py")
+            print(f"{name} is stale: run scripts/generate_docs.py")
             stale = 1
         else:
             path.write_text(text)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from oms.domain.order import Order, OrderState
     from oms.domain.stock import Stock
     from oms.domain.values import OrderId, Sku, Terms, UserId
-    from oms.entrypoints.app import App, create, verify
+    from oms.entrypoints.app import App, CreateArguments, create, verify
     from oms.entrypoints.http import asgi
     from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
     from oms.ports.evidence import BookEntry, BookKind, GatewayBook
@@ -83,7 +83,7 @@ _WHERE = {
     "oms.domain.order": "Order OrderState",
     "oms.domain.stock": "Stock",
     "oms.domain.values": "OrderId Sku Terms UserId",
-    "oms.entrypoints.app": "App create verify",
+    "oms.entrypoints.app": "App CreateArguments create verify",
     "oms.entrypoints.http": "asgi",
     "oms.ports.errors": "OutcomeUnknown Permanent Retryable",
     "oms.ports.evidence": "BookEntry BookKind GatewayBook",
@@ -136,6 +136,7 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "Terms",
     "UserId",
     "App",
+    "CreateArguments",
     "create",
     "verify",
     "asgi",

@@ -92,7 +92,10 @@ class Money:
         return Decimal(f"{whole}.{rest:0{self.currency.exponent}}" if rest else whole)
 
     def __str__(self) -> str:
-        return f"{self.amount} {self.currency.code}"
+        """Return all digits of the currency and its code, such as `500.00 EUR`."""
+        whole, rest = divmod(self.minor, 10**self.currency.exponent)
+        digits = f"{whole}.{rest:0{self.currency.exponent}}" if self.currency.exponent else str(whole)
+        return f"{digits} {self.currency.code}"
 
 
 def _bounded(amount: Decimal | int | str) -> Decimal:

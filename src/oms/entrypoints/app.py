@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from decimal import Decimal
+from difflib import get_close_matches
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 
 import attrs
 
@@ -46,6 +47,7 @@ from oms.domain.money import Currency, Money
 from oms.entrypoints.desks import DeadLetters, Orders, StockDesk
 from oms.entrypoints.runner import Runner, driven_apart, driven_in_lanes, driven_together
 from oms.entrypoints.waiting import WaitingStart
+from oms.ports.arguments import ExtensionArguments
 from oms.ports.broker import log_kept
 from oms.ports.errors import PortError, Retryable
 from oms.ports.evidence import Evidence
@@ -53,6 +55,7 @@ from oms.ports.messages import is_copies_topic
 from oms.ports.plugs import Authenticator
 from oms.ports.signals import WARNING, Signals
 from oms.ports.store import InventoryStore, OrderStore
+from oms.setting_arguments import SettingArguments
 from oms.settings import Settings, SettingsError, changed, load_settings
 
 STOP_TIMEOUT_S = 8.0
@@ -80,6 +83,7 @@ class App:
         self._system: System | None = None
         self._pinned_system: System | None = None
         self._building = threading.Lock()
+        self._driving = threading.RLock()
         self._orders: tuple[Parts[Any], Orders] | None = None
         self._authenticator: Authenticator | None = None
         self._runner: Runner | None = None
@@ -341,11 +345,12 @@ class App:
                 raise Retryable("the system has stopped")
             return
         self._pinned()
-        for _ in range(_PATIENCE):
-            if part.advance_commands() == 0 and not future.done():
-                time.sleep(0.01)
-            if future.done():
-                return
+        with self._driving:  # a service is made for one thread
+            for _ in range(_PATIENCE):
+                if not future.done() and part.advance_commands() == 0 and not future.done():
+                    time.sleep(0.01)
+                if future.done():
+                    return
         raise Retryable("the store can't be reached")
 
     @property
@@ -451,36 +456,50 @@ def _with_calls(
     return {**known, **added}
 
 
+class CreateArguments(ExtensionArguments, SettingArguments, total=False):
+    """What `create` and `oms.testing.Shop` take by name: extensions and single settings, each of them optional."""
+
+
 def create(
     settings: Settings | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     services: Collection[str] | None = None,
-    **given: Any,
+    **given: Unpack[CreateArguments],
 ) -> App:
-    """A system by its settings (`OMS_...` variables where none are given), with what the shop brings along.
+    """Return a system made from its settings and the shop's extensions. Nothing is opened before first use.
 
-    Keyword arguments are plugs (`gateway`, `notifier`, `pricing`, `policy`, `authenticator`, `clock`, `ids`, `broker`,
-    `stores`, `gate`, `signals`) or single settings (`profile="memory"`); a text is always a setting, such as
-    `notifier="webhook"`. `services` are the names of those to run in
-    this process (and of own steps, by their groups); all of them where none are named. Nothing is opened before first
-    use. Raises `SettingsError` with one line that names what is wrong.
+    `settings` default to the `OMS_...` variables of `environ`, which defaults to the process's environment. `services`
+    are the names of the services (and the groups of own steps) that run in this process; default: all. All other
+    keyword arguments are extensions (`gateway=MyGateway()`, see `oms.ports.arguments`) or single settings
+    (`profile="memory"`, see docs/settings.md), which take precedence over `settings`.
+
+    Raises `SettingsError` with one line that names what is wrong.
     """
-    plug_names = {field.name for field in attrs.fields(Plugs)}
-    objects = {name for name, value in given.items() if name in plug_names and not isinstance(value, str)}
-    plugs = Plugs(**{name: given[name] for name in objects})
-    overrides = {name: value for name, value in given.items() if name not in objects}
+    extensions, overrides = _told_apart(given)
     if settings is None:
         settings = load_settings(environ, **overrides)
     elif overrides:
         settings = changed(settings, **overrides)
-    app = App(container_of(settings, plugs), services)
+    app = App(container_of(settings, Plugs(**extensions)), services)
     for path in settings.steps:
         _subscribe(path, app)
     unknown = sorted(set(services or ()) - {*SERVICES, *app.own_steps})
     if unknown:
         raise SettingsError(f"there is no service {unknown[0]!r}; there are {', '.join((*SERVICES, *app.own_steps))}")
     return app
+
+
+def _told_apart(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
+    """Split keyword arguments into extensions and settings: a text is a setting where both have the name."""
+    extensions, settings = ExtensionArguments.__annotations__, SettingArguments.__annotations__
+    for name in given:
+        if name not in extensions and name not in settings:
+            near = get_close_matches(name, [*extensions, *settings], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{name} is neither a setting nor an extension{hint}")
+    objects = {name: value for name, value in given.items() if name in extensions and not isinstance(value, str)}
+    return objects, {name: value for name, value in given.items() if name not in objects}
 
 
 def _subscribe(path: str, app: App) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from asyncio import to_thread
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -130,6 +131,16 @@ class Orders:
         self._parts.units.within(partial(self._store.join, connection), act)
         return placed[0]
 
+    async def aplace(
+        self, command: PlaceOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Order:
+        """Like `place`, for coroutines: the blocking call runs in a thread (`asyncio.to_thread`).
+
+        A coroutine that is cancelled meanwhile doesn't stop the call, so the order may be accepted all the same; a
+        `key` makes it safe to repeat. A `connection` can't be joined from another thread.
+        """
+        return await to_thread(self.place, command, caller=caller, key=key, trace=trace)
+
     def submit(
         self, command: PlaceOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
     ) -> Future[Order]:
@@ -189,6 +200,12 @@ class Orders:
         """End an order cancelled; `Conflict` where it has ended otherwise, `NotFound` for another's."""
         return self._wait(self.submit_cancel(command, caller=caller, key=key, trace=trace))
 
+    async def acancel(
+        self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Order:
+        """Like `cancel`, for coroutines: the call runs in a thread, which goes on when the coroutine is cancelled."""
+        return await to_thread(self.cancel, command, caller=caller, key=key, trace=trace)
+
     def submit_cancel(
         self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
     ) -> Future[Order]:
@@ -237,6 +254,10 @@ class Orders:
         if order is None:
             raise NotFound("order_not_found", f"there is no order {order_id}")
         return order
+
+    async def aget(self, order_id: str, *, caller: Principal = TRUSTED) -> Order:
+        """Like `get`, for coroutines: the blocking call runs in a thread."""
+        return await to_thread(self.get, order_id, caller=caller)
 
     def page(
         self, number: int = 0, size: int = 10, *, user_id: str | None = None, caller: Principal = TRUSTED

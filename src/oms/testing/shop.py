@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import attrs
 
@@ -21,14 +21,14 @@ from oms.bootstrap import Plugs
 from oms.domain.commands import CancelOrder
 from oms.domain.order import Order
 from oms.domain.stock import Stock
-from oms.entrypoints.app import App, create
+from oms.entrypoints.app import App, CreateArguments, create
 from oms.entrypoints.desks import TRUSTED
 from oms.ports.broker import log_kept
-from oms.ports.clock import Ids
+from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import Evidence
 from oms.ports.messages import Codec, Headers, Outgoing
 from oms.ports.plugs import Principal
-from oms.settings import Settings
+from oms.settings import Settings, changed
 from oms.testing.any_shop import AnyShop, order_id
 from oms.testing.faults import Faults
 from oms.testing.subjects import ShopGate, ShopGateway, ShopTopic, ShopWorker, worker_of
@@ -52,24 +52,24 @@ class Shop(AnyShop):
     Time stands still until `advance`. The gateway captures every charge unless it is told otherwise
     (`shop.gateway.decline_next()`); every product has 100 units unless `set_stock` says so. What goes wrong is asked of
     `gateway`, `worker("payment")`, `topic("payment.success")` and `gate`.
-    Keyword arguments are those of `oms.create`: own plugs, or single settings.
+    Keyword arguments are those of `oms.create`: extensions, or single settings. A `clock` must be a `ManualClock`.
     """
 
-    def __init__(self, **given: Any) -> None:
-        self.clock: ManualClock = given.pop("clock", None) or ManualClock()
-        self.ids: Ids = given.pop("ids", None) or CountedIds()
+    def __init__(self, *, settings: Settings | None = None, **given: Unpack[CreateArguments]) -> None:
+        self.clock = _manual(given.get("clock"))
+        self.ids: Ids = given.get("ids") or CountedIds()
         self.signals = RecordingSignals()
         self._begun_at = self.clock.now()
         self._faults = Faults(self.clock)
         self._database: OrderDatabase | None = None
+        arguments: dict[str, Any] = {**given}
         own = ("gateway", "pricing", "policy", "notifier")
-        self._extensions = Plugs(**{name: given[name] for name in own if name in given})
+        self._extensions = Plugs(**{name: arguments[name] for name in own if name in given})
         self._gateway = ShopGateway(MemoryBook(), self.clock, self._faults)
-        settings = given.pop("settings", None) or Settings(profile="memory", http_hosts=("localhost", TEST_CLIENT_HOST))
-        self._workers = Workers(self.clock, self.ids, self._faults, given.get("partitions", settings.partitions))
-        plugs: dict[str, Any] = {
-            "clock": self.clock,
-            "ids": self.ids,
+        settings = settings or Settings(profile="memory", http_hosts=("localhost", TEST_CLIENT_HOST))
+        log = changed(settings, **{name: arguments[name] for name in ("profile", "partitions") if name in given})
+        self._workers = Workers(self.clock, self.ids, self._faults, log.partitions)
+        made: dict[str, Any] = {
             "signals": self.signals,
             "gateway": self._gateway,
             "calls": lambda name: SequentialCalls(
@@ -77,11 +77,12 @@ class Shop(AnyShop):
             ),
         }
         self._foreign = [name for name in _OURS if name in given]
-        if given.get("profile", settings.profile) != "memory":
+        if log.profile != "memory":
             self._foreign.append("profile")
         elif not self._foreign:
-            plugs |= {"stores": self._workers.stores(), "broker": self._workers.log, "gate": self._workers.gate}
-        self.app: App = create(settings, **{**plugs, **given})
+            made |= {"stores": self._workers.stores(), "broker": self._workers.log, "gate": self._workers.gate}
+        arguments |= {"clock": self.clock, "ids": self.ids}
+        self.app: App = create(settings, **{**made, **arguments})
         self._workers.app, self._workers.pass_time = self.app, self._pass
 
     # -- what a customer does
@@ -260,3 +261,9 @@ class Shop(AnyShop):
             waits += [part.store_due(), part.consumer.next_due(), part.commands.next_due()]
             waits += [part.relay.next_due(), *part.worker._due]
         return min((due for due in waits if due is not None and now < due <= until), default=None)
+
+
+def _manual(clock: Clock | None) -> ManualClock:
+    if clock is None or isinstance(clock, ManualClock):
+        return clock or ManualClock()
+    raise TypeError(f"clock must be a ManualClock, which `advance` can move, not a {type(clock).__name__}")
