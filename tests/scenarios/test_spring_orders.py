@@ -17,7 +17,7 @@ def test_an_order_of_the_spring_system_is_taken(make: Any) -> None:
     shop.run()
     order = shop.app.orders.get("spring-1")
     assert order.state is oms.OrderState.CONFIRMED
-    assert (str(order.agreed.total), order.agreed.items) == ("20 USD", {"a": 2})
+    assert (str(order.agreed.total), order.agreed.items) == ("20.00 USD", {"a": 2})
     assert shop.app.dead_letters.page() == []
 
 

@@ -16,6 +16,10 @@ import attrs
 from oms.domain.events import Shortage
 from oms.domain.values import Items, OrderId, Sku
 
+MOST_UNITS = 10**15
+"""Largest quantity of an order's product, and largest delta: Redis' scripts count in floating point, which is exact up
+to nine times that."""
+
 
 class GateAnswer(Enum):
     """What the gate says of an order."""
@@ -57,7 +61,10 @@ class StockGate(Protocol):
 
     @abstractmethod
     def add(self, deltas: Sequence[tuple[str, Sku, int]], epoch: int) -> None:
-        """Add units (may be negative) to products, once for each key; ignored where `epoch` has passed."""
+        """Add units (may be negative) to products, once for each key; ignored where `epoch` has passed.
+
+        `Permanent`, and nothing is added, for a delta of more than `MOST_UNITS`.
+        """
 
     @abstractmethod
     def settle(self, orders: Collection[OrderId]) -> None:

@@ -56,7 +56,7 @@ class TopicsReport:
     created: Sequence[str]
     widened: Sequence[str]
     kept: Sequence[str]
-    limited: Sequence[str] = ()
+    limited: Sequence[str] = attrs.Factory(list)
 
 
 def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
@@ -73,7 +73,7 @@ def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
         missing = [name for name in wanted if name not in have]
         narrow = [name for name in wanted if have.get(name, settings.partitions) < settings.partitions]
         if not missing and not narrow:
-            limited = _limit_sizes(admin, sorted(set(wanted) - created), settings)
+            limited = _limit_sizes(admin, sorted(set(wanted) - created), settings, until)
             return TopicsReport(sorted(created), sorted(widened), sorted(set(wanted) - created - widened), limited)
         if time.monotonic() > until:
             raise Retryable(f"topic {(missing + narrow)[0]}: Kafka doesn't show it as it was made")
@@ -144,25 +144,30 @@ def _size_settings(
     return found, unreadable
 
 
-def _limit_sizes(admin: AdminClient, names: Sequence[str], settings: Settings) -> Sequence[str]:
-    """Set the size limits of those topics that lack them; the topics for which it was done."""
-    found, _ = _size_settings(admin, names)
-    lacking = [name for name, values in found.items() if values != SIZE_LIMITS]
-    if not lacking:
-        return ()
+def _limit_sizes(admin: AdminClient, names: Sequence[str], settings: Settings, until: float) -> Sequence[str]:
+    """Set the size limits of the topics that lack them, wait until Kafka shows them, and return those topics."""
     entries = [
         ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in SIZE_LIMITS.items()
     ]
-    resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries) for name in lacking]
-    limited = []
-    for resource, future in admin.incremental_alter_configs(resources, request_timeout=ASK_S).items():
-        try:
-            future.result()
-            limited.append(resource.name)
-        except KafkaException as error:
-            if not border.is_forbidden(border.of(error)):
-                _check(border.of(error), resource.name, settings)
-    return sorted(limited)
+    limited, forbidden = set[str](), set[str]()
+    while True:
+        found, _ = _size_settings(admin, [name for name in names if name not in forbidden])
+        lacking = [name for name, values in found.items() if values != SIZE_LIMITS]
+        if not lacking:
+            return sorted(limited)
+        if time.monotonic() > until:
+            raise Retryable(f"topic {lacking[0]}: Kafka doesn't show its size limits as they were set")
+        resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries) for name in lacking]
+        for resource, future in admin.incremental_alter_configs(resources, request_timeout=ASK_S).items():
+            try:
+                future.result()
+                limited.add(resource.name)
+            except KafkaException as error:
+                if border.is_forbidden(border.of(error)):
+                    forbidden.add(resource.name)
+                else:
+                    _check(border.of(error), resource.name, settings)
+        time.sleep(LOOK_EVERY_S)
 
 
 def _admin(settings: Settings, errors: list[KafkaError] | None = None) -> AdminClient:

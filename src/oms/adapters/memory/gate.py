@@ -11,7 +11,7 @@ from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Clock
 from oms.ports.errors import Closed, Permanent, Retryable
 from oms.ports.evidence import GateEvidence
-from oms.ports.gate import GateAnswer, StockGate, Taken
+from oms.ports.gate import MOST_UNITS, GateAnswer, StockGate, Taken
 
 
 class _Memory:
@@ -65,7 +65,7 @@ class MemoryGate(StockGate, GateEvidence):
             raise Closed(f"the gate isn't that of epoch {epoch} any more")
         refused = [order for order, answer in answers.items() if answer["answer"] == script.INVALID]
         if refused:
-            raise Permanent(f"quantities must be from 1 to {script.MOST_UNITS}: {', '.join(refused)}")
+            raise Permanent(f"quantities must be from 1 to {MOST_UNITS}: {', '.join(refused)}")
         return {order: _taken(answer) for order, answer in answers.items()}
 
     @port_call
@@ -85,6 +85,8 @@ class MemoryGate(StockGate, GateEvidence):
     @port_call
     def add(self, deltas: Sequence[tuple[str, Sku, int]], epoch: int) -> None:
         """Add units, once for each key."""
+        if any(abs(units) > MOST_UNITS for _, _, units in deltas):
+            raise Permanent(f"the gate counts up to {MOST_UNITS} units")
         self._ensure_open()
         for key, sku, delta in deltas:
             script.add(self._state, key, sku, delta, epoch)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from oms.ports.gate import MOST_UNITS
+
 CLOSED = "CLOSED"
 HELD = "HELD"
 REJECTED = "REJECTED"
@@ -18,8 +20,6 @@ INVALID = "INVALID"
 
 ANSWER_KEPT_MS = 24 * 60 * 60 * 1000
 SWEPT_AT_ONCE = 1000
-MOST_UNITS = 10**15
-"""Largest quantity of an order's product: sums stay exact where numbers are floating-point, as in a Lua script."""
 
 Lines = Sequence[tuple[str, int]]
 ShortLine = tuple[str, int, int]

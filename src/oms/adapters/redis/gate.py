@@ -29,14 +29,11 @@ from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Clock
 from oms.ports.errors import Closed, Permanent, Retryable
 from oms.ports.evidence import GateEvidence
-from oms.ports.gate import GateAnswer, StockGate, Taken
+from oms.ports.gate import MOST_UNITS, GateAnswer, StockGate, Taken
 from oms.settings import Settings
 
 PREFIX = "oms:{stock}:"
 ANSWER_KEPT_MS = 24 * 60 * 60 * 1000
-MOST_UNITS = 10**15
-"""Largest quantity of an order's product or of a delta; a Lua number is exact up to nine times that."""
-
 ORDERS_A_CALL = 100
 """Orders that one script call gives back or settles, while the server does nothing else."""
 
@@ -92,7 +89,7 @@ class RedisGate(StockGate, GateEvidence):
         self._each("introduce", (epoch,), fields, 2 * FIELDS_A_CALL)
 
     def add(self, deltas: Sequence[tuple[str, Sku, int]], epoch: int) -> None:
-        """Add units, once for each key. `Permanent` for a delta of more than `MOST_UNITS`."""
+        """Add units, once for each key."""
         if any(abs(units) > MOST_UNITS for _, _, units in deltas):
             raise Permanent(f"the gate counts up to {MOST_UNITS} units")
         self._each("add", (epoch,), [field for delta in deltas for field in delta], 3 * FIELDS_A_CALL)

@@ -19,7 +19,7 @@ from oms.domain.events import Shortage
 from oms.domain.tasks import composite_key
 from oms.domain.values import OrderId, Sku
 from oms.ports.errors import Closed, Permanent, Retryable
-from oms.ports.gate import GateAnswer, Taken
+from oms.ports.gate import MOST_UNITS, GateAnswer, Taken
 from oms.testing.contracts.samples import SUITE_CHECKS
 
 NewGate = Callable[[], Any]
@@ -118,6 +118,15 @@ class GateContract:
         gate.add([("k1", A, 10**12)], EPOCH)
         assert _take(gate, TWO, {A: 10**12 + 1}).answer is HELD
         assert _available(gate, A) == {A: 4}
+
+    def test_a_delta_beyond_what_is_counted_exactly_is_refused(self, gate: Any) -> None:
+        for units in (MOST_UNITS + 1, -MOST_UNITS - 1):
+            with pytest.raises(Permanent):
+                gate.add([("k1", A, 1), ("k2", B, units)], EPOCH)
+        assert _available(gate, A, B) == {A: 5, B: 10}
+        gate.add([("k2", B, MOST_UNITS)], EPOCH)
+        assert _take(gate, ONE, {B: MOST_UNITS}).answer is HELD
+        assert _available(gate, B) == {B: 10}
 
     def test_an_order_of_an_unknown_product_is_neither_held_nor_rejected(self, gate: Any) -> None:
         assert _take(gate, ONE, {A: 1, C: 1}) == Taken(UNKNOWN, EPOCH, (), (C,))
