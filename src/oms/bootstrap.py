@@ -7,6 +7,7 @@ opened before it is asked for, so a profile's drivers are needed only where that
 from __future__ import annotations
 
 import importlib
+import socket
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -33,7 +34,7 @@ from oms.application.routing import ROUTING
 from oms.application.service import Service, Step
 from oms.application.steps import OwnStep
 from oms.application.tasks import LOOK_EVERY_S
-from oms.application.worker import log_retention
+from oms.application.worker import Every, log_retention
 from oms.domain.errors import NotFound
 from oms.domain.money import Currency
 from oms.ports.broker import Broker
@@ -52,6 +53,9 @@ from oms.settings import Settings, SettingsError
 P = TypeVar("P")
 
 SERVICES = ("order", "inventory", "payment", "notification")
+
+REGISTERED_EVERY_S = 5.0
+"""How often a process asks whether it is still registered as the owner of its leases."""
 
 CALLS_AHEAD_S = 0.25
 """Outside calls that are quick may wait so long for a thread: far below the lease of their tasks."""
@@ -460,6 +464,20 @@ def pin_currency(system: System) -> None:
             system.container.signals().note("currency pinned", service=name, currency=settings.currency)
 
 
+def register(system: System) -> None:
+    """Make this process known as the owner of its leases, and release those that its ended predecessors left."""
+    container = system.container
+    settings: Settings = container.settings()
+    broker: Any = container.broker
+    if settings.profile == "embedded" and broker.overridden:
+        return  # it is the log's lock that proves that no other process has the stores
+    instance = settings.instance or socket.gethostname()
+    for name, part in system.parts.items():
+        released = part.service.store.register(instance)
+        if released:
+            container.signals().note("leases released", service=name, count=released, instance=instance)
+
+
 def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str] | None = None) -> System:
     """Put the system (or `only` some of its services and steps) together; opens their stores and the broker."""
     settings: Settings = container.settings()
@@ -487,9 +505,11 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         raise
     for name, service in services.items():
         more: dict[str, Any] = {}
+        extra = _upkeep(service.store, world.clock) if settings.profile == "distributed" else ()
+        more["extra"] = extra
         if name == "order":
             grouped = settings.profile == "distributed"
-            more = {"lock": orders.OrderWork.lock, "extra": _log_steps(world), "grouped": grouped}
+            more = {"lock": orders.OrderWork.lock, "extra": (*extra, *_log_steps(world)), "grouped": grouped}
         parts[name] = assemble(service, world, calls(name), woken=partial(_ring, bells, name), **more)
     return System(container, parts)
 
@@ -513,6 +533,10 @@ def _services(
 
 def _ring(bells: Bells, service: str, lane: str) -> None:
     bells.ring(lane_name(service, lane))
+
+
+def _upkeep(store: Store, clock: Clock) -> tuple[Step, ...]:
+    return (Every(REGISTERED_EVERY_S, store.keep_registration, clock),)
 
 
 def _log_steps(world: World) -> tuple[Step, ...]:

@@ -164,6 +164,12 @@ class SettingArguments(TypedDict, total=False):
     partitions: int | str
     """Partitions of each topic, fixed when the log is made. Value: a whole number from 1 to 256."""
 
+    instance: str | None
+    """Name that a process keeps when it starts again, so that it can release the leases that its predecessor left.
+    Empty: the host name, which a restarted container or a pod of a StatefulSet keeps. Value: a name without blanks, or
+    empty.
+    """
+
     outbox_lease_s: float | str
     """How long a process may take to send what it committed. Value: a number from 1 to 600."""
 

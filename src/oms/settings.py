@@ -233,6 +233,12 @@ class Settings:
     )
     batch: int = _setting(500, whole(1, 2000), "Messages that a consumer handles in one transaction.")
     partitions: int = _setting(4, whole(1, 256), "Partitions of each topic, fixed when the log is made.")
+    instance: str | None = _setting(
+        None,
+        optional(USER),
+        "Name that a process keeps when it starts again, so that it can release the leases that its predecessor left. "
+        "Empty: the host name, which a restarted container or a pod of a StatefulSet keeps.",
+    )
     outbox_lease_s: float = _setting(10, number(1, 600), "How long a process may take to send what it committed.")
     task_lease_s: float = _setting(30, number(1, 3600), "How long a process may take over a task it claimed.")
     kafka_bootstrap: str = _setting("localhost:9092", KAFKA_ADDRESSES, "Kafka: some of its brokers.")

@@ -92,6 +92,13 @@ class InMemory(Timed):
         assert waited, "the call should have waited for the other transaction"
         return answer
 
+    def process(self, store: Any) -> Any:
+        self.processes = getattr(self, "processes", 0) + 1
+        return store.worker(f"process-{self.processes}")
+
+    def end(self, process: Any) -> None:
+        process.kill(process._hooks.owner)
+
 
 def _never(what: str) -> None:
     raise AssertionError(f"nobody holds {what}")
@@ -103,6 +110,7 @@ class OnSqlite(Timed):
     name: str
     concurrent = False
     survives_restart = True
+    solitary = True
     waits_s = 0.05
 
     @pytest.fixture
@@ -115,6 +123,12 @@ class OnSqlite(Timed):
 
     def reopen(self, store: Any) -> Any:
         return self._open(next(path for known, path in self.opened if known is store))
+
+    def process(self, store: Any) -> Any:
+        return self.reopen(store)
+
+    def end(self, process: Any) -> None:
+        process.close()
 
     def _open(self, path: Path) -> Any:
         store = stores.sqlite_store(self.name, path, self.clock, CountedIds())
@@ -183,6 +197,12 @@ class OnPostgres(Timed):
         schema = next(schema for known, schema in self.opened if known is store)
         self.reopened.append(postgres_database(postgres_login(), schema))
         return self._open(schema, self.reopened[-1])
+
+    def process(self, store: Any) -> Any:
+        return self.reopen(store)
+
+    def end(self, process: Any) -> None:
+        process._database.registration.close()  # as the server sees it, when a process dies
 
     def meanwhile(self, waiting: Callable[[], T], release: Callable[[], object]) -> T:
         """The server itself says that the call waits for a lock."""

@@ -534,6 +534,22 @@ def no_second_try() -> Iterator[None]:
         yield
 
 
+@planted(
+    "a process that starts again releases the leases of every process of its instance, living ones too",
+    fine=True,
+    faults=(PAUSES, CRASH),
+    workers={"payment": 2},
+)
+def living_processes_are_robbed() -> Iterator[None]:
+    def careless(self: MemoryStore[Any], instance: str) -> int:
+        record = self._record
+        record.instances[self._hooks.owner] = instance
+        return record.release({owner for owner, known in record.instances.items() if known == instance})
+
+    with patch.object(MemoryStore, "register", careless):
+        yield
+
+
 MOST_SEEDS = 3000
 
 

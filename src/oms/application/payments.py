@@ -186,15 +186,15 @@ class Charges(GatewayTask):
             return self._again(work, ended, afresh=True)
         work.save(payment.unanswered(at=work.now))
         again = self._again(work, ended)
-        if again and isinstance(answer, UnknownCharge) and self._window_passed(work.now, ended.token):
+        if again is None or not isinstance(answer, UnknownCharge):
+            return again
+        settled_at = ended.token.called_at + timedelta(seconds=self.settle_window_s)
+        if work.now >= settled_at:
             return Postponed(ended.token, work.now, afresh=True, note="unknown charge: charge again, same key")
-        return again
+        return attrs.evolve(again, due_at=min(again.due_at, settled_at))  # no back-off delays the end of the window
 
     def _needs_a_person(self, ended: Ended[Task]) -> bool:
         return super()._needs_a_person(ended) or isinstance(ended.answer, Authorised)
-
-    def _window_passed(self, now: datetime, task: Task) -> bool:
-        return now - task.called_at >= timedelta(seconds=self.settle_window_s)
 
 
 @attrs.frozen

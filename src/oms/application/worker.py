@@ -110,6 +110,21 @@ def log_retention(purge: Callable[[datetime, int], int], clock: Clock, days: flo
     return Retention(lambda now, limit: purge(now - log_kept(days), limit), clock)
 
 
+class Every:
+    """Calls a function every so many seconds; never counts as progress."""
+
+    def __init__(self, seconds: float, call: Callable[[], None], clock: Clock) -> None:
+        self._every, self._call, self._clock = timedelta(seconds=seconds), call, clock
+        self._due_at = clock.steady() + self._every
+
+    def run_once(self) -> int:
+        """Call it if it is due; an error leaves it due."""
+        if self._clock.steady() >= self._due_at:
+            self._call()
+            self._due_at = self._clock.steady() + self._every
+        return 0
+
+
 class Pulse:
     """Knows how old the oldest work of a store is, without asking it for every request."""
 

@@ -36,6 +36,7 @@ from oms.bootstrap import (
     other_currencies,
     pin_currency,
     recorded,
+    register,
     topics_of,
     what_is_wrong,
 )
@@ -375,6 +376,7 @@ class App:
         try:
             system = self._pinned()
             self._check_extensions()
+            register(system)
         except BaseException:
             self._close(self._system)
             raise

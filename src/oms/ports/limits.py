@@ -12,6 +12,9 @@ ID = 64
 TOKEN = 36
 """A generated name: an outbox row, a lease, a dead letter."""
 
+INSTANCE = 255
+"""The name of an instance, which may be a host name."""
+
 TOPIC = 128
 """A topic. Kafka itself allows 249 characters."""
 

@@ -421,6 +421,19 @@ class Store(Protocol):
         Where several processes pin at once, all of them return the same currency.
         """
 
+    def register(self, instance: str) -> int:  # noqa: ARG002 - a store without leases of others has nothing to release
+        """Make this process known as the owner of its leases, and release those of its predecessors; how many.
+
+        Called once, before anything is claimed. A predecessor is a process that was registered under the same
+        `instance` and is proven to have ended. The leases of a process that lives, or may live, stay as they are, also
+        where it is registered under the same instance. `Retryable` where the store can't be reached.
+        """
+        return 0
+
+    def keep_registration(self) -> None:
+        """Register again where the registration was lost, as with a connection; to be called every few seconds."""
+        return
+
     @abstractmethod
     def ping(self) -> None:
         """Raise unless the store answers."""

@@ -47,7 +47,9 @@ _CLASSIC_GROUP: Conf = {
     "heartbeat.interval.ms": "1000",
     # Sticky assignment evens out partitions, not topics: one member of three had all that is placed.
     "partition.assignment.strategy": "roundrobin",
-    "session.timeout.ms": "15000",
+    # How long the partitions of a dead member wait; the least that brokers allow by default. librdkafka's own thread
+    # sends the heartbeats, so no handler can delay them.
+    "session.timeout.ms": "6000",
 }
 _READER: Conf = {
     # A service at rest stays small: at most 4 MiB wait here, and a fetch brings at most 8.

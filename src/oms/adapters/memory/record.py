@@ -25,6 +25,8 @@ class Owed:
     message: Outgoing
     leased_until: datetime
     created_at: datetime
+    owner: str = ""
+    """The worker that holds the lease, or held it last."""
 
 
 @attrs.frozen
@@ -39,6 +41,8 @@ class TaskRow:
     called_at: datetime | None = None
     note: str = ""
     trace: str | None = None
+    owner: str = ""
+    """The worker that holds the lease, or held it last."""
 
 
 @attrs.frozen
@@ -56,6 +60,12 @@ class ServiceRecord:
         self.clock = clock
         self.ids = ids
         self.dead: dict[str, None] = {}
+        self.instances: dict[str, str] = {}
+        """The instance that each worker is registered under."""
+
+        self.robbed: dict[str, None] = {}
+        """Workers whose leases were released while they lived, for the simulator to report."""
+
         self.open: dict[Work, None] = {}
         self.inbox: Table[tuple[str, MessageId], datetime] = Table("inbox", fits=fitting.inbox_row)
         self.outbox: Table[str, Owed] = Table("outbox", self._outbox_changed, fitting.outbox_row)
@@ -74,7 +84,20 @@ class ServiceRecord:
             work.undo()
             del self.open[work]
 
-    def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> list[Task]:
+    def release(self, owners: Collection[str]) -> int:
+        """Release what these workers hold: it is due now; how many."""
+        left = [(key, row) for key, row in self.tasks.rows.items() if row.lease is not None and row.owner in owners]
+        for key, row in left:
+            self.tasks.apply(key, attrs.evolve(row, due_at=row.created_at))
+        owed = [(name, row) for name, row in self.outbox.rows.items() if row.owner in owners]
+        unsent = [(name, row) for name, row in owed if row.leased_until > row.created_at]
+        for name, owed_row in unsent:
+            self.lease_outbox(name, owed_row.created_at, owed_row.owner)
+        owners_released = [row.owner for _, row in left] + [row.owner for _, row in unsent]
+        self.robbed |= {owner: None for owner in owners_released if owner not in self.dead}
+        return len(left) + len(unsent)
+
+    def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float, owner: str = "") -> list[Task]:
         """Lease due tasks, the longest due first; those that a transaction holds are skipped."""
         now = self.clock.now()
         queues = [queue for kind, queue in self._tasks_due.items() if kind in kinds]
@@ -95,9 +118,11 @@ class ServiceRecord:
                 found[due[2]] = None
         for queue, due_at, key in skipped:
             queue.push(due_at, key)
-        return [self._lease(key, now, lease_s) for key in found]
+        return [self._lease(key, now, lease_s, owner) for key in found]
 
-    def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> list[OutboxRow]:
+    def claim_outbox(
+        self, limit: int, lease_s: float, without: Collection[str] = (), owner: str = ""
+    ) -> list[OutboxRow]:
         """Lease the rows whose lease has expired, the longest expired first."""
         now = self.clock.now()
         found: dict[str, None] = {}
@@ -110,12 +135,12 @@ class ServiceRecord:
                 found[entry[2]] = None
         for due_at, name in left:
             self._outbox_due.push(due_at, name)
-        return [self.lease_outbox(name, now + timedelta(seconds=lease_s)) for name in found]
+        return [self.lease_outbox(name, now + timedelta(seconds=lease_s), owner) for name in found]
 
-    def lease_outbox(self, id: str, until: datetime) -> OutboxRow:  # noqa: A002 - the field's name
+    def lease_outbox(self, id: str, until: datetime, owner: str = "") -> OutboxRow:  # noqa: A002 - the field's name
         """Change the lease of a committed row."""
         row = self.outbox.rows[id]
-        self.outbox.apply(id, Owed(row.message, until, row.created_at))
+        self.outbox.apply(id, Owed(row.message, until, row.created_at, owner))
         return OutboxRow(id, row.message, until)
 
     def next_due(self, without: Collection[str] = ()) -> datetime | None:
@@ -135,11 +160,11 @@ class ServiceRecord:
         removed += _remove(self.answers, keys, keys_older_than, limit - removed)
         return removed + _remove(self.dead_letters, letters, older_than, limit - removed)
 
-    def _lease(self, key: TaskKey, now: datetime, lease_s: float) -> Task:
+    def _lease(self, key: TaskKey, now: datetime, lease_s: float, owner: str) -> Task:
         row = self.tasks.rows[key]
         lease, attempts, called_at = self.ids.token(), row.attempts + 1, row.called_at or now
         until = now + timedelta(seconds=lease_s)
-        leased = TaskRow(row.payload, row.created_at, until, lease, attempts, called_at, row.note, row.trace)
+        leased = TaskRow(row.payload, row.created_at, until, lease, attempts, called_at, row.note, row.trace, owner)
         self.tasks.apply(key, leased)
         repeat = row.called_at is not None
         return Task(key.kind, key.key, row.payload, lease, attempts, row.created_at, called_at, repeat, row.trace)

@@ -87,12 +87,12 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     @port_call
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
         """Lease due tasks, the longest due first."""
-        return self._record.claim_tasks(kinds, limit, lease_s)
+        return self._record.claim_tasks(kinds, limit, lease_s, self._hooks.owner)
 
     @port_call
     def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         """Lease outbox rows whose lease has expired."""
-        return self._record.claim_outbox(limit, lease_s, without)
+        return self._record.claim_outbox(limit, lease_s, without, self._hooks.owner)
 
     @port_call
     def mark_sent(self, ids: Collection[str]) -> None:
@@ -144,6 +144,12 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     def purge(self, older_than: datetime, *, keys_older_than: datetime, limit: int) -> int:
         """Remove what is past its retention, at most `limit` rows."""
         return self._record.purge(older_than, keys_older_than, limit)
+
+    def register(self, instance: str) -> int:
+        """Release what the dead workers of this instance hold."""
+        record = self._record
+        record.instances[self._hooks.owner] = instance
+        return record.release({owner for owner in record.dead if record.instances.get(owner) == instance})
 
     @port_call
     def ping(self) -> None:

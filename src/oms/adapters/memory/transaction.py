@@ -149,7 +149,9 @@ class MemoryTransaction(Transaction):
     def _flush_outbox(self, delivery: Delivery) -> None:
         now = self._record.clock.now()
         for row in delivery.outbox:
-            self._insert(self._record.outbox, row.id, Owed(row.message, row.leased_until or now, now))
+            self._insert(
+                self._record.outbox, row.id, Owed(row.message, row.leased_until or now, now, self._hooks.owner)
+            )
 
     def _flush_tasks(self, delivery: Delivery) -> None:
         work, tasks, now = self.work, self._record.tasks, self._record.clock.now()

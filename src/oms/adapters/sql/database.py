@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from sqlalchemy import (
@@ -23,6 +24,25 @@ from oms.adapters.sql.joining import Commits, joinable
 from oms.adapters.sql.link import Link
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
+
+
+class Registration(Protocol):
+    """A process that a database server knows as the owner of leases, for as long as a session of its own lasts."""
+
+    owner: str | None
+
+    @abstractmethod
+    def register(self, instance: str) -> int:
+        """Register under the name of an instance, and release the leases that its ended processes left; how many."""
+
+    @abstractmethod
+    def keep(self) -> None:
+        """Register again, under the same owner, where the session was lost. Releases nothing."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the session."""
+
 
 Begin = Callable[[Connection, str | None, Clock | None], Link]
 """Begins a transaction on a connection, for a schema, by a clock where one is given."""
@@ -60,9 +80,17 @@ class Database:
 
     clock: Clock | None = None
     schema: str | None = None
+    registration: Registration | None = None
+    """Where this process is known as the owner of its leases; None where a file's lock proves who owns them."""
+
     _commits: Commits = attrs.field(factory=Commits, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _moment: Link | None = attrs.field(init=False, default=None)
+
+    @property
+    def owner(self) -> str | None:
+        """The name that leases of this process are written under; None while it isn't registered."""
+        return self.registration.owner if self.registration is not None else None
 
     @property
     def time(self) -> ColumnElement[datetime]:
@@ -163,6 +191,8 @@ class Database:
         for way in (self._read, self._write, self._alone, self._side):
             if way is not None:
                 way.engine.dispose()
+        if self.registration is not None:
+            self.registration.close()
 
     @contextmanager
     def _looking(self, way: Way) -> Iterator[Link]:

@@ -22,6 +22,7 @@ from oms.adapters.sql.database import Database, Way
 from oms.adapters.sql.logins import Login
 from oms.adapters.sql.postgres_joining import PostgresJoining
 from oms.adapters.sql.postgres_link import READ_ONLY_SERVER, PostgresLink, Words
+from oms.adapters.sql.registration import PostgresRegistration
 from oms.ports.clock import Clock
 
 STATEMENT_TIMEOUT_S = 30
@@ -70,7 +71,8 @@ def postgres_database(login: Login, schema: str, *, clock: Clock | None = None) 
     writers = _engine(login, WRITERS, {**settings, **_DEFAULT_MODE})
     write, alone = _transaction(writers, _READ_COMMITTED, settings), _alone(writers, settings)
     side = _alone(writers, settings, "SET LOCAL synchronous_commit = off")
-    return Database(*_looking(login), write, alone, side, PostgresJoining(), clock, schema)
+    registration = PostgresRegistration(login, schema)
+    return Database(*_looking(login), write, alone, side, PostgresJoining(), clock, schema, registration)
 
 
 def postgres_reader(login: Login, schema: str, *, clock: Clock | None = None) -> Database:

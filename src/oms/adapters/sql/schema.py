@@ -70,6 +70,7 @@ class Tables:
             Column("headers", Text, nullable=False),
             Column("leased_until", Instant, nullable=False),
             Column("at", Instant, nullable=False),
+            Column("owner", word(limits.TOKEN)),
             Index("ix_outbox_leased_until", "leased_until", "at"),  # sweep, next due, backlog
             postgresql_with=CHURNING,
         )
@@ -87,6 +88,7 @@ class Tables:
             Column("called_at", Instant),
             Column("note", Text, nullable=False),
             Column("trace", word(limits.TRACE)),
+            Column("owner", word(limits.TOKEN)),
             # In the order of claims: a long backlog is never sorted. Not the key as well: a server that has counted
             # the table when it was empty would look keys up here, going through all of the index for each.
             Index("ix_tasks_due_at", "due_at"),
@@ -121,6 +123,16 @@ class Tables:
             Column("position", BigInteger, nullable=False),
             Column("tries", Integer, nullable=False),
             postgresql_with=ROOM,
+        )
+        # The processes that may hold leases, by instance; only PostgreSQL has rows here (`registration.py`).
+        self.owners = Table(
+            "owners",
+            self.metadata,
+            Column("instance", word(limits.INSTANCE), primary_key=True),
+            Column("slot", Integer, primary_key=True, autoincrement=False),
+            Column("owner", word(limits.TOKEN), nullable=False),
+            Column("server_started_at", Instant, nullable=False),
+            Column("registered_at", Instant, nullable=False),
         )
         self.pinned = Table(
             "pinned",

@@ -49,7 +49,9 @@ class StoreBulks:
     def __init__(self, tables: Tables) -> None:
         attempts, tasks, outbox = tables.attempts, tables.tasks, tables.outbox
         self.leased = Query(
-            update(outbox).values(leased_until=given(outbox.c.leased_until)), outbox.c.id, of(outbox, "leased_until")
+            update(outbox).values(leased_until=given(outbox.c.leased_until), owner=given(outbox.c.owner)),
+            outbox.c.id,
+            of(outbox, "leased_until", "owner"),
         )
         self.sent = Query(delete(outbox), outbox.c.id)
         self.returned = Query(update(outbox).values(leased_until=outbox.c.at), outbox.c.id)
@@ -127,6 +129,7 @@ def claimed_at_once(tables: Tables, kinds: tuple[str, ...]) -> Query:
     claim = update(tasks).where(ctid == free.c.place)
     claimed = claim.values(
         lease=given(tasks.c.lease),
+        owner=given(tasks.c.owner),
         due_at=type_coerce(until, Instant()),
         attempts=tasks.c.attempts + 1,
         called_at=func.coalesce(tasks.c.called_at, now),
@@ -134,7 +137,12 @@ def claimed_at_once(tables: Tables, kinds: tuple[str, ...]) -> Query:
     again = (tasks.c.called_at < now).label("again")
     return Query(
         claimed.returning(tasks, again, free.c.due_at.label("was_due_at")),
-        once={**of(tasks, "lease"), "now": tasks.c.due_at, "limit": tasks.c.attempts, "lease_s": tasks.c.attempts},
+        once={
+            **of(tasks, "lease", "owner"),
+            "now": tasks.c.due_at,
+            "limit": tasks.c.attempts,
+            "lease_s": tasks.c.attempts,
+        },
     )
 
 
@@ -214,9 +222,10 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 
     def _claim_at_once(self, kinds: tuple[str, ...], limit: int, lease_s: float) -> Sequence[Task]:
         """One statement: whoever finds nothing has waited for nobody, and whoever finds something asked once."""
-        lease, now = self._ids.token(), self._now()
+        lease, owner, now = self._ids.token(), self._database.owner, self._now()
+        claim = claimed_at_once(self._tables, kinds)
         with self._database.alone() as link:
-            rows = link.found(claimed_at_once(self._tables, kinds), limit=limit, lease=lease, lease_s=lease_s, now=now)
+            rows = link.found(claim, limit=limit, lease=lease, owner=owner, lease_s=lease_s, now=now)
         rows = sorted(rows, key=lambda row: (row.was_due_at, row.key))
         return [_claimed(row, lease, row.attempts, row.called_at, row.again) for row in rows]
 
@@ -239,7 +248,7 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         with self._database.writing() as link:
             rows = link.rows(free.with_for_update(skip_locked=True))
             until = link.now + timedelta(seconds=lease_s)
-            link.change(self._bulks.leased, [row.id for row in rows], leased_until=until)
+            link.change(self._bulks.leased, [row.id for row in rows], leased_until=until, owner=self._database.owner)
         return [OutboxRow(row.id, outbox_row(row).message, until) for row in rows]
 
     def mark_sent(self, ids: Collection[str]) -> None:
@@ -319,6 +328,19 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
             link.many(self._bulks.pinned, [(CURRENCY, code)])
         return self.currency() or code
 
+    def register(self, instance: str) -> int:
+        """Release the leases that an ended process of this instance left."""
+        registration = self._database.registration
+        if registration is not None:
+            return registration.register(instance)
+        with self._database.writing() as link:
+            return _released(link, self._tables)
+
+    def keep_registration(self) -> None:
+        """Register anew where the registration was lost with its connection."""
+        if self._database.registration is not None:
+            self._database.registration.keep()
+
     def close(self) -> None:
         """Close the connections."""
         self._database.close()
@@ -355,6 +377,21 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 def _claimed(row: Any, lease: str, attempts: int, called_at: datetime, repeat: bool) -> Task:  # noqa: FBT001
     kind = TaskKind(row.kind)
     return Task(kind, row.key, row.payload, lease, attempts, row.created_at, called_at, repeat, row.trace)
+
+
+def _released(link: Link, tables: Tables) -> int:
+    """Release every lease of a file; how many. The caller knows that no other process has the file."""
+    tasks, outbox = tables.tasks, tables.outbox
+    # A lease is a due time: by its own creation, a row is due whatever the clock says.
+    claimed, owed = tasks.c.lease.is_not(None), outbox.c.leased_until > outbox.c.at
+    counts = (
+        select(func.count()).select_from(tasks).where(claimed),
+        select(func.count()).select_from(outbox).where(owed),
+    )
+    released = sum(link.first(count)[0] for count in counts)
+    link.do(update(tasks).where(claimed).values(due_at=tasks.c.created_at))
+    link.do(update(outbox).where(owed).values(leased_until=outbox.c.at))
+    return int(released)
 
 
 def _remove(link: Link, table: Table, which: ColumnElement[bool], limit: int) -> int:

@@ -51,7 +51,7 @@ class DeliveryBulks:
         self.outbox = Bulk(
             lambda new: new.into(outbox),
             of(outbox, "id", "topic", "key", "value", "headers", "leased_until"),
-            of(outbox, "at"),
+            of(outbox, "at", "owner"),
         )
         self.tasks = Bulk(
             lambda new: new.into(tasks).on_conflict_do_nothing(),
@@ -168,7 +168,8 @@ class SqlTransaction(Transaction, Generic[T_]):
         """Write what is owed; a task that it both ends and starts is started anew."""
         link, now = self._link, self._link.now
         self._held.clear()  # some of them end here, or are postponed
-        link.many(self._bulks.outbox, [_outbox(row, now) for row in delivery.outbox], at=now)
+        owed = [_outbox(row, now) for row in delivery.outbox]
+        link.many(self._bulks.outbox, owed, at=now, owner=self._database.owner)
         self._end_tasks(delivery.ended)
         tasks = [_task(task, now) for task in delivery.tasks]
         link.many(self._bulks.tasks, tasks, attempts=0, created_at=now, note="")

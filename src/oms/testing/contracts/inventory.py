@@ -18,6 +18,7 @@ from oms.testing.contracts.answers import AnswerContract
 from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.limits import AnswerLimitContract, LimitContract, refuses, refuses_number
 from oms.testing.contracts.outbox import OutboxContract
+from oms.testing.contracts.registration import RegistrationContract
 from oms.testing.contracts.samples import AT, SUITE_CHECKS, order_id, terms
 from oms.testing.contracts.stores import NewStore, StoreContract
 from oms.testing.contracts.tasks import TaskContract
@@ -31,6 +32,7 @@ Moves = Sequence[tuple[int, Sku, int, int]]
 class InventoryStoreContract(
     StoreContract,
     TaskContract,
+    RegistrationContract,
     OutboxContract,
     DeadLetterContract,
     LimitContract,

@@ -17,6 +17,7 @@ from oms.ports.plugs import Notification
 from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.limits import HALF_PAIR, LimitContract, refuses
 from oms.testing.contracts.outbox import OutboxContract
+from oms.testing.contracts.registration import RegistrationContract
 from oms.testing.contracts.samples import AT, EUR, order_id
 from oms.testing.contracts.stores import StoreContract, ids
 from oms.testing.contracts.tasks import TaskContract
@@ -37,7 +38,9 @@ def news(kind: str = CONFIRMED, reason: Reason | None = None, amount: str = "12.
     return Notification(name_of(kind), ONE, UserId("user-1"), kind, Money.of(amount, EUR), reason, {"k": "✓"}, AT)
 
 
-class NotificationStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract, LimitContract):
+class NotificationStoreContract(
+    StoreContract, TaskContract, OutboxContract, RegistrationContract, DeadLetterContract, LimitContract
+):
     """What `NotificationStore` and `NotificationEvidence` promise."""
 
     def test_a_notification_is_read_back_unchanged(self, store: Any) -> None:

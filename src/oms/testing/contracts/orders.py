@@ -20,6 +20,7 @@ from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.limits import HALF_PAIR, AnswerLimitContract, LimitContract, refuses
 from oms.testing.contracts.models import ModelContract
 from oms.testing.contracts.outbox import OutboxContract
+from oms.testing.contracts.registration import RegistrationContract
 from oms.testing.contracts.samples import AT, LATER, history, order_id, placed, stated, terms
 from oms.testing.contracts.stores import StoreContract
 from oms.testing.contracts.tasks import TaskContract
@@ -31,6 +32,7 @@ ALICE, BOB = UserId("alice"), UserId("bob")
 class OrderStoreContract(
     StoreContract,
     TaskContract,
+    RegistrationContract,
     OutboxContract,
     DeadLetterContract,
     LimitContract,

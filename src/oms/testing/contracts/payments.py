@@ -13,6 +13,7 @@ from oms.ports.errors import Permanent, Retryable
 from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.limits import HALF_PAIR, LimitContract, refuses
 from oms.testing.contracts.outbox import OutboxContract
+from oms.testing.contracts.registration import RegistrationContract
 from oms.testing.contracts.samples import AT, LATER, order_id, terms
 from oms.testing.contracts.stores import StoreContract
 from oms.testing.contracts.tasks import TaskContract
@@ -20,7 +21,9 @@ from oms.testing.contracts.tasks import TaskContract
 ONE, TWO = order_id(1), order_id(2)
 
 
-class PaymentStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract, LimitContract):
+class PaymentStoreContract(
+    StoreContract, TaskContract, OutboxContract, RegistrationContract, DeadLetterContract, LimitContract
+):
     """What `PaymentStore` and `PaymentEvidence` promise."""
 
     def test_a_payment_is_read_back_unchanged(self, store: Any) -> None:

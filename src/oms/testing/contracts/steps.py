@@ -11,11 +11,14 @@ from oms.ports.errors import Retryable
 from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.limits import LimitContract, refuses
 from oms.testing.contracts.outbox import OutboxContract
+from oms.testing.contracts.registration import RegistrationContract
 from oms.testing.contracts.stores import StoreContract
 from oms.testing.contracts.tasks import TaskContract
 
 
-class StepStoreContract(StoreContract, TaskContract, OutboxContract, DeadLetterContract, LimitContract):
+class StepStoreContract(
+    StoreContract, TaskContract, OutboxContract, RegistrationContract, DeadLetterContract, LimitContract
+):
     """What `StepStore` promises."""
 
     def test_a_document_is_read_back_unchanged(self, store: Any) -> None:

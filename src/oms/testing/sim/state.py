@@ -57,7 +57,10 @@ def _record(record: Any, now: datetime) -> tuple[Any, ...]:
     outbox, tasks, letters = record.outbox.rows, record.tasks.rows, record.dead_letters.rows
     return (
         frozenset(record.inbox.rows),
-        _sorted((row.message.topic, row.message.key, _left(row.leased_until, now)) for row in outbox.values())
+        _sorted(
+            (row.message.topic, row.message.key, left := _left(row.leased_until, now), _holder(row.owner, left))
+            for row in outbox.values()
+        )
         if outbox
         else (),
         frozenset([_task(key, row, now) for key, row in tasks.items()]),
@@ -73,8 +76,14 @@ def _sorted(items: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _task(key: TaskKey, row: TaskRow, now: datetime) -> tuple[Any, ...]:
-    never = row.called_at is None
-    return key.kind._value_, key.key, _left(row.due_at, now), min(row.attempts, 3), never, row.lease is None
+    never, left = row.called_at is None, _left(row.due_at, now)
+    holder = _holder(row.owner, left) if row.lease is not None else None
+    return key.kind._value_, key.key, left, min(row.attempts, 3), never, holder
+
+
+def _holder(owner: str, left: float) -> str:
+    """The slot of the worker that holds a lease; empty once the lease has lapsed."""
+    return owner.partition(".")[0] if left > 0 else ""
 
 
 def _log(world: World) -> tuple[Any, ...]:
@@ -159,6 +168,8 @@ def unexpected(world: World) -> Iterator[Violation]:
             if not refused and letter.state is DeadLetterState.PARKED:
                 detail = f"{name} parked {letter.topic}: {letter.cause} {letter.detail}"
                 yield Violation("P9", letter.order_id or letter.message_id, detail)
+        for owner in record.robbed:
+            yield Violation("P3", owner, "another process released its leases while it lived")
     placed = len(records_of(world))
     if placed > len(world.customers.all):
         yield Violation(

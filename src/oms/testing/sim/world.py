@@ -159,6 +159,7 @@ class World:
         self.customers = Customers(self, COMMAND)
         self._generation = 0
         self.workers: list[Worker] = []
+        self._begun = sum(map(self.workers_of, (*SERVICES, *self.own)))
         for name in (*SERVICES, *self.own):
             for number in range(1, self.workers_of(name) + 1):
                 self.workers.append(self.start(f"{name}-{number}", name))
@@ -206,6 +207,9 @@ class World:
         service = self._service(name, store, worker, point, ids)
         made = assemble(service, shared, SequentialCalls(500, point=point), **more)
         worker.parts = attrs.evolve(made, lanes=())  # nobody drives those here
+        # All begin on one host; whoever takes a dead one's place starts on that host or on another one.
+        successor = len(self.workers) == self._begun
+        store.register(f"host {self._generation % 2 if successor else 0}")
         return worker
 
     def kill(self, worker: Worker) -> None:

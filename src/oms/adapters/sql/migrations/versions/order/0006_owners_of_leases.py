@@ -1,0 +1,35 @@
+"""Leases name the process that holds them, so that its successor can release them.
+
+A process of the version before writes leases without an owner; they lapse as before.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from oms.adapters.sql.instant import Instant
+from oms.adapters.sql.word import word
+
+revision = "order_0006"
+down_revision = "order_0005"
+
+
+def upgrade() -> None:
+    """Add the columns and the table."""
+    op.add_column("outbox", sa.Column("owner", word(36)))
+    op.add_column("tasks", sa.Column("owner", word(36)))
+    op.create_table(
+        "owners",
+        sa.Column("instance", word(255), nullable=False),
+        sa.Column("slot", sa.Integer(), nullable=False),
+        sa.Column("owner", word(36), nullable=False),
+        sa.Column("server_started_at", Instant(), nullable=False),
+        sa.Column("registered_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("instance", "slot", name=op.f("pk_owners")),
+    )
+
+
+def downgrade() -> None:
+    """Drop them."""
+    op.drop_table("owners")
+    op.drop_column("tasks", "owner")
+    op.drop_column("outbox", "owner")
