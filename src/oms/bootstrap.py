@@ -29,6 +29,7 @@ from oms.application.extensions.notifier import CheckedNotifier
 from oms.application.extensions.shapes import WrongShape, check_port
 from oms.application.extensions.telemetry import CheckedSignals
 from oms.application.extensions.terms import CheckedPolicy, CheckedPricing
+from oms.application.health import PROCESS, HealthRecord
 from oms.application.parts import TASKS, Parts, World, assemble, lane_name
 from oms.application.routing import ROUTING
 from oms.application.service import Service, Step
@@ -195,6 +196,12 @@ def _signals(settings: Settings) -> Signals:
     return StructlogSignals.from_settings(settings)
 
 
+def _health(clock: Clock, signals: Signals) -> HealthRecord:
+    record = HealthRecord(clock, signals)
+    record.of(PROCESS)
+    return record
+
+
 def _codec(settings: Settings) -> Codec:
     from oms.adapters.wire.codec import JsonCodec
 
@@ -337,6 +344,7 @@ class Container(containers.DeclarativeContainer):
     ids = providers.Singleton(_ids)
     given_signals = providers.Singleton(_signals, settings)
     signals = providers.Singleton(CheckedSignals, given_signals)
+    health = providers.Singleton(_health, clock, signals)
     codec = providers.Singleton(_codec, settings)
     opened = providers.Singleton(Opened)
     memory_log = providers.Singleton(_memory_log, settings)
@@ -493,6 +501,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         look_every_s=_unless_free(settings, LOOK_EVERY_S),
         forget_after_s=0.25 if settings.profile == "distributed" else 0.0,
         retention_days=settings.retention_days,
+        health=container.health(),
         # Between processes the log itself tells, and whoever waits for it hears.
         published=(lambda: None) if settings.profile == "distributed" else container.bells().ring_all,
     )

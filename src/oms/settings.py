@@ -241,6 +241,17 @@ class Settings:
     )
     outbox_lease_s: float = _setting(10, number(1, 600), "How long a process may take to send what it committed.")
     task_lease_s: float = _setting(30, number(1, 3600), "How long a process may take over a task it claimed.")
+    stuck_after_s: float = _setting(
+        4,
+        number(0.5, 3600),
+        "Seconds after which a worker whose step hasn't returned makes the process not ready. Raise it above the time "
+        "that your slowest handler takes for a batch.",
+    )
+    metrics_access: str = _setting(
+        "anybody",
+        choice("anybody", "operator"),
+        "Who may read `/metrics`: `operator` requires the API key, or other credentials, of an operator.",
+    )
     kafka_bootstrap: str = _setting("localhost:9092", KAFKA_ADDRESSES, "Kafka: some of its brokers.")
     kafka_security: str = _setting(
         "plaintext", choice("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), "Kafka: how to connect."

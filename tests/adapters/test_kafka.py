@@ -27,6 +27,7 @@ from oms.adapters.memory.steps import MemoryStepStore
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.adapters.wire.codec import JsonCodec
+from oms.application.health import HealthRecord
 from oms.application.outbox import Relay
 from oms.domain.money import Currency
 from oms.ports.broker import TopicPartition
@@ -119,7 +120,9 @@ def test_a_topic_that_is_missing_delays_no_other_topic(server: KafkaServer) -> N
     broker = KafkaBroker.from_settings(server.settings(), signals)
     there, missing = new_topic(server, 2), f"topic-{uuid4().hex}"
     store = MemoryStepStore(clock, ids)
-    relay = Relay(store, broker, JsonCodec(Currency.of("USD")), clock, ids, signals, batch=10, group="shipping")
+    health = HealthRecord(clock, signals)
+    codec = JsonCodec(Currency.of("USD"))
+    relay = Relay(store, broker, codec, clock, ids, signals, batch=10, group="shipping", health=health.of("shipping"))
     mixed = [
         one for number in range(60) for one in (*numbered(missing, 1, first=number), *numbered(there, 1, first=number))
     ]
@@ -134,10 +137,10 @@ def test_a_topic_that_is_missing_delays_no_other_topic(server: KafkaServer) -> N
 
     moves(lambda: {row.message.topic for row in store.all_outbox()} == {missing}, 10)
     assert len(values(broker, there)) == 60
-    moves(lambda: bool(relay.degraded()), 10)
-    assert missing in relay.degraded()[0]
+    moves(lambda: bool(health.report().not_ready), 10)
+    assert health.report().not_ready[0].subject == missing
     ensure_topics(server.settings(partitions=2), [missing])
-    moves(lambda: not relay.degraded() and not list(store.all_outbox()), 75)
+    moves(lambda: not health.report().not_ready and not list(store.all_outbox()), 75)
     assert len(values(broker, missing)) == 60
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import oms
 from oms.adapters.memory.log import MemoryLog
+from oms.application.health import Condition, Problem
 from oms.application.promises import Violation
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
 from oms.ports.messages import Outgoing
@@ -53,6 +54,10 @@ def published(shop: Shop, topic: str) -> list[str]:
     return [event.order_id for event in shop.published(topic)]
 
 
+def blocked_of(shop: Shop) -> list[Problem]:
+    return [one for one in shop.app.health().not_ready if one.condition is Condition.OUTBOX_BLOCKED]
+
+
 def told(shop: Shop, event: str) -> list[dict[str, object]]:
     lines = [*shop.signals.notes, *shop.signals.alarms, *shop.signals.failures]
     return [dict(line.fields) for line in lines if line.event == event]
@@ -83,7 +88,7 @@ def test_blocked_topics_delay_no_other_topic_and_all_leaves_when_they_are_back(
     for topic in NAMES:
         assert sorted(set(published(shop, topic))) == sorted(orders)
     assert list(shop.app.system.parts["shipping"].service.store.all_outbox()) == []
-    assert shop.app.degraded() == []
+    assert blocked_of(shop) == []
 
 
 def test_a_blocked_topic_is_tried_with_one_row_and_ever_more_rarely() -> None:
@@ -131,20 +136,22 @@ def test_a_blocked_topic_shows_until_it_can_be_written() -> None:
     (line,) = told(shop, "topic can't be written")
     assert (line["group"], line["topic"]) == ("shipping", "ship.a")
     assert [str(failure.error) for failure in shop.signals.failures] == ["no ship.a"]
-    assert shop.app.degraded() == []
+    assert blocked_of(shop) == []
 
     shop.advance(seconds=4)
-    (degraded,) = shop.app.degraded()
-    assert "shipping" in degraded
-    assert "'ship.a'" in degraded
-    assert "no ship.a" in degraded
+    (blocked,) = blocked_of(shop)
+    assert (blocked.service, blocked.subject) == ("shipping", "ship.a")
+    assert "'ship.a'" in blocked.detail
+    assert "no ship.a" in blocked.detail
+    assert blocked.text in shop.app.problems()
+    assert shop.app.health().status == "not ready"
     shop.advance(hours=1)
     assert len(told(shop, "topic can't be written")) == 1
     assert [fields["topic"] for fields in told(shop, "messages of a topic can't be sent")] == ["ship.a"]
 
     log.refuses = set()
     shop.advance(minutes=2)
-    assert shop.app.degraded() == []
+    assert blocked_of(shop) == []
     assert [fields["topic"] for fields in told(shop, "topic can be written again")] == ["ship.a"]
 
 
@@ -167,7 +174,7 @@ def test_a_topic_that_accepts_some_rows_alone_is_not_reported_as_recovered_each_
         shop.place({"x": 1})
     shop.advance(minutes=3)
     assert len(told(shop, "topic can't be written")) <= 2
-    assert shop.app.degraded()
+    assert blocked_of(shop)
 
 
 def test_a_topic_whose_rows_another_process_sent_is_forgotten() -> None:
@@ -178,9 +185,9 @@ def test_a_topic_whose_rows_another_process_sent_is_forgotten() -> None:
     shop.advance(seconds=20)
     store: Any = shop.app.system.parts["shipping"].service.store
     store.mark_sent([row.id for row in store.all_outbox()])
-    assert shop.app.degraded()
+    assert blocked_of(shop)
     shop.advance(minutes=3)
-    assert shop.app.degraded() == []
+    assert blocked_of(shop) == []
 
 
 def test_a_process_that_stops_gives_back_the_rows_of_blocked_topics() -> None:
@@ -238,7 +245,7 @@ def test_blocked_topics_delay_no_other_topic_in_files(tmp_path: Path) -> None:
     with app:
         for _ in range(20):
             app.orders.place(app.draft("ann", "1", {"x": 1}))
-        eventually(lambda: count("ship.b") == 20 and app.degraded() != [])
-        assert (count("ship.a"), app.problems()) == (0, [])
+        eventually(lambda: count("ship.b") == 20 and app.problems() != [])
+        assert (count("ship.a"), app.degraded()) == (0, [])
         refuses.clear()
-        eventually(lambda: count("ship.a") == 20 and app.degraded() == [])
+        eventually(lambda: count("ship.a") == 20 and app.problems() == [])

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import attrs
 
 from oms.application.backoff import LONGEST_S, next_try
-from oms.application.call_health import DEGRADED_AFTER, DEGRADED_AFTER_S
+from oms.application.health import OPENS_AFTER, OPENS_AFTER_S, Condition, ServiceHealth
 from oms.domain.text import storable_text
 from oms.ports.clock import Clock
 from oms.ports.errors import PortError
@@ -50,8 +50,8 @@ class BlockedTopics:
     A blocked topic is tried with one row, after 0.25 s, then twice as long each time, up to a minute.
     """
 
-    def __init__(self, group: str, clock: Clock, signals: Signals) -> None:
-        self._group, self._clock, self._signals = group, clock, signals
+    def __init__(self, group: str, clock: Clock, signals: Signals, health: ServiceHealth) -> None:
+        self._group, self._clock, self._signals, self._health = group, clock, signals, health
         self._topics: dict[str, Blocked] = {}
 
     def __bool__(self) -> bool:
@@ -122,7 +122,9 @@ class BlockedTopics:
             one.failures, one.trial, one.tried_at, one.error = one.failures + 1, False, now, storable_text(error)
             one.due_at = next_try(now, one.failures)
         _hold(one, rows, first=True)
-        if not one.alerted and self._is_degraded(one):
+        detail = f"messages of the topic {topic!r} can't be sent ({one.error})"
+        self._health.failed(Condition.OUTBOX_BLOCKED, topic, detail)
+        if not one.alerted and self._needs_alert(one):
             one.alerted = True
             fields = {"group": self._group, "topic": topic, "failures": str(one.failures), "cause": one.error}
             self._signals.alarm("messages of a topic can't be sent", **fields)
@@ -147,24 +149,17 @@ class BlockedTopics:
             one.rows.clear()
         return held
 
-    def degraded(self) -> Sequence[str]:
-        """Say which topics can't be written, one line for each; safe on any thread."""
-        return [
-            f"{self._group}: messages of the topic {topic!r} can't be sent ({one.error})"
-            for topic, one in list(self._topics.items())
-            if self._is_degraded(one)
-        ]
-
     def state(self) -> Sequence[tuple[str, datetime, int, Sequence[str]]]:
         """Topic, due time, failures and topics of the held rows, for comparisons of two relays."""
         return [(topic, one.due_at, one.failures, len(one.rows) * (topic,)) for topic, one in self._topics.items()]
 
-    def _is_degraded(self, one: Blocked) -> bool:
-        waited = self._clock.steady() - one.since >= timedelta(seconds=DEGRADED_AFTER_S)
-        return one.failures >= DEGRADED_AFTER or waited
+    def _needs_alert(self, one: Blocked) -> bool:
+        waited = self._clock.steady() - one.since >= timedelta(seconds=OPENS_AFTER_S)
+        return one.failures >= OPENS_AFTER or waited
 
     def _end(self, topic: str) -> None:
         failures = self._topics.pop(topic).failures
+        self._health.succeeded(Condition.OUTBOX_BLOCKED, topic)
         self._signals.note("topic can be written again", group=self._group, topic=topic, failures=failures)
 
 

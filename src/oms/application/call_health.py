@@ -1,51 +1,27 @@
-"""Tells of errors in a shop's own code that a service calls, and knows which of its calls keep failing."""
+"""Logs and counts errors of a shop's own code that a service calls, and reports which of its calls keep failing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import attrs
-
+from oms.application.health import Condition, ServiceHealth
 from oms.application.service import NOT_CALLED
 from oms.domain.tasks import TaskKind, call_of, order_of
 from oms.domain.text import storable_text
 from oms.ports.calls import Ended
-from oms.ports.clock import Clock
 from oms.ports.plugs import NotAttempted, Unanswered
 from oms.ports.signals import Signals
 from oms.ports.store import Task
 
-DEGRADED_AFTER = 3
-"""Calls that fail in a row, of one kind, until that kind counts as degraded."""
-
-DEGRADED_AFTER_S = 3.0
-"""Or so long after the first of them, where one will be tried again: calls that hang fail slowly."""
-
 TELL_EVERY = 10
 """An error is logged at a task's first attempt, and again at each tenth."""
-
-MAX_KINDS = 100
-"""Kinds of calls that are watched at once; a step has one for each name of its calls."""
-
-
-@attrs.frozen
-class Failing:
-    """A kind of call whose last calls have all failed. `since` is steady time; `error` names the last one's type."""
-
-    count: int
-    since: datetime
-    error: str
-    retried: bool
-    told: bool = False
 
 
 class CallHealth:
     """The outcomes of one service's outside calls. `extension` says whose code they call; empty: nothing is watched."""
 
-    def __init__(self, extension: str, clock: Clock, signals: Signals) -> None:
-        self._extension, self._clock, self._signals = extension, clock, signals
-        self._failing: dict[str, Failing] = {}
+    def __init__(self, extension: str, signals: Signals, health: ServiceHealth) -> None:
+        self._extension, self._signals, self._health = extension, signals, health
         self._blocked = False
 
     def ended(self, one: Ended[Task], next_try_at: datetime | None) -> None:
@@ -54,17 +30,15 @@ class CallHealth:
             return
         kind, task = _kind(one.token), one.token
         if not _failed(one):
-            self._recovered(kind)
+            self._health.succeeded(Condition.CALLS_FAILING, kind)
             return
         error = _name(one)
         count_error(self._signals, self._extension, error)
         if task.attempts == 1 or task.attempts % TELL_EVERY == 0 or next_try_at is None:
             self._tell(one, kind, next_try_at)
-        before = self._failing.get(kind)
-        if before is not None or len(self._failing) < MAX_KINDS:
-            before = before or Failing(0, self._clock.steady(), error, retried=False)
-            retried = next_try_at is not None
-            self._failing[kind] = attrs.evolve(before, count=before.count + 1, error=error, retried=retried)
+        detail = f"{self._extension}: calls of {kind!r} fail ({error})"
+        fields = {"extension": self._extension, "call": kind, "error": error}
+        self._health.failed(Condition.CALLS_FAILING, kind, detail, waits=next_try_at is not None, fields=fields)
 
     def parked(self, one: Ended[Task], error: Exception) -> None:
         """Note that a task is parked: its call failed for good, or its result can't be applied."""
@@ -78,38 +52,18 @@ class CallHealth:
         self._signals.failure("result not applied", error, **fields)
 
     def look(self, *, blocked: bool) -> None:
-        """Log which kinds of calls have become degraded, and alert once where no further call is made (`blocked`)."""
-        if blocked != self._blocked:
-            self._blocked = blocked
-            if blocked:
-                self._signals.alarm("calls blocked", extension=self._extension)
-            else:
-                self._signals.note("calls are made again", extension=self._extension)
-        for kind, failing in self._failing.items():
-            if not failing.told and self._is_degraded(failing):
-                self._failing[kind] = attrs.evolve(failing, told=True)
-                fields = {"call": kind, "failures": failing.count, "error": failing.error}
-                self._signals.failure("degraded", None, extension=self._extension, **fields)
-
-    def degraded(self) -> Sequence[str]:
-        """Say which calls keep failing, one line for each kind; safe on any thread."""
-        lines = [
-            f"{self._extension}: the last {one.count} calls of {kind!r} have failed ({one.error})"
-            for kind, one in list(self._failing.items())
-            if self._is_degraded(one)
-        ]
-        if self._blocked:
-            lines.append(f"{self._extension}: no call is made until some of the abandoned ones return")
-        return lines
-
-    def _is_degraded(self, failing: Failing) -> bool:
-        waited = self._clock.steady() - failing.since >= timedelta(seconds=DEGRADED_AFTER_S)
-        return failing.count >= DEGRADED_AFTER or (failing.retried and waited)
-
-    def _recovered(self, kind: str) -> None:
-        failing = self._failing.pop(kind, None)
-        if failing is not None and failing.told:
-            self._signals.note("recovered", extension=self._extension, call=kind, failures=failing.count)
+        """Note whether no further call is made, and alert once where that is so."""
+        self._health.record.look()
+        if blocked == self._blocked:
+            return
+        self._blocked = blocked
+        if not blocked:
+            self._health.succeeded(Condition.CALLS_BLOCKED, self._extension)
+            self._signals.note("calls are made again", extension=self._extension)
+            return
+        self._signals.alarm("calls blocked", extension=self._extension)
+        detail = f"{self._extension}: no call is made until some of the abandoned ones return"
+        self._health.failed(Condition.CALLS_BLOCKED, self._extension, detail, opens_after=1)
 
     def _tell(self, one: Ended[Task], kind: str, next_try_at: datetime | None) -> None:
         fields: dict[str, object] = {

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 import attrs
 
 from oms.application.backoff import next_try
+from oms.application.health import Condition, HealthRecord, ServiceHealth
 from oms.application.service import W
 from oms.application.unit import Unit, Units
 from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, OmsError, Refused
@@ -26,6 +27,7 @@ from oms.ports.store import KeyedTransaction, StoredAnswer
 
 R = TypeVar("R")
 
+COMMANDS = "commands"
 MAX_WAITING = 10_000
 GIVE_UP_AFTER = timedelta(seconds=5)
 """How long a command waits for a store that can't be reached, before its caller is told to come again."""
@@ -93,9 +95,11 @@ class CommandGroup(Generic[W]):
         *,
         batch: int = 500,
         woken: Callable[[], None] = lambda: None,
+        health: ServiceHealth | None = None,
     ) -> None:
         self._units, self._clock, self._lock = units, clock, lock
         self._batch, self._woken = batch, woken
+        self._health = health or HealthRecord(clock, units.signals).of(units.service.name)
         self._waiting: deque[_Waiting[W]] = deque()
         self._retry_at: datetime | None = None
         self._failures = 0
@@ -123,6 +127,7 @@ class CommandGroup(Generic[W]):
         except Retryable as error:
             return self._put_back(group, error)
         self._failures, self._retry_at = 0, None
+        self._health.succeeded(Condition.WORK_FAILING, COMMANDS)
         return len(group)
 
     def next_due(self) -> datetime | None:
@@ -162,6 +167,7 @@ class CommandGroup(Generic[W]):
         for one in given_up:
             one.reply(None, error)
         self._failures += 1
+        self._health.failed(Condition.WORK_FAILING, COMMANDS, f"commands: {error}")
         self._retry_at = next_try(now, self._failures, longest_s=1.0) if patient else None
         return len(given_up)
 

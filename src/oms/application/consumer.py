@@ -14,6 +14,7 @@ import attrs
 
 from oms.application.backoff import next_try
 from oms.application.call_health import TELL_EVERY, count_error
+from oms.application.health import Condition, HealthRecord, ServiceHealth
 from oms.application.offsets import Offsets, place, runs
 from oms.application.parking import last_resort, message_letter, without_texts
 from oms.application.reading import MAX_DEATHS, ReadingGuard
@@ -85,11 +86,13 @@ class Consumer(Generic[W]):
         signals: Signals,
         *,
         batch: int = 500,
+        health: ServiceHealth | None = None,
     ) -> None:
         self._service, self._subscription, self._codec = units.service, subscription, codec
         self._clock, self._ids, self._signals = clock, ids, signals
         self._units = units
         self._batch = batch
+        self._health = health or HealthRecord(clock, signals).of(units.service.name)
         self._offsets = Offsets()
         self._reading = ReadingGuard(units.service.store, units.service.group, subscription, clock, signals)
         self._held: Held | None = None
@@ -98,6 +101,7 @@ class Consumer(Generic[W]):
     def run_once(self) -> int:
         """Handle one batch; answers how many messages are done with."""
         self._forget_lost()
+        self._report_access()
         batch = self._next_batch()
         if batch is None:
             return 0
@@ -108,6 +112,7 @@ class Consumer(Generic[W]):
         except (Retryable, OutcomeUnknown) as error:
             self._hold(batch, error)
             return 0
+        self._health.succeeded(Condition.WORK_FAILING, "batch")
         self._commit()
         return done
 
@@ -337,6 +342,7 @@ class Consumer(Generic[W]):
             noted = False
         self._held = attrs.evolve(batch, due_at=due_at, failures=failures, noted=noted)
         self._signals.count("batches_held", 1, group=self._service.group, cause=type(error).__name__)
+        self._health.failed(Condition.WORK_FAILING, "batch", f"a batch of messages waits: {error}")
 
     def _told_alive(self, batch: Held) -> bool:
         """Take its note off the record: it failed in good order, and whoever gets it next mustn't count a death."""
@@ -351,6 +357,13 @@ class Consumer(Generic[W]):
         if offsets:
             self._subscription.commit(offsets)
 
+    def _report_access(self) -> None:
+        refusal = self._subscription.refusal()
+        if refusal is None:
+            self._health.succeeded(Condition.LOCKED_OUT, "group")
+        else:
+            self._health.failed(Condition.LOCKED_OUT, "group", f"{self._service.group}: {refusal}", opens_after=1)
+
     def _forget_lost(self) -> None:
         lost = frozenset(self._subscription.lost())
         if not lost:
@@ -359,6 +372,8 @@ class Consumer(Generic[W]):
         self._reading.forget(lost)
         if self._held:
             self._held = _without(self._held, lost)
+            if self._held is None:  # whoever reads the partitions now has the batch
+                self._health.succeeded(Condition.WORK_FAILING, "batch")
         self._deferred = [kept for held in self._deferred if (kept := _without(held, lost))]
 
 

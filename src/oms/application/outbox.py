@@ -11,6 +11,7 @@ import attrs
 from oms.application.blocked_topics import BlockedTopics
 from oms.application.changes import Changes
 from oms.application.copies import UNPUBLISHABLE, copy_of
+from oms.application.health import HealthRecord, ServiceHealth
 from oms.application.parking import last_resort, park, without_texts
 from oms.ports.broker import Broker
 from oms.ports.clock import Clock, Ids
@@ -54,6 +55,7 @@ class Relay:
         copies: str = "",
         published: Callable[[], None] = lambda: None,
         woken: Callable[[], None] = lambda: None,
+        health: ServiceHealth | None = None,
     ) -> None:
         self._store, self._broker, self._codec = store, broker, codec
         self._clock, self._ids, self._signals = clock, ids, signals
@@ -66,7 +68,7 @@ class Relay:
         self._expected: set[str] = set()
         self._expected_until = clock.steady()
         self._sweep_at: datetime | None = None
-        self._blocked = BlockedTopics(group, clock, signals)
+        self._blocked = BlockedTopics(group, clock, signals, health or HealthRecord(clock, signals).of(group))
 
     def rows(self, changes: Changes, *, leased: bool = True) -> list[OutboxRow]:
         """The rows of what was decided, born leased to this process unless somebody else commits them.
@@ -79,6 +81,11 @@ class Relay:
         messages = [self._codec.encode(event, cause, now) for event, cause in changes.events]
         owed = self._owed([*messages, *self._copies_of(changes.parked)], now, leased=leased)
         return [*owed, *(attrs.evolve(row, leased_until=self._until(now, leased=leased)) for row in changes.resent)]
+
+    @property
+    def patience_s(self) -> float:
+        """How long a batch may wait for its delivery reports: while it is leased."""
+        return self._lease_s
 
     def offer(self, rows: Sequence[OutboxRow]) -> None:
         """Rows that were just committed, on any thread; what doesn't fit is left to the sweeper."""
@@ -111,10 +118,6 @@ class Relay:
     def waiting_topics(self) -> Sequence[str]:
         """The topics that back off at present: their rows stay where they are."""
         return self._blocked.waiting(self._clock.steady()) if self._blocked else ()
-
-    def degraded(self) -> Sequence[str]:
-        """Say which topics can't be written, one line for each; safe on any thread."""
-        return self._blocked.degraded() if self._blocked else ()
 
     def give_back(self) -> None:
         """The process stops: another one may send at once the rows that this one holds."""

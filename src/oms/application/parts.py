@@ -14,6 +14,7 @@ from oms.application.commands import CommandGroup
 from oms.application.consumer import Consumer
 from oms.application.dead_letters import DeadLetterDesk
 from oms.application.departures import Departures
+from oms.application.health import HealthRecord, ServiceHealth
 from oms.application.outbox import Relay
 from oms.application.service import Service, Step, W
 from oms.application.tasks import LOOK_EVERY_S, TaskRunner
@@ -28,6 +29,9 @@ from oms.ports.store import Task
 
 COMMANDS, TASKS, CONSUMER, RELAY, UPKEEP = "commands", "tasks", "consumer", "relay", "upkeep"
 DEPARTURES = "departures"
+STALL_MARGIN_S = 3.0
+"""A row may wait for the lease of a process that died, and so much longer, until the outbox counts as stalled."""
+
 LANES = (COMMANDS, TASKS, CONSUMER, DEPARTURES, RELAY, UPKEEP)
 
 
@@ -50,6 +54,11 @@ class World:
     """How long rows of what was sent may stay, so that they go together; where nobody waits for a quiet record."""
 
     retention_days: float = 30.0
+    health: HealthRecord = attrs.field(
+        default=attrs.Factory(lambda self: HealthRecord(self.clock, self.signals), takes_self=True)
+    )
+    """What all of them report to."""
+
     published: Callable[[], None] = lambda: None
     """Called when messages are in the log, so that their consumers needn't look for them."""
 
@@ -86,16 +95,8 @@ class Parts(Generic[W]):
     pulse: Pulse
     worker: Worker
     lanes: Sequence[Lane]
+    health: ServiceHealth
     departures: Departures | None = None
-
-    def troubles(self) -> Sequence[str]:
-        """Why steps back off at the moment, each cause once."""
-        drivers = (self.worker, *(lane.worker for lane in self.lanes))
-        return list(dict.fromkeys(trouble for driver in drivers for trouble in driver.troubles()))
-
-    def degraded(self) -> Sequence[str]:
-        """Say which outside calls keep failing at the moment, and which topics can't be written; other work goes on."""
-        return (*self.tasks.degraded(), *self.relay.degraded())
 
     def advance_commands(self) -> int:
         """Run what commands need and nothing else, where no thread drives the worker."""
@@ -149,6 +150,7 @@ def assemble(
     `grouped`: what commands decide leaves by a lane of its own, which may pause.
     `woken` is told the name of the lane that has got something to do, on the thread that gave it.
     """
+    health = world.health.of(service.name)
     relay = Relay(
         service.store,
         world.broker,
@@ -164,6 +166,7 @@ def assemble(
         copies=copies_topic(service.name),
         published=world.published,
         woken=partial(woken, RELAY),
+        health=health,
     )
     tasks: list[TaskRunner[W]] = []
     units = Units(service, relay, world.signals, lambda: tasks[0].wake())
@@ -177,21 +180,26 @@ def assemble(
             batch=world.batch,
             look_every_s=world.look_every_s,
             woken=partial(woken, TASKS),
+            health=health,
         )
     )
     subscription = world.broker.subscribe(service.group, service.topics)
-    consumer = Consumer(units, subscription, world.codec, world.clock, world.ids, world.signals, batch=world.batch)
+    consumer = Consumer(
+        units, subscription, world.codec, world.clock, world.ids, world.signals, batch=world.batch, health=health
+    )
     departures = Departures(relay, partial(woken, DEPARTURES)) if grouped else None
     deciding = units if departures is None else attrs.evolve(units, offer=departures.offer)
     leaving = () if departures is None else (departures,)
-    commands = CommandGroup(deciding, world.clock, lock, batch=world.batch, woken=partial(woken, COMMANDS))
-    pulse = Pulse(service.store, world.clock)
+    commands = CommandGroup(
+        deciding, world.clock, lock, batch=world.batch, woken=partial(woken, COMMANDS), health=health
+    )
+    pulse = Pulse(service.store, world.clock, health, world.outbox_lease_s + STALL_MARGIN_S)
     retention = store_retention(service.store, world.clock, world.retention_days)
     steps = (*service.steps, commands, tasks[0], consumer, *leaving, relay, pulse, retention, *extra)
-    worker = Worker(service.name, steps, world.clock, world.signals)
+    worker = Worker(service.name, steps, world.clock, world.signals, health)
 
     def lane(name: str, *some: Step, wait: Callable[[float], bool] | None = None) -> Lane:
-        return Lane(name, Worker(lane_name(service.name, name), some, world.clock, world.signals), wait)
+        return Lane(name, Worker(lane_name(service.name, name), some, world.clock, world.signals, health), wait)
 
     lanes = (
         lane(COMMANDS, commands),
@@ -202,4 +210,6 @@ def assemble(
         lane(UPKEEP, pulse, retention, *extra),
     )
     desk = DeadLetterDesk(service, world.codec, world.signals)
-    return Parts(service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker, lanes, departures)
+    return Parts(
+        service, units, relay, consumer, tasks[0], commands, calls, desk, pulse, worker, lanes, health, departures
+    )

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Generic, cast
 
 from oms.application.call_health import CallHealth
+from oms.application.health import HealthRecord, ServiceHealth
 from oms.application.parking import last_resort, task_letter, without_texts
 from oms.application.service import NOT_CALLED, Executor, NotAppliedYet, W
 from oms.application.unit import Units
@@ -43,10 +44,12 @@ class TaskRunner(Generic[W]):
         batch: int = 500,
         look_every_s: float = LOOK_EVERY_S,
         woken: Callable[[], None] = lambda: None,
+        health: ServiceHealth | None = None,
     ) -> None:
         self._units, self._calls, self._clock, self._ids = units, calls, clock, ids
         self._service = units.service
-        self._health = CallHealth(units.service.extension, clock, units.signals)
+        health = health or HealthRecord(clock, units.signals).of(units.service.name)
+        self._health = CallHealth(units.service.extension, units.signals, health)
         self._lease_s, self._batch, self._look_every_s = lease_s, batch, look_every_s
         self._woken = woken
         self._look_at: datetime | None = None
@@ -57,10 +60,6 @@ class TaskRunner(Generic[W]):
         """There are new tasks; may be told on any thread."""
         self._news = True
         self._woken()
-
-    def degraded(self) -> Sequence[str]:
-        """Say which outside calls keep failing, or aren't made; safe on any thread."""
-        return self._health.degraded()
 
     def run_once(self) -> int:
         """Finish what came back, claim and start what is due; answers how many tasks moved."""

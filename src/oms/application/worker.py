@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from oms.application.backoff import next_try
+from oms.application.health import Condition, HealthRecord, ServiceHealth
 from oms.application.service import Step
 from oms.ports.broker import log_kept
 from oms.ports.clock import Clock
@@ -18,6 +20,7 @@ FIRST_PURGE = timedelta(minutes=1)
 PURGE_LIMIT = 1000
 KEYS_KEPT = timedelta(hours=24)
 PULSE_EVERY = timedelta(seconds=1)
+STALLED_LOOKS = 3
 
 
 class Worker:
@@ -26,19 +29,37 @@ class Worker:
     A step that knows when something of its own is to be tried again says so by a `next_due` of its own.
     """
 
-    def __init__(self, name: str, steps: Sequence[Step], clock: Clock, signals: Signals) -> None:
+    def __init__(
+        self,
+        name: str,
+        steps: Sequence[Step],
+        clock: Clock,
+        signals: Signals,
+        health: ServiceHealth | None = None,
+    ) -> None:
         self.name = name
+        self.current = ""
+        """The step that runs, or ran last; for whoever looks from another thread."""
+        self.patience_s = 0.0
+        """How long that step may wait for a server, by its own limit, in seconds."""
+        self._health = health or HealthRecord(clock, signals).of(name)
         self._steps = steps
         self._clock, self._signals = clock, signals
         self._failures = [0] * len(steps)
-        self._causes: list[str | None] = [None] * len(steps)
         self._due: list[datetime | None] = [None] * len(steps)
+        self._names = [type(step).__name__ for step in steps]
+        self._patience_s = [float(getattr(step, "patience_s", 0.0)) for step in steps]
         told = (getattr(step, "next_due", None) for step in steps)
         self._told: list[Callable[[], datetime | None]] = [next_due for next_due in told if next_due is not None]
 
     def run_once(self) -> int:
         """One round; answers how much moved."""
         return sum(self.run_step(index) for index in range(len(self._steps)))
+
+    @property
+    def service(self) -> str:
+        """The name of the service whose steps it runs."""
+        return self._health.service
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -50,17 +71,20 @@ class Worker:
         if self.backs_off(index):
             return 0
         step = self._steps[index]
+        self.current, self.patience_s = self._names[index], self._patience_s[index]
         try:
             moved = step.run_once()
         except (Retryable, OutcomeUnknown) as error:
             self._failures[index] += 1
-            self._causes[index] = str(error)
             self._due[index] = next_try(self._clock.steady(), self._failures[index], longest_s=5.0)
             self._signals.count("step_retries", worker=self.name, cause=type(error).__name__)
             if self._failures[index] == 1:
-                self._signals.note("waiting", worker=self.name, step=type(step).__name__, cause=str(error))
+                self._signals.note("waiting", worker=self.name, step=self.current, cause=str(error))
+            self._health.failed(Condition.WORK_FAILING, self.current, f"{self.current}: {error}")
             return 0
-        self._failures[index], self._due[index], self._causes[index] = 0, None, None
+        if self._failures[index]:
+            self._failures[index], self._due[index] = 0, None
+            self._health.succeeded(Condition.WORK_FAILING, self.current)
         return moved
 
     def backs_off(self, index: int) -> bool:
@@ -72,10 +96,6 @@ class Worker:
         """When a step that backs off is tried again, or something falls due that a step knows of."""
         dues = [*self._due, *(next_due() for next_due in self._told)]
         return min((due for due in dues if due is not None), default=None)
-
-    def troubles(self) -> Sequence[str]:
-        """Why steps back off at the moment, each cause once."""
-        return list(dict.fromkeys(cause for cause in self._causes if cause is not None))
 
 
 class Retention:
@@ -126,10 +146,19 @@ class Every:
 
 
 class Pulse:
-    """Knows how old the oldest work of a store is, without asking it for every request."""
+    """Knows how old the oldest work of a store is, without asking it for every request.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    Reports an outbox that doesn't move: its oldest message is older than `stalls_after_s`, and was the oldest already
+    at each look of the last `STALLED_LOOKS`.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, health: ServiceHealth | None = None, stalls_after_s: float = math.inf
+    ) -> None:
+        self._store, self._clock, self._health = store, clock, health
+        self._stalls_after_s = stalls_after_s
+        self._oldest_outbox_at: datetime | None = None
+        self._looks = 0
         self._due_at: datetime | None = None
         self.backlog: Backlog | None = None
 
@@ -139,7 +168,21 @@ class Pulse:
         if self._due_at is None or now >= self._due_at:
             self.backlog = self._store.backlog()
             self._due_at = now + PULSE_EVERY
+            self._note_outbox(self.backlog.oldest_outbox_at)
         return 0
+
+    def _note_outbox(self, oldest_at: datetime | None) -> None:
+        if self._health is None:
+            return
+        moved = oldest_at is None or oldest_at != self._oldest_outbox_at
+        self._oldest_outbox_at, self._looks = oldest_at, 0 if moved else self._looks + 1
+        if oldest_at is None or moved:
+            self._health.succeeded(Condition.OUTBOX_BLOCKED, "")
+            return
+        age_s = (self._clock.now() - oldest_at).total_seconds()
+        if self._looks >= STALLED_LOOKS and age_s > self._stalls_after_s:
+            detail = f"the oldest message of the outbox has waited for {age_s:.0f} s"
+            self._health.failed(Condition.OUTBOX_BLOCKED, "", detail, opens_after=1)
 
     def oldest_s(self) -> float:
         """The age of the oldest work, in seconds: an unsent message, or an order that inventory hasn't answered."""

@@ -17,6 +17,7 @@ import attrs
 
 from oms.application.extensions.names import check_group, check_publishes, check_topic, did_you_mean
 from oms.application.extensions.shapes import check_calls, check_function
+from oms.application.health import PROCESS, Condition, HealthRecord, HealthReport, Problem
 from oms.application.parts import Parts
 from oms.application.promises import Report, check
 from oms.application.reconciliation import Difference, differences
@@ -46,11 +47,13 @@ from oms.domain.errors import OmsError
 from oms.domain.events import BY_TOPIC
 from oms.domain.money import Currency, Money
 from oms.entrypoints.desks import DeadLetters, Orders, StockDesk
+from oms.entrypoints.health_questions import questions
+from oms.entrypoints.health_watch import HealthWatch, Question
 from oms.entrypoints.runner import Runner, driven_apart, driven_in_lanes, driven_together
 from oms.entrypoints.waiting import WaitingStart
 from oms.ports.arguments import ExtensionArguments
 from oms.ports.broker import log_kept
-from oms.ports.errors import PortError, Retryable
+from oms.ports.errors import Retryable
 from oms.ports.evidence import Evidence
 from oms.ports.messages import is_copies_topic
 from oms.ports.plugs import Authenticator
@@ -92,6 +95,7 @@ class App:
         """Whether a worker hadn't ended when the system was stopped last."""
         self._process: int | None = None
         """The id of the process that used it first; None before."""
+        self._watch: HealthWatch | None = None
         self.settings: Settings = container.settings()
         self.currency = Currency.of(self.settings.currency)
 
@@ -239,6 +243,7 @@ class App:
         """Start in the background, as soon as every server that is needed answers; `problems` says which doesn't."""
         self._ensure_stopped()
         self._waiting = WaitingStart(self._what_is_wrong, self._start, self._still_waiting, self._failed)
+        self._report_start(self._waiting.problems)
         self._waiting.begin()
 
     def start(self) -> None:
@@ -254,6 +259,8 @@ class App:
         """Finish or roll back what is under way, give everything back, close. Takes 10 s at most."""
         if self._is_forked:  # nothing of it runs here, and what it holds is the other process's
             return
+        if self._watch is not None:
+            self._watch.stop()
         if self._waiting is not None:
             self._waiting.give_up(STOP_TIMEOUT_S)
         if self._runner is not None:
@@ -265,7 +272,8 @@ class App:
                 part.commands.refuse_all(stopping)
         if not self._hangs:
             self._close(system)
-        self._runner = self._waiting = None
+        self._runner = self._waiting = self._watch = None
+        self.health_record.forget()
 
     def run(self) -> int:
         """Work in this thread until nothing moves any more at this moment; how much moved."""
@@ -292,32 +300,32 @@ class App:
 
     # -- for operators
 
+    def health(self) -> HealthReport:
+        """Everything that fails at the moment, and keeps it from its work or not. Waits for nothing."""
+        report = self.health_record.report()
+        if self._is_forked or (self._runner is None and not report.not_ready):
+            why = _FORKED if self._is_forked else "not started"
+            stopped = Problem(Condition.STARTING, PROCESS, "", why, self._container.clock().now(), 1)
+            return attrs.evolve(report, not_ready=(stopped,))
+        return report
+
+    @property
+    def health_record(self) -> HealthRecord:
+        """Where every part of it reports what fails and what succeeds."""
+        found: HealthRecord = self._container.health()
+        return found
+
     def problems(self) -> Sequence[str]:
-        """Why it isn't ready; empty when it is."""
-        if self._is_forked:
-            return [_FORKED]
-        if self._runner is None:
-            return (self._waiting.problems if self._waiting is not None else ()) or ["not started"]
-        if self._runner.failure is not None:
-            return [f"{self._runner.failure[0]} failed: {type(self._runner.failure[1]).__name__}"]
-        found = []
-        for name, part in self.system.parts.items():
-            try:
-                part.service.store.ping()
-            except PortError as error:
-                found.append(f"{name}: {error}")
-            found += [f"{name}: {trouble}" for trouble in part.troubles()]
-        return list(dict.fromkeys(found))
+        """Why it isn't ready, one line each, for operators; empty when it is."""
+        return [problem.text for problem in self.health().not_ready]
 
     def degraded(self) -> Sequence[str]:
-        """Say which calls of a shop's own code keep failing, and which topics can't be written; empty where none.
+        """Say which calls of a shop's own code keep failing, one line each, for operators; empty where none do.
 
-        The system does all its other work. A gateway, notifier, outside call of a step or topic is named after three
-        failures in a row, or three seconds after the first one, until one succeeds.
+        The system does all its other work. A gateway, notifier or outside call of a step is named after three failures
+        in a row, or three seconds after the first one, until one succeeds.
         """
-        if self._system is None:
-            return []
-        return [line for part in self._system.parts.values() for line in part.degraded()]
+        return [problem.text for problem in self.health().degraded]
 
     @property
     def failed(self) -> bool:
@@ -383,7 +391,10 @@ class App:
         driven = _DRIVEN[self.settings.profile](system.parts, self._container.bells())
         bells, clock, batch = self._container.bells(), self._container.clock(), self.settings.batch
         self._runner = Runner(driven, bells, clock, self._failed, batch=batch)
+        self._watch = self._watch_over(system, self._runner)
         self._runner.start()
+        self._watch.start()
+        self.health_record.replace(Condition.STARTING, PROCESS, {})
 
     def _pinned(self) -> System:
         """The system, whose stores have a currency: who only looks at a new one leaves it as it is."""
@@ -413,8 +424,23 @@ class App:
 
     def _still_waiting(self, problems: Sequence[str]) -> None:
         self.signals.note("waiting", problems="; ".join(problems))
+        self._report_start(problems)
+
+    def _report_start(self, problems: Sequence[str]) -> None:
+        self.health_record.replace(Condition.STARTING, PROCESS, {line: line for line in problems})
+
+    def _watch_over(self, system: System, runner: Runner) -> HealthWatch:
+        """Memory asks nothing: it has no server that could fail, and its one thread alone may touch it."""
+        asked: Sequence[Question] = ()
+        record, made = self.health_record, self._container
+        if self.settings.profile != "memory":
+            asked = questions(record, system.parts, made.broker(), made.gate(), made.ids().token())
+        after_s = self.settings.stuck_after_s
+        return HealthWatch(record, asked, runner.activities, stuck_after_s=after_s, signals=self.signals)
 
     def _failed(self, name: str, error: BaseException) -> None:
+        detail = f"{name} failed: {type(error).__name__}"
+        self.health_record.failed(Condition.WORKER_FAILED, PROCESS, name, detail, opens_after=1)
         self.signals.alarm("worker failed", worker=name, cause=f"{type(error).__name__}: {error}")
 
     def _close(self, system: System | None) -> None:
@@ -558,5 +584,6 @@ def parts_of(app: App) -> Mapping[str, Parts[Any]]:
 def replace_part(app: App, name: str) -> None:
     """Make one service's parts anew, as another process of it would have them; for the harness."""
     system = app.system
+    app.health_record.forget(name)
     made = build(app._container, app.own_steps, {name})
     app._system = attrs.evolve(system, parts={**system.parts, **made.parts})

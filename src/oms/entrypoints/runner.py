@@ -14,6 +14,7 @@ from oms.adapters.system.bells import Bells
 from oms.adapters.system.usage import Usage
 from oms.application.parts import COMMANDS, DEPARTURES, LANES, Lane, Parts, lane_name
 from oms.application.worker import Worker
+from oms.entrypoints.health_watch import Activity
 from oms.entrypoints.pacing import BUSY, ENOUGH_REQUESTS, Late, Pause, answer, gather, group, never, rest
 from oms.ports.clock import Clock
 
@@ -85,10 +86,14 @@ class Runner:
         self._used = used or Usage()
         self._stopping = threading.Event()
         self.failure: tuple[str, BaseException] | None = None
-        self._threads = [
-            threading.Thread(target=self._loop, args=(one,), name=f"oms-{next(iter(one.workers))}", daemon=True)
-            for one in driven
-        ]
+        self.activities: dict[str, Activity] = {}
+        """What each thread does, for whoever watches that they return."""
+        self._threads = [self._thread(one) for one in driven]
+
+    def _thread(self, driven: Driven) -> threading.Thread:
+        name = next(iter(driven.workers))
+        activity = self.activities[name] = Activity()
+        return threading.Thread(target=self._loop, args=(driven, activity), name=f"oms-{name}", daemon=True)
 
     def start(self) -> None:
         """Start the threads."""
@@ -110,15 +115,19 @@ class Runner:
         """Whether the workers turn."""
         return self.failure is None and not self._stopping.is_set()
 
-    def _loop(self, driven: Driven) -> None:
+    def _loop(self, driven: Driven, activity: Activity) -> None:
         name, late = next(iter(driven.workers)), Late()
+        activity.ident = threading.get_ident()
         try:
             while not self._stopping.is_set():
                 moved = 0
-                for name, worker in driven.workers.items():  # noqa: B007 - the name of the worker that failed
+                for name, worker in driven.workers.items():
+                    activity.begin(name, worker)
                     moved += worker.run_once()
                 if moved == 0:
+                    activity.begin("waiting", next(iter(driven.workers.values())))
                     self._wait(driven)
+                activity.end()
                 pause = self._pause(driven, moved)
                 if late.add(moved, time.monotonic()) >= BUSY and pause is not never:
                     self._stopping.wait(pause(self._used()))

@@ -46,6 +46,13 @@ class Broker(Protocol):
         yet that it lost one.
         """
 
+    def check(self, topics: Collection[str]) -> None:  # noqa: ARG002 - of those who can
+        """Raise unless the log answers now, can be written and lets this process read the topics.
+
+        `Permanent` means that it answers, and refuses a topic. Called on a thread of its own, about once a second.
+        """
+        return
+
 
 class Subscription(Protocol):
     """One member of a consumer group. Not for use by two threads at once."""
@@ -65,6 +72,13 @@ class Subscription(Protocol):
         this alone on a thread: everything else moves by `poll`.
         """
         return False
+
+    def refusal(self) -> str | None:
+        """Why the log lets this member read nothing, on one line; None where it reads, or nothing is known.
+
+        As of the last poll. It stays until there is evidence of the contrary.
+        """
+        return None
 
     def hold_back(self) -> bool:
         """From now on, give out records of a newly assigned partition only once `open` was called for it.

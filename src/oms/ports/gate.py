@@ -51,6 +51,13 @@ class StockGate(Protocol):
         With `epoch`, `Closed` and nothing taken where another one is open: what the caller knows is older than it.
         """
 
+    def check(self) -> None:
+        """Raise unless the gate's server answers and takes writes, whether or not it is open.
+
+        Called on a thread of its own, about once a second.
+        """
+        return
+
     @abstractmethod
     def give_back(self, orders: Collection[OrderId]) -> None:
         """Give back what each order holds here and store RELEASED, also for an order that isn't known."""

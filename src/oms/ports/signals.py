@@ -19,6 +19,10 @@ class Signals(Protocol):
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Add to a counter; `name` is in snake_case without prefix, for instance `messages_handled`."""
 
+    def gauge(self, name: str, value: float, **labels: str) -> None:  # noqa: ARG002 - of those who can
+        """Set a gauge: a value that goes up and down. Signals without a method of their own keep none."""
+        return
+
     @abstractmethod
     def note(self, event: str, **fields: object) -> None:
         """One line of the log, in the words that operators know: `Inventory reserved`."""

@@ -50,6 +50,20 @@ _STOPS_ALL = frozenset({
     KafkaError._SSL,
     KafkaError._UNKNOWN_TOPIC,
 })  # fmt: skip
+_OF_THE_NEW_PROTOCOL = (110, 111, 112)
+"""A fenced epoch, an instance id in use, an unknown assignor; the library's type stubs don't have the names."""
+
+_REFUSES_MEMBER = frozenset({
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_MAX_SIZE_REACHED,
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+    KafkaError.INVALID_GROUP_ID,
+    KafkaError.INVALID_SESSION_TIMEOUT,
+    *_OF_THE_NEW_PROTOCOL,
+})  # fmt: skip
+"""A group doesn't take, or no longer has, a member. Some end by themselves, when other members leave."""
+
 _MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 # Words of settings whose values librdkafka may repeat when it can't read them.
 _SECRET = re.compile(r"(sasl|key|keystore)\.password|ssl\.(key|certificate|ca)\.pem|client\.secret|oauthbearer")
@@ -123,6 +137,16 @@ def stops_reading(error: KafkaError) -> PortError | None:
     if is_fatal(error) or error.code() in _STOPS_ALL:
         return Retryable(f"Kafka: {said(error)}")
     return None
+
+
+def refuses_member(error: KafkaError) -> bool:
+    """Whether a group lets this member read nothing."""
+    return is_fatal(error) or error.code() in _REFUSES_MEMBER
+
+
+def refuses_topic(error: KafkaError) -> bool:
+    """Whether a topic is missing, or not for this user to read."""
+    return is_missing(error) or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
 def unreachable(error: KafkaException) -> Retryable:

@@ -60,8 +60,12 @@ _READER: Conf = {
     # lz4 and snappy. Topics that `oms setup` makes hold no such batch.
     "receive.message.max.bytes": "1000000000",
 }
+_MEMBER: Conf = {"statistics.interval.ms": "1000"}
+"""Statistics tell whether the member is in its group: nothing else does while there is nothing to read."""
+
 _CAREFUL: Conf = {
     "enable.partition.eof": "true",
+    "statistics.interval.ms": "0",
     "fetch.message.max.bytes": "1",  # Kafka sends the first batch nevertheless, and no second one
     "queued.min.messages": "1",
     "queued.max.messages.kbytes": "1",
@@ -93,7 +97,7 @@ def group_conf(settings: Settings, group: str) -> dict[str, str]:
     """The keys of a member of a consumer group."""
     # Kafka's own way to run a group (KIP-848) refuses the keys of the classic way.
     classic = {} if settings.kafka_conf.get("group.protocol") == "consumer" else _CLASSIC_GROUP
-    ours = {"max.poll.interval.ms": "120000", "queued.min.messages": str(2 * settings.batch)}
+    ours = {"max.poll.interval.ms": "120000", "queued.min.messages": str(2 * settings.batch), **_MEMBER}
     return _layered(settings, {**_READER, **classic, **ours}, {**_PROMISED_OF_READER, "group.id": group})
 
 

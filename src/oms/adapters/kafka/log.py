@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
-from oms.adapters.kafka.conf import group_conf, producer_conf, reader_conf
+from oms.adapters.kafka.conf import conf_of, group_conf, producer_conf, reader_conf
 from oms.adapters.kafka.groups import committed
+from oms.adapters.kafka.probe import Probe
 from oms.adapters.kafka.producer import Publisher
 from oms.adapters.kafka.records import read_all
 from oms.adapters.kafka.subscription import KafkaSubscription
@@ -32,6 +33,7 @@ class KafkaBroker(Broker, LogEvidence):
     def __init__(self, settings: Settings, signals: Signals, *, topics: Collection[str] = OWN_TOPICS) -> None:
         self._settings, self._signals, self._topics = settings, signals, tuple(topics)
         self._publisher = Publisher(producer_conf(settings), signals)
+        self._probe = Probe(conf_of(settings))
 
     @classmethod
     def from_settings(cls, settings: Settings, signals: Signals) -> Self:
@@ -41,6 +43,10 @@ class KafkaBroker(Broker, LogEvidence):
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
         """Send all together; answers when each is kept by all replicas in sync, refused, or given up."""
         return self._publisher.publish(messages)
+
+    def check(self, topics: Collection[str]) -> None:
+        """Raise `Retryable` unless Kafka answers within a second, `Permanent` where it refuses one of the topics."""
+        self._probe.ask(topics)
 
     def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
         """Join a group; the first partitions come after some polls."""

@@ -17,6 +17,7 @@ from confluent_kafka import TopicPartition as KafkaPlace
 from oms.adapters.kafka import border, groups
 from oms.adapters.kafka.careful import CarefulReader
 from oms.adapters.kafka.conf import Conf
+from oms.adapters.kafka.membership import Membership
 from oms.adapters.kafka.partitions import Partitions
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import Subscription, TopicPartition
@@ -63,6 +64,7 @@ class KafkaSubscription(Subscription):
         self._stuck: set[tuple[str | None, int | None, int | None]] = set()
         """Batches that librdkafka can't get past, each of them reported."""
         self._trouble: PortError | None = None
+        self._membership = Membership()
         self._broken = False
         self._closed = False
         self._consumer: Consumer | None = self._join()
@@ -89,6 +91,10 @@ class KafkaSubscription(Subscription):
             return True
         self._receive(self._consumer, 1, min(timeout_s, APART_S) if self._partitions.read_apart else timeout_s)
         return True
+
+    def refusal(self) -> str | None:
+        """Why the group lets this member read nothing."""
+        return self._membership.refusal
 
     def hold_back(self) -> bool:
         """From now on, keep newly assigned partitions closed until they are opened."""
@@ -154,7 +160,11 @@ class KafkaSubscription(Subscription):
     # -- librdkafka's side
 
     def _join(self) -> Consumer:
-        callbacks: Mapping[str, Callable[..., None]] = {"error_cb": self._noticed, "on_commit": self._on_commit}
+        callbacks: Mapping[str, Callable[..., None]] = {
+            "error_cb": self._noticed,
+            "on_commit": self._on_commit,
+            "stats_cb": self._membership.note_statistics,
+        }
         try:
             consumer = Consumer({**self._conf, **callbacks})
             consumer.subscribe(
@@ -346,6 +356,8 @@ class KafkaSubscription(Subscription):
     def _noticed(self, error: KafkaError) -> None:
         self._signals.count("kafka_errors", client="consumer", cause=error.name())
         self._broken = self._broken or border.is_fatal(error)
+        if border.refuses_member(error):
+            self._membership.refuse(border.said(error))
         self._trouble = border.stops_reading(error) or self._trouble
 
     def _tell_trouble(self) -> None:

@@ -40,6 +40,7 @@ class RecordingSignals(Signals):
 
     def __init__(self) -> None:
         self.counts: list[Count] = []
+        self.gauges: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
         self.notes: list[Line] = []
         self.failures: list[Failure] = []
         self.alarms: list[Line] = []
@@ -47,6 +48,10 @@ class RecordingSignals(Signals):
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Keep a count."""
         self.counts.append(Count(name, value, labels))
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Keep the last value."""
+        self.gauges[name, frozenset(labels.items())] = value
 
     def note(self, event: str, **fields: object) -> None:
         """Keep a line."""

@@ -52,7 +52,7 @@ class RedisGate(StockGate, GateEvidence):
     """
 
     def __init__(self, client: Redis, clock: Clock, *, prefix: str = PREFIX) -> None:
-        self._link = Link(client, f"{prefix}head")
+        self._link, self._probe = Link(client, f"{prefix}head"), Link(client, f"{prefix}probe")
         self._clock = clock
         self.prefix = prefix
 
@@ -64,6 +64,10 @@ class RedisGate(StockGate, GateEvidence):
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
         self._link.client.close()
+
+    def check(self) -> None:
+        """Raise unless Redis answers and takes writes; the probe's script isn't run where memory is full."""
+        self._probe.run("probe", [()])
 
     def take(self, orders: Mapping[OrderId, Items], epoch: int | None = None) -> Mapping[OrderId, Taken]:
         """Hold every line of an order or none: one script call an order."""

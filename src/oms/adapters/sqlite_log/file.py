@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from oms.ports.errors import Permanent, Retryable
 
@@ -62,6 +63,26 @@ def open_writer(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA fullfsync = ON")  # macOS, where a plain fsync leaves data in the drive's cache
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     return connection
+
+
+def check_writable(path: Path) -> None:
+    """Raise `Retryable` unless the file can be written now, and its directory takes new files.
+
+    SQLite needs new files beside the log at its next start. The write changes nothing, and isn't waited for on the
+    disk; a later commit of the log's own writer takes it along.
+    """
+    try:
+        with TemporaryFile(dir=path.parent) as probe:
+            probe.write(b"x")
+        with closing(_connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version = {_version(connection, path)}")
+            connection.execute("COMMIT")
+    except OSError as error:
+        raise Retryable(f"{path.parent}: {error.strerror or error}") from error
+    except sqlite3.Error as error:
+        raise Retryable(f"{path}: {error}") from error
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

@@ -56,6 +56,10 @@ class SqliteLog(Broker, LogEvidence):
         error = self._writer.append(appends) if appends else None
         return [report or error for report in reports]
 
+    def check(self, topics: Collection[str]) -> None:  # noqa: ARG002 - a file refuses no topic
+        """Raise unless the file can be written."""
+        file.check_writable(self._path)
+
     def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
         """Join a group of this process."""
         return SqliteSubscription(self._path, self._groups, Member(group, topics), self._writer.ends)

@@ -12,7 +12,7 @@ from typing import Any, Self, TextIO
 
 import msgspec
 import structlog
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from oms.adapters.telemetry.redaction import Redaction
 from oms.domain.text import printable_text, storable_text
@@ -36,6 +36,7 @@ class StructlogSignals(Signals):
     ) -> None:
         self._registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
         self._lock = threading.Lock()
         self._least = _LEVELS[level]
         self.redaction = Redaction(secrets)
@@ -64,6 +65,15 @@ class StructlogSignals(Signals):
                     counter = Counter(f"oms_{name}", name.replace("_", " "), sorted(labels), registry=self._registry)
                     self._counters[name] = counter
         (counter.labels(**labels) if labels else counter).inc(value)
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set `oms_<name>`; a gauge keeps the labels it was first set with."""
+        with self._lock:
+            gauge = self._gauges.get(name)
+            if gauge is None:
+                gauge = Gauge(f"oms_{name}", name.replace("_", " "), sorted(labels), registry=self._registry)
+                self._gauges[name] = gauge
+        (gauge.labels(**labels) if labels else gauge).set(value)
 
     def note(self, event: str, **fields: object) -> None:
         """A line of level info."""

@@ -36,6 +36,16 @@ class CheckedSignals(Signals):
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("count")
 
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        inner = getattr(self._inner, "gauge", None)
+        if inner is None:
+            return
+        try:
+            called("signals.gauge", partial(inner, name, value, **labels))
+        except Exception:  # noqa: BLE001 - reported, and of no consequence
+            self._failed("gauge")
+
     def note(self, event: str, **fields: object) -> None:
         """Write one line."""
         try:

@@ -38,9 +38,7 @@ class Remote:
 
     def ask(self, method: str, path: str, body: object = None, *, idempotency_key: str | None = None) -> Any:
         """The JSON of the answer. What the system refuses ends the command with its own words."""
-        if not self.url.startswith(("http://", "https://")):
-            give_up(f"--url {self.url!r} is not an http or https address", WRONG_USE)
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        headers = self._credentials()
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
         data = None
@@ -59,9 +57,20 @@ class Remote:
             give_up(f"{said.get('detail', 'refused')} [{code}]{_HINTS.get(str(code), '')}", REFUSED)
         return answer
 
+    def health(self) -> tuple[int, Any]:
+        """The status (200 or 503) and the JSON of `/readyz`."""
+        status, answered = self._send("GET", "/readyz", None, self._credentials())
+        try:
+            return status, json.loads(answered)
+        except (ValueError, RecursionError):
+            self.not_understood(status)
+
     def not_understood(self, status: int = 200) -> NoReturn:
         """End the command because the answer isn't one of this API's."""
         give_up(f"{self.url} answered {status}, but not as an order management system does", REFUSED)
+
+    def _credentials(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -72,6 +81,8 @@ class Remote:
             self.not_understood()
 
     def _send(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        if not self.url.startswith(("http://", "https://")):
+            give_up(f"--url {self.url!r} is not an http or https address", WRONG_USE)
         import urllib3
         from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 

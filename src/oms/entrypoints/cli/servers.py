@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -108,11 +109,37 @@ def _done(found: Found, *, applied: bool, asked: bool) -> str:
     )
 
 
-def doctor() -> int:
-    """Ask every server whether it is reachable, the right version and set as it must be. Exit 1 with a line each."""
+def doctor(
+    *,
+    url: Annotated[
+        str | None, Parameter(help="Ask the process that listens there what fails at the moment, and no server.")
+    ] = None,
+    key: Annotated[
+        str | None, Parameter(env_var="OMSCTL_KEY", help="With --url: an operator's API key, who gets the details.")
+    ] = None,
+) -> int:
+    """Ask every server whether it is reachable, the right version and set as it must be. Exit 1 with a line each.
+
+    With --url: ask a running process instead. Exit 1 where it isn't ready; a line for each thing that fails.
+    """
+    if url is not None:
+        return _health_of(Remote(url=url, key=key))
     from oms.entrypoints.app import create, problems_of
 
     return _said(problems_of(create(profile="distributed")), "all servers are as they should be")
+
+
+def _health_of(remote: Remote) -> int:
+    status, answer = remote.health()
+    with remote.reading():
+        codes = [*answer["problems"], *answer["degraded"]]
+        lines = [f"{one['code']} ({one['service']}): {one['detail']}" for one in answer.get("details", ())]
+        state = answer["status"]
+    for line in lines or codes:
+        complain(plain(line))
+    if status == HTTPStatus.OK:
+        say(str(plain(state)))
+    return 0 if status == HTTPStatus.OK else 1
 
 
 def reconcile(

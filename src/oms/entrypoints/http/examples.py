@@ -55,7 +55,7 @@ _ANSWERS: dict[str, object] = {
     "redriveDeadLetter": msgspec.structs.replace(_LETTER, state="REDRIVEN"),
     "discardDeadLetter": msgspec.structs.replace(_LETTER, state="DISCARDED"),
     "health": shapes.Health("up"),
-    "ready": shapes.Readiness("ready"),
+    "ready": shapes.Readiness("ready", (), ()),
 }  # fmt: skip
 _BODIES: dict[str, object] = {
     "placeOrder": {"userId": USER, "amount": 20, "items": {SKU: 2}, "metadata": {"channel": "web"}},
@@ -67,7 +67,7 @@ _BODIES: dict[str, object] = {
 PATHS = {"orders": ORDER_ID, "stock": SKU, "dead-letters": LETTER_ID}
 """An id for each kind of thing, by the first part of its path."""
 
-NOT_READY = shapes.Readiness("not ready", ("inventory: the database is locked",))
+NOT_READY = shapes.Readiness("not ready", ("store_not_writable",), ())
 
 
 def answer_to(route: str) -> Any:

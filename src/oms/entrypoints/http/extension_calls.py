@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from oms.adapters.system.calls import ThreadedCalls
+from oms.application.health import Condition, ServiceHealth
 from oms.ports.calls import CallAbandoned
 from oms.ports.errors import Retryable
 
@@ -30,8 +31,15 @@ _Asked = tuple["asyncio.Future[Any]", Callable[[], Any]]
 class ExtensionCalls:
     """The calls of one kind of code for the requests of one event loop. Only that loop's thread uses this object."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, limit_s: float, alarm: Callable[..., None]) -> None:
-        self.loop, self.name = loop, name
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        name: str,
+        limit_s: float,
+        alarm: Callable[..., None],
+        health: ServiceHealth | None = None,
+    ) -> None:
+        self.loop, self.name, self._health = loop, name, health
         self._alarm, self._alarmed = alarm, False
         self._calls: ThreadedCalls[asyncio.Future[Any]] = ThreadedCalls(
             THREADS, self._wake, limit_s=limit_s, most_hung=MOST_HUNG
@@ -53,12 +61,6 @@ class ExtensionCalls:
             return await future
         finally:
             self._open -= 1
-
-    def degraded(self) -> list[str]:
-        """Say why calls aren't made at the moment; empty where they are."""
-        if not self._calls.blocked():
-            return []
-        return [f"{self.name}: {MOST_HUNG} abandoned calls haven't returned; no further one is made until some do"]
 
     def _wake(self) -> None:
         """A call has ended; on its thread."""
@@ -85,11 +87,16 @@ class ExtensionCalls:
     def _watch(self) -> None:
         """Alert once where calls are blocked, and refuse the requests that wait for one."""
         if not self._calls.blocked():
+            if self._alarmed and self._health is not None:
+                self._health.succeeded(Condition.CALLS_BLOCKED, self.name)
             self._alarmed = False
             return
         if not self._alarmed:
             self._alarmed = True
             self._alarm("calls blocked", extension=self.name, abandoned=MOST_HUNG)
+            detail = f"{self.name}: {MOST_HUNG} abandoned calls haven't returned; no further one is made until some do"
+            if self._health is not None:
+                self._health.failed(Condition.CALLS_BLOCKED, self.name, detail, opens_after=1)
         while self._waiting:
             future, _ = self._waiting.popleft()
             if not future.done():

@@ -21,6 +21,7 @@ from oms.entrypoints.http.answers import Answer, json
 from oms.entrypoints.http.body import read_body, read_place, read_typed, whole
 from oms.entrypoints.http.problems import HttpProblem
 from oms.entrypoints.http.request import Request
+from oms.entrypoints.http.routes import Allowed, may
 from oms.entrypoints.http.waiting import Waiting
 from oms.ports.plugs import Principal, Role
 from oms.ports.store import DeadLetterState
@@ -169,13 +170,11 @@ class Handlers:
         """GET /healthz."""
         return json(shapes.Health("up"))
 
-    async def ready(self, _request: Request, _caller: Principal | None) -> Answer:
+    async def ready(self, _request: Request, caller: Principal | None) -> Answer:
         """GET /readyz."""
-        problems = tuple(await self._read(self._app.problems))
-        degraded = (*self._app.degraded(), *self._waiting.degraded())
-        if problems:
-            return json(shapes.Readiness("not ready", problems, degraded), 503)
-        return json(shapes.Readiness("degraded" if degraded else "ready", degraded=degraded))
+        is_operator = caller is not None and may(caller, Allowed.OPERATORS)
+        report = self._app.health()
+        return json(views.readiness(report, details=is_operator), 503 if report.not_ready else 200)
 
     async def metrics(self, _request: Request, _caller: Principal | None) -> Answer:
         """GET /metrics."""

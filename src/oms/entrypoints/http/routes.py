@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -11,6 +11,7 @@ import attrs
 from oms.entrypoints.http import shapes
 from oms.entrypoints.http.problems import CODES
 from oms.ports.plugs import Principal, Role
+from oms.settings import Settings
 
 
 class Allowed(Enum):
@@ -64,6 +65,9 @@ class Route:
     any_host: bool = False
     """Whether a server that trusts every caller answers under any `Host`: for probes, which may send none."""
 
+    identifies: bool = False
+    """Whether it shows more to a caller that proves who it is, where anybody may call it."""
+
     reads: bool = True
     """Whether it asks a store, which may be out of reach."""
 
@@ -105,6 +109,8 @@ class Route:
 
 _PAGING = ("page", "size")
 _TEXT = "text/plain"
+
+METRICS = "/metrics"
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -194,10 +200,11 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="GET", path="/readyz", name="ready", summary="Tell whether it can do its work", service="any",
-        allowed=Allowed.ANYBODY, answer=shapes.Readiness, unready=503, any_host=True,
+        allowed=Allowed.ANYBODY, identifies=True, answer=shapes.Readiness, unready=503, any_host=True,
+        details="Everybody gets the codes of what fails, an operator the details.",
     ),
     Route(
-        method="GET", path="/metrics", name="metrics", summary="Count what happened, for Prometheus", service="any",
+        method="GET", path=METRICS, name="metrics", summary="Count what happened, for Prometheus", service="any",
         allowed=Allowed.ANYBODY, answer=str, media=_TEXT, reads=False,
     ),
     Route(
@@ -209,3 +216,10 @@ ROUTES: tuple[Route, ...] = (
         allowed=Allowed.ANYBODY, answer=str, media="text/html", reads=False,
     ),
 )  # fmt: skip
+
+
+def routes_of(settings: Settings) -> Sequence[Route]:
+    """All routes, with the policies that settings decide about."""
+    if settings.metrics_access == "anybody":
+        return ROUTES
+    return [attrs.evolve(route, allowed=Allowed.OPERATORS) if route.path == METRICS else route for route in ROUTES]

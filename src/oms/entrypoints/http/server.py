@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from oms.adapters.auth.api_keys import ApiKeys
 from oms.adapters.auth.trust import TrustEveryone
 from oms.application.call_health import count_error
-from oms.domain.errors import DomainError
+from oms.domain.errors import DomainError, OmsError
 from oms.domain.text import storable_text
 from oms.entrypoints.app import App
 from oms.entrypoints.http.answers import SAFE_HEADERS, Answer
@@ -31,12 +31,15 @@ from oms.entrypoints.http.rate_limit import RateLimit
 from oms.entrypoints.http.refusals import STATUSES as REFUSED_STATUSES
 from oms.entrypoints.http.refusals import Refusals
 from oms.entrypoints.http.request import Request
-from oms.entrypoints.http.routes import ROUTES, Allowed, Route, may
+from oms.entrypoints.http.routes import Allowed, Route, may, routes_of
 from oms.entrypoints.http.waiting import Waiting
 from oms.ports.errors import Retryable
 from oms.ports.plugs import Authenticator, Principal, Role
 
 SERVICES = ("order", "inventory")
+
+CREDENTIALS = ("authorization", "x-api-key", "cookie")
+"""Headers without any of which a caller is a stranger to routes that anybody may call."""
 
 Handler = Callable[[Request, Principal | None], Awaitable[Answer]]
 
@@ -55,8 +58,8 @@ def asgi(app: App, services: Collection[str] | None = None, *, run: bool = False
     unknown = set(services) - set(SERVICES)
     if unknown:
         raise ValueError(f"there are no routes of {sorted(unknown)}; services are {list(SERVICES)}")
-    chosen = [route for route in ROUTES if route.service in (*services, "any")]
-    gate = _Gate(app, Waiting(app.settings.call_limit_s(), app.signals.alarm))
+    chosen = [route for route in routes_of(app.settings) if route.service in (*services, "any")]
+    gate = _Gate(app, Waiting(app.settings.call_limit_s(), app.signals.alarm, app.health_record.of("http")))
     tables = (Handlers(app, gate.waiting), Description(chosen, app))
     paths: dict[str, dict[str, _Endpoint]] = {}
     for route in chosen:
@@ -124,7 +127,28 @@ class _Gate:
         if route.changes:
             _refuse_other_sites(headers)
         if route.allowed is Allowed.ANYBODY:
+            return await self._identified(request) if route.identifies else None
+        caller = await self._authenticated(request)
+        if caller is None:
+            raise HttpProblem("not_authenticated", "a valid API key is needed", {"WWW-Authenticate": "Bearer"})
+        if not may(caller, route.allowed):
+            raise HttpProblem("not_allowed", f"this is for {route.allowed.value}")
+        return caller
+
+    async def _identified(self, request: Request) -> Principal | None:
+        """Who a caller is that needn't say it; None also where that can't be known: the route answers nevertheless."""
+        try:
+            if self._host_guard is not None:  # a page under another name could read what a trusting server shows
+                self._host_guard.check(request)
+            elif not any(name in request.headers for name in CREDENTIALS):
+                return None  # a probe that sends none must not wait for a shop's own authenticator
+            return await self._authenticated(request)
+        except (HttpProblem, OmsError):
             return None
+
+    async def _authenticated(self, request: Request) -> Principal | None:
+        """Who the caller is, within its rate limit."""
+        headers = request.headers
         authenticator = self.app.authenticator
         if isinstance(authenticator, (TrustEveryone, ApiKeys)):  # a union costs twice as much
             caller = authenticator.authenticate(headers)
@@ -133,10 +157,6 @@ class _Gate:
         request.caller = caller
         if self._rate_limit is not None:
             _refuse_too_many(self._rate_limit, request, caller)
-        if caller is None:
-            raise HttpProblem("not_authenticated", "a valid API key is needed", {"WWW-Authenticate": "Bearer"})
-        if not may(caller, route.allowed):
-            raise HttpProblem("not_allowed", f"this is for {route.allowed.value}")
         return caller
 
     async def _asked(self, authenticator: Authenticator, headers: Mapping[str, str]) -> Principal | None:

@@ -215,16 +215,28 @@ class Health(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
-class Readiness(msgspec.Struct, frozen=True):
+class ProblemDetail(msgspec.Struct, frozen=True):
+    """One thing that fails: its code, the service, what it is (a topic, a call, a worker), since when, and why."""
+
+    code: str
+    service: str
+    subject: str
+    since: str
+    failures: int
+    detail: str
+
+
+class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     """`ready`, `degraded` or `not ready`.
 
-    `problems` keep it from its work; `degraded` names calls of the shop's own code that keep failing, and topics that
-    can't be written.
+    `problems` and `degraded` are codes: the former keep it from its work, meanwhile the latter don't. `details` are for
+    operators; no other caller gets them.
     """
 
     status: str
-    problems: tuple[str, ...] = ()
-    degraded: tuple[str, ...] = ()
+    problems: tuple[str, ...]
+    degraded: tuple[str, ...]
+    details: tuple[ProblemDetail, ...] = ()
 
 
 STATUSES = tuple(state.value for state in OrderState if state is not OrderState.ABSENT)

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
+from oms.application.health import HealthReport, Problem
 from oms.domain.machine import HistoryEntry
 from oms.domain.order import Order
 from oms.domain.stock import Stock
 from oms.entrypoints.http import shapes
 from oms.ports.store import DeadLetter, DeadLetterSummary, Page
+
+
+def readiness(report: HealthReport, *, details: bool) -> shapes.Readiness:
+    """How a process is; `details` are for operators."""
+    return shapes.Readiness(
+        report.status,
+        _codes(report.not_ready),
+        _codes(report.degraded),
+        tuple(map(_detail, (*report.not_ready, *report.degraded))) if details else (),
+    )
+
+
+def _codes(problems: Sequence[Problem]) -> tuple[str, ...]:
+    return tuple(sorted({problem.condition.value for problem in problems}))
+
+
+def _detail(problem: Problem) -> shapes.ProblemDetail:
+    since = problem.since.isoformat()
+    code = problem.condition.value
+    return shapes.ProblemDetail(code, problem.service, problem.subject, since, problem.failures, problem.detail)
 
 
 def order_view(order: Order, *, spring: bool = False) -> shapes.OrderView:

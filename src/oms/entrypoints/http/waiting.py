@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from oms.application.commands import Command, CommandGroup
+from oms.application.health import ServiceHealth
 from oms.entrypoints.http.extension_calls import ExtensionCalls
 from oms.entrypoints.http.mailbox import Mailbox
 from oms.entrypoints.http.problems import RETRY_AFTER_S, HttpProblem
@@ -37,11 +38,17 @@ def _no_alarm(_event: str, **_fields: object) -> None:
 class Waiting:
     """What the requests of one app wait for.
 
-    `limit_s` is the time limit of one call of a shop's own code, in seconds; `alarm` is that of the signals.
+    `limit_s` is the time limit of one call of a shop's own code, in seconds; `alarm` is that of the signals;
+    `health` notes what isn't called any more.
     """
 
-    def __init__(self, limit_s: float = ANSWER_WITHIN_S, alarm: Callable[..., None] = _no_alarm) -> None:
-        self._limit_s, self._alarm = min(limit_s, ANSWER_WITHIN_S), alarm
+    def __init__(
+        self,
+        limit_s: float = ANSWER_WITHIN_S,
+        alarm: Callable[..., None] = _no_alarm,
+        health: ServiceHealth | None = None,
+    ) -> None:
+        self._limit_s, self._alarm, self._health = min(limit_s, ANSWER_WITHIN_S), alarm, health
         self._extensions: dict[str, ExtensionCalls] = {}
         self._readers = ThreadPoolExecutor(READERS, "oms-http")
         self._reads = 0
@@ -78,16 +85,12 @@ class Waiting:
         """The result of a shop's own code, called on a thread that no read needs; `name` says whose it is."""
         loop, calls = asyncio.get_running_loop(), self._extensions.get(name)
         if calls is None or calls.loop is not loop:
-            calls = self._extensions[name] = ExtensionCalls(loop, name, self._limit_s, self._alarm)
+            calls = self._extensions[name] = ExtensionCalls(loop, name, self._limit_s, self._alarm, self._health)
         try:
             async with self._patient(ANSWER_WITHIN_S):
                 return await calls.run(call)
         except TimeoutError:
             raise Retryable(f"the {name} took too long") from None
-
-    def degraded(self) -> list[str]:
-        """Say which of a shop's own code isn't called at the moment, and why."""
-        return [line for calls in self._extensions.values() for line in calls.degraded()]
 
     async def read(self, call: Callable[[], T]) -> T:
         """The result of something that may block, called on a thread."""

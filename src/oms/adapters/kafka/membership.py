@@ -1,0 +1,54 @@
+"""Whether a member is in its group, by what librdkafka's errors and statistics say.
+
+An error comes once, or again and again, as librdkafka retries; that the group has taken the member comes in its
+statistics alone, once a second. So an error makes the refusal, and only the statistics end it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+JOINS_WITHIN_S = 30.0
+"""How long a member may wait for its group without a reason; a rebalance waits for the slowest member of the group."""
+
+
+class _Group(msgspec.Struct):
+    state: str = ""
+    join_state: str = ""
+
+
+class _Statistics(msgspec.Struct):
+    cgrp: _Group | None = None
+
+
+_decode = msgspec.json.Decoder(_Statistics).decode
+
+
+class Membership:
+    """One member's, on the thread that polls."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._outside_since = now_s()
+        self.refusal: str | None = None
+        """Why the group doesn't have this member; None where it has, or may have soon."""
+
+    def refuse(self, reason: str) -> None:
+        """The group refused the member."""
+        self.refusal = reason
+
+    def note_statistics(self, text: str) -> None:
+        """A callback of librdkafka: nothing may be raised here."""
+        try:
+            group = _decode(text).cgrp
+        except msgspec.MsgspecError:
+            return
+        if group is None:
+            return
+        if group.state == "up" and group.join_state == "steady":
+            self._outside_since, self.refusal = self._now_s(), None
+        elif self.refusal is None and (waited_s := self._now_s() - self._outside_since) > JOINS_WITHIN_S:
+            self.refusal = f"not a member for {waited_s:.0f} s (coordinator {group.state}, {group.join_state})"

@@ -1,0 +1,57 @@
+"""Asks Kafka whether it is there, and whether it shows the topics that a service reads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from oms.adapters.kafka import border
+from oms.adapters.kafka.conf import Conf
+from oms.ports.errors import Permanent
+
+ANSWERS_WITHIN_S = 1.0
+
+
+class Probe:
+    """One client, made with the first question; for one thread."""
+
+    def __init__(self, conf: Conf) -> None:
+        self._conf = conf
+        self._admin: AdminClient | None = None
+        self._reason: KafkaError | None = None
+
+    def ask(self, topics: Collection[str]) -> None:
+        """Raise `Retryable` without an answer, `Permanent` where a topic is missing or closed to this user."""
+        admin = self._client()
+        self._reason = None
+        try:
+            answers = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=ANSWERS_WITHIN_S)
+        except KafkaException as error:
+            raise self._unreachable(error) from None
+        for topic, answer in answers.items():
+            try:
+                answer.result()
+            except KafkaException as error:
+                if border.refuses_topic(border.of(error)):
+                    raise Permanent(f"topic {topic}: {border.said(border.of(error))}") from None
+                raise self._unreachable(error) from None
+
+    def _client(self) -> AdminClient:
+        if self._admin is None:
+            try:
+                self._admin = AdminClient({**self._conf, "error_cb": self._note})
+            except KafkaException as error:
+                raise border.refused_settings(error) from None
+        return self._admin
+
+    def _unreachable(self, error: KafkaException) -> Exception:
+        """A question that got no answer only says so; the client's own errors say why."""
+        if self._admin is not None:
+            self._admin.poll(0)
+        return border.unreachable(error if self._reason is None else KafkaException(self._reason))
+
+    def _note(self, error: KafkaError) -> None:
+        if border.is_telling(error):
+            self._reason = error
