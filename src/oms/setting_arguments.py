@@ -176,6 +176,16 @@ class SettingArguments(TypedDict, total=False):
     task_lease_s: float | str
     """How long a process may take over a task it claimed. Value: a number from 1 to 3600."""
 
+    stuck_after_s: float | str
+    """Seconds after which a worker whose step hasn't returned makes the process not ready. Raise it above the time that
+    your slowest handler takes for a batch. Value: a number from 0.5 to 3600.
+    """
+
+    metrics_access: str
+    """Who may read `/metrics`: `operator` requires the API key, or other credentials, of an operator. Value: anybody or
+    operator.
+    """
+
     kafka_bootstrap: str
     """Kafka: some of its brokers. Value: a list such as broker-1:9092,broker-2:9092."""
 
