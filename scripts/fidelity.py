@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from inspect import getsourcefile
 from pathlib import Path
+from textwrap import fill
 
 import attrs
 
@@ -39,6 +40,48 @@ TITLES = {
     "IdsContract": "Order ids and lease tokens",
 }
 """The heading of each suite; one that isn't here is called by its class."""
+
+ABOUT = {
+    "GateContract": (
+        "The stock gate decides whether the units of an order can be held: `take` holds all lines or none, "
+        "`give_back` frees them, and `settle` lets the answer for an ended order expire. Each call belongs to "
+        "an epoch, and a rebuild from the ledger begins the next one."
+    ),
+    "InventoryStoreContract": (
+        "Stock, its ledger and the reservations. The fold adds up the ledger; the epoch is that of the stock gate."
+    ),
+    "StoreContract": (
+        "One transaction for each unit of work, and an inbox that knows the messages that a group has handled."
+    ),
+    "TaskContract": (
+        "A task is an outside call or a deadline. A process claims it for the time of a lease, and finishes, "
+        "postpones or ends it."
+    ),
+    "OutboxContract": (
+        "Messages are stored in the transaction that decides them and leased to the process that committed "
+        "them. When the lease has expired, any process finds them (the sweep)."
+    ),
+    "DeadLetterContract": "Dead letters, the number of attempts at a batch, and the removal of old rows.",
+    "LimitContract": (
+        "Every store refuses the same texts and numbers, so a test in memory fails where production would."
+    ),
+    "AnswerContract": "The stored response to a request with an `Idempotency-Key`.",
+    "BrokerContract": (
+        "The log: order per key, independent groups, and every record until it is committed. A consumer may "
+        "hold new partitions back until it has recorded them, and read a partition one record at a time "
+        "(careful mode)."
+    ),
+    "NotificationStoreContract": "One notification for each order and kind.",
+    "OrderStoreContract": (
+        "Orders, their history, and who may see them. An early event is one that arrives before its order."
+    ),
+    "ModelContract": "Random sequences of commands, against the store and against plain dictionaries.",
+    "PaymentStoreContract": "One payment for each order. A tombstone is the row of a cancel that arrived first.",
+    "StepStoreContract": "One JSON document for each order, replaced by compare-and-set.",
+    "JoiningContract": "An order exists if, and only if, the caller's transaction commits.",
+    "CallsContract": "Calls to gateways and notifiers, outside of any transaction and limited in number and time.",
+}
+"""What a suite is about, in a sentence or two."""
 
 ADAPTERS = {
     "Memory": "memory",
@@ -111,6 +154,7 @@ def _section(suite: type, classes: list[type]) -> str:
     tests = _tests(suite)
     title = TITLES.get(suite.__name__, suite.__name__.removesuffix("Contract"))
     lines = [f"## {title}", "", f"`{suite.__module__}.{suite.__name__}`", ""]
+    lines += [fill(ABOUT[suite.__name__], 120), ""] if suite.__name__ in ABOUT else []
     lines += ["| behaviour | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
     for test in tests:
         cells = (_cell(test, suite, column) for column in columns.values())
