@@ -42,7 +42,7 @@ def _migrated_files() -> Iterator[None]:
         return migrated[kind]
 
     def sqlite_store(name: str, path: Path, *of: Any) -> Any:
-        if path.parent.is_dir() and not path.exists():
+        if path.parent.is_dir() and (not path.exists() or path.stat().st_size == 0):
             path.write_bytes(empty(stores.kind_of(name)))
         return its_own(name, path, *of)
 

@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 from dependency_injector import containers, providers
 
+from oms.adapters.data_directory.files import BOOK, SystemFiles
 from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
 from oms.application.access import topic_access
@@ -218,11 +218,16 @@ def _memory_log(settings: Settings) -> Broker:
     return MemoryLog(settings.partitions)
 
 
-def _sqlite_log(settings: Settings, clock: Clock, opened: Opened) -> Broker:
+def _files(settings: Settings, signals: Signals) -> SystemFiles:
+    groups = {consumes.group: name for name, consumes in ROUTING.items()}
+    return SystemFiles(settings.data, groups, signals.note)
+
+
+def _sqlite_log(settings: Settings, clock: Clock, files: SystemFiles, opened: Opened) -> Broker:
     from oms.adapters.sqlite_log.log import SqliteLog
 
-    path = _file(settings, "broker")
-    return opened.note("sqlite_log", SqliteLog(path, clock=clock, partitions=settings.partitions))
+    log = SqliteLog(files.prepare(), clock=clock, partitions=settings.partitions, files=files)
+    return opened.note("sqlite_log", log)
 
 
 def _memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:
@@ -251,10 +256,18 @@ def _memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:
     return store
 
 
-def _sqlite_stores(settings: Settings, clock: Clock, ids: Ids) -> Callable[[str], Store]:
+def _sqlite_stores(clock: Clock, ids: Ids, files: SystemFiles, log: Callable[[], Broker]) -> Callable[[str], Store]:
     from oms.adapters.sql import stores
 
-    return lambda name: stores.sqlite_store(name, _file(settings, name), clock, ids)
+    def opened(name: str) -> Store:
+        broker: Any = log()  # first of all files
+        store = stores.sqlite_store(name, files.admit(name), clock, ids)
+        files.made(name)
+        if files.system is not None:
+            store.log_end = lambda: broker.end
+        return store
+
+    return opened
 
 
 def _kafka_log(settings: Settings, signals: Signals, opened: Opened) -> Broker:
@@ -281,7 +294,9 @@ def _memory_gate(clock: Clock) -> StockGate:
     return MemoryGate(clock)
 
 
-def _gateway(settings: Settings, clock: Clock, opened: Opened) -> PaymentGateway:
+def _gateway(
+    settings: Settings, clock: Clock, files: SystemFiles, log: Callable[[], Broker], opened: Opened
+) -> PaymentGateway:
     if settings.payment_gateway != "simulated":
         gateway: PaymentGateway = plugged(settings.payment_gateway, "OMS_PAYMENT_GATEWAY", PaymentGateway)
         return opened.note("gateway", gateway)
@@ -289,7 +304,11 @@ def _gateway(settings: Settings, clock: Clock, opened: Opened) -> PaymentGateway
 
     if settings.profile == "memory":  # its book is in memory, and outlives a stop as all records in memory do
         return SimulatedGateway.from_settings(settings, clock, None)
-    return opened.note("gateway", SimulatedGateway.from_settings(settings, clock, _file(settings, "gateway")))
+    if settings.profile == "embedded":
+        log()  # first of all files
+    gateway = SimulatedGateway.from_settings(settings, clock, files.admit(BOOK))
+    files.made(BOOK)
+    return opened.note("gateway", gateway)
 
 
 def _notifier(settings: Settings, clock: Clock, opened: Opened) -> Notifier | None:
@@ -328,11 +347,6 @@ def _threaded_calls(settings: Settings, bells: Bells) -> Callable[[str], Calls[T
     )
 
 
-def _file(settings: Settings, name: str) -> Path:
-    settings.data.mkdir(parents=True, exist_ok=True)
-    return settings.data / f"{name}.db"
-
-
 class Container(containers.DeclarativeContainer):
     """Every object of one system, made once, when it is first asked for."""
 
@@ -347,14 +361,15 @@ class Container(containers.DeclarativeContainer):
     health = providers.Singleton(_health, clock, signals)
     codec = providers.Singleton(_codec, settings)
     opened = providers.Singleton(Opened)
+    files = providers.Singleton(_files, settings, signals)
     memory_log = providers.Singleton(_memory_log, settings)
-    sqlite_log = providers.Singleton(_sqlite_log, settings, clock, opened)
+    sqlite_log = providers.Singleton(_sqlite_log, settings, clock, files, opened)
     kafka_log = providers.Singleton(_kafka_log, settings, signals, opened)
     broker = providers.Selector(profile, memory=memory_log, embedded=sqlite_log, distributed=kafka_log)
     stores = providers.Selector(
         profile,
         memory=providers.Singleton(_memory_stores, clock, ids),
-        embedded=providers.Singleton(_sqlite_stores, settings, clock, ids),
+        embedded=providers.Singleton(_sqlite_stores, clock, ids, files, broker.provider),
         distributed=providers.Singleton(_postgres_stores, settings, ids),
     )
     redis_gate = providers.Singleton(_redis_gate, settings, clock, opened)
@@ -365,7 +380,7 @@ class Container(containers.DeclarativeContainer):
         distributed=redis_gate,
     )
     calls = providers.Singleton(_threaded_calls, settings, bells)
-    gateway = providers.Singleton(_gateway, settings, clock, opened)
+    gateway = providers.Singleton(_gateway, settings, clock, files, broker.provider, opened)
     given_notifier = providers.Singleton(_notifier, settings, clock, opened)
     notifier = providers.Singleton(_checked, given_notifier, CheckedNotifier)
     given_authenticator = providers.Singleton(_authenticator, settings, clock, signals, opened)
@@ -509,6 +524,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
     parts: dict[str, Parts[Any]] = {}
     try:
         services = _services(container, world.clock, own, only)
+        container.files().started()
     except BaseException:
         close_opened(container)  # so that the next start can open them
         raise

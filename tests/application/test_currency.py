@@ -56,7 +56,7 @@ def test_a_system_of_another_currency_does_not_start(tmp_path: Path) -> None:
 def test_each_store_knows_its_currency(tmp_path: Path, kind: str) -> None:
     placed(tmp_path)
     with create_engine(f"sqlite:///{tmp_path / kind}.db").begin() as connection:
-        connection.execute(text("UPDATE pinned SET value = 'JPY'"))
+        connection.execute(text("UPDATE pinned SET value = 'JPY' WHERE name = 'currency'"))
     name = kind.removeprefix("step-")
     with pytest.raises(oms.SettingsError, match=f"the {name} store are in JPY"):
         create(tmp_path, "USD").run()

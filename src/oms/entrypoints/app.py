@@ -227,11 +227,11 @@ class App:
         Without this call they are made on first use. Where one is refused, those made before are closed.
         """
         self._enter_process()
-        uses = {"order": ("pricing", "policy"), "payment": ("gateway",), "notification": ("notifier",)}
+        uses = {"order": ("pricing", "policy"), "notification": ("notifier",), "payment": ("gateway",)}
         try:
             _ = self.authenticator
-            for service in self.services:
-                for name in uses.get(service, ()):
+            for service, names in uses.items():  # the gateway last: the simulated one makes files
+                for name in names if service in self.services else ():
                     getattr(self._container, name)()
         except BaseException:
             self._close_extensions()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import cache
@@ -41,6 +41,9 @@ from oms.ports.store import Backlog, DeadLetter, DeadLetterState, DeadLetterSumm
 
 CURRENCY = "currency"
 """The name of the pinned currency."""
+
+ACKNOWLEDGED = "acknowledged"
+"""The name of the log's end as of the latest removal of sent rows; in files only."""
 
 
 class StoreBulks:
@@ -85,6 +88,7 @@ class StoreBulks:
         )
         pinned = tables.pinned
         self.pinned = Bulk(lambda new: new.into(pinned).on_conflict_do_nothing(), of(pinned, "name", "value"))
+        self.acknowledged = Bulk(lambda new: _replaced(new.into(pinned), pinned), of(pinned, "name", "value"))
 
 
 def _counted(given: Given, attempts: Table) -> Any:
@@ -95,6 +99,10 @@ def _counted(given: Given, attempts: Table) -> Any:
         set_={"tries": case((again, attempts.c.tries + 1), else_=1), "position": new.excluded.position},
     )
     return counted.returning(attempts.c.topic, attempts.c.part, attempts.c.tries)
+
+
+def _replaced(new: Any, pinned: Table) -> Any:
+    return new.on_conflict_do_update(index_elements=[pinned.c.name], set_={"value": new.excluded.value})
 
 
 @cache
@@ -176,7 +184,12 @@ def waiting(tables: Tables, oldest_open: ScalarSelect[datetime] | None = None) -
 
 
 class SqlStore(Store, ServiceEvidence, Generic[T_]):
-    """One service's record. Any thread may read; write transactions queue for the write lock."""
+    """One service's record. Any thread may read; write transactions queue for the write lock.
+
+    `log_end`, where it is set, tells how many records the log has had: the removal of sent rows notes it.
+    """
+
+    log_end: Callable[[], int] | None = None
 
     def __init__(self, database: Database, tables: T_, ids: Ids) -> None:
         self._database, self._tables, self._ids = database, tables, ids
@@ -256,6 +269,8 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         if ids:
             with self._database.alone(side=True) as link:
                 link.change(self._bulks.sent, ids)
+                if self.log_end is not None:
+                    link.many(self._bulks.acknowledged, [(ACKNOWLEDGED, str(self.log_end()))])
 
     def return_outbox(self, ids: Collection[str]) -> None:
         """Give leases back."""

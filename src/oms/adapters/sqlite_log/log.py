@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from oms.adapters.sqlite_log import file, records
 from oms.adapters.sqlite_log.groups import Groups, Member
@@ -18,20 +20,41 @@ from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Outgoing, Record, too_large
 
 
+class DataFiles(Protocol):
+    """The other files beside the log's, which have to be those that the log knows. Each call is made under its lock."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Before the log is opened or made."""
+
+    @abstractmethod
+    def identify(self, end: int) -> None:
+        """After that; `end` is how many records the log has ever had."""
+
+    @abstractmethod
+    def ended(self) -> None:
+        """After the last write."""
+
+
 class SqliteLog(Broker, LogEvidence):
     """A log in one file, for one process; `Permanent` where another one has it.
 
     Records with a key go to the partition of its CRC-32, records without take turns. Every topic has the same
     number of partitions, which an existing file keeps whatever `partitions` says. `woken` are called after each
-    commit of messages, on the writer's thread: they must not wait, and must not raise.
+    commit of messages, on the writer's thread: they must not wait, and must not raise. What `files` raises refuses
+    the start.
     """
 
-    def __init__(self, path: Path, *, clock: Clock, partitions: int = 4) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, clock: Clock, partitions: int = 4, files: DataFiles | None = None) -> None:
+        self._path, self._files = path, files
         self.woken: list[Callable[[], None]] = []
         self._lock = file.Lock(path)
         try:
+            if files is not None:
+                files.check()
             self.partitions = file.create(path, partitions)
+            if files is not None:
+                files.identify(records.end_of(path, self.partitions))
             offsets = _stored_offsets(path)
             self._writer = Writer(path, self.partitions, clock, self._wake)
             self._groups = Groups(self.partitions, offsets, self._writer.keep_offset)
@@ -91,10 +114,19 @@ class SqliteLog(Broker, LogEvidence):
             raise error
         return removed
 
+    @property
+    def end(self) -> int:
+        """How many records the log has ever had, in all partitions together; it never shrinks."""
+        return self._writer.end
+
     def close(self) -> None:
         """Write what waits, and let another process have the file."""
         self._writer.stop()
-        self._lock.release()
+        try:
+            if self._files is not None:
+                self._files.ended()
+        finally:
+            self._lock.release()
 
     def _wake(self) -> None:
         for woken in self.woken:

@@ -65,6 +65,15 @@ def ends(connection: sqlite3.Connection, partitions: int) -> Mapping[TopicPartit
     return found
 
 
+def end_of(path: Path, partitions: int) -> int:
+    """How many records a log has ever had."""
+    with closing(open_reader(path)) as connection:
+        try:
+            return sum(ends(connection, partitions).values())
+        except sqlite3.Error as error:
+            raise unusable(path, error) from error
+
+
 class RecordedLog(LogEvidence):
     """A log on disk, read-only: also while another process writes it. Nothing is locked."""
 

@@ -53,11 +53,12 @@ class _Job:
 
 
 class Writer:
-    """Writes one log. `ends` is the next offset of each partition, of committed records only."""
+    """Writes one log. `ends` is the next offset of each partition, `end` their sum; of committed records only."""
 
     def __init__(self, path: Path, partitions: int, clock: Clock, committed: Callable[[], None]) -> None:
         self._path, self._partitions, self._clock, self._committed = path, partitions, clock, committed
         self.ends: dict[TopicPartition, int] = {}
+        self.end = 0
         self.commits = 0
         self._connection: sqlite3.Connection | None = None
         self._changed = threading.Condition()
@@ -166,6 +167,7 @@ class Writer:
             self._disconnect()
             return OutcomeUnknown(f"{self._path}: {error}")
         self.ends.update(ends)
+        self.end += len(rows)
         self.commits += 1
         return None
 
@@ -195,6 +197,7 @@ class Writer:
         if self._connection is None:
             connection = file.open_writer(self._path)
             self.ends.update(records.ends(connection, self._partitions))
+            self.end = sum(self.ends.values())
             self._connection = connection
         return self._connection
 

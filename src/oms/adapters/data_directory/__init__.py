@@ -1,0 +1,1 @@
+"""The directory of an embedded system: who may read it, and whether its files belong together."""
