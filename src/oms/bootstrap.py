@@ -9,14 +9,18 @@ from __future__ import annotations
 import importlib
 import socket
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 from dependency_injector import containers, providers
 
+from oms.adapters.data_directory import backup
+from oms.adapters.data_directory.backup import Backup
 from oms.adapters.data_directory.files import BOOK, SystemFiles
 from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
@@ -41,7 +45,7 @@ from oms.domain.money import Currency
 from oms.ports.broker import Broker
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
-from oms.ports.errors import PortError
+from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import Evidence, GatewayBook
 from oms.ports.gate import StockGate
 from oms.ports.legacy import LegacyOrders, LegacyStock
@@ -218,9 +222,9 @@ def _memory_log(settings: Settings) -> Broker:
     return MemoryLog(settings.partitions)
 
 
-def _files(settings: Settings, signals: Signals) -> SystemFiles:
+def _files(settings: Settings, note: Callable[..., None]) -> SystemFiles:
     groups = {consumes.group: name for name, consumes in ROUTING.items()}
-    return SystemFiles(settings.data, groups, signals.note)
+    return SystemFiles(settings.data, groups, note)
 
 
 def _sqlite_log(settings: Settings, clock: Clock, files: SystemFiles, opened: Opened) -> Broker:
@@ -361,7 +365,7 @@ class Container(containers.DeclarativeContainer):
     health = providers.Singleton(_health, clock, signals)
     codec = providers.Singleton(_codec, settings)
     opened = providers.Singleton(Opened)
-    files = providers.Singleton(_files, settings, signals)
+    files = providers.Singleton(_files, settings, signals.provided.note)
     memory_log = providers.Singleton(_memory_log, settings)
     sqlite_log = providers.Singleton(_sqlite_log, settings, clock, files, opened)
     kafka_log = providers.Singleton(_kafka_log, settings, signals, opened)
@@ -644,6 +648,42 @@ def _on_disk(settings: Settings) -> Evidence:
     order, stock, payment, news = (stores.read_only(name, settings.data / f"{name}.db", clock) for name in SERVICES)
     log = SqliteLog.read_only(settings.data / "broker.db")
     return Evidence(order, stock, payment, news, log)
+
+
+def back_up(settings: Settings, target: Path) -> Backup:
+    """Copy an embedded system, which may be running, into a new directory."""
+    _only_embedded(settings)
+    with _naming(target):
+        return backup.back_up(settings.data, target, SERVICES, _clock().now())
+
+
+def restore(settings: Settings, source: Path) -> Backup:
+    """Check a backup and put it in place as the embedded system of these settings, which must not be there yet."""
+    from oms.adapters.sqlite_log.file import Lock
+
+    _only_embedded(settings)
+    backup.read_backup(source)  # before anything is made
+    with _naming(settings.data):
+        lock = Lock(_files(settings, lambda _event, **_: None).prepare())
+        try:
+            return backup.put_in_place(source, settings.data, SERVICES)
+        finally:
+            lock.release()
+
+
+def _only_embedded(settings: Settings) -> None:
+    if settings.profile != "embedded":
+        raise SettingsError(
+            "OMS_PROFILE: only an embedded system is one directory that can be copied; see docs/distributed.md"
+        )
+
+
+@contextmanager
+def _naming(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Permanent(f"{error.filename or directory}: {error.strerror or error}") from error
 
 
 def _on_servers(settings: Settings) -> Evidence:

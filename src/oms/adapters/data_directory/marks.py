@@ -37,10 +37,13 @@ class Marks:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a file that is there; errors of SQLite are `Permanent` and name it."""
+def opened(path: Path, *, still: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection to a file that is there; errors of SQLite are `Permanent` and name it.
+
+    `still` is for a file that no process changes: it is only read, and nothing is written beside it.
+    """
     try:
-        address = f"{path.absolute().as_uri()}?mode=rw"
+        address = f"{path.absolute().as_uri()}?mode={'ro&immutable=1' if still else 'rw'}"
         with closing(sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             yield connection
     except sqlite3.Error as error:
@@ -48,9 +51,9 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise (Retryable if busy else Permanent)(f"{path}: {error}") from error
 
 
-def read_marks(path: Path) -> Marks:
-    """What a file says; of a file without tables, nothing."""
-    with opened(path) as connection:
+def read_marks(path: Path, *, still: bool = False) -> Marks:
+    """What a file says; of a file without tables, nothing. `still` as in `opened`."""
+    with opened(path, still=still) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         found = dict(connection.execute("SELECT name, value FROM pinned")) if "pinned" in tables else {}
         worked = "inbox" in tables and connection.execute("SELECT 1 FROM inbox LIMIT 1").fetchone() is not None

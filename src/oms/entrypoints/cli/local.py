@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from oms.entrypoints.cli.client import WRONG_USE
 from oms.entrypoints.cli.output import console, give_up, plain, say, show_json, table
+
+if TYPE_CHECKING:
+    from oms.settings import Settings
 
 Data = Annotated[str | None, Parameter(name="--data", help="The system's directory (OMS_DATA, ./oms-data).")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the report as JSON.")]
@@ -32,6 +35,13 @@ _NOT_ON_RECORD = {
     "P11": "not checkable on a record; tested route by route",
 }
 _UNDER_WAY = "not checkable while work is under way"
+
+
+def data_settings(data: str | None) -> Settings:
+    """The settings of a command whose option `--data` may name the directory."""
+    from oms.settings import load_settings
+
+    return load_settings(None, **({"data": data} if data is not None else {}))
 
 
 def serve(
@@ -68,9 +78,8 @@ def demo(
 def verify(*, data: Data = None, as_json: Json = False) -> int:
     """Check the promises against a system on disk, read-only, also while it runs. Exit 1 where one is broken."""
     from oms.entrypoints.app import verify as check
-    from oms.settings import load_settings
 
-    report = check(load_settings(None, **({"data": data} if data is not None else {})))
+    report = check(data_settings(data))
     found = dict.fromkeys(PROMISES, _UNDER_WAY) | _NOT_ON_RECORD | dict.fromkeys(report.checked, "holds")
     found |= {violation.promise: "broken" for violation in report.violations}
     if as_json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from oms.entrypoints.cli.client import Remote
-from oms.entrypoints.cli.local import Data, Json
+from oms.entrypoints.cli.local import Data, Json, data_settings
 from oms.entrypoints.cli.output import complain, console, plain, say, show_json, table
 from oms.ports.signals import WARNING
 
@@ -88,9 +88,8 @@ def migrate_from_spring(
     become LEGACY: none is charged before `oms orders resume`. Safe to repeat.
     """
     from oms.entrypoints.migration import migrate
-    from oms.settings import load_settings
 
-    settings = load_settings(None, **({"data": data} if data is not None else {}))
+    settings = data_settings(data)
     found, applied = migrate(settings, complain, apply=apply, skip_bad=skip_bad)
     for name, tally, verb in (("orders", found.orders, "import"), ("products", found.stock, "count")):
         if tally is None:
@@ -153,11 +152,10 @@ def reconcile(
 ) -> int:
     """Hold gate, ledger and orders against each other. Changes nothing, unless --rebuild. Exit 1 on a difference."""
     from oms.entrypoints.app import reconcile as look
-    from oms.settings import load_settings
 
     if rebuild:
         remote.ask("POST", "/gate/rebuild")
-    found = look(load_settings(None, **({"data": data} if data is not None else {})))
+    found = look(data_settings(data))
     if as_json:
         show_json({"differences": [{"kind": d.kind, "subject": d.subject, "detail": d.detail} for d in found]})
     elif found:
