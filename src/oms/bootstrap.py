@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 from dependency_injector import containers, providers
@@ -25,6 +25,7 @@ from oms.adapters.data_directory.files import BOOK, SystemFiles
 from oms.adapters.system.bells import Bells
 from oms.application import inventory, notifications, orders, payments, steps
 from oms.application.access import topic_access
+from oms.application.consistency import Findings, look
 from oms.application.extensions.caller import CheckedAuthenticator
 from oms.application.extensions.calling import described
 from oms.application.extensions.gateway import book_of
@@ -42,11 +43,11 @@ from oms.application.tasks import LOOK_EVERY_S
 from oms.application.worker import Every, log_retention
 from oms.domain.errors import NotFound
 from oms.domain.money import Currency
-from oms.ports.broker import Broker
+from oms.ports.broker import Broker, log_kept
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import Permanent, PortError
-from oms.ports.evidence import Evidence, GatewayBook
+from oms.ports.evidence import Evidence, GatewayBook, LogEvidence
 from oms.ports.gate import StockGate
 from oms.ports.legacy import LegacyOrders, LegacyStock
 from oms.ports.messages import Codec
@@ -528,7 +529,10 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
     parts: dict[str, Parts[Any]] = {}
     try:
         services = _services(container, world.clock, own, only)
-        container.files().started()
+        files = container.files()
+        if files.copied and not files.repairing:
+            _check_copy(container, {name: service.store for name, service in services.items()})
+        files.started()
     except BaseException:
         close_opened(container)  # so that the next start can open them
         raise
@@ -541,6 +545,26 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
             more = {"lock": orders.OrderWork.lock, "extra": (*extra, *_log_steps(world)), "grouped": grouped}
         parts[name] = assemble(service, world, calls(name), woken=partial(_ring, bells, name), **more)
     return System(container, parts)
+
+
+def _check_copy(container: Container, stores: Mapping[str, Any]) -> None:
+    """Refuse a copy that was made while the system ran, unless its files happen to be of one moment."""
+    settings, files = container.settings(), container.files()
+    found = findings(container, stores).lines if set(SERVICES) <= stores.keys() else ()
+    if found:
+        raise Permanent(
+            f"{settings.data} is a copy that was made while the system ran, and its files don't agree: "
+            f"{'; '.join(found)}. Restore a backup, or run `oms repair --data {settings.data}`"
+        )
+    container.signals().note("copy of a running system checked", directory=str(files.directory))
+
+
+def findings(container: Container, stores: Mapping[str, Any]) -> Findings:
+    """Whether the files of an embedded system are of one moment; `stores` by service."""
+    settings, log = container.settings(), cast("LogEvidence", container.broker())
+    order, stock, payment, news = (stores[name] for name in SERVICES)
+    evidence = Evidence(order, stock, payment, news, log)
+    return look(evidence, container.codec(), container.clock().now() - log_kept(settings.retention_days))
 
 
 def _services(

@@ -1,7 +1,7 @@
 """Kills a start of an embedded system at each thing that it writes, and starts the system again.
 
 `python killed_starts.py DIRECTORY EVERY FIRST`: every `EVERY`-th moment from `FIRST` on, of the first start of a new
-system and of a later one with orders under way. Prints how many moments there were. Each life is a process of its own,
+system and of a later one with orders under way; 0 is `FIRST` alone. Prints how many moments there were. Each life is a process of its own,
 forked from this one, which has no threads; a kill is SIGKILL right before a statement, a new file or changed rights.
 """
 
@@ -98,8 +98,8 @@ def kill_each(start_from: Path | None, work: Path, every: int, first: int) -> in
             shutil.copytree(start_from, work)
         return work
 
-    moments = forked(lambda: lived(fresh(), None))
-    for at in range(first, moments + 1, every):
+    moments = forked(lambda: lived(fresh(), None)) if every else first
+    for at in range(first, moments + 1, every or 1):
         directory = fresh()
         ended = forked(partial(lived, directory, at))
         assert ended == -signal.SIGKILL, (at, ended)

@@ -164,16 +164,21 @@ def confirmed(event: OrderConfirmed, work: InventoryWork) -> None:
 
 def cancelled(event: OrderCancelled, work: InventoryWork) -> None:
     """Held units are free, sold units come back; an order that isn't here yet never will be."""
-    before = work[event.order_id]
+    release(event.order_id, work)
+
+
+def release(order_id: OrderId, work: InventoryWork) -> None:
+    """Release what a loaded reservation holds; without one, leave a tombstone."""
+    before = work[order_id]
     after = work.save(before.release(at=work.now))
     if after.state is before.state:
         return
-    work.changes.note("Inventory released", order_id=event.order_id)
+    work.changes.note("Inventory released", order_id=order_id)
     if before.state is ReservationState.COMMITTED:
         for sku, units in sorted(after.items.items()):
-            _gate_delta(work, composite_key("restock", event.order_id, sku), sku, units)
+            _gate_delta(work, composite_key("restock", order_id, sku), sku, units)
     else:
-        _give_back(work, event.order_id)
+        _give_back(work, order_id)
 
 
 def _give_back(work: InventoryWork, order_id: OrderId) -> None:

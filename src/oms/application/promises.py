@@ -266,7 +266,10 @@ def _money(records: Records, book: Iterable[BookEntry], *, quiet: bool) -> Itera
             yield Violation("P4", order_id, f"is in {agreed}, the gateway's book in {currencies[key]}")
     if quiet:
         for key in sorted(set(captures) - known):
-            yield Violation("P4", key, "was captured for an order that isn't there")
+            if net[key] != 0:
+                yield Violation(
+                    "P4", key, f"was captured for an order that isn't there; {net[key]} minor units are left"
+                )
 
 
 def _copies(log: Log) -> Iterator[Violation]:

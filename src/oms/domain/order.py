@@ -262,7 +262,7 @@ class Order:
             updated_at=at,
             reason=self.reason or _REASONS.get(trigger),
         )
-        events = (moved._event(cell.publishes),) if cell.publishes else ()
+        events = (moved.event(cell.publishes),) if cell.publishes else ()
         timed, timed_before = to in TIMED, self.state in TIMED
         started = (TaskRequest(_TIMER, self.id, self.deadline_at),) if timed and not timed_before else ()
         ended = (TaskKey(_TIMER, self.id),) if timed_before and not timed else ()
@@ -275,7 +275,8 @@ class Order:
     def _entry(self, trigger: OrderTrigger, to: OrderState, at: datetime, detail: str = "") -> HistoryEntry:
         return HistoryEntry(self.version + 1, at, trigger.value, self.state.value, to.value, detail)
 
-    def _event(self, kind: type[Event]) -> Event:
+    def event(self, kind: type[Event]) -> Event:
+        """The event of this type as this order publishes it; equal each time."""
         return _MAKE[kind](self, self.agreed)
 
 

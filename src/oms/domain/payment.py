@@ -146,11 +146,12 @@ class Payment:
         if cell.to is None:
             raise ImpossibleTransition("payment", self.state.value, trigger.value)
         moved = evolve(self, state=cell.to, updated_at=at)
-        events = (moved._event(cell.publishes),) if cell.publishes else ()
+        events = (moved.event(cell.publishes),) if cell.publishes else ()
         tasks = (TaskRequest(cell.starts, self.order_id),) if cell.starts else ()
         return Step(moved, events, tasks, alert=cell.alert)
 
-    def _event(self, kind: type[Event]) -> Event:
+    def event(self, kind: type[Event]) -> Event:
+        """The event of this type as this payment publishes it; equal each time."""
         if self.user_id is None or self.total is None:
             raise ImpossibleTransition("payment", self.state.value, "an event before its order")
         make = _MAKE[kind]

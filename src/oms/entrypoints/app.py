@@ -144,6 +144,11 @@ class App:
         )
 
     @property
+    def container(self) -> Container:
+        """The objects of this system, for commands that repair it."""
+        return self._container
+
+    @property
     def own_steps(self) -> Mapping[str, OwnStep]:
         """The shop's own steps by group."""
         return dict(self._own)

@@ -21,7 +21,7 @@ from pathlib import Path
 import attrs
 
 from oms.adapters.data_directory.files import BOOK, LOG, RUNNING
-from oms.adapters.data_directory.marks import is_empty, opened, read_marks
+from oms.adapters.data_directory.marks import check_whole, is_empty, opened, read_marks
 from oms.adapters.data_directory.rights import FILE, private_directory, private_file
 from oms.ports.errors import Permanent, Retryable
 
@@ -119,15 +119,6 @@ def put_in_place(source: Path, target: Path, services: Collection[str]) -> Backu
         (target / f"{name}{PART}").replace(target / name)
     _sync(target)
     return made
-
-
-def check_whole(path: Path, *, still: bool = False) -> None:
-    """`Permanent` unless SQLite finds the whole file in order. `still` as in `opened`."""
-    with opened(path, still=still) as connection:
-        connection.execute("PRAGMA query_only = ON")
-        found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(1)")]
-    if found != ["ok"]:
-        raise Permanent(f"{path} is damaged: {' '.join(found[0].split())}")
 
 
 def _files_of(source: Path, services: Collection[str]) -> Sequence[Path]:

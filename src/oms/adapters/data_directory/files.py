@@ -15,13 +15,14 @@ from uuid import uuid4
 
 import attrs
 
-from oms.adapters.data_directory.marks import SYSTEM, Marks, is_empty, opened, read_marks, write_marks
+from oms.adapters.data_directory.marks import SYSTEM, Marks, check_whole, is_empty, opened, read_marks, write_marks
 from oms.adapters.data_directory.rights import private_directory, private_file
 from oms.ports.errors import Permanent
 
 LOG, BOOK = "broker", "gateway"
 RUNNING = "running"
 ADVICE = "put the right file back, or restore a backup with `oms restore`"
+REPAIR = f"{ADVICE}; where there is none, `oms repair` makes the files agree"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pinned (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);
@@ -58,6 +59,9 @@ class SystemFiles:
 
         self.copied = False
         """Whether the directory is a copy that was made while the system ran, or after it died."""
+
+        self.repairing = False
+        """Whether files of different moments are accepted, to be made to agree again."""
 
         self._listed: dict[str, Listed] = {}
         self._read_by: frozenset[str] = frozenset()
@@ -112,6 +116,8 @@ class SystemFiles:
             (path := self._path(name)).exists() and path.stat().st_ino != one.inode
             for name, one in self._listed.items()
         )
+        if self._is_doubtful:
+            check_whole(self._path(LOG))
         for name in self._in_use:  # opened before the log was: the gateway's book
             self._check(name, self._path(name))
             self.made(name)
@@ -127,6 +133,8 @@ class SystemFiles:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(_LIST, rows)
             connection.execute("INSERT OR REPLACE INTO pinned (name, value) VALUES (?, ?)", (RUNNING, "1"))
+            if self.repairing:
+                self._read_again(connection, start)
             connection.execute("COMMIT")
         self._listed |= made
         self._made.clear()
@@ -145,8 +153,16 @@ class SystemFiles:
         """Have a file that is complete carry the marks of the system."""
         self._in_use[name] = None
         if self.system is not None:
-            write_marks(self._path(name), self.system, self._start)
+            write_marks(self._path(name), self.system, self._start, afresh=self.repairing)
             self._made.add(name)
+
+    def _read_again(self, connection: sqlite3.Connection, start: int) -> None:
+        """Steps that this process doesn't know read the log from its beginning when they come back."""
+        for path in self.directory.glob("step-*.db"):
+            if path.stem not in self._in_use and not is_empty(path):
+                write_marks(path, str(self.system), start, afresh=True)
+                connection.execute("DELETE FROM offsets WHERE consumers = ?", (path.stem.removeprefix("step-"),))
+                connection.execute(_LIST, (path.stem, start, path.stat().st_ino))
 
     def _check(self, name: str, path: Path) -> None:
         listed = self._listed.get(name)
@@ -164,6 +180,12 @@ class SystemFiles:
             raise Permanent(f"{path} isn't the file that this system has worked with: {ADVICE}")
         else:
             self._compare(path, marks, listed)
+        if self._is_doubtful:
+            check_whole(path)
+
+    @property
+    def _is_doubtful(self) -> bool:
+        return self.copied or self.repairing
 
     def _adopt(self, path: Path, marks: Marks) -> None:
         """A file that isn't listed yet: one of an earlier version joins the system."""
@@ -176,20 +198,22 @@ class SystemFiles:
         if marks.system != self.system:
             raise Permanent(self._foreign(path, marks))
         log = self._path(LOG)
+        if self.repairing:
+            return
         if marks.opened < listed.opened:
             raise Permanent(
                 f"{path} is older than {log}: it was last opened at start {marks.opened} of the system, "
-                f"{log.name} knows start {listed.opened}; {ADVICE}"
+                f"{log.name} knows start {listed.opened}; {REPAIR}"
             )
         if marks.opened > self._start:
             raise Permanent(
                 f"{log} is older than {path}: it knows start {self._start - 1} of the system, "
-                f"{path.name} was opened at start {marks.opened}; {ADVICE}"
+                f"{path.name} was opened at start {marks.opened}; {REPAIR}"
             )
         if marks.acknowledged > self._end:
             raise Permanent(
                 f"{log} is older than {path}: it has {self._end} messages, {path.name} has seen it take "
-                f"{marks.acknowledged}; {ADVICE}"
+                f"{marks.acknowledged}; {REPAIR}"
             )
 
     def _foreign(self, path: Path, marks: Marks) -> str:

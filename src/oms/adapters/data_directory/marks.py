@@ -64,15 +64,26 @@ def read_marks(path: Path, *, still: bool = False) -> Marks:
     return Marks(found.get(SYSTEM), *numbers, worked or SYSTEM in found)
 
 
-def write_marks(path: Path, system: str, start: int) -> None:
-    """Have a file say which system it belongs to and at which start it was opened."""
+def write_marks(path: Path, system: str, start: int, *, afresh: bool = False) -> None:
+    """Have a file say which system it belongs to and at which start it was opened; `afresh`, nothing else."""
     with opened(path) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_TABLE)
         connection.executemany(_KEEP, [(SYSTEM, system), (OPENED, str(start))])
+        if afresh:
+            connection.execute("DELETE FROM pinned WHERE name = ?", (ACKNOWLEDGED,))
         connection.execute("COMMIT")
 
 
 def is_empty(path: Path) -> bool:
     """Whether a file isn't there or holds nothing, not even a database's header."""
     return not path.exists() or path.stat().st_size == 0
+
+
+def check_whole(path: Path, *, still: bool = False) -> None:
+    """`Permanent` unless SQLite finds the whole file in order. `still` as in `opened`."""
+    with opened(path, still=still) as connection:
+        connection.execute("PRAGMA query_only = ON")
+        found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(1)")]
+    if found != ["ok"]:
+        raise Permanent(f"{path} is damaged: {' '.join(found[0].split())}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,10 @@ import attrs
 
 from oms.adapters.gateways.book import Book, MemoryBook, Page, SqliteBook
 from oms.adapters.gateways.script import Behaviour, Line, Script, read_script
+from oms.domain.money import Currency, Money
+from oms.domain.payment import Payment, PaymentState
 from oms.domain.text import storable_name
+from oms.domain.values import OrderId, UserId
 from oms.ports import limits
 from oms.ports.clock import Clock
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
@@ -126,6 +130,35 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
     def all_entries(self) -> Iterable[BookEntry]:
         """Every line of the book."""
         return self._book.all_entries()
+
+    def mend(self, payments: Iterable[Payment]) -> int:
+        """Make a book of another moment agree with these payments; how many lines were written.
+
+        A payment that says it was captured, or refunded, is in the book afterwards. Money that no payment is about
+        goes back.
+        """
+        now, before = self._clock.now(), list(self._book.all_entries())
+        known: set[str] = set()
+        for payment in payments:
+            known.add(payment.key)
+            if payment.payment_id is not None and payment.user_id is not None and payment.total is not None:
+                currency = payment.total.currency.code
+                page = Page(payment.key, BookKind.CAPTURE, payment.payment_id, payment.total.minor, now, 0, currency)
+                self._book.open(page, now)
+                if payment.state is PaymentState.REFUNDED:
+                    self._give_back(payment.key, payment.order_id, payment.total)
+        net: Counter[str] = Counter()
+        for entry in before:
+            net[entry.key] += {BookKind.CAPTURE: entry.amount, BookKind.REFUND: -entry.amount}.get(entry.kind, 0)
+        currencies = {entry.key: entry.currency for entry in before if entry.currency is not None}
+        for key, minor in net.items():
+            if minor > 0 and key not in known and key in currencies:
+                self._give_back(key, OrderId(""), Money(minor, Currency.of(currencies[key])))
+        return len(list(self._book.all_entries())) - len(before)
+
+    def _give_back(self, key: str, order_id: OrderId, amount: Money) -> None:
+        refund = Refund(key=key, charge_key=key, order_id=order_id, user_id=UserId(""), amount=amount)
+        self._book.refund(refund, self._clock.now())
 
     def close(self) -> None:
         """Close the book."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -90,6 +90,10 @@ class SqliteLog(Broker, LogEvidence):
     def all_records(self) -> Iterable[Record]:
         """Every record that is durable, by topic, partition and offset."""
         return records.RecordedLog(self._path).all_records()
+
+    def in_order(self, first: Mapping[TopicPartition, int]) -> Iterator[Record]:
+        """Every durable record from these offsets on, in the order in which they were written."""
+        return records.in_order(self._path, first)
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
         """How far a group is."""

@@ -74,6 +74,28 @@ def end_of(path: Path, partitions: int) -> int:
             raise unusable(path, error) from error
 
 
+def in_order(path: Path, first: Mapping[TopicPartition, int]) -> Iterator[Record]:
+    """Every record from these offsets on (0 where none is given), in the order in which they were written.
+
+    Records of one commit have the same time. A time that steps back within a partition counts as the one before it.
+    """
+    placed: list[tuple[int, str, int, int]] = []
+    with closing(open_reader(path)) as connection:
+        try:
+            latest: dict[TopicPartition, int] = {}
+            for topic, partition, offset, at in connection.execute(
+                "SELECT topic, partition, offset, at FROM records ORDER BY topic, partition, offset"
+            ):
+                place = TopicPartition(topic, partition)
+                latest[place] = max(at, latest.get(place, at))
+                if offset >= first.get(place, 0):
+                    placed.append((latest[place], topic, partition, offset))
+            for _, topic, partition, offset in sorted(placed):
+                yield from read(connection, TopicPartition(topic, partition), offset, offset + 1, 1)
+        except sqlite3.Error as error:
+            raise unusable(path, error) from error
+
+
 class RecordedLog(LogEvidence):
     """A log on disk, read-only: also while another process writes it. Nothing is locked."""
 

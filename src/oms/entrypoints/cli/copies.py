@@ -1,4 +1,4 @@
-"""The commands about the files of an embedded system: backup and restore."""
+"""The commands about the files of an embedded system: backup, restore and repair."""
 
 from __future__ import annotations
 
@@ -32,4 +32,19 @@ def restore(
     settings = data_settings(data)
     made = put_in_place(settings, directory)
     say(f"{len(made.files)} files of {made.at.isoformat(timespec='seconds')} restored to {settings.data}")
+    return 0
+
+
+def repair(*, data: Data = None) -> int:
+    """Make the files of an embedded system agree again that were copied at different moments. Start it afterwards.
+
+    The system must not run. Its own steps and extensions are those that the settings name. Damaged files can't be
+    repaired.
+    """
+    from oms.entrypoints.app import create
+    from oms.entrypoints.repair import repair as make_agree
+
+    for line in make_agree(create(data_settings(data))):
+        say(line)
+    say("the files agree: start the system, and run `oms verify` when its orders have settled")
     return 0

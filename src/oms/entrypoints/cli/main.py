@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError
 import oms
 from oms.domain.errors import OmsError
 from oms.entrypoints.cli.client import WRONG_USE
-from oms.entrypoints.cli.copies import backup, restore
+from oms.entrypoints.cli.copies import backup, repair, restore
 from oms.entrypoints.cli.local import demo, keys, serve, settings, verify
 from oms.entrypoints.cli.output import complain
 from oms.entrypoints.cli.remote import dlq, orders, stock
@@ -41,6 +41,7 @@ def assembled() -> App:
         verify,
         backup,
         restore,
+        repair,
         reconcile,
         settings,
         keys,

@@ -1,0 +1,54 @@
+"""`oms repair`: makes the files of an embedded system agree again that were copied at different moments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from oms.application.extensions.gateway import book_of
+from oms.application.on_record import Records
+from oms.application.repair import Repair
+from oms.bootstrap import SERVICES, findings
+from oms.entrypoints.app import App
+from oms.settings import SettingsError
+
+
+def repair(app: App) -> Sequence[str]:
+    """Repair a system that no process uses; one line for each thing that was done.
+
+    `app` is made with the system's own extensions and steps, and hasn't been used. Raises `Permanent` for a file that
+    is missing, empty, damaged or another system's: no repair brings its data back.
+    """
+    if app.settings.profile != "embedded":
+        raise SettingsError("OMS_PROFILE: only the files of an embedded system can be of different moments")
+    container = app.container
+    container.files().repairing = True
+    try:
+        parts = app.system.parts
+        stores: dict[str, Any] = {name: parts[name].service.store for name in SERVICES}
+        log: Any = container.broker()
+        clock, ids, signals = container.clock(), container.ids(), container.signals()
+        made = Repair(parts, log.in_order, log.partitions, container.codec(), clock, ids, signals, time.sleep)
+        published = handled = 0
+        while (left := findings(container, stores)).unpublished or handled == 0:
+            # A service may know only after the replay what it published: the terms of an order come with its creation.
+            published += made.publish(left)
+            handled += made.replay()
+        undone = made.undo(left.payments, left.reservations)
+        gateway = container.gateway()
+        book = book_of(gateway)
+        cancelled = made.cancel(Records.read(app.evidence), book.all_entries() if book is not None else ())
+        made.replay()
+        mend = getattr(gateway, "mend", None)
+        lines = mend(stores["payment"].all_payments()) if mend is not None else 0
+    finally:
+        app.stop()
+    done = (
+        (published, "messages published again that the log lacked"),
+        (handled, "messages of the log looked at again"),
+        (len(undone), f"payments or reservations undone whose orders are lost: {', '.join(undone)}"),
+        (len(cancelled), f"orders cancelled because their stock or money is gone: {', '.join(cancelled)}"),
+        (lines, "lines written to the book of the simulated gateway"),
+    )
+    return [f"{count} {text}" for count, text in done if count]
