@@ -13,7 +13,7 @@ import oms
 
 
 def main(data: str) -> oms.Order:
-    app = oms.create(profile="embedded", data=data, payment_success_rate=1.0, log_level="warning")
+    app = oms.create(profile="embedded", data=data, log_level="warning")
     with app:
         app.stock.set("espresso-cup", 40)
         order = app.orders.place(app.draft("ann", "19.80", {"espresso-cup": 2}, {"channel": "web"}))

@@ -4,6 +4,7 @@ python examples/joined_order.py [directory]     # embedded: orders and invoices 
 
 With OMS_PROFILE=distributed and the other OMS_ settings of the order service, SHOP_DATABASE_URL names the same
 PostgreSQL database for the shop's own role (postgresql+psycopg://shop:...@host/oms); see docs/distributed.md.
+`oms stock set espresso-cup 40 --url http://inventory:8082` comes first there.
 """
 
 from __future__ import annotations
@@ -57,4 +58,6 @@ if __name__ == "__main__":
         main(oms.create(services=["order"]), create_engine(os.environ["SHOP_DATABASE_URL"]))
     else:
         directory = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
-        main(oms.create(profile="embedded", data=directory), sqlite_engine(directory / "order.db"))
+        shop = oms.create(profile="embedded", data=directory)
+        shop.stock.set("espresso-cup", 40)
+        main(shop, sqlite_engine(directory / "order.db"))

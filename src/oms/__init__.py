@@ -2,6 +2,7 @@
 
     app = oms.create(profile="embedded", data="orders")
     with app:
+        app.stock.set("apple", 40)
         order = app.orders.place(app.draft("customer-1", "19.90", {"apple": 2}))
 
 Everything that is named here is public and follows Semantic Versioning, as do `oms.ports` and `oms.testing`.
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         Void,
         Voided,
     )
+    from oms.ports.webhook import verify_signature
     from oms.settings import Settings, SettingsError, load_settings
 
 __version__ = "0.1.0"
@@ -92,6 +94,7 @@ _WHERE = {
         "Authenticator Authorised Captured Charge Declined Lookup NotAttempted Notification Notifier PaymentGateway "
         "Pending Policy Pricing Principal Refund Refunded Role Unanswered UnknownCharge Void Voided"
     ),
+    "oms.ports.webhook": "verify_signature",
     "oms.settings": "Settings SettingsError load_settings",
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names.split()}
@@ -169,6 +172,7 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "UnknownCharge",
     "Void",
     "Voided",
+    "verify_signature",
     "Settings",
     "SettingsError",
     "load_settings",

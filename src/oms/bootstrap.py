@@ -53,7 +53,7 @@ from oms.ports.legacy import LegacyOrders, LegacyStock
 from oms.ports.messages import Codec
 from oms.ports.plugs import Authenticator, Notifier, PaymentGateway, Policy, Pricing
 from oms.ports.signals import Signals
-from oms.ports.store import Store, Task
+from oms.ports.store import InventoryStore, Store, Task
 from oms.settings import Settings, SettingsError
 
 P = TypeVar("P")
@@ -480,9 +480,14 @@ def check_currency(name: str, kept: str | None, settings: Settings) -> None:
         )
 
 
-def pin_currency(system: System) -> None:
-    """Pin the settings' currency in each store that has none yet: from now on no process starts with another one."""
+def pin_settings(system: System) -> None:
+    """Pin the settings' currency in each store that has none yet: from now on no process starts with another one.
+
+    Also records `OMS_DEFAULT_STOCK` of the first start, and warns where a store is from before it was recorded.
+    """
     settings: Settings = system.container.settings()
+    if "inventory" in system.parts:  # before its currency, which tells a new store from one that was used before
+        _record_default_stock(system.inventory.service.store, settings, system.container.signals())
     for name, part in system.parts.items():
         store = part.service.store
         if store.currency() is not None:
@@ -504,6 +509,37 @@ def register(system: System) -> None:
         released = part.service.store.register(instance)
         if released:
             container.signals().note("leases released", service=name, count=released, instance=instance)
+
+
+def _record_default_stock(given: Store, settings: Settings, signals: Signals) -> None:
+    store = cast("InventoryStore", given)
+    if store.default_stock() is not None:
+        return
+    used_before = store.currency() is not None or store.stock_page(0, 1).total > 0
+    units = settings.default_stock
+    store.record_default_stock("" if units is None else str(units))
+    if used_before and units is None:
+        signals.failure(
+            "default stock changed",
+            detail="OMS_DEFAULT_STOCK was 100 by default and is empty now: orders of products without stock are "
+            "rejected; set OMS_DEFAULT_STOCK=100 to have unknown products start with 100 units again",
+        )
+
+
+def untrusted_prices(container: Container) -> str | None:
+    """Say that callers who are customers set the total of their own orders; None where they don't."""
+    from oms.adapters.auth.api_keys import ApiKeys
+    from oms.adapters.auth.trust import TrustEveryone
+
+    authenticator = container.given_authenticator()
+    if container.pricing() is not None or isinstance(authenticator, TrustEveryone):
+        return None
+    if isinstance(authenticator, ApiKeys) and not authenticator.has_customers:
+        return None
+    return (
+        "customers have keys and no pricing is set: each customer sets the total of the own orders; set OMS_PRICING, "
+        "or give keys only to operators"
+    )
 
 
 def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str] | None = None) -> System:
@@ -767,10 +803,13 @@ def topics_of(own: Mapping[str, OwnStep]) -> Collection[str]:
     return [row.topic for row in topic_access({group: step.topics for group, step in own.items()})]
 
 
-def what_is_wrong(settings: Settings, names: Collection[str], topics: Collection[str]) -> Sequence[str]:
+def what_is_wrong(
+    settings: Settings, names: Collection[str], topics: Collection[str], *, by_operator: bool = False
+) -> Sequence[str]:
     """Ask the servers that these services need: one line for each thing that keeps them from working.
 
-    A line that begins with `warning: ` keeps nothing from working, and is for the operator to know.
+    `by_operator` checks with the operator's role where the settings lack a service's password. A line that begins with
+    `warning: ` keeps nothing from working, and is for the operator to know.
     """
     if settings.profile != "distributed":
         return ()
@@ -779,7 +818,11 @@ def what_is_wrong(settings: Settings, names: Collection[str], topics: Collection
     from oms.adapters.sql.checks import check_postgres
 
     stores = [name if name in SERVICES else f"step-{name}" for name in names]
-    found = [*check_postgres(settings, stores), *check_topics(settings, topics), *connection_warnings(settings)]
+    found = [
+        *check_postgres(settings, stores, by_operator=by_operator),
+        *check_topics(settings, topics),
+        *connection_warnings(settings),
+    ]
     if "inventory" in names:
         from oms.adapters.redis.checks import check as check_redis
 

@@ -63,6 +63,9 @@ OUR_KAFKA_KEYS = frozenset({
 ANY_HOST = "*"
 """In `OMS_HTTP_HOSTS`: every name."""
 
+SPRING_STOCK = 100
+"""Units on hand that the Spring system gives a product that its Redis doesn't know."""
+
 _SERVICE_LINK = re.compile(r"SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 
 _SPEC = "oms"
@@ -168,7 +171,8 @@ class Settings:
         None,
         optional(number(0.01, 1_000_000)),
         "HTTP: requests that one caller may make each second, and as many at once; further ones get 429. Each process "
-        "counts by itself, operators count as one caller, callers without a key by their address; empty: no limit.",
+        "counts by itself. A customer is one caller, each operator's key another, and so is each address of callers "
+        "without a key; empty: no limit.",
     )
     authenticator: str | None = _setting(None, optional(IMPORT_PATH), "Your own authenticator, by import path.")
     payment_gateway: str = _setting("simulated", plug("simulated"), "Payment gateway: the simulated one, or your own.")
@@ -187,17 +191,21 @@ class Settings:
     )
     currency: str = _setting("USD", CURRENCY, "Currency of every amount.")
     default_stock: int | None = _setting(
-        100,
+        attrs.Factory(lambda self: SPRING_STOCK if self.http_compat == "spring" else None, takes_self=True),
         optional(whole(0, 10**12)),
-        "Units that a product nobody has counted starts with; empty: orders of unknown products are rejected.",
+        "Units on hand that an unknown product starts with, as in the Spring system; empty: orders of unknown products "
+        "are rejected. With `OMS_HTTP_COMPAT=spring` the default is 100.",
+        shown="",
     )
     order_deadline_s: float = _setting(900, number(1, 86400 * 30), "An order that hasn't settled by then is cancelled.")
     settle_s: float = _setting(60, number(0, 86400), "After the deadline, every order has settled within this time.")
     payment_success_rate: float = _setting(
-        0.8, number(0, 1), "Simulated gateway: share of charges that it captures; the others are declined."
+        1, number(0, 1), "Simulated gateway: share of charges that it captures; it declines the others."
     )
     payment_seed: int | None = _setting(
-        None, optional(whole(0, 2**63 - 1)), "Simulated gateway: which charges it declines; empty is the same as 0."
+        None,
+        optional(whole(0, 2**63 - 1)),
+        "Simulated gateway: seed that decides which charges it declines; empty: 0.",
     )
     payment_delay_ms: int = _setting(0, whole(0, 600_000), "Simulated gateway: how long each charge takes.")
     payment_script: Path | None = _setting(None, OPTIONAL_FILE, "Simulated gateway: JSON file of misbehaviours.")
@@ -229,7 +237,7 @@ class Settings:
     retention_days: int = _setting(
         30,
         whole(1, 3650),
-        "How long repeats of a message or a key are recognised, and ended work is kept.",
+        "How long repeats of a message are recognised, and ended work is kept. An `Idempotency-Key` is kept for 24 h.",
     )
     batch: int = _setting(500, whole(1, 2000), "Messages that a consumer handles in one transaction.")
     partitions: int = _setting(4, whole(1, 256), "Partitions of each topic, fixed when the log is made.")
@@ -399,7 +407,10 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
 
 def changed(settings: Settings, **overrides: object) -> Settings:
     """The same settings but for some, given by field name; text is read as a variable's would be."""
-    return attrs.evolve(settings, **_overrides(overrides))
+    given = _overrides(overrides)
+    if given.get("http_compat") == "spring" and settings.default_stock is None:
+        given.setdefault("default_stock", SPRING_STOCK)
+    return attrs.evolve(settings, **given)
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from oms.adapters.gateways.script import ScriptError, read_script
 from oms.adapters.gateways.simulated import SimulatedGateway
 from oms.adapters.memory.clock import ManualClock
 from oms.adapters.memory.signals import RecordingSignals
-from oms.adapters.notifiers.webhook import WebhookNotifier, verify_signature
+from oms.adapters.notifiers.webhook import WebhookNotifier
 from oms.adapters.telemetry.signals import StructlogSignals
 from oms.settings import load_settings, settings_table
 
@@ -172,10 +172,10 @@ def test_a_webhook_is_signed_over_time_and_raw_body(receiver: Receiver) -> None:
     ((headers, body),) = receiver.got
     assert json.loads(body)["amount"] == 12.5
     assert headers["Oms-Id"] == NOTE.id
-    assert verify_signature(CANARY, headers, body, clock.now())
-    assert not verify_signature(CANARY, headers, body + b" ", clock.now())
-    assert not verify_signature("other", headers, body, clock.now())
-    assert not verify_signature(CANARY, headers, body, clock.now() + timedelta(minutes=6))
+    assert oms.verify_signature(CANARY, headers, body, clock.now())
+    assert not oms.verify_signature(CANARY, headers, body + b" ", clock.now())
+    assert not oms.verify_signature("other", headers, body, clock.now())
+    assert not oms.verify_signature(CANARY, headers, body, clock.now() + timedelta(minutes=6))
     assert CANARY not in str(headers) + body.decode()
 
 

@@ -278,6 +278,8 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "all_answers": (),
     "currency": (),
     "pin_currency": ("EUR",),
+    "default_stock": (),
+    "record_default_stock": ("100",),
     "reservations": (KEYS,),
     "stock": ([Sku("s")],),
     "stock_page": (0, 10),

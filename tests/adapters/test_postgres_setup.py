@@ -94,6 +94,35 @@ def test_the_check_names_each_schema_whose_currency_is_another(server: OwnPostgr
     reader.close()
 
 
+def test_the_operator_checks_every_schema_with_its_own_password_alone(server: OwnPostgres) -> None:
+    own = {f"postgres_password_{name}": Secret(f"canary-of-{name}") for name in (*SERVICES, "operator")}
+    services = settings_of(server, "looked_at", postgres_password=None, **own)
+    set_up_postgres(services, SERVICES, ["shipping"])
+    store = postgres_store("payment", services, CountedIds())
+    store.pin_currency("EUR")
+    store.close()
+    every = [*SERVICES, "step-shipping"]
+    operator = settings_of(
+        server,
+        "looked_at",
+        postgres_password=None,
+        postgres_password_order=None,
+        postgres_password_operator=own["postgres_password_operator"],
+    )
+    assert check_postgres(operator, every, by_operator=True) == []
+    assert "can't log in" in check_postgres(operator, ["order"])[0], "a service checks its own log-in"
+    (line,) = other_currencies(operator, SERVICES)
+    assert "oms_payment are in EUR" in line
+
+    server.run("REVOKE INSERT ON oms_order.orders FROM oms_order", database="looked_at")
+    server.run("ALTER SCHEMA oms_step_shipping RENAME TO elsewhere", database="looked_at")
+    found = check_postgres(operator, every, by_operator=True)
+    assert [line.partition(": ")[2] for line in found] == [
+        "oms_order may not write all tables of the schema oms_order; run `oms setup`",
+        "the schema oms_step_shipping is missing; run `oms setup`",
+    ]
+
+
 def test_several_hosts_may_set_up_at_once(server: OwnPostgres) -> None:
     settings = settings_of(server, "race")
     with ThreadPoolExecutor(4) as pool:

@@ -49,7 +49,7 @@ def within(seconds: float, condition: Callable[[], bool]) -> bool:
 
 @pytest.fixture(params=["memory", "embedded"])
 def given(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
-    return {"profile": request.param, "data": tmp_path, "environ": {}, "log_level": "error"}
+    return {"profile": request.param, "data": tmp_path, "environ": {}, "log_level": "error", "default_stock": 100}
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_notifier_and_a_step_that_hang_hold_up_nothing_else(given: dict[str, o
         if len(booked) == 1:
             release.wait(20)
 
-    limits = {"call_timeout_s": 0.2, "task_lease_s": 10.0, "notify_calls": 1, "payment_success_rate": 1.0}
+    limits = {"call_timeout_s": 0.2, "task_lease_s": 10.0, "notify_calls": 1}
     app = oms.create(notifier=Notifier(), **limits, **given)
     call = oms.OutsideCall(book)
     app.subscribe("order.confirmed", group="own", handler=lambda _, step: step.call("book"), calls={"book": call})

@@ -218,7 +218,7 @@ def test_verify_names_the_topic_and_order_of_a_message_that_is_not_sent() -> Non
 
 
 def test_blocked_topics_delay_no_other_topic_in_files(tmp_path: Path) -> None:
-    app = oms.create(profile="embedded", data=tmp_path, log_level="error", batch=5, payment_success_rate=1.0)
+    app = oms.create(profile="embedded", data=tmp_path, log_level="error", batch=5, default_stock=100)
 
     def confirmed(_event: oms.AnyEvent, step: oms.StepContext) -> None:
         step.publish("ship.a", a=1)

@@ -274,7 +274,9 @@ def test_readyz_metrics_and_the_log_show_a_dead_gateway_within_ten_seconds(
     profile: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     gateway = Gateway(bug)
-    app = oms.create(profile=profile, data=tmp_path, environ={}, gateway=gateway, log_level="warning")
+    app = oms.create(
+        profile=profile, data=tmp_path, environ={}, gateway=gateway, default_stock=100, log_level="warning"
+    )
     with app, TestClient(oms.asgi(app), base_url="http://localhost") as client:
         assert client.get("/readyz").json() == {"status": "ready", "problems": [], "degraded": []}
         order = app.orders.place(app.draft("ann", 1, {"apple": 1}))

@@ -81,7 +81,7 @@ def test_amounts_are_the_same_in_any_decimal_context(context: decimal.Context, c
 
 @pytest.mark.parametrize("profile", ["memory", "embedded"])
 def test_orders_are_the_same_in_any_host(profile: str, tmp_path: Path) -> None:
-    app = oms.create(environ={}, profile=profile, data=tmp_path, payment_success_rate=1.0, log_level="error")
+    app = oms.create(environ={}, profile=profile, data=tmp_path, default_stock=100, log_level="error")
     _ = app.system
 
     @settings(EXAMPLES, max_examples=15)

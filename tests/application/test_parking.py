@@ -60,7 +60,7 @@ def test_hostile_error_of_a_notifier_is_parked_in_memory(error: Exception) -> No
 
 def test_hostile_errors_of_a_notifier_are_parked_in_files_and_orders_go_on(tmp_path: Path) -> None:
     notifier = Failing(HOSTILE[0])
-    app = oms.create(profile="embedded", data=tmp_path, log_level="error", notifier=notifier, payment_success_rate=1.0)
+    app = oms.create(profile="embedded", data=tmp_path, log_level="error", notifier=notifier, default_stock=100)
     with app:
         for error in HOSTILE:
             notifier.error = error

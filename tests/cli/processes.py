@@ -19,7 +19,7 @@ START_S = 40.0
 
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMS_", "OMSCTL_"))}
-    return kept | more
+    return kept | {"OMS_DEFAULT_STOCK": "100"} | more
 
 
 def oms(*arguments: str, timeout_s: float = 60, **more: str) -> subprocess.CompletedProcess[str]:

@@ -84,7 +84,7 @@ def test_wrong_use_is_one_line(run: Run, tmp_path: Path, arguments: tuple[str, .
 
 
 def test_verify_says_what_holds_and_what_is_broken(run: Run, tmp_path: Path) -> None:
-    app = oms.create(profile="embedded", environ={}, data=tmp_path, log_level="error", payment_success_rate=1.0)
+    app = oms.create(profile="embedded", environ={}, data=tmp_path, log_level="error", default_stock=100)
     app.orders.place(app.draft("ann", 5, {"apple": 1}))
     until = time.monotonic() + 10
     while (report := oms.verify(app.settings)).orders != {"CONFIRMED": 1} or not report.quiet:

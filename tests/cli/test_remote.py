@@ -26,7 +26,7 @@ def system() -> Iterator[tuple[oms.App, str]]:
         if isinstance(event, oms.OrderConfirmed) and "odd" in event.terms.items:
             raise oms.Permanent("can't be shipped")
 
-    app = oms.create(profile="memory", environ={}, payment_success_rate=1.0, log_level="error")
+    app = oms.create(profile="memory", environ={}, default_stock=100, log_level="error")
     app.subscribe("order.confirmed", group="shipping", handler=ship)
     listener = bound("127.0.0.1", 0)
     server = Server(app)

@@ -20,7 +20,7 @@ from oms.testing.contracts.joining import JoiningContract
 class TestSqliteJoining(JoiningContract):
     @pytest.fixture
     def app(self, tmp_path: Path) -> App:
-        return oms.create(environ={}, profile="embedded", data=tmp_path / "data", payment_success_rate=1.0)
+        return oms.create(environ={}, profile="embedded", data=tmp_path / "data", default_stock=100)
 
     @pytest.fixture
     def engine(self, tmp_path: Path) -> Engine:
@@ -53,9 +53,7 @@ class TestPostgresJoining(JoiningContract):
     @pytest.fixture
     def app(self, tmp_path: Path, schema: str) -> App:
         store = store_in(postgres_database(postgres_login(), schema), "order", SystemIds())
-        return oms.create(
-            environ={}, profile="embedded", data=tmp_path, stores={"order": store}, payment_success_rate=1.0
-        )
+        return oms.create(environ={}, profile="embedded", data=tmp_path, stores={"order": store}, default_stock=100)
 
     @pytest.fixture
     def engine(self) -> Engine:

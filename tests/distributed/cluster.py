@@ -139,6 +139,7 @@ class Cluster:
         given = {
             **addresses(self.postgres_url, self.redis_url, self.kafka_bootstrap, database="oms"),
             "OMS_DATA": str(self.directory / "data"),
+            "OMS_DEFAULT_STOCK": "100",
             "OMS_KAFKA_CONF_SESSION_TIMEOUT_MS": "6000",
             "OMS_KAFKA_CONF_MAX_POLL_INTERVAL_MS": "6000",
         }

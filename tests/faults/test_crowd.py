@@ -13,7 +13,7 @@ from serving import Load, Serving
 @pytest.mark.faults
 @pytest.mark.slow
 def test_thirty_buyers_of_ten_for_a_hundred_twenty_times(tmp_path: Path) -> None:
-    serving = Serving(tmp_path / "data", {"OMS_PAYMENT_SUCCESS_RATE": "1", "OMS_LOG_LEVEL": "warning"})
+    serving = Serving(tmp_path / "data", {"OMS_DEFAULT_STOCK": "100", "OMS_LOG_LEVEL": "warning"})
     serving.start()
     for run in range(20):
         load = Load(serving.port, lambda n, run=run: {"userId": f"u-{n}", "amount": 1, "items": {f"hot-{run}": 10}})

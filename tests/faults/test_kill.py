@@ -24,6 +24,7 @@ FAST = {
     "OMS_WEBHOOK_TIMEOUT_S": "1",
     "OMS_TASK_LEASE_S": "7",
     "OMS_OUTBOX_LEASE_S": "2",
+    "OMS_PAYMENT_SUCCESS_RATE": "0.8",
     "OMS_DEFAULT_STOCK": "20000",
     "OMS_LOG_LEVEL": "warning",
 }

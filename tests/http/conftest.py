@@ -23,9 +23,7 @@ class Known(oms.Authenticator):
 
 @pytest.fixture
 def app() -> Iterator[oms.App]:
-    with oms.create(
-        profile="memory", environ={}, authenticator=Known(), payment_success_rate=1.0, log_level="error"
-    ) as made:
+    with oms.create(profile="memory", environ={}, authenticator=Known(), default_stock=100, log_level="error") as made:
         yield made
 
 
@@ -38,7 +36,7 @@ def client(app: oms.App) -> Iterator[TestClient]:
 @pytest.fixture
 def open_client() -> Iterator[TestClient]:
     with (
-        oms.create(profile="memory", environ={}, payment_success_rate=1.0, log_level="error") as app,
+        oms.create(profile="memory", environ={}, default_stock=100, log_level="error") as app,
         TestClient(oms.asgi(app), "http://localhost", raise_server_exceptions=False) as made,
     ):
         yield made

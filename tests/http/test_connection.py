@@ -25,7 +25,7 @@ UPGRADES = {
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[oms.App]:
-    with oms.create(profile="memory", environ={}, payment_success_rate=1.0, log_level="error") as made:
+    with oms.create(profile="memory", environ={}, default_stock=100, log_level="error") as made:
         yield made
 
 

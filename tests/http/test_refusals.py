@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 import oms
+from oms.adapters.auth.api_keys import new_key
 from oms.adapters.memory.signals import RecordingSignals
 from oms.entrypoints.http import server
 from oms.entrypoints.http.rate_limit import RateLimit
@@ -27,10 +30,12 @@ class Known(oms.Authenticator):
     """Takes the caller's word for it."""
 
     def authenticate(self, headers: Mapping[str, str]) -> oms.Principal | None:
-        name = headers.get("x-caller")
+        name = headers.get("x-caller", "")
         if name in USERS:
             return oms.Principal(oms.Role.CUSTOMER, oms.UserId(USERS[name]))
-        return oms.Principal(oms.Role.OPERATOR) if name == "operator" else None
+        if name.startswith("operator"):
+            return oms.Principal(oms.Role.OPERATOR, credential=name)
+        return None
 
 
 class Odd(oms.Policy):
@@ -121,6 +126,25 @@ def test_each_caller_has_a_limit_of_its_own(second: list[float]) -> None:
     assert later == [200, 429]
     assert health == [200] * 5
     assert signals.total("http_refused", code="too_many_requests") == 3
+
+
+def test_each_operators_key_has_a_limit_of_its_own(second: list[float], tmp_path: Path) -> None:
+    keys = [new_key("key", oms.Role.OPERATOR) for _ in range(2)]
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps([entry for _, entry in keys]))
+    signals = RecordingSignals()
+    with served(signals, authenticator=None, api_keys_file=file, rate_limit=1.0) as client:
+        for key, _ in keys:
+            headers = {"Authorization": f"Bearer {key}"}
+            assert [client.get("/stock", headers=headers).status_code for _ in range(2)] == [200, 429]
+    refused = [failure.fields["credential"] for failure in signals.failures if failure.event == "request refused"]
+    assert refused == [entry["sha256"][:16] for _, entry in keys]
+
+
+def test_operators_of_an_own_authenticator_are_told_apart_by_their_credential(second: list[float]) -> None:
+    with served(RecordingSignals(), rate_limit=1.0) as client:
+        for name in ("operator", "operator-2"):
+            assert [client.get("/stock", headers={"X-Caller": name}).status_code for _ in range(2)] == [200, 429]
 
 
 @pytest.mark.parametrize("authenticator", [None, Known()])

@@ -51,7 +51,9 @@ LETTERS = 100
 
 
 def app_of(**given: object) -> oms.App:
-    app = oms.create(profile="memory", environ={}, log_level="error", payment_success_rate=0.7, **given)
+    app = oms.create(
+        profile="memory", environ={}, log_level="error", default_stock=100, payment_success_rate=0.7, **given
+    )
     app.start()
     app.system.container.broker().publish([Outgoing("order.created", None, b"{broken")] * LETTERS)
     app.stock.set("espresso-cup", 1000)

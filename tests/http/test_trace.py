@@ -34,9 +34,7 @@ def traces(log: Any) -> dict[str, str | None]:
 
 @pytest.fixture(params=["memory", "embedded"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[oms.App]:
-    with oms.create(
-        profile=request.param, data=tmp_path, environ={}, payment_success_rate=1.0, log_level="error"
-    ) as made:
+    with oms.create(profile=request.param, data=tmp_path, environ={}, default_stock=100, log_level="error") as made:
         yield made
 
 
@@ -65,7 +63,7 @@ def test_over_http_from_order_created_to_the_refund(app: oms.App) -> None:
 @pytest.mark.parametrize("trace", [value for value in INVALID if value.isascii()])
 def test_one_that_isnt_valid_is_ignored(trace: str) -> None:
     with (
-        oms.create(profile="memory", environ={}, log_level="error") as app,
+        oms.create(profile="memory", environ={}, default_stock=100, log_level="error") as app,
         TestClient(oms.asgi(app), "http://localhost") as client,
     ):
         assert client.post("/orders", json=ORDER, headers={"traceparent": trace}).status_code == 201

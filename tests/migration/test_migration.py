@@ -227,7 +227,7 @@ def test_gate_and_ledger_agree(distributed: Target) -> None:
 
 def test_imported_orders_rest_and_one_that_is_resumed_is_charged(embedded: Target) -> None:
     assert embedded.migrate("--apply").returncode == 0
-    with oms.create(embedded.settings, payment_success_rate=1.0, log_level="error") as app:
+    with oms.create(embedded.settings, default_stock=100, log_level="error") as app:
         assert {order.state.value for order in app.orders.page(user_id=ANN).content} == {"LEGACY"}
         app.orders.resume(SECOND)
         wait_until(lambda: app.orders.get(SECOND).state.value == "CONFIRMED")

@@ -69,7 +69,7 @@ def test_an_order_of_many_products(system: Shop) -> None:
 
 
 def test_unknown_products_are_rejected_without_a_default_stock(make) -> None:
-    shop: Shop = make({"default_stock": None})
+    shop: Shop = make(default_stock=None)
     shop.app.stock.set("apple", 1)
     known, unknown = shop.place({"apple": 1}), shop.place({"apple": 1, "pear": 1})
     shop.run()

@@ -60,7 +60,7 @@ def confirmed(app: oms.App, number: int) -> None:
 
 
 def test_the_floor_makes_the_rows_and_messages_of_a_real_order(tmp_path: Path) -> None:
-    app = oms.create(environ={}, data=tmp_path, payment_success_rate=1.0, log_level="error")
+    app = oms.create(environ={}, data=tmp_path, default_stock=100, log_level="error")
     confirmed(app, 0)  # its products are new to the shop: their stock has a line in the ledger
     rows, messages = on_record(tmp_path), topics_of(tmp_path)
     confirmed(app, 0)

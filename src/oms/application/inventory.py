@@ -71,7 +71,7 @@ class InventoryWork:
         self.lock_stock(wanted)
 
     def lock_stock(self, skus: Collection[Sku]) -> None:
-        """Lock products; those nobody knows come with the default stock, where one is set."""
+        """Lock products; unknown ones start with the default stock, where one is set."""
         found = self._transaction.lock_stock(skus)
         missing = sorted(set(skus) - set(found))
         if missing and self._default_stock is not None:

@@ -35,10 +35,11 @@ from oms.bootstrap import (
     evidence_of,
     imported,
     other_currencies,
-    pin_currency,
+    pin_settings,
     recorded,
     register,
     topics_of,
+    untrusted_prices,
     what_is_wrong,
 )
 from oms.bootstrap import set_up as make_servers_ready
@@ -405,7 +406,7 @@ class App:
         """The system, whose stores have a currency: who only looks at a new one leaves it as it is."""
         system = self.system
         if self._pinned_system is not system:
-            pin_currency(system)
+            pin_settings(system)
             self._pinned_system = system
         return system
 
@@ -414,6 +415,9 @@ class App:
         if "order" in self.system.parts:
             self._container.pricing()
             self._container.policy()
+            warning = untrusted_prices(self._container)
+            if warning is not None:
+                self.signals.failure("prices are set by customers", detail=warning)
         for group, step in self.own_steps.items():
             others = sorted(topic for topic in step.handlers if topic not in BY_TOPIC)
             if others and group in self.system.parts:
@@ -577,7 +581,7 @@ def acl_of(app: App, principal: str) -> Sequence[str]:
 
 def problems_of(app: App) -> Sequence[str]:
     """What keeps the servers from working for a distributed system; warnings begin with `warning: `."""
-    found = what_is_wrong(app.settings, app.services, topics_of(app.own_steps))
+    found = what_is_wrong(app.settings, app.services, topics_of(app.own_steps), by_operator=True)
     return [*found, *other_currencies(app.settings, app.services)]
 
 

@@ -230,11 +230,15 @@ class Role(Enum):
 class Principal:
     """Who is calling. A customer has the `user_id` that owns the orders.
 
-    Raises `InvalidValue` for a customer without one (nothing would limit it to its own orders) and for an illegal id.
+    `credential` identifies the API key or token that the caller showed, without revealing it: each operator's has a
+    rate limit of its own, and the log of refused requests names it. Without it all operators share one rate limit.
+    Raises `InvalidValue` for a customer without a user (nothing would limit it to its own orders), and for an illegal
+    id or credential.
     """
 
     role: Role
     user_id: UserId | None = None
+    credential: str | None = attrs.field(default=None, eq=False)
 
     def __attrs_post_init__(self) -> None:
         """Check role and id."""
@@ -242,6 +246,8 @@ class Principal:
             raise InvalidValue("invalid_role", "the role of a principal must be a Role")
         if self.user_id is not None or self.role is Role.CUSTOMER:
             checked_id(self.user_id, name="user_id")
+        if self.credential is not None:
+            checked_id(self.credential, name="credential")
 
     @property
     def owner(self) -> UserId | None:

@@ -504,6 +504,14 @@ class InventoryStore(Store, Protocol):
     def stock_page(self, number: int, size: int) -> Page[Stock]:
         """A page of all products, by sku."""
 
+    @abstractmethod
+    def default_stock(self) -> str | None:
+        """Return `OMS_DEFAULT_STOCK` as it was at the first start (empty text: none); None before it was recorded."""
+
+    @abstractmethod
+    def record_default_stock(self, text: str) -> None:
+        """Record `OMS_DEFAULT_STOCK` of the first start, unless a value is recorded already."""
+
 
 class PaymentStore(Store, Protocol):
     """The payment service's record."""

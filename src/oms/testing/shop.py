@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _OURS = ("stores", "broker", "gate")
 
 
+SHOP_STOCK = 100
+"""Units on hand of each product in a shop, unless the test says otherwise."""
+
 TEST_CLIENT_HOST = "testserver"
 """The `Host` that the test clients of Starlette and FastAPI send unless told otherwise."""
 
@@ -50,9 +53,10 @@ class Shop(AnyShop):
     """An order system to test against. `place` accepts an order, `run` lets everything happen that can now.
 
     Time stands still until `advance`. The gateway captures every charge unless it is told otherwise
-    (`shop.gateway.decline_next()`); every product has 100 units unless `set_stock` says so. What goes wrong is asked of
-    `gateway`, `worker("payment")`, `topic("payment.success")` and `gate`.
-    Keyword arguments are those of `oms.create`: extensions, or single settings. A `clock` must be a `ManualClock`.
+    (`shop.gateway.decline_next()`). Each product has 100 units unless `set_stock` says otherwise, where a system with
+    default settings rejects orders of unknown products; `Shop(default_stock=None)` rejects them too. What goes wrong is
+    asked of `gateway`, `worker("payment")`, `topic("payment.success")` and `gate`. Keyword arguments are those of
+    `oms.create`: extensions, or single settings. A `clock` must be a `ManualClock`.
     """
 
     def __init__(self, *, settings: Settings | None = None, **given: Unpack[CreateArguments]) -> None:
@@ -67,6 +71,8 @@ class Shop(AnyShop):
         self._extensions = Plugs(**{name: arguments[name] for name in own if name in given})
         self._gateway = ShopGateway(MemoryBook(), self.clock, self._faults)
         settings = settings or Settings(profile="memory", http_hosts=("localhost", TEST_CLIENT_HOST))
+        if settings.default_stock is None:
+            arguments.setdefault("default_stock", SHOP_STOCK)
         log = changed(settings, **{name: arguments[name] for name in ("profile", "partitions") if name in given})
         self._workers = Workers(self.clock, self.ids, self._faults, log.partitions)
         made: dict[str, Any] = {

@@ -27,6 +27,9 @@ from oms.settings import SettingsError
 FIELDS = ("name", "role", "user", "sha256", "expires")
 """The fields of an entry; an unknown one is refused, since a misspelt `expires` would make a key that never expires."""
 
+SHOWN_DIGITS = 16
+"""Digits of `sha256` that identify a key: in the log, an operator finds the entry by them."""
+
 _DELETED: tuple[int, ...] = ()
 _UNKNOWN = (0,)
 
@@ -57,6 +60,11 @@ class ApiKeys(Authenticator):
     def __repr__(self) -> str:
         return f"ApiKeys({str(self._file)!r})"
 
+    @property
+    def has_customers(self) -> bool:
+        """Whether the file has a customer's key."""
+        return any(entry.role is Role.CUSTOMER for entries in self._current().values() for entry in entries)
+
     def authenticate(self, headers: Mapping[str, str]) -> Principal | None:
         """Return the owner of a key that is known and hasn't expired.
 
@@ -69,7 +77,7 @@ class ApiKeys(Authenticator):
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         for entry in self._current().get(digest, ()):
             if entry.expires is None or self._clock.now() < entry.expires:
-                return Principal(entry.role, entry.user)
+                return Principal(entry.role, entry.user, digest[:SHOWN_DIGITS])
         return None
 
     def _current(self) -> Entries:

@@ -51,7 +51,7 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         book: Book,
         clock: Clock,
         *,
-        success_rate: float = 0.8,
+        success_rate: float = 1.0,
         seed: int = 0,
         delay_s: float = 0.0,
         timeout_s: float = 5.0,

@@ -32,6 +32,7 @@ class InventoryRecord(ServiceRecord):
         self.ledger: Table[tuple[str, Sku, str], Movement] = Table("ledger", fits=fitting.ledger_row)
         self.gate: Table[str, int] = Table("gate")
         self.gate.rows[GATE_ROW] = 0
+        self.default_stock: str | None = None
 
 
 class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
@@ -144,6 +145,15 @@ class MemoryInventoryStore(MemoryStore[InventoryRecord], InventoryStore, Invento
         rows = self._record.stock.rows
         skus = sorted(rows)[number * size : (number + 1) * size]
         return Page(tuple(rows[sku] for sku in skus), number, size, len(rows))
+
+    def default_stock(self) -> str | None:
+        """`OMS_DEFAULT_STOCK` of the first start."""
+        return self._record.default_stock
+
+    def record_default_stock(self, text: str) -> None:
+        """Record it, unless a value is recorded."""
+        if self._record.default_stock is None:
+            self._record.default_stock = text
 
     def all_reservations(self) -> Iterable[Reservation]:
         """Every reservation."""

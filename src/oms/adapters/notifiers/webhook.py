@@ -1,19 +1,15 @@
 """Posts notifications to a URL, signed so that the receiver can tell them from anybody else's.
 
 The body is one JSON object: `id` (the same on each try), `orderId`, `userId`, `kind`, `amount`, `currency`, and
-`reason`, `metadata`, `at` where they are known. `Oms-Signature` is `v1=` and the hex HMAC-SHA256, under the shared
-secret, of `Oms-Timestamp`, a dot and the raw body.
+`reason`, `metadata`, `at` where they are known. `oms.verify_signature` checks the signature.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
 from http.client import HTTPException
-from typing import Self, TypeGuard
+from typing import Self
 
 import msgspec
 import urllib3
@@ -22,15 +18,13 @@ from oms.adapters.notifiers.limited_pools import LimitedPools
 from oms.ports.clock import Clock
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.plugs import Notification, Notifier
+from oms.ports.webhook import signature
 from oms.settings import Settings
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 MOST_BODY_BYTES = 64 * 1024
 """So much of an answer's body is read to use the connection again."""
-
-MAX_TIMESTAMP = 12
-"""Digits of a timestamp in seconds: enough for 30,000 years."""
 
 _TRY_AGAIN = frozenset({408, 409, 425, 429})
 
@@ -116,32 +110,3 @@ def shape(notification: Notification) -> dict[str, object]:
     if notification.at:
         found["at"] = notification.at.isoformat()
     return found
-
-
-def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """What `Oms-Signature` says."""
-    digest = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
-    return f"v1={digest}"
-
-
-def verify_signature(
-    secret: str, headers: Mapping[str, str], body: bytes, now: datetime, *, tolerance_s: float = 300
-) -> bool:
-    """For receivers: whether a post comes from the holder of `secret` and is at most `tolerance_s` seconds old.
-
-    `headers` have names in any case. Returns False, and never raises, for whatever a stranger may send.
-    """
-    try:
-        known = {str(name).lower(): value for name, value in headers.items()}
-        timestamp, given = known.get("oms-timestamp"), known.get("oms-signature")
-        if not (_is_timestamp(timestamp) and isinstance(given, str) and given.isascii()):
-            return False
-        if not abs(now.timestamp() - int(timestamp)) <= tolerance_s:
-            return False
-        return hmac.compare_digest(signature(secret, timestamp, body), given)
-    except (TypeError, ValueError, AttributeError, OverflowError):
-        return False
-
-
-def _is_timestamp(text: object) -> TypeGuard[str]:
-    return isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= MAX_TIMESTAMP

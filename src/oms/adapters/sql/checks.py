@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from oms.adapters.sql.logins import Login, login_of, schema_of
+from oms.adapters.sql.logins import Login, login_of, operator_login, schema_of
 from oms.adapters.sql.migrate import HEADS, VERSION_TABLE
 from oms.adapters.sql.stores import kind_of
 from oms.ports.signals import WARNING
@@ -25,7 +25,8 @@ _SERVER = """
     SELECT current_setting('server_encoding'), pg_is_in_recovery(), has_schema_privilege('public', 'CREATE'),
            current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')
 """
-_SCHEMA = "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
+_ROLE = "SELECT 1 FROM pg_roles WHERE rolname = %s"
+_SCHEMA = "SELECT has_schema_privilege(%s, oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
 _UNSENT = """
     SELECT topic, count(*), min(at) FROM {schema}.outbox WHERE at < now() - make_interval(secs => {age_s})
     GROUP BY topic ORDER BY topic LIMIT 100
@@ -34,24 +35,27 @@ UNSENT_AFTER_S = 60
 """A message that has waited for so long, in seconds, isn't on its way: the relay sends most within a second."""
 
 _TABLES = """
-    SELECT bool_and(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-                    AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
+    SELECT bool_and(has_table_privilege(%s, c.oid, 'SELECT') AND has_table_privilege(%s, c.oid, 'INSERT')
+                    AND has_table_privilege(%s, c.oid, 'UPDATE') AND has_table_privilege(%s, c.oid, 'DELETE'))
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND c.relkind = 'r' AND c.relname <> %s
 """
 
 
-def check_postgres(settings: Settings, services: Sequence[str]) -> Sequence[str]:
+def check_postgres(settings: Settings, services: Sequence[str], *, by_operator: bool = False) -> Sequence[str]:
     """One line for each problem of these services (or steps), each once; nothing where all is well.
 
-    Lines that begin with `warning: ` keep nobody from starting. Nothing is changed. No line shows a password.
+    `by_operator` logs in as the operator's role where the settings have its password and not the service's: it checks
+    everything but the service's own log-in. Lines that begin with `warning: ` keep nobody from starting. Nothing is
+    changed. No line shows a password.
     """
     problems: dict[str, None] = {}
     for name in services:
-        login = login_of(name, settings)
+        role = login_of(name, settings).role
+        login = _operators(name, settings) if by_operator else login_of(name, settings)
         try:
             with login.connect() as connection:
-                problems.update(dict.fromkeys(_problems(connection, name, login)))
+                problems.update(dict.fromkeys(_problems(connection, name, login, role)))
         except psycopg.Error as error:
             problems[no_way_in(login, error)] = None
     return list(problems)
@@ -64,13 +68,19 @@ def other_currencies(settings: Settings, services: Sequence[str]) -> Sequence[st
     """
     problems = []
     for name in services:
-        login = login_of(name, settings)
+        login = _operators(name, settings)
         with suppress(psycopg.Error), login.connect() as connection:
             kept = _currency(connection, schema_of(name))
             if kept not in (None, settings.currency):
                 where = f"PostgreSQL at {login.place}: the amounts of the schema {schema_of(name)}"
                 problems.append(f"{where} are in {kept}, OMS_CURRENCY is {settings.currency}")
     return problems
+
+
+def _operators(name: str, settings: Settings) -> Login:
+    """The log-in of a service, or of the operator where the settings have the operator's password alone."""
+    login, operator = login_of(name, settings), operator_login(settings)
+    return operator if operator.has_password and not login.has_password else login
 
 
 def no_way_in(
@@ -100,14 +110,14 @@ def _lacks_database(login: Login) -> bool:
         return False
 
 
-def _problems(connection: psycopg.Connection[Any], name: str, login: Login) -> Iterator[str]:
+def _problems(connection: psycopg.Connection[Any], name: str, login: Login, role: str) -> Iterator[str]:
     where = f"PostgreSQL at {login.place}"
     major = connection.info.server_version // 10000
     if major < OLDEST_SERVER:
         yield f"{where}: version {major} is too old, {OLDEST_SERVER} is needed"
     for problem in _of_server(connection, login):
         yield problem.replace("{where}", where)
-    for problem in _of_schema(connection, name, login):
+    for problem in _of_schema(connection, name, role):
         warning = WARNING if problem.startswith(WARNING) else ""
         yield f"{warning}{where}: {problem.removeprefix(WARNING)}"
 
@@ -128,17 +138,20 @@ def _of_server(connection: psycopg.Connection[Any], login: Login) -> Iterator[st
         yield f"{WARNING}{{where}}: synchronous_commit is off, so a crash of the server may lose accepted orders"
 
 
-def _of_schema(connection: psycopg.Connection[Any], name: str, login: Login) -> Iterator[str]:
+def _of_schema(connection: psycopg.Connection[Any], name: str, role: str) -> Iterator[str]:
     schema, head = schema_of(name), HEADS[kind_of(name)]
-    usable = _row(connection, _SCHEMA, schema)
+    if _row(connection, _ROLE, role) is None:
+        yield f"the role {role} is missing; {_SETUP}"
+        return
+    usable = _row(connection, _SCHEMA, role, schema)
     if usable is None:
         yield f"the schema {schema} is missing; {_SETUP}"
     elif not usable[0]:
-        yield f"{login.role} may not use the schema {schema}; {_SETUP}"
+        yield f"{role} may not use the schema {schema}; {_SETUP}"
     elif (found := _revision(connection, schema)) != head:
         yield f"the schema {schema} is at revision {found}, this program knows {head}; {_SETUP}"
-    elif not _row(connection, _TABLES, schema, VERSION_TABLE)[0]:
-        yield f"{login.role} may not write all tables of the schema {schema}; {_SETUP}"
+    elif not _row(connection, _TABLES, *[role] * 4, schema, VERSION_TABLE)[0]:
+        yield f"{role} may not write all tables of the schema {schema}; {_SETUP}"
     else:
         yield from _unsent(connection, name, schema)
 

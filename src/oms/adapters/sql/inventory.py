@@ -23,6 +23,9 @@ from oms.ports.clock import Ids
 from oms.ports.evidence import InventoryEvidence
 from oms.ports.store import InventoryStore, InventoryTransaction, Page
 
+DEFAULT_STOCK = "default_stock"
+"""The name of the pinned `OMS_DEFAULT_STOCK`."""
+
 DEFAULT_REFERENCE = "default"
 """The ledger's reference for the stock that a product nobody counted starts with."""
 
@@ -167,6 +170,14 @@ class SqlInventoryStore(SqlStore[InventoryTables], InventoryStore, InventoryEvid
             (total,) = link.first(select(func.count()).select_from(_STOCK))
             rows = link.rows(select(_STOCK).order_by(_STOCK.c.sku).limit(size).offset(number * size))
         return Page(tuple(map(stock_of, rows)), number, size, total)
+
+    def default_stock(self) -> str | None:
+        """`OMS_DEFAULT_STOCK` of the first start."""
+        return self._pinned(DEFAULT_STOCK)
+
+    def record_default_stock(self, text: str) -> None:
+        """Record it, unless a value is recorded."""
+        self._pin(DEFAULT_STOCK, text)
 
     def all_reservations(self) -> Iterable[Reservation]:
         """Every reservation."""

@@ -332,15 +332,11 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
 
     def currency(self) -> str | None:
         """The currency that was pinned."""
-        pinned = self._tables.pinned
-        with self._database.reading() as link:
-            row = link.first(select(pinned.c.value).where(pinned.c.name == CURRENCY))
-        return row[0] if row else None
+        return self._pinned(CURRENCY)
 
     def pin_currency(self, code: str) -> str:
         """Keep a currency, unless there is one."""
-        with self._database.writing() as link:
-            link.many(self._bulks.pinned, [(CURRENCY, code)])
+        self._pin(CURRENCY, code)
         return self.currency() or code
 
     def register(self, instance: str) -> int:
@@ -355,6 +351,16 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         """Register anew where the registration was lost with its connection."""
         if self._database.registration is not None:
             self._database.registration.keep()
+
+    def _pinned(self, name: str) -> str | None:
+        pinned = self._tables.pinned
+        with self._database.reading() as link:
+            row = link.first(select(pinned.c.value).where(pinned.c.name == name))
+        return row[0] if row else None
+
+    def _pin(self, name: str, value: str) -> None:
+        with self._database.writing() as link:
+            link.many(self._bulks.pinned, [(name, value)])
 
     def close(self) -> None:
         """Close the connections."""

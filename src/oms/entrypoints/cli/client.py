@@ -97,6 +97,19 @@ class Remote:
         return response.status, response.data
 
 
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class InventoryRemote(Remote):
+    """The system, or its inventory service where each service runs in a process of its own."""
+
+    url: Annotated[
+        str,
+        Parameter(
+            env_var=["OMSCTL_INVENTORY_URL", "OMSCTL_URL"], help="Where the system, or its inventory service, listens."
+        ),
+    ] = DEFAULT_URL
+
+
 def amount_of(text: str) -> Decimal:
     """An amount of money as it is written: `12`, `12.50`."""
     if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text.strip()):

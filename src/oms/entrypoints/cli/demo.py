@@ -27,6 +27,10 @@ QUIET_S = 10.0
 """How long the last messages may take after the last order has settled."""
 
 
+CAPTURED_SHARE = 0.8
+"""The simulated gateway captures this share of the charges, so that the demo shows declines too."""
+
+
 @attrs.frozen
 class Demo:
     """A running system to show things with."""
@@ -59,7 +63,9 @@ def run(orders: int, *, keep: bool, data: Path | None) -> int:
 @contextmanager
 def _running(screen: Console, data: Path) -> Iterator[Demo]:
     """The embedded system with its API on a free port of loopback; nothing of the environment's settings counts."""
-    settings = load_settings({}, profile="embedded", data=data, default_stock=1_000_000)
+    settings = load_settings(
+        {}, profile="embedded", data=data, default_stock=1_000_000, payment_success_rate=CAPTURED_SHARE
+    )
     notes = Notes()
     app = create(settings, signals=notes)
     listener = bound("127.0.0.1", 0)

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from cyclopts import App, Parameter
 
-from oms.entrypoints.cli.client import WRONG_USE, Remote, amount_of, segment
+from oms.entrypoints.cli.client import WRONG_USE, InventoryRemote, Remote, amount_of, segment
 from oms.entrypoints.cli.output import console, give_up, show_json, show_list, show_one
 from oms.entrypoints.cli.output import timeline as drawn
 
@@ -18,6 +18,7 @@ stock = App(name="stock", help="Show, count and receive stock of a running syste
 dlq = App(name="dlq", help="What couldn't be handled: list it, show it, handle it once more, or give it up.")
 
 HERE = Remote()
+STOCK_HERE = InventoryRemote()
 _UNITS = re.compile(r"-?[0-9]{1,20}")
 ORDER = ("id", "status", "reason", "totalAmount", "currency", "userId", "items", "metadata")
 LISTED = ("id", "status", "reason", "totalAmount", "userId", "items")
@@ -46,7 +47,11 @@ def place(
     idempotency_key: Key = None,
     remote: Remote = HERE,
 ) -> None:
-    """Place an order: `oms orders place --user ann --amount 12.50 --item apple=2 --item pear=1`."""
+    """Place an order: `oms orders place --user ann --amount 12.50 --item apple=2 --item pear=1`.
+
+    Products need stock first (`oms stock set apple 40`): an order of an unknown product is rejected, unless
+    OMS_DEFAULT_STOCK gives unknown products some.
+    """
     body: dict[str, object] = {"userId": user, "amount": amount_of(amount), "items": _items(item)}
     if metadata:
         body["metadata"] = dict(_pair("--metadata", entry) for entry in metadata)
@@ -107,13 +112,13 @@ def timeline(order: Order, *, remote: Remote = HERE) -> None:
 
 
 @stock.command(name="show")
-def show_stock(product: Product, *, remote: Remote = HERE) -> None:
+def show_stock(product: Product, *, remote: InventoryRemote = STOCK_HERE) -> None:
     """Show a product: on hand, held by orders that are under way, available."""
     _one(remote, remote.ask("GET", f"/stock/{segment(product)}"), STOCK)
 
 
 @stock.command(name="list")
-def list_stock(*, page: Number = 0, size: Size = 50, remote: Remote = HERE) -> None:
+def list_stock(*, page: Number = 0, size: Size = 50, remote: InventoryRemote = STOCK_HERE) -> None:
     """List products by their ids."""
     _page(remote, remote.ask("GET", f"/stock?{urlencode({'page': page, 'size': size})}"), STOCK, "products")
 
@@ -124,7 +129,7 @@ def set_stock(
     on_hand: Annotated[int, Parameter(help="Units that were counted; never less than what is held.")],
     *,
     idempotency_key: Key = None,
-    remote: Remote = HERE,
+    remote: InventoryRemote = STOCK_HERE,
 ) -> None:
     """Count a product: so many units are on hand."""
     body = {"onHand": on_hand}
@@ -137,7 +142,7 @@ def add_stock(
     delta: Annotated[int, Parameter(allow_leading_hyphen=True, help="Units; negative ones are written off.")],
     *,
     idempotency_key: Key = None,
-    remote: Remote = HERE,
+    remote: InventoryRemote = STOCK_HERE,
 ) -> None:
     """Receive units of a product, or write them off."""
     body = {"delta": delta}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from oms.entrypoints.cli.client import Remote
+from oms.entrypoints.cli.client import InventoryRemote
 from oms.entrypoints.cli.local import Data, Json, data_settings
 from oms.entrypoints.cli.output import complain, console, plain, say, show_json, table
 from oms.ports.signals import WARNING
@@ -21,7 +21,7 @@ PORTS = {"order": 8081, "inventory": 8082, "payment": 8083, "notification": 8084
 FIRST_STEP_PORT = 8085
 """Of the step whose group was subscribed first; each further one has the next port."""
 
-INVENTORY = Remote(url=f"http://127.0.0.1:{PORTS['inventory']}")
+INVENTORY = InventoryRemote(url=f"http://127.0.0.1:{PORTS['inventory']}")
 
 
 def run(
@@ -148,7 +148,7 @@ def reconcile(
     ] = False,
     data: Data = None,
     as_json: Json = False,
-    remote: Remote = INVENTORY,
+    remote: InventoryRemote = INVENTORY,
 ) -> int:
     """Hold gate, ledger and orders against each other. Changes nothing, unless --rebuild. Exit 1 on a difference."""
     from oms.entrypoints.app import reconcile as look

@@ -33,6 +33,8 @@ class Refusals:
         fields: dict[str, object] = {"code": code, "route": route, "client": request.client}
         if caller is not None:
             fields |= {"role": caller.role.value, "user": caller.user_id}
+            if caller.credential is not None:
+                fields["credential"] = caller.credential
         if self._unlogged:
             fields["unlogged_before"], self._unlogged = self._unlogged, 0
         self._signals.failure("request refused", None, **fields)

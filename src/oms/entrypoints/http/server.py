@@ -184,9 +184,13 @@ class _Gate:
 
 
 def _refuse_too_many(limit: RateLimit, request: Request, caller: Principal | None) -> None:
-    """Callers that prove no identity of their own are told apart by address."""
-    known = None if caller is None or caller.role is Role.TRUSTED else caller.scope
-    name = known or f"address:{request.client}"
+    """Counts a customer by user, an operator by credential, and a caller that proves no identity by address."""
+    if caller is None or caller.role is Role.TRUSTED:
+        name = f"address:{request.client}"
+    elif caller.owner is None and caller.credential is not None:
+        name = f"credential:{caller.credential}"
+    else:
+        name = caller.scope
     wait_s = limit.wait_s(name, monotonic())
     if wait_s:
         retry = {"Retry-After": str(math.ceil(wait_s))}

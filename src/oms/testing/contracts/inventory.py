@@ -46,6 +46,13 @@ class InventoryStoreContract(
         _introduce(store, {A: 99, C: 5})
         assert store.stock([A, B, C, Sku("unknown")]) == {A: Stock(A, 10), B: Stock(B, 0), C: Stock(C, 5)}
 
+    def test_the_first_default_stock_is_never_overwritten(self, store: Any) -> None:
+        assert store.default_stock() is None
+        store.record_default_stock("")
+        store.record_default_stock("100")
+        assert store.default_stock() == ""
+        assert store.currency() is None, "the two are recorded apart"
+
     def test_a_default_stock_has_a_ledger_row(self, store: Any) -> None:
         _introduce(store, {A: 10, B: 0})
         rows = [(row.sku, row.kind, row.on_hand, row.held) for row in store.all_movements()]
