@@ -14,7 +14,7 @@ from typed_settings.types import Secret
 from oms.adapters.memory import CountedIds
 from oms.adapters.sql import roles
 from oms.adapters.sql.checks import check_postgres, other_currencies
-from oms.adapters.sql.logins import login_of, operator_login, schema_of
+from oms.adapters.sql.logins import admin_login, login_of, operator_login, schema_of
 from oms.adapters.sql.migrate import HEADS
 from oms.adapters.sql.roles import set_up_postgres
 from oms.adapters.sql.stores import postgres_reader, postgres_store
@@ -114,8 +114,9 @@ def test_the_operator_checks_every_schema_with_its_own_password_alone(server: Ow
     (line,) = other_currencies(operator, SERVICES)
     assert "oms_payment are in EUR" in line
 
-    server.run("REVOKE INSERT ON oms_order.orders FROM oms_order", database="looked_at")
-    server.run("ALTER SCHEMA oms_step_shipping RENAME TO elsewhere", database="looked_at")
+    with admin_login(services).connect() as connection:
+        connection.execute("REVOKE INSERT ON oms_order.orders FROM oms_order")
+        connection.execute("ALTER SCHEMA oms_step_shipping RENAME TO elsewhere")
     found = check_postgres(operator, every, by_operator=True)
     assert [line.partition(": ")[2] for line in found] == [
         "oms_order may not write all tables of the schema oms_order; run `oms setup`",
