@@ -22,7 +22,6 @@ NOT_PASSED_ON = {
     "OMS_DATA": "the image's",
     "OMS_HTTP_HOST": "the image's",
     "OMS_HTTP_PORT": "each service has its own, which edge knows",
-    "OMS_KAFKA_CONF": "stands for variables of any name; docs/containers.md says how to set them",
     "OMS_PROFILE": "the stack is the distributed profile",
 }
 OF_THE_CLIENT = {"OMSCTL_KEY": ""}
