@@ -5,11 +5,11 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE} AS build
 WORKDIR /build
 # The locked dependencies and the build tools have a layer of their own, which a change of the code leaves alone.
-COPY requirements-runtime.txt requirements.txt ./
+COPY requirements-runtime.txt requirements-build.txt ./
 RUN python -m venv --without-pip /opt/venv \
- && python -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --requirement requirements-runtime.txt \
+ && python -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes --requirement requirements-runtime.txt \
  && python -m venv tools \
- && tools/bin/python -m pip install --no-cache-dir --constraint requirements.txt hatchling build
+ && tools/bin/python -m pip install --no-cache-dir --no-deps --require-hashes --requirement requirements-build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 # pip compiles what it installs, so that a read-only root costs no start-up time. `check` tells whether the lock is whole.

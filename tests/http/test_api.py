@@ -56,6 +56,62 @@ def test_as_the_system_replaced(spring_client: TestClient) -> None:
     assert answer.json()["totalAmount"] == 20
 
 
+SPRING_TAKES: list[tuple[dict[str, object], object, dict[str, int]]] = [
+    ({"amount": "12.50"}, 12.5, {"a": 2}),
+    ({"amount": " 7 "}, 7, {"a": 2}),
+    ({"items": {"a": "2", "b": " 3 "}}, 5, {"a": 2, "b": 3}),
+    ({"items": {"a": 2.0, "b": "0"}}, 5, {"a": 2}),
+    ({"note": "unknown", "nested": {"x": [1]}}, 5, {"a": 2}),
+]
+
+
+@pytest.mark.parametrize(("given", "total", "items"), SPRING_TAKES)
+def test_what_the_spring_system_takes(
+    spring_client: TestClient, client: TestClient, given: dict[str, object], total: object, items: dict[str, int]
+) -> None:
+    body = {"userId": "u", "amount": 5, "items": {"a": 2}, **given}
+    answer = spring_client.post("/orders", json=body)
+    assert (answer.status_code, answer.json()["totalAmount"], answer.json()["items"]) == (200, total, items)
+    if given != SPRING_TAKES[3][0]:
+        assert client.post("/orders", json=body, headers={"X-Caller": "operator"}).status_code == 422
+
+
+SPRING_REFUSED: list[tuple[dict[str, object], str]] = [
+    ({"amount": "1e3"}, "invalid_body"),
+    ({"amount": ""}, "invalid_body"),
+    ({"amount": "NaN"}, "invalid_body"),
+    ({"amount": None}, "invalid_body"),
+    ({"amount": "-5"}, "invalid_amount"),
+    ({"amount": "9" * 41}, "invalid_body"),
+    ({"items": {"a": "1.5"}}, "invalid_quantity"),
+    ({"items": {"a": "-1"}}, "invalid_quantity"),
+    ({"items": {"a": "two"}}, "invalid_quantity"),
+    ({"items": {"a": 10**18}}, "invalid_quantity"),
+    ({"items": {"a": 0}}, "no_items"),
+    ({"items": {}}, "no_items"),
+    ({"items": [1]}, "invalid_body"),
+    ({"userId": 7}, "invalid_body"),
+]
+
+
+@pytest.mark.parametrize(("given", "code"), SPRING_REFUSED)
+def test_what_is_refused_although_the_spring_system_may_take_it(
+    spring_client: TestClient, given: dict[str, object], code: str
+) -> None:
+    answer = spring_client.post("/orders", json={"userId": "u", "amount": 5, "items": {"a": 2}, **given})
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert spring_client.get("/orders").json()["totalElements"] == 0
+
+
+def test_a_repeated_name_is_refused_in_the_shape_of_the_spring_system_too(spring_client: TestClient) -> None:
+    for body in (
+        b'{"userId":"u","amount":"1","amount":"2","items":{"a":1}}',
+        b'{"userId":"u","amount":1,"items":{"a":1,"a":"2"}}',
+    ):
+        answer = spring_client.post("/orders", content=body, headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (422, "repeated_name")
+
+
 def test_the_shapes_of_the_spring_system_name_no_currency(spring_client: TestClient) -> None:
     answer = spring_client.post("/orders", content=(WIRE / "post-order.request.json").read_bytes(), headers=JSON)
     captured = json.loads((WIRE / "post-order.response.json").read_text())

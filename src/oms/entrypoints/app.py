@@ -210,7 +210,7 @@ class App:
 
     @property
     def evidence(self) -> Evidence:
-        """All records, for `oms.promises`."""
+        """All records, for `oms.verify`."""
         return evidence_of(self.system)
 
     def money(self, amount: Decimal | int | str) -> Money:

@@ -87,8 +87,8 @@ def checked_page(number: int, size: int) -> None:
 class Orders:
     """The orders of a system. Every method takes the caller; a customer sees and changes only own orders.
 
-    The `submit` methods answer with a future that is done after the commit; the others wait for it. Errors are
-    those of `oms.errors`: `DomainError` for refusals, `Retryable` and `OutcomeUnknown` for "come again".
+    The `submit` methods return a future that is done after the commit; the others wait for it. Both raise
+    `oms.DomainError` for refusals, and `oms.Retryable` or `oms.OutcomeUnknown` where the caller should try again.
     """
 
     _parts: Parts[OrderWork]

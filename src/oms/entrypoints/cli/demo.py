@@ -18,6 +18,7 @@ from rich.console import Console
 from oms.entrypoints.app import App, create, verify
 from oms.entrypoints.cli import crowd
 from oms.entrypoints.cli.customer import Customer
+from oms.entrypoints.cli.local import NOT_ON_RECORD, PROMISES
 from oms.entrypoints.cli.notes import Notes
 from oms.entrypoints.cli.output import COLOURS, console, plain, timeline
 from oms.entrypoints.serve import Server, address, bound
@@ -121,6 +122,8 @@ def _verified(demo: Demo) -> int:
     promises = f"{report.checked[0]} to {report.checked[-1]}" if report.quiet else ", ".join(report.checked)
     count = sum(report.orders.values())
     demo.screen.print(f"Promises {promises}, checked on disk for {count} orders and {report.messages} messages: {said}")
+    for name in PROMISES.keys() - set(report.checked) if report.quiet else ():
+        demo.screen.print(f"{name} ({PROMISES[name]}): {NOT_ON_RECORD[name]}")
     return 0 if report.whole and report.quiet else 1
 
 

@@ -30,7 +30,7 @@ PROMISES = {
     "P10": "what was answered is there",
     "P11": "nobody reaches another's order",
 }
-_NOT_ON_RECORD = {
+NOT_ON_RECORD = {
     "P4": "not checkable: the gateway shows no book",
     "P11": "not checkable on a record; tested route by route",
 }
@@ -80,7 +80,7 @@ def verify(*, data: Data = None, as_json: Json = False) -> int:
     from oms.entrypoints.app import verify as check
 
     report = check(data_settings(data))
-    found = dict.fromkeys(PROMISES, _UNDER_WAY) | _NOT_ON_RECORD | dict.fromkeys(report.checked, "holds")
+    found = dict.fromkeys(PROMISES, _UNDER_WAY) | NOT_ON_RECORD | dict.fromkeys(report.checked, "holds")
     found |= {violation.promise: "broken" for violation in report.violations}
     if as_json:
         violations = [{"promise": v.promise, "subject": v.subject, "detail": v.detail} for v in report.violations]

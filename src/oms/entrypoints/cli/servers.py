@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from oms.entrypoints.cli.client import InventoryRemote
+from oms.entrypoints.cli.client import InventoryRemote, Remote
 from oms.entrypoints.cli.local import Data, Json, data_settings
 from oms.entrypoints.cli.output import complain, console, plain, say, show_json, table
 from oms.ports.signals import WARNING

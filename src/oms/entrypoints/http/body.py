@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 
@@ -22,7 +23,9 @@ _LONGEST_NUMBER = 64
 """More digits than any amount or quantity within its bounds needs: longer ones aren't even read."""
 
 _NUMBER_STARTS = b"-0123456789"
+_NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,20})?")
 _place = msgspec.json.Decoder(shapes.PlaceOrderBody)
+_spring_place = msgspec.json.Decoder(shapes.SpringOrderBody)
 _usual_lines = msgspec.json.Decoder(dict[str, int])
 
 
@@ -54,8 +57,16 @@ def read_typed(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     return found
 
 
-def read_place(body: bytes) -> tuple[shapes.PlaceOrderBody, Decimal, Mapping[str, int]]:
-    """The body of an order, its exact amount, and its quantities by product."""
+Placed = shapes.PlaceOrderBody | shapes.SpringOrderBody
+
+
+def read_place(body: bytes, *, spring: bool = False) -> tuple[Placed, Decimal, Mapping[str, int]]:
+    """The body of an order, its exact amount, and its quantities by product.
+
+    `spring` reads as the Spring system does: unknown fields have no effect, and numbers may be strings.
+    """
+    if spring:
+        return _read_spring(body)
     parsed = _decode(_place, body)
     amount, lines = _amount(bytes(parsed.amount)), _lines(bytes(parsed.items))
     # Each string takes two quotation marks at least, so more of them than expected mean repeated names or escapes.
@@ -63,6 +74,23 @@ def read_place(body: bytes) -> tuple[shapes.PlaceOrderBody, Decimal, Mapping[str
     if body.count(b'"') != 2 * strings:
         _refuse_repeated_names(body)
     return parsed, amount, lines
+
+
+def _read_spring(body: bytes) -> tuple[Placed, Decimal, Mapping[str, int]]:
+    parsed = _decode(_spring_place, body)
+    _refuse_repeated_names(body)
+    lines = _load(bytes(parsed.items), _whole)
+    if not isinstance(lines, dict):
+        raise InvalidValue("invalid_body", "Expected `object` - at `$.items`")
+    numbers = {sku: _whole(units.strip()) if _is_number(units) else units for sku, units in lines.items()}
+    amount = bytes(parsed.amount)
+    if amount[:1] == b'"' and _is_number(text := _load(amount, str)):
+        amount = text.strip().encode()
+    return parsed, _amount(amount), numbers
+
+
+def _is_number(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(_NUMBER.fullmatch(value.strip()))
 
 
 def whole(raw: msgspec.Raw, field: str) -> int:

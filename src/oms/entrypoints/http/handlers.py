@@ -49,7 +49,7 @@ class Handlers:
     async def place_order(self, request: Request, caller: Principal) -> Answer:
         """POST /orders."""
         self._refuse_overload()
-        body, amount, lines = read_place(await read_body(request))
+        body, amount, lines = read_place(await read_body(request), spring=self._spring)
         if self._spring:
             lines = {sku: units for sku, units in lines.items() if units != 0}
         total = Money.rounded(amount, self._app.currency) if self._spring else self._app.money(amount)

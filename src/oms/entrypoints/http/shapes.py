@@ -49,6 +49,15 @@ class PlaceOrderBody(Struct, forbid_unknown_fields=True):
     metadata: dict[str, str] | None = None
 
 
+class SpringOrderBody(Struct):
+    """`PlaceOrderBody` as the Spring system reads it: unknown fields have no effect."""
+
+    user_id: str
+    amount: msgspec.Raw
+    items: msgspec.Raw
+    metadata: dict[str, str] | None = None
+
+
 class CancelOrder(Struct, forbid_unknown_fields=True):
     """Who cancels. By default an operator cancels as operator, everybody else as customer."""
 
