@@ -80,8 +80,8 @@ class SettingArguments(TypedDict, total=False):
 
     rate_limit: float | str | None
     """HTTP: requests that one caller may make each second, and as many at once; further ones get 429. Each process
-    counts by itself, operators count as one caller, callers without a key by their address; empty: no limit. Value: a
-    number from 0.01 to 1000000, or empty.
+    counts by itself. A customer is one caller, each operator's key another, and so is each address of callers without a
+    key; empty: no limit. Value: a number from 0.01 to 1000000, or empty.
     """
 
     payment_gateway: str
@@ -96,8 +96,8 @@ class SettingArguments(TypedDict, total=False):
     """Currency of every amount. Value: a three-letter currency code."""
 
     default_stock: int | str | None
-    """Units that a product nobody has counted starts with; empty: orders of unknown products are rejected. Value: a
-    whole number from 0 to 1000000000000, or empty.
+    """Units on hand that an unknown product starts with, as in the Spring system; empty: orders of unknown products are
+    rejected. With `OMS_HTTP_COMPAT=spring` the default is 100. Value: a whole number from 0 to 1000000000000, or empty.
     """
 
     order_deadline_s: float | str
@@ -107,10 +107,10 @@ class SettingArguments(TypedDict, total=False):
     """After the deadline, every order has settled within this time. Value: a number from 0 to 86400."""
 
     payment_success_rate: float | str
-    """Simulated gateway: share of charges that it captures; the others are declined. Value: a number from 0 to 1."""
+    """Simulated gateway: share of charges that it captures; it declines the others. Value: a number from 0 to 1."""
 
     payment_seed: int | str | None
-    """Simulated gateway: which charges it declines; empty is the same as 0. Value: a whole number from 0 to
+    """Simulated gateway: seed that decides which charges it declines; empty: 0. Value: a whole number from 0 to
     9223372036854775807, or empty.
     """
 
@@ -154,8 +154,8 @@ class SettingArguments(TypedDict, total=False):
     """
 
     retention_days: int | str
-    """How long repeats of a message or a key are recognised, and ended work is kept. Value: a whole number from 1 to
-    3650.
+    """How long repeats of a message are recognised, and ended work is kept. An `Idempotency-Key` is kept for 24 h.
+    Value: a whole number from 1 to 3650.
     """
 
     batch: int | str

@@ -82,7 +82,9 @@ def _read_spring(body: bytes) -> tuple[Placed, Decimal, Mapping[str, int]]:
     lines = _load(bytes(parsed.items), _whole)
     if not isinstance(lines, dict):
         raise InvalidValue("invalid_body", "Expected `object` - at `$.items`")
-    numbers = {sku: _whole(units.strip()) if _is_number(units) else units for sku, units in lines.items()}
+    numbers: dict[str, Any] = {
+        sku: _whole(units.strip()) if _is_number(units) else units for sku, units in lines.items()
+    }
     amount = bytes(parsed.amount)
     if amount[:1] == b'"' and _is_number(text := _load(amount, str)):
         amount = text.strip().encode()
