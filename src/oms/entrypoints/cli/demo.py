@@ -122,8 +122,9 @@ def _verified(demo: Demo) -> int:
     promises = f"{report.checked[0]} to {report.checked[-1]}" if report.quiet else ", ".join(report.checked)
     count = sum(report.orders.values())
     demo.screen.print(f"Promises {promises}, checked on disk for {count} orders and {report.messages} messages: {said}")
-    for name in PROMISES.keys() - set(report.checked) if report.quiet else ():
-        demo.screen.print(f"{name} ({PROMISES[name]}): {NOT_ON_RECORD[name]}")
+    for name, reason in NOT_ON_RECORD.items():
+        if name not in report.checked and report.quiet:
+            demo.screen.print(f"{name} ({PROMISES[name]}): {reason}")
     return 0 if report.whole and report.quiet else 1
 
 
