@@ -21,6 +21,7 @@ SETTINGS = {row.name: row for row in settings_table()}
 NOT_PASSED_ON = {
     "OMS_DATA": "the image's",
     "OMS_HTTP_HOST": "the image's",
+    "OMS_INSTANCE": "each container's own host name, which it keeps",
     "OMS_HTTP_PORT": "each service has its own, which edge knows",
     "OMS_PROFILE": "the stack is the distributed profile",
 }
