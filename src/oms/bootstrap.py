@@ -713,7 +713,7 @@ def _on_disk(settings: Settings) -> Evidence:
 def back_up(settings: Settings, target: Path) -> Backup:
     """Copy an embedded system, which may be running, into a new directory."""
     _only_embedded(settings)
-    with _naming(target):
+    with naming_files(target):
         return backup.back_up(settings.data, target, SERVICES, _clock().now())
 
 
@@ -723,7 +723,7 @@ def restore(settings: Settings, source: Path) -> Backup:
 
     _only_embedded(settings)
     backup.read_backup(source)  # before anything is made
-    with _naming(settings.data):
+    with naming_files(settings.data):
         lock = Lock(_files(settings, lambda _event, **_: None).prepare())
         try:
             return backup.put_in_place(source, settings.data, SERVICES)
@@ -739,7 +739,8 @@ def _only_embedded(settings: Settings) -> None:
 
 
 @contextmanager
-def _naming(directory: Path) -> Iterator[None]:
+def naming_files(directory: Path) -> Iterator[None]:
+    """Turn an error of the operating system into `Permanent` with the name of the file, or of this directory."""
     try:
         yield
     except OSError as error:

@@ -24,7 +24,7 @@ class SettingArguments(TypedDict, total=False):
     """
 
     data: Path | str
-    """Directory of the embedded profile's files. Value: the path of a directory."""
+    """Directory of the embedded profile's files, which only its owner can read. Value: the path of a directory."""
 
     http_host: str
     """Address to listen on. Beyond loopback the server wants API keys. Value: a host name or address."""

@@ -119,7 +119,12 @@ class Settings:
         choice("memory", "embedded", "distributed"),
         "Where orders live: in memory (gone at the end), in files on one machine, or in shared servers.",
     )
-    data: Path = _setting(Path("oms-data"), DIRECTORY, "Directory of the embedded profile's files.", shown="./oms-data")
+    data: Path = _setting(
+        Path("oms-data"),
+        DIRECTORY,
+        "Directory of the embedded profile's files, which only its owner can read.",
+        shown="./oms-data",
+    )
     http_host: str = _setting("127.0.0.1", HOST, "Address to listen on. Beyond loopback the server wants API keys.")
     http_port: int = _setting(
         8081,

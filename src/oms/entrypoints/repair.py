@@ -9,7 +9,7 @@ from typing import Any
 from oms.application.extensions.gateway import book_of
 from oms.application.on_record import Records
 from oms.application.repair import Repair
-from oms.bootstrap import SERVICES, findings
+from oms.bootstrap import SERVICES, findings, naming_files
 from oms.entrypoints.app import App
 from oms.settings import SettingsError
 
@@ -24,6 +24,12 @@ def repair(app: App) -> Sequence[str]:
         raise SettingsError("OMS_PROFILE: only the files of an embedded system can be of different moments")
     container = app.container
     container.files().repairing = True
+    with naming_files(app.settings.data):
+        return _repaired(app)
+
+
+def _repaired(app: App) -> Sequence[str]:
+    container = app.container
     try:
         parts = app.system.parts
         stores: dict[str, Any] = {name: parts[name].service.store for name in SERVICES}

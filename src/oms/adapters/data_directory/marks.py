@@ -59,7 +59,7 @@ def read_marks(path: Path, *, still: bool = False) -> Marks:
         worked = "inbox" in tables and connection.execute("SELECT 1 FROM inbox LIMIT 1").fetchone() is not None
     try:
         numbers = int(found.get(OPENED, 0)), int(found.get(ACKNOWLEDGED, 0))
-    except ValueError:
+    except (TypeError, ValueError):
         raise Permanent(f"{path}: its marks are no numbers, so it is damaged") from None
     return Marks(found.get(SYSTEM), *numbers, worked or SYSTEM in found)
 
