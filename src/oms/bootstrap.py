@@ -43,7 +43,7 @@ from oms.application.tasks import LOOK_EVERY_S
 from oms.application.worker import Every, log_retention
 from oms.domain.errors import NotFound
 from oms.domain.money import Currency
-from oms.ports.broker import Broker, log_kept
+from oms.ports.broker import Broker, TopicPartition, log_kept
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import Permanent, PortError
@@ -564,21 +564,20 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
     bells, calls = container.bells(), container.calls()
     parts: dict[str, Parts[Any]] = {}
     try:
-        services = _services(container, world.clock, own, only)
+        services = _services(container, world, own, only)
         files = container.files()
         if files.copied and not files.repairing:
-            _check_copy(container, {name: service.store for name, service in services.items()})
+            _check_copy(container, {name: service.store for name, (service, _) in services.items()})
         files.started()
     except BaseException:
         close_opened(container)  # so that the next start can open them
         raise
-    for name, service in services.items():
-        more: dict[str, Any] = {}
+    for name, (service, starts) in services.items():
         extra = _upkeep(service.store, world.clock) if settings.profile == "distributed" else ()
-        more["extra"] = extra
+        more: dict[str, Any] = {"starts": starts, "extra": extra}
         if name == "order":
             grouped = settings.profile == "distributed"
-            more = {"lock": orders.OrderWork.lock, "extra": (*extra, *_log_steps(world)), "grouped": grouped}
+            more |= {"lock": orders.OrderWork.lock, "extra": (*extra, *_log_steps(world)), "grouped": grouped}
         parts[name] = assemble(service, world, calls(name), woken=partial(_ring, bells, name), **more)
     return System(container, parts)
 
@@ -604,20 +603,23 @@ def findings(container: Container, stores: Mapping[str, Any]) -> Findings:
 
 
 def _services(
-    container: Container, clock: Clock, own: Mapping[str, OwnStep], only: Collection[str] | None
-) -> Mapping[str, Service[Any]]:
-    """The services by name; none of them joins its group before all stores are known to have the same currency."""
+    container: Container, world: World, own: Mapping[str, OwnStep], only: Collection[str] | None
+) -> Mapping[str, tuple[Service[Any], Mapping[TopicPartition, int]]]:
+    """The services by name, and where the group of each begins.
+
+    None of them joins its group before all stores are known to have the same currency, and all starts are decided.
+    """
     services: dict[str, Service[Any]] = {}
     try:
         for name in (*SERVICES, *own):
             if only is None or name in only:
-                service = services[name] = _service(container, name, clock, own)
+                service = services[name] = _service(container, name, world.clock, own)
                 check_currency(name, service.store.currency(), container.settings())
+        return {name: (service, service.starts(world.broker)) for name, service in services.items()}
     except BaseException:
         for service in services.values():
             service.store.close()
         raise
-    return services
 
 
 def _ring(bells: Bells, service: str, lane: str) -> None:

@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import attrs
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPlace
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka_server import PASSWORD, USER, KafkaServer, new_topic, own_server, place, read, wait_for
 from typed_settings import Secret
 
-from oms.adapters.kafka import groups, subscription
+from oms.adapters.kafka import border, groups, subscription
 from oms.adapters.kafka.conf import reader_conf
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
@@ -30,7 +30,7 @@ from oms.adapters.wire.codec import JsonCodec
 from oms.application.health import HealthRecord
 from oms.application.outbox import Relay
 from oms.domain.money import Currency
-from oms.ports.broker import TopicPartition
+from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.messages import Outgoing, Record
 from oms.ports.store import Delivery, OutboxRow
@@ -414,6 +414,178 @@ def test_all_records_are_a_stream(server: KafkaServer) -> None:
     some.close()  # type: ignore[attr-defined]
 
 
+# -- where a group begins
+
+KINDS_OF_GROUPS = pytest.mark.parametrize(
+    "conf",
+    [{}, {"partition.assignment.strategy": "cooperative-sticky"}, {"group.protocol": "consumer"}],
+    ids=["classic", "cooperative", "KIP-848"],
+)
+
+
+@KINDS_OF_GROUPS
+def test_a_group_that_begins_now_reads_partitions_that_are_added_from_their_beginning(
+    server: KafkaServer, conf: dict[str, str]
+) -> None:
+    topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
+    quick = {**conf, "topic.metadata.refresh.interval.ms": "200"}
+    settings = server.settings(quick) if conf.get("group.protocol") != "consumer" else only(server, quick)
+    broker = KafkaBroker(settings, RecordingSignals(), topics=[topic])
+    broker.publish(numbered(topic, 20))
+    starts = broker.ends([topic])
+    assert sum(starts.values()) == 20
+    wait_for(lambda: answers(broker, group, topic))
+    member = broker.subscribe(group, [topic], starts)
+    assert isinstance(member, KafkaSubscription)
+    broker.publish(numbered(topic, 5, first=20))
+    assert {int(record.value or b"") for record in read(member, 5)} == set(range(20, 25))
+    admin = AdminClient({"bootstrap.servers": server.plain})
+    admin.create_partitions([NewPartitions(topic, 4)])[topic].result()
+    plain = Producer({"bootstrap.servers": server.plain})
+    for number in range(25, 45):
+        plain.produce(topic, str(number).encode(), partition=2 + number % 2)
+    assert plain.flush(30) == 0
+    assert {int(record.value or b"") for record in read(member, 20)} == set(range(25, 45))
+    member.close()
+    broker.close()
+
+
+def answers(broker: KafkaBroker, group: str, topic: str) -> bool:
+    """Whether the coordinator of the group has loaded its offsets; not at once on a broker that has just started."""
+    try:
+        broker.knows(group, [topic])
+    except Retryable:
+        return False
+    return True
+
+
+def test_a_group_with_members_takes_no_offsets_from_an_instance_that_comes_late(server: KafkaServer) -> None:
+    """The members read on from the earliest record, because another version began the group."""
+    topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
+    broker = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic])
+    first = broker.subscribe(group, [topic])
+    wait_for(lambda: not first.poll(10) and len(first.assigned) == 2)
+    broker.publish(numbered(topic, 20))
+    late = broker.subscribe(group, [topic], broker.ends([topic]))
+    came = {record.value for record in read(late, 1, first)}
+    assert broker.offsets(group) == {}
+
+    def has_all() -> bool:
+        for member in (first, late):
+            member.lost()
+            came.update(record.value for record in member.poll(10))
+        return len(came) == 20
+
+    wait_for(has_all)
+    first.close()
+    late.close()
+    broker.close()
+
+
+def test_instances_that_begin_a_group_at_once_skip_nothing_later(server: KafkaServer) -> None:
+    topic, group = new_topic(server, 4), f"group-{uuid4().hex}"
+    broker = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic])
+    broker.publish(numbered(topic, 20))
+    starts = broker.ends([topic])
+    members = [broker.subscribe(group, [topic], starts) for _ in range(3)]
+    came: list[Record] = []
+    begun = threading.Barrier(3)
+
+    def run(member: Subscription) -> None:
+        begun.wait()
+        until = time.monotonic() + 60
+        while {int(record.value or b"") for record in came} != set(range(20, 60)) and time.monotonic() < until:
+            member.lost()
+            came.extend(member.poll(10))
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=run, args=(member,)) for member in members]
+    for thread in threads:
+        thread.start()
+    for number in range(20, 60):
+        broker.publish(numbered(topic, 1, first=number))
+    for thread in threads:
+        thread.join()
+    assert {int(record.value or b"") for record in came} == set(range(20, 60))
+    for member in members:
+        member.close()
+    broker.close()
+
+
+def test_a_group_whose_offsets_were_deleted_is_new_and_begins_where_it_began(server: KafkaServer) -> None:
+    topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
+    broker = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic])
+    broker.publish(numbered(topic, 10))
+    starts = broker.ends([topic])
+    for is_new in (True, False, True):
+        if not is_new:
+            broker.publish(numbered(topic, 10, first=10))
+        member = broker.subscribe(group, [topic], starts)
+        wait_for(lambda member=member: member.poll(0) == [] and member.is_new() is not None)
+        assert member.is_new() is is_new
+        if not is_new:
+            records = read(member, 10)
+            member.commit({place(record): record.offset + 1 for record in records})
+        member.close()
+        if not is_new:
+            delete_group(server, group)
+    member = broker.subscribe(group, [topic], starts)
+    assert {int(record.value or b"") for record in read(member, 10)} == set(range(10, 20))
+    member.close()
+    broker.close()
+
+
+def delete_group(server: KafkaServer, group: str) -> None:
+    admin = AdminClient({"bootstrap.servers": server.plain})
+
+    def is_deleted() -> bool:
+        try:
+            admin.delete_consumer_groups([group])[group].result()
+        except KafkaException as error:
+            if border.of(error).code() != KafkaError.NON_EMPTY_GROUP:  # its last member leaves just now
+                raise
+            return False
+        return True
+
+    wait_for(is_deleted)
+
+
+@pytest.mark.parametrize("theirs", ["range", "cooperative-sticky"])
+def test_a_group_of_members_that_spread_partitions_otherwise_lets_ours_in_when_they_have_left(
+    server: KafkaServer, theirs: str
+) -> None:
+    """Spring's consumers offer `range` and `cooperative-sticky`."""
+    topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
+    spring = Consumer(
+        {
+            "bootstrap.servers": server.plain,
+            "group.id": group,
+            "partition.assignment.strategy": theirs,
+            "enable.auto.commit": "false",
+        }
+    )
+    spring.subscribe([topic])
+    wait_for(lambda: spring.poll(0.1) is None and spring.assignment())
+    signals = RecordingSignals()
+    broker = KafkaBroker(server.settings(), signals, topics=[topic])
+    broker.publish(numbered(topic, 5))
+    ours = broker.subscribe(group, [topic])
+
+    def is_refused() -> bool:
+        spring.poll(0.01)
+        assert list(ours.poll(10)) == []
+        return signals.total("kafka_errors", cause="INCONSISTENT_GROUP_PROTOCOL") >= 2
+
+    wait_for(is_refused)
+    assert "INCONSISTENT_GROUP_PROTOCOL" in str(ours.refusal())
+    spring.close()
+    came: list[Record] = []
+
+    wait_for(lambda: came.extend(ours.poll(10)) or len(came) == 5)
+    ours.close()
+    broker.close()
+
+
 # -- how far a group is
 
 
@@ -454,11 +626,7 @@ def test_a_cluster_that_does_not_answer_is_no_group_without_offsets(monkeypatch:
         nowhere.offsets("order-group")
 
 
-@pytest.mark.parametrize(
-    "conf",
-    [{}, {"partition.assignment.strategy": "cooperative-sticky"}, {"group.protocol": "consumer"}],
-    ids=["classic", "cooperative", "KIP-848"],
-)
+@KINDS_OF_GROUPS
 def test_every_kind_of_group_holds_new_partitions_back(server: KafkaServer, conf: dict[str, str]) -> None:
     topic = new_topic(server, 2)
     settings = server.settings(conf) if conf.get("group.protocol") != "consumer" else only(server, conf)

@@ -40,7 +40,10 @@ def test_copies_of_dead_letters_are_written_by_their_service_and_read_by_no_serv
 
 
 def test_own_steps_write_to_topics_of_the_shop_and_to_their_copies_alone() -> None:
-    steps = {"shipping": StepTopics(["order.confirmed"]), "mail": StepTopics(["parcel.sent"])}
+    steps = {
+        "shipping": StepTopics(["order.confirmed"], ["parcel.sent"]),
+        "mail": StepTopics(["parcel.sent"], ["parcel.sent"]),
+    }
     rows = {row.topic: row for row in topic_access(steps)}
     assert rows["order.confirmed"].readers == ["inventory", "notification", "shipping"]
     assert rows["order.confirmed"].writers == ["order"]

@@ -46,7 +46,7 @@ def shop_that_ships(log: Choosy, topics: Sequence[str] = NAMES, *, batch: int = 
         for topic in topics:
             step.publish(topic, a=1)
 
-    shop.app.subscribe("order.confirmed", group="shipping", handler=confirmed)
+    shop.app.subscribe("order.confirmed", group="shipping", handler=confirmed, publishes=topics)
     return shop
 
 
@@ -224,7 +224,7 @@ def test_blocked_topics_delay_no_other_topic_in_files(tmp_path: Path) -> None:
         step.publish("ship.a", a=1)
         step.publish("ship.b", a=1)
 
-    app.subscribe("order.confirmed", group="shipping", handler=confirmed)
+    app.subscribe("order.confirmed", group="shipping", handler=confirmed, publishes=["ship.a", "ship.b"])
     log: Any = app.system.container.broker()
     publish, refuses = log.publish, {"ship.a"}
 

@@ -90,7 +90,7 @@ def test_an_own_steps_copies_go_to_a_topic_of_its_own_and_redrive_makes_no_other
             raise ValueError("secret-password")
         step.publish("own.done")
 
-    shop.app.subscribe("order.confirmed", group="own step", handler=handle)
+    shop.app.subscribe("order.confirmed", group="own step", handler=handle, publishes=["own.done"])
     order = shop.place()
     settle(shop)
     (letter,) = shop.parked()
@@ -146,7 +146,7 @@ def test_a_message_that_the_broker_refuses_is_copied_without_its_value(shop: Sho
     def handle(_event: oms.AnyEvent, step: oms.StepContext) -> None:
         step.publish("own.done", text="x" * fits_without_headers)
 
-    shop.app.subscribe("order.confirmed", group="own", handler=handle)
+    shop.app.subscribe("order.confirmed", group="own", handler=handle, publishes=["own.done"])
     shop.place()
     settle(shop)
 

@@ -16,7 +16,7 @@ Handler = Callable[[oms.AnyEvent, oms.StepContext], None]
 
 def with_step(handler: Handler, **given) -> Shop:
     shop = Shop(**given)
-    shop.app.subscribe("order.confirmed", group="own", handler=handler)
+    shop.app.subscribe("order.confirmed", group="own", handler=handler, publishes=["own.done"])
     return shop
 
 
@@ -161,7 +161,7 @@ def test_messages_that_kill_their_process_are_parked_at_last(lived_s: int) -> No
             crashes += 1
             log = first.log.worker(f"w{crashes}")
             shop = Shop(clock=first.clock, ids=first.ids, broker=log, stores=stores)
-            shop.app.subscribe("order.confirmed", group="own", handler=handle)
+            shop.app.subscribe("order.confirmed", group="own", handler=handle, publishes=["own.done"])
             continue
         break
 

@@ -210,7 +210,13 @@ def test_a_value_that_no_store_or_topic_takes_fails_in_the_handler(new_shop: New
         act(step)
 
     shop = new_shop()
-    shop.app.subscribe("order.confirmed", group="own", handler=handle, calls={"ship": oms.OutsideCall(lambda *_: None)})
+    shop.app.subscribe(
+        "order.confirmed",
+        group="own",
+        handler=handle,
+        publishes=["own.begun", "own.done"],
+        calls={"ship": oms.OutsideCall(lambda *_: None)},
+    )
     order = shop.place()
     shop.run()
     (letter,) = shop.parked()
@@ -240,7 +246,7 @@ def test_a_published_body_is_the_one_of_its_moment(new_shop: NewShop) -> None:
         lines.append(2)
 
     shop = new_shop()
-    shop.app.subscribe("order.confirmed", group="own", handler=handle)
+    shop.app.subscribe("order.confirmed", group="own", handler=handle, publishes=["own.done"])
     order = shop.place()
     shop.run()
     (event,) = shop.published("own.done")

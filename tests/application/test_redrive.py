@@ -43,7 +43,7 @@ class Moody:
 def shop_of(kind: str, moody: Moody, **given: Any) -> Shop:
     shop = Shop(**given, **({"notifier": moody} if kind == "notification" else {}))
     if kind == "message":
-        shop.app.subscribe("order.confirmed", group="own", handler=moody)
+        shop.app.subscribe("order.confirmed", group="own", handler=moody, publishes=["own.done"])
     elif kind == "task":
         call = oms.OutsideCall(moody)
         shop.app.subscribe(
@@ -188,7 +188,8 @@ class Refusing(MemoryLog):
 
 def test_the_letter_of_a_message_that_the_broker_refused_names_its_order() -> None:
     shop = Shop(broker=Refusing(4))
-    shop.app.subscribe("order.confirmed", group="own", handler=lambda _event, step: step.publish("own.done", a=1))
+    handler = lambda _event, step: step.publish("own.done", a=1)  # noqa: E731
+    shop.app.subscribe("order.confirmed", group="own", handler=handler, publishes=["own.done"])
     order = shop.place({"x": 1})
     shop.run()
     (letter,) = shop.parked()

@@ -29,7 +29,9 @@ class Parcels:
         self.error: Exception | None = error
         self.runs: Counter[str] = Counter()
         calls = {"book": oms.OutsideCall(self.book, self.booked)}
-        shop.app.subscribe("order.confirmed", group="parcels", handler=self.confirmed, calls=calls)
+        shop.app.subscribe(
+            "order.confirmed", group="parcels", handler=self.confirmed, calls=calls, publishes=["parcels.booked"]
+        )
 
     def confirmed(self, event: Any, step: oms.StepContext) -> None:
         step.call("book", user=event.terms.user_id)

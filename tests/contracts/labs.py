@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import struct
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 import atexit
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -40,7 +42,7 @@ from oms.adapters.sql import stores
 from oms.adapters.sql.stores import kind_of, store_in
 from oms.adapters.sqlite_log.log import SqliteLog
 from oms.adapters.sqlite_log.records import pack_headers
-from oms.ports.broker import Broker, Subscription, TopicPartition
+from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Outgoing, Record
@@ -276,6 +278,20 @@ class SqliteLogs:
         broker.close()  # a file has one process; tests/adapters kill a real one
         return self._open(next(path for known, path in self.opened if known is broker))
 
+    def begin_in_part(
+        self, broker: Any, group: str, starts: Mapping[TopicPartition, int], part: Collection[TopicPartition]
+    ) -> Any:
+        broker.subscribe(group, {at.topic for at in starts}, starts).close()
+        broker.close()
+        path = next(path for known, path in self.opened if known is broker)
+        with closing(sqlite3.connect(path)) as connection:
+            for at in starts.keys() - part:
+                connection.execute(
+                    "DELETE FROM offsets WHERE consumers = ? AND topic = ? AND partition = ?", (group, *at)
+                )
+            connection.commit()
+        return self._open(path)
+
     def append_foreign(self, broker: Any, message: Outgoing) -> None:
         row = (message.topic, message.key, pack_headers(message.headers), message.value)
         assert broker._writer.append([row]) is None
@@ -395,20 +411,35 @@ class ApartKafka(Broker, LogEvidence):
         self._make({message.topic for message in messages})
         return self._sends.publish([attrs.evolve(one, topic=self.prefix + one.topic) for one in messages])
 
-    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+    def subscribe(
+        self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
+    ) -> Subscription:
         self._make(topics)
-        its = self.its.subscribe(self.prefix + group, [self.prefix + topic for topic in topics])
+        outside = {self._outside(place): offset for place, offset in starts.items()}
+        its = self.its.subscribe(self.prefix + group, [self.prefix + topic for topic in topics], outside)
         assert isinstance(its, KafkaSubscription)
         self.members.append(ApartMember(its, self.prefix, self.prefix + group))
         return self.members[-1]
+
+    def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
+        found = self.its.ends([self.prefix + topic for topic in topics])
+        return {self._inside(place): offset for place, offset in found.items()}
+
+    def knows(self, group: str, topics: Collection[str]) -> bool:
+        return self.its.knows(self.prefix + group, [self.prefix + topic for topic in topics])
 
     def all_records(self) -> Iterable[Record]:
         for record in self.its.all_records():
             yield attrs.evolve(record, topic=record.topic.removeprefix(self.prefix))
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
-        known = self.its.offsets(self.prefix + group)
-        return {at._replace(topic=at.topic.removeprefix(self.prefix)): offset for at, offset in known.items()}
+        return {self._inside(place): offset for place, offset in self.its.offsets(self.prefix + group).items()}
+
+    def _inside(self, place: TopicPartition) -> TopicPartition:
+        return place._replace(topic=place.topic.removeprefix(self.prefix))
+
+    def _outside(self, place: TopicPartition) -> TopicPartition:
+        return place._replace(topic=self.prefix + place.topic)
 
     def end(self) -> None:
         for member in self.members:
@@ -441,6 +472,9 @@ class ApartMember(Subscription):
 
     def lost(self) -> Collection[TopicPartition]:
         return [place._replace(topic=place.topic.removeprefix(self.prefix)) for place in self.its.lost()]
+
+    def is_new(self) -> bool | None:
+        return self.its.is_new()
 
     def hold_back(self) -> bool:
         return self.its.hold_back()

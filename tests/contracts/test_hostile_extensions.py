@@ -207,7 +207,9 @@ def goes_on(profile: Callable[[Hostile], Any], place: str, act: Act) -> None:
         extensions = dict.fromkeys(("gateway", "pricing", "policy", "notifier", "ids", "signals"), hostile)
         shop = Shop(**extensions, **given_)
         call = oms.OutsideCall(hostile.run, hostile.then)
-        shop.app.subscribe("order.confirmed", group="own", handler=hostile.handle, calls={"ship": call})
+        shop.app.subscribe(
+            "order.confirmed", group="own", handler=hostile.handle, calls={"ship": call}, publishes=["own.done"]
+        )
         try:
             hostile.place, hostile.act = place, act
             first = _placed(shop, "k")

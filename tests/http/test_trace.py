@@ -99,7 +99,9 @@ def test_an_own_step_and_its_calls_carry_it_on() -> None:
 
     shop = Shop()
     call = oms.OutsideCall(lambda _order, _payload: None, booked)
-    shop.app.subscribe("order.confirmed", group="shipping", handler=ship, calls={"carrier": call})
+    shop.app.subscribe(
+        "order.confirmed", group="shipping", handler=ship, calls={"carrier": call}, publishes=["shipping.booked"]
+    )
     shop.app.orders.place(shop.app.draft("ann", 5, {"apple": 1}), trace=PLACED)
     shop.place({"pear": 1})
     shop.run()

@@ -14,6 +14,7 @@ import attrs
 
 from oms.application.backoff import next_try
 from oms.application.call_health import TELL_EVERY, count_error
+from oms.application.group_start import LostOffsets
 from oms.application.health import Condition, HealthRecord, ServiceHealth
 from oms.application.offsets import Offsets, place, runs
 from oms.application.parking import last_resort, message_letter, without_texts
@@ -94,6 +95,7 @@ class Consumer(Generic[W]):
         self._batch = batch
         self._health = health or HealthRecord(clock, signals).of(units.service.name)
         self._offsets = Offsets()
+        self._offsets_lost = LostOffsets(units.service.store, units.service.group, subscription, signals)
         self._reading = ReadingGuard(units.service.store, units.service.group, subscription, clock, signals)
         self._held: Held | None = None
         self._deferred: list[Held] = []
@@ -164,6 +166,7 @@ class Consumer(Generic[W]):
     def _open_partitions(self) -> Sequence[Record]:
         """Open newly assigned partitions; returns records that are to be parked without being read."""
         try:
+            self._offsets_lost.look(self._clock.now())
             return self._reading.before_poll()
         except (Retryable, OutcomeUnknown):
             self._subscription.poll(0)  # the group takes a member for dead that doesn't poll

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
@@ -20,7 +20,7 @@ from oms.application.service import Service, Step, W
 from oms.application.tasks import LOOK_EVERY_S, TaskRunner
 from oms.application.unit import Units
 from oms.application.worker import Pulse, Worker, store_retention
-from oms.ports.broker import Broker
+from oms.ports.broker import NO_STARTS, Broker, TopicPartition
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
 from oms.ports.messages import Codec, copies_topic
@@ -144,10 +144,12 @@ def assemble(
     extra: Sequence[Step] = (),
     woken: Callable[[str], None] = lambda _lane: None,
     grouped: bool = False,
+    starts: Mapping[TopicPartition, int] = NO_STARTS,
 ) -> Parts[W]:
     """A service's parts over the world's ports. `lock` bulk-locks what commands name; `extra` steps run last.
 
     `grouped`: what commands decide leaves by a lane of its own, which may pause.
+    `starts`: where its group begins, as `service.starts` has decided.
     `woken` is told the name of the lane that has got something to do, on the thread that gave it.
     """
     health = world.health.of(service.name)
@@ -183,7 +185,8 @@ def assemble(
             health=health,
         )
     )
-    subscription = world.broker.subscribe(service.group, service.topics)
+    # A shop's own broker that takes no `starts` serves all groups that have none.
+    subscription = world.broker.subscribe(service.group, service.topics, *((starts,) if starts else ()))
     consumer = Consumer(
         units, subscription, world.codec, world.clock, world.ids, world.signals, batch=world.batch, health=health
     )

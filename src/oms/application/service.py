@@ -11,6 +11,7 @@ import attrs
 
 from oms.application.changes import Changes
 from oms.domain.tasks import TaskKind
+from oms.ports.broker import NO_STARTS, Broker, TopicPartition
 from oms.ports.calls import Ended
 from oms.ports.messages import AnyEvent, Message, MessageId
 from oms.ports.store import Postponed, Store, Task, Transaction
@@ -106,6 +107,9 @@ class Service(Generic[W]):
     prepare: Callable[[Sequence[Message]], object] | None = None
     committed: Callable[[W], None] = lambda _work: None
     steps: Sequence[Step] = ()
+    starts: Callable[[Broker], Mapping[TopicPartition, int]] = lambda _broker: NO_STARTS
+    """Decides where its group begins, the first time that it runs; see `Broker.subscribe`."""
+
     extension: str = ""
     """Whose code its tasks call (`gateway`, `notifier`, `step:<group>`); empty where that is ours alone."""
 

@@ -17,6 +17,7 @@ from oms.application.changes import Changes
 from oms.application.extensions.calling import called
 from oms.application.extensions.json_body import NotJson, json_text
 from oms.application.extensions.names import check_own_topic
+from oms.application.group_start import Since, start_offsets
 from oms.application.service import NotAppliedYet, Service
 from oms.domain.errors import InvalidValue, OmsError
 from oms.domain.tasks import TaskKind, TaskRequest, call_of, composite_key
@@ -132,6 +133,8 @@ class OwnStep:
     handlers: Mapping[str, StepHandler] = attrs.field(factory=dict)
     calls: Mapping[str, OutsideCall] = attrs.field(factory=dict)
     publishes: Collection[str] = frozenset()
+    since: Mapping[str, Since] = attrs.field(factory=dict)
+    """Where the group begins in each topic when it is new."""
 
     @property
     def topics(self) -> access.StepTopics:
@@ -289,7 +292,17 @@ def step_service(store: StepStore, clock: Clock, signals: Signals, group: str, s
 
     routes = {topic: handled_by(handler) for topic, handler in step.handlers.items()}
     executors = {TaskKind.CALL: StepCalls(calls)}
-    return Service(group, group, store, routes, open_work, executors, extension=f"step:{group}", own_handlers=True)
+    return Service(
+        group,
+        group,
+        store,
+        routes,
+        open_work,
+        executors,
+        extension=f"step:{group}",
+        own_handlers=True,
+        starts=lambda broker: start_offsets(store, broker, signals, group, step.since),
+    )
 
 
 def _run(handler: StepHandler, event: AnyEvent, work: StepWork) -> None:

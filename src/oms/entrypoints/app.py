@@ -17,6 +17,7 @@ import attrs
 
 from oms.application.extensions.names import check_group, check_publishes, check_topic, did_you_mean
 from oms.application.extensions.shapes import check_calls, check_function
+from oms.application.group_start import DEFAULT, Since, is_since
 from oms.application.health import PROCESS, Condition, HealthRecord, HealthReport, Problem
 from oms.application.parts import Parts
 from oms.application.promises import Report, check
@@ -110,14 +111,17 @@ class App:
         handler: StepHandler,
         calls: Mapping[str, OutsideCall] | None = None,
         publishes: Collection[str] = (),
+        since: Since = DEFAULT,
         foreign: bool = False,
     ) -> None:
         """Have `handler(event, step)` run for each message of a topic, with effects exactly once.
 
         `group` names the step: its position in the log, its documents, its dead letters. All handlers of a group share
         its documents. `calls` are the outside calls that handlers of this group may ask for by name; `publishes` are
-        the topics that handlers and calls of this group publish to, which `oms setup` makes. To be called before the
-        system is first used.
+        the topics that handlers and calls of this group publish to, which `oms setup` makes. A new group begins with
+        the first message that the log still has of a topic, or, with `since="now"`, behind the last one; partitions
+        that are added later are read from their beginning. A group that exists goes on where it was. To be called
+        before the system is first used.
 
         Raises `OmsError` for a name that Kafka, a database or a file system can't take, for functions that can't be
         called as the step will call them (async ones included), and for a topic that looks like a misspelt one of the
@@ -130,6 +134,8 @@ class App:
         check_function("handler", handler, 2)
         check_calls(calls or {})
         check_publishes(publishes)
+        if not is_since(since):
+            raise OmsError(f'since: expected "earliest" or "now", got {since!a:.100}')
         if is_copies_topic(topic):
             raise OmsError(f"{topic!r} holds copies of dead letters, which are no events: see `dead_letters`")
         meant = None if foreign else did_you_mean(topic, BY_TOPIC)
@@ -142,6 +148,7 @@ class App:
             {**step.handlers, topic: handler},
             _with_calls(group, step.calls, calls or {}),
             frozenset({*step.publishes, *publishes}),
+            {**step.since, topic: since},
         )
 
     @property

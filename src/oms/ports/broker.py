@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from oms.ports.errors import Permanent, PortError
@@ -27,6 +28,9 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+NO_STARTS: Mapping[TopicPartition, int] = MappingProxyType({})
+
+
 class Broker(Protocol):
     """A durable, partitioned log: messages of a key keep their order within a topic."""
 
@@ -39,8 +43,14 @@ class Broker(Protocol):
         """
 
     @abstractmethod
-    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
-        """Join a consumer group; a new group starts at the earliest record of each topic.
+    def subscribe(
+        self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
+    ) -> Subscription:
+        """Join a consumer group.
+
+        The group goes on at its committed offset in each partition. Where it has committed none, it begins at the
+        offset in `starts`, which is committed before the first poll returns; without one, or where the partition ends
+        before it, at the earliest record.
 
         Each partition is read by one member of the group at a time, but a member that was paused may not know
         yet that it lost one.
@@ -52,6 +62,17 @@ class Broker(Protocol):
         `Permanent` means that it answers, and refuses a topic. Called on a thread of its own, about once a second.
         """
         return
+
+    def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:  # noqa: ARG002 - of those who can
+        """The offset of the next record of each partition of these topics; topics that don't exist are left out.
+
+        Raises `Retryable` if the log doesn't answer, `Permanent` if it can't tell.
+        """
+        raise Permanent("this log can't tell where its partitions end")
+
+    def knows(self, group: str, topics: Collection[str]) -> bool:  # noqa: ARG002 - as above
+        """Whether the group has committed an offset of any of these topics; `Retryable` if the log doesn't answer."""
+        return False
 
 
 class Subscription(Protocol):
@@ -112,6 +133,13 @@ class Subscription(Protocol):
 
         Offsets of partitions that this member lost meanwhile are ignored.
         """
+
+    def is_new(self) -> bool | None:
+        """Whether the group had committed no offset of its topics when this member joined; None while it isn't known.
+
+        `Retryable` if the log doesn't answer.
+        """
+        return False
 
     @abstractmethod
     def lost(self) -> Collection[TopicPartition]:

@@ -411,6 +411,10 @@ class Store(Protocol):
         """Remove at most `limit` inbox rows, idempotency keys and ended dead letters from before; how many."""
 
     @abstractmethod
+    def first_handled(self, group: str) -> datetime | None:
+        """When a group handled the oldest message that the inbox still knows; None where it knows none."""
+
+    @abstractmethod
     def currency(self) -> str | None:
         """Return the ISO 4217 code of the currency that all amounts of this store are in; None before it is pinned."""
 
@@ -548,3 +552,14 @@ class StepStore(Store, Protocol):
     @abstractmethod
     def document(self, group: str, key: str) -> str | None:
         """A committed document, without locks."""
+
+    @abstractmethod
+    def start_offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
+        """The offsets at which a group began, which may be none; None before they are pinned."""
+
+    @abstractmethod
+    def pin_start_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Keep these offsets for ever unless some are kept already; return those that are kept now.
+
+        Where several processes pin at once, all of them return the same offsets.
+        """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from oms.adapters.memory import MemoryLog, Point
 from oms.adapters.memory.groups import Member
 from oms.adapters.memory.log import MemorySubscription
-from oms.ports.broker import Subscription, TopicPartition
+from oms.ports.broker import NO_STARTS, Subscription, TopicPartition
 from oms.ports.clock import Clock
 from oms.ports.messages import Record
 from oms.testing.faults import Faults
@@ -24,9 +24,11 @@ class WatchedLog(MemoryLog):
         self._clock, self._faults, self._point, self._owner_of = clock, faults, point, owner_of
         self._late: dict[Record, datetime] = {}
 
-    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+    def subscribe(
+        self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
+    ) -> Subscription:
         """Join a group, as the present process of its service."""
-        return _Reading(self, self.worker(self._owner_of(group), self._point), group, topics)
+        return _Reading(self, self.worker(self._owner_of(group), self._point), group, topics, starts)
 
     @property
     def holds_back(self) -> bool:
@@ -58,8 +60,16 @@ class WatchedLog(MemoryLog):
 
 
 class _Reading(MemorySubscription):
-    def __init__(self, log: WatchedLog, connection: MemoryLog, group: str, topics: Collection[str]) -> None:
-        super().__init__(connection._topics, connection._hooks, group, Member(connection._hooks.owner, topics))
+    def __init__(
+        self,
+        log: WatchedLog,
+        connection: MemoryLog,
+        group: str,
+        topics: Collection[str],
+        starts: Mapping[TopicPartition, int],
+    ) -> None:
+        member = Member(connection._hooks.owner, topics)
+        super().__init__(connection._topics, connection._hooks, group, member, starts)
         self._log = log
 
     def _next(self, place: TopicPartition, limit: int) -> list[Record]:

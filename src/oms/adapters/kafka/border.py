@@ -34,6 +34,9 @@ _NOT_TAKEN = frozenset({
 _INVALID_DIFFERENT_RECORD = -138
 """A neighbour in the batch was refused; the library's type stubs don't have the name."""
 
+_STALE_MEMBER_EPOCH = 113
+"""As ILLEGAL_GENERATION, of groups that Kafka runs itself (KIP-848); the library's type stubs don't have the name."""
+
 _OF_THE_WHOLE_BATCH = frozenset({
     KafkaError.INVALID_RECORD,
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -120,6 +123,16 @@ def is_telling(error: KafkaError) -> bool:
 def is_fatal(error: KafkaError) -> bool:
     """Whether a client is of no use after this: another one has to be made."""
     return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def has_members(error: KafkaError) -> bool:
+    """Whether a group takes no offsets from outside, because it has members."""
+    return error.code() in (
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        _STALE_MEMBER_EPOCH,
+    )
 
 
 def is_partition_end(error: KafkaError) -> bool:

@@ -43,11 +43,48 @@ def unread(conf: Conf, group: str, topics: Collection[str]) -> Mapping[str, int]
     with closing(_asking(conf, group)) as consumer:
         try:
             for place, offset in _committed(consumer, topics).items():
-                _, end = consumer.get_watermark_offsets(KafkaPlace(place.topic, place.partition), timeout=ASK_S)
-                left[place.topic] += max(0, end - offset)
+                left[place.topic] += max(0, _end(consumer, place) - offset)
         except KafkaException as error:
             raise border.unreachable(error) from None
     return {topic: count for topic, count in sorted(left.items()) if count}
+
+
+def ends(conf: Conf, topics: Collection[str]) -> Mapping[TopicPartition, int]:
+    """The offset of the next record of each partition of those topics that exist; `Retryable` as `committed`."""
+    with closing(_asking(conf, conf["group.id"])) as consumer:
+        try:
+            return {at: _end(consumer, at) for at in _places(consumer, topics)}
+        except KafkaException as error:
+            raise border.unreachable(error) from None
+
+
+def begin(conf: Conf, topics: Collection[str], starts: Mapping[TopicPartition, int]) -> bool:
+    """Commit `starts` for the partitions of which the group of `conf` has committed nothing.
+
+    Returns whether it had committed nothing at all of these topics. Kafka takes offsets from outside of a group only
+    while that has no members; where there are some, another instance began the group and has committed these offsets,
+    or members of a version that knows no `starts` are reading. `Retryable` as `committed`.
+    """
+    with closing(_asking(conf, conf["group.id"])) as consumer:
+        try:
+            known = _committed(consumer, topics)
+            existing = _places(consumer, topics)
+            missing = {at: starts[at] for at in existing if at in starts and at not in known}
+            offsets = [KafkaPlace(*at, offset) for at, offset in missing.items() if offset <= _end(consumer, at)]
+            if offsets:
+                consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            if not border.has_members(border.of(error)):
+                raise border.unreachable(error) from None
+    return not known
+
+
+def is_unknown(consumer: Consumer, topics: Collection[str]) -> bool:
+    """Whether the group of this member has committed nothing of these topics; `Retryable` as `committed`."""
+    try:
+        return not _committed(consumer, topics)
+    except KafkaException as error:
+        raise border.unreachable(error) from None
 
 
 def positions(consumer: Consumer, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -69,10 +106,25 @@ def positions(consumer: Consumer, places: Collection[TopicPartition]) -> Mapping
 def with_records(consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> Sequence[TopicPartition]:
     """The partitions that hold something at or after these offsets; `Retryable` where Kafka doesn't answer."""
     try:
-        ends = {at: consumer.get_watermark_offsets(KafkaPlace(*at), timeout=ASK_S)[1] for at in offsets}
+        ends = {at: _end(consumer, at) for at in offsets}
     except KafkaException as error:
         raise border.unreachable(error) from None
     return [at for at, offset in offsets.items() if ends[at] > offset]
+
+
+def _end(consumer: Consumer, at: TopicPartition) -> int:
+    _, end = consumer.get_watermark_offsets(KafkaPlace(*at), timeout=ASK_S)
+    return int(end)
+
+
+def _places(consumer: Consumer, topics: Collection[str]) -> Sequence[TopicPartition]:
+    """The partitions of those topics that exist."""
+    known = consumer.list_topics(timeout=ASK_S).topics
+    return [
+        TopicPartition(topic, number)
+        for topic in sorted(set(topics) & known.keys())
+        for number in sorted(known[topic].partitions)
+    ]
 
 
 def _start(consumer: Consumer, committed: KafkaPlace) -> int:
@@ -90,12 +142,7 @@ def _asking(conf: Conf, group: str) -> Consumer:
 
 
 def _committed(consumer: Consumer, topics: Collection[str]) -> Mapping[TopicPartition, int]:
-    known = consumer.list_topics(timeout=ASK_S).topics
-    asked = [
-        KafkaPlace(topic, number)
-        for topic in sorted(set(topics) & known.keys())
-        for number in sorted(known[topic].partitions)
-    ]
+    asked = [KafkaPlace(*at) for at in _places(consumer, topics)]
     if not asked:
         return {}
     found = consumer.committed(asked, timeout=ASK_S)

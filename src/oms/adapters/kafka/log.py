@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
 from oms.adapters.kafka.conf import conf_of, group_conf, producer_conf, reader_conf
-from oms.adapters.kafka.groups import committed
+from oms.adapters.kafka.groups import committed, ends
 from oms.adapters.kafka.probe import Probe
 from oms.adapters.kafka.producer import Publisher
 from oms.adapters.kafka.records import read_all
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.domain.events import BY_TOPIC
 from oms.domain.saga import SAGA
-from oms.ports.broker import Broker, Subscription, TopicPartition
+from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Outgoing, Record, copies_topic
@@ -48,9 +48,19 @@ class KafkaBroker(Broker, LogEvidence):
         """Raise `Retryable` unless Kafka answers within a second, `Permanent` where it refuses one of the topics."""
         self._probe.ask(topics)
 
-    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+    def subscribe(
+        self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
+    ) -> Subscription:
         """Join a group; the first partitions come after some polls."""
-        return KafkaSubscription(group_conf(self._settings, group), topics, self._signals)
+        return KafkaSubscription(group_conf(self._settings, group), topics, self._signals, starts)
+
+    def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
+        """The next offset of each partition."""
+        return ends(reader_conf(self._settings), topics)
+
+    def knows(self, group: str, topics: Collection[str]) -> bool:
+        """Whether a group has committed an offset of these topics."""
+        return bool(committed(reader_conf(self._settings), group, topics))
 
     def all_records(self) -> Iterable[Record]:
         """Every record that Kafka holds when the reading begins; topic by topic, each partition's in order."""

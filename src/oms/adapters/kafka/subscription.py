@@ -20,7 +20,7 @@ from oms.adapters.kafka.conf import Conf
 from oms.adapters.kafka.membership import Membership
 from oms.adapters.kafka.partitions import Partitions
 from oms.adapters.kafka.records import record_of
-from oms.ports.broker import Subscription, TopicPartition
+from oms.ports.broker import NO_STARTS, Subscription, TopicPartition
 from oms.ports.errors import Permanent, PortError
 from oms.ports.messages import Record
 from oms.ports.signals import Signals
@@ -43,10 +43,13 @@ COMMIT_AGAIN_S = 1.0
 
 
 class KafkaSubscription(Subscription):
-    """A member; joins at once, and again by itself when the group or the client gave it up."""
+    """A member; joins at once, or with `starts` at the first poll, and again when the group or client gave it up."""
 
-    def __init__(self, conf: Conf, topics: Collection[str], signals: Signals) -> None:
-        self._conf, self._topics, self._signals = conf, sorted(set(topics)), signals
+    def __init__(
+        self, conf: Conf, topics: Collection[str], signals: Signals, starts: Mapping[TopicPartition, int] = NO_STARTS
+    ) -> None:
+        self._conf, self._topics, self._signals, self._starts = conf, sorted(set(topics)), signals, starts
+        self._is_new: bool | None = None
         self._partitions = Partitions()
         self._ahead: deque[Record] = deque()
         """Received, and not given out yet: for polls that wanted none, or from a partition that is closed."""
@@ -67,7 +70,7 @@ class KafkaSubscription(Subscription):
         self._membership = Membership()
         self._broken = False
         self._closed = False
-        self._consumer: Consumer | None = self._join()
+        self._consumer: Consumer | None = None if starts else self._join()
 
     def poll(self, max_records: int) -> Sequence[Record]:
         """The next records, without waiting. `Retryable` where Kafka can't be read; then nothing was given out."""
@@ -95,6 +98,12 @@ class KafkaSubscription(Subscription):
     def refusal(self) -> str | None:
         """Why the group lets this member read nothing."""
         return self._membership.refusal
+
+    def is_new(self) -> bool | None:
+        """Whether the group had no offsets; asked as soon as it has given partitions to this member."""
+        if self._is_new is None and self._consumer is not None and self._partitions.ours:
+            self._is_new = groups.is_unknown(self._consumer, self._topics)
+        return self._is_new
 
     def hold_back(self) -> bool:
         """From now on, keep newly assigned partitions closed until they are opened."""
@@ -180,6 +189,9 @@ class KafkaSubscription(Subscription):
         if self._broken:
             self._leave()
         if self._consumer is None:
+            if self._starts:
+                was_new = groups.begin(self._conf, self._topics, self._starts)
+                self._is_new = was_new if self._is_new is None else self._is_new
             self._consumer = self._join()
         return self._consumer
 

@@ -10,7 +10,7 @@ from oms.ports.broker import TopicPartition
 class Member:
     """One member of a group, as the log sees it. `taken_away` is what it hasn't asked about yet."""
 
-    __slots__ = ("owner", "positions", "taken_away", "topics", "turn")
+    __slots__ = ("is_new", "owner", "positions", "taken_away", "topics", "turn")
 
     def __init__(self, owner: str, topics: Collection[str]) -> None:
         self.owner = owner
@@ -18,6 +18,8 @@ class Member:
         self.positions: dict[TopicPartition, int] = {}
         self.taken_away: dict[TopicPartition, None] = {}
         self.turn = 0
+        self.is_new = False
+        """Whether its group had no offsets when it joined."""
 
     def owns(self, partition: TopicPartition) -> bool:
         """Whether it may read and commit here: not before it knows that it had lost the partition in between."""

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from oms.adapters.memory.groups import Group, Member
 from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_call
-from oms.ports.broker import Broker, Subscription, TopicPartition
+from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Headers, Outgoing, Record, too_large, within_limits
@@ -70,9 +70,24 @@ class MemoryLog(Broker, LogEvidence):
         return [self._publish(message) for message in messages]
 
     @port_call
-    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+    def subscribe(
+        self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
+    ) -> Subscription:
         """Join a group; the partitions are spread again at once."""
-        return MemorySubscription(self._topics, self._hooks, group, Member(self._hooks.owner, topics))
+        return MemorySubscription(self._topics, self._hooks, group, Member(self._hooks.owner, topics), starts)
+
+    def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
+        """The next offset of each partition."""
+        known = [topic for topic in sorted(set(topics)) if topic in self._topics.records]
+        return {
+            TopicPartition(topic, number): len(records)
+            for topic in known
+            for number, records in enumerate(self._topics.topic(topic))
+        }
+
+    def knows(self, group: str, topics: Collection[str]) -> bool:
+        """Whether a group has committed an offset of these topics."""
+        return any(place.topic in topics for place in self.offsets(group))
 
     def append(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> Record:
         """What a foreign producer sends: any bytes, with or without key and headers."""
@@ -111,17 +126,32 @@ class MemoryLog(Broker, LogEvidence):
 class MemorySubscription(Subscription):
     """One member of a consumer group."""
 
-    def __init__(self, topics: _Topics, hooks: Hooks, group: str, member: Member) -> None:
+    def __init__(
+        self,
+        topics: _Topics,
+        hooks: Hooks,
+        group: str,
+        member: Member,
+        starts: Mapping[TopicPartition, int] = NO_STARTS,
+    ) -> None:
         self._topics = topics
         self._hooks = hooks
         self._member = member
         self._group = topics.groups.setdefault(group, Group())
+        member.is_new = not any(place.topic in member.topics for place in self._group.offsets)
+        for place, offset in starts.items():
+            if offset <= len(topics.topic(place.topic)[place.partition]):
+                self._group.offsets.setdefault(place, offset)
         self._group.join(member, topics.partitions)
         self._closed = False
         self._holding = False
         self._open: dict[TopicPartition, None] = {}
         self._careful: TopicPartition | None = None
         """The partition that is open for its next record alone."""
+
+    def is_new(self) -> bool:
+        """Whether the group had no offsets when this member joined."""
+        return self._member.is_new
 
     def hold_back(self) -> bool:
         """Keep newly assigned partitions closed, where the log is made to."""

@@ -10,6 +10,7 @@ from oms.adapters.memory.hooks import port_call
 from oms.adapters.memory.record import ServiceRecord
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.transaction import MemoryTransaction
+from oms.ports.broker import TopicPartition
 from oms.ports.clock import Clock, Ids
 from oms.ports.store import StepStore, StepTransaction
 
@@ -20,6 +21,7 @@ class StepRecord(ServiceRecord):
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
         self.documents: Table[tuple[str, str], str] = Table("documents", fits=fitting.document_row)
+        self.start_offsets: dict[str, Mapping[TopicPartition, int]] = {}
 
 
 class MemoryStepTransaction(MemoryTransaction, StepTransaction):
@@ -58,6 +60,14 @@ class MemoryStepStore(MemoryStore[StepRecord], StepStore):
     def document(self, group: str, key: str) -> str | None:
         """A committed document, without locks."""
         return self._record.documents.rows.get((group, key))
+
+    def start_offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
+        """The offsets that were pinned."""
+        return self._record.start_offsets.get(group)
+
+    def pin_start_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Keep offsets, unless there are some."""
+        return self._record.start_offsets.setdefault(group, dict(offsets))
 
     def _new_record(self, clock: Clock, ids: Ids) -> StepRecord:
         return StepRecord(clock, ids)

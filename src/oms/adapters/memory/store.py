@@ -155,6 +155,11 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     def ping(self) -> None:
         """A memory always answers."""
 
+    def first_handled(self, group: str) -> datetime | None:
+        """When the oldest message in the inbox was handled."""
+        rows = self._record.inbox.rows.items()
+        return min((at for (consumer, _), at in rows if consumer == group), default=None)
+
     def currency(self) -> str | None:
         """The currency that was pinned."""
         return self._record.currency

@@ -297,6 +297,12 @@ class StepTables(Tables):
             Column("key", word(limits.DOCUMENT_KEY), primary_key=True),
             Column("body", Text, nullable=False),
         )
+        self.start_offsets = Table(
+            "start_offsets",
+            self.metadata,
+            Column("consumer", word(limits.ID), primary_key=True),
+            Column("offsets", Text, nullable=False),
+        )
 
 
 ORDER = OrderTables()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import select, update
@@ -12,6 +13,7 @@ from oms.adapters.sql.query import Query, given
 from oms.adapters.sql.schema import STEP, StepTables
 from oms.adapters.sql.store import SqlStore
 from oms.adapters.sql.transaction import SqlTransaction
+from oms.ports.broker import TopicPartition
 from oms.ports.clock import Ids
 from oms.ports.store import StepStore, StepTransaction
 
@@ -25,6 +27,11 @@ _UPDATE = Bulk(
     ),
     {**of(_DOCUMENTS, "key", "body"), "before": _DOCUMENTS.c.body},
     of(_DOCUMENTS, "consumer"),
+)
+_PINNED = Bulk(
+    lambda new: new.into(STEP.start_offsets).on_conflict_do_nothing(),
+    of(STEP.start_offsets, "offsets"),
+    of(STEP.start_offsets, "consumer"),
 )
 _LOCKED = Query(
     select(_DOCUMENTS)
@@ -67,3 +74,18 @@ class SqlStepStore(SqlStore[StepTables], StepStore):
         with self._database.reading() as link:
             row = link.first(found)
         return row.body if row else None
+
+    def start_offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
+        """The offsets that were pinned."""
+        table = STEP.start_offsets
+        with self._database.reading() as link:
+            row = link.first(select(table.c.offsets).where(table.c.consumer == group))
+        return {TopicPartition(topic, part): offset for topic, part, offset in json.loads(row.offsets)} if row else None
+
+    def pin_start_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Keep offsets, unless there are some."""
+        text = json.dumps([[*at, offset] for at, offset in sorted(offsets.items())])
+        with self._database.writing() as link:
+            link.many(_PINNED, [(text,)], consumer=group)
+        kept = self.start_offsets(group)
+        return offsets if kept is None else kept

@@ -330,6 +330,14 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         with self._database.reading() as link:
             link.rows(select(1))
 
+    def first_handled(self, group: str) -> datetime | None:
+        """When the oldest message in the inbox was handled."""
+        inbox = self._tables.inbox
+        oldest = select(inbox.c.at).where(inbox.c.consumer == group).order_by(inbox.c.at).limit(1)
+        with self._database.reading() as link:
+            row = link.first(oldest)
+        return row.at if row else None
+
     def currency(self) -> str | None:
         """The currency that was pinned."""
         return self._pinned(CURRENCY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from oms.ports.broker import TopicPartition
+from oms.ports.broker import NO_STARTS, TopicPartition
 
 Offsets = dict[TopicPartition, int]
 
@@ -13,7 +13,7 @@ Offsets = dict[TopicPartition, int]
 class Member:
     """One member of a group; everything in it belongs to `Groups`."""
 
-    __slots__ = ("group", "positions", "taken_away", "topics", "turn")
+    __slots__ = ("group", "is_new", "positions", "taken_away", "topics", "turn")
 
     def __init__(self, group: str, topics: Collection[str]) -> None:
         self.group = group
@@ -22,6 +22,8 @@ class Member:
         self.taken_away: set[TopicPartition] = set()
         """Lost, and not told yet. A partition that came back stays closed until then."""
         self.turn = 0
+        self.is_new = False
+        """Whether its group had no offsets when it joined."""
 
     def owns(self, place: TopicPartition) -> bool:
         """Whether it may read and commit here."""
@@ -39,19 +41,20 @@ class Groups:
         self._members: dict[str, list[Member]] = {}
         self._lock = threading.Lock()
 
-    def join(self, member: Member) -> None:
-        """Add a member and spread the partitions again.
+    def join(self, member: Member, starts: Mapping[TopicPartition, int] = NO_STARTS) -> None:
+        """Add a member and spread the partitions again; `starts` are where a group without an offset begins.
 
         The start of a new group is stored at once: records that it hasn't read aren't purged.
         """
         with self._lock:
             offsets = self._offsets.setdefault(member.group, {})
+            member.is_new = not any(place.topic in member.topics for place in offsets)
             for topic in sorted(member.topics):
                 for number in range(self._partitions):
                     place = TopicPartition(topic, number)
                     if place not in offsets:
-                        offsets[place] = 0
-                        self._keep(member.group, place, 0)
+                        offsets[place] = starts.get(place, 0)
+                        self._keep(member.group, place, offsets[place])
             self._members.setdefault(member.group, []).append(member)
             self._spread(member.group)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from oms.adapters.sqlite_log import file, records
 from oms.adapters.sqlite_log.groups import Groups, Member
 from oms.adapters.sqlite_log.writer import Append, Writer
-from oms.ports.broker import Broker, Subscription, TopicPartition
+from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
 from oms.ports.clock import Clock
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
@@ -83,9 +83,21 @@ class SqliteLog(Broker, LogEvidence):
         """Raise unless the file can be written."""
         file.check_writable(self._path)
 
-    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:
+    def subscribe(
+        self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
+    ) -> Subscription:
         """Join a group of this process."""
-        return SqliteSubscription(self._path, self._groups, Member(group, topics), self._writer.ends)
+        ends = self._writer.ends
+        starts = {place: offset for place, offset in starts.items() if offset <= ends.get(place, 0)}
+        return SqliteSubscription(self._path, self._groups, Member(group, topics), ends, starts)
+
+    def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
+        """The next offset of each partition that has, or had, records."""
+        return {place: end for place, end in dict(self._writer.ends).items() if place.topic in topics}
+
+    def knows(self, group: str, topics: Collection[str]) -> bool:
+        """Whether a group has an offset of these topics."""
+        return any(place.topic in topics for place in self._groups.offsets(group))
 
     def all_records(self) -> Iterable[Record]:
         """Every record that is durable, by topic, partition and offset."""
@@ -140,10 +152,21 @@ class SqliteLog(Broker, LogEvidence):
 class SqliteSubscription(Subscription):
     """One member of a group. Polling without news costs no SQL."""
 
-    def __init__(self, path: Path, groups: Groups, member: Member, ends: Mapping[TopicPartition, int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        groups: Groups,
+        member: Member,
+        ends: Mapping[TopicPartition, int],
+        starts: Mapping[TopicPartition, int],
+    ) -> None:
         self._path, self._groups, self._member, self._ends = path, groups, member, ends
         self._connection: sqlite3.Connection | None = file.open_reader(path)
-        groups.join(member)
+        groups.join(member, starts)
+
+    def is_new(self) -> bool:
+        """Whether the group had no offsets when this member joined."""
+        return self._member.is_new
 
     def poll(self, max_records: int) -> Sequence[Record]:
         """The next records, a different partition first each time so that none starves."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from oms.ports.broker import Broker, Subscription, TopicPartition
+from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError, Retryable
 from oms.ports.messages import Outgoing, Record
 
@@ -16,7 +16,12 @@ class NoLog(Broker):
         """Nothing is taken: the rows stay where they are."""
         return [Retryable("this process publishes nothing") for _ in messages]
 
-    def subscribe(self, group: str, topics: Collection[str]) -> Subscription:  # noqa: ARG002 - the port's names
+    def subscribe(
+        self,
+        group: str,  # noqa: ARG002 - the port's names
+        topics: Collection[str],  # noqa: ARG002
+        starts: Mapping[TopicPartition, int] = NO_STARTS,  # noqa: ARG002
+    ) -> Subscription:
         """A member of nothing."""
         return _NoRecords()
 

@@ -6,6 +6,7 @@ A subclass gives
   `partitions` partitions a topic, and topics needn't be created first;
 - `reopen(broker)`, where `survives_restart` is True: the same log after a crash of the process;
 - `tells_offsets = False`, where nobody can ask it how far a group is;
+- `begin_in_part(broker, group, starts, part)`, where a member commits an offset for each partition when it joins;
 - `append_foreign(broker, message)`: writes a message of another system's producer, which no limit of ours stops;
 - `can_hold_back = True`, where a subscription can keep new partitions closed until they are opened;
 - `evict(broker, subscription)`, where `can_evict` is True: the broker takes a member for dead that isn't.
@@ -18,7 +19,7 @@ partitions.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -34,6 +35,8 @@ from oms.testing.contracts.samples import ODD_HEADERS, SUITE_CHECKS
 NewBroker = Callable[[], Any]
 A, B = "topic.a", "topic.b"
 QUIET_POLLS = 3
+KEYS = tuple(f"k{number}" for number in range(20))
+"""Enough for each of a few partitions."""
 
 
 class BrokerContract:
@@ -68,6 +71,20 @@ class BrokerContract:
     def append_foreign(self, broker: Any, message: Outgoing) -> None:
         """Write a message as a producer of another system does, without the limits of `publish`."""
         raise NotImplementedError("a contract suite of a broker needs `append_foreign`")
+
+    def begin_in_part(
+        self,
+        broker: Any,
+        group: str,
+        starts: Mapping[TopicPartition, int],
+        part: Collection[TopicPartition],
+    ) -> Any:
+        """The log after the death of a member that was given `starts`, and had committed only those of `part`."""
+        member = broker.subscribe(group, {at.topic for at in starts}, {at: starts[at] for at in part})
+        self.settle(member)
+        member.poll(0)
+        member.close()
+        return broker
 
     def settle(self, *members: Subscription) -> None:
         """Wait until a group's partitions are spread over these members, all it has."""
@@ -177,6 +194,90 @@ class BrokerContract:
         first = broker.subscribe("g", [A])
         self.commit(first, self.read(first, 2))
         assert len(self.read(broker.subscribe("h", [A]), 2)) == 2
+
+    def test_a_new_group_begins_at_its_start_offsets(self, broker: Any) -> None:
+        _publish(broker, A, *KEYS)
+        member = broker.subscribe("g", [A], broker.ends([A]))
+        broker.publish([Outgoing(A, b"k1", b"new"), Outgoing(A, b"k2", b"new")])
+        assert [record.value for record in self.read(member, 2)] == [b"new", b"new"]
+        self.assert_quiet(member)
+
+    def test_start_offsets_are_committed_before_anything_is_read(self, broker: Any) -> None:
+        _publish(broker, A, *KEYS)
+        first = broker.subscribe("g", [A], broker.ends([A]))
+        self.settle(first)
+        first.poll(0)
+        first.close()
+        broker.publish([Outgoing(A, b"k1", b"new"), Outgoing(A, b"k2", b"new")])
+        assert [record.value for record in self.read(broker.subscribe("g", [A]), 2)] == [b"new", b"new"]
+
+    def test_start_offsets_change_nothing_in_a_group_with_committed_offsets(self, broker: Any) -> None:
+        _publish(broker, A, *["k"] * 5)
+        first = broker.subscribe("g", [A])
+        self.commit(first, self.read(first, 5)[:2])
+        first.close()
+        assert [record.offset for record in self.read(broker.subscribe("g", [A], broker.ends([A])), 3)] == [2, 3, 4]
+
+    def test_a_partition_without_a_start_offset_is_read_from_its_beginning(self, broker: Any) -> None:
+        """Such as one that was added after the group began."""
+        _publish(broker, A, *KEYS)
+        every = list(broker.all_records())
+        known = {at: offset for at, offset in broker.ends([A]).items() if at.partition % 2}
+        fresh = [record for record in every if _place(record) not in known]
+        assert 0 < len(fresh) < len(every)
+        assert _places(self.read(broker.subscribe("g", [A], known), len(fresh))) == _places(fresh)
+
+    def test_start_offsets_that_a_crash_left_uncommitted_are_committed_later(self, broker: Any) -> None:
+        _publish(broker, A, *KEYS)
+        given_ = broker.ends([A])
+        broker = self.begin_in_part(broker, "g", given_, [at for at in given_ if at.partition % 2])
+        _publish(broker, A, *KEYS)
+        later = [record for record in broker.all_records() if record.offset >= given_[_place(record)]]
+        member = broker.subscribe("g", [A], given_)
+        assert _places(self.read(member, len(later))) == _places(later)
+        self.assert_quiet(member)
+
+    def test_two_members_with_the_same_start_offsets_read_each_later_record(self, broker: Any) -> None:
+        _publish(broker, A, *KEYS)
+        given_ = broker.ends([A])
+        first, second = broker.subscribe("g", [A], given_), broker.subscribe("g", [A], given_)
+        self.settle(first, second)
+        _publish(broker, A, *KEYS)
+        ours, theirs = self.read_both(first, second, len(KEYS))
+        later = [record for record in broker.all_records() if record.offset >= given_[_place(record)]]
+        assert {_place(record) for record in ours} | {_place(record) for record in theirs} == set(map(_place, later))
+        assert set(_places([*ours, *theirs])) == set(_places(later))
+
+    def test_a_start_offset_beyond_the_end_is_ignored(self, broker: Any) -> None:
+        _publish(broker, A, *KEYS)
+        beyond = {at: offset + 100 for at, offset in broker.ends([A]).items()}
+        assert len(self.read(broker.subscribe("g", [A], beyond), len(KEYS))) == len(KEYS)
+
+    def test_ends_are_the_offsets_of_the_next_records(self, broker: Any) -> None:
+        _publish(broker, A, *KEYS)
+        _publish(broker, B, "k")
+        found = broker.ends([A])
+        expected: dict[TopicPartition, int] = {}
+        for record in broker.all_records():
+            if record.topic == A:
+                expected[_place(record)] = max(expected.get(_place(record), 0), record.offset + 1)
+        assert {at: offset for at, offset in found.items() if offset} == expected
+        assert not any(broker.ends(["no.such.topic"]).values())
+
+    def test_a_group_is_new_until_it_commits_an_offset(self, broker: Any) -> None:
+        _publish(broker, A, "k", "k")
+        assert not broker.knows("g", [A])
+        first = broker.subscribe("g", [A])
+        records = self.read(first, 2)
+        assert self.is_new(first)
+        self.commit(first, records)
+        first.close()
+        assert broker.knows("g", [A])
+        assert not broker.knows("g", [B])
+        assert not broker.knows("another", [A])
+        second = broker.subscribe("g", [A])
+        assert not self.is_new(second)
+        assert self.is_new(broker.subscribe("another", [A], broker.ends([A])))
 
     def test_groups_are_independent(self, broker: Any) -> None:
         g, h = broker.subscribe("g", [A]), broker.subscribe("h", [A])
@@ -501,6 +602,15 @@ class BrokerContract:
             assert list(subscription.poll(100)) == []
             time.sleep(self.patience_s / 2000)
         return dict(held)
+
+    def is_new(self, subscription: Any) -> bool:
+        """Whether a member's group was new, as soon as that is known."""
+        until = time.monotonic() + self.patience_s
+        while (found := subscription.is_new()) is None:
+            assert time.monotonic() <= until, "nobody knows whether the group is new"
+            subscription.poll(0)
+            time.sleep(self.patience_s / 2000)
+        return bool(found)
 
     def read_both(self, first: Subscription, second: Subscription, number: int) -> tuple[list[Record], list[Record]]:
         """The next records of two members, `number` together."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from oms.ports import limits
+from oms.ports.broker import TopicPartition
 from oms.ports.errors import Retryable
 from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.limits import LimitContract, refuses
@@ -58,6 +60,22 @@ class StepStoreContract(
             first.lock_documents("g", ["k"])
             first.save_documents("g", [("k", "1", "2")])
             assert self.meanwhile(lambda: _locked(store, "g", "k"), first.commit) == {"k": "2"}
+
+    def test_the_first_start_offsets_are_pinned_for_ever(self, store: Any) -> None:
+        first = {TopicPartition("t", 1): 2**40, TopicPartition("t", 0): 0, TopicPartition("x" * limits.TOPIC, 7): 3}
+        assert store.start_offsets("g") is None
+        assert store.pin_start_offsets("g", first) == first
+        assert store.pin_start_offsets("g", {TopicPartition("t", 0): 9}) == first
+        assert store.start_offsets("g") == first
+        assert store.start_offsets("h") is None
+        assert store.pin_start_offsets("h", {}) == store.start_offsets("h") == {}
+
+    def test_processes_that_pin_start_offsets_at_once_get_the_same(self, store: Any) -> None:
+        wanted = [{TopicPartition("t", 0): number} for number in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            kept = list(pool.map(lambda one: store.pin_start_offsets("g", one), wanted))
+        assert kept == [kept[0]] * 8
+        assert kept[0] in wanted
 
     def test_a_rollback_keeps_the_document(self, store: Any) -> None:
         with store.begin() as transaction:

@@ -165,6 +165,15 @@ class StoreContract(StoreLab):
         assert store.pin_currency("USD") == "EUR"
         assert store.currency() == "EUR"
 
+    def test_the_time_of_the_first_handled_message_is_known(self, store: Any) -> None:
+        assert store.first_handled("g") is None
+        _claim(store, "g", "a")
+        first = store.first_handled("g")
+        assert first.tzinfo is not None
+        _claim(store, "g", "b")
+        assert store.first_handled("g") == first
+        assert store.first_handled("h") is None
+
     def test_committed_changes_survive_a_crash(self, store: Any) -> None:
         if not self.survives_restart:
             pytest.skip("this store keeps nothing after a restart")

@@ -12,6 +12,7 @@ from typing import Any, cast
 import attrs
 
 from oms.application import steps
+from oms.application.group_start import DEFAULT, Since
 from oms.application.service import Service
 from oms.application.steps import OutsideCall, OwnStep, StepHandler
 from oms.bootstrap import Plugs, container_of
@@ -122,12 +123,15 @@ class SimulatedApp(App):
         handler: StepHandler,
         calls: Mapping[str, OutsideCall] | None = None,
         publishes: Collection[str] = (),
+        since: Since = DEFAULT,
         foreign: bool = False,
     ) -> None:
         """As `App.subscribe`, before the first order (or anything else) is asked of the shop."""
         if self.taken:
             raise OmsError("subscribe before the shop is used")
-        super().subscribe(topic, group=group, handler=handler, calls=calls, publishes=publishes, foreign=foreign)
+        super().subscribe(
+            topic, group=group, handler=handler, calls=calls, publishes=publishes, since=since, foreign=foreign
+        )
 
     @property
     def own_steps(self) -> OwnSteps:

@@ -205,7 +205,8 @@ class World:
         )
         more: dict[str, Any] = {"lock": orders.OrderWork.lock} if name == "order" else {}
         service = self._service(name, store, worker, point, ids)
-        made = assemble(service, shared, SequentialCalls(500, point=point), **more)
+        starts = service.starts(shared.broker)
+        made = assemble(service, shared, SequentialCalls(500, point=point), starts=starts, **more)
         worker.parts = attrs.evolve(made, lanes=())  # nobody drives those here
         # All begin on one host; whoever takes a dead one's place starts on that host or on another one.
         successor = len(self.workers) == self._begun
