@@ -121,7 +121,8 @@ class SettingArguments(TypedDict, total=False):
     """Simulated gateway: JSON file of misbehaviours. Value: a path, or empty."""
 
     payment_settle_window_s: float | str
-    """Seconds after a charge in which the gateway's `UnknownCharge` may mean: not yet. Value: a number from 0 to 86400.
+    """Seconds after a charge in which the gateway's `UnknownCharge` may mean: not yet. The simulated gateway of the
+    embedded profile needs none: its calls end with their process. Value: a number from 0 to 86400.
     """
 
     payment_timeout_s: float | str

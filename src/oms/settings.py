@@ -215,7 +215,10 @@ class Settings:
     payment_delay_ms: int = _setting(0, whole(0, 600_000), "Simulated gateway: how long each charge takes.")
     payment_script: Path | None = _setting(None, OPTIONAL_FILE, "Simulated gateway: JSON file of misbehaviours.")
     payment_settle_window_s: float = _setting(
-        10, number(0, 86400), "Seconds after a charge in which the gateway's `UnknownCharge` may mean: not yet."
+        10,
+        number(0, 86400),
+        "Seconds after a charge in which the gateway's `UnknownCharge` may mean: not yet. The simulated gateway of the "
+        "embedded profile needs none: its calls end with their process.",
     )
     payment_timeout_s: float = _setting(
         5,
