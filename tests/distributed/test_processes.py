@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from cluster import OPEN, SERVICES, Cluster, Worker, request, wait_for
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -328,6 +329,19 @@ def produce(cluster: Cluster, topic: str, value: bytes, *, times: int = 1) -> No
         producer.produce(topic, value)
     assert producer.flush(10) == 0
     time.sleep(0.1)
+
+
+def test_a_deadline_that_fires_after_the_end_changes_nothing_and_is_logged(cluster: Cluster) -> None:
+    order_id = place(cluster, {"sloe": 1})
+    assert ended(cluster, order_id) == "CONFIRMED"
+    timer = (
+        "INSERT INTO oms_order.tasks (key, kind, payload, due_at, attempts, created_at, note)"
+        " VALUES (%s, 'deadline', '', now(), 0, now(), '')"
+    )
+    with psycopg.connect(cluster._record(), autocommit=True) as connection:
+        connection.execute(timer, [order_id])
+    wait_for(lambda: says(cluster.of("order")[0], "deadline ignored"), "the timer has fired")
+    assert order(cluster, order_id)["status"] == "CONFIRMED"
 
 
 def test_the_deadline_ends_an_order_that_the_gateway_never_answers(cluster: Cluster, never_answered: str) -> None:

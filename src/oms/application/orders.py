@@ -165,7 +165,10 @@ class Deadlines:
 
     def finish(self, work: OrderWork, ended: Ended[Task]) -> Postponed | None:
         """Let the order decide what its deadline means now."""
-        work.save(work[OrderId(ended.token.key)].deadline(at=work.now))
+        before = work[OrderId(ended.token.key)]
+        after = work.save(before.deadline(at=work.now))
+        if after.state is before.state:
+            work.changes.note("deadline ignored", order_id=before.id, state=before.state.value)
         return None
 
 
