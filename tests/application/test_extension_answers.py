@@ -450,7 +450,7 @@ def test_the_log_line_about_telemetry_that_raises_is_text_that_every_handler_can
 
     CheckedSignals(Loud()).note("Order placed")
 
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "oms"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "oms.telemetry"]
     assert "signals.note failed, 1 times so far" in line
     assert "ValueError: half" in line
     line.encode()

@@ -12,8 +12,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 import uvicorn
@@ -118,11 +119,12 @@ def serve(app: App, *, port: int | None = None) -> int:
     """
     settings = app.settings
     settings.check_exposure(authenticated=not isinstance(app.authenticator, TrustEveryone))
+    hold_standard_files()
     stop = Stop()
     listener = bound(settings.http_host, settings.http_port if port is None else port)
     with _naming_data(settings):
+        own_the_log(app.signals)
         app.make_extensions()  # after binding the port: a process that can't serve creates no files
-    _adopt(app.signals)
     with _naming_data(settings):
         if settings.profile == "distributed":
             app.start_when_reachable()
@@ -137,8 +139,9 @@ def serve(app: App, *, port: int | None = None) -> int:
     finally:
         reasons = list(app.problems()) if app.failed else []
         app.stop()
-    if reasons:
-        sys.stderr.write(f"oms: {printable_text('; '.join(reasons))}\n")
+    if reasons and settings.log_format != "json":  # where the alert of the failed worker says it, and all is JSON
+        with suppress(OSError):
+            sys.stderr.write(f"oms: {printable_text('; '.join(reasons))}\n")
     code = 1 if reasons else 0
     _leave(code)
     return code
@@ -159,18 +162,39 @@ def rarely_collect() -> None:
     gc.set_threshold(GARBAGE, 20, 20)
 
 
-def _adopt(signals: Signals) -> None:
-    """Have everything that is logged go one way: uvicorn's lines, and the tracebacks of threads."""
-    adopt: Any = getattr(signals, "adopt_logging", None)
-    if adopt is not None:
-        adopt()
+def hold_standard_files() -> None:
+    """Have stdin, stdout and stderr open, on the null device where they aren't: else a socket would get their number.
 
-    def ended(thread: threading.ExceptHookArgs) -> None:
-        lines = traceback.format_exception(thread.exc_type, thread.exc_value, thread.exc_traceback)
-        name = thread.thread.name if thread.thread else ""
-        signals.alarm("thread ended", thread=name, traceback="".join(lines))
+    A process that was started without stdout would then write its log into that socket.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
-    threading.excepthook = ended
+
+def own_the_log(signals: Signals) -> None:
+    """Have everything that is logged go one way: lines of libraries, warnings, and errors that no code handles."""
+    own: Any = getattr(signals, "own_the_log", None)
+    if own is not None:
+        own()
+
+    def thread_ended(thread: threading.ExceptHookArgs) -> None:
+        if thread.exc_type is not SystemExit:
+            name = thread.thread.name if thread.thread else ""
+            said = traceback.format_exception(thread.exc_type, thread.exc_value, thread.exc_traceback)
+            signals.alarm("thread ended", thread=name, traceback="".join(said))
+
+    def process_ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            signals.alarm("process ended", traceback="".join(traceback.format_exception(kind, error, trace)))
+
+    def not_raised(what: Any) -> None:
+        said = traceback.format_exception(what.exc_type, what.exc_value, what.exc_traceback)
+        signals.alarm("error in a destructor", place=repr(what.object), traceback="".join(said))
+
+    threading.excepthook, sys.excepthook, sys.unraisablehook = thread_ended, process_ended, not_raised
 
 
 def _leave(code: int) -> None:

@@ -157,6 +157,11 @@ def refuses_member(error: KafkaError) -> bool:
     return is_fatal(error) or error.code() in _REFUSES_MEMBER
 
 
+def is_fenced(error: KafkaError) -> bool:
+    """Whether another member of the group has taken this one's `group.instance.id`."""
+    return error.code() == KafkaError.FENCED_INSTANCE_ID
+
+
 def refuses_topic(error: KafkaError) -> bool:
     """Whether a topic is missing, or not for this user to read."""
     return is_missing(error) or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED

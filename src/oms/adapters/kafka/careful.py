@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import Conf, careful_conf
+from oms.adapters.kafka.conf import LOGGER, Conf, careful_conf
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import TopicPartition
 from oms.ports.messages import Record
@@ -24,7 +24,7 @@ class CarefulReader:
         """The partition, and the offset of the next record."""
         self.at_end = False
         try:
-            self._consumer = Consumer(dict(careful_conf(conf)))
+            self._consumer = Consumer(dict(careful_conf(conf)), logger=LOGGER)
             self._consumer.assign([KafkaPlace(place.topic, place.partition, offset)])
         except KafkaException as error:
             raise border.refused_settings(error) from None

@@ -6,6 +6,7 @@ takes the last of two names for the same thing, so nobody gets around the third 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from oms.ports.messages import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
@@ -20,12 +21,15 @@ MAX_DELIVERY_S = 5.0
 READER_GROUP = "oms-reader"
 """The group id of consumers that belong to no group: librdkafka wants one, and looks for its coordinator."""
 
+LOGGER = logging.getLogger("oms.kafka")
+"""Gets librdkafka's own lines, while a client is polled."""
+
 Conf = Mapping[str, str]
 
 _CLIENT: Conf = {
     "client.id": "oms",
     # Trouble is told by errors, counters and alarms; librdkafka's own lines repeat it twenty times a second.
-    # `OMS_KAFKA_CONF_DEBUG=broker,cgrp` brings them back.
+    # `OMS_KAFKA_CONF_DEBUG=broker,cgrp` brings them back, on the logger `oms.kafka`.
     "log_level": "2",
     "message.max.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES),
     "reconnect.backoff.max.ms": "1000",

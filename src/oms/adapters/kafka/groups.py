@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import Conf
+from oms.adapters.kafka.conf import LOGGER, Conf
 from oms.ports.broker import TopicPartition
 
 ASK_S = 5.0
@@ -136,7 +136,7 @@ def _start(consumer: Consumer, committed: KafkaPlace) -> int:
 
 def _asking(conf: Conf, group: str) -> Consumer:
     try:
-        return Consumer({**conf, "group.id": group})
+        return Consumer({**conf, "group.id": group}, logger=LOGGER)
     except KafkaException as error:
         raise border.refused_settings(error) from None
 

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from oms.adapters.kafka import border
+from oms.adapters.kafka.conf import LOGGER, Conf
 
 JOINS_WITHIN_S = 30.0
 """How long a member may wait for its group without a reason; a rebalance waits for the slowest member of the group."""
+
+
+ASK_S = 2.0
+_OF_ANY_CLIENT = ("bootstrap.", "client.id", "log_level", "sasl.", "security.", "socket.", "ssl.")
 
 
 class _Group(msgspec.Struct):
@@ -25,6 +35,21 @@ class _Statistics(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Statistics).decode
+
+
+def has_instance(conf: Conf) -> bool:
+    """Whether the group of these keys has a member with their `group.instance.id`; `Retryable` without an answer.
+
+    A process that was fenced asks this before it joins again: two that fenced each other in turn would read nothing.
+    """
+    client = {key: value for key, value in conf.items() if key.startswith(_OF_ANY_CLIENT)}
+    admin = AdminClient(client, logger=LOGGER)
+    try:
+        answers: Any = admin.describe_consumer_groups([conf["group.id"]], request_timeout=ASK_S)
+        members = answers[conf["group.id"]].result().members
+    except KafkaException as error:
+        raise border.unreachable(error) from None
+    return any(member.group_instance_id == conf["group.instance.id"] for member in members)
 
 
 class Membership:

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import Conf
+from oms.adapters.kafka.conf import LOGGER, Conf
 from oms.ports.errors import Permanent
 
 ANSWERS_WITHIN_S = 1.0
@@ -25,6 +25,7 @@ class Probe:
     def ask(self, topics: Collection[str]) -> None:
         """Raise `Retryable` without an answer, `Permanent` where a topic is missing or closed to this user."""
         admin = self._client()
+        admin.poll(0)  # hands over errors and log lines
         self._reason = None
         try:
             answers = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=ANSWERS_WITHIN_S)
@@ -41,7 +42,7 @@ class Probe:
     def _client(self) -> AdminClient:
         if self._admin is None:
             try:
-                self._admin = AdminClient({**self._conf, "error_cb": self._note})
+                self._admin = AdminClient({**self._conf, "error_cb": self._note}, logger=LOGGER)
             except KafkaException as error:
                 raise border.refused_settings(error) from None
         return self._admin

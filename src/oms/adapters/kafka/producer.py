@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import Conf, delivery_timeout_s
+from oms.adapters.kafka.conf import LOGGER, Conf, delivery_timeout_s
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 from oms.ports.messages import Outgoing, too_large
 from oms.ports.signals import Signals
@@ -82,7 +82,7 @@ class Sender:
         with self._making:
             if self._producer is None:
                 try:
-                    self._producer = Producer({**self._conf, "error_cb": self._count})
+                    self._producer = Producer({**self._conf, "error_cb": self._count}, logger=LOGGER)
                 except KafkaException as error:
                     raise border.refused_settings(error) from None
             return self._producer

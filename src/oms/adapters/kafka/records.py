@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import Conf
+from oms.adapters.kafka.conf import LOGGER, Conf
 from oms.ports.errors import Retryable
 from oms.ports.messages import Headers, Record, within_limits
 
@@ -46,7 +46,7 @@ def read_all(conf: Conf, topics: Collection[str]) -> Iterator[Record]:
     `Retryable` where Kafka can't be read. A topic that doesn't exist holds nothing.
     """
     try:
-        consumer = Consumer(dict(conf))
+        consumer = Consumer(dict(conf), logger=LOGGER)
     except KafkaException as error:
         raise border.refused_settings(error) from None
     with closing(consumer):

@@ -16,12 +16,12 @@ from confluent_kafka import TopicPartition as KafkaPlace
 
 from oms.adapters.kafka import border, groups
 from oms.adapters.kafka.careful import CarefulReader
-from oms.adapters.kafka.conf import Conf
-from oms.adapters.kafka.membership import Membership
+from oms.adapters.kafka.conf import LOGGER, Conf
+from oms.adapters.kafka.membership import Membership, has_instance
 from oms.adapters.kafka.partitions import Partitions
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import NO_STARTS, Subscription, TopicPartition
-from oms.ports.errors import Permanent, PortError
+from oms.ports.errors import Permanent, PortError, Retryable
 from oms.ports.messages import Record
 from oms.ports.signals import Signals
 
@@ -68,6 +68,8 @@ class KafkaSubscription(Subscription):
         """Batches that librdkafka can't get past, each of them reported."""
         self._trouble: PortError | None = None
         self._membership = Membership()
+        self._fenced = False
+        """Whether another process took the `group.instance.id`; this one stays out until the group has it no more."""
         self._broken = False
         self._closed = False
         self._consumer: Consumer | None = None if starts else self._join()
@@ -175,7 +177,7 @@ class KafkaSubscription(Subscription):
             "stats_cb": self._membership.note_statistics,
         }
         try:
-            consumer = Consumer({**self._conf, **callbacks})
+            consumer = Consumer({**self._conf, **callbacks}, logger=LOGGER)
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
@@ -189,6 +191,9 @@ class KafkaSubscription(Subscription):
         if self._broken:
             self._leave()
         if self._consumer is None:
+            if self._fenced and has_instance(self._conf):
+                raise Retryable("Kafka: another process is the member of this group.instance.id")
+            self._fenced = False
             if self._starts:
                 was_new = groups.begin(self._conf, self._topics, self._starts)
                 self._is_new = was_new if self._is_new is None else self._is_new
@@ -368,6 +373,7 @@ class KafkaSubscription(Subscription):
     def _noticed(self, error: KafkaError) -> None:
         self._signals.count("kafka_errors", client="consumer", cause=error.name())
         self._broken = self._broken or border.is_fatal(error)
+        self._fenced = self._fenced or border.is_fenced(error)
         if border.refuses_member(error):
             self._membership.refuse(border.said(error))
         self._trouble = border.stops_reading(error) or self._trouble

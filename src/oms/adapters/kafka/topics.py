@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import FRAME_BYTES, conf_of
+from oms.adapters.kafka.conf import FRAME_BYTES, LOGGER, conf_of
 from oms.ports.broker import log_kept
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.ports.messages import MAX_MESSAGE_BYTES
@@ -173,7 +173,7 @@ def _limit_sizes(admin: AdminClient, names: Sequence[str], settings: Settings, u
 def _admin(settings: Settings, errors: list[KafkaError] | None = None) -> AdminClient:
     noticed = errors.append if errors is not None else _ignore
     try:
-        return AdminClient({**conf_of(settings), "error_cb": noticed})
+        return AdminClient({**conf_of(settings), "error_cb": noticed}, logger=LOGGER)
     except KafkaException as error:
         raise border.refused_settings(error) from None
 

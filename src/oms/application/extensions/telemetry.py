@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ _TRACE_LIMIT = 10_000
 
 
 class CheckedSignals(Signals):
-    """Telemetry that never raises: its first failure, and each thousandth, goes to Python's own `oms` logger."""
+    """Telemetry that never raises: its first failure, and each thousandth, goes to Python's logger `oms.telemetry`."""
 
     def __init__(self, inner: Signals) -> None:
         self._inner = inner
@@ -86,4 +87,6 @@ class CheckedSignals(Signals):
         self._failures += 1
         if self._failures % _REPORT_EVERY == 1:
             trace = storable_text(traceback.format_exc(), _TRACE_LIMIT)
-            logging.getLogger("oms").error("signals.%s failed, %d times so far\n%s", method, self._failures, trace)
+            with suppress(Exception):  # a handler of the host's may raise as well; there is nowhere left to report it
+                text, told = "signals.%s failed, %d times so far\n%s", logging.getLogger("oms.telemetry").error
+                called("logging", partial(told, text, method, self._failures, trace))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
@@ -29,7 +30,7 @@ class Notes(StructlogSignals):
     """Keeps the lines about orders; alarms are logged as ever."""
 
     def __init__(self) -> None:
-        super().__init__(level="error", form="console")
+        super().__init__(level="error", form="console", stream=sys.stdout)
         self._said: SimpleQueue[tuple[str, Said]] = SimpleQueue()
         self._listening = True
 
