@@ -10,10 +10,11 @@ import re
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from load import Load
-from stack import DEPENDENCIES, PROJECT, ROOT, SERVICES, Stack, http, run, settled, state_of, until
+from stack import DEPENDENCIES, PROJECT, ROOT, SERVICES, Stack, http, place, run, settled, state_of, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
@@ -54,6 +55,26 @@ def test_the_readme_of_the_system_replaced_works_as_it_stands(stack: Stack) -> N
 
     until("Notification sent", lambda: "Notification sent" in seen())
     assert re.search(r"Inventory reserved.*Payment (success|failed).*Notification sent", seen(), re.DOTALL)
+
+
+def test_the_operators_container_sees_orders_stock_and_what_is_wrong(stack: Stack) -> None:
+    order = place("operators-container")
+    settled([order])
+
+    def operator(*arguments: str) -> str:
+        return stack.compose("run", "--rm", "--no-deps", "operator", *arguments)
+
+    def page(*arguments: str) -> dict[str, Any]:
+        said = operator(*arguments, "--json")
+        found: dict[str, Any] = json.loads(said[said.index("{") :])
+        return found
+
+    listed = page("orders", "list")
+    assert order in {each["id"] for each in listed["content"]}
+    assert page("stock", "list")["totalElements"] > 0
+    assert "DECLINED" not in json.dumps(listed), "the simulated gateway declines nothing by default"
+    assert operator("doctor").strip().splitlines()[-1] == "all servers are as they should be"
+    operator("reconcile")
 
 
 def test_the_edge_closes_connections_that_send_half_a_request(stack: Stack) -> None:
