@@ -167,7 +167,10 @@ class CommandGroup(Generic[W]):
         for one in given_up:
             one.reply(None, error)
         self._failures += 1
-        self._health.failed(Condition.WORK_FAILING, COMMANDS, f"commands: {error}")
+        if self._waiting:
+            self._health.failed(Condition.WORK_FAILING, COMMANDS, f"commands: {error}")
+        else:  # a process that isn't ready gets no further command, whose success would end the problem
+            self._health.succeeded(Condition.WORK_FAILING, COMMANDS)
         self._retry_at = next_try(now, self._failures, longest_s=1.0) if patient else None
         return len(given_up)
 
