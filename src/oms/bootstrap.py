@@ -7,6 +7,7 @@ opened before it is asked for, so a profile's drivers are needed only where that
 from __future__ import annotations
 
 import importlib
+import os
 import socket
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -47,12 +48,13 @@ from oms.ports.broker import Broker, TopicPartition, log_kept
 from oms.ports.calls import Calls
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import Permanent, PortError
-from oms.ports.evidence import Evidence, GatewayBook, LogEvidence
+from oms.ports.evidence import Evidence, GatewayBook, LogEvidence, StepEvidence
 from oms.ports.gate import StockGate
 from oms.ports.legacy import LegacyOrders, LegacyStock
-from oms.ports.messages import Codec
+from oms.ports.messages import Codec, copies_topic
 from oms.ports.plugs import Authenticator, Notifier, PaymentGateway, Policy, Pricing
 from oms.ports.signals import Signals
+from oms.ports.sorting import MakeSorter
 from oms.ports.store import InventoryStore, Store, Task
 from oms.settings import Settings, SettingsError
 
@@ -677,50 +679,90 @@ def _settle_window_s(container: Container) -> float:
     return 0.0 if ends_here and settings.profile == "embedded" else settings.payment_settle_window_s
 
 
-def evidence_of(system: System) -> Evidence:
+def evidence_of(system: System, own: Mapping[str, OwnStep]) -> Evidence:
     """All records of a system, for the promises; the gateway's book where the gateway shows one.
 
     Raises `NotFound` if one of the four services runs in another process.
     """
-    stores = {name: system.part(name).service.store for name in SERVICES}
+    stores: Mapping[str, Any] = {name: system.part(name).service.store for name in SERVICES}
     gate: Any = system.container.gate()
     return Evidence(
-        stores["order"],  # type: ignore[arg-type]
-        stores["inventory"],  # type: ignore[arg-type]
-        stores["payment"],  # type: ignore[arg-type]
-        stores["notification"],  # type: ignore[arg-type]
+        stores["order"],
+        stores["inventory"],
+        stores["payment"],
+        stores["notification"],
         system.container.broker(),
         book_of(system.container.gateway()),
         gate if hasattr(gate, "all_available") else None,
+        {
+            name: StepEvidence(cast("Any", system.parts[name].service.store), tuple(step.handlers))
+            for name, step in own.items()
+            if name in system.parts
+        },
     )
 
 
-def recorded(settings: Settings, *, with_book: bool = True) -> tuple[Evidence, Codec, Clock]:
+@attrs.frozen
+class Recorded:
+    """The records of a system, and what is needed to read them."""
+
+    evidence: Evidence
+    codec: Codec
+    clock: Clock
+    sorter: MakeSorter
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        found = self.evidence
+        steps = [step.record for step in found.steps.values()]
+        for record in (found.order, found.inventory, found.payment, found.notification, *steps, found.log, found.gate):
+            close = getattr(record, "close", None)
+            if close is not None:
+                close()
+
+
+def recorded(settings: Settings, *, with_book: bool = True, own: Mapping[str, OwnStep] | None = None) -> Recorded:
     """The records of a system, opened read-only; `SettingsError` where there are none.
 
-    `with_book` makes the gateway too, where it is the shop's own, for the book that it may show.
+    `with_book` makes the gateway too, where it is the shop's own, for the book that it may show. `own` are the shop's
+    own steps; one that never ran has no record.
     """
+    from oms.adapters.system.disk_sorter import DiskSorter
+
     if settings.profile == "memory":
         raise SettingsError("OMS_PROFILE: a system of profile 'memory' leaves no record to check")
-    evidence = _on_servers(settings) if settings.profile == "distributed" else _on_disk(settings)
+    evidence = _on_servers(settings, own or {}) if settings.profile == "distributed" else _on_disk(settings, own or {})
     for name in SERVICES:
         check_currency(name, getattr(evidence, name).currency(), settings)
     if with_book:
         evidence = attrs.evolve(evidence, book=_book(settings))
-    return evidence, _codec(settings), _clock()
+    return Recorded(evidence, _codec(settings), _clock(), DiskSorter)
 
 
-def _on_disk(settings: Settings) -> Evidence:
+def _on_disk(settings: Settings, own: Mapping[str, OwnStep]) -> Evidence:
     from oms.adapters.sql import stores
     from oms.adapters.sqlite_log.log import SqliteLog
 
-    missing = [name for name in (*SERVICES, "broker") if not (settings.data / f"{name}.db").exists()]
+    def path(name: str) -> Path:
+        return settings.data / f"{name}.db"
+
+    missing = [name for name in (*SERVICES, "broker") if not path(name).exists()]
     if missing:
         raise SettingsError(f"OMS_DATA: there is no system in {settings.data}: {missing[0]}.db is missing")
     clock = _clock()
-    order, stock, payment, news = (stores.read_only(name, settings.data / f"{name}.db", clock) for name in SERVICES)
-    log = SqliteLog.read_only(settings.data / "broker.db")
-    return Evidence(order, stock, payment, news, log)
+
+    def store(name: str) -> Any:
+        return stores.read_only(name, path(name), clock, immutable=_is_immutable(path(name)))
+
+    order, stock, payment, news = map(store, SERVICES)
+    steps = {
+        name: StepEvidence(store(f"step-{name}"), tuple(step.handlers))
+        for name, step in own.items()
+        if path(f"step-{name}").exists()
+    }
+    unread = {found.stem for found in settings.data.glob("step-*.db")} - {f"step-{name}" for name in own}
+    log = SqliteLog.read_only(path("broker"), immutable=_is_immutable(path("broker")))
+    return Evidence(order, stock, payment, news, log, steps=steps, unread_steps=unread, whole_book=False)
 
 
 def back_up(settings: Settings, target: Path) -> Backup:
@@ -760,14 +802,22 @@ def naming_files(directory: Path) -> Iterator[None]:
         raise Permanent(f"{error.filename or directory}: {error.strerror or error}") from error
 
 
-def _on_servers(settings: Settings) -> Evidence:
-    from oms.adapters.kafka.log import KafkaBroker
+def _on_servers(settings: Settings, own: Mapping[str, OwnStep]) -> Evidence:
+    from oms.adapters.kafka.log import OWN_TOPICS, KafkaBroker
     from oms.adapters.redis.gate import RedisGate
     from oms.adapters.sql import stores
+    from oms.adapters.sql.checks import other_steps
 
     order, stock, payment, news = (stores.postgres_reader(name, settings) for name in SERVICES)
-    log, gate = KafkaBroker.from_settings(settings, _signals(settings)), RedisGate.from_settings(settings, _clock())
-    return Evidence(order, stock, payment, news, log, gate=gate)
+    steps = {
+        name: StepEvidence(stores.postgres_reader(f"step-{name}", settings), tuple(step.handlers))
+        for name, step in own.items()
+    }
+    topics = (*OWN_TOPICS, *map(copies_topic, own))
+    log = KafkaBroker(settings, _signals(settings), topics=topics)
+    gate = RedisGate.from_settings(settings, _clock())
+    unread = other_steps(settings, [f"step-{name}" for name in own])
+    return Evidence(order, stock, payment, news, log, gate=gate, steps=steps, unread_steps=unread, whole_book=False)
 
 
 def legacy_of(settings: Settings) -> tuple[LegacyOrders | None, LegacyStock | None]:
@@ -809,7 +859,26 @@ def _book(settings: Settings) -> GatewayBook | None:
     from oms.adapters.gateways.simulated import SqliteBook
 
     path = settings.data / "gateway.db"
-    return SqliteBook.read_only(path) if path.exists() else None
+    return SqliteBook.read_only(path, immutable=_is_immutable(path)) if path.exists() else None
+
+
+def _is_immutable(path: Path) -> bool:
+    """Whether a SQLite file is at rest in a directory where no file can be made.
+
+    SQLite then opens it only if told so: it can't make the files that it otherwise needs beside it. A file in use,
+    or copied while it was in use, has them. Raises `SettingsError` for a copy of which one is missing.
+    """
+    if os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        return False
+    beside = {name: Path(f"{path}-{name}") for name in ("wal", "shm")}
+    if beside["shm"].exists():
+        return False
+    if beside["wal"].exists() and beside["wal"].stat().st_size:
+        raise SettingsError(
+            f"OMS_DATA: {path} can't be read: its directory is read-only, and {beside['shm'].name} is missing beside"
+            f" {beside['wal'].name}; copy the directory to a place that can be written"
+        )
+    return True
 
 
 def topics_of(own: Mapping[str, OwnStep]) -> Collection[str]:

@@ -266,6 +266,7 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "next_due": (),
     "backlog": (),
     "ping": (),
+    "as_of": (),
     "all_inbox": (),
     "all_outbox": (),
     "all_tasks": (),

@@ -151,7 +151,8 @@ def test_the_promises_hold_of_a_system_that_moves_while_it_is_looked_at(tmp_path
     """What happens between two reads of one service's record is in neither of them."""
     shop = embedded(tmp_path)
     shop.place({"apple": 2})
-    evidence, codec, _ = recorded(shop.app.settings)
+    record = recorded(shop.app.settings)
+    evidence, codec = record.evidence, record.codec
     service, read = getattr(evidence, moves[0]), moves[1]
     look = getattr(service, read)
 

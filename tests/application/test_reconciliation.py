@@ -12,7 +12,7 @@ from oms.testing import Shop
 
 
 def told(shop: Shop) -> list[tuple[str, str]]:
-    found = differences(shop.app.evidence, now=shop.clock.now(), deadline_s=900, settle_s=60)
+    found = differences(shop.app.evidence, now=shop.clock.now(), settle_s=60)
     return [(difference.kind, difference.subject) for difference in found]
 
 

@@ -93,6 +93,7 @@ def test_verify_says_what_holds_and_what_is_broken(run: Run, tmp_path: Path) -> 
     app.stop()
     code, out, _ = run("verify", "--data", str(tmp_path), "--json")
     assert (code, json.loads(out)["whole"]) == (0, True)
+    assert "the system is at rest" in run("verify", "--data", str(tmp_path))[1]
 
     with closing(sqlite3.connect(tmp_path / "inventory.db")) as connection:
         connection.execute("UPDATE stock SET on_hand = on_hand + 1")

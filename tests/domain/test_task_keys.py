@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oms.domain.payment import Payment, order_of_key
 from oms.domain.tasks import TaskKind, call_of, composite_key, key_fields, order_of
+from oms.domain.values import OrderId
 
 FIELD = st.one_of(st.text(), st.integers())
 ID = st.text("aZ9._:-", min_size=1, max_size=64)
@@ -40,3 +42,8 @@ def test_a_count_of_stock_belongs_to_no_order() -> None:
 def test_keys_of_the_old_form_are_read_as_before(key: str, name: str, order_id: str) -> None:
     assert call_of(key) == (name, order_id)
     assert order_of(TaskKind.GATE_DELTA, "restock:a:b:c") is None, "it names two orders"
+
+
+def test_the_key_of_a_payment_names_its_order() -> None:
+    assert order_of_key(Payment(order_id=OrderId("a-b:1")).key) == "a-b:1"
+    assert order_of_key("web-shop-17") is None

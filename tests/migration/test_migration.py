@@ -238,7 +238,7 @@ def test_imported_orders_rest_and_one_that_is_resumed_is_charged(embedded: Targe
     assert report.quiet
     assert report.whole, report.violations
     assert dict(report.orders) == {"CONFIRMED": 1, "LEGACY": 2}
-    evidence, _, _ = recorded(embedded.settings)
+    evidence = recorded(embedded.settings).evidence
     assert [entry.key for entry in evidence.book.all_entries()] == [f"oms-{SECOND}"]  # type: ignore[union-attr]
 
 

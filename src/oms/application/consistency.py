@@ -13,9 +13,9 @@ from itertools import chain
 
 import attrs
 
-from oms.application.on_record import Log, Records
 from oms.application.orders import inbox_id
 from oms.application.routing import ROUTING
+from oms.application.whole_record import Log, Records
 from oms.domain.events import (
     Event,
     InventoryRejected,

@@ -1,51 +1,45 @@
 """The promises, checked against what is on record. Used by tests, chaos runs and `oms verify` alike.
 
-Some hold at every instant; the rest only when nothing is under way any more, and are checked then. P8 (order of
-delivery doesn't matter) and P11 (nobody reaches another's order) can't be read off a record as a whole: what of P8
-can be seen is that all copies of a message are equal, and of P11 nothing.
+They can be checked at any time, also beside a system at work: the order in which the records are read
+(`on_record.py`) keeps work under way from being taken for a fault. Only where the system is at rest is the gate
+compared as well, and a LEGACY order's money. P8 (order of delivery doesn't matter) and P11 (nobody reaches another's
+order) can't be read off a record as a whole: what of P8 can be seen is that all copies of a message are equal, and of
+P11 nothing.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 import attrs
 
-from oms.application.copies import original_of
-from oms.application.on_record import Log, Records, passed_by
-from oms.application.reconciliation import (
-    Difference,
-    gate_differences,
-    ledger_differences,
-)
-from oms.application.routing import ROUTING
-from oms.domain.machine import Effect, HistoryEntry
-from oms.domain.order import ORDER_TABLE, Order, OrderState, OrderTrigger
-from oms.domain.payment import Payment, PaymentState
-from oms.domain.reservation import ReservationState
-from oms.domain.stock import MovementKind
-from oms.domain.values import OrderId
-from oms.ports.evidence import BookEntry, BookKind, Evidence
-from oms.ports.messages import COPY_PREFIX, Codec, Outgoing, copies_topic, is_copies_topic
+from oms.application import order_promises
+from oms.application.log_on_record import NO_DATE, microseconds
+from oms.application.merging import Grouped, MemorySorter
+from oms.application.on_record import Balance, Letter, OnRecord, OrderOnRecord, balances
+from oms.application.order_promises import Found, OrderChecks
+from oms.application.reconciliation import LedgerFold, gate_hold, gate_stock
+from oms.application.violations import MOST_LISTED, Violation, Violations
+from oms.domain.order import Order, OrderState
+from oms.domain.stock import Movement
+from oms.domain.values import OrderId, Sku
+from oms.ports.evidence import Evidence, InventoryEvidence
+from oms.ports.messages import Codec, copies_topic
+from oms.ports.sorting import MakeSorter
 
-
-@attrs.frozen
-class Violation:
-    """A promise that doesn't hold: which one, of what, and what was found."""
-
-    promise: str
-    subject: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.promise} {self.subject}: {self.detail}"
+__all__ = ["Report", "Violation", "at_every_instant", "check"]
 
 
 @attrs.frozen
 class Report:
-    """What was found. `quiet` says whether nothing was under way, so that every promise could be checked."""
+    """What was found. `quiet` says whether the system was at rest, so that the gate could be compared as well.
+
+    `notes` are facts that an operator should know and that break no promise.
+    """
 
     violations: tuple[Violation, ...]
     quiet: bool
@@ -53,6 +47,7 @@ class Report:
     parked: int
     messages: int
     checked: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -69,292 +64,261 @@ def check(
     settle_s: float,
     kept_s: float | None = None,
     quiet: bool | None = None,
+    sorter: MakeSorter = MemorySorter,
 ) -> Report:
     """Check everything; `kept_s` is how long the log keeps its messages, None for ever.
 
-    `quiet` None finds out by itself: no outbox row, no task, every order settled or LEGACY, and no message that a
-    service hasn't read.
+    A message may wait to be sent for as long as a new order has to settle (`deadline_s` and `settle_s`); an order has
+    its own deadline. `quiet` None finds out by itself whether the system is at rest: no outbox row, no task, every
+    order settled or LEGACY, and no message that a service hasn't read. `sorter` makes what sorts the orders' records.
     """
-    # Before everything else: what was read by then must be on record afterwards.
-    passed = passed_by(evidence.log)
-    records = Records.read(evidence)
-    log = Log.read(evidence.log.all_records(), codec, records.orders) if evidence.log is not None else None
-    if quiet is None:
-        resting = all(order.state.resting for order in records.orders.values())
-        quiet = records.nothing_waits() and resting and (log is None or log.read_up_to(passed))
-    late = now - timedelta(seconds=deadline_s + settle_s)
-    since = None if kept_s is None else now - timedelta(seconds=kept_s)
-    old = records.before(since)
-    found = [*_stock(records), *_effects(records), *_orders(evidence)]
-    if evidence.gate is not None and quiet:
-        # The rest of P2: at rest the gate sells what the ledger has.
-        found += _p2(gate_differences(evidence.gate, records.stock, records.movements))
-    found += _liveness(records, late, quiet=quiet)
-    if evidence.book is not None:
-        found += _money(records, evidence.book.all_entries(), quiet=quiet)
-    if log is not None:
-        found += [
-            *_copies(log),
-            *_unsent(records, late),
-            *(_published(records, log, old) if quiet else ()),
-            *(_copied(records, log, since) if quiet else ()),
-            *(_handled(records, log, old) if quiet else ()),
-        ]
-    states = Counter(order.state.value for order in records.orders.values())
-    counts, messages = dict(sorted(states.items())), log.count if log is not None else 0
-    return Report(tuple(found), quiet, counts, records.parked, messages, _checked(evidence, quiet))
+    unsent_since = now - timedelta(seconds=deadline_s + settle_s)
+    with ExitStack() as moments:
+        record = OnRecord.read(evidence, codec, sorter, moments, unsent_since)
+        since = None if kept_s is None else now - timedelta(seconds=kept_s)
+        checks = _Check(record, now, settle_s, since)
+        for one in record.orders():
+            checks.take(one)
+    return checks.report(quiet)
 
 
 def at_every_instant(evidence: Evidence, services: Collection[str] = ("order", "inventory")) -> list[Violation]:
     """What must hold while work is under way: P1, P3 and the ledger's part of P2 of inventory, P5 and P4 of orders.
 
-    `services` are those whose record may have changed since the last look; "payment" looks at the money alone.
+    Nothing moves meanwhile. `services` are those whose record may have changed since the last look; "payment" looks at
+    the money alone.
     """
     found: list[Violation] = []
     if "inventory" in services:
-        kept = Records.of_inventory(evidence)
-        found += [*_stock(kept), *_effects(kept)]
+        found += _inventory(evidence.inventory)
     if "order" in services or "payment" in services:
-        orders = Records.of_orders(evidence)
-        found += _history(evidence, orders.orders) if "order" in services else ()
-        found += _money(orders, evidence.book.all_entries(), quiet=False) if evidence.book is not None else ()
+        history = Grouped(evidence.order.all_history()) if "order" in services else None
+        book = balances(evidence.book) if evidence.book is not None else None
+        for order in evidence.order.all_orders():
+            if history is not None:
+                found += order_promises.history(order.id, order, history.take(order.id))
+            if book is not None and order.terms is not None:
+                found += _money(order, book.pop(order.id, None))
+        for order_id, balance in (book or {}).items():
+            found += order_promises.charges(order_id, None, balance)
     return found
 
 
-def _checked(evidence: Evidence, quiet: bool) -> tuple[str, ...]:  # noqa: FBT001
-    always = ["P1", "P2", "P3", "P5", "P6", "P10"]
-    with_book = ["P4"] if evidence.book is not None else []
-    with_log = ["P8"] if evidence.log is not None else []
-    at_rest = ["P7", "P9"] if evidence.log is not None and quiet else []
-    return tuple(sorted([*always, *with_book, *with_log, *at_rest], key=lambda name: int(name[1:])))
+def _inventory(inventory: InventoryEvidence) -> Iterator[Violation]:
+    fold, movements = LedgerFold(), dict[str, list[Movement]]()
+    for row in inventory.all_movements():
+        movements.setdefault(row.reference, []).append(row)
+        fold.add_movements((row,))
+    for reservation in inventory.all_reservations():
+        fold.add_reservation(reservation)
+        yield from order_promises.effects(reservation, movements.get(reservation.order_id, ()))
+    stock = {row.sku: row for row in inventory.all_stock()}
+    for sku, product in stock.items():
+        if not 0 <= product.held <= product.on_hand:
+            yield Violation("P1", sku, f"on hand {product.on_hand}, held {product.held}")
+    yield from (Violation("P2", one.subject, one.detail) for one in fold.differences(stock))
 
 
-def _stock(records: Records) -> Iterator[Violation]:
-    """P1 and P2: within bounds, equal to the ledger's fold, and held by nobody but live orders."""
-    for sku, row in records.stock.items():
-        if not 0 <= row.held <= row.on_hand:
-            yield Violation("P1", sku, f"on hand {row.on_hand}, held {row.held}")
-    yield from _p2(ledger_differences(records.stock, records.movements, records.reservations.values()))
+def _money(order: Order, found: Balance | None) -> Iterator[Violation]:
+    if found is not None:
+        yield from order_promises.charges(order.id, order, found)
+    if order.state.settled:
+        yield from order_promises.balance(order, found)
 
 
-def _p2(differences: Iterable[Difference]) -> Iterator[Violation]:
-    return (Violation("P2", found.subject, found.detail) for found in differences)
+MOST_DOUBTFUL = 100_000
+"""Orders that don't fit the gateway's book and are looked at again."""
 
 
-_LEDGER: Mapping[ReservationState, tuple[frozenset[MovementKind], ...]] = {
-    ReservationState.ABSENT: (frozenset(),),
-    ReservationState.HELD: (frozenset({MovementKind.HOLD}),),
-    ReservationState.COMMITTED: (frozenset({MovementKind.HOLD, MovementKind.COMMIT}),),
-    ReservationState.REJECTED: (frozenset(),),
-    ReservationState.RELEASED: (
-        frozenset(),
-        frozenset({MovementKind.HOLD, MovementKind.RELEASE}),
-        frozenset({MovementKind.HOLD, MovementKind.COMMIT, MovementKind.RESTOCK}),
-    ),
-}
+class _Check:
+    """What one pass over the orders finds."""
 
+    def __init__(self, record: OnRecord, now: datetime, settle_s: float, since: datetime | None) -> None:
+        self._record, self._settle_s, self._since = record, settle_s, since
+        self._now = now if record.as_of is None else min(now, record.as_of)
+        self._found, self._at_rest = Violations(), Violations()
+        self._fold = LedgerFold()
+        self._states: Counter[OrderState] = Counter()
+        has_book = record.evidence.book is not None and record.as_of is None
+        self._money = _Money(record) if has_book else None
+        bound = NO_DATE if since is None else microseconds(since)
+        self._checks = OrderChecks(record.passed, self._add, record.log is not None, bound)
 
-def _effects(records: Records) -> Iterator[Violation]:
-    """P3: each effect on stock is there once, for each line, and fits the reservation's state."""
-    for order_id, reservation in records.reservations.items():
-        rows = records.movements.get(order_id, [])
-        kinds = frozenset(row.kind for row in rows)
-        if kinds not in _LEDGER[reservation.state]:
-            names = sorted(kind.value for kind in kinds)
-            yield Violation("P3", order_id, f"reservation is {reservation.state.value}, its ledger rows are {names}")
-        counted = Counter((row.sku, row.kind) for row in rows)
-        for (sku, kind), count in counted.items():
-            if count > 1:
-                yield Violation("P3", order_id, f"{kind.value} of {sku} is in the ledger {count} times")
-        wrong = [row for row in rows if max(abs(row.on_hand), abs(row.held)) != reservation.items.get(row.sku)]
-        if wrong:
-            yield Violation("P3", order_id, f"{wrong[0].kind.value} of {wrong[0].sku} isn't what the order holds")
+    def _add(self, violation: Violation, only_at_rest: bool) -> None:  # noqa: FBT001
+        (self._at_rest if only_at_rest else self._found).add(violation)
 
+    def take(self, one: OrderOnRecord) -> None:
+        """Check all that can be told of one order alone."""
+        self._fold.add(one)
+        if one.reservation is not None:
+            self._found.extend(order_promises.effects(one.reservation, one.movements))
+        self._at_rest.extend(Violation("P2", held.subject, held.detail) for held in gate_hold(one))
+        if one.order is not None and one.order.state is not OrderState.ABSENT:
+            self._states[one.order.state] += 1
+            self._found.extend(order_promises.history(one.id, one.order, one.history))
+            self._settles(one.order)
+        if self._money is not None:
+            self._money.take(one, self._add)
+        self._checks.check(one)
 
-def _orders(evidence: Evidence) -> list[Violation]:
-    """P5 and P10, of orders that may be moving: they and what goes with them are read at one moment."""
-    with evidence.order.at_one_moment():
-        orders = Records.of_orders(evidence).orders
-        return [*_history(evidence, orders), *_answers(evidence, orders)]
-
-
-def _history(evidence: Evidence, orders: Mapping[OrderId, Order]) -> Iterator[Violation]:
-    """P5: no gap, and no step that its table doesn't have."""
-    last: dict[OrderId, HistoryEntry] = {}
-    for order_id, entry in evidence.order.all_history():
-        before = last.get(order_id)
-        if entry.seq != (before.seq + 1 if before else 1):
-            yield Violation("P5", order_id, f"history jumps to {entry.seq}")
-        if before is not None and before.after != entry.before:
-            yield Violation("P5", order_id, f"history leaves {before.after} and goes on from {entry.before}")
-        if not _allowed(entry):
-            yield Violation("P5", order_id, f"{entry.before} x {entry.trigger} can't lead to {entry.after}")
-        last[order_id] = entry
-    for order_id, order in orders.items():
-        entry_or_none = last.get(order_id)
-        if entry_or_none is None or (entry_or_none.seq, entry_or_none.after) != (order.version, order.state.value):
-            yield Violation("P5", order_id, f"is {order.state.value} at {order.version}, its history says otherwise")
-
-
-def _allowed(entry: HistoryEntry) -> bool:
-    cell = ORDER_TABLE[OrderState(entry.before)][OrderTrigger(entry.trigger)]
-    if cell.effect is Effect.MOVE and cell.to is not None:
-        return cell.to.value == entry.after
-    return cell.effect in (Effect.NOTED, Effect.EARLY) and entry.before == entry.after
-
-
-def _answers(evidence: Evidence, orders: Collection[OrderId]) -> Iterator[Violation]:
-    """P10: an answer that was given stands for an order that is there."""
-    for answer in evidence.order.all_answers():
-        for order_id in _ids_in(answer.body):
-            if order_id not in orders:
-                yield Violation("P10", order_id, f"was answered under the key {answer.key!r} and isn't there")
-
-
-def _ids_in(body: str) -> Iterable[OrderId]:
-    _, found, rest = body.partition('"orderId": "')
-    return [OrderId(rest.partition('"')[0])] if found else []
-
-
-_AT_REST: Mapping[OrderState, tuple[ReservationState, ...]] = {
-    OrderState.LEGACY: (ReservationState.ABSENT,),
-    OrderState.CONFIRMED: (ReservationState.COMMITTED,),
-    OrderState.CANCELLED: (ReservationState.RELEASED, ReservationState.REJECTED),
-    OrderState.REJECTED: (ReservationState.REJECTED,),
-}
-
-
-def _liveness(records: Records, late: datetime, *, quiet: bool) -> Iterator[Violation]:
-    """P6, and the end of P2: every order settles in its time, and its stock with it; a LEGACY one holds none."""
-    for order_id, order in records.orders.items():
+    def _settles(self, order: Order) -> None:
+        """P6: every order settles in its time."""
         if not order.state.resting:
-            if quiet or (order.created_at is not None and order.created_at < late):
-                yield Violation("P6", order_id, f"is still {order.state.value}")
-            continue
-        reservation = records.reservations.get(order_id)
-        found = reservation.state if reservation else ReservationState.ABSENT
-        if quiet and found not in _AT_REST[order.state]:
-            yield Violation("P2", order_id, f"is {order.state.value}, its reservation is {found.value}")
+            late = order_promises.late_from(order, self._settle_s)
+            is_late = late is not None and late < self._now
+            self._add(Violation("P6", order.id, f"is still {order.state.value}", order.id), not is_late)
 
+    def report(self, quiet: bool | None) -> Report:  # noqa: FBT001
+        """What was found, once the snapshots have ended."""
+        record = self._record
+        notes = [
+            f"{name} is the record of a step that OMS_STEPS doesn't name: its messages and dead letters aren't checked"
+            for name in sorted(record.evidence.unread_steps)
+        ]
+        if quiet is None:
+            at_rest = all(state.resting for state in self._states) and not record.waits and record.read_up_to_the_end
+            quiet = at_rest and not (record.gate is not None and record.gate.closed) and record.as_of is None
+        if record.as_of is not None:
+            why = f"these are the records of a standby, up to {record.as_of}"
+            notes.append(f"{why}: neither P4, P9, the gate nor the end of P2 can be compared with them")
+        self._products()
+        if record.log is not None:
+            self._copied(record.letters, record.log.copies)
+            self._found.extend(self._unsent())
+        if self._money is not None:
+            self._money.look_again(self._add)
+            notes += self._money.notes()
+        states = {state.value: count for state, count in self._states.items()}
+        found = self._found.merged(self._at_rest if quiet else Violations())
+        messages = record.log.count if record.log is not None else 0
+        counts = dict(sorted(states.items()))
+        return Report(tuple(found), quiet, counts, record.parked, messages, self._checked(quiet), tuple(notes))
 
-def _money(records: Records, book: Iterable[BookEntry], *, quiet: bool) -> Iterator[Violation]:
-    """P4, by the gateway's own book."""
-    captures: Counter[str] = Counter()
-    net: Counter[str] = Counter()
-    currencies: dict[str, str] = {}
-    for entry in book:
-        if entry.currency is not None:
-            currencies[entry.key] = entry.currency
-        if entry.kind is BookKind.CAPTURE:
-            captures[entry.key] += 1
-            net[entry.key] += entry.amount
-        elif entry.kind is BookKind.REFUND:
-            net[entry.key] -= entry.amount
-    for key, count in captures.items():
-        if count > 1:
-            yield Violation("P4", key, f"was captured {count} times")
-    known = set()
-    for order_id, order in records.orders.items():
-        key = Payment(order_id=order_id).key
-        known.add(key)
-        owed = order.agreed.total.minor if order.state is OrderState.CONFIRMED else 0
-        if (order.state.settled or (quiet and order.state.resting)) and net[key] != owed:
-            found = f"is {order.state.value}, the gateway's balance is {net[key]} minor units instead of {owed}"
-            yield Violation("P4", order_id, found)
-        agreed = order.agreed.total.currency.code
-        if currencies.get(key, agreed) != agreed:
-            yield Violation("P4", order_id, f"is in {agreed}, the gateway's book in {currencies[key]}")
-    if quiet:
-        for key in sorted(set(captures) - known):
-            if net[key] != 0:
-                yield Violation(
-                    "P4", key, f"was captured for an order that isn't there; {net[key]} minor units are left"
-                )
+    def _products(self) -> None:
+        """P1, and P2 of each product."""
+        record = self._record
+        for sku, row in record.stock.items():
+            if not 0 <= row.held <= row.on_hand:
+                self._found.add(Violation("P1", sku, f"on hand {row.on_hand}, held {row.held}"))
+        for found in self._fold.differences(record.stock):
+            self._found.add(Violation("P2", found.subject, found.detail))
+        if record.gate is not None:
+            before, after = record.gate.before, record.stock
+            for found in gate_stock(record.gate, after):
+                if record.gate.closed or before.get(Sku(found.subject)) == after.get(Sku(found.subject)):
+                    self._at_rest.add(Violation("P2", found.subject, found.detail))
 
+    def _copied(self, letters: Sequence[Letter], copies: Collection[bytes]) -> None:
+        """P7: each dead letter has its copy, unless it waits to be sent, or the broker refused it.
 
-def _copies(log: Log) -> Iterator[Violation]:
-    """P8, as far as a record shows it: each (order, topic) has one message, however many copies."""
-    for name, values in log.by_id.items():
-        if len(values) > 1:
-            yield Violation("P8", name, f"{len(values)} different messages have this id")
-
-
-_PAYMENT_SAYS: Mapping[PaymentState, str] = {
-    PaymentState.CAPTURED: "payment.success",
-    PaymentState.DECLINED: "payment.failed",
-    PaymentState.VOIDED: "payment.voided",
-    PaymentState.REFUNDED: "payment.refunded",
-}
-_RESERVATION_SAYS: Mapping[ReservationState, str] = {
-    ReservationState.HELD: "inventory.reserved",
-    ReservationState.COMMITTED: "inventory.reserved",
-    ReservationState.REJECTED: "inventory.rejected",
-    ReservationState.RELEASED: "inventory.released",
-}
-_ORDER_SAYS: Mapping[OrderState, str] = {
-    OrderState.CONFIRMED: "order.confirmed",
-    OrderState.CANCELLED: "order.cancelled",
-    OrderState.REJECTED: "order.rejected",
-}
-
-
-def _published(records: Records, log: Log, old: Collection[OrderId]) -> Iterator[Violation]:
-    """P7: what was decided was said; what was said of `old` orders may be gone from the log by now."""
-    owed: list[tuple[OrderId, str | None]] = []
-    owed += [(order_id, _ORDER_SAYS.get(order.state)) for order_id, order in records.orders.items()]
-    owed += [(order_id, _RESERVATION_SAYS.get(row.state)) for order_id, row in records.reservations.items()]
-    owed += [(order_id, _PAYMENT_SAYS.get(row.state)) for order_id, row in records.payments.items()]
-    for order_id, topic in owed:
-        if topic is not None and order_id not in old and topic not in log.topics.get(order_id, frozenset()):
-            yield Violation("P7", order_id, f"{topic} was decided and never published")
-
-
-def _unsent(records: Records, late: datetime) -> Iterator[Violation]:
-    """P7, also while work is under way: no message waits to be sent for longer than an order may take."""
-    for service, message in records.outbox:
-        since = _written_at(message)
-        if since is not None and since < late:
-            order = (message.key or b"").decode(errors="replace")
-            detail = f"its message for the topic {message.topic} has been in the outbox of {service} since {since}"
-            yield Violation("P7", order, detail)
-
-
-def _written_at(message: Outgoing) -> datetime | None:
-    headers = dict(message.headers)
-    text = headers.get("ce_time") or headers.get(f"{COPY_PREFIX}parked_at") or b""
-    try:
-        at = datetime.fromisoformat(text.decode())
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else None
-
-
-def _copied(records: Records, log: Log, since: datetime | None) -> Iterator[Violation]:
-    """P7: each dead letter has its copy, unless the broker refused that and it is a dead letter itself.
-
-    The copies of those parked before `since` may be gone from the log by now.
-    """
-    for service, letters in records.letters.items():
-        topic = copies_topic(service)
-        refused = {original_of(letter.headers) for letter in letters if is_copies_topic(letter.topic)}
+        The copies of those parked before the log's time may be gone by now.
+        """
+        refused = {letter.copy_of for letter in letters if letter.copy_of is not None}
         for letter in letters:
-            if is_copies_topic(letter.topic) or (since is not None and letter.parked_at < since):
+            if letter.copy_of is not None or (self._since is not None and letter.parked_at < self._since):
                 continue
-            if letter.id.encode() not in log.copies | refused:
-                yield Violation("P7", letter.id, f"this dead letter's copy was never published in {topic}")
+            topic, name = copies_topic(letter.service), letter.id.encode()
+            if name not in copies and name not in refused:
+                detail = f"this dead letter's copy was never published in {topic}"
+                self._add(Violation("P7", letter.id, detail, topic=topic), name in self._record.owed_copies)
+
+    def _unsent(self) -> Iterator[Violation]:
+        """P7: no message waits to be sent for longer than an order may take."""
+        for one in self._record.unsent:
+            detail = f"its message for the topic {one.topic} has been in the outbox of {one.service} since {one.since}"
+            yield Violation("P7", one.order_id, detail, one.order_id, one.topic)
+
+    def _checked(self, quiet: bool) -> tuple[str, ...]:  # noqa: FBT001
+        record = self._record
+        checked = ["P1", "P2", "P3", "P5", "P6", "P10"]
+        if self._money is not None and self._money.covers:
+            checked.append("P4")
+        if record.log is not None:
+            checked += ["P7", "P8"]
+            if quiet or all(member.group in record.passed for member in record.members):
+                checked.append("P9")
+        return tuple(sorted(checked, key=lambda name: int(name[1:])))
 
 
-def _handled(records: Records, log: Log, old: Collection[OrderId]) -> Iterator[Violation]:
-    """P9: every message has been handled or parked by each group that listens to its topic.
+class _Money:
+    """P4, by the gateway's own book."""
 
-    That those of `old` orders were may be forgotten by now, where the log keeps them for longer.
-    """
-    for consumes in ROUTING.values():
-        done = records.done.get(consumes.group, frozenset())
-        for topic in sorted(consumes.topics):
-            ids = log.ids_by_topic.get(topic, {})
-            missed = [names for names, order_id in ids.items() if done.isdisjoint(names) and order_id not in old]
-            for names in sorted(missed):
-                yield Violation(
-                    "P9", names[0], f"{consumes.group} has neither handled nor parked this message of {topic}"
-                )
+    def __init__(self, record: OnRecord) -> None:
+        self._evidence, self._others = record.evidence, record.other_payments
+        self._doubtful: dict[OrderId, tuple[OrderState, Violation]] = {}
+        self._doubts = 0
+        self._first_at: int | None = None
+        """The first line that is about this system."""
+
+        self._unbooked: list[tuple[int, OrderId, Violation]] = []
+        """The latest of the confirmed orders of which a book that may have begun after them has no line."""
+
+        self._count_unbooked = 0
+
+    @property
+    def covers(self) -> bool:
+        """Whether the book is one of this system's payments."""
+        return self._evidence.whole_book or self._first_at is not None or self._count_unbooked == 0
+
+    def take(self, one: OrderOnRecord, found: Found) -> None:
+        """Check one order."""
+        order = one.order if one.order is not None and one.order.terms is not None else None
+        known = order is not None or one.payment is not None
+        if one.balance is not None:
+            if known or self._evidence.whole_book:
+                self._charges(one, order, one.balance, found)
+            else:
+                self._others += 1
+        if order is not None and order.state.resting:
+            for wrong in order_promises.balance(order, one.balance):
+                self._doubt(order, one.balance, wrong)
+
+    def _charges(self, one: OrderOnRecord, order: Order | None, balance: Balance, found: Found) -> None:
+        if self._first_at is None or balance.first_at < self._first_at:
+            self._first_at = balance.first_at
+        for wrong in order_promises.charges(one.id, order, balance):
+            found(wrong, False)  # noqa: FBT003
+        if order is None and balance.captures and balance.net:
+            detail = f"was captured for an order that isn't there; {balance.net} minor units are left"
+            found(Violation("P4", one.id, detail), True)  # noqa: FBT003
+
+    def _doubt(self, order: Order, balance: Balance | None, wrong: Violation) -> None:
+        if balance is None and not self._evidence.whole_book:
+            self._count_unbooked += 1
+            at = microseconds(order.created_at) if order.created_at is not None else 0
+            push = heapq.heappush if len(self._unbooked) < MOST_LISTED else heapq.heappushpop
+            push(self._unbooked, (at, order.id, wrong))
+            return
+        self._doubts += 1
+        if len(self._doubtful) < MOST_DOUBTFUL:
+            self._doubtful[order.id] = (order.state, wrong)
+
+    def look_again(self, found: Found) -> None:
+        """Tell of the doubtful orders that are still in the state in which they didn't fit the book."""
+        judged = [one for one in self._unbooked if self._first_at is not None and one[0] >= self._first_at]
+        self._count_unbooked -= len(judged)
+        for _, order_id, wrong in judged:
+            self._doubtful[order_id] = (OrderState.CONFIRMED, wrong)
+        if not self._doubtful:
+            return
+        for order in self._evidence.order.all_orders():
+            doubtful = self._doubtful.get(order.id)
+            if doubtful is not None and doubtful[0] is order.state:
+                found(doubtful[1], order.state is OrderState.LEGACY)
+
+    def notes(self) -> Iterator[str]:
+        """What isn't checked, and why."""
+        if self._count_unbooked:
+            orders = (
+                "1 confirmed order isn't"
+                if self._count_unbooked == 1
+                else f"{self._count_unbooked} confirmed orders aren't"
+            )
+            why = "it begins later" if self._first_at is not None else "it has no payment of this system"
+            yield f"{orders} in the gateway's book: {why}"
+        if self._others:
+            payments = "1 payment" if self._others == 1 else f"{self._others} payments"
+            yield f"the gateway's book has {payments} of other systems"
+        if self._doubts > len(self._doubtful):
+            known = len(self._doubtful)
+            yield f"{self._doubts} orders don't fit the gateway's book; {known} of them were looked at again"

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
-from itertools import chain
+from contextlib import ExitStack
+from datetime import datetime
 
 import attrs
 
-from oms.application.on_record import Movements, Records
-from oms.domain.order import Order, OrderState
+from oms.application.merging import MemorySorter
+from oms.application.on_record import GateStock, OnRecord, OrderOnRecord
+from oms.application.order_promises import late_from
+from oms.domain.order import OrderState
 from oms.domain.reservation import Reservation, ReservationState
-from oms.domain.stock import MovementKind, Stock
-from oms.domain.values import OrderId, Sku
-from oms.ports.evidence import Evidence, GateEvidence
-from oms.ports.gate import GateAnswer
+from oms.domain.stock import Movement, MovementKind, Stock
+from oms.domain.values import Sku
+from oms.ports.evidence import Evidence
+from oms.ports.sorting import MakeSorter
 
 
 @attrs.frozen
@@ -31,50 +33,76 @@ class Difference:
     detail: str
 
 
-def differences(evidence: Evidence, *, now: datetime, deadline_s: float, settle_s: float) -> list[Difference]:
+def differences(
+    evidence: Evidence, *, now: datetime, settle_s: float, sorter: MakeSorter = MemorySorter
+) -> list[Difference]:
     """Everything that doesn't agree, gate first."""
-    kept = Records.of_inventory(evidence)
-    orders = Records.of_orders(evidence).orders
-    found = list(ledger_differences(kept.stock, kept.movements, kept.reservations.values()))
-    if evidence.gate is not None:
-        found = [*gate_differences(evidence.gate, kept.stock, kept.movements), *found]
-    return [*found, *_orders(orders, kept.reservations, now - timedelta(seconds=deadline_s + settle_s))]
+    fold, gate, orders = LedgerFold(), list[Difference](), list[Difference]()
+    with ExitStack() as moments:
+        record = OnRecord.of_stock(evidence, sorter, moments)
+        if record.gate is not None:
+            gate += gate_stock(record.gate, record.stock)
+        for one in record.orders():
+            fold.add(one)
+            gate += gate_hold(one)
+            orders += _order(one, now, settle_s)
+    return [*gate, *fold.differences(record.stock), *orders]
 
 
-def gate_differences(gate: GateEvidence, stock: Mapping[Sku, Stock], movements: Movements) -> Iterator[Difference]:
-    """Where the gate would sell something else than the ledger has, or keeps a hold that the ledger doesn't know."""
-    if gate.epoch() is None:
+def gate_stock(gate: GateStock, stock: Mapping[Sku, Stock]) -> Iterator[Difference]:
+    """Where the gate would sell something else than the ledger has."""
+    if gate.closed:
         yield Difference("gate-closed", "gate", "is closed: it waits for a rebuild")
-        return
-    for sku, units in gate.all_available():
+    for sku, units in gate.available.items():
         available = stock[sku].available if sku in stock else 0
         if units != available:
             yield Difference("gate-stock", sku, f"the gate would sell {units}, the ledger {available}")
-    for order_id, answer, _ in gate.all_answers():
-        kinds = {row.kind for row in movements.get(order_id, ())}
+
+
+def gate_hold(one: OrderOnRecord) -> Iterator[Difference]:
+    """Where the gate keeps a hold that the ledger doesn't know."""
+    if one.gate_holds:
+        kinds = {row.kind for row in one.movements}
         # What was sold is restocked by a delta of its own: the answer of its hold stays until it expires.
-        if answer is GateAnswer.HELD and (MovementKind.HOLD not in kinds or MovementKind.RELEASE in kinds):
-            yield Difference("gate-hold", order_id, "is held at the gate and not in the ledger")
+        if MovementKind.HOLD not in kinds or MovementKind.RELEASE in kinds:
+            yield Difference("gate-hold", one.id, "is held at the gate and not in the ledger")
 
 
-def ledger_differences(
-    stock: Mapping[Sku, Stock], movements: Movements, reservations: Iterable[Reservation]
-) -> Iterator[Difference]:
-    """Where stock isn't the fold of its ledger, or isn't held by the orders that say so."""
-    fold: defaultdict[Sku, list[int]] = defaultdict(lambda: [0, 0])
-    for movement in chain.from_iterable(movements.values()):
-        fold[movement.sku][0] += movement.on_hand
-        fold[movement.sku][1] += movement.held
-    held: Counter[Sku] = Counter()
-    for reservation in reservations:
+class LedgerFold:
+    """Sums the ledger and the holds by product."""
+
+    def __init__(self) -> None:
+        self._sums: defaultdict[Sku, list[int]] = defaultdict(lambda: [0, 0])
+        self._held: Counter[Sku] = Counter()
+
+    def add(self, one: OrderOnRecord) -> None:
+        """What refers to one order, or to something else that changed stock."""
+        self.add_movements(one.movements)
+        if one.reservation is not None:
+            self.add_reservation(one.reservation)
+
+    def add_movements(self, rows: Iterable[Movement]) -> None:
+        """Rows of the ledger."""
+        for row in rows:
+            total = self._sums[row.sku]
+            total[0] += row.on_hand
+            total[1] += row.held
+
+    def add_reservation(self, reservation: Reservation) -> None:
+        """The items of one that holds them."""
         if reservation.state is ReservationState.HELD:
-            held.update(reservation.items)
-    for sku, row in stock.items():
-        if tuple(fold[sku]) != (row.on_hand, row.held):
-            found = f"stock is {row.on_hand}, {row.held} held; its ledger folds to {tuple(fold[sku])}"
-            yield Difference("ledger", sku, found)
-        if held[sku] != row.held:
-            yield Difference("holds", sku, f"{row.held} held, but the orders that hold it want {held[sku]}")
+            self._held.update(reservation.items)
+
+    def differences(self, stock: Mapping[Sku, Stock]) -> Iterator[Difference]:
+        """Where stock isn't the fold of its ledger, or isn't held by the orders that say so."""
+        for sku, row in stock.items():
+            fold = tuple(self._sums.get(sku, (0, 0)))
+            if fold != (row.on_hand, row.held):
+                detail = f"stock is {row.on_hand}, {row.held} held; its ledger folds to {fold}"
+                yield Difference("ledger", sku, detail)
+            if self._held[sku] != row.held:
+                detail = f"{row.held} held, but the orders that hold it want {self._held[sku]}"
+                yield Difference("holds", sku, detail)
 
 
 _FITS = {
@@ -84,16 +112,15 @@ _FITS = {
 }
 
 
-def _orders(
-    orders: Mapping[OrderId, Order], reservations: Mapping[OrderId, Reservation], late: datetime
-) -> Iterator[Difference]:
-    for order_id, order in orders.items():
-        reservation = reservations.get(order_id)
-        if order.created_at is not None and order.created_at < late and not order.state.resting:
-            yield Difference("order-late", order_id, f"is still {order.state.value}, long after its deadline")
-        if order.state in _FITS and (reservation is None or reservation.state not in _FITS[order.state]):
-            state = reservation.state.value if reservation else "ABSENT"
-            yield Difference("order-stock", order_id, f"is {order.state.value}, its reservation is {state}")
-    for order_id, reservation in reservations.items():
-        if order_id not in orders and reservation.state is ReservationState.HELD:
-            yield Difference("order-missing", order_id, "holds stock, and there is no such order")
+def _order(one: OrderOnRecord, now: datetime, settle_s: float) -> Iterator[Difference]:
+    order, reservation = one.order, one.reservation
+    if order is None or order.state is OrderState.ABSENT:
+        if reservation is not None and reservation.state is ReservationState.HELD:
+            yield Difference("order-missing", one.id, "holds stock, and there is no such order")
+        return
+    late = late_from(order, settle_s)
+    if late is not None and late < now:
+        yield Difference("order-late", one.id, f"is still {order.state.value}, long after its deadline")
+    if order.state in _FITS and (reservation is None or reservation.state not in _FITS[order.state]):
+        state = reservation.state.value if reservation else "ABSENT"
+        yield Difference("order-stock", one.id, f"is {order.state.value}, its reservation is {state}")

@@ -19,10 +19,10 @@ import attrs
 from oms.application import inventory, payments
 from oms.application.consistency import CAUSAL, Findings
 from oms.application.consumer import Consumer
-from oms.application.on_record import Records
 from oms.application.orders import OrderWork
 from oms.application.parts import Parts
 from oms.application.service import Handler, Service
+from oms.application.whole_record import Records
 from oms.domain.errors import Conflict
 from oms.domain.events import (
     InventoryRejected,

@@ -81,6 +81,14 @@ OPEN = frozenset({S.INITIATED, S.UNKNOWN, S.VOIDING, S.REFUNDING})
 _PUBLISHED_REASON: Mapping[type[Event], Reason] = {PaymentFailed: Reason.PAYMENT_DECLINED}
 
 
+_KEY_PREFIX = "oms-"
+
+
+def order_of_key(key: str) -> OrderId | None:
+    """The order whose payment has this key at the gateway; None for a key that can't be a payment's of ours."""
+    return OrderId(key.removeprefix(_KEY_PREFIX)) if key.startswith(_KEY_PREFIX) else None
+
+
 @attrs.frozen(kw_only=True, slots=False)
 class Payment:
     """The money side of one order; `key` is the gateway's idempotency key, the same for every call."""
@@ -96,7 +104,7 @@ class Payment:
     @property
     def key(self) -> str:
         """The gateway's idempotency key: made of the order alone, so that no retry can make a second one."""
-        return f"oms-{self.order_id}"
+        return f"{_KEY_PREFIX}{self.order_id}"
 
     def start(self, terms: Terms, *, at: datetime) -> Step[Payment]:
         """The stock is held: owe the gateway a charge, unless a cancel was here first."""

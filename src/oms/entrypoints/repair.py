@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from oms.application.extensions.gateway import book_of
-from oms.application.on_record import Records
 from oms.application.repair import Repair
+from oms.application.whole_record import Records
 from oms.bootstrap import SERVICES, findings, naming_files
 from oms.entrypoints.app import App
 from oms.settings import SettingsError

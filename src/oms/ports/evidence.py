@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import Enum
@@ -26,7 +26,11 @@ from oms.ports.store import DeadLetter, OutboxRow, StoredAnswer
 
 
 class ServiceEvidence(Protocol):
-    """What every service's store can show."""
+    """What every service's store can show.
+
+    Rows come sorted by their ids (by code points, as Python sorts), where nothing else is said: those of several
+    services are merged.
+    """
 
     @abstractmethod
     def currency(self) -> str | None:
@@ -36,21 +40,25 @@ class ServiceEvidence(Protocol):
     def at_one_moment(self) -> AbstractContextManager[None]:
         """What is shown in the block is of one moment, whatever the service does meanwhile."""
 
+    def as_of(self) -> datetime | None:
+        """The time up to which this record is known to be complete, if it may be behind (a standby); None if not."""
+        return None
+
     @abstractmethod
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
-        """Each (group, message) that was handled or parked."""
+        """Each (group, message) that was handled or parked, sorted."""
 
     @abstractmethod
     def all_outbox(self) -> Iterable[OutboxRow]:
-        """Rows that aren't sent yet."""
+        """Rows that aren't sent yet, in any order."""
 
     @abstractmethod
     def all_tasks(self) -> Iterable[TaskKey]:
-        """Tasks that aren't done yet."""
+        """Tasks that aren't done yet, in any order."""
 
     @abstractmethod
     def all_dead_letters(self) -> Iterable[DeadLetter]:
-        """Every dead letter, in any state."""
+        """Every dead letter, in any state and any order."""
 
 
 class OrderEvidence(ServiceEvidence, Protocol):
@@ -58,7 +66,7 @@ class OrderEvidence(ServiceEvidence, Protocol):
 
     @abstractmethod
     def all_orders(self) -> Iterable[Order]:
-        """Every order, ABSENT ones included."""
+        """Every order by id, ABSENT ones included."""
 
     @abstractmethod
     def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
@@ -66,7 +74,7 @@ class OrderEvidence(ServiceEvidence, Protocol):
 
     @abstractmethod
     def all_answers(self) -> Iterable[StoredAnswer]:
-        """Every kept answer."""
+        """Every kept answer, in any order."""
 
 
 class InventoryEvidence(ServiceEvidence, Protocol):
@@ -74,15 +82,15 @@ class InventoryEvidence(ServiceEvidence, Protocol):
 
     @abstractmethod
     def all_reservations(self) -> Iterable[Reservation]:
-        """Every reservation."""
+        """Every reservation by order."""
 
     @abstractmethod
     def all_stock(self) -> Iterable[Stock]:
-        """Every product."""
+        """Every product by SKU."""
 
     @abstractmethod
     def all_movements(self) -> Iterable[Movement]:
-        """The whole ledger."""
+        """The whole ledger by reference."""
 
 
 class PaymentEvidence(ServiceEvidence, Protocol):
@@ -90,7 +98,7 @@ class PaymentEvidence(ServiceEvidence, Protocol):
 
     @abstractmethod
     def all_payments(self) -> Iterable[Payment]:
-        """Every payment."""
+        """Every payment by order."""
 
 
 class NotificationEvidence(ServiceEvidence, Protocol):
@@ -98,7 +106,7 @@ class NotificationEvidence(ServiceEvidence, Protocol):
 
     @abstractmethod
     def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
-        """Every notification with the time of its delivery."""
+        """Every notification with the time of its delivery, in any order."""
 
 
 class LogEvidence(Protocol):
@@ -106,7 +114,7 @@ class LogEvidence(Protocol):
 
     @abstractmethod
     def all_records(self) -> Iterable[Record]:
-        """Every record that is still kept."""
+        """Every record that is still kept and was there when the reading began; each partition's in order."""
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int] | None:  # noqa: ARG002 - the port's name
         """The next offset that a group will read of each partition it joined for; None where it can't be told."""
@@ -149,7 +157,11 @@ class GatewayBook(Protocol):
 
     @abstractmethod
     def all_entries(self) -> Iterable[BookEntry]:
-        """Return every entry, in the order in which they were written."""
+        """Return every entry, in the order in which they were written.
+
+        Return them as a generator, or read them in pages, where there may be many: `oms verify` keeps none in memory.
+        Entries of other systems that use the same gateway may be among them.
+        """
 
 
 class GateEvidence(Protocol):
@@ -165,12 +177,32 @@ class GateEvidence(Protocol):
 
     @abstractmethod
     def all_answers(self) -> Iterable[tuple[OrderId, GateAnswer, Items]]:
-        """Every answer that is kept, with what the order holds (nothing unless HELD)."""
+        """Every answer that is kept, with what the order holds (nothing unless HELD); in any order, some twice."""
+
+
+class StepRecord(ServiceEvidence, Protocol):
+    """The record of a shop's own step."""
+
+    @abstractmethod
+    def start_offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
+        """Where the group began that this step reads by; None where that isn't decided yet."""
+
+
+@attrs.frozen
+class StepEvidence:
+    """The record of a shop's own step, and the topics that it handles."""
+
+    record: StepRecord
+    topics: Collection[str]
 
 
 @attrs.frozen
 class Evidence:
-    """All records of one system. `log`, `book` and `gate` are None where they can't be read, or there is none."""
+    """All records of one system. `log`, `book` and `gate` are None where they can't be read, or there is none.
+
+    `whole_book`: the book holds all payments of this system and no others, because the gateway was made with it.
+    Otherwise it may have begun after the first orders, and may be another system's as well.
+    """
 
     order: OrderEvidence
     inventory: InventoryEvidence
@@ -179,3 +211,10 @@ class Evidence:
     log: LogEvidence | None = None
     book: GatewayBook | None = None
     gate: GateEvidence | None = None
+    steps: Mapping[str, StepEvidence] = attrs.field(factory=dict)
+    """By group."""
+
+    unread_steps: Collection[str] = ()
+    """Steps that have a record here and aren't among `steps`, by the names of their files or schemas."""
+
+    whole_book: bool = True

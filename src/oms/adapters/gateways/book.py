@@ -134,9 +134,9 @@ class SqliteBook(Book):
         self._thread.start()
 
     @classmethod
-    def read_only(cls, path: Path) -> GatewayBook:
-        """Another process's book."""
-        return _RecordedBook(path)
+    def read_only(cls, path: Path, *, immutable: bool = False) -> GatewayBook:
+        """Another process's book; `immutable`: no process can change the file."""
+        return _RecordedBook(path, immutable=immutable)
 
     def page(self, key: str) -> Page | None:
         """What is written under a key."""
@@ -305,14 +305,15 @@ def _page(connection: sqlite3.Connection, key: str) -> Page | None:
 
 
 class _RecordedBook(GatewayBook):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, immutable: bool = False) -> None:
         self._path = path
+        self._address = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
 
     def all_entries(self) -> Iterable[BookEntry]:
         """Every line; `Permanent` where the file is damaged or holds no book."""
         with (
             _naming(self._path),
-            closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as book,
+            closing(sqlite3.connect(self._address, uri=True)) as book,
         ):
             currency = "currency" if _names_currencies(book) else "NULL"
             lines = f"SELECT key, kind, amount, at, {currency} FROM entries ORDER BY number"  # noqa: S608 - ours

@@ -7,6 +7,7 @@ Nothing is copied: a transaction costs as much as it touches.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import Enum
 from typing import Any, Generic, NoReturn, TypeVar
@@ -44,6 +45,10 @@ class Table(Generic[K, V]):
             self.rows[key] = row
         if self.watch is not None:
             self.watch(key, before, row)
+
+
+COMMITTING = threading.Lock()
+"""Held while a transaction becomes visible: whoever copies the rows of several tables sees all of it or nothing."""
 
 
 class WorkState(Enum):
@@ -159,14 +164,15 @@ class Work:
 
     def commit(self) -> None:
         """All changes at once, and the locks after them."""
-        for table, changes in self._changes.items():
-            if table.watch is None:
-                table.rows.update(changes)
-                for key in [key for key, row in changes.items() if row is None]:
-                    del table.rows[key]
-            else:
-                for key, row in changes.items():
-                    table.apply(key, row)
+        with COMMITTING:
+            for table, changes in self._changes.items():
+                if table.watch is None:
+                    table.rows.update(changes)
+                    for key in [key for key, row in changes.items() if row is None]:
+                        del table.rows[key]
+                else:
+                    for key, row in changes.items():
+                        table.apply(key, row)
         self.undo(WorkState.ENDED)
 
     def undo(self, state: WorkState = WorkState.ENDED) -> None:

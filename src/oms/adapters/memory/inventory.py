@@ -157,15 +157,15 @@ class MemoryInventoryStore(MemoryStore[InventoryRecord], InventoryStore, Invento
 
     def all_reservations(self) -> Iterable[Reservation]:
         """Every reservation."""
-        return list(self._record.reservations.rows.values())
+        return [row for _, row in sorted(self._seen(self._record.reservations).items())]
 
     def all_stock(self) -> Iterable[Stock]:
         """Every product."""
-        return list(self._record.stock.rows.values())
+        return [row for _, row in sorted(self._seen(self._record.stock).items())]
 
     def all_movements(self) -> Iterable[Movement]:
         """The whole ledger."""
-        return list(self._record.ledger.rows.values())
+        return [row for _, row in sorted(self._seen(self._record.ledger).items())]
 
     def _new_record(self, clock: Clock, ids: Ids) -> InventoryRecord:
         return InventoryRecord(clock, ids)

@@ -92,7 +92,7 @@ class MemoryNotificationStore(MemoryStore[NotificationRecord], NotificationStore
 
     def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
         """Every notification."""
-        return [(row.notification, row.delivered_at) for row in self._record.news.rows.values()]
+        return [(row.notification, row.delivered_at) for row in self._seen(self._record.news).values()]
 
     def _new_record(self, clock: Clock, ids: Ids) -> NotificationRecord:
         return NotificationRecord(clock, ids)

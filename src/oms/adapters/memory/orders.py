@@ -164,15 +164,15 @@ class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
 
     def all_orders(self) -> Iterable[Order]:
         """Every order."""
-        return list(self._record.orders.rows.values())
+        return [row for _, row in sorted(self._seen(self._record.orders).items())]
 
     def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
         """Every history entry, by order and seq."""
-        return [(order, entry) for order, entries in sorted(self._record.entries.items()) for entry in entries]
+        return [(order, entry) for (order, _), entry in sorted(self._seen(self._record.history).items())]
 
     def all_answers(self) -> Iterable[StoredAnswer]:
         """Every kept answer."""
-        return [row.answer for row in self._record.answers.rows.values()]
+        return [row.answer for row in self._seen(self._record.answers).values()]
 
     def _owned(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002
         order = self._record.orders.rows.get(id)

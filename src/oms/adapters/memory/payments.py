@@ -65,7 +65,7 @@ class MemoryPaymentStore(MemoryStore[PaymentRecord], PaymentStore, PaymentEviden
 
     def all_payments(self) -> Iterable[Payment]:
         """Every payment."""
-        return list(self._record.payments.rows.values())
+        return [row for _, row in sorted(self._seen(self._record.payments).items())]
 
     def _new_record(self, clock: Clock, ids: Ids) -> PaymentRecord:
         return PaymentRecord(clock, ids)

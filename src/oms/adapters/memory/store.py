@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
+from oms.adapters.memory.engine import COMMITTING, K, Table, V
 from oms.adapters.memory.hooks import Blocked, Hooks, Point, no_point, nobody_else, port_call
 from oms.adapters.memory.record import ServiceRecord
 from oms.adapters.memory.transaction import MemoryTransaction
@@ -51,6 +52,7 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     ) -> None:
         self._record: R = record if record is not None else self._new_record(clock, ids)
         self._hooks = Hooks(self.name, owner, point, blocked, self._record.dead)
+        self._moment: dict[Table[Any, Any], dict[Any, Any]] | None = None
 
     def worker(self, owner: str, point: Point = no_point, blocked: Blocked = nobody_else) -> Self:
         """Another worker's connection to the same memory."""
@@ -174,25 +176,37 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     def close(self) -> None:
         """Nothing is held open."""
 
-    def at_one_moment(self) -> AbstractContextManager[None]:
-        """Nothing happens while it is looked at."""
-        return nullcontext()
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """A copy of all rows for what is shown in the block."""
+        with COMMITTING:
+            tables = [table for table in vars(self._record).values() if isinstance(table, Table)]
+            self._moment = {table: dict(table.rows) for table in tables}
+        try:
+            yield
+        finally:
+            self._moment = None
 
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
         """Each (group, message)."""
-        return list(self._record.inbox.rows)
+        return sorted(self._seen(self._record.inbox))
 
     def all_outbox(self) -> Iterable[OutboxRow]:
         """Rows that aren't sent yet."""
-        return [OutboxRow(name, row.message, row.leased_until) for name, row in self._record.outbox.rows.items()]
+        rows = self._seen(self._record.outbox).items()
+        return [OutboxRow(name, row.message, row.leased_until) for name, row in rows]
 
     def all_tasks(self) -> Iterable[TaskKey]:
         """Tasks that aren't done yet."""
-        return list(self._record.tasks.rows)
+        return list(self._seen(self._record.tasks))
 
     def all_dead_letters(self) -> Iterable[DeadLetter]:
         """Every dead letter."""
-        return list(self._record.dead_letters.rows.values())
+        return list(self._seen(self._record.dead_letters).values())
+
+    def _seen(self, table: Table[K, V]) -> Mapping[K, V]:
+        """The rows to show: those of the moment, where there is one."""
+        return table.rows if self._moment is None else self._moment[table]
 
     def _new_record(self, clock: Clock, ids: Ids) -> R:
         raise NotImplementedError

@@ -16,7 +16,7 @@ Redis Cluster isn't supported. One hash tag would keep all of it in one slot, so
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 from uuid import uuid4
 
@@ -127,24 +127,24 @@ class RedisGate(StockGate, GateEvidence):
 
     def all_available(self) -> Iterable[tuple[Sku, int]]:
         """Every known product."""
-        return [(Sku(sku), int(units)) for sku, units in sorted(self._all("available").items())]
+        return [(Sku(sku), int(units)) for sku, units in sorted(dict(self._all("available")).items())]
 
-    def all_answers(self) -> Iterable[tuple[OrderId, GateAnswer, Items]]:
-        """Every answer that is kept."""
-        kept = [(OrderId(order), text.split()) for order, text in sorted(self._all("answers").items())]
-        return [(order, GateAnswer(answer), _held(answer, rest)) for order, (answer, *rest) in kept]
+    def all_answers(self) -> Iterator[tuple[OrderId, GateAnswer, Items]]:
+        """Every answer that is kept, some at a time; one may come twice where others are added meanwhile."""
+        for order, text in self._all("answers"):
+            answer, *rest = text.split()
+            yield OrderId(order), GateAnswer(answer), _held(answer, rest)
 
     def _each(self, script: str, first: Call, fields: Sequence[Any], size: int) -> None:
         calls = [(*first, *some) for some in chunks(fields, size)]
         # Nothing to do is still a question whether the gate is open.
         _ensure_open(all(self._link.run(script, calls or [first])))
 
-    def _all(self, part: str) -> Mapping[str, str]:
+    def _all(self, part: str) -> Iterator[tuple[str, str]]:
         keys = self._opened()[1]
-        if keys is None:
-            return {}
-        with BORDER:
-            return dict(self._link.client.hscan_iter(f"{keys}{part}", count=1000))
+        if keys is not None:
+            with BORDER:
+                yield from self._link.client.hscan_iter(f"{keys}{part}", count=1000)
 
     def _opened(self) -> tuple[int | None, str | None]:
         (answer,) = self._link.run("epoch", [()])

@@ -12,6 +12,7 @@ import psycopg
 from oms.adapters.sql.logins import Login, login_of, operator_login, schema_of
 from oms.adapters.sql.migrate import HEADS, VERSION_TABLE
 from oms.adapters.sql.stores import kind_of
+from oms.ports.errors import Retryable
 from oms.ports.signals import WARNING
 from oms.settings import Settings
 
@@ -27,6 +28,7 @@ _SERVER = """
 """
 _ROLE = "SELECT 1 FROM pg_roles WHERE rolname = %s"
 _SCHEMA = "SELECT has_schema_privilege(%s, oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
+_STEPS = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, 'oms_step_')"
 _UNSENT = """
     SELECT topic, count(*), min(at) FROM {schema}.outbox WHERE at < now() - make_interval(secs => {age_s})
     GROUP BY topic ORDER BY topic LIMIT 100
@@ -75,6 +77,17 @@ def other_currencies(settings: Settings, services: Sequence[str]) -> Sequence[st
                 where = f"PostgreSQL at {login.place}: the amounts of the schema {schema_of(name)}"
                 problems.append(f"{where} are in {kept}, OMS_CURRENCY is {settings.currency}")
     return problems
+
+
+def other_steps(settings: Settings, known: Sequence[str]) -> Sequence[str]:
+    """The schemas of steps that aren't `known`, as the operator's role finds them; `Retryable` where it can't look."""
+    login = operator_login(settings)
+    try:
+        with login.connect() as connection:
+            rows = connection.execute(_STEPS).fetchall()
+    except psycopg.Error as error:
+        raise Retryable(no_way_in(login, error)) from None
+    return sorted({name for (name,) in rows} - {schema_of(name) for name in known})
 
 
 def _operators(name: str, settings: Settings) -> Login:

@@ -33,6 +33,7 @@ _STOCK, _LEDGER, _RESERVATIONS, _GATE = INVENTORY.stock, INVENTORY.ledger, INVEN
 _ABSENT = ReservationState.ABSENT
 _COLUMNS = of(_RESERVATIONS)
 _STATES = {state.value: state for state in ReservationState}
+_KINDS = {kind.value: kind for kind in MovementKind}
 _INSERT = Bulk(lambda new: new.into(_RESERVATIONS), _COLUMNS)
 _UPDATE = Bulk(
     lambda new: (
@@ -181,16 +182,19 @@ class SqlInventoryStore(SqlStore[InventoryTables], InventoryStore, InventoryEvid
 
     def all_reservations(self) -> Iterable[Reservation]:
         """Every reservation."""
-        return map(reservation_of, self._database.stream(select(_RESERVATIONS)))
+        rows = self._database.stream(select(_RESERVATIONS).order_by(_RESERVATIONS.c.order_id))
+        return map(reservation_of, rows)
 
     def all_stock(self) -> Iterable[Stock]:
         """Every product."""
-        return map(stock_of, self._database.stream(select(_STOCK)))
+        return map(stock_of, self._database.stream(select(_STOCK).order_by(_STOCK.c.sku)))
 
     def all_movements(self) -> Iterable[Movement]:
         """The whole ledger."""
-        rows = self._database.stream(select(_LEDGER))
-        return (Movement(r.reference, Sku(r.sku), MovementKind(r.kind), r.on_hand, r.held) for r in rows)
+        ledger = _LEDGER.c
+        columns = ledger.reference, ledger.sku, ledger.kind, ledger.on_hand, ledger.held
+        rows = self._database.stream(select(*columns).order_by(*_LEDGER.primary_key.columns))
+        return (Movement(name, sku, _KINDS[kind], on_hand, held) for name, sku, kind, on_hand, held in rows)
 
 
 def _row(reservation: Reservation) -> tuple[Any, ...]:

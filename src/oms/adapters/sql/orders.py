@@ -118,12 +118,12 @@ class SqlOrderStore(SqlStore[OrderTables], OrderStore, OrderEvidence):
 
     def all_orders(self) -> Iterable[Order]:
         """Every order."""
-        return map(order_of, self._database.stream(select(_ORDERS)))
+        return map(order_of, self._database.stream(select(_ORDERS).order_by(_ORDERS.c.id)))
 
     def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
         """Every history entry, by order and seq."""
         rows = self._database.stream(select(_HISTORY).order_by(_HISTORY.c.order_id, _HISTORY.c.seq))
-        return ((OrderId(row.order_id), _entry(row)) for row in rows)
+        return ((OrderId(name), HistoryEntry(*entry)) for name, *entry in rows)
 
     def all_answers(self) -> Iterable[StoredAnswer]:
         """Every kept answer."""

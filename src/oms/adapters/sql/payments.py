@@ -80,7 +80,7 @@ class SqlPaymentStore(SqlStore[PaymentTables], PaymentStore, PaymentEvidence):
 
     def all_payments(self) -> Iterable[Payment]:
         """Every payment."""
-        return map(payment_of, self._database.stream(select(_PAYMENTS)))
+        return map(payment_of, self._database.stream(select(_PAYMENTS).order_by(_PAYMENTS.c.order_id)))
 
 
 def _row(payment: Payment) -> tuple[Any, ...]:

@@ -30,6 +30,9 @@ LOCK_TIMEOUT_S = 5
 IDLE_TIMEOUT_S = 60
 """How long a transaction may wait for its program: the gate's rebuild writes to Redis meanwhile."""
 
+READER_IDLE_TIMEOUT_S = 3600
+"""How long a snapshot of `oms verify` may wait for its program, which reads the whole log meanwhile."""
+
 SETUP_TIMEOUT_S = 600
 BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
 """Rows are found by their keys, whatever a planner without statistics makes of a table that is small yet: it read
@@ -72,12 +75,13 @@ def postgres_database(login: Login, schema: str, *, clock: Clock | None = None) 
     write, alone = _transaction(writers, _READ_COMMITTED, settings), _alone(writers, settings)
     side = _alone(writers, settings, "SET LOCAL synchronous_commit = off")
     registration = PostgresRegistration(login, schema)
-    return Database(*_looking(login), write, alone, side, PostgresJoining(), clock, schema, registration)
+    return Database(*_looking(login, _limits()), write, alone, side, PostgresJoining(), clock, schema, registration)
 
 
 def postgres_reader(login: Login, schema: str, *, clock: Clock | None = None) -> Database:
-    """A schema that is only looked at."""
-    return Database(*_looking(login), None, None, None, PostgresJoining(), clock, schema)
+    """A schema that is only looked at: its snapshots may stay open for long, and its sorts may be long ones."""
+    patient = _limits(statement_s=SETUP_TIMEOUT_S, idle_s=READER_IDLE_TIMEOUT_S)
+    return Database(*_looking(login, patient), None, None, None, PostgresJoining(), clock, schema)
 
 
 def setup_database(login: Login, schema: str | None = None) -> Database:
@@ -87,19 +91,21 @@ def setup_database(login: Login, schema: str | None = None) -> Database:
     return Database(way, way, way, way, None, PostgresJoining(), schema=schema)
 
 
-def _limits(lock_s: float | None = None, statement_s: float | None = None) -> Mapping[str, str]:
+def _limits(
+    lock_s: float | None = None, statement_s: float | None = None, idle_s: float = IDLE_TIMEOUT_S
+) -> Mapping[str, str]:
     """How long a statement, a lock and an idle transaction may take, as the server's settings."""
     lock_s, statement_s = lock_s or LOCK_TIMEOUT_S, statement_s or STATEMENT_TIMEOUT_S
     return {
         "statement_timeout": f"{statement_s * 1000:.0f}ms",
         "lock_timeout": f"{lock_s * 1000:.0f}ms",
-        "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S * 1000:.0f}ms",
+        "idle_in_transaction_session_timeout": f"{idle_s * 1000:.0f}ms",
     }
 
 
-def _looking(login: Login) -> tuple[Way, Way]:
-    readers = _engine(login, READERS, _limits())
-    return _way(readers, Words(alone=True)), _transaction(readers, _SNAPSHOT, _limits())
+def _looking(login: Login, limits: Mapping[str, str]) -> tuple[Way, Way]:
+    readers = _engine(login, READERS, limits)
+    return _way(readers, Words(alone=True)), _transaction(readers, _SNAPSHOT, limits)
 
 
 def _transaction(engine: Engine, mode: str, settings: Mapping[str, str]) -> Way:

@@ -42,9 +42,13 @@ def sqlite_database(path: Path, clock: Clock) -> Database:
     )
 
 
-def sqlite_reader(path: Path, clock: Clock) -> Database:
-    """The file of another process, which may be at work: nothing is written to it, nothing is migrated."""
-    look = _way(_engine(path, pool_size=4, read_only=True), "BEGIN")
+def sqlite_reader(path: Path, clock: Clock, *, immutable: bool = False) -> Database:
+    """The file of another process, which may be at work: nothing is written to it, nothing is migrated.
+
+    `immutable`: no process can change it, so SQLite needs no files beside it.
+    """
+    mode = "?mode=ro&immutable=1" if immutable else "?mode=ro"
+    look = _way(_engine(path, pool_size=4, mode=mode), "BEGIN")
     return Database(look, look, write=None, alone=None, side=None, join=_joined, clock=clock)
 
 
@@ -96,8 +100,8 @@ _LEGACY = -1
 """sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 doesn't have."""
 
 
-def _engine(path: Path, *, pool_size: int, pragmas: tuple[str, ...] = (), read_only: bool = False) -> Engine:
-    address = path.absolute().as_uri() + ("?mode=ro" if read_only else "")
+def _engine(path: Path, *, pool_size: int, pragmas: tuple[str, ...] = (), mode: str = "") -> Engine:
+    address = path.absolute().as_uri() + mode
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -108,7 +112,7 @@ def _engine(path: Path, *, pool_size: int, pragmas: tuple[str, ...] = (), read_o
             isolation_level=None,  # we say BEGIN ourselves
             cached_statements=256,
         )
-        if not read_only:
+        if not mode:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         for pragma in ("foreign_keys=ON", *pragmas):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Generic
 
@@ -20,6 +20,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    text,
     type_coerce,
     update,
 )
@@ -38,6 +39,9 @@ from oms.ports.clock import Ids
 from oms.ports.evidence import ServiceEvidence
 from oms.ports.messages import MessageId
 from oms.ports.store import Backlog, DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, Store, Task
+
+_REPLAYED = text("SELECT pg_is_in_recovery(), pg_last_xact_replay_timestamp()")
+_NOTHING_REPLAYED = datetime(1970, 1, 1, tzinfo=UTC)
 
 CURRENCY = "currency"
 """The name of the pinned currency."""
@@ -378,9 +382,19 @@ class SqlStore(Store, ServiceEvidence, Generic[T_]):
         """A snapshot for what is shown in the block."""
         return self._database.at_one_moment()
 
+    def as_of(self) -> datetime | None:
+        """The time of the last transaction that a standby of PostgreSQL has replayed; None on a primary and SQLite."""
+        with self._database.reading() as link:
+            if not link.on_postgres:
+                return None
+            is_standby, replayed = link.first(_REPLAYED)
+        return (replayed or _NOTHING_REPLAYED) if is_standby else None
+
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
-        """Each (group, message)."""
-        return ((row.consumer, row.message_id) for row in self._database.stream(select(self._tables.inbox)))
+        """Each (group, message); of the index alone, as the rows come in no order of the disk's."""
+        consumer, message = self._tables.inbox.c.consumer, self._tables.inbox.c.message_id
+        rows = self._database.stream(select(consumer, message).order_by(consumer, message))
+        return ((group, MessageId(name)) for group, name in rows)
 
     def all_outbox(self) -> Iterable[OutboxRow]:
         """Rows that aren't sent yet."""

@@ -70,10 +70,13 @@ def postgres_reader(name: str, settings: Settings) -> Any:
     return store_in(_checked(database, name), name, _NoNames())
 
 
-def read_only(name: str, path: Path, clock: Clock) -> Any:
-    """The store of another process's file: reads work, writes don't. `Permanent` for another version."""
+def read_only(name: str, path: Path, clock: Clock, *, immutable: bool = False) -> Any:
+    """The store of another process's file: reads work, writes don't. `Permanent` for another version.
+
+    `immutable`: no process can change the file, such as one on a read-only file system.
+    """
     with _naming(path):
-        return store_in(_checked(sqlite_reader(path, clock), name), name, _NoNames())
+        return store_in(_checked(sqlite_reader(path, clock, immutable=immutable), name), name, _NoNames())
 
 
 @contextmanager

@@ -85,12 +85,15 @@ def check_writable(path: Path) -> None:
         raise Retryable(f"{path}: {error}") from error
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that can only read, also beside a writer in another process; `Permanent` where it can't be."""
+def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """A connection that can only read, also beside a writer in another process; `Permanent` where it can't be.
+
+    `immutable`: no process can change the file, such as one on a read-only file system.
+    """
     uri = path.absolute().as_uri()
     try:
         try:
-            connection = _connect(f"{uri}?mode=ro", uri=True)
+            connection = _connect(f"{uri}?mode=ro{'&immutable=1' if immutable else ''}", uri=True)
             found = _version(connection, path)
         except sqlite3.OperationalError:
             # After a clean end the write-ahead log is gone, and only a connection that may write can make its index.

@@ -63,9 +63,12 @@ class SqliteLog(Broker, LogEvidence):
             raise
 
     @classmethod
-    def read_only(cls, path: Path) -> LogEvidence:
-        """The records of a log that another process may have open; `Permanent` where there is none."""
-        return records.RecordedLog(path)
+    def read_only(cls, path: Path, *, immutable: bool = False) -> LogEvidence:
+        """The records of a log that another process may have open; `Permanent` where there is none.
+
+        `immutable`: no process can change the file, such as one on a read-only file system.
+        """
+        return records.RecordedLog(path, immutable=immutable)
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
         """Append all that can be, in one commit that other callers' messages may share."""

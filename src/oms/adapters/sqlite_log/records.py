@@ -99,13 +99,13 @@ def in_order(path: Path, first: Mapping[TopicPartition, int]) -> Iterator[Record
 class RecordedLog(LogEvidence):
     """A log on disk, read-only: also while another process writes it. Nothing is locked."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        open_reader(path).close()
+    def __init__(self, path: Path, *, immutable: bool = False) -> None:
+        self._path, self._immutable = path, immutable
+        self._open().close()
 
     def all_records(self) -> Iterable[Record]:
         """Every record by topic, partition and offset, streamed; as many of each partition as there are now."""
-        with closing(open_reader(self._path)) as connection:
+        with closing(self._open()) as connection:
             try:
                 (partitions,) = connection.execute("SELECT partitions FROM log").fetchone()
                 for place, end in sorted(ends(connection, partitions).items()):
@@ -116,12 +116,15 @@ class RecordedLog(LogEvidence):
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
         """How far a group is, as far as that is on disk."""
         stored = "SELECT topic, partition, next FROM offsets WHERE consumers = ?"
-        with closing(open_reader(self._path)) as connection:
+        with closing(self._open()) as connection:
             try:
                 rows = connection.execute(stored, (group,)).fetchall()
             except sqlite3.Error as error:
                 raise unusable(self._path, error) from error
         return {TopicPartition(topic, partition): next_ for topic, partition, next_ in rows}
+
+    def _open(self) -> sqlite3.Connection:
+        return open_reader(self._path, immutable=self._immutable)
 
 
 def _stream(connection: sqlite3.Connection, place: TopicPartition, end: int) -> Iterator[Record]:

@@ -28,7 +28,7 @@ from oms.application.service import Service
 from oms.application.steps import OwnStep
 from oms.bootstrap import SERVICES
 from oms.domain.money import Currency
-from oms.ports.evidence import Evidence
+from oms.ports.evidence import Evidence, StepEvidence
 from oms.ports.messages import Codec, Message, Outgoing, Record
 from oms.ports.signals import Signals
 from oms.testing.sim.beside import beside_of
@@ -171,6 +171,7 @@ class World:
             self.log,
             self._book(own_calls),
             self.gate,
+            {name: StepEvidence(self.stores[name], tuple(step.handlers)) for name, step in self.own.items()},
         )
 
     def _book(self, own_calls: OwnCalls) -> Any:
