@@ -535,12 +535,12 @@ def no_second_try() -> Iterator[None]:
 
 
 @planted(
-    "a process that starts again releases the leases of every process of its instance, living ones too",
+    "a restarted process releases the leases of every process of its instance, live ones too",
     fine=True,
     faults=(PAUSES, CRASH),
     workers={"payment": 2},
 )
-def living_processes_are_robbed() -> Iterator[None]:
+def leases_of_live_processes_are_released() -> Iterator[None]:
     def careless(self: MemoryStore[Any], instance: str) -> int:
         record = self._record
         record.instances[self._hooks.owner] = instance
