@@ -11,6 +11,7 @@ from confluent_kafka import TopicPartition as KafkaPlace
 
 from oms.adapters.kafka import border
 from oms.adapters.kafka.conf import LOGGER, Conf, careful_conf
+from oms.adapters.kafka.forks import keep_in_forks
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import TopicPartition
 from oms.ports.messages import Record
@@ -23,6 +24,7 @@ class CarefulReader:
         self.place, self.offset = place, offset
         """The partition, and the offset of the next record."""
         self.at_end = False
+        keep_in_forks(self)
         try:
             self._consumer = Consumer(dict(careful_conf(conf)), logger=LOGGER)
             self._consumer.assign([KafkaPlace(place.topic, place.partition, offset)])

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from oms.adapters.kafka import border
 from oms.adapters.kafka.conf import LOGGER, Conf
+from oms.adapters.kafka.forks import keep_in_forks
 from oms.ports.errors import Permanent
 
 ANSWERS_WITHIN_S = 1.0
@@ -21,6 +22,7 @@ class Probe:
         self._conf = conf
         self._admin: AdminClient | None = None
         self._reason: KafkaError | None = None
+        keep_in_forks(self)
 
     def ask(self, topics: Collection[str]) -> None:
         """Raise `Retryable` without an answer, `Permanent` where a topic is missing or closed to this user."""

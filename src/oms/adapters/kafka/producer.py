@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from oms.adapters.kafka import border
 from oms.adapters.kafka.conf import LOGGER, Conf, delivery_timeout_s
+from oms.adapters.kafka.forks import keep_in_forks
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 from oms.ports.messages import Outgoing, too_large
 from oms.ports.signals import Signals
@@ -62,6 +63,7 @@ class Sender:
         self._timeout_s = delivery_timeout_s(conf)
         self._producer: Producer | None = None
         self._making, self._leading = threading.Lock(), threading.Lock()
+        keep_in_forks(self)
 
     def send(self, messages: Sequence[Outgoing]) -> Sequence[Report]:
         """Send all and wait for their reports: for the delivery timeout and a little more, at most."""

@@ -17,6 +17,7 @@ from confluent_kafka import TopicPartition as KafkaPlace
 from oms.adapters.kafka import border, groups
 from oms.adapters.kafka.careful import CarefulReader
 from oms.adapters.kafka.conf import LOGGER, Conf
+from oms.adapters.kafka.forks import keep_in_forks
 from oms.adapters.kafka.membership import Membership, has_instance
 from oms.adapters.kafka.partitions import Partitions
 from oms.adapters.kafka.records import record_of
@@ -72,6 +73,7 @@ class KafkaSubscription(Subscription):
         """Whether another process took the `group.instance.id`; this one stays out until the group has it no more."""
         self._broken = False
         self._closed = False
+        keep_in_forks(self)
         self._consumer: Consumer | None = None if starts else self._join()
 
     def poll(self, max_records: int) -> Sequence[Record]:
