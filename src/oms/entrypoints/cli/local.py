@@ -50,7 +50,10 @@ def serve(
     port: Annotated[int | None, Parameter(help="Port to listen on (OMS_HTTP_PORT, 8081); 0 takes a free one.")] = None,
     data: Data = None,
 ) -> int:
-    """Run a whole system in this process, durable in a directory, with its HTTP API. SIGTERM or Ctrl-C ends it."""
+    """Run a whole system in this process, durable in a directory, with its HTTP API. SIGTERM or Ctrl-C ends it.
+
+    In a second terminal: `oms stock set apple 40`, `oms orders place --user ann --amount 12.50 --item apple=2`.
+    """
     from oms.entrypoints.app import create
     from oms.entrypoints.serve import serve as run
 
