@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -175,14 +176,31 @@ def test_postgresql_is_down(stack: Stack, workers: dict[str, Worker]) -> None:
         pass
 
 
-def test_postgresql_takes_no_writes(stack: Stack, workers: dict[str, Worker]) -> None:
-    def mend() -> None:
-        stack.as_admin("SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only")
-        stack.as_admin("SELECT pg_reload_conf()")
+def test_postgresql_is_a_standby(stack: Stack, workers: dict[str, Worker]) -> None:
+    """As after a failover to a server that isn't promoted yet: all can be read, nothing written."""
+    standby = next(Path(stack.postgres.directory).rglob("PG_VERSION")).parent / "standby.signal"
+    stack.postgres.stop()
+    standby.touch()
+    shutil.chown(standby, standby.parent.owner(), standby.parent.group())
+    stack.postgres.start()
+    with shown("store_not_writable", *workers.values(), mends=lambda: stack.as_admin("SELECT pg_promote()")):
+        assert stack.cluster.states() is not None, "it can be read"
 
+
+def test_a_default_of_read_only_transactions_changes_nothing(stack: Stack, workers: dict[str, Worker]) -> None:
+    """The services say of each transaction what it is, so that they can write, and are ready."""
     stack.as_admin("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
-    with shown("store_not_writable", *workers.values(), mends=mend):
-        pass
+    try:
+        body = {"userId": "ann", "amount": 1, "items": {"x": 1}}
+        for _ in range(20):
+            assert request(workers["order"].port, "POST", "/orders", body)[0] == 201
+            assert {worker.get("/readyz")[0] for worker in workers.values()} == {200}
+            time.sleep(0.1)
+    finally:
+        with psycopg.connect(stack.postgres.url, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            connection.execute("SELECT pg_reload_conf()")
 
 
 def test_redis_is_down(stack: Stack, workers: dict[str, Worker]) -> None:
@@ -266,7 +284,7 @@ def test_another_process_has_the_instance_id(stack: Stack, workers: dict[str, Wo
     with shown("locked_out", payment, mends=leaves):
         keep_polling(other, 3)
         assert other.assignment(), "the service didn't fence it in turn"
-        assert "FENCED_INSTANCE_ID" in why(payment, "locked_out")
+        assert "same group.instance.id" in why(payment, "locked_out")
     assert payment.stop() == 0
     payment.start().await_ready()
 

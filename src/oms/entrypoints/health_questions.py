@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oms.application.health import PROCESS, Condition, HealthRecord
 from oms.application.parts import Parts
-from oms.entrypoints.health_watch import Question
+from oms.entrypoints.health_watch import Check, Question
 from oms.ports.broker import Broker, TopicPartition
 from oms.ports.errors import Permanent
 from oms.ports.gate import StockGate
@@ -27,14 +27,15 @@ def questions(
     found = [Question("store", part.health, _store_checks(part.service.store, token)) for part in parts.values()]
     process = record.of(PROCESS)
     topics = sorted({topic for part in parts.values() for topic in part.service.topics})
-    found.append(Question("log", process, _log_checks(broker, topics)))
+    groups = sorted({part.service.group for part in parts.values()})
+    found.append(Question("log", process, _log_checks(broker, topics, groups)))
     inventory = parts.get("inventory")
     if gate is not None and inventory is not None and hasattr(gate, "check"):
         found.append(Question("gate", inventory.health, [(Condition.GATE_UNAVAILABLE, gate.check)]))
     return found
 
 
-def _store_checks(store: Store, token: str) -> Sequence[tuple[Condition, Callable[[], object]]]:
+def _store_checks(store: Store, token: str) -> Sequence[Check]:
     place = TopicPartition(token, 0)
 
     def write() -> None:
@@ -45,7 +46,7 @@ def _store_checks(store: Store, token: str) -> Sequence[tuple[Condition, Callabl
     return [(Condition.STORE_UNAVAILABLE, store.ping), (Condition.STORE_NOT_WRITABLE, write)]
 
 
-def _log_checks(broker: Broker, topics: Sequence[str]) -> Sequence[tuple[Condition, Callable[[], object]]]:
+def _log_checks(broker: Broker, topics: Sequence[str], groups: Sequence[str]) -> Sequence[Check]:
     refused: list[Permanent] = []
 
     def answers() -> None:
@@ -53,7 +54,7 @@ def _log_checks(broker: Broker, topics: Sequence[str]) -> Sequence[tuple[Conditi
         check = getattr(broker, "check", None)  # a broker of the shop's own may be older
         try:
             if check is not None:
-                check(topics)
+                check(topics, groups)
         except Permanent as error:
             refused.append(error)
 

@@ -56,10 +56,10 @@ class Broker(Protocol):
         yet that it lost one.
         """
 
-    def check(self, topics: Collection[str]) -> None:  # noqa: ARG002 - of those who can
-        """Raise unless the log answers now, can be written and lets this process read the topics.
+    def check(self, topics: Collection[str], groups: Collection[str]) -> None:  # noqa: ARG002 - of those who can
+        """Raise unless the log answers now, can be written and lets this process read the topics with the groups.
 
-        `Permanent` means that it answers, and refuses a topic. Called on a thread of its own, about once a second.
+        `Permanent` means that it answers, and refuses one of them. Called on a thread of its own, about once a second.
         """
         return
 

@@ -157,14 +157,14 @@ def refuses_member(error: KafkaError) -> bool:
     return is_fatal(error) or error.code() in _REFUSES_MEMBER
 
 
-def is_fenced(error: KafkaError) -> bool:
-    """Whether another member of the group has taken this one's `group.instance.id`."""
-    return error.code() == KafkaError.FENCED_INSTANCE_ID
-
-
 def refuses_topic(error: KafkaError) -> bool:
     """Whether a topic is missing, or not for this user to read."""
     return is_missing(error) or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+def refuses_group(error: KafkaError) -> bool:
+    """Whether a group isn't for this user to read with."""
+    return error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 def unreachable(error: KafkaException) -> Retryable:

@@ -44,9 +44,9 @@ class KafkaBroker(Broker, LogEvidence):
         """Send all together; answers when each is kept by all replicas in sync, refused, or given up."""
         return self._publisher.publish(messages)
 
-    def check(self, topics: Collection[str]) -> None:
-        """Raise `Retryable` unless Kafka answers within a second, `Permanent` where it refuses one of the topics."""
-        self._probe.ask(topics)
+    def check(self, topics: Collection[str], groups: Collection[str]) -> None:
+        """Raise `Retryable` unless Kafka answers within a second, `Permanent` where it refuses a topic or group."""
+        self._probe.ask(topics, groups)
 
     def subscribe(
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS

@@ -37,11 +37,13 @@ class _Statistics(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Statistics).decode
 
 
-def has_instance(conf: Conf) -> bool:
-    """Whether the group of these keys has a member with their `group.instance.id`; `Retryable` without an answer.
+def is_taken(conf: Conf, ours: str) -> bool:
+    """Whether another member than `ours` has the `group.instance.id` of these keys; `Retryable` without an answer.
 
     A process that was fenced asks this before it joins again: two that fenced each other in turn would read nothing.
     """
+    if "group.instance.id" not in conf:
+        return False
     client = {key: value for key, value in conf.items() if key.startswith(_OF_ANY_CLIENT)}
     admin = AdminClient(client, logger=LOGGER)
     try:
@@ -49,7 +51,8 @@ def has_instance(conf: Conf) -> bool:
         members = answers[conf["group.id"]].result().members
     except KafkaException as error:
         raise border.unreachable(error) from None
-    return any(member.group_instance_id == conf["group.instance.id"] for member in members)
+    instance = conf["group.instance.id"]
+    return any(member.group_instance_id == instance and member.member_id != ours for member in members)
 
 
 class Membership:
@@ -58,6 +61,7 @@ class Membership:
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
         self._outside_since = now_s()
+        self._has_ended = False
         self.refusal: str | None = None
         """Why the group doesn't have this member; None where it has, or may have soon."""
 
@@ -65,8 +69,22 @@ class Membership:
         """The group refused the member."""
         self.refusal = reason
 
+    def fail(self, reason: str) -> None:
+        """The client is at its end by this error."""
+        self.refusal, self._has_ended = reason, True
+
+    def begin(self) -> None:
+        """A new client joins; what refused the last one stays until the group has this one."""
+        self._has_ended = False
+
+    def end(self) -> None:
+        """The client is closed: its statistics say nothing any more."""
+        self._has_ended = True
+
     def note_statistics(self, text: str) -> None:
         """A callback of librdkafka: nothing may be raised here."""
+        if self._has_ended:
+            return
         try:
             group = _decode(text).cgrp
         except msgspec.MsgspecError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
@@ -24,21 +26,26 @@ class Probe:
         self._reason: KafkaError | None = None
         keep_in_forks(self)
 
-    def ask(self, topics: Collection[str]) -> None:
-        """Raise `Retryable` without an answer, `Permanent` where a topic is missing or closed to this user."""
+    def ask(self, topics: Collection[str], groups: Collection[str]) -> None:
+        """Raise `Retryable` without an answer, `Permanent` where a topic or group is missing or closed to this user."""
         admin = self._client()
         admin.poll(0)  # hands over errors and log lines
         self._reason = None
         try:
-            answers = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=ANSWERS_WITHIN_S)
+            found: Any = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=ANSWERS_WITHIN_S)
+            members: Any = admin.describe_consumer_groups(sorted(groups), request_timeout=ANSWERS_WITHIN_S)
         except KafkaException as error:
             raise self._unreachable(error) from None
-        for topic, answer in answers.items():
+        self._check("topic", found, border.refuses_topic)
+        self._check("group", members, border.refuses_group)
+
+    def _check(self, kind: str, answers: Mapping[str, Future[object]], refuses: Callable[[KafkaError], bool]) -> None:
+        for name, answer in answers.items():
             try:
                 answer.result()
             except KafkaException as error:
-                if border.refuses_topic(border.of(error)):
-                    raise Permanent(f"topic {topic}: {border.said(border.of(error))}") from None
+                if refuses(border.of(error)):
+                    raise Permanent(f"{kind} {name}: {border.said(border.of(error))}") from None
                 raise self._unreachable(error) from None
 
     def _client(self) -> AdminClient:

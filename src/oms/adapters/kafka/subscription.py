@@ -18,7 +18,7 @@ from oms.adapters.kafka import border, groups
 from oms.adapters.kafka.careful import CarefulReader
 from oms.adapters.kafka.conf import LOGGER, Conf
 from oms.adapters.kafka.forks import keep_in_forks
-from oms.adapters.kafka.membership import Membership, has_instance
+from oms.adapters.kafka.membership import Membership, is_taken
 from oms.adapters.kafka.partitions import Partitions
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import NO_STARTS, Subscription, TopicPartition
@@ -69,8 +69,8 @@ class KafkaSubscription(Subscription):
         """Batches that librdkafka can't get past, each of them reported."""
         self._trouble: PortError | None = None
         self._membership = Membership()
-        self._fenced = False
-        """Whether another process took the `group.instance.id`; this one stays out until the group has it no more."""
+        self._ended_as: str | None = None
+        """The member id of a client that ended by an error; it may have been fenced by another process."""
         self._broken = False
         self._closed = False
         keep_in_forks(self)
@@ -193,9 +193,10 @@ class KafkaSubscription(Subscription):
         if self._broken:
             self._leave()
         if self._consumer is None:
-            if self._fenced and has_instance(self._conf):
+            if self._ended_as is not None and is_taken(self._conf, self._ended_as):
                 raise Retryable("Kafka: another process is the member of this group.instance.id")
-            self._fenced = False
+            self._ended_as = None
+            self._membership.begin()
             if self._starts:
                 was_new = groups.begin(self._conf, self._topics, self._starts)
                 self._is_new = was_new if self._is_new is None else self._is_new
@@ -205,6 +206,8 @@ class KafkaSubscription(Subscription):
     def _leave(self) -> None:
         consumer, self._consumer, self._broken = self._consumer, None, False
         if consumer is not None:
+            self._membership.end()
+            self._ended_as = _member_id(consumer)
             consumer.close()
         self._forget(list(self._partitions.ours))
         self._commits_open = 0
@@ -369,14 +372,17 @@ class KafkaSubscription(Subscription):
 
     def _commit_failed(self, error: KafkaError, places: Collection[TopicPartition]) -> None:
         self._signals.count("kafka_commit_failures", cause=error.name())
+        if border.refuses_member(error):
+            self._membership.refuse(border.said(error))
         self._unsent.update(place for place in places if place in self._asked)
         self._send_at = time.monotonic() + COMMIT_AGAIN_S
 
     def _noticed(self, error: KafkaError) -> None:
         self._signals.count("kafka_errors", client="consumer", cause=error.name())
         self._broken = self._broken or border.is_fatal(error)
-        self._fenced = self._fenced or border.is_fenced(error)
-        if border.refuses_member(error):
+        if border.is_fatal(error):
+            self._membership.fail(border.said(error))
+        elif border.refuses_member(error):
             self._membership.refuse(border.said(error))
         self._trouble = border.stops_reading(error) or self._trouble
 
@@ -384,6 +390,14 @@ class KafkaSubscription(Subscription):
         trouble, self._trouble = self._trouble, None
         if trouble is not None:
             raise trouble
+
+
+def _member_id(consumer: Consumer) -> str:
+    """Its name in the group; empty where it has none."""
+    try:
+        return consumer.memberid() or ""
+    except (KafkaException, RuntimeError):
+        return ""
 
 
 def _place(one: KafkaPlace) -> TopicPartition:

@@ -82,7 +82,7 @@ class SqliteLog(Broker, LogEvidence):
         error = self._writer.append(appends) if appends else None
         return [report or error for report in reports]
 
-    def check(self, topics: Collection[str]) -> None:  # noqa: ARG002 - a file refuses no topic
+    def check(self, topics: Collection[str], groups: Collection[str]) -> None:  # noqa: ARG002 - a file refuses none
         """Raise unless the file can be written."""
         file.check_writable(self._path)
 
