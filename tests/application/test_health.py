@@ -155,8 +155,8 @@ class Seen:
 
     def recovers(self, condition: Condition, service: str, *, within_s: float = 60.0) -> None:
         eventually(lambda: self.codes() == (200, [], []), within_s, self.codes)
-        assert self.logged("recovered", condition)
-        assert gauge(self.signals, condition, service) == 0
+        eventually(lambda: self.logged("recovered", condition), 5, self.codes)
+        eventually(lambda: gauge(self.signals, condition, service) == 0, 5, self.codes)
 
 
 def eventually(happened: Callable[[], bool], within_s: float, seen: Callable[[], object]) -> None:

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,12 @@ def shown(code: str, *workers: Worker, mends: Callable[[], None], within_s: floa
         mends()
     for worker, (opened, closed) in zip(workers, before, strict=True):
         worker.await_ready(90)
-        assert (logged(worker, "not ready", code), logged(worker, "recovered", code)) == (opened + 1, closed + 1)
-        assert gauge(worker, code) == 0
+        wait_for(partial(is_over, worker, code, closed + 1), f"{worker.service} logs the end", 5)
+        assert logged(worker, "not ready", code) == opened + 1, "it didn't flap"
+
+
+def is_over(worker: Worker, code: str, lines: int) -> bool:
+    return logged(worker, "recovered", code) == lines and gauge(worker, code) == 0
 
 
 def await_shown(worker: Worker, code: str, lines: int, until: float) -> None:
