@@ -101,8 +101,8 @@ def group_conf(settings: Settings, group: str) -> dict[str, str]:
     """The keys of a member of a consumer group."""
     # Kafka's own way to run a group (KIP-848) refuses the keys of the classic way.
     classic = {} if settings.kafka_conf.get("group.protocol") == "consumer" else _CLASSIC_GROUP
-    ours = {"max.poll.interval.ms": "120000", "queued.min.messages": str(2 * settings.batch), **_MEMBER}
-    return _layered(settings, {**_READER, **classic, **ours}, {**_PROMISED_OF_READER, "group.id": group})
+    ours = {"max.poll.interval.ms": "120000", "queued.min.messages": str(2 * settings.batch)}
+    return _layered(settings, {**_READER, **classic, **ours}, {**_PROMISED_OF_READER, **_MEMBER, "group.id": group})
 
 
 def reader_conf(settings: Settings) -> dict[str, str]:
