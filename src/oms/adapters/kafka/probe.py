@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -36,17 +36,13 @@ class Probe:
             members: Any = admin.describe_consumer_groups(sorted(groups), request_timeout=ANSWERS_WITHIN_S)
         except KafkaException as error:
             raise self._unreachable(error) from None
-        self._check("topic", found, border.refuses_topic)
-        self._check("group", members, border.refuses_group)
-
-    def _check(self, kind: str, answers: Mapping[str, Future[object]], refuses: Callable[[KafkaError], bool]) -> None:
-        for name, answer in answers.items():
-            try:
-                answer.result()
-            except KafkaException as error:
-                if refuses(border.of(error)):
-                    raise Permanent(f"{kind} {name}: {border.said(border.of(error))}") from None
-                raise self._unreachable(error) from None
+        for topic, fault in _errors(found):
+            if border.refuses_topic(border.of(fault)):
+                raise Permanent(f"topic {topic}: {border.said(border.of(fault))}")
+            raise self._unreachable(fault)
+        for group, fault in _errors(members):  # a coordinator that is late shows in the member's own statistics
+            if border.refuses_group(border.of(fault)):
+                raise Permanent(f"group {group}: {border.said(border.of(fault))}")
 
     def _client(self) -> AdminClient:
         if self._admin is None:
@@ -65,3 +61,11 @@ class Probe:
     def _note(self, error: KafkaError) -> None:
         if border.is_telling(error):
             self._reason = error
+
+
+def _errors(answers: Mapping[str, Future[object]]) -> Iterator[tuple[str, KafkaException]]:
+    for name, answer in answers.items():
+        try:
+            answer.result()
+        except KafkaException as error:
+            yield name, error
