@@ -127,6 +127,38 @@ def test_an_older_file_is_repaired(tmp_path: Path, name: str) -> None:
     assert report.quiet
 
 
+@pytest.mark.timeout(120)
+def test_money_that_no_payment_knows_of_goes_back(tmp_path: Path) -> None:
+    """The order is cancelled, the gateway has captured, and the log and the payment service know neither."""
+    copy = tmp_path / "copy"
+    copy.mkdir(mode=0o700)
+    with create(tmp_path / "data", payment_success_rate=1.0, default_stock=10) as app:
+        data = app.settings.data
+
+        def copy_now(*names: str) -> None:
+            for name in names:
+                copied(data / f"{name}.db", copy / f"{name}.db")
+
+        def wait_for(state: str) -> None:
+            until = time.monotonic() + 30
+            while orders_in(data) != {order.id: state}:
+                assert time.monotonic() < until, orders_in(data)
+                time.sleep(0.02)
+
+        copy_now("broker", "inventory", "payment", "notification")
+        order = app.orders.place(app.draft("ann", 5, {"apple": 1}))
+        wait_for("CONFIRMED")
+        copy_now("gateway")
+        app.orders.cancel(oms.CancelOrder(order.id, by_operator=True))
+        wait_for("CANCELLED")
+        copy_now("order")
+    assert refusal(copy) is not None
+    repair(create(copy, default_stock=10))
+    report = settled(copy)
+    assert report.whole, report.violations
+    assert report.quiet
+
+
 def test_a_copy_of_one_moment_starts(tmp_path: Path) -> None:
     """As a snapshot of the file system makes one: the files are elsewhere, and agree."""
     app = create(tmp_path / "data")

@@ -36,7 +36,7 @@ from oms.domain.events import (
 from oms.domain.order import Order, OrderState
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
-from oms.domain.values import OrderId
+from oms.domain.values import OrderId, Terms
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import BookEntry, BookKind
@@ -241,6 +241,8 @@ class Told:
             routes[OrderCancelling.topic] = lambda event, work: cancel_again(cast("OrderCancelling", event), work)
         if service.name == "inventory":
             routes[OrderCreated.topic] = self._held_as_told(routes[OrderCreated.topic])
+        if service.name == "payment":
+            routes[OrderCancelling.topic] = void_again
         return routes
 
     def _cancelling_first(self, handler: Handler[Any]) -> Handler[Any]:
@@ -265,6 +267,14 @@ class Told:
                 handler(event, work)
 
         return handle
+
+
+def void_again(event: AnyEvent, work: Any) -> None:
+    """Cancel a payment; one that this record doesn't know may have been charged, so the gateway is asked to void it."""
+    cancelling, payment = cast("OrderCancelling", event), work[event.order_id]
+    if payment.state is PaymentState.ABSENT:
+        work.save(payment.start(Terms(cancelling.user_id, cancelling.total, {}), at=work.now))
+    payments.cancelling(cancelling, work)
 
 
 def cancel_again(event: OrderCancelling, work: OrderWork) -> None:
