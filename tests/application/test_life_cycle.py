@@ -311,7 +311,7 @@ def test_a_start_that_fails_late_leaves_the_directory_to_the_next_one(
 
 
 def test_a_store_that_is_away_at_the_stop_keeps_nothing_else_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = oms.create(profile="embedded", data=tmp_path)
     app.start()
@@ -321,7 +321,7 @@ def test_a_store_that_is_away_at_the_stop_keeps_nothing_else_open(
 
     monkeypatch.setattr(app.system.order.service.store, "return_outbox", away)
     app.stop()
-    assert "the server went away" in "".join(capsys.readouterr())
+    assert "the server went away" in caplog.text
     with oms.create(profile="embedded", data=tmp_path) as other:
         assert other.problems() == []
     assert os.path.exists(tmp_path)
