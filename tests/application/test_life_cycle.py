@@ -301,7 +301,7 @@ def test_a_start_that_fails_late_leaves_the_directory_to_the_next_one(
         raise Retryable("the store can't be reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(front, "pin_currency", fails)
+        patch.setattr(front, "pin_settings", fails)
         with pytest.raises(Retryable):
             app.start()
     with oms.create(profile="embedded", data=tmp_path) as other:
