@@ -89,7 +89,8 @@ def complaint(worker: Worker, within_s: float = 60) -> str:
             status, answer = worker.get("/readyz")
         except OSError:
             status, answer = 0, {}
-        problems = answer.get("problems", []) if isinstance(answer, dict) else []
+        details = answer.get("details", []) if isinstance(answer, dict) else []
+        problems = [one["detail"] for one in details]
         if status == 503 and problems not in ([], ["not started"], ["starting"]):
             (line,) = problems
             assert "\n" not in line
