@@ -18,6 +18,7 @@ DOTTED = re.compile(r"(?<![\w./-])oms(?:\.[A-Za-z_]\w*)+")
 FILE = re.compile(r"(?<![\w./@:-])((?:[\w-]+/)+[\w.-]+\.(?:py|md|yml|toml|sql|lua|json|sh|txt|cfg|conf|java))\b")
 NO_MODULES = {
     "oms.commands": "the name of an entry point group",
+    **dict.fromkeys(("oms.alerts", "oms.errors", "oms.events", "oms.kafka", "oms.telemetry"), "the name of a logger"),
 }
 HISTORY = {"CHANGELOG.md"}
 """It names what was there before."""

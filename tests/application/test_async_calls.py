@@ -13,7 +13,7 @@ import oms
 
 @pytest.fixture(params=["memory", "embedded"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[oms.App]:
-    made = oms.create(profile=request.param, environ={}, data=tmp_path / "data", log_level="error")
+    made = oms.create(profile=request.param, environ={}, data=tmp_path / "data", log_level="error", default_stock=100)
     yield made
     made.stop()
 
@@ -87,6 +87,6 @@ def test_the_event_loop_runs_on_while_pricing_blocks() -> None:
     import threading
 
     asked = threading.Event()
-    app = oms.create(profile="memory", environ={}, log_level="error", pricing=Slow())
+    app = oms.create(profile="memory", environ={}, log_level="error", default_stock=100, pricing=Slow())
     assert asyncio.run(main()).terms.user_id == "ann"
     assert ticks == 5
