@@ -88,7 +88,7 @@ def test_money_is_that_of_the_gateways_own_book(gateway: FileGateway) -> None:
         shop.expect(order).paid("19.90")
         shop.expect(back).paid_nothing()
         shop.expect().promises_kept()
-        with pytest.raises(Unmet, match=r"20 USD paid\n   found 19\.90 USD"):
+        with pytest.raises(Unmet, match=r"20.00 USD paid\n   found 19\.90 USD"):
             shop.expect(order).paid(20)
         assert "payment CAPTURED: the gateway wrote CAPTURE" in shop.story()
 
