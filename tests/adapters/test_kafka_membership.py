@@ -7,12 +7,17 @@ import time
 
 import pytest
 
-from oms.adapters.kafka.membership import JOINS_WITHIN_S, Membership, is_taken
+from oms.adapters.kafka.membership import JOINS_WITHIN_S, SURE, Membership, is_taken
 from oms.adapters.kafka.probe import ANSWERS_WITHIN_S, Probe
 from oms.ports.errors import Retryable
 
 STEADY = json.dumps({"name": "oms#consumer-1", "cgrp": {"state": "up", "join_state": "steady"}})
 JOINING = json.dumps({"cgrp": {"state": "up", "join_state": "wait-join"}})
+
+
+def steady(member: Membership) -> None:
+    for _ in range(SURE):
+        member.note_statistics(STEADY)
 
 
 class Time:
@@ -38,6 +43,15 @@ def test_only_a_member_that_is_steady_ends_a_refusal(member: Membership, later: 
     member.refuse("GROUP_AUTHORIZATION_FAILED")
     member.note_statistics(later)
     assert member.refusal == "GROUP_AUTHORIZATION_FAILED"
+    steady(member)
+    assert member.refusal is None
+
+
+def test_a_member_whose_heartbeats_are_refused_is_refused_while_it_still_looks_steady(member: Membership) -> None:
+    for _ in range(10):
+        member.refuse("GROUP_AUTHORIZATION_FAILED")
+        member.note_statistics(STEADY)
+        assert member.refusal == "GROUP_AUTHORIZATION_FAILED"
     member.note_statistics(STEADY)
     assert member.refusal is None
 
@@ -48,7 +62,7 @@ def test_the_last_statistics_of_a_client_that_ended_say_nothing(member: Membersh
     assert member.refusal == "fenced", "the client may still believe that it is in its group"
     member.begin()
     assert member.refusal == "fenced", "the next one isn't in the group yet"
-    member.note_statistics(STEADY)
+    steady(member)
     assert member.refusal is None
 
 
@@ -60,7 +74,7 @@ def test_a_member_that_never_gets_in_is_refused_without_an_error(member: Members
     clock.now_s += 1
     member.note_statistics(JOINING)
     assert "not a member" in str(member.refusal)
-    member.note_statistics(STEADY)
+    steady(member)
     assert member.refusal is None
 
 

@@ -21,6 +21,9 @@ JOINS_WITHIN_S = 30.0
 """How long a member may wait for its group without a reason; a rebalance waits for the slowest member of the group."""
 
 
+SURE = 2
+"""Statistics in a row that end a refusal."""
+
 ASK_S = 2.0
 _OF_ANY_CLIENT = ("bootstrap.", "client.id", "log_level", "sasl.", "security.", "socket.", "ssl.")
 
@@ -62,12 +65,14 @@ class Membership:
         self._now_s = now_s
         self._outside_since = now_s()
         self._has_ended = False
+        self._steady = 0
+        """Statistics in a row that show the member in its group, without an error in between."""
         self.refusal: str | None = None
         """Why the group doesn't have this member; None where it has, or may have soon."""
 
     def refuse(self, reason: str) -> None:
-        """The group refused the member."""
-        self.refusal = reason
+        """The group refused the member, or one of its heartbeats."""
+        self.refusal, self._steady = reason, 0
 
     def fail(self, reason: str) -> None:
         """The client is at its end by this error."""
@@ -91,7 +96,10 @@ class Membership:
             return
         if group is None:
             return
-        if group.state == "up" and group.join_state == "steady":
-            self._outside_since, self.refusal = self._now_s(), None
+        is_member = group.state == "up" and group.join_state == "steady"
+        self._steady = self._steady + 1 if is_member else 0
+        if is_member:  # librdkafka believes so for some time after the group has refused its heartbeats
+            self._outside_since = self._now_s()
+            self.refusal = None if self._steady >= SURE else self.refusal
         elif self.refusal is None and (waited_s := self._now_s() - self._outside_since) > JOINS_WITHIN_S:
             self.refusal = f"not a member for {waited_s:.0f} s (coordinator {group.state}, {group.join_state})"
