@@ -195,6 +195,22 @@ def test_a_damaged_copy_is_refused_and_not_repaired(tmp_path: Path) -> None:
             act()
 
 
+def test_a_system_in_order_stays_as_it_is(tmp_path: Path) -> None:
+    app = create(tmp_path / "data")
+    app.orders.place(app.draft("ann", 5, {"apple": 1}))
+    app.run()
+    app.stop()
+    before = orders_in(tmp_path / "data")
+    assert [line.split()[1] for line in repair(create(tmp_path / "data"))] == ["messages"], "looked at again"
+    assert orders_in(tmp_path / "data") == before
+
+
+def test_there_is_nothing_to_repair(tmp_path: Path) -> None:
+    with pytest.raises(oms.SettingsError, match="there is no system"):
+        repair(create(tmp_path / "data"))
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.timeout(300)

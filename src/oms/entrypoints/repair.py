@@ -22,8 +22,10 @@ def repair(app: App) -> Sequence[str]:
     """
     if app.settings.profile != "embedded":
         raise SettingsError("OMS_PROFILE: only the files of an embedded system can be of different moments")
-    container = app.container
-    container.files().repairing = True
+    log = app.settings.data / "broker.db"
+    if not log.exists():
+        raise SettingsError(f"OMS_DATA: there is no system in {app.settings.data}: {log.name} is missing")
+    app.container.files().repairing = True
     with naming_files(app.settings.data):
         return _repaired(app)
 
@@ -36,9 +38,9 @@ def _repaired(app: App) -> Sequence[str]:
         log: Any = container.broker()
         clock, ids, signals = container.clock(), container.ids(), container.signals()
         made = Repair(parts, log.in_order, log.partitions, container.codec(), clock, ids, signals, time.sleep)
-        published = handled = 0
-        while (left := findings(container, stores)).unpublished or handled == 0:
-            # A service may know only after the replay what it published: the terms of an order come with its creation.
+        published, handled = made.publish(findings(container, stores)), made.replay()
+        while (left := findings(container, stores)).unpublished:
+            # A service may know only after a replay what it published: the terms of an order come with its creation.
             published += made.publish(left)
             handled += made.replay()
         undone = made.undo(left.payments, left.reservations)
