@@ -24,9 +24,12 @@ POINTS = {
     "before the offset commit": ("oms.adapters.kafka.subscription:KafkaSubscription.commit", "before"),
 }
 
+RARE_POINTS = {"after the give-back": ("oms.adapters.redis.gate:RedisGate.give_back", "after")}
+"""Points that a worker under load passes only where orders are cancelled."""
+
 
 def arm(point: str, passings: int) -> None:
-    path, when = POINTS[point]
+    path, when = {**POINTS, **RARE_POINTS}[point]
     module, _, name = path.partition(":")
     owner, _, method = name.partition(".")
     kind: Any = getattr(import_module(module), owner)

@@ -1,8 +1,10 @@
-"""A payment that comes late: on real processes and real servers, ending in `oms verify`."""
+"""Payments that come late, and stock that is given back: on four real processes and real servers, ending in `oms verify`."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 from cluster import HERE, OPEN, Cluster, request, wait_for
+from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.memory.signals import RecordingSignals
 from oms.ports.evidence import BookKind
+from oms.ports.messages import Outgoing
+from oms.settings import load_settings
 
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -117,3 +123,40 @@ def test_a_payment_that_succeeds_after_the_deadline_is_refunded_and_keeps_its_st
     wait_for(lambda: stock(cluster, "apple")["held"] == 0, "the stock is free again")
     assert stock(cluster, "apple")["onHand"] == STOCK
     verified(cluster)
+
+
+def test_payment_news_against_the_deadline_has_one_winner_for_each_order(cluster: Cluster) -> None:
+    """The gateway captures at once, up to two seconds after the deadline, and at many moments in between."""
+    users = [f"slow-{number / 5:.1f}" for number in range(5 * (DEADLINE_S + 2) + 1)]
+    placed = [place(cluster, {"pear": 1}, user, number % 2) for number, user in enumerate(users)]
+    states = Counter(ended(cluster, order_id) for order_id in placed)
+    assert set(states) == {"CONFIRMED", "CANCELLED"}
+    for order_id in placed:
+        kinds = booked(cluster, order_id)
+        if order(cluster, order_id)["status"] == "CONFIRMED":
+            assert kinds == [BookKind.CAPTURE]
+        else:
+            assert kinds in ([BookKind.CAPTURE, BookKind.REFUND], [BookKind.VOID])
+    wait_for(lambda: stock(cluster, "pear")["held"] == 0, "all stock is sold or free")
+    assert stock(cluster, "pear")["onHand"] == STOCK - states["CONFIRMED"]
+    verified(cluster)
+
+
+def test_a_death_after_the_give_back_and_copies_of_the_cancellation_give_back_once(cluster: Cluster) -> None:
+    (inventory,) = cluster.of("inventory")
+    assert inventory.stop() == 0
+    inventory.start(OMS_TEST_CRASH_AT="after the give-back:1")
+    inventory.await_ready()
+    refused = place(cluster, {"plum": 3}, "declined")
+    assert inventory.died(30) == -signal.SIGKILL
+    inventory.start().await_ready()
+    assert ended(cluster, refused) == "CANCELLED"
+
+    broker = KafkaBroker(load_settings(cluster.settings()), RecordingSignals())
+    (ours,) = [one for one in broker.all_records() if (one.topic, one.key) == ("order.cancelled", refused.encode())]
+    copy = Outgoing(ours.topic, ours.key, ours.value or b"", ours.headers)
+    assert broker.publish([copy, copy]) == [None, None]
+    broker.close()
+    verified(cluster)
+    found = stock(cluster, "plum")
+    assert (found["onHand"], found["held"], found["available"]) == (STOCK, 0, STOCK)
