@@ -1,25 +1,30 @@
-"""Callers with API keys, and idempotency keys, on four services with two order processes and real servers."""
+"""Callers with API keys, idempotency keys and late messages, on four services with two order processes and real servers."""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from threading import Barrier
 from typing import Any
 
 import psycopg
 import pytest
 from cluster import OPEN, Cluster, Worker, request, wait_for
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from oms.adapters.auth.api_keys import new_key
 from oms.ports.plugs import Role
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+PARTITIONS = 4
 KEYS = {name: new_key(name, role, user) for name, role, user in (
     ("ann", Role.CUSTOMER, "ann"), ("bob", Role.CUSTOMER, "bob"), ("operator", Role.OPERATOR, None),
 )}  # fmt: skip
 SETTLE_S = 30
+RESERVATIONS = "oms_inventory.reservations"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +47,7 @@ def cluster(
         made.set_up()
         made.start()
         made.add("order").await_ready()
-        for sku in ("apple", "pear"):
+        for sku in ("apple", "pear", "plum", "olive", "quince"):
             status, counted = ask(made.of("inventory")[0], "operator", "PUT", f"/stock/{sku}", {"onHand": 100})
             assert status == 200, counted
         yield made
@@ -79,6 +84,12 @@ def ended(cluster: Cluster, order_id: str) -> str:
     return status_of(cluster, order_id)
 
 
+def available(cluster: Cluster, sku: str) -> int:
+    status, found = ask(cluster.of("inventory")[0], "operator", "GET", f"/stock/{sku}")
+    assert status == 200, found
+    return int(found["available"])
+
+
 def orders_of(cluster: Cluster, user: str) -> list[str]:
     """The ids of a customer's orders, as the record has them."""
     rows = record(cluster, "SELECT id FROM oms_order.orders WHERE user_id = %s", user)
@@ -90,9 +101,19 @@ def record(cluster: Cluster, query: str, *values: str) -> Sequence[tuple[Any, ..
         return connection.execute(query.encode(), values or None).fetchall()
 
 
+def alter(cluster: Cluster, statement: str) -> None:
+    with superuser(cluster) as connection:
+        connection.execute(statement.encode())
+
+
 def superuser(cluster: Cluster) -> psycopg.Connection[Any]:
     base, _, _ = cluster.postgres_url.rpartition("/")
     return psycopg.connect(f"{base}/oms", autocommit=True)
+
+
+def reservation(cluster: Cluster, order_id: str) -> str | None:
+    rows = record(cluster, f"SELECT state FROM {RESERVATIONS} WHERE order_id = %s", order_id)
+    return str(rows[0][0]) if rows else None
 
 
 # -- callers
@@ -178,3 +199,144 @@ def test_equal_keys_at_two_order_processes_are_one_order(cluster: Cluster) -> No
     assert (status, refused["code"]) == (422, "idempotency_key_reused")
     _, own = ask(cluster.of("order")[1], "ann", "POST", "/orders", body_of("ann", "pear"), Idempotency_Key=keys[0])
     assert own["id"] not in placed, "another customer's key is another key"
+
+
+def test_a_key_is_free_again_after_503(cluster: Cluster) -> None:
+    before, key = orders_of(cluster, "bob"), str(uuid.uuid4())
+
+    def post(worker: Worker) -> tuple[int, Any]:
+        return ask(worker, "bob", "POST", "/orders", body_of("bob", "pear"), Idempotency_Key=key)
+
+    alter(cluster, "ALTER ROLE oms_order NOLOGIN")
+    try:
+        alter(cluster, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'oms_order'")
+        wait_for(lambda: post(cluster.of("order")[0])[0] == 503, "the store is away")
+    finally:
+        alter(cluster, "ALTER ROLE oms_order LOGIN")
+    for worker in cluster.of("order"):
+        worker.await_ready()
+    placed = [post(worker) for worker in (*cluster.of("order"), *cluster.of("order"))]
+    assert {status for status, _ in placed} == {201}
+    assert len({answer["id"] for _, answer in placed}) == 1
+    assert len(orders_of(cluster, "bob")) == len(before) + 1
+
+
+def test_keys_of_a_process_that_was_killed_are_answered_by_the_other(cluster: Cluster) -> None:
+    """It dies right after a commit: the order is on record, and its caller has no answer."""
+    before, survivor = orders_of(cluster, "bob"), cluster.of("order")[0]
+    doomed = cluster.of("order")[1]
+    assert doomed.stop() == 0
+    doomed.start(OMS_TEST_CRASH_AT="after the commit:12")
+    answers: dict[str, Any] = {}
+    keys: list[str] = []
+
+    def post(worker: Worker, key: str) -> tuple[int, Any]:
+        return ask(worker, "bob", "POST", "/orders", body_of("bob", "plum"), Idempotency_Key=key)
+
+    def until_it_dies() -> bool:
+        key = str(uuid.uuid4())
+        try:
+            status, answers[key] = post(doomed, key)
+        except (OSError, HTTPException):
+            if doomed.process is not None and doomed.process.poll() is None:
+                return False  # it isn't listening yet
+            keys.append(key)
+            return True
+        if status == 201:
+            keys.append(key)
+        return False
+
+    wait_for(until_it_dies, "the process dies")
+    repeated = {key: post(survivor, key) for key in keys}
+    assert {status for status, _ in repeated.values()} == {201}
+    for key, (_, answer) in repeated.items():
+        assert key not in answers or answers[key] == answer
+    placed = {answer["id"] for _, answer in repeated.values()}
+    assert len(placed) == len(keys)
+    assert set(orders_of(cluster, "bob")) == {*before, *placed}
+    doomed.start().await_ready()
+
+
+# -- late messages
+
+
+def test_a_cancel_that_overtakes_its_order_at_the_inventory_service(cluster: Cluster) -> None:
+    """The inventory service handles order.cancelled first: the order that comes after it holds nothing."""
+    inventory = cluster.of("inventory")[0]
+    assert inventory.stop() == 0
+    order_id = place(cluster, "bob", "olive", 3)
+    assert ask(cluster.of("order")[0], "bob", "POST", f"/orders/{order_id}/cancel")[0] == 202
+    assert ended(cluster, order_id) == "CANCELLED"
+    wait_for(lambda: not record(cluster, "SELECT 1 FROM oms_order.outbox"), "its events are in Kafka")
+
+    group = Group(cluster.kafka_bootstrap, "inventory-group", "order.created")
+    at = group.position()
+    group.move(group.ends())
+    inventory.start().await_ready()
+    wait_for(lambda: reservation(cluster, order_id) == "RELEASED", "the cancel is handled")
+    assert inventory.stop() == 0
+    group.move(at)
+    inventory.start().await_ready()
+    wait_for(lambda: group.position() == group.ends(), "the order is read")
+    marker = place(cluster, "bob", "olive")
+    assert ended(cluster, marker) == "CONFIRMED"
+    assert reservation(cluster, order_id) == "RELEASED"
+    wait_for(lambda: available(cluster, "olive") == 99, "only the other order's unit is sold")
+
+
+def test_an_order_redriven_after_its_cancel_holds_nothing(cluster: Cluster) -> None:
+    """Its order.created was parked at the inventory service; an operator redrives it when the order is cancelled."""
+    inventory = cluster.of("inventory")[0]
+    alter(
+        cluster, f"ALTER TABLE {RESERVATIONS} ADD CONSTRAINT refused CHECK (items::text NOT LIKE '%quince%') NOT VALID"
+    )
+    try:
+        order_id = place(cluster, "bob", "quince", 3)
+        wait_for(lambda: bool(letters(inventory, order_id)), "it is parked")
+    finally:
+        alter(cluster, f"ALTER TABLE {RESERVATIONS} DROP CONSTRAINT refused")
+    assert ask(cluster.of("order")[0], "bob", "POST", f"/orders/{order_id}/cancel")[0] == 202
+    assert ended(cluster, order_id) == "CANCELLED"
+    wait_for(lambda: reservation(cluster, order_id) == "RELEASED", "the cancel is handled")
+    (letter,) = letters(inventory, order_id)
+    status, redriven = ask(inventory, "operator", "POST", f"/dead-letters/{letter['id']}/redrive")
+    assert (status, redriven["state"]) == (200, "REDRIVEN"), redriven
+    assert reservation(cluster, order_id) == "RELEASED"
+    assert status_of(cluster, order_id) == "CANCELLED"
+    marker = place(cluster, "bob", "quince")
+    assert ended(cluster, marker) == "CONFIRMED"
+    wait_for(lambda: available(cluster, "quince") == 99, "only the other order's unit is sold")
+
+
+def letters(worker: Worker, order_id: str) -> list[dict[str, Any]]:
+    status, found = ask(worker, "operator", "GET", "/dead-letters")
+    assert status == 200, found
+    return [letter for letter in found if letter["orderId"] == order_id]
+
+
+class Group:
+    """The position of a consumer group in one topic; it can be moved while no member runs."""
+
+    def __init__(self, bootstrap: str, name: str, topic: str) -> None:
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._name = name
+        self._partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+
+    def position(self) -> dict[int, int]:
+        """The offset of the next message to read, by partition; 0 where the group has read nothing."""
+        asked = [ConsumerGroupTopicPartitions(self._name, self._partitions)]
+        found = self._admin.list_consumer_group_offsets(asked)[self._name].result().topic_partitions
+        return {one.partition: max(one.offset, 0) for one in found}
+
+    def ends(self) -> dict[int, int]:
+        """The offset behind the last message, by partition."""
+        asked = self._admin.list_offsets(dict.fromkeys(self._partitions, OffsetSpec.latest()))
+        return {partition.partition: one.result().offset for partition, one in asked.items()}
+
+    def move(self, to: Mapping[int, int]) -> None:
+        """Set the offsets."""
+        topic = self._partitions[0].topic
+        wanted = [TopicPartition(topic, number, offset) for number, offset in to.items()]
+        self._admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self._name, wanted)])[
+            self._name
+        ].result()
