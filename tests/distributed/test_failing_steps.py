@@ -1,4 +1,4 @@
-"""A shop's own step whose handler fails, whose process dies, or which parks a message while PostgreSQL is down.
+"""A shop's own step whose handler fails, kills its process, or parks a message while a server is down.
 
 Nothing is lost, nothing is done twice, and no other message is held up.
 """
@@ -39,6 +39,8 @@ def subscribe(app):
         kind = next(iter(event.terms.items))
         with (HERE / f"{event.order_id}.attempts").open("a") as attempts:
             attempts.write("x")
+        if kind == "kill":
+            os.kill(os.getpid(), 9)
         if kind == "away" and not (HERE / "is-back").exists():
             raise oms.Retryable("the other system is away")
         if kind == "bug":
@@ -49,6 +51,7 @@ def subscribe(app):
 
     app.subscribe("order.confirmed", group="fragile", handler=handle, publishes=["fragile.done"])
 """
+MOST_LIVES = 12
 
 
 @attrs.define
@@ -88,8 +91,11 @@ class Stack:
         return list(KafkaBroker(load_settings(given), RecordingSignals(), topics=[topic]).all_records())
 
     def done(self) -> Counter[str]:
-        """How often the effect of each order is in the log."""
-        return Counter((record.key or b"").decode() for record in self.records("fragile.done"))
+        """How many different messages of each order are in the log. The same message may be in it twice."""
+        found = {
+            ((record.key or b"").decode(), dict(record.headers)["ce_id"]) for record in self.records("fragile.done")
+        }
+        return Counter(order for order, _ in found)
 
     def wait_until_done(self, *orders: str) -> None:
         wait_for(lambda: set(orders) <= set(self.done()), f"{', '.join(orders)} are done")
@@ -131,6 +137,26 @@ def test_a_handler_with_a_bug_parks_its_message_and_holds_up_no_other(stack: Sta
     assert "a bug of the handler" in letter["detail"]
 
 
+def test_a_message_that_kills_its_process_each_time_is_parked(stack: Stack) -> None:
+    stack.send("good-2", "good")
+    stack.send("kill-1", "kill")
+    stack.send("good-3", "good")
+    lives = 0
+    while not stack.letters("kill-1"):
+        assert lives < MOST_LIVES
+        process = stack.worker.process
+        assert process is not None
+        wait_for(lambda: bool(process.poll() is not None or stack.letters("kill-1")), "it dies or parks the message")  # noqa: B023
+        if process.poll() is not None:
+            lives += 1
+            stack.worker.start()
+    assert stack.attempts("kill-1") == lives
+    assert lives >= 1
+    (letter,) = stack.letters("kill-1")
+    assert "died" in letter["detail"]
+    stack.wait_until_done("good-2", "good-3")
+
+
 def test_a_failing_message_then_a_good_one_then_a_kill(stack: Stack) -> None:
     """The offset of the good one isn't committed past the failing one."""
     stack.send("away-1", "away")
@@ -154,3 +180,22 @@ def test_postgresql_is_down_while_a_message_is_parked(stack: Stack) -> None:
     stack.postgres.start()
     wait_for(lambda: len(stack.letters("bug-2")) == 1, "it is parked")
     stack.wait_until_done("good-5")
+
+
+def test_kafka_is_down_while_a_message_is_parked(stack: Stack) -> None:
+    stack.send("bug-3", "bug")
+    wait_for(lambda: stack.attempts("bug-3") >= 1, "the handler is at it")
+    stack.kafka.stop()
+    stack.let_fail("bug-3")
+    wait_for(lambda: stack.worker.get("/readyz")[0] == 503, "the service isn't ready")
+    stack.kafka.start()
+    wait_for(lambda: len(stack.letters("bug-3")) == 1, "it is parked")
+    stack.send("good-6", "good")
+    stack.wait_until_done("good-6")
+    (letter,) = stack.letters("bug-3")
+
+    def copies() -> int:
+        told = [dict(record.headers)["oms_dead_letter_id"] for record in stack.records("fragile.dlq")]
+        return told.count(letter["id"].encode())
+
+    wait_for(lambda: copies() > 0, "its copy is sent")
