@@ -279,6 +279,10 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "all_answers": (),
     "currency": (),
     "pin_currency": ("EUR",),
+    "first_handled": ("g",),
+    "register": ("host-1",),
+    "start_offsets": ("g",),
+    "pin_start_offsets": ("g", {TopicPartition("t", 0): 1}),
     "default_stock": (),
     "record_default_stock": ("100",),
     "reservations": (KEYS,),
@@ -294,8 +298,9 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "all_notifications": (),
     "document": ("g", "k"),
 }
-NO_CALLS = {"at_one_moment", "close", "join", "purge"}
-"""`purge` has arguments by name, and `at_one_moment` is a block: they are called by themselves."""
+NO_CALLS = {"at_one_moment", "close", "join", "keep_registration", "log_end", "purge"}
+"""`purge` has arguments by name, and `at_one_moment` is a block: they are called by themselves. `keep_registration` has
+nothing to do before `register`, and `log_end` is set by the embedded profile."""
 
 
 @pytest.mark.parametrize("name", NAMES)
