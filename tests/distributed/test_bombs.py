@@ -109,10 +109,10 @@ def live(cluster: Cluster, log: Path, limit: int, done: Callable[[], bool]) -> i
 @pytest.mark.parametrize(
     ("codec", "sizes_mib", "room_mib", "cause"),
     [
-        ("gzip", [80, 80, 80], 390, "TooLarge"),
-        ("zstd", [200], 350, "Unread"),
-        ("gzip", [200], 300, "Unread"),
-        ("gzip", [200], 600, "TooLarge"),
+        ("gzip", [80, 80, 80], 480, "TooLarge"),
+        ("zstd", [200], 440, "Unread"),
+        ("gzip", [200], 390, "Unread"),
+        ("gzip", [200], 690, "TooLarge"),
     ],
     ids=str,
 )
