@@ -75,7 +75,8 @@ def answers(url: str) -> bool:
 def test_the_services_work_through_a_pooler(tmp_path: Path) -> None:
     environ = {"OMS_PAYMENT_SUCCESS_RATE": "1", "OMS_DEFAULT_STOCK": "100000"}
     with NativePostgres() as postgres, NativeRedis() as gate, NativeKafka() as kafka, pooler(postgres) as url:
-        Cluster(tmp_path, postgres.url, gate.url, kafka.url).set_up()  # it makes the database, at the server itself
+        direct = Cluster(tmp_path, postgres.url, gate.url, kafka.url, environ)
+        direct.set_up()  # it makes the database, at the server itself
         cluster = Cluster(tmp_path, url, gate.url, kafka.url, environ)
         try:
             cluster.start()
@@ -85,7 +86,7 @@ def test_the_services_work_through_a_pooler(tmp_path: Path) -> None:
             assert load.statuses == [201] * ORDERS
             assert cluster.settle() == {"CONFIRMED": ORDERS}
             assert 1 <= busiest_pool(url) <= CONNECTIONS
-            cluster.check()
+            direct.check()  # it holds more connections at once than the pool has
             cluster.stop()
         finally:
             cluster.end()
