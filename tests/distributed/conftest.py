@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
+from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 
 SCRIPT = [
     {"user": "declined", "behaviour": "decline"},
@@ -16,10 +17,29 @@ SCRIPT = [
 
 
 @pytest.fixture(scope="module")
+def oms_postgres_url() -> Iterator[str]:
+    """Each module has servers of its own: modules run side by side, and the services' names are the same in all."""
+    with NativePostgres() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def oms_redis_url() -> Iterator[str]:
+    with NativeRedis() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def oms_kafka_bootstrap() -> Iterator[str]:
+    with NativeKafka() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
 def cluster(
     tmp_path_factory: pytest.TempPathFactory, oms_postgres_url: str, oms_redis_url: str, oms_kafka_bootstrap: str
 ) -> Iterator[Cluster]:
-    """Four processes, one of each service, on the run's servers; every promise is checked at the end."""
+    """Four processes, one of each service; every promise is checked at the end."""
     directory: Path = tmp_path_factory.mktemp("cluster")
     script = directory / "script.json"
     script.write_text(json.dumps(SCRIPT))

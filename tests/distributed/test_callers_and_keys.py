@@ -68,9 +68,16 @@ def body_of(user: str, sku: str, units: int = 1) -> dict[str, object]:
 
 
 def place(cluster: Cluster, user: str, sku: str, units: int = 1) -> str:
-    status, order = ask(cluster.of("order")[0], user, "POST", "/orders", body_of(user, sku, units))
-    assert status == 201, order
-    return str(order["id"])
+    placed: list[str] = []
+
+    def is_accepted() -> bool:  # an order that another test held up may make the service refuse new ones for a while
+        status, order = ask(cluster.of("order")[0], user, "POST", "/orders", body_of(user, sku, units))
+        assert status in (201, 503), order
+        placed.extend([str(order["id"])] if status == 201 else [])
+        return status == 201
+
+    wait_for(is_accepted, "the order is accepted")
+    return placed[0]
 
 
 def status_of(cluster: Cluster, order_id: str) -> str:
