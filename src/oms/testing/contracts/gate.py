@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from oms.domain.events import Shortage
@@ -267,6 +267,7 @@ class GateContract:
             max_size=20,
         )
     )
+    @example([("take", 0, {A: 2}), ("give_back", 0), ("give_back", 0)])
     def test_any_sequence_of_commands_matches_the_model(self, new_gate: NewGate, commands: list[Any]) -> None:
         gate, model = new_gate(), _Model()
         gate.rebuild(dict(model.available), {}, EPOCH)
