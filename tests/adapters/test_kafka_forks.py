@@ -23,7 +23,7 @@ subscription.wait(0.1)
 reader = CarefulReader(member, TopicPartition("t", 0), 0)
 reader.next()
 probe = Probe(nobody)
-probe._client()
+probe._consumer("group")
 del producer
 if (child := os.fork()) == 0:
     sys.exit(0)

@@ -1,13 +1,14 @@
-"""Asks Kafka whether it is there, and whether it shows the topics that a service reads."""
+"""Asks Kafka whether it is there, and whether it lets a service read its topics as its group.
+
+The questions are those of a consumer, not of an admin client: librdkafka's admin questions to a group's coordinator end
+the whole process when the connection is lost meanwhile (an assertion; librdkafka issue 4605, open in version 2.16).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Future
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from oms.adapters.kafka import border
 from oms.adapters.kafka.conf import LOGGER, Conf
@@ -18,44 +19,48 @@ ANSWERS_WITHIN_S = 1.0
 
 
 class Probe:
-    """One client, made with the first question; for one thread."""
+    """One consumer for each group, which never joins it; made with the first question, for one thread."""
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf
-        self._admin: AdminClient | None = None
+        self._consumers: dict[str, Consumer] = {}
         self._reason: KafkaError | None = None
         keep_in_forks(self)
 
     def ask(self, topics: Collection[str], groups: Collection[str]) -> None:
         """Raise `Retryable` without an answer, `Permanent` where a topic or group is missing or closed to this user."""
-        admin = self._client()
-        admin.poll(0)  # hands over errors and log lines
         self._reason = None
-        try:
-            found: Any = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=ANSWERS_WITHIN_S)
-            members: Any = admin.describe_consumer_groups(sorted(groups), request_timeout=ANSWERS_WITHIN_S)
-        except KafkaException as error:
-            raise self._unreachable(error) from None
-        for topic, fault in _errors(found):
-            if border.refuses_topic(border.of(fault)):
-                raise Permanent(f"topic {topic}: {border.said(border.of(fault))}")
-            raise self._unreachable(fault)
-        for group, fault in _errors(members):  # a coordinator that is late shows in the member's own statistics
-            if border.refuses_group(border.of(fault)):
-                raise Permanent(f"group {group}: {border.said(border.of(fault))}")
+        names = sorted(topics)
+        for number, group in enumerate(sorted(groups)):
+            consumer = self._consumer(group)
+            consumer.poll(0)  # hands over errors and log lines
+            if number == 0:
+                self._check_topics(consumer, names)
+            _check_group(consumer, group, names[:1])
 
-    def _client(self) -> AdminClient:
-        if self._admin is None:
+    def _check_topics(self, consumer: Consumer, topics: Collection[str]) -> None:
+        for topic in topics:
             try:
-                self._admin = AdminClient({**self._conf, "error_cb": self._note}, logger=LOGGER)
+                error = consumer.list_topics(topic, timeout=ANSWERS_WITHIN_S).topics[topic].error
+            except KafkaException as fault:
+                raise self._unreachable(consumer, fault) from None
+            if error is not None and border.refuses_topic(error):
+                raise Permanent(f"topic {topic}: {border.said(error)}")
+            if error is not None:
+                raise self._unreachable(consumer, KafkaException(error))
+
+    def _consumer(self, group: str) -> Consumer:
+        if group not in self._consumers:
+            conf = {**self._conf, "group.id": group, "enable.auto.commit": False, "error_cb": self._note}
+            try:
+                self._consumers[group] = Consumer(conf, logger=LOGGER)
             except KafkaException as error:
                 raise border.refused_settings(error) from None
-        return self._admin
+        return self._consumers[group]
 
-    def _unreachable(self, error: KafkaException) -> Exception:
+    def _unreachable(self, consumer: Consumer, error: KafkaException) -> Exception:
         """A question that got no answer only says so; the client's own errors say why."""
-        if self._admin is not None:
-            self._admin.poll(0)
+        consumer.poll(0)
         return border.unreachable(error if self._reason is None else KafkaException(self._reason))
 
     def _note(self, error: KafkaError) -> None:
@@ -63,9 +68,13 @@ class Probe:
             self._reason = error
 
 
-def _errors(answers: Mapping[str, Future[object]]) -> Iterator[tuple[str, KafkaException]]:
-    for name, answer in answers.items():
-        try:
-            answer.result()
-        except KafkaException as error:
-            yield name, error
+def _check_group(consumer: Consumer, group: str, topics: Sequence[str]) -> None:
+    """Read an offset of the group. Other trouble of a coordinator than a refusal shows in the member's statistics."""
+    try:
+        found = consumer.committed([TopicPartition(topic, 0) for topic in topics], timeout=ANSWERS_WITHIN_S)
+        errors = [partition.error for partition in found]
+    except KafkaException as fault:
+        errors = [border.of(fault)]
+    for error in errors:
+        if error is not None and border.refuses_group(error):
+            raise Permanent(f"group {group}: {border.said(error)}")
