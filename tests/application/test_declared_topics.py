@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +17,6 @@ from oms.testing import Shop, given_step, hunt
 from oms.testing.sim.beside import SimulatedApp
 
 NewShop = Callable[..., Shop]
-
-
-@pytest.fixture(params=["memory", "embedded"])
-def new_shop(request: pytest.FixtureRequest, tmp_path: Path) -> NewShop:
-    if request.param == "memory":
-        return Shop
-    return lambda **given: Shop(profile="embedded", data=tmp_path, **given)
 
 
 @pytest.fixture

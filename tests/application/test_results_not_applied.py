@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +12,6 @@ import oms
 from oms.testing import Shop
 
 NewShop = Callable[..., Shop]
-
-
-@pytest.fixture(params=["memory", "embedded"])
-def new_shop(request: pytest.FixtureRequest, tmp_path: Path) -> NewShop:
-    if request.param == "memory":
-        return Shop
-    return lambda **given: Shop(profile="embedded", data=tmp_path, **given)
 
 
 class Parcels:

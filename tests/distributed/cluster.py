@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,11 @@ from typing import Any
 import attrs
 import psycopg
 from oms.testing.bench.deployment import addresses
+from serving import free_port
 
 SERVICES = ("order", "inventory", "payment", "notification")
 HERE = Path(__file__).parent
 OPEN = ("CREATED", "RESERVED", "CANCELLING")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def clean_environ() -> dict[str, str]:
@@ -227,15 +221,3 @@ class Cluster:
     def _record(self) -> str:
         base, _, _ = self.postgres_url.rpartition("/")
         return f"{base}/oms"
-
-
-def an_order(number: int) -> dict[str, object]:
-    """One of several customers', for one unit of one of several products."""
-    return {"userId": f"user-{number % 50}", "amount": 5, "items": {f"sku-{number % 7}": 1}}
-
-
-def wait_for(true: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
-    until = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < until, f"not in time: {what}"
-        time.sleep(0.05)

@@ -9,7 +9,8 @@ from itertools import product
 
 import attrs
 import pytest
-from cluster import SERVICES, Cluster, Worker, request, wait_for
+from serving import wait_for
+from cluster import SERVICES, Cluster, Worker, request
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import (
     AclBinding,

@@ -18,7 +18,8 @@ import attrs
 import psycopg
 import pytest
 import redis
-from cluster import Cluster, Worker, clean_environ, wait_for
+from serving import wait_for
+from cluster import Cluster, Worker, clean_environ
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from oms.adapters.kafka.log import KafkaBroker

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, an_order, wait_for
+from cluster import Cluster
 from confluent_kafka.admin import AdminClient
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
-from serving import Load
+from serving import Load, an_order, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
 COPIES = {

@@ -12,7 +12,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from cluster import OPEN, Cluster, Worker, request, wait_for
+from serving import wait_for
+from cluster import OPEN, Cluster, Worker, request
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from oms.adapters.auth.api_keys import new_key

@@ -14,7 +14,8 @@ from typing import Any
 
 import attrs
 import pytest
-from cluster import Cluster, Worker, wait_for
+from serving import wait_for
+from cluster import Cluster, Worker
 from confluent_kafka import Producer
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.memory.signals import RecordingSignals

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import redis
-from cluster import SERVICES, Cluster, Worker, wait_for
+from cluster import SERVICES, Cluster, Worker
 from crashing import POINTS
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
-from serving import Load
+from serving import Load, wait_for
 
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from cluster import SERVICES, Cluster, Worker, an_order, wait_for
+from cluster import SERVICES, Cluster, Worker
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
 from oms.adapters.kafka.log import KafkaBroker
@@ -18,7 +18,7 @@ from oms.application.routing import ROUTING
 from oms.domain.events import BY_TOPIC
 from oms.settings import load_settings
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
-from serving import Load
+from serving import Load, an_order, wait_for
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 

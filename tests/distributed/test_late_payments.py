@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from cluster import HERE, OPEN, Cluster, request, wait_for
+from serving import wait_for
+from cluster import HERE, OPEN, Cluster, request
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.memory.signals import RecordingSignals
 from oms.ports.evidence import BookKind

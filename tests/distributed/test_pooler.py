@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from cluster import SERVICES, Cluster, an_order, free_port, wait_for
+from cluster import SERVICES, Cluster
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
 from psycopg.conninfo import conninfo_to_dict
-from serving import Load
+from serving import Load, an_order, free_port, wait_for
 
 from oms.adapters.sql.logins import Login
 from oms.adapters.sql.postgres import Session, postgres_database

@@ -13,11 +13,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from cluster import OPEN, SERVICES, Cluster, Worker, request, wait_for
+from cluster import OPEN, SERVICES, Cluster, Worker, request
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from oms.domain.saga import routes
 from oms.testing.bench.usage import usage_of
-from serving import Load
+from serving import Load, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PARTITIONS = 4  # as `oms setup` makes them unless told otherwise

@@ -22,7 +22,8 @@ import attrs
 import psycopg
 import pytest
 import redis
-from cluster import Cluster, Worker, request, wait_for
+from serving import wait_for
+from cluster import Cluster, Worker, request
 from confluent_kafka import Consumer
 from confluent_kafka.admin import (
     AclBinding,

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from cluster import SERVICES, Cluster, an_order, wait_for
-from serving import Load
+from cluster import SERVICES, Cluster
+from serving import Load, an_order, wait_for
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from cluster import SERVICES, Cluster, an_order, request, wait_for
+from serving import an_order, wait_for
+from cluster import SERVICES, Cluster, request
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis

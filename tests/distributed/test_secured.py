@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import SERVICES, Cluster, request, wait_for
+from serving import wait_for
+from cluster import SERVICES, Cluster, request
 from secured import PASSWORD, Secured, make_certificates, secured_servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

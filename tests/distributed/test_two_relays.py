@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
-from cluster import Cluster, an_order, request, wait_for
+from serving import an_order, wait_for
+from cluster import Cluster, request
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.memory.signals import RecordingSignals
 from oms.settings import load_settings

@@ -24,6 +24,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def an_order(number: int) -> dict[str, object]:
+    """One of several customers', for one unit of one of several products."""
+    return {"userId": f"user-{number % 50}", "amount": 5, "items": {f"sku-{number % 7}": 1}}
+
+
+def wait_for(true: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+    until = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < until, f"not in time: {what}"
+        time.sleep(0.05)
+
+
 @attrs.define
 class Serving:
     """One `oms serve`, started, killed and started again on the same directory and port."""

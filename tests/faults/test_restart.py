@@ -6,28 +6,16 @@ Leases here outlast the test, so what settles has been released. The time it too
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from serving import Load, Serving
+from serving import Load, Serving, an_order, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 IN_FLIGHT = 100
 LONG = {"OMS_TASK_LEASE_S": "600", "OMS_OUTBOX_LEASE_S": "300"}
-
-
-def an_order(number: int) -> dict[str, object]:
-    return {"userId": f"user-{number % 50}", "amount": 5, "items": {f"sku-{number % 7}": 1}}
-
-
-def wait_for(true: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
-    until = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < until, f"not in time: {what}"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("gateway", ["at once", "slow"])

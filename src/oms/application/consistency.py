@@ -13,9 +13,10 @@ from itertools import chain
 
 import attrs
 
+from oms.application.log_on_record import read_message
 from oms.application.orders import inbox_id
 from oms.application.routing import ROUTING
-from oms.application.whole_record import Log, Records
+from oms.application.whole_record import Records, topics_by_order
 from oms.domain.events import (
     Event,
     InventoryRejected,
@@ -38,7 +39,7 @@ from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.values import OrderId, Terms
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import Evidence
-from oms.ports.messages import Codec, Outgoing, Record, Undecodable, is_copies_topic
+from oms.ports.messages import Codec, Outgoing, Record, is_copies_topic
 
 CAUSAL: Sequence[type[Event]] = (
     OrderCreated,
@@ -103,13 +104,13 @@ def look(evidence: Evidence, codec: Codec, since: datetime) -> Findings:
     """Compare the records of all services with the log; orders from before `since` may have left it."""
     records = Records.read(evidence)
     assert evidence.log is not None  # noqa: S101 - a directory has one
-    waiting = [_as_record(message) for _, message in records.outbox]
-    log = Log.read(chain(evidence.log.all_records(), waiting), codec, records.orders)
+    waiting = [_as_record(message) for message in records.outbox]
+    published = topics_by_order(chain(evidence.log.all_records(), waiting), codec, records.orders)
     unpublished = {
-        name: [event for event in events if event.topic not in log.topics.get(event.order_id, ())]
+        name: [event for event in events if event.topic not in published.get(event.order_id, ())]
         for name, events in _owed(evidence, records, records.before(since)).items()
     }
-    known = records.orders.keys() | {order_id for order_id, topics in log.topics.items() if _begins(topics)}
+    known = records.orders.keys() | {order_id for order_id, topics in published.items() if _begins(topics)}
     return Findings(
         {name: events for name, events in unpublished.items() if events},
         _unhandled(evidence, records, codec),
@@ -190,8 +191,7 @@ def _unhandled(evidence: Evidence, records: Records, codec: Codec) -> int:
 def _names(record: Record, codec: Codec) -> frozenset[str] | None:
     """The ids under which an inbox may keep a record; None for one that services skip."""
     place = codec.name(record)
-    try:
-        message = codec.decode(record)
-    except Undecodable:
+    message = read_message(record, codec)
+    if message is None:
         return frozenset({place})
     return None if message.event is None else frozenset({place, message.id, inbox_id(message)})

@@ -128,7 +128,7 @@ class LogOnRecord:
         self.count += 1
         place = TopicPartition(record.topic, record.partition)
         self.ends[place] = max(self.ends.get(place, 0), record.offset + 1)
-        message = _read(record, codec)
+        message = read_message(record, codec)
         if message is not None and message.event is None:
             return  # of the system replaced, about no order
         order_id = "" if message is None or message.event is None else message.event.order_id
@@ -157,7 +157,8 @@ def written_at(headers: Mapping[str, bytes], *names: str) -> datetime | None:
     return at if at.tzinfo is not None else None
 
 
-def _read(record: Record, codec: Codec) -> Message | None:
+def read_message(record: Record, codec: Codec) -> Message | None:
+    """Decode a record; None for one that can't be read."""
     try:
         return codec.decode(record)
     except Undecodable:

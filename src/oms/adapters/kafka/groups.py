@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
@@ -27,7 +28,7 @@ def committed(conf: Conf, group: str, topics: Collection[str]) -> Mapping[TopicP
     A group says so a moment after it is done with a record. A topic that doesn't exist is left out. `Retryable` where
     Kafka doesn't answer, or not this user.
     """
-    with closing(_asking(conf, group)) as consumer:
+    with closing(asking(conf, group)) as consumer:
         try:
             return _committed(consumer, topics)
         except KafkaException as error:
@@ -40,7 +41,7 @@ def unread(conf: Conf, group: str, topics: Collection[str]) -> Mapping[str, int]
     Offsets that belong to no message count as well. `Retryable` as `committed`.
     """
     left: Counter[str] = Counter()
-    with closing(_asking(conf, group)) as consumer:
+    with closing(asking(conf, group)) as consumer:
         try:
             for place, offset in _committed(consumer, topics).items():
                 left[place.topic] += max(0, _end(consumer, place) - offset)
@@ -51,7 +52,7 @@ def unread(conf: Conf, group: str, topics: Collection[str]) -> Mapping[str, int]
 
 def ends(conf: Conf, topics: Collection[str]) -> Mapping[TopicPartition, int]:
     """The offset of the next record of each partition of those topics that exist; `Retryable` as `committed`."""
-    with closing(_asking(conf, conf["group.id"])) as consumer:
+    with closing(asking(conf, conf["group.id"])) as consumer:
         try:
             return {at: _end(consumer, at) for at in _places(consumer, topics)}
         except KafkaException as error:
@@ -65,7 +66,7 @@ def begin(conf: Conf, topics: Collection[str], starts: Mapping[TopicPartition, i
     while that has no members; where there are some, another instance began the group and has committed these offsets,
     or members of a version that knows no `starts` are reading. `Retryable` as `committed`.
     """
-    with closing(_asking(conf, conf["group.id"])) as consumer:
+    with closing(asking(conf, conf["group.id"])) as consumer:
         try:
             known = _committed(consumer, topics)
             existing = _places(consumer, topics)
@@ -134,7 +135,8 @@ def _start(consumer: Consumer, committed: KafkaPlace) -> int:
     return first
 
 
-def _asking(conf: Conf, group: str) -> Consumer:
+def asking(conf: Mapping[str, Any], group: str) -> Consumer:
+    """Make a consumer that asks on behalf of a group and never joins it; for the caller to close."""
     try:
         return Consumer({**conf, "group.id": group}, logger=LOGGER)
     except KafkaException as error:

@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import LOGGER, Conf
+from oms.adapters.kafka.conf import Conf
 from oms.adapters.kafka.forks import keep_in_forks
+from oms.adapters.kafka.groups import asking
 from oms.ports.errors import Permanent
 
 ANSWERS_WITHIN_S = 1.0
@@ -51,11 +52,8 @@ class Probe:
 
     def _consumer(self, group: str) -> Consumer:
         if group not in self._consumers:
-            conf = {**self._conf, "group.id": group, "enable.auto.commit": False, "error_cb": self._note}
-            try:
-                self._consumers[group] = Consumer(conf, logger=LOGGER)
-            except KafkaException as error:
-                raise border.refused_settings(error) from None
+            conf = {**self._conf, "enable.auto.commit": False, "error_cb": self._note}
+            self._consumers[group] = asking(conf, group)
         return self._consumers[group]
 
     def _unreachable(self, consumer: Consumer, error: KafkaException) -> Exception:
