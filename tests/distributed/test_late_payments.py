@@ -103,6 +103,17 @@ def verified(cluster: Cluster) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def late_timers(cluster: Cluster) -> tuple[float, int]:
+    """`oms_late_timers_total` of both order processes, and how many late timers they logged."""
+    counted, logged = 0.0, 0
+    for worker in cluster.of("order"):
+        lines = worker.get("/metrics")[1].decode().splitlines()
+        (value,) = [line.split()[1] for line in lines if line.startswith("oms_late_timers_total ")]
+        counted += float(value)
+        logged += worker.log.read_text().count("deadline ignored")
+    return counted, logged
+
+
 def test_a_payment_that_succeeds_after_the_deadline_is_refunded_and_keeps_its_stock_until_then(
     cluster: Cluster, mood: Path
 ) -> None:
@@ -138,6 +149,7 @@ def test_payment_news_against_the_deadline_has_one_winner_for_each_order(cluster
             assert kinds == [BookKind.CAPTURE]
         else:
             assert kinds in ([BookKind.CAPTURE, BookKind.REFUND], [BookKind.VOID])
+    wait_for(lambda: len(set(late_timers(cluster))) == 1, "each late timer that is logged is counted")
     wait_for(lambda: stock(cluster, "pear")["held"] == 0, "all stock is sold or free")
     assert stock(cluster, "pear")["onHand"] == STOCK - states["CONFIRMED"]
     verified(cluster)

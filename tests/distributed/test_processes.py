@@ -43,6 +43,13 @@ def ended(cluster: Cluster, order_id: str, timeout_s: float = 30) -> str:
     return str(order(cluster, order_id)["status"])
 
 
+def late_timers(worker: Worker) -> float:
+    """The counter `oms_late_timers_total` of an order process, which is exported from its start."""
+    lines = worker.get("/metrics")[1].decode().splitlines()
+    (value,) = [line.split()[1] for line in lines if line.startswith("oms_late_timers_total ")]
+    return float(value)
+
+
 def says(worker: Worker, line: str) -> bool:
     return line in worker.log.read_text()
 
@@ -331,7 +338,8 @@ def produce(cluster: Cluster, topic: str, value: bytes, *, times: int = 1) -> No
     time.sleep(0.1)
 
 
-def test_a_deadline_that_fires_after_the_end_changes_nothing_and_is_logged(cluster: Cluster) -> None:
+def test_a_deadline_that_fires_after_the_end_changes_nothing_and_is_logged_and_counted(cluster: Cluster) -> None:
+    before = sum(late_timers(worker) for worker in cluster.of("order"))
     order_id = place(cluster, {"sloe": 1})
     assert ended(cluster, order_id) == "CONFIRMED"
     timer = (
@@ -341,6 +349,7 @@ def test_a_deadline_that_fires_after_the_end_changes_nothing_and_is_logged(clust
     with psycopg.connect(cluster._record(), autocommit=True) as connection:
         connection.execute(timer, [order_id])
     wait_for(lambda: says(cluster.of("order")[0], "deadline ignored"), "the timer has fired")
+    wait_for(lambda: sum(late_timers(worker) for worker in cluster.of("order")) == before + 1, "it is counted")
     assert order(cluster, order_id)["status"] == "CONFIRMED"
 
 

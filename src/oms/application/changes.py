@@ -20,8 +20,8 @@ K = TypeVar("K")
 class Changes:
     """Events, tasks and news of a batch, in the order in which its handlers decided them.
 
-    `cause` is what is handled right now; every event takes it along. `notes` and `alarms` are told after the
-    commit, and never of a batch that was rolled back.
+    `cause` is what is handled right now; every event takes it along. `notes`, `alarms` and `counts` reach the
+    telemetry after the commit, and never for a batch that was rolled back.
     """
 
     cause: Cause = attrs.field(factory=Cause)
@@ -35,6 +35,8 @@ class Changes:
 
     notes: list[tuple[str, Mapping[str, object]]] = attrs.field(factory=list)
     alarms: list[tuple[str, Mapping[str, object]]] = attrs.field(factory=list)
+    counts: list[str] = attrs.field(factory=list)
+    """Names of counters without labels; each entry adds one."""
 
     def publish(self, event: AnyEvent) -> None:
         """Owe an event to the log."""
@@ -60,6 +62,10 @@ class Changes:
     def note(self, event: str, **fields: object) -> None:
         """Tell the log after the commit."""
         self.notes.append((event, fields))
+
+    def count(self, name: str) -> None:
+        """Add one to a counter without labels after the commit; `Service.counters` must name it."""
+        self.counts.append(name)
 
 
 class IdentityMap(Generic[K, A]):

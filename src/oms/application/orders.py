@@ -33,6 +33,8 @@ from oms.ports.messages import AnyEvent, Message, MessageId
 from oms.ports.store import OrderStore, OrderTransaction, Postponed, Task, Transaction
 
 GROUP = "order-group"
+LATE_TIMERS = "late_timers"
+"""Counts deadline timers that changed nothing: the order was no longer in a state in which its deadline runs."""
 
 
 class OrderWork:
@@ -168,6 +170,7 @@ class Deadlines:
         before = work[OrderId(ended.token.key)]
         after = work.save(before.deadline(at=work.now))
         if after.state is before.state:
+            work.changes.count(LATE_TIMERS)
             work.changes.note("deadline ignored", order_id=before.id, state=before.state.value)
         return None
 
@@ -178,4 +181,5 @@ def order_service(store: OrderStore, clock: Clock, *, deadline_s: float) -> Serv
     def open_work(transaction: Transaction, prepared: object) -> OrderWork:  # noqa: ARG001 - no gate phase
         return OrderWork(cast("OrderTransaction", transaction), clock.now(), deadline_s)
 
-    return Service("order", GROUP, store, ROUTES, open_work, {TaskKind.DEADLINE: Deadlines()}, inbox_id=inbox_id)
+    timers = {TaskKind.DEADLINE: Deadlines()}
+    return Service("order", GROUP, store, ROUTES, open_work, timers, counters=(LATE_TIMERS,), inbox_id=inbox_id)

@@ -153,6 +153,8 @@ def assemble(
     `woken` is told the name of the lane that has got something to do, on the thread that gave it.
     """
     health = world.health.of(service.name)
+    for name in service.counters:
+        world.signals.count(name, 0)
     relay = Relay(
         service.store,
         world.broker,

@@ -116,6 +116,9 @@ class Service(Generic[W]):
     own_handlers: bool = False
     """Whether its handlers are a shop's own code as well."""
 
+    counters: Sequence[str] = ()
+    """Counters without labels that its work adds to; they are exported as 0 from the start."""
+
     inbox_id: Callable[[Message], MessageId] = own_id
     """The id by which repeats of a message are found: its own, unless the service has a reason for another one."""
 

@@ -90,6 +90,8 @@ class Units(Generic[W]):
             self.signals.note_all(changes.notes)
         for event, fields in changes.alarms:
             self.signals.alarm(event, **fields)
+        for name in changes.counts:
+            self.signals.count(name)
 
 
 _NOTHING = Delivery(outbox=[], tasks=[], ended=[], postponed=[], parked=[])

@@ -17,7 +17,10 @@ class Signals(Protocol):
 
     @abstractmethod
     def count(self, name: str, value: int = 1, **labels: str) -> None:
-        """Add to a counter; `name` is in snake_case without prefix, for instance `messages_handled`."""
+        """Add to a counter; `name` is in snake_case without prefix, for instance `messages_handled`.
+
+        A `value` of 0 declares the counter, so that it is exported before its first event.
+        """
 
     def gauge(self, name: str, value: float, **labels: str) -> None:  # noqa: ARG002 - of those who can
         """Set a gauge: a value that goes up and down. Signals without a method of their own keep none."""
