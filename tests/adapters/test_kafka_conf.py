@@ -232,6 +232,14 @@ def test_a_fatal_error_ends_a_client() -> None:
     assert isinstance(border.stops_reading(fatal), Retryable)
 
 
+@pytest.mark.parametrize("code", [KafkaError.FENCED_INSTANCE_ID, 111])
+def test_an_instance_id_that_is_taken_shows_in_the_code_or_in_the_text_of_a_fatal_error(code: int) -> None:
+    fatal = KafkaError(KafkaError._FATAL, f"Fatal error: {KafkaError(code).str()}: heartbeat")
+    assert border.is_instance_taken(KafkaError(code))
+    assert border.is_instance_taken(fatal)
+    assert not border.is_instance_taken(KafkaError(KafkaError._FATAL, "Fatal error: something else"))
+
+
 # -- OMS_KAFKA_CONF and its file
 
 

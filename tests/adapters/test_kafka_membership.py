@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from oms.adapters.kafka.membership import JOINS_WITHIN_S, SURE, Membership, is_taken
+from oms.adapters.kafka.membership import JOINS_WITHIN_S, SURE, Membership
 from oms.adapters.kafka.probe import ANSWERS_WITHIN_S, Probe
 from oms.ports.errors import Retryable
 
@@ -82,10 +82,6 @@ def test_a_member_that_never_gets_in_is_refused_without_an_error(member: Members
 def test_statistics_that_cannot_be_read_change_nothing(member: Membership, text: str) -> None:
     member.note_statistics(text)
     assert member.refusal is None
-
-
-def test_a_member_without_an_instance_id_is_never_taken() -> None:
-    assert not is_taken({"group.id": "g", "bootstrap.servers": "127.0.0.1:1"}, "member-1")
 
 
 def test_a_probe_without_a_kafka_says_why_and_in_time() -> None:

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
+import attrs
 import pytest
 from kafka_server import KafkaServer, new_topic, own_server, place, read, wait_for
 
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.memory.signals import RecordingSignals
-from oms.ports.broker import Subscription
+from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
 from oms.ports.messages import Outgoing
 
@@ -184,21 +186,37 @@ def test_a_worker_that_was_stopped_for_too_long_forgets_and_joins_again(server: 
         worker.wait()
 
 
-def test_a_member_whose_client_is_at_its_end_joins_with_a_new_one(server: KafkaServer) -> None:
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_two_members_with_one_instance_id_both_read(server: KafkaServer, protocol: str) -> None:
+    """Kafka turns one of them out, by protocol the first or the second one. That one joins again without the id."""
     signals = RecordingSignals()
-    broker = KafkaBroker.from_settings(server.settings({"group.instance.id": "one"}), signals)
-    topic = new_topic(server, 1)
-    broker.publish([message(topic, number) for number in range(3)])
+    settings = server.settings({"group.instance.id": "one"})
+    if protocol == "consumer":  # it refuses the keys of the classic one
+        settings = attrs.evolve(settings, kafka_conf={"group.instance.id": "one", "group.protocol": protocol})
+    topic = new_topic(server, 2)
+    broker = KafkaBroker.from_settings(settings, signals)
     first = broker.subscribe(topic, [topic])
-    read(first, 3)
-    second = broker.subscribe(topic, [topic])  # by the same name, so that Kafka turns the first one out
+    found: set[bytes | None] = set()
     errors: list[PortError] = []
-    wait_for(lambda: (second.poll(0), poll_through(first, set(), errors)) and errors)
-    assert "fenced" in str(errors[0])
-    second.close()
-    assert isinstance(first, KafkaSubscription)
-    again: set[bytes | None] = set()
-    wait_for(lambda: poll_through(first, again, errors) or len(again) == 3)
-    assert isinstance(first, KafkaSubscription)
-    assert [place.topic for place in first.assigned] == [topic]
+    wait_for(lambda: poll_through(first, found, errors) or len(assigned(first)) == 2)
+    second = broker.subscribe(topic, [topic])
+
+    def polled() -> bool:
+        poll_through(first, found, errors)
+        poll_through(second, found, errors)
+        return len(assigned(first)) == len(assigned(second)) == 1
+
+    wait_for(polled)
+    assert len(errors) == 1, "one of them was turned out, once"
+    assert [alarm.fields["instance"] for alarm in signals.alarms] == ["one"]
+    broker.publish([message(topic, number) for number in range(20)])
+    wait_for(lambda: polled() and len(found) == 20)
+    wait_for(lambda: polled() and first.refusal() is None and second.refusal() is None)
+    assert len(errors) == 1, "neither turned the other one out again"
     first.close()
+    second.close()
+
+
+def assigned(member: Subscription) -> Collection[TopicPartition]:
+    assert isinstance(member, KafkaSubscription)
+    return member.assigned

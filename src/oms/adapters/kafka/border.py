@@ -53,7 +53,10 @@ _STOPS_ALL = frozenset({
     KafkaError._SSL,
     KafkaError._UNKNOWN_TOPIC,
 })  # fmt: skip
-_OF_THE_NEW_PROTOCOL = (110, 111, 112)
+_UNRELEASED_INSTANCE_ID = 111
+"""An instance id in use, in groups that Kafka runs itself (KIP-848); the library's type stubs don't have the name."""
+
+_OF_THE_NEW_PROTOCOL = (110, _UNRELEASED_INSTANCE_ID, 112)
 """A fenced epoch, an instance id in use, an unknown assignor; the library's type stubs don't have the names."""
 
 _REFUSES_MEMBER = frozenset({
@@ -123,6 +126,15 @@ def is_telling(error: KafkaError) -> bool:
 def is_fatal(error: KafkaError) -> bool:
     """Whether a client is of no use after this: another one has to be made."""
     return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def is_instance_taken(error: KafkaError) -> bool:
+    """Whether another member of the group has the same `group.instance.id`.
+
+    A consumer gets a fatal error under the code `_FATAL`; only its text names the cause.
+    """
+    causes = (KafkaError(code) for code in (KafkaError.FENCED_INSTANCE_ID, _UNRELEASED_INSTANCE_ID))
+    return any(error.code() == cause.code() or (is_fatal(error) and cause.str() in error.str()) for cause in causes)
 
 
 def has_members(error: KafkaError) -> bool:

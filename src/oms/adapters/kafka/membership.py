@@ -8,14 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
-from oms.adapters.kafka import border
-from oms.adapters.kafka.conf import LOGGER, Conf
 
 JOINS_WITHIN_S = 30.0
 """How long a member may wait for its group without a reason; a rebalance waits for the slowest member of the group."""
@@ -23,9 +17,6 @@ JOINS_WITHIN_S = 30.0
 
 SURE = 2
 """Statistics in a row that end a refusal."""
-
-ASK_S = 2.0
-_OF_ANY_CLIENT = ("bootstrap.", "client.id", "log_level", "sasl.", "security.", "socket.", "ssl.")
 
 
 class _Group(msgspec.Struct):
@@ -38,24 +29,6 @@ class _Statistics(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Statistics).decode
-
-
-def is_taken(conf: Conf, ours: str) -> bool:
-    """Whether another member than `ours` has the `group.instance.id` of these keys; `Retryable` without an answer.
-
-    A process that was fenced asks this before it joins again: two that fenced each other in turn would read nothing.
-    """
-    if "group.instance.id" not in conf:
-        return False
-    client = {key: value for key, value in conf.items() if key.startswith(_OF_ANY_CLIENT)}
-    admin = AdminClient(client, logger=LOGGER)
-    try:
-        answers: Any = admin.describe_consumer_groups([conf["group.id"]], request_timeout=ASK_S)
-        members = answers[conf["group.id"]].result().members
-    except KafkaException as error:
-        raise border.unreachable(error) from None
-    instance = conf["group.instance.id"]
-    return any(member.group_instance_id == instance and member.member_id != ours for member in members)
 
 
 class Membership:

@@ -18,11 +18,11 @@ from oms.adapters.kafka import border, groups
 from oms.adapters.kafka.careful import CarefulReader
 from oms.adapters.kafka.conf import LOGGER, Conf
 from oms.adapters.kafka.forks import keep_in_forks
-from oms.adapters.kafka.membership import Membership, is_taken
+from oms.adapters.kafka.membership import Membership
 from oms.adapters.kafka.partitions import Partitions
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import NO_STARTS, Subscription, TopicPartition
-from oms.ports.errors import Permanent, PortError, Retryable
+from oms.ports.errors import Permanent, PortError
 from oms.ports.messages import Record
 from oms.ports.signals import Signals
 
@@ -38,6 +38,8 @@ APART_S = 0.02
 
 MAX_STUCK = 100
 """Batches that can't be read which are remembered, so that each is reported once."""
+
+_INSTANCE = "group.instance.id"
 
 COMMIT_AGAIN_S = 1.0
 """A commit that failed is tried again after that, or with the next one."""
@@ -69,8 +71,6 @@ class KafkaSubscription(Subscription):
         """Batches that librdkafka can't get past, each of them reported."""
         self._trouble: PortError | None = None
         self._membership = Membership()
-        self._ended_as: str | None = None
-        """The member id of a client that ended by an error; it may have been fenced by another process."""
         self._broken = False
         self._closed = False
         keep_in_forks(self)
@@ -193,9 +193,6 @@ class KafkaSubscription(Subscription):
         if self._broken:
             self._leave()
         if self._consumer is None:
-            if self._ended_as is not None and is_taken(self._conf, self._ended_as):
-                raise Retryable("Kafka: another process is the member of this group.instance.id")
-            self._ended_as = None
             self._membership.begin()
             if self._starts:
                 was_new = groups.begin(self._conf, self._topics, self._starts)
@@ -207,7 +204,6 @@ class KafkaSubscription(Subscription):
         consumer, self._consumer, self._broken = self._consumer, None, False
         if consumer is not None:
             self._membership.end()
-            self._ended_as = _member_id(consumer)
             consumer.close()
         self._forget(list(self._partitions.ours))
         self._commits_open = 0
@@ -380,24 +376,34 @@ class KafkaSubscription(Subscription):
     def _noticed(self, error: KafkaError) -> None:
         self._signals.count("kafka_errors", client="consumer", cause=error.name())
         self._broken = self._broken or border.is_fatal(error)
+        if border.is_instance_taken(error):
+            self._give_up_instance(error)
         if border.is_fatal(error):
             self._membership.fail(border.said(error))
         elif border.refuses_member(error):
             self._membership.refuse(border.said(error))
         self._trouble = border.stops_reading(error) or self._trouble
 
+    def _give_up_instance(self, error: KafkaError) -> None:
+        """Have the next client join as a dynamic member.
+
+        With the same `group.instance.id` it would fence the other process, which would fence it again, and neither
+        would read anything.
+        """
+        instance = self._conf.get(_INSTANCE)
+        if instance is not None:
+            self._conf = {key: text for key, text in self._conf.items() if key != _INSTANCE}
+            self._signals.alarm(
+                "another process has this group.instance.id, this one joins without it",
+                group=self._conf["group.id"],
+                instance=instance,
+                cause=border.said(error),
+            )
+
     def _tell_trouble(self) -> None:
         trouble, self._trouble = self._trouble, None
         if trouble is not None:
             raise trouble
-
-
-def _member_id(consumer: Consumer) -> str:
-    """Its name in the group; empty where it has none."""
-    try:
-        return consumer.memberid() or ""
-    except (KafkaException, RuntimeError):
-        return ""
 
 
 def _place(one: KafkaPlace) -> TopicPartition:
