@@ -721,9 +721,16 @@ class Recorded:
                 close()
 
 
-def recorded(settings: Settings, *, with_book: bool = True, own: Mapping[str, OwnStep] | None = None) -> Recorded:
+def recorded(
+    settings: Settings,
+    *,
+    with_book: bool = True,
+    own: Mapping[str, OwnStep] | None = None,
+    snapshots: int | None = None,
+) -> Recorded:
     """The records of a system, opened read-only; `SettingsError` where there are none.
 
+    `snapshots`: how many services are read at once, by default all of them; `Retryable` where a pooler allows fewer.
     `with_book` makes the gateway too, where it is the shop's own, for the book that it may show. `own` are the shop's
     own steps; one that never ran has no record.
     """
@@ -731,7 +738,10 @@ def recorded(settings: Settings, *, with_book: bool = True, own: Mapping[str, Ow
 
     if settings.profile == "memory":
         raise SettingsError("OMS_PROFILE: a system of profile 'memory' leaves no record to check")
-    evidence = _on_servers(settings, own or {}) if settings.profile == "distributed" else _on_disk(settings, own or {})
+    if settings.profile == "distributed":
+        evidence = _on_servers(settings, own or {}, snapshots)
+    else:
+        evidence = _on_disk(settings, own or {})
     for name in SERVICES:
         check_currency(name, getattr(evidence, name).currency(), settings)
     if with_book:
@@ -802,12 +812,14 @@ def naming_files(directory: Path) -> Iterator[None]:
         raise Permanent(f"{error.filename or directory}: {error.strerror or error}") from error
 
 
-def _on_servers(settings: Settings, own: Mapping[str, OwnStep]) -> Evidence:
+def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int | None) -> Evidence:
     from oms.adapters.kafka.log import OWN_TOPICS, KafkaBroker
     from oms.adapters.redis.gate import RedisGate
     from oms.adapters.sql import stores
     from oms.adapters.sql.checks import other_steps
+    from oms.adapters.sql.pooler import check_pooler
 
+    check_pooler(settings, snapshots or len(SERVICES) + len(own))
     order, stock, payment, news = (stores.postgres_reader(name, settings) for name in SERVICES)
     steps = {
         name: StepEvidence(stores.postgres_reader(f"step-{name}", settings), tuple(step.handlers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,14 @@ from psycopg.conninfo import conninfo_to_dict
 from serving import Load, an_order, free_port, wait_for
 
 from oms.adapters.sql.logins import Login
+from oms.adapters.sql.pooler import ANSWERS_WITHIN_S
 from oms.adapters.sql.postgres import Session, postgres_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ORDERS = 300
+STARTS_WITHIN_S = 20
+"""A command on a busy machine."""
+
 CONNECTIONS = 2
 """To the server, for each role; a service asks for up to eight."""
 ROLES = [*(f"oms_{service}" for service in SERVICES), "oms_operator"]
@@ -86,10 +91,34 @@ def test_the_services_work_through_a_pooler(tmp_path: Path) -> None:
             assert load.statuses == [201] * ORDERS
             assert cluster.settle() == {"CONFIRMED": ORDERS}
             assert 1 <= busiest_pool(url) <= CONNECTIONS
-            direct.check()  # it holds more connections at once than the pool has
+            direct.check()
+            for command, connections in (("verify", 4), ("reconcile", 2)):
+                check_as_operator(cluster, url, command, connections)
             cluster.stop()
         finally:
             cluster.end()
+
+
+def check_as_operator(cluster: Cluster, url: str, command: str, connections: int) -> None:
+    """It works with as many connections as it needs; with one fewer it soon says how many that are."""
+    limit_pool(url, connections)
+    done = cluster.oms(command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    limit_pool(url, connections - 1)
+    began = time.monotonic()
+    done = cluster.oms(command)
+    assert done.returncode != 0
+    assert time.monotonic() - began < ANSWERS_WITHIN_S + STARTS_WITHIN_S
+    assert f"gave {connections - 1} of the {connections} connections" in done.stderr
+    assert "OMS_POSTGRES_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def limit_pool(url: str, connections: int) -> None:
+    """Have PgBouncer give each role so many connections to the server from now on."""
+    with psycopg.connect(url.rpartition("/")[0] + "/pgbouncer", autocommit=True) as console:
+        console.execute(f"SET default_pool_size = {connections}".encode())
+        console.execute("RECONNECT")  # it closes the connections of the size before
 
 
 def test_a_poolers_session_is_known_from_ones_own() -> None:

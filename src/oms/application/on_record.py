@@ -218,6 +218,8 @@ class OnRecord:
         if evidence.gate is not None and not behind and not _has_any(evidence.inventory.all_tasks()):
             # A task of inventory may be on its way to the gate.
             gate = _read_gate(evidence.gate, evidence.inventory, sorted_["gate"])
+        # After the positions: a group that is made meanwhile has a beginning before it has a position.
+        begins = {group: step.record.start_offsets(group) or {} for group, step in evidence.steps.items()}
         for member in members:
             moments.enter_context(member.record.at_one_moment())
         letters = [letter for member in members for letter in _letters(member)]
@@ -232,8 +234,6 @@ class OnRecord:
             _add_answer(answer, sorted_["answers"])
         log = None
         if evidence.log is not None:
-            # After the positions: a group that is made meanwhile has a beginning before it has a position.
-            begins = {group: step.record.start_offsets(group) or {} for group, step in evidence.steps.items()}
             listeners = [
                 Listener(one.group, one.topics, begins.get(one.group, {}), passed.get(one.group, {})) for one in members
             ]

@@ -577,9 +577,13 @@ def verify(settings: Settings) -> Report:
         )
 
 
+RECONCILED = 2
+"""Services that `reconcile` reads at one moment: inventory and order."""
+
+
 def reconcile(settings: Settings) -> list[Difference]:
     """What gate, ledger and orders don't agree about, read-only."""
-    with closing(recorded(settings, with_book=False)) as record:
+    with closing(recorded(settings, with_book=False, snapshots=RECONCILED)) as record:
         return differences(record.evidence, now=record.clock.now(), settle_s=settings.settle_s, sorter=record.sorter)
 
 
