@@ -202,7 +202,7 @@ def loop_s(wire: ByBytes | AsTheyAre, wanted: Sequence[PlaceOrder]) -> float:
 
 def profile_s(wanted: Sequence[PlaceOrder]) -> float:
     """CPU seconds of the memory profile for these orders; every promise is checked afterwards."""
-    shop = Shop(default_stock=PLENTY, signals=Silence())
+    shop = Shop(default_stock=PLENTY, telemetry=Silence())
     shop.run()
     placed = []
     begun = time.process_time()

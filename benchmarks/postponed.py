@@ -19,14 +19,14 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-from oms.adapters.sql.logins import Login
+from oms.adapters.sql.credentials import Login
 from oms.adapters.sql.migrate import migrate
 from oms.adapters.sql.postgres import postgres_database, setup_database
 from oms.adapters.sql.stores import store_in
 from oms.adapters.system.ids import SystemIds
 from oms.domain.tasks import TaskKind, TaskRequest
 from oms.ports.store import Delivery, Postponed, Task
-from oms.testing.containers import running_servers
+from oms.testing.servers import running_servers
 
 SCHEMA = "oms_payment"
 LEASE_S = 600.0

@@ -16,13 +16,13 @@ from typing import Any
 from fidelity import fidelity
 from setting_arguments import setting_arguments
 
-from oms.application.access import topic_access
-from oms.domain.machine import Cell, Effect
+from oms.application.topic_rights import topic_access
 from oms.domain.order import ORDER_TABLE, OrderState
 from oms.domain.payment import PAYMENT_TABLE
 from oms.domain.reservation import RESERVATION_TABLE
 from oms.domain.saga import SAGA, possible_ends, routes, what_can_still_happen
-from oms.settings import settings_markdown
+from oms.domain.state_machine import Cell, Effect
+from oms.settings.settings import settings_markdown
 
 ROOT = Path(__file__).parent.parent
 
@@ -169,7 +169,7 @@ def main() -> int:
         "docs/saga.md": saga(),
         "docs/settings.md": settings(),
         "docs/fidelity.md": fidelity(),
-        "src/oms/setting_arguments.py": setting_arguments(),
+        "src/oms/settings/arguments.py": setting_arguments(),
     }
     for name, text in made.items():
         path = ROOT / name

@@ -14,12 +14,12 @@ if [ -n "${OMS_TEST_POSTGRES_URL:-}" ] && [ -n "${OMS_TEST_REDIS_URL:-}" ] && [ 
 fi
 
 needs() {
-  "$PYTHON" -m oms.testing.containers.needs
+  "$PYTHON" -m oms.testing.servers.needs
   command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
 }
 
 docker_answers() {
-  "$PYTHON" -c 'from oms.testing.containers.docker import engine_answers; engine_answers()' >/dev/null 2>&1
+  "$PYTHON" -c 'from oms.testing.servers.docker import engine_answers; engine_answers()' >/dev/null 2>&1
 }
 
 install_packages() {

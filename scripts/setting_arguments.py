@@ -6,8 +6,8 @@ from textwrap import fill
 
 import attrs
 
-from oms.ports.arguments import ExtensionArguments
-from oms.settings import Settings, settings_table
+from oms.ports.extension_arguments import ExtensionArguments
+from oms.settings.settings import Settings, settings_table
 
 WIDTH = 120
 
@@ -29,7 +29,7 @@ from typed_settings.types import Secret
 class SettingArguments(TypedDict, total=False):
     """The settings that `oms.create` and `oms.testing.Shop` take by name. Each is optional.
 
-    Settings that share their name with an extension (such as `notifier`) are in `oms.ports.arguments`.
+    Settings that share their name with an extension (such as `notifier`) are in `oms.ports.extension_arguments`.
     """
 '''
 

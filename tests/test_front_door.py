@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 import oms
-from oms.bootstrap import Plugs
-from oms.ports.arguments import ExtensionArguments
+from oms.bootstrap.container import Extensions
+from oms.ports.extension_arguments import ExtensionArguments
 from oms.testing import Shop
 
 GOOD = """
@@ -40,7 +40,7 @@ WRONG = {
 
 
 def test_every_extension_is_an_argument() -> None:
-    assert set(ExtensionArguments.__annotations__) == {field.name for field in attrs.fields(Plugs)}
+    assert set(ExtensionArguments.__annotations__) == {field.name for field in attrs.fields(Extensions)}
 
 
 @pytest.mark.parametrize("make", [oms.create, Shop])

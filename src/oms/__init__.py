@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from oms.application.promises import Report, Violation
-    from oms.application.steps import OutsideCall, StepContext
+    from oms.application.subscribers import OutsideCall, StepContext
+    from oms.bootstrap.app import App, CreateArguments, create, verify
     from oms.domain.commands import AddStock, CancelOrder, PlaceOrder, SetStock
     from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, OmsError, Refused
     from oms.domain.events import (
@@ -39,12 +39,11 @@ if TYPE_CHECKING:
     from oms.domain.order import Order, OrderState
     from oms.domain.stock import Stock
     from oms.domain.values import OrderId, Sku, Terms, UserId
-    from oms.entrypoints.app import App, CreateArguments, create, verify
     from oms.entrypoints.http import asgi
-    from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
+    from oms.operations.promises import Report, Violation
+    from oms.ports.errors import OutcomeUnknown, Permanent, Retryable, SettingsError
     from oms.ports.evidence import BookEntry, BookKind, GatewayBook
-    from oms.ports.messages import AnyEvent, CustomEvent
-    from oms.ports.plugs import (
+    from oms.ports.extensions import (
         Authenticator,
         Authorised,
         Captured,
@@ -67,14 +66,15 @@ if TYPE_CHECKING:
         Void,
         Voided,
     )
+    from oms.ports.messages import AnyEvent, CustomEvent
     from oms.ports.webhook import verify_signature
-    from oms.settings import Settings, SettingsError, load_settings
+    from oms.settings import Settings, load_settings
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "oms.application.promises": "Report Violation",
-    "oms.application.steps": "OutsideCall StepContext",
+    "oms.operations.promises": "Report Violation",
+    "oms.application.subscribers": "OutsideCall StepContext",
     "oms.domain.commands": "AddStock CancelOrder PlaceOrder SetStock",
     "oms.domain.errors": "Conflict DomainError InvalidValue KeyReused NotFound OmsError Refused",
     "oms.domain.events": (
@@ -85,17 +85,17 @@ _WHERE = {
     "oms.domain.order": "Order OrderState",
     "oms.domain.stock": "Stock",
     "oms.domain.values": "OrderId Sku Terms UserId",
-    "oms.entrypoints.app": "App CreateArguments create verify",
+    "oms.bootstrap.app": "App CreateArguments create verify",
     "oms.entrypoints.http": "asgi",
-    "oms.ports.errors": "OutcomeUnknown Permanent Retryable",
+    "oms.ports.errors": "OutcomeUnknown Permanent Retryable SettingsError",
     "oms.ports.evidence": "BookEntry BookKind GatewayBook",
     "oms.ports.messages": "AnyEvent CustomEvent",
-    "oms.ports.plugs": (
+    "oms.ports.extensions": (
         "Authenticator Authorised Captured Charge Declined Lookup NotAttempted Notification Notifier PaymentGateway "
         "Pending Policy Pricing Principal Refund Refunded Role Unanswered UnknownCharge Void Voided"
     ),
     "oms.ports.webhook": "verify_signature",
-    "oms.settings": "Settings SettingsError load_settings",
+    "oms.settings": "Settings load_settings",
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names.split()}
 

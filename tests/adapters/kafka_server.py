@@ -1,6 +1,6 @@
 """A Kafka broker of a test's own, which it may kill and start again: one node, from Apache's jars.
 
-The jars are those that `make servers` fetched; see `oms.testing.containers.native.jars`.
+The jars are those that `make servers` fetched; see `oms.testing.servers.native.jars`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.messages import Record
 from oms.settings import Settings
-from oms.testing.containers.native import jars
+from oms.testing.servers.native import jars
 
 START_S = 90.0
 USER, PASSWORD = "oms", "not-for-any-log"

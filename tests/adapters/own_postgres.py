@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from oms.adapters.sql.logins import Login
-from oms.testing.containers.native.postgres import NativePostgres
+from oms.adapters.sql.credentials import Login
+from oms.testing.servers.native.postgres import NativePostgres
 
 PASSWORD = "admins-own-password"
 

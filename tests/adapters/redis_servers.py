@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from oms.adapters.memory import ManualClock
 from oms.adapters.redis import RedisGate
-from oms.adapters.redis.link import connect
+from oms.adapters.redis.connection import connect
 from oms.settings import Settings, load_settings
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import oms
 from oms.adapters.auth.api_keys import FIELDS, ApiKeys, new_key, read_keys
 from oms.adapters.memory.clock import ManualClock
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 
 KEY, ENTRY = new_key("shop", oms.Role.CUSTOMER, "ann")
 BEARER = {"authorization": f"Bearer {KEY}"}
@@ -107,13 +107,13 @@ def test_any_object_is_an_entry_or_a_line(tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_deleted_file_closes_the_door_until_it_is_back(file: Path) -> None:
-    signals = RecordingSignals()
-    keys = ApiKeys(file, ManualClock(), signals)
+    telemetry = RecordingTelemetry()
+    keys = ApiKeys(file, ManualClock(), telemetry)
     assert keys.authenticate(BEARER) == ANN
 
     file.unlink()
     assert [keys.authenticate(BEARER) for _ in range(3)] == [None] * 3
-    assert [alarm.event for alarm in signals.alarms] == ["API keys file deleted, every key is refused"]
+    assert [alert.event for alert in telemetry.alerts] == ["API keys file deleted, every key is refused"]
 
     file.write_text("broken")
     assert keys.authenticate(BEARER) is None, "there are no last good entries any more"
@@ -122,7 +122,7 @@ def test_a_deleted_file_closes_the_door_until_it_is_back(file: Path) -> None:
 
 
 def test_a_file_replaced_by_one_of_equal_size_and_time_is_read_again(file: Path, tmp_path: Path) -> None:
-    keys, before = ApiKeys(file, ManualClock(), RecordingSignals()), file.stat()
+    keys, before = ApiKeys(file, ManualClock(), RecordingTelemetry()), file.stat()
     other, entry = new_key("shop", oms.Role.CUSTOMER, "bob")
     replacement = tmp_path / "new.json"
     replacement.write_text(json.dumps([entry]))
@@ -137,7 +137,7 @@ def test_a_file_replaced_by_one_of_equal_size_and_time_is_read_again(file: Path,
 def test_a_key_that_was_extended_by_a_second_entry_is_known(file: Path) -> None:
     expired = ENTRY | {"expires": "2020-01-01T00:00:00+00:00"}
     file.write_text(json.dumps([expired, ENTRY]))
-    assert ApiKeys(file, ManualClock(), RecordingSignals()).authenticate(BEARER) == ANN
+    assert ApiKeys(file, ManualClock(), RecordingTelemetry()).authenticate(BEARER) == ANN
 
 
 class Compared(str):
@@ -156,7 +156,7 @@ def test_a_look_up_compares_no_more_hashes_where_there_are_more_keys(file: Path)
     """Each comparison would take time, by which the place of a key in the file could be measured."""
     others = [{**ENTRY, "sha256": hashlib.sha256(b"%d" % n).hexdigest()} for n in range(500)]
     file.write_text(json.dumps([*others, ENTRY]))
-    keys = ApiKeys(file, ManualClock(), RecordingSignals())
+    keys = ApiKeys(file, ManualClock(), RecordingTelemetry())
     keys._entries = {Compared(sha256): found for sha256, found in keys._entries.items()}
     Compared.count = 0
 

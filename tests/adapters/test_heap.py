@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from oms.adapters.system import heap
+from oms.runtime import heap
 
 MAPPED_AFTER_A_LARGE_ONE = """
 import ctypes
-from oms.adapters.system.heap import give_back_large_blocks
+from oms.runtime.heap import give_back_large_blocks
 
 assert give_back_large_blocks() is True
 libc = ctypes.CDLL(None)

@@ -17,19 +17,19 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka_server import PASSWORD, USER, KafkaServer, new_topic, own_server, place, read, wait_for
 from typed_settings import Secret
 
-from oms.adapters.kafka import border, groups, subscription
+from oms.adapters.kafka import driver_errors, groups, subscription
 from oms.adapters.kafka.conf import reader_conf
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
-from oms.adapters.memory.signals import RecordingSignals
 from oms.adapters.memory.steps import MemoryStepStore
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.adapters.wire.codec import JsonCodec
-from oms.application.health import HealthRecord
-from oms.application.outbox import Relay
 from oms.domain.money import Currency
+from oms.engine.health import HealthRecord
+from oms.engine.outbox import Relay
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.messages import Outgoing, Record
@@ -47,7 +47,7 @@ def server() -> KafkaServer:
 
 @pytest.fixture(scope="module")
 def broker(server: KafkaServer) -> KafkaBroker:
-    return KafkaBroker.from_settings(server.settings(), RecordingSignals())
+    return KafkaBroker.from_settings(server.settings(), RecordingTelemetry())
 
 
 def numbered(topic: str, count: int, *, first: int = 0, size: int = 0) -> list[Outgoing]:
@@ -59,7 +59,7 @@ def numbered(topic: str, count: int, *, first: int = 0, size: int = 0) -> list[O
 
 def values(broker: KafkaBroker, topic: str) -> list[bytes | None]:
     return sorted(
-        record.value or b"" for record in KafkaBroker(broker._settings, broker._signals, topics=[topic]).all_records()
+        record.value or b"" for record in KafkaBroker(broker._settings, broker._telemetry, topics=[topic]).all_records()
     )
 
 
@@ -116,13 +116,13 @@ def test_what_can_never_be_sent_is_refused_alone(server: KafkaServer, broker: Ka
 
 
 def test_a_topic_that_is_missing_delays_no_other_topic(server: KafkaServer) -> None:
-    signals, clock, ids = RecordingSignals(), SystemClock(), SystemIds()
-    broker = KafkaBroker.from_settings(server.settings(), signals)
+    telemetry, clock, ids = RecordingTelemetry(), SystemClock(), SystemIds()
+    broker = KafkaBroker.from_settings(server.settings(), telemetry)
     there, missing = new_topic(server, 2), f"topic-{uuid4().hex}"
     store = MemoryStepStore(clock, ids)
-    health = HealthRecord(clock, signals)
+    health = HealthRecord(clock, telemetry)
     codec = JsonCodec(Currency.of("USD"))
-    relay = Relay(store, broker, codec, clock, ids, signals, batch=10, group="shipping", health=health.of("shipping"))
+    relay = Relay(store, broker, codec, clock, ids, telemetry, batch=10, group="shipping", health=health.of("shipping"))
     mixed = [
         one for number in range(60) for one in (*numbered(missing, 1, first=number), *numbered(there, 1, first=number))
     ]
@@ -155,7 +155,7 @@ def test_a_topic_that_is_missing_is_waited_for(server: KafkaServer, broker: Kafk
 
 def test_more_than_the_queue_holds_goes_out_in_turn(server: KafkaServer) -> None:
     conf = {"queue.buffering.max.messages": "10"}
-    broker = KafkaBroker.from_settings(server.settings(conf), RecordingSignals())
+    broker = KafkaBroker.from_settings(server.settings(conf), RecordingTelemetry())
     topic = new_topic(server)
     assert list(broker.publish(numbered(topic, 300))) == [None] * 300
     assert len(values(broker, topic)) == 300
@@ -182,14 +182,14 @@ def test_callers_on_many_threads_each_get_their_own_reports(server: KafkaServer,
 
 
 def test_a_producer_that_gave_up_for_good_is_made_anew(server: KafkaServer) -> None:
-    signals = RecordingSignals()
+    telemetry = RecordingTelemetry()
     # With this key, which nobody should want, librdkafka takes any refusal for the end.
-    broker = KafkaBroker.from_settings(server.settings({"enable.gapless.guarantee": "true"}), signals)
+    broker = KafkaBroker.from_settings(server.settings({"enable.gapless.guarantee": "true"}), telemetry)
     topic = new_topic(server, 1, **{"max.message.bytes": "2000"})
     (report,) = broker.publish([Outgoing(topic, b"k", b"x" * 3000)])
     assert isinstance(report, Permanent)
     wait_for(lambda: list(broker.publish(numbered(topic, 1))) == [None])
-    assert [line.event for line in signals.alarms[:1]] == ["Kafka's producer is made anew"]
+    assert [line.event for line in telemetry.alerts[:1]] == ["Kafka's producer is made anew"]
     assert set(values(broker, topic)) == {b"0"}
 
 
@@ -202,7 +202,7 @@ def test_login_and_tls_work_on_a_real_listener(server: KafkaServer, listener: st
     }[listener]
     topic = f"topic-{uuid4().hex}"
     ensure_topics(settings, [topic])
-    broker = KafkaBroker(settings, RecordingSignals(), topics=[topic])
+    broker = KafkaBroker(settings, RecordingTelemetry(), topics=[topic])
     assert list(broker.publish(numbered(topic, 1))) == [None]
     member = broker.subscribe(topic, [topic])
     assert [record.value for record in read(member, 1)] == [b"0"]
@@ -302,8 +302,8 @@ class Flaky:
 
 
 def test_a_commit_that_failed_is_counted_and_made_up_for(server: KafkaServer) -> None:
-    signals = RecordingSignals()
-    broker = KafkaBroker.from_settings(server.settings(), signals)
+    telemetry = RecordingTelemetry()
+    broker = KafkaBroker.from_settings(server.settings(), telemetry)
     topic = new_topic(server, 1)
     broker.publish(numbered(topic, 5))
     member = broker.subscribe(topic, [topic])
@@ -311,7 +311,7 @@ def test_a_commit_that_failed_is_counted_and_made_up_for(server: KafkaServer) ->
     read(member, 5)
     member._consumer = Flaky(member._consumer)  # type: ignore[assignment]
     member.commit({TopicPartition(topic, 0): 5})
-    assert signals.total("kafka_commit_failures", cause="REBALANCE_IN_PROGRESS") == 1
+    assert telemetry.total("kafka_commit_failures", cause="REBALANCE_IN_PROGRESS") == 1
 
     def committed() -> bool:
         member.poll(0)
@@ -395,14 +395,14 @@ def test_all_records_of_a_log_with_gaps(server: KafkaServer, broker: KafkaBroker
         foreign.flush(30)
         foreign.abort_transaction(30) if value == b"aborted" else foreign.commit_transaction(30)
     begun = time.monotonic()
-    (record,) = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic, missing]).all_records()
+    (record,) = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic, missing]).all_records()
     assert (record.value, record.headers) == (b"kept", (("none", b""),))
     assert time.monotonic() - begun < 10
 
 
 def test_all_records_are_a_stream(server: KafkaServer) -> None:
     topic = new_topic(server)
-    broker = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic])
+    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic])
     for first in range(0, 20_000, 1000):
         broker.publish(numbered(topic, 1000, first=first, size=1000))
     records = iter(broker.all_records())
@@ -430,7 +430,7 @@ def test_a_group_that_begins_now_reads_partitions_that_are_added_from_their_begi
     topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
     quick = {**conf, "topic.metadata.refresh.interval.ms": "200"}
     settings = server.settings(quick) if conf.get("group.protocol") != "consumer" else only(server, quick)
-    broker = KafkaBroker(settings, RecordingSignals(), topics=[topic])
+    broker = KafkaBroker(settings, RecordingTelemetry(), topics=[topic])
     broker.publish(numbered(topic, 20))
     starts = broker.ends([topic])
     assert sum(starts.values()) == 20
@@ -462,7 +462,7 @@ def answers(broker: KafkaBroker, group: str, topic: str) -> bool:
 def test_a_group_with_members_takes_no_offsets_from_an_instance_that_comes_late(server: KafkaServer) -> None:
     """The members read on from the earliest record, because another version began the group."""
     topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
-    broker = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic])
+    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic])
     first = broker.subscribe(group, [topic])
     wait_for(lambda: not first.poll(10) and len(first.assigned) == 2)
     broker.publish(numbered(topic, 20))
@@ -484,7 +484,7 @@ def test_a_group_with_members_takes_no_offsets_from_an_instance_that_comes_late(
 
 def test_instances_that_begin_a_group_at_once_skip_nothing_later(server: KafkaServer) -> None:
     topic, group = new_topic(server, 4), f"group-{uuid4().hex}"
-    broker = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic])
+    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic])
     broker.publish(numbered(topic, 20))
     starts = broker.ends([topic])
     members = [broker.subscribe(group, [topic], starts) for _ in range(3)]
@@ -514,7 +514,7 @@ def test_instances_that_begin_a_group_at_once_skip_nothing_later(server: KafkaSe
 
 def test_a_group_whose_offsets_were_deleted_is_new_and_begins_where_it_began(server: KafkaServer) -> None:
     topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
-    broker = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic])
+    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic])
     broker.publish(numbered(topic, 10))
     starts = broker.ends([topic])
     for is_new in (True, False, True):
@@ -542,7 +542,7 @@ def delete_group(server: KafkaServer, group: str) -> None:
         try:
             admin.delete_consumer_groups([group])[group].result()
         except KafkaException as error:
-            if border.of(error).code() != KafkaError.NON_EMPTY_GROUP:  # its last member leaves just now
+            if driver_errors.of(error).code() != KafkaError.NON_EMPTY_GROUP:  # its last member leaves just now
                 raise
             return False
         return True
@@ -566,15 +566,15 @@ def test_a_group_of_members_that_spread_partitions_otherwise_lets_ours_in_when_t
     )
     spring.subscribe([topic])
     wait_for(lambda: spring.poll(0.1) is None and spring.assignment())
-    signals = RecordingSignals()
-    broker = KafkaBroker(server.settings(), signals, topics=[topic])
+    telemetry = RecordingTelemetry()
+    broker = KafkaBroker(server.settings(), telemetry, topics=[topic])
     broker.publish(numbered(topic, 5))
     ours = broker.subscribe(group, [topic])
 
     def is_refused() -> bool:
         spring.poll(0.01)
         assert list(ours.poll(10)) == []
-        return signals.total("kafka_errors", cause="INCONSISTENT_GROUP_PROTOCOL") >= 2
+        return telemetry.total("kafka_errors", cause="INCONSISTENT_GROUP_PROTOCOL") >= 2
 
     wait_for(is_refused)
     assert "INCONSISTENT_GROUP_PROTOCOL" in str(ours.refusal())
@@ -591,7 +591,7 @@ def test_a_group_of_members_that_spread_partitions_otherwise_lets_ours_in_when_t
 
 def test_how_far_a_group_is_while_it_reads_and_after_it_left(server: KafkaServer) -> None:
     topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
-    broker = KafkaBroker(server.settings(), RecordingSignals(), topics=[topic, "of-nobody"])
+    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic, "of-nobody"])
     assert broker.publish(numbered(topic, 20)) == [None] * 20
     assert broker.offsets(group) == {}
     member = broker.subscribe(group, [topic])
@@ -621,7 +621,7 @@ def test_what_a_group_has_left_to_read(server: KafkaServer, broker: KafkaBroker)
 
 def test_a_cluster_that_does_not_answer_is_no_group_without_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(groups, "ASK_S", 0.5)
-    nowhere = KafkaBroker(Settings(kafka_bootstrap="127.0.0.1:1"), RecordingSignals())
+    nowhere = KafkaBroker(Settings(kafka_bootstrap="127.0.0.1:1"), RecordingTelemetry())
     with pytest.raises(Retryable):
         nowhere.offsets("order-group")
 
@@ -630,7 +630,7 @@ def test_a_cluster_that_does_not_answer_is_no_group_without_offsets(monkeypatch:
 def test_every_kind_of_group_holds_new_partitions_back(server: KafkaServer, conf: dict[str, str]) -> None:
     topic = new_topic(server, 2)
     settings = server.settings(conf) if conf.get("group.protocol") != "consumer" else only(server, conf)
-    broker = KafkaBroker(settings, RecordingSignals(), topics=[topic])
+    broker = KafkaBroker(settings, RecordingTelemetry(), topics=[topic])
     assert list(broker.publish([Outgoing(topic, b"k", b"v")])) == [None]
     member = broker.subscribe(f"group-{uuid4().hex}", [topic])
     assert member.hold_back()
@@ -656,16 +656,16 @@ def test_a_batch_that_librdkafka_cannot_decompress_is_reported_once_and_the_othe
     producer = Producer(foreign)
     producer.produce(stuck, bytes(50 * 2**20))
     assert producer.flush(30) == 0
-    signals = RecordingSignals()
+    telemetry = RecordingTelemetry()
     settings = server.settings({"receive.message.max.bytes": "9000000"})
-    broker = KafkaBroker(settings, signals, topics=[fine])
+    broker = KafkaBroker(settings, telemetry, topics=[fine])
     member = broker.subscribe(f"group-{uuid4().hex}", [stuck, fine])
-    wait_for(lambda: member.poll(10) or signals.alarms)
+    wait_for(lambda: member.poll(10) or telemetry.alerts)
     broker.publish([Outgoing(fine, b"k", b"v")])
     assert [record.value for record in read(member, 1)] == [b"v"]
     time.sleep(1.5)
     member.poll(10)
-    (alarm,) = signals.alarms
-    assert (alarm.event, alarm.fields["topic"], alarm.fields["partition"]) == ("a partition can't be read on", stuck, 0)
+    (alert,) = telemetry.alerts
+    assert (alert.event, alert.fields["topic"], alert.fields["partition"]) == ("a partition can't be read on", stuck, 0)
     member.close()
     broker.close()

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typed_settings import Secret
 
-from oms.adapters.kafka import border
+from oms.adapters.kafka import driver_errors
 from oms.adapters.kafka.conf import conf_of, delivery_timeout_s, group_conf, producer_conf, reader_conf
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.topics import check_topics
-from oms.adapters.memory.signals import RecordingSignals
-from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
+from oms.adapters.memory.telemetry import RecordingTelemetry
+from oms.ports.errors import OutcomeUnknown, Permanent, Retryable, SettingsError
 from oms.ports.messages import Outgoing
-from oms.settings import Settings, SettingsError, load_settings
+from oms.settings import Settings, load_settings
 
 PASSWORD = "correct-horse-battery"
 
@@ -120,7 +120,7 @@ def test_a_publish_ends_within_the_outbox_lease_or_when_the_user_says(settings: 
 @pytest.mark.parametrize("text", ["0", "-1", "soon"])
 def test_a_publish_that_never_ends_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="DELIVERY_TIMEOUT"):
-        KafkaBroker.from_settings(Settings(kafka_conf={"delivery.timeout.ms": text}), RecordingSignals())
+        KafkaBroker.from_settings(Settings(kafka_conf={"delivery.timeout.ms": text}), RecordingTelemetry())
 
 
 def test_librdkafka_takes_every_conf_of_ours() -> None:
@@ -141,16 +141,16 @@ for conf in ({}, {"group.protocol": "consumer"}):
 
 
 def test_nothing_connects_before_it_is_used() -> None:
-    signals = RecordingSignals()
-    KafkaBroker.from_settings(Settings(kafka_bootstrap="127.0.0.1:1"), signals).close()
-    assert signals.counts == []
+    telemetry = RecordingTelemetry()
+    KafkaBroker.from_settings(Settings(kafka_bootstrap="127.0.0.1:1"), telemetry).close()
+    assert telemetry.counts == []
 
 
 @pytest.mark.parametrize(
     "conf", [{"linger.ms": "soon"}, {"no.such.key": "1"}, {"ssl.key.pem": PASSWORD}], ids=lambda conf: next(iter(conf))
 )
 def test_settings_that_librdkafka_refuses_are_told_without_a_secret(conf: dict[str, str]) -> None:
-    broker = KafkaBroker.from_settings(sasl(kafka_conf=conf), RecordingSignals())
+    broker = KafkaBroker.from_settings(sasl(kafka_conf=conf), RecordingTelemetry())
     for start in (
         lambda: broker.publish([Outgoing("t", None, b"v")]),
         lambda: broker.subscribe("g", ["t"]),
@@ -173,7 +173,7 @@ def test_a_secret_that_is_found_to_be_bad_later_is_not_told_either() -> None:
 
 
 def test_nobody_shows_the_password() -> None:
-    broker = KafkaBroker.from_settings(sasl(kafka_bootstrap="127.0.0.1:1"), RecordingSignals())
+    broker = KafkaBroker.from_settings(sasl(kafka_bootstrap="127.0.0.1:1"), RecordingTelemetry())
     subscription = broker.subscribe("g", ["t"])
     assert PASSWORD not in f"{broker!r} {subscription!r} {broker._settings!r}"
     subscription.close()
@@ -209,35 +209,35 @@ MEANINGS = {
 
 @pytest.mark.parametrize(("kind", "code"), [(kind, code) for kind, codes in MEANINGS.items() for code in codes])
 def test_what_a_failed_delivery_means(kind: type, code: int) -> None:
-    error = border.undelivered(KafkaError(code), "order.created")
+    error = driver_errors.undelivered(KafkaError(code), "order.created")
     assert type(error) is kind
     assert "order.created" in str(error)
 
 
 @pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._MAX_POLL_EXCEEDED])
 def test_a_reader_lets_the_client_get_over_what_it_can(code: int) -> None:
-    assert border.stops_reading(KafkaError(code)) is None
+    assert driver_errors.stops_reading(KafkaError(code)) is None
 
 
 @pytest.mark.parametrize(
     "code", [KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError.UNKNOWN_TOPIC_OR_PART]
 )
 def test_a_reader_waits_where_nothing_can_be_read(code: int) -> None:
-    assert isinstance(border.stops_reading(KafkaError(code)), Retryable)
+    assert isinstance(driver_errors.stops_reading(KafkaError(code)), Retryable)
 
 
 def test_a_fatal_error_ends_a_client() -> None:
     fatal = KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced", True)
-    assert border.is_fatal(fatal)
-    assert isinstance(border.stops_reading(fatal), Retryable)
+    assert driver_errors.is_fatal(fatal)
+    assert isinstance(driver_errors.stops_reading(fatal), Retryable)
 
 
 @pytest.mark.parametrize("code", [KafkaError.FENCED_INSTANCE_ID, 111])
 def test_an_instance_id_that_is_taken_shows_in_the_code_or_in_the_text_of_a_fatal_error(code: int) -> None:
     fatal = KafkaError(KafkaError._FATAL, f"Fatal error: {KafkaError(code).str()}: heartbeat")
-    assert border.is_instance_taken(KafkaError(code))
-    assert border.is_instance_taken(fatal)
-    assert not border.is_instance_taken(KafkaError(KafkaError._FATAL, "Fatal error: something else"))
+    assert driver_errors.is_instance_taken(KafkaError(code))
+    assert driver_errors.is_instance_taken(fatal)
+    assert not driver_errors.is_instance_taken(KafkaError(KafkaError._FATAL, "Fatal error: something else"))
 
 
 # -- OMS_KAFKA_CONF and its file

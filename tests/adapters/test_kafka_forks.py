@@ -11,14 +11,14 @@ from oms.adapters.kafka.careful import CarefulReader
 from oms.adapters.kafka.probe import Probe
 from oms.adapters.kafka.producer import Sender
 from oms.adapters.kafka.subscription import KafkaSubscription
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.broker import TopicPartition
 
 nobody = {"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}
 member = {**nobody, "group.id": "g"}
-sender = Sender({**nobody, "message.timeout.ms": "1000"}, RecordingSignals())
+sender = Sender({**nobody, "message.timeout.ms": "1000"}, RecordingTelemetry())
 producer = sender._current()
-subscription = KafkaSubscription(member, ["t"], RecordingSignals())
+subscription = KafkaSubscription(member, ["t"], RecordingTelemetry())
 subscription.wait(0.1)
 reader = CarefulReader(member, TopicPartition("t", 0), 0)
 reader.next()

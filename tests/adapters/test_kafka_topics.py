@@ -15,10 +15,10 @@ from typed_settings import Secret
 
 from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.topics import TopicsReport, _new, check_topics, ensure_topics
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.messages import Outgoing
-from oms.ports.signals import WARNING
+from oms.ports.telemetry import WARNING
 from oms.settings import Settings
 
 pytestmark = pytest.mark.servers
@@ -123,7 +123,7 @@ def test_the_broker_refuses_a_bomb_and_goes_on_with_its_small_heap(
     producer.flush(60)
     (report,) = reports
     assert report is not None, "it was taken"
-    log = KafkaBroker(server.settings(), RecordingSignals(), topics=[name])
+    log = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[name])
     assert list(log.publish([Outgoing(name, b"k", b"small")])) == [None]
     assert [record.value for record in log.all_records()] == [b"small"]
     log.close()

@@ -11,12 +11,12 @@ import pytest
 import oms
 
 SOURCES = Path(oms.__file__).parent
-LOOKED_AT = ("adapters", "entrypoints", "bootstrap.py", "application")
+LOOKED_AT = ("adapters", "entrypoints", "bootstrap/container.py", "application")
 TEXT_ATTRIBUTES = {"args", "message_primary", "message_detail", "message_hint", "strerror", "pgerror"}
 TESTS_OF_TEXT = {"startswith", "endswith", "find", "index", "count", "search", "match", "fullmatch", "findall", "get"}
 ALLOWED = {
     # Redis's protocol has the error code only as the first word of the text.
-    "adapters/redis/border.py": ("_code",),
+    "adapters/redis/driver_errors.py": ("_code",),
     # The first argument is a number: how many bytes httptools has read.
     "entrypoints/http/connection.py": ("_parse",),
 }

@@ -23,10 +23,10 @@ from oms.adapters.gateways.book import Book, MemoryBook, SqliteBook
 from oms.adapters.gateways.script import ScriptError, read_script
 from oms.adapters.gateways.simulated import SimulatedGateway
 from oms.adapters.memory.clock import ManualClock
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.notifiers.webhook import WebhookNotifier
-from oms.adapters.telemetry.signals import StructlogSignals
-from oms.settings import load_settings, settings_table
+from oms.adapters.telemetry.logs_and_metrics import StructlogTelemetry
+from oms.settings.settings import load_settings, settings_table
 
 CANARY = "canary-5f2e9c71d8"
 USD = oms.Currency.of("USD")
@@ -195,11 +195,11 @@ def test_a_receiver_that_cannot_be_reached_is_tried_again() -> None:
 
 
 def test_api_keys(tmp_path: Path) -> None:
-    clock, signals, path = ManualClock(), RecordingSignals(), tmp_path / "keys.json"
+    clock, telemetry, path = ManualClock(), RecordingTelemetry(), tmp_path / "keys.json"
     key, entry = new_key("shop", oms.Role.CUSTOMER, "ann")
     old, old_entry = new_key("old", oms.Role.OPERATOR)
     path.write_text(json.dumps([entry, old_entry | {"expires": "2020-01-01T00:00:00+00:00"}]))
-    keys = ApiKeys(path, clock, signals)
+    keys = ApiKeys(path, clock, telemetry)
 
     assert keys.authenticate({"authorization": f"Bearer {key}"}) == oms.Principal(oms.Role.CUSTOMER, oms.UserId("ann"))
     assert keys.authenticate({"x-api-key": key}) is not None
@@ -210,19 +210,19 @@ def test_api_keys(tmp_path: Path) -> None:
 
     path.write_text("broken")
     assert keys.authenticate({"x-api-key": key}) is not None, "a file that is broken later changes nothing"
-    assert len(signals.alarms) == 1
+    assert len(telemetry.alerts) == 1
     with pytest.raises(oms.SettingsError):
-        ApiKeys(path, clock, signals)
+        ApiKeys(path, clock, telemetry)
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_no_secret_reaches_the_log(form: str) -> None:
     stream = io.StringIO()
-    signals = StructlogSignals(form=form, secrets=[CANARY], stream=stream)
-    signals.note("started", url=f"https://user:{CANARY}@host/", password="plain-secret", detail=f"x {CANARY} y")
-    signals.alarm("failed", cause=f"ValueError: {CANARY}", nested={"token": "plain-secret", "list": [CANARY]})
-    signals.note("header", value="Bearer abcdefgh12345678")
-    signals.note("forged", text="a\nINFO forged line")
+    telemetry = StructlogTelemetry(form=form, secrets=[CANARY], stream=stream)
+    telemetry.note("started", url=f"https://user:{CANARY}@host/", password="plain-secret", detail=f"x {CANARY} y")
+    telemetry.alert("failed", cause=f"ValueError: {CANARY}", nested={"token": "plain-secret", "list": [CANARY]})
+    telemetry.note("header", value="Bearer abcdefgh12345678")
+    telemetry.note("forged", text="a\nINFO forged line")
 
     text = stream.getvalue()
     assert CANARY not in text
@@ -235,10 +235,10 @@ def test_no_secret_reaches_the_log(form: str) -> None:
 @given(st.text(st.characters() | st.sampled_from("\x1b\x7f\x9b\u202e\u2066\ud83d\x08"), max_size=30))
 def test_no_text_in_the_log_controls_a_terminal(form: str, text: str) -> None:
     stream = io.StringIO()
-    signals = StructlogSignals(form=form, stream=stream)
-    signals.note("note", text=text, nested={"text": [text]})
-    signals.note_all([("many", {"text": text})])
-    signals.failure("failure", ValueError(text), text=text)
+    telemetry = StructlogTelemetry(form=form, stream=stream)
+    telemetry.note("note", text=text, nested={"text": [text]})
+    telemetry.note_all([("many", {"text": text})])
+    telemetry.failure("failure", ValueError(text), text=text)
     assert stream.getvalue().replace("\n", "").isprintable(), ascii(stream.getvalue())
 
 
@@ -255,8 +255,8 @@ SECRETIVE: list[dict[str, object]] = [
 @pytest.mark.parametrize("fields", SECRETIVE)
 def test_one_line_with_a_secret_has_its_whole_batch_masked(fields: dict[str, object]) -> None:
     stream = io.StringIO()
-    signals = StructlogSignals(secrets=[CANARY], stream=stream)
-    signals.note_all([("reserved", {"order_id": "o-1"}), ("odd", fields), ("reserved", {"order_id": "o-2"})])
+    telemetry = StructlogTelemetry(secrets=[CANARY], stream=stream)
+    telemetry.note_all([("reserved", {"order_id": "o-1"}), ("odd", fields), ("reserved", {"order_id": "o-2"})])
     text = stream.getvalue()
     assert CANARY not in text
     assert "plain-secret" not in text
@@ -279,12 +279,12 @@ HOSTILE = [None, "x" * 10**6, "half \ud83d\x00", "a\nINFO forged\r\u2028line", f
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_failure_has_a_traceback_whatever_its_error_says(form: str, text: str | None) -> None:
     stream = io.StringIO()
-    signals = StructlogSignals(form=form, secrets=[CANARY], stream=stream)
+    telemetry = StructlogTelemetry(form=form, secrets=[CANARY], stream=stream)
     try:
         raise ValueError("the cause") from Hostile(text)
     except ValueError as error:
         error.__cause__.__cause__ = error  # type: ignore[union-attr]
-        signals.failure("call failed", error, order_id="o-1", attempt=1)
+        telemetry.failure("call failed", error, order_id="o-1", attempt=1)
     said = stream.getvalue()
     assert said.encode()
     assert CANARY not in said
@@ -302,16 +302,16 @@ def test_a_failure_has_a_traceback_whatever_its_error_says(form: str, text: str 
 
 def test_failures_are_left_out_above_their_level() -> None:
     stream = io.StringIO()
-    StructlogSignals(level="error", stream=stream).failure("call failed", ValueError("no"))
+    StructlogTelemetry(level="error", stream=stream).failure("call failed", ValueError("no"))
     assert stream.getvalue() == ""
 
 
 def test_the_lines_of_a_batch_are_as_if_they_came_alone() -> None:
     together, alone = io.StringIO(), io.StringIO()
     notes: list[tuple[str, dict[str, object]]] = [("reserved", {"order_id": "ö-1", "units": 3}), ("sent", {"to": None})]
-    StructlogSignals(stream=together).note_all(notes)
+    StructlogTelemetry(stream=together).note_all(notes)
     for event, fields in notes:
-        StructlogSignals(stream=alone).note(event, **fields)
+        StructlogTelemetry(stream=alone).note(event, **fields)
 
     def said(stream: io.StringIO) -> list[dict[str, object]]:
         return [{**json.loads(line), "timestamp": ""} for line in stream.getvalue().splitlines()]

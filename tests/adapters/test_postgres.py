@@ -16,11 +16,11 @@ import pytest
 from own_postgres import OwnPostgres
 from sqlalchemy import Engine, create_engine, event, func, literal_column, select, text
 
+from oms.adapters.sql.credentials import Login
 from oms.adapters.sql.database import Database
-from oms.adapters.sql.logins import Login
 from oms.adapters.sql.migrate import migrate
 from oms.adapters.sql.postgres import BY_KEY, Session, postgres_database, setup_database
-from oms.adapters.sql.postgres_link import PostgresLink
+from oms.adapters.sql.postgres_connection import PostgresLink
 from oms.adapters.sql.query import Query
 from oms.adapters.sql.stores import kind_of, store_in
 from oms.adapters.system.ids import SystemIds

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from own_postgres import OwnPostgres
 
-from oms.adapters.sql.logins import Login
+from oms.adapters.sql.credentials import Login
 from oms.adapters.sql.migrate import migrate
 from oms.adapters.sql.postgres import PING_AFTER_S, postgres_database, setup_database
 from oms.adapters.sql.stores import kind_of, store_in

@@ -16,15 +16,15 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import oms
+from oms.adapters.sql.credentials import Login, login_of
 from oms.adapters.sql.database import Database
-from oms.adapters.sql.logins import Login, login_of
 from oms.adapters.sql.postgres import postgres_database
 from oms.adapters.sql.postgres_joining import PostgresJoining
 from oms.adapters.sql.roles import set_up_postgres
 from oms.adapters.sql.stores import postgres_store
 from oms.adapters.system.ids import SystemIds
+from oms.bootstrap.app import App
 from oms.domain.order import Order
-from oms.entrypoints.app import App
 from oms.ports.errors import Permanent
 from oms.ports.store import Delivery
 from oms.settings import Settings, load_settings

@@ -16,8 +16,8 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from oms.adapters.sql import migrate as migrations
+from oms.adapters.sql.credentials import Login
 from oms.adapters.sql.database import Database
-from oms.adapters.sql.logins import Login
 from oms.adapters.sql.migrate import HEADS, check_current, migrate, version
 from oms.adapters.sql.postgres import setup_database
 from oms.adapters.sql.schema import KINDS

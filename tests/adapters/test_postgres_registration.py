@@ -12,7 +12,7 @@ from own_postgres import PASSWORD, OwnPostgres
 from typed_settings.types import Secret
 
 from oms.adapters.memory import CountedIds
-from oms.adapters.sql.logins import login_of
+from oms.adapters.sql.credentials import login_of
 from oms.adapters.sql.roles import set_up_postgres
 from oms.adapters.sql.stores import postgres_store
 from oms.domain.tasks import TaskKind
@@ -55,7 +55,7 @@ def settings(server: OwnPostgres) -> Settings:
 
 
 def run(settings: Settings, statement: str) -> list[Any]:
-    from oms.adapters.sql.logins import admin_login
+    from oms.adapters.sql.credentials import admin_login
 
     with admin_login(settings).connect() as connection:
         cursor = connection.execute(statement)  # type: ignore[call-overload]

@@ -14,7 +14,7 @@ from typed_settings.types import Secret
 from oms.adapters.memory import CountedIds
 from oms.adapters.sql import roles
 from oms.adapters.sql.checks import check_postgres, other_currencies
-from oms.adapters.sql.logins import admin_login, login_of, operator_login, schema_of
+from oms.adapters.sql.credentials import admin_login, login_of, operator_login, schema_of
 from oms.adapters.sql.migrate import HEADS
 from oms.adapters.sql.roles import set_up_postgres
 from oms.adapters.sql.stores import postgres_reader, postgres_store

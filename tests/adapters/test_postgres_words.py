@@ -17,7 +17,7 @@ from oms.adapters.sql.checks import check_postgres
 from oms.adapters.sql.roles import set_up_postgres
 from oms.adapters.sql.stores import postgres_store
 from oms.adapters.system.ids import SystemIds
-from oms.entrypoints.app import App
+from oms.bootstrap.app import App
 from oms.settings import Settings, load_settings
 
 pytestmark = pytest.mark.servers

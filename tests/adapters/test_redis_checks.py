@@ -14,11 +14,11 @@ from redis_servers import Server, eventually, running
 
 from oms.adapters.memory import ManualClock
 from oms.adapters.redis import RedisGate, check
-from oms.adapters.redis.border import BORDER, translated
 from oms.adapters.redis.checks import _problems
-from oms.adapters.redis.link import CONNECTIONS, Address, connect
-from oms.ports.errors import Permanent, PortError, Retryable
-from oms.settings import SettingsError, load_settings
+from oms.adapters.redis.connection import CONNECTIONS, Address, connect
+from oms.adapters.redis.driver_errors import BORDER, translated
+from oms.ports.errors import Permanent, PortError, Retryable, SettingsError
+from oms.settings import load_settings
 
 PASSWORD = "canary-password"
 

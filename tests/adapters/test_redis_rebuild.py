@@ -10,7 +10,7 @@ import pytest
 from redis_servers import Server, eventually, running
 
 from oms.adapters.redis import RedisGate
-from oms.adapters.redis.link import Call, Link
+from oms.adapters.redis.connection import Call, Link
 from oms.adapters.redis.scripts import Script
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.errors import Closed, Retryable

@@ -18,8 +18,8 @@ from redis_servers import Server, running
 
 from oms.adapters.memory import ManualClock
 from oms.adapters.redis import ACL_RULES, RedisGate, check
+from oms.adapters.redis.connection import connect
 from oms.adapters.redis.gate import PREFIX
-from oms.adapters.redis.link import connect
 from oms.ports.errors import Retryable
 from oms.testing.contracts.gate import GateContract
 

@@ -11,7 +11,7 @@ from redis_servers import Server, running
 
 from oms.adapters.memory import ManualClock
 from oms.adapters.redis import RedisGate
-from oms.adapters.redis.link import connect
+from oms.adapters.redis.connection import connect
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.gate import GateAnswer
 from oms.testing import Shop

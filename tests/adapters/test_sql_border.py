@@ -9,7 +9,7 @@ import pytest
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
-from oms.adapters.sql.border import BORDER, COMMIT, translated
+from oms.adapters.sql.driver_errors import BORDER, COMMIT, translated
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 
 SECRET = "secret-value"

@@ -16,18 +16,18 @@ from sqlalchemy import create_engine, inspect, select, text
 import oms
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.sql import stores
-from oms.adapters.sql.link import Link
+from oms.adapters.sql.connection import Link
 from oms.adapters.sql.migrate import HEADS, migrate
 from oms.adapters.sql.schema import KINDS
 from oms.adapters.sql.sqlite import sqlite_database
 from oms.adapters.system.clock import SystemClock
-from oms.application.promises import check
-from oms.bootstrap import recorded
+from oms.bootstrap.container import recorded
 from oms.domain.events import Reason
 from oms.domain.money import Money
 from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
+from oms.operations.promises import check
 from oms.settings import Settings
 from oms.testing import Shop
 from oms.testing.contracts.samples import AT, EUR, LATER, order_id, placed, stated, terms

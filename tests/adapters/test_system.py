@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from oms.adapters.system.calls import ThreadedCalls
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.domain.values import checked_id
-from oms.ports.calls import CallAbandoned, Ended
+from oms.ports.call_executor import CallAbandoned, Ended
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
+from oms.runtime.call_executor import ThreadPoolCallExecutor
 
 
 def test_the_time_is_in_utc():
@@ -64,7 +64,7 @@ class Waiting:
 
     def __init__(self, workers: int) -> None:
         self.woken = threading.Event()
-        self.calls: ThreadedCalls[str] = ThreadedCalls(workers, self.woken.set)
+        self.calls: ThreadPoolCallExecutor[str] = ThreadPoolCallExecutor(workers, self.woken.set)
 
     def collect(self, count: int) -> dict[str, Ended[str]]:
         ended: dict[str, Ended[str]] = {}
@@ -111,7 +111,7 @@ def test_calls_are_bounded_and_run_at_once():
 
 
 def test_quick_calls_may_queue_and_slow_ones_never_do():
-    calls: ThreadedCalls[int] = ThreadedCalls(2, lambda: None, ahead_s=0.25, most=40)
+    calls: ThreadPoolCallExecutor[int] = ThreadPoolCallExecutor(2, lambda: None, ahead_s=0.25, most=40)
 
     def ended(count: int) -> None:
         found, until = 0, time.monotonic() + 5
@@ -150,7 +150,7 @@ def settled(condition):
 
 
 def test_calls_that_hang_are_bounded_and_block_further_ones_until_some_return():
-    calls: ThreadedCalls[int] = ThreadedCalls(2, lambda: None, limit_s=0.05, most_hung=3)
+    calls: ThreadPoolCallExecutor[int] = ThreadPoolCallExecutor(2, lambda: None, limit_s=0.05, most_hung=3)
     release, found = threading.Event(), []
     for token in range(4):
         assert settled(lambda: found.extend(calls.collect()) or calls.room() > 0 or calls.blocked())
@@ -171,7 +171,7 @@ def test_calls_that_hang_are_bounded_and_block_further_ones_until_some_return():
 
 
 def test_a_call_that_found_no_thread_in_time_is_not_made():
-    calls: ThreadedCalls[str] = ThreadedCalls(1, lambda: None, ahead_s=0.25, limit_s=0.2, most_hung=1)
+    calls: ThreadPoolCallExecutor[str] = ThreadPoolCallExecutor(1, lambda: None, ahead_s=0.25, limit_s=0.2, most_hung=1)
     made, found = [], []
     calls.submit("quick", lambda: None)
     assert settled(lambda: found.extend(calls.collect()) or found)
@@ -187,7 +187,7 @@ def test_a_call_that_found_no_thread_in_time_is_not_made():
 
 
 def test_collect_never_waits():
-    calls: ThreadedCalls[str] = ThreadedCalls(1, lambda: None)
+    calls: ThreadPoolCallExecutor[str] = ThreadPoolCallExecutor(1, lambda: None)
     release = threading.Event()
     calls.submit("slow", release.wait)
     started = time.monotonic()
@@ -197,7 +197,7 @@ def test_collect_never_waits():
 
 
 def test_close_waits_no_longer_than_it_says_and_ends_idle_threads():
-    calls: ThreadedCalls[str] = ThreadedCalls(2, lambda: None)
+    calls: ThreadPoolCallExecutor[str] = ThreadPoolCallExecutor(2, lambda: None)
     release = threading.Event()
     calls.submit("hangs", release.wait)
     calls.submit("ends", lambda: None)
@@ -215,15 +215,15 @@ def test_close_waits_no_longer_than_it_says_and_ends_idle_threads():
 def test_a_hanging_call_does_not_hold_up_the_end_of_the_process():
     script = (
         "import threading\n"
-        "from oms.adapters.system.calls import ThreadedCalls\n"
-        "calls = ThreadedCalls(1, lambda: None)\n"
+        "from oms.runtime.call_executor import ThreadPoolCallExecutor\n"
+        "calls = ThreadPoolCallExecutor(1, lambda: None)\n"
         "calls.submit('hangs', threading.Event().wait)\n"
     )
     subprocess.run([sys.executable, "-c", script], timeout=20, check=True)
 
 
 def test_calls_that_are_withdrawn_say_which_were_begun() -> None:
-    calls: ThreadedCalls[str] = ThreadedCalls(1, lambda: None, ahead_s=0.25, limit_s=60)
+    calls: ThreadPoolCallExecutor[str] = ThreadPoolCallExecutor(1, lambda: None, ahead_s=0.25, limit_s=60)
     calls.submit("quick", lambda: 1)
     assert wait_until(lambda: bool(calls.collect()))
     assert calls.room() > 1, "quick calls may queue"

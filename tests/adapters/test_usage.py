@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from oms.adapters.system import usage
-from oms.adapters.system.usage import Ticks, Usage, machine_ticks
+from oms.runtime import cpu_usage
+from oms.runtime.cpu_usage import Ticks, Usage, machine_ticks
 
 CORES = 2
 
@@ -64,18 +64,18 @@ def test_what_cannot_be_read_is_not_known(text: str | None, tmp_path: Path, monk
     stat = tmp_path / "stat"
     if text is not None:
         stat.write_text(text)
-    monkeypatch.setattr(usage, "STAT", stat)
+    monkeypatch.setattr(cpu_usage, "STAT", stat)
     assert machine_ticks() is None
 
 
 def test_ticks_are_those_of_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stat = tmp_path / "stat"
     stat.write_text("cpu  10 1 20 300 40 5 6 7 8 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
-    monkeypatch.setattr(usage, "STAT", stat)
+    monkeypatch.setattr(cpu_usage, "STAT", stat)
     assert machine_ticks() == (10 + 1 + 20 + 5 + 6 + 7, 389)
 
 
-@pytest.mark.skipif(not usage.STAT.exists(), reason="only Linux tells what is used of the machine")
+@pytest.mark.skipif(not cpu_usage.STAT.exists(), reason="only Linux tells what is used of the machine")
 def test_this_machine_counts_its_ticks() -> None:
     seen = [machine_ticks()]
     for _ in range(3):

@@ -11,13 +11,13 @@ import pytest
 from oms.adapters.sql import stores
 from oms.adapters.sql.roles import set_up_postgres
 from oms.adapters.sqlite_log.log import SqliteLog
-from oms.application import promises
-from oms.bootstrap import SERVICES
+from oms.bootstrap.container import SERVICES
+from oms.operations import promises
 from oms.ports.evidence import Evidence
 from oms.settings import Settings, load_settings
 from oms.testing import Shop
 from oms.testing.bench.deployment import addresses
-from oms.testing.containers import NativePostgres
+from oms.testing.servers import NativePostgres
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 

@@ -10,12 +10,12 @@ from typed_settings import Secret
 
 import oms
 from oms.adapters.kafka.access import connection_warnings
-from oms.application.access import StepTopics, topic_access
 from oms.application.routing import ROUTING
-from oms.bootstrap import SERVICES, topics_of
+from oms.application.topic_rights import StepTopics, topic_access
+from oms.bootstrap.app import acl_of
+from oms.bootstrap.container import SERVICES, topics_of
 from oms.domain.events import EVENTS
 from oms.domain.saga import routes
-from oms.entrypoints.app import acl_of
 from oms.settings import Settings
 
 LOGIN = {"kafka_user": "oms", "kafka_password": Secret("not-for-any-log")}

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import oms
 from oms.adapters.memory.log import MemoryLog
-from oms.application.health import Condition, Problem
-from oms.application.promises import Violation
+from oms.engine.health import Condition, Problem
+from oms.operations.promises import Violation
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
 from oms.ports.messages import Outgoing
 from oms.testing import Shop
@@ -59,7 +59,7 @@ def blocked_of(shop: Shop) -> list[Problem]:
 
 
 def told(shop: Shop, event: str) -> list[dict[str, object]]:
-    lines = [*shop.signals.notes, *shop.signals.alarms, *shop.signals.failures]
+    lines = [*shop.telemetry.notes, *shop.telemetry.alerts, *shop.telemetry.failures]
     return [dict(line.fields) for line in lines if line.event == event]
 
 
@@ -135,7 +135,7 @@ def test_a_blocked_topic_shows_until_it_can_be_written() -> None:
     shop.run()
     (line,) = told(shop, "topic can't be written")
     assert (line["group"], line["topic"]) == ("shipping", "ship.a")
-    (failure,) = [one for one in shop.signals.failures if one.event == "topic can't be written"]
+    (failure,) = [one for one in shop.telemetry.failures if one.event == "topic can't be written"]
     assert str(failure.error) == "no ship.a"
     assert blocked_of(shop) == []
 

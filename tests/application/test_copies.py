@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import oms
 from oms.adapters.memory.log import MemoryLog
-from oms.application import promises
-from oms.application.copies import MAX_COPY_BYTES, UNPUBLISHABLE, copy_of
-from oms.bootstrap import topics_of
+from oms.bootstrap.container import topics_of
+from oms.engine.dead_letter_copies import MAX_COPY_BYTES, UNPUBLISHABLE, copy_of
+from oms.operations import promises
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import MAX_MESSAGE_BYTES, Outgoing, Record, copies_topic

@@ -15,13 +15,13 @@ import oms
 from oms.adapters.gateways.book import SqliteBook
 from oms.adapters.gateways.simulated import SimulatedGateway
 from oms.adapters.memory.clock import CountedIds, ManualClock
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.sql import stores
 from oms.adapters.sql.migrate import migrate
 from oms.adapters.sql.sqlite import sqlite_database
 from oms.adapters.system.clock import SystemClock
-from oms.application.promises import check
-from oms.entrypoints.app import reconcile
+from oms.bootstrap.app import reconcile
+from oms.operations.promises import check
 from oms.ports.evidence import BookEntry, BookKind
 from oms.testing import Shop
 
@@ -72,11 +72,11 @@ def test_commands_that_only_look_refuse_another_currency(tmp_path: Path, look: A
 
 def test_the_first_start_says_so_once(tmp_path: Path) -> None:
     for expected in (5, 0):
-        signals = RecordingSignals()
-        app = create(tmp_path, "USD", signals=signals)
+        telemetry = RecordingTelemetry()
+        app = create(tmp_path, "USD", telemetry=telemetry)
         app.run()
         app.stop()
-        assert sum(note.event == "currency pinned" for note in signals.notes) == expected
+        assert sum(note.event == "currency pinned" for note in telemetry.notes) == expected
 
 
 def test_who_only_looks_at_a_new_store_leaves_it_as_it_is(tmp_path: Path) -> None:

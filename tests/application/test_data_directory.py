@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import oms
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.system.no_log import NoLog
 
 SERVICES = ("order", "inventory", "payment", "notification")
@@ -93,11 +93,11 @@ def test_wider_rights_are_narrowed_and_logged(data: Path) -> None:
     data.chmod(0o755)
     for path in data.iterdir():
         path.chmod(0o644)
-    signals = RecordingSignals()
-    app = create(data, signals=signals)
+    telemetry = RecordingTelemetry()
+    app = create(data, telemetry=telemetry)
     app.run()
     app.stop()
-    said = {str(line.fields["path"]): line.fields["was"] for line in signals.notes if line.event == "rights narrowed"}
+    said = {str(line.fields["path"]): line.fields["was"] for line in telemetry.notes if line.event == "rights narrowed"}
     assert said[str(data)] == "0755"
     assert {said[str(data / f"{name}.db")] for name in FILES} == {"0644"}
     assert mode(data) == 0o700
@@ -209,11 +209,11 @@ def without_marks(directory: Path) -> None:
 
 
 def joined(directory: Path) -> list[str]:
-    signals = RecordingSignals()
-    app = create(directory, signals=signals)
+    telemetry = RecordingTelemetry()
+    app = create(directory, telemetry=telemetry)
     app.run()
     app.stop()
-    return [Path(str(line.fields["file"])).stem for line in signals.notes if line.event == "file joins the system"]
+    return [Path(str(line.fields["file"])).stem for line in telemetry.notes if line.event == "file joins the system"]
 
 
 def test_a_system_of_the_version_before_is_adopted_once(data: Path) -> None:

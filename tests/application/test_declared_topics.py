@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import oms
-from oms.application import access
-from oms.application.access import StepTopics, topic_access
-from oms.bootstrap import topics_of
-from oms.entrypoints.app import App, acl_of
+from oms.application import topic_rights
+from oms.application.topic_rights import StepTopics, topic_access
+from oms.bootstrap.app import App, acl_of
+from oms.bootstrap.container import topics_of
 from oms.testing import Shop, given_step, hunt
-from oms.testing.sim.beside import SimulatedApp
+from oms.testing.sim.rolling_upgrade import SimulatedApp
 
 NewShop = Callable[..., Shop]
 
@@ -22,13 +22,13 @@ NewShop = Callable[..., Shop]
 @pytest.fixture
 def warned(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this release does."""
-    monkeypatch.setattr(access, "UNDECLARED_TOPICS_FAIL", False)
+    monkeypatch.setattr(topic_rights, "UNDECLARED_TOPICS_FAIL", False)
 
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the next release does."""
-    monkeypatch.setattr(access, "UNDECLARED_TOPICS_FAIL", True)
+    monkeypatch.setattr(topic_rights, "UNDECLARED_TOPICS_FAIL", True)
 
 
 def confirmed(_event: oms.AnyEvent, step: oms.StepContext) -> None:
@@ -47,7 +47,7 @@ def subscribe(app: App, *publishes: str) -> None:
 
 
 def warnings_of(shop: Shop) -> list[Any]:
-    return [(one.event, one.fields["step"], one.fields["topic"]) for one in shop.signals.failures]
+    return [(one.event, one.fields["step"], one.fields["topic"]) for one in shop.telemetry.failures]
 
 
 def test_a_step_publishes_what_it_declares(new_shop: NewShop) -> None:
@@ -67,7 +67,7 @@ def test_in_this_release_an_undeclared_topic_is_a_warning_once_and_the_event_goe
     shop.run()
     assert all("parcels.booked" in shop.topics(order) for order in orders)
     assert warnings_of(shop) == [("undeclared topic", "parcels", "parcels.booked")]
-    assert "publishes=['parcels.booked']" in shop.signals.failures[0].fields["detail"]
+    assert "publishes=['parcels.booked']" in shop.telemetry.failures[0].fields["detail"]
 
 
 @pytest.mark.usefixtures("refused")
@@ -180,11 +180,11 @@ def test_a_hunted_shop_publishes_what_its_steps_declare(shop: Any) -> None:
 def test_a_handler_that_is_tested_alone_warns_of_an_undeclared_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     app = oms.create(profile="memory")
     subscribe(app, "parcels.booked")
-    monkeypatch.setattr(access, "UNDECLARED_TOPICS_FAIL", False)
+    monkeypatch.setattr(topic_rights, "UNDECLARED_TOPICS_FAIL", False)
     with pytest.warns(DeprecationWarning, match=r"parcels doesn't declare the topic 'parcels\.planned'") as found:
         given_step(app, "parcels").when("order.confirmed").publishes("parcels.planned")
     assert found[0].filename == __file__
     given_step(app, "parcels").answered("book").publishes("parcels.booked")
-    monkeypatch.setattr(access, "UNDECLARED_TOPICS_FAIL", True)
+    monkeypatch.setattr(topic_rights, "UNDECLARED_TOPICS_FAIL", True)
     with pytest.raises(oms.OmsError, match=r"publishes=\['parcels\.planned'\]"):
         given_step(app, "parcels").when("order.confirmed")

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from oms.adapters.memory import CountedIds, ManualClock, MemoryLog, MemoryOrderStore
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.wire.codec import JsonCodec
-from oms.application.outbox import EXPECTED_S, LOOK_EVERY_S, Relay
 from oms.domain.money import Currency
+from oms.engine.outbox import EXPECTED_S, LOOK_EVERY_S, Relay
 from oms.ports.store import OutboxRow
 from oms.testing.contracts.samples import owe, row
 
@@ -35,7 +35,7 @@ class Lab:
             JsonCodec(Currency.of("USD")),
             self.clock,
             CountedIds(),
-            RecordingSignals(),
+            RecordingTelemetry(),
             woken=self._wake,
         )
         self.relay.run_once()  # a sweep, so that the next one is due in a second

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import oms
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.application.extensions.ids import CheckedIds
 from oms.application.extensions.names import did_you_mean
-from oms.application.extensions.telemetry import CheckedSignals
+from oms.application.extensions.telemetry import CheckedTelemetry
 from oms.domain.errors import OmsError
 from oms.domain.events import BY_TOPIC
 from oms.domain.money import MAX_MINOR
@@ -279,11 +279,11 @@ class Broken:
     def note(self, event: str, **fields: object) -> None:
         raise OSError("no space left")
 
-    note_all = alarm = note
+    note_all = alert = note
 
 
 def test_telemetry_that_always_raises_changes_nothing(new_shop: NewShop) -> None:
-    shop = new_shop(signals=Broken(), notifier=Returns(fail(oms.Permanent("no"))))
+    shop = new_shop(telemetry=Broken(), notifier=Returns(fail(oms.Permanent("no"))))
     order = shop.place()
     shop.run()
     shop.expect(order).confirmed()
@@ -437,20 +437,20 @@ def test_topics_of_other_systems_are_named_at_the_start() -> None:
     shop.app.subscribe("warehouse.counted", group="own", handler=lambda _event, _step: None)
     with shop.app:
         pass
-    (line,) = [line for line in shop.signals.notes if line.event == "topics that aren't the system's own"]
+    (line,) = [line for line in shop.telemetry.notes if line.event == "topics that aren't the system's own"]
     assert line.fields == {"group": "own", "topics": "warehouse.counted"}
 
 
 def test_the_log_line_about_telemetry_that_raises_is_text_that_every_handler_can_write(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Loud(RecordingSignals):
+    class Loud(RecordingTelemetry):
         def note(self, event: str, **fields: object) -> None:
             raise ValueError("half \ud83d")
 
-    CheckedSignals(Loud()).note("Order placed")
+    CheckedTelemetry(Loud()).note("Order placed")
 
     (line,) = [record.getMessage() for record in caplog.records if record.name == "oms.telemetry"]
-    assert "signals.note failed, 1 times so far" in line
+    assert "telemetry.note failed, 1 times so far" in line
     assert "ValueError: half" in line
     line.encode()

@@ -46,11 +46,11 @@ def bug() -> Any:
 
 
 def told(shop: Shop, event: str = "call failed") -> list[Mapping[str, object]]:
-    return [failure.fields for failure in shop.signals.failures if failure.event == event]
+    return [failure.fields for failure in shop.telemetry.failures if failure.event == event]
 
 
 def errors(shop: Shop, extension: str, error: str = "Bug") -> int:
-    return shop.signals.total("extension_errors", extension=extension, error=error)
+    return shop.telemetry.total("extension_errors", extension=extension, error=error)
 
 
 # -- calls
@@ -60,7 +60,7 @@ def test_an_error_of_the_gateway_is_logged_at_the_first_attempt_and_at_each_tent
     shop = Shop(gateway=Gateway(bug))
     order = shop.place()
     shop.run()
-    (first,) = shop.signals.failures
+    (first,) = shop.telemetry.failures
     assert isinstance(first.error, Bug)
     assert first.error.__traceback__ is not None
     assert (first.fields["order_id"], first.fields["attempt"]) == (order.id, 1)
@@ -98,7 +98,7 @@ def test_a_dead_gateway_is_degraded_within_ten_seconds_until_it_answers() -> Non
     shop.advance(minutes=1)
     assert shop.status(order) == "CONFIRMED"
     assert shop.app.degraded() == []
-    assert [note.fields["call"] for note in shop.signals.notes if note.event == "recovered"] == ["charge"]
+    assert [note.fields["call"] for note in shop.telemetry.notes if note.event == "recovered"] == ["charge"]
 
 
 def test_a_gateway_that_cannot_be_reached_is_degraded_too() -> None:
@@ -113,7 +113,7 @@ def test_an_answer_of_a_wrong_type_is_logged_as_an_error() -> None:
     shop = Shop(gateway=Gateway(lambda: None))
     shop.place()
     shop.run()
-    assert "charge() returned" in str(shop.signals.failures[0].error)
+    assert "charge() returned" in str(shop.telemetry.failures[0].error)
     assert errors(shop, "gateway", "UnusableGatewayAnswer") == 1
 
 
@@ -192,7 +192,7 @@ def test_a_result_that_cannot_be_applied_is_logged_when_its_task_is_parked() -> 
     step(shop, lambda _event, context: context.call("call"), call=call)
     order = shop.place()
     shop.run()
-    (failure,) = shop.signals.failures
+    (failure,) = shop.telemetry.failures
     assert (failure.event, failure.fields["order_id"]) == ("result not applied", order.id)
     assert isinstance(failure.error, Bug)
     assert len(shop.parked()) == 1
@@ -245,13 +245,13 @@ def test_an_error_of_pricing_or_policy_is_logged_and_a_refusal_is_not(part: str)
     shop = Shop(**{part: checks})
     with pytest.raises(Bug):
         shop.place()
-    assert [failure.fields for failure in shop.signals.failures] == [{"extension": part}]
+    assert [failure.fields for failure in shop.telemetry.failures] == [{"extension": part}]
     assert errors(shop, part) == 1
 
     checks.error = oms.Refused("no", "not you")
     with pytest.raises(oms.Refused):
         shop.place()
-    assert len(shop.signals.failures) == 1
+    assert len(shop.telemetry.failures) == 1
 
 
 def test_an_error_of_the_authenticator_is_logged_and_counted() -> None:
@@ -262,7 +262,7 @@ def test_an_error_of_the_authenticator_is_logged_and_counted() -> None:
     shop = Shop(authenticator=Broken())
     with TestClient(oms.asgi(shop.app), raise_server_exceptions=False) as client:
         assert client.get("/orders").status_code == 503
-    assert [failure.event for failure in shop.signals.failures] == ["caller not authenticated"]
+    assert [failure.event for failure in shop.telemetry.failures] == ["caller not authenticated"]
     assert errors(shop, "authenticator") == 1
 
 

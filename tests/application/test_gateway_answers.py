@@ -144,7 +144,7 @@ def test_a_wrong_answer_to_a_charge_is_unknown_and_looked_up(shop_of: Callable[[
     assert gateway.calls() == ["charge", "lookup"]
     assert shop.status(order) == "CONFIRMED"
     assert not shop.parked()
-    (alert,) = shop.signals.alarms
+    (alert,) = shop.telemetry.alerts
     assert alert.event == "payment without an answer"
     assert "charge() returned" in str(alert.fields["detail"])
     assert "expected one of Captured" in str(alert.fields["detail"])
@@ -159,7 +159,7 @@ def test_a_wrong_answer_to_a_look_up_charges_nobody_twice(shop_of: Callable[[Gat
     shop.advance(minutes=5)
     assert gateway.calls().count("charge") == 1
     shop.expect(order).in_state("RESERVED").payment("UNKNOWN").nothing_parked()
-    assert "lookup() returned" in str(shop.signals.alarms[0].fields["detail"])
+    assert "lookup() returned" in str(shop.telemetry.alerts[0].fields["detail"])
 
 
 @pytest.mark.parametrize("wrong", [oms.Refunded(), oms.UnknownCharge(), oms.Declined("x"), None], ids=repr)
@@ -188,7 +188,7 @@ def test_a_refund_is_done_only_by_its_own_answer(shop_of: Callable[[Gateway], Sh
     shop.cancel(order, by_operator=True)
     shop.run()
     shop.expect(order).in_state("CANCELLING").payment("REFUNDING")
-    assert [alert.event for alert in shop.signals.alarms] == ["payment without an answer"]
+    assert [alert.event for alert in shop.telemetry.alerts] == ["payment without an answer"]
     shop.advance(minutes=1)
     shop.expect(order).cancelled().payment("REFUNDED")
 
@@ -215,7 +215,7 @@ def test_an_undecided_charge_is_looked_up(shop_of: Callable[[Gateway], Shop], an
     shop.advance(minutes=1)
     assert gateway.calls() == ["charge", "lookup"]
     shop.expect(order).confirmed()
-    assert not shop.signals.alarms
+    assert not shop.telemetry.alerts
 
 
 def test_an_authorisation_is_no_capture_and_raises_an_alert(shop_of: Callable[[Gateway], Shop]) -> None:
@@ -223,7 +223,7 @@ def test_an_authorisation_is_no_capture_and_raises_an_alert(shop_of: Callable[[G
     shop = shop_of(gateway)
     order = shop.place()
     shop.run()
-    assert [alert.fields["detail"] for alert in shop.signals.alarms] == ["Authorised"]
+    assert [alert.fields["detail"] for alert in shop.telemetry.alerts] == ["Authorised"]
     shop.advance(minutes=5)
     shop.expect(order).in_state("RESERVED").payment("UNKNOWN")
     shop.advance(minutes=15)
@@ -297,8 +297,8 @@ def test_an_odd_payment_id_raises_an_alert_and_a_number_does_not() -> None:
         shop = Shop(gateway=Gateway(charge=lambda found=payment_id: oms.Captured(found)))
         order = shop.place()
         shop.run()
-        assert len(shop.signals.alarms) == alerts
-        for alert in shop.signals.alarms:
+        assert len(shop.telemetry.alerts) == alerts
+        for alert in shop.telemetry.alerts:
             assert alert.event == "payment id can't be stored"
             assert alert.fields["order_id"] == order.id
 
@@ -346,7 +346,7 @@ def test_the_reason_of_a_decline_is_logged() -> None:
     shop = Shop(gateway=Gateway(charge=lambda: oms.Declined("insufficient funds \ud83d")))
     order = shop.place()
     shop.run()
-    (line,) = [line for line in shop.signals.notes if line.event == "Payment declined"]
+    (line,) = [line for line in shop.telemetry.notes if line.event == "Payment declined"]
     assert line.fields == {"order_id": order.id, "reason": "insufficient funds \ufffd"}
 
 

@@ -17,26 +17,26 @@ from starlette.testclient import TestClient
 
 import oms
 from oms.adapters.memory.clock import ManualClock
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.system.clock import SystemClock
-from oms.application.health import MAX_SUBJECTS, OPENS_AFTER, OPENS_AFTER_S, Condition, HealthRecord
-from oms.entrypoints.health_watch import HealthWatch, Question
+from oms.engine.health import MAX_SUBJECTS, OPENS_AFTER, OPENS_AFTER_S, Condition, HealthRecord
 from oms.ports.errors import PortError, Retryable
 from oms.ports.messages import Outgoing
+from oms.runtime.health_watch import HealthWatch, Question
 from oms.testing import Shop
 
 WORK = Condition.WORK_FAILING
 
 
-def gauge(signals: RecordingSignals, condition: Condition, service: str) -> float:
+def gauge(telemetry: RecordingTelemetry, condition: Condition, service: str) -> float:
     labels = frozenset({("condition", condition.value), ("service", service)})
-    return signals.gauges["health_problems", labels]
+    return telemetry.gauges["health_problems", labels]
 
 
 @given(st.lists(st.one_of(st.booleans(), st.floats(0.1, 5)), max_size=40))
 def test_a_problem_opens_by_failures_and_ends_by_a_success_alone(events: list[bool | float]) -> None:
-    clock, signals = ManualClock(), RecordingSignals()
-    health = HealthRecord(clock, signals).of("payment")
+    clock, telemetry = ManualClock(), RecordingTelemetry()
+    health = HealthRecord(clock, telemetry).of("payment")
     failures, first, was_open, opened, closed = 0, clock.steady(), False, 0, 0
     for event in events:
         if event is True:
@@ -54,9 +54,9 @@ def test_a_problem_opens_by_failures_and_ends_by_a_success_alone(events: list[bo
         opened, closed = opened + (is_open and not was_open), closed + (was_open and not is_open)
         was_open = is_open
         assert bool(health.record.report().not_ready) == is_open
-        assert gauge(signals, WORK, "payment") == is_open
-        assert [line.event for line in signals.failures] == ["not ready"] * opened
-        assert [line.event for line in signals.notes] == ["recovered"] * closed
+        assert gauge(telemetry, WORK, "payment") == is_open
+        assert [line.event for line in telemetry.failures] == ["not ready"] * opened
+        assert [line.event for line in telemetry.notes] == ["recovered"] * closed
 
 
 def test_commands_that_were_all_given_up_leave_no_problem_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,19 +84,19 @@ def test_each_gauge_is_there_from_the_start() -> None:
     _ = shop.app.system
     for condition in Condition:
         for service in ("process", "order", "inventory", "payment", "notification"):
-            assert gauge(shop.signals, condition, service) == 0
+            assert gauge(shop.telemetry, condition, service) == 0
 
 
 def test_the_number_of_subjects_is_bounded() -> None:
-    record = HealthRecord(ManualClock(), RecordingSignals())
+    record = HealthRecord(ManualClock(), RecordingTelemetry())
     for number in range(2 * MAX_SUBJECTS):
         record.failed(WORK, "s", str(number), "x", opens_after=1)
     assert len(record.report().not_ready) == MAX_SUBJECTS
 
 
 def test_several_threads_log_an_opening_and_an_end_once() -> None:
-    signals = RecordingSignals()
-    record = HealthRecord(ManualClock(), signals)
+    telemetry = RecordingTelemetry()
+    record = HealthRecord(ManualClock(), telemetry)
     together = threading.Barrier(8)
 
     def look(number: int) -> None:
@@ -115,8 +115,8 @@ def test_several_threads_log_an_opening_and_an_end_once() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [line.event for line in signals.failures] == ["not ready"] * 200
-    assert [line.event for line in signals.notes] == ["recovered"] * 200
+    assert [line.event for line in telemetry.failures] == ["not ready"] * 200
+    assert [line.event for line in telemetry.notes] == ["recovered"] * 200
 
 
 # -- the rows of the table, as they show while a system runs
@@ -128,14 +128,14 @@ class Seen:
 
     app: oms.App
     client: TestClient
-    signals: RecordingSignals
+    telemetry: RecordingTelemetry
 
     def codes(self) -> tuple[int, list[str], list[str]]:
         answer = self.client.get("/readyz")
         return answer.status_code, answer.json()["problems"], answer.json()["degraded"]
 
     def logged(self, event: str, condition: Condition) -> bool:
-        lines = [*self.signals.failures, *self.signals.notes]
+        lines = [*self.telemetry.failures, *self.telemetry.notes]
         return any(line.event == event and line.fields.get("condition") == condition.value for line in lines)
 
     def shows(self, condition: Condition, service: str, *, within_s: float = 5.0) -> None:
@@ -148,7 +148,7 @@ class Seen:
                 condition.value in codes[part]
                 and codes[0] == (200 if condition.degrades_only else 503)
                 and self.logged("degraded" if condition.degrades_only else "not ready", condition)
-                and gauge(self.signals, condition, service) >= 1
+                and gauge(self.telemetry, condition, service) >= 1
             )
 
         eventually(found, within_s, self.codes)
@@ -156,7 +156,7 @@ class Seen:
     def recovers(self, condition: Condition, service: str, *, within_s: float = 60.0) -> None:
         eventually(lambda: self.codes() == (200, [], []), within_s, self.codes)
         eventually(lambda: self.logged("recovered", condition), 5, self.codes)
-        eventually(lambda: gauge(self.signals, condition, service) == 0, 5, self.codes)
+        eventually(lambda: gauge(self.telemetry, condition, service) == 0, 5, self.codes)
 
 
 def eventually(happened: Callable[[], bool], within_s: float, seen: Callable[[], object]) -> None:
@@ -171,18 +171,18 @@ def profile(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def running(profile: str, path: Any, **given: Any) -> tuple[oms.App, RecordingSignals]:
-    signals = RecordingSignals()
-    return oms.create(profile=profile, data=path, environ={}, signals=signals, **given), signals
+def running(profile: str, path: Any, **given: Any) -> tuple[oms.App, RecordingTelemetry]:
+    telemetry = RecordingTelemetry()
+    return oms.create(profile=profile, data=path, environ={}, telemetry=telemetry, **given), telemetry
 
 
-def watched(app: oms.App, signals: RecordingSignals) -> tuple[TestClient, Seen]:
+def watched(app: oms.App, telemetry: RecordingTelemetry) -> tuple[TestClient, Seen]:
     client = TestClient(oms.asgi(app), base_url="http://localhost")
-    return client, Seen(app, client, signals)
+    return client, Seen(app, client, telemetry)
 
 
 def test_a_worker_that_is_stuck(profile: str, tmp_path: Any) -> None:
-    app, signals = running(profile, tmp_path)
+    app, telemetry = running(profile, tmp_path)
     is_stuck, goes_on = threading.Event(), threading.Event()
 
     def handle(_event: oms.AnyEvent, _step: oms.StepContext) -> None:
@@ -190,13 +190,13 @@ def test_a_worker_that_is_stuck(profile: str, tmp_path: Any) -> None:
         goes_on.wait(60)
 
     app.subscribe("order.created", group="slow", handler=handle)
-    client, seen = watched(app, signals)
+    client, seen = watched(app, telemetry)
     with app, client:
         app.orders.place(app.draft("ann", 1, {"x": 1}))
         assert is_stuck.wait(10)
         try:
             seen.shows(Condition.WORKER_STUCK, "slow")
-            (line,) = [one for one in signals.failures if one.event == "worker stuck"]
+            (line,) = [one for one in telemetry.failures if one.event == "worker stuck"]
             assert "goes_on.wait" in str(line.fields["stack"]), "the log shows where"
         finally:
             goes_on.set()
@@ -204,7 +204,7 @@ def test_a_worker_that_is_stuck(profile: str, tmp_path: Any) -> None:
 
 
 def test_a_topic_that_cannot_be_written(profile: str, tmp_path: Any) -> None:
-    app, signals = running(profile, tmp_path)
+    app, telemetry = running(profile, tmp_path)
     log: Any = app.system.container.broker()
     publish, refuses = log.publish, {"order.created"}
 
@@ -213,7 +213,7 @@ def test_a_topic_that_cannot_be_written(profile: str, tmp_path: Any) -> None:
         return [Retryable("no room") if one.topic in refuses else next(reports) for one in messages]
 
     log.publish = choosy
-    client, seen = watched(app, signals)
+    client, seen = watched(app, telemetry)
     with app, client:
         app.orders.place(app.draft("ann", 1, {"x": 1}))
         seen.shows(Condition.OUTBOX_BLOCKED, "order")
@@ -223,11 +223,11 @@ def test_a_topic_that_cannot_be_written(profile: str, tmp_path: Any) -> None:
 
 def test_an_outbox_that_does_not_move_for_another_reason(profile: str, tmp_path: Any) -> None:
     """The relay does nothing: no error says so, but the oldest message stays the oldest for longer than its lease."""
-    app, signals = running(profile, tmp_path, outbox_lease_s=1)
+    app, telemetry = running(profile, tmp_path, outbox_lease_s=1)
     relay: Any = app.system.order.relay
     run_once = relay.run_once
     relay.run_once = lambda: 0
-    client, seen = watched(app, signals)
+    client, seen = watched(app, telemetry)
     with app, client:
         app.orders.place(app.draft("ann", 1, {"x": 1}))
         seen.shows(Condition.OUTBOX_BLOCKED, "order", within_s=1 + 3 + 5)
@@ -262,8 +262,8 @@ def test_a_gateway_or_notifier_that_fails(profile: str, tmp_path: Any, service: 
             if service == "notification":
                 call(None)
 
-    app, signals = running(profile, tmp_path, gateway=Gateway(), notifier=Notifier(), default_stock=10)
-    client, seen = watched(app, signals)
+    app, telemetry = running(profile, tmp_path, gateway=Gateway(), notifier=Notifier(), default_stock=10)
+    client, seen = watched(app, telemetry)
     with app, client:
         app.orders.place(app.draft("ann", 1, {"x": 1}))
         seen.shows(Condition.CALLS_FAILING, service)
@@ -272,7 +272,7 @@ def test_a_gateway_or_notifier_that_fails(profile: str, tmp_path: Any, service: 
 
 
 def test_a_worker_that_ends_with_an_error(profile: str, tmp_path: Any) -> None:
-    app, signals = running(profile, tmp_path)
+    app, telemetry = running(profile, tmp_path)
     relay: Any = app.system.order.relay
     ended: list[object] = []
 
@@ -281,7 +281,7 @@ def test_a_worker_that_ends_with_an_error(profile: str, tmp_path: Any) -> None:
 
     hook, threading.excepthook = threading.excepthook, ended.append
     try:
-        client, seen = watched(app, signals)
+        client, seen = watched(app, telemetry)
         with app, client:
             relay.run_once = fails_for_good
             seen.shows(Condition.WORKER_FAILED, "process")
@@ -291,8 +291,8 @@ def test_a_worker_that_ends_with_an_error(profile: str, tmp_path: Any) -> None:
 
 
 def test_a_system_that_is_not_started_says_so() -> None:
-    app, signals = running("memory", "oms-data")
-    client, seen = watched(app, signals)
+    app, telemetry = running("memory", "oms-data")
+    client, seen = watched(app, telemetry)
     with client:
         assert seen.codes() == (503, ["starting"], [])
         with app:
@@ -307,8 +307,8 @@ class Asked:
     """A watch over one question, whose answer a test decides."""
 
     def __init__(self) -> None:
-        self.signals = RecordingSignals()
-        self.record = HealthRecord(SystemClock(), self.signals)
+        self.telemetry = RecordingTelemetry()
+        self.record = HealthRecord(SystemClock(), self.telemetry)
         self.answer: Callable[[], object] = lambda: None
         self.count = 0
 
@@ -318,7 +318,7 @@ class Asked:
 
     def __enter__(self) -> Asked:
         question = Question("store", self.record.of("order"), [(Condition.STORE_UNAVAILABLE, self.ask)])
-        self.watch = HealthWatch(self.record, [question], {}, stuck_after_s=4, signals=self.signals)
+        self.watch = HealthWatch(self.record, [question], {}, stuck_after_s=4, telemetry=self.telemetry)
         self.watch.start()
         return self
 
@@ -347,12 +347,12 @@ def test_one_failed_answer_is_no_problem_yet_and_two_are(asked: Asked) -> None:
         asked.answer = fails_once
         before = asked.count
         eventually(lambda: asked.count >= before + 3, 10, asked.problems)
-        assert asked.signals.failures == []
+        assert asked.telemetry.failures == []
         asked.answer = fails
         eventually(lambda: asked.problems() == ["order: store: no route to host"], 5, asked.problems)
         asked.answer = lambda: None
         eventually(lambda: asked.problems() == [], 5, asked.problems)
-        assert [line.event for line in asked.signals.notes] == ["recovered"]
+        assert [line.event for line in asked.telemetry.notes] == ["recovered"]
 
 
 def test_an_answer_that_does_not_come_is_a_problem(asked: Asked) -> None:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import oms
 from oms.application import notifications, payments
-from oms.application.steps import call_key
+from oms.application.subscribers import call_key
+from oms.application.use_cases.commands import checked_key
 from oms.domain.tasks import TaskKind, TaskRequest, call_of, composite_key, order_of
 from oms.domain.values import OrderId, Sku
-from oms.entrypoints.desks import checked_key
 from oms.ports import limits
 from oms.ports.store import Delivery, Store
 from oms.settings import Settings

@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 
 from oms.adapters.memory.clock import ManualClock
-from oms.adapters.memory.signals import RecordingSignals
-from oms.adapters.system.bells import Bells
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.system.clock import SystemClock
-from oms.application import departures
 from oms.application.orders import OrderWork
-from oms.application.parts import Parts, World, assemble
-from oms.application.worker import Worker
 from oms.domain.tasks import TaskKind
-from oms.entrypoints.pacing import (
+from oms.engine import publish_batcher
+from oms.engine.assembly import ServiceAssembly, ServiceDependencies, assemble
+from oms.engine.worker import Worker
+from oms.runtime.adaptive_batching import (
     ANSWER_S,
     BUSY,
     GATHER_S,
@@ -32,7 +31,8 @@ from oms.entrypoints.pacing import (
     group,
     rest,
 )
-from oms.entrypoints.runner import Driven, Runner, driven_in_lanes
+from oms.runtime.runner import Driven, Runner, driven_in_lanes
+from oms.runtime.wakeups import Wakeups
 from oms.testing import Shop
 
 
@@ -49,11 +49,11 @@ class Counting:
 
 
 def worker(*steps: Any) -> Worker:
-    return Worker("w", steps, SystemClock(), RecordingSignals())
+    return Worker("w", steps, SystemClock(), RecordingTelemetry())
 
 
-def runner(*driven: Driven, bells: Bells | None = None, failed: Any = lambda _name, _error: None) -> Runner:
-    return Runner(driven, bells or Bells(), SystemClock(), failed, used=lambda: 1.0)
+def runner(*driven: Driven, wakeups: Wakeups | None = None, failed: Any = lambda _name, _error: None) -> Runner:
+    return Runner(driven, wakeups or Wakeups(), SystemClock(), failed, used=lambda: 1.0)
 
 
 def until(true: Any) -> None:
@@ -64,11 +64,11 @@ def until(true: Any) -> None:
 
 
 def test_a_bell_wakes_its_lane_alone() -> None:
-    bells, one, other = Bells(), Counting(), Counting()
-    running = runner(Driven({"one": worker(one)}), Driven({"other": worker(other)}), bells=bells)
+    wakeups, one, other = Wakeups(), Counting(), Counting()
+    running = runner(Driven({"one": worker(one)}), Driven({"other": worker(other)}), wakeups=wakeups)
     running.start()
     one.todo = 1
-    bells.ring("one")
+    wakeups.ring("one")
     until(lambda: one.done == 1)
     assert running.stop(5)
     assert not running.running
@@ -121,7 +121,7 @@ def test_a_worker_knows_what_its_steps_wait_for() -> None:
             return due
 
     assert worker(Counting()).next_due() is None
-    assert Worker("w", [Counting(), Waiting()], clock, RecordingSignals()).next_due() == due
+    assert Worker("w", [Counting(), Waiting()], clock, RecordingTelemetry()).next_due() == due
 
 
 def test_a_task_that_is_owed_during_a_look_is_found_by_the_next_one(monkeypatch: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_task_that_was_postponed_is_looked_for_when_it_is_due(monkeypatch: Any
 
 def test_the_lanes_of_a_service_are_all_of_its_steps() -> None:
     shop = Shop()
-    for driven in (driven_in_lanes(shop.app.system.parts, Bells()),):
+    for driven in (driven_in_lanes(shop.app.system.parts, Wakeups()),):
         names = [name for one in driven for name in one.workers]
         assert len(names) == len(set(names)) == 5 * len(shop.app.system.parts)
     for part in shop.app.system.parts.values():
@@ -200,13 +200,13 @@ def test_a_lane_rests_once_it_has_become_busy() -> None:
 
 @pytest.mark.parametrize("moves", [1, 400, 500])
 def test_a_lane_that_moves_one_or_enough_never_rests(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oms.entrypoints.runner.BUSY", 0.5)
+    monkeypatch.setattr("oms.runtime.runner.BUSY", 0.5)
     _gaps(moves, rest=for_ever, enough=400)
 
 
 def test_a_lane_that_is_not_busy_never_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     step = Endless(2)
-    monkeypatch.setattr("oms.entrypoints.runner.BUSY", 8.0)
+    monkeypatch.setattr("oms.runtime.runner.BUSY", 8.0)
     running = runner(Driven({"one": worker(step)}, gather=for_ever, rest=for_ever))
     running.start()
     until(lambda: len(step.asked) >= 4)  # before that it has moved six
@@ -254,11 +254,11 @@ def test_a_quiet_lane_takes_news_at_once() -> None:
     assert running.stop(5)
 
 
-def grouped(shop: Shop) -> Parts[Any]:
+def grouped(shop: Shop) -> ServiceAssembly[Any]:
     """The order service's parts, as the distributed profile has them."""
     system = shop.app.system
     made, own = system.parts["order"], system.container
-    world = World(own.broker(), own.codec(), own.clock(), own.ids(), own.signals(), look_every_s=0.0)
+    world = ServiceDependencies(own.broker(), own.codec(), own.clock(), own.ids(), own.telemetry(), look_every_s=0.0)
     system.parts["order"] = assemble(made.service, world, made.calls, lock=OrderWork.lock, grouped=True)
     return system.parts["order"]
 
@@ -267,7 +267,7 @@ def test_orders_are_grouped_where_they_leave_and_gathered_where_they_arrive() ->
     shop = Shop()
     grouped(shop)
     parts = shop.app.system.parts
-    pauses = {name: one for one in driven_in_lanes(parts, Bells()) for name in one.workers}
+    pauses = {name: one for one in driven_in_lanes(parts, Wakeups()) for name in one.workers}
     assert {name for name, one in pauses.items() if one.rest is group} == {"order.departures"}
     assert {name.partition(".")[2] for name, one in pauses.items() if one.rest is answer} == {"commands"}
     assert {name for name, one in pauses.items() if one.gather is gather} == {
@@ -297,7 +297,7 @@ def test_new_orders_wait_for_their_group_and_nothing_else_does() -> None:
 
 
 def test_a_group_that_grows_too_large_is_left_to_the_sweeper(monkeypatch: Any) -> None:
-    monkeypatch.setattr(departures, "QUEUE_LIMIT", 2)
+    monkeypatch.setattr(publish_batcher, "QUEUE_LIMIT", 2)
     shop = Shop()
     order_service = grouped(shop)
     assert order_service.departures is not None
@@ -327,7 +327,7 @@ def test_pauses_grow_with_what_is_used_and_are_none_where_nothing_is() -> None:
 
 def test_a_lane_never_rests_where_nothing_is_used() -> None:
     step = Endless(9)
-    running = Runner([Driven({"one": worker(step)}, rest=lambda used: used * 3600)], Bells(), SystemClock(),
+    running = Runner([Driven({"one": worker(step)}, rest=lambda used: used * 3600)], Wakeups(), SystemClock(),
                      lambda _, __: None, used=lambda: 0.0)  # fmt: skip
     running.start()
     until(lambda: len(step.asked) >= 6)

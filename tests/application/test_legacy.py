@@ -10,8 +10,8 @@ import pytest
 import oms
 from oms.adapters.memory.log import MemoryLog
 from oms.application import orders
-from oms.application.offsets import place
 from oms.domain.values import OrderId, Terms
+from oms.engine.offsets import place
 from oms.ports.evidence import BookKind
 from oms.ports.messages import Outgoing
 from oms.settings import Settings

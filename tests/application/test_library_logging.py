@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from oms.adapters.telemetry.signals import StructlogSignals
+from oms.adapters.telemetry.logs_and_metrics import StructlogTelemetry
 from oms.testing import Shop
 
 CONFIGURED = """
@@ -39,18 +39,18 @@ def test_neither_import_nor_create_nor_a_run_configures_logging_or_writes_to_std
 
 
 @pytest.fixture
-def signals() -> StructlogSignals:
-    return StructlogSignals(secrets=["a-known-secret"])
+def telemetry() -> StructlogTelemetry:
+    return StructlogTelemetry(secrets=["a-known-secret"])
 
 
 def test_each_kind_of_line_has_a_logger_and_a_level(
-    signals: StructlogSignals, caplog: pytest.LogCaptureFixture
+    telemetry: StructlogTelemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    signals.note("Order created", order_id="o-1")
-    signals.note_all([("Inventory reserved", {"order_id": "o-2"})])
-    signals.failure("call failed", OSError("away"), attempt=1)
-    signals.alarm("message parked", topic="t")
+    telemetry.note("Order created", order_id="o-1")
+    telemetry.note_all([("Inventory reserved", {"order_id": "o-2"})])
+    telemetry.failure("call failed", OSError("away"), attempt=1)
+    telemetry.alert("message parked", topic="t")
     assert [(one.name, one.levelname, one.getMessage()) for one in caplog.records] == [
         ("oms.events", "INFO", "Order created order_id=o-1"),
         ("oms.events", "INFO", "Inventory reserved order_id=o-2"),
@@ -61,19 +61,19 @@ def test_each_kind_of_line_has_a_logger_and_a_level(
     assert caplog.records[-1].__dict__["oms_fields"] == {"topic": "t"}
 
 
-def test_the_host_decides_which_lines_are_made(signals: StructlogSignals, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_host_decides_which_lines_are_made(telemetry: StructlogTelemetry, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, logger="oms")
-    signals.note("Order created")
-    signals.alarm("message parked")
+    telemetry.note("Order created")
+    telemetry.alert("message parked")
     assert [one.getMessage() for one in caplog.records] == ["message parked"]
 
 
-def test_secrets_are_masked_for_the_host_too(signals: StructlogSignals, caplog: pytest.LogCaptureFixture) -> None:
+def test_secrets_are_masked_for_the_host_too(telemetry: StructlogTelemetry, caplog: pytest.LogCaptureFixture) -> None:
     shown = io.StringIO()
     handler = logging.StreamHandler(shown)
     logging.getLogger("oms").addHandler(handler)
     try:
-        signals.failure("call failed", OSError("postgresql://u:hunter2@db a-known-secret"), token="abc")
+        telemetry.failure("call failed", OSError("postgresql://u:hunter2@db a-known-secret"), token="abc")
     finally:
         logging.getLogger("oms").removeHandler(handler)
     text = shown.getvalue()
@@ -93,7 +93,7 @@ def test_a_handler_of_the_host_that_raises_changes_nothing() -> None:
     logging.getLogger("oms").addHandler(handler)
     try:
         logging.getLogger("oms").setLevel(logging.INFO)
-        shop = Shop(signals=StructlogSignals())
+        shop = Shop(telemetry=StructlogTelemetry())
         order = shop.place()
         shop.run()
         assert shop.status(order) == "CONFIRMED"

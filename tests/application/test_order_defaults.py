@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 
 import oms
 from oms.adapters.auth.api_keys import new_key
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.settings import changed, load_settings
 from oms.testing import Shop
 
@@ -79,11 +79,11 @@ def test_a_shop_has_100_units_of_each_product_unless_told_otherwise() -> None:
 
 def started(directory: Path, **given: Any) -> list[str]:
     """Start and stop a system; return the warnings about its default stock."""
-    signals = RecordingSignals()
-    app = oms.create(profile="embedded", environ={}, data=directory, signals=signals, **given)
+    telemetry = RecordingTelemetry()
+    app = oms.create(profile="embedded", environ={}, data=directory, telemetry=telemetry, **given)
     app.run()
     app.stop()
-    return [str(failure.fields["detail"]) for failure in signals.failures if failure.event == CHANGED]
+    return [str(failure.fields["detail"]) for failure in telemetry.failures if failure.event == CHANGED]
 
 
 def forget(directory: Path, *names: str) -> None:
@@ -157,9 +157,9 @@ def test_the_start_warns_where_customers_set_their_own_prices(
     system: dict[str, Any], tmp_path: Path, roles: list[oms.Role], given: dict[str, Any], warned: bool
 ) -> None:
     file = {"api_keys_file": keys(tmp_path, *roles)} if roles else {}
-    signals = RecordingSignals()
-    with oms.create(**system, **file, **given, signals=signals):
+    telemetry = RecordingTelemetry()
+    with oms.create(**system, **file, **given, telemetry=telemetry):
         pass
-    found = [failure for failure in signals.failures if failure.event == PRICES]
+    found = [failure for failure in telemetry.failures if failure.event == PRICES]
     assert len(found) == warned
     assert all("OMS_PRICING" in str(failure.fields["detail"]) for failure in found)

@@ -12,7 +12,7 @@ import pytest
 
 import oms
 from oms.adapters.memory.transaction import MemoryTransaction
-from oms.application.parking import REFUSED_BY_STORE
+from oms.engine.parking import REFUSED_BY_STORE
 from oms.ports.errors import Retryable
 from oms.ports.store import DeadLetter, Delivery
 from oms.testing import Shop

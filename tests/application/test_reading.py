@@ -214,7 +214,7 @@ def test_a_note_whose_answer_was_lost_is_no_death(monkeypatch: pytest.MonkeyPatc
 
     assert next(lost, None) is None, "both answers were lost"
     assert shop.status(order) == "CONFIRMED"
-    assert shop.app.signals.alarms == []
+    assert shop.app.telemetry.alerts == []
 
 
 def test_partitions_that_go_to_another_member_are_no_deaths(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_partitions_that_go_to_another_member_are_no_deaths(monkeypatch: pytest.
         lives.log.append(TOPIC, b"not json", b"key")
         lives.log.evict("w0")
     lives.run()
-    told = [line.event for line in lives.shop.app.signals.alarms]
+    told = [line.event for line in lives.shop.app.telemetry.alerts]
     assert told == ["message parked"] * len(told)
 
 
@@ -232,7 +232,9 @@ def test_an_operator_is_told_where_a_process_died(monkeypatch: pytest.MonkeyPatc
     lives = Lives(monkeypatch, in_batches)
     bomb = lives.log.append(TOPIC, BOMB, b"key")
     lives.run(at_most=3)
-    told = [line.fields for line in lives.shop.app.signals.alarms if line.event == "processes died reading a partition"]
+    told = [
+        line.fields for line in lives.shop.app.telemetry.alerts if line.event == "processes died reading a partition"
+    ]
     assert [(one["topic"], one["partition"], one["offset"], one["group"]) for one in told] == [
         (TOPIC, 0, bomb.offset, "own")
     ]

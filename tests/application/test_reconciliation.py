@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oms.application.reconciliation import differences
+from oms.operations.reconciliation import differences
 from oms.testing import Shop
 
 

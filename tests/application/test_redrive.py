@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import oms
 from oms.adapters.memory.log import MemoryLog
 from oms.adapters.memory.transaction import MemoryTransaction
-from oms.application.copies import UNPUBLISHABLE
+from oms.engine.dead_letter_copies import UNPUBLISHABLE
 from oms.ports.errors import PortError
 from oms.ports.messages import Outgoing
 from oms.ports.store import DeadLetterState

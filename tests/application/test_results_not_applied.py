@@ -50,8 +50,8 @@ def test_only_the_task_whose_result_is_refused_backs_off(new_shop: NewShop, erro
         assert "parcels.booked" in shop.topics(order)
         shop.expect(order).remembered("parcels", {"booked": order.terms.user_id})
     shop.expect(waiting).not_published("parcels.booked").remembered("parcels", None).nothing_parked()
-    assert shop.signals.total("step_retries") == 0
-    (failure,) = shop.signals.failures
+    assert shop.telemetry.total("step_retries") == 0
+    (failure,) = shop.telemetry.failures
     assert (failure.event, failure.error) == ("call failed", error)
     assert failure.fields["order_id"] == waiting.id
 
@@ -108,4 +108,4 @@ def test_a_gateway_or_notifier_that_fails_for_one_order_delays_no_other(error: E
     shop.expect(other).confirmed().told("order.confirmed", "payment.success")
     shop.expect(quiet).confirmed()
     shop.expect(waiting).in_state("RESERVED")
-    assert shop.signals.total("step_retries") == 0
+    assert shop.telemetry.total("step_retries") == 0

@@ -13,8 +13,8 @@ import pytest
 
 import oms
 from oms.adapters.memory import CountedIds, ManualClock, MemoryLog, MemoryStepStore
-from oms.adapters.memory.signals import RecordingSignals
-from oms.application.group_start import start_offsets
+from oms.adapters.memory.telemetry import RecordingTelemetry
+from oms.engine.group_start import start_offsets
 from oms.ports.broker import TopicPartition
 from oms.ports.messages import Outgoing
 from oms.testing import Shop
@@ -78,7 +78,7 @@ def placed(shop: Shop, number: int = 3) -> set[str]:
 
 
 def told(shop: Shop, event: str) -> list[Any]:
-    return [note.fields for note in shop.signals.notes if note.event == event]
+    return [note.fields for note in shop.telemetry.notes if note.event == event]
 
 
 # -- a new group
@@ -195,9 +195,9 @@ def test_lost_offsets_lead_to_an_alert_and_to_no_second_effect(version: Versions
     lose_offsets(tmp_path / "data", "payment-group")
     shop = version("now")
     shop.run()
-    lost = [alarm.fields["group"] for alarm in shop.signals.alarms if alarm.event == "group offsets are lost"]
+    lost = [alert.fields["group"] for alert in shop.telemetry.alerts if alert.event == "group offsets are lost"]
     assert sorted(lost) == ["audit", "payment-group"]
-    assert shop.signals.total("group_offsets_lost", group="audit") == 1
+    assert shop.telemetry.total("group_offsets_lost", group="audit") == 1
     assert audit.orders() == first | missed, "neither what came before it began nor less than since then"
     assert not audit.orders() & skipped
     assert set(audit.handled.values()) == {1}
@@ -205,7 +205,7 @@ def test_lost_offsets_lead_to_an_alert_and_to_no_second_effect(version: Versions
     shop.expect().nothing_parked().nothing_owed()
     again = version("now")
     again.run()
-    assert [alarm.event for alarm in again.signals.alarms] == []
+    assert [alert.event for alert in again.telemetry.alerts] == []
 
 
 def test_a_process_that_died_before_its_first_commit_is_no_loss(version: Versions, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_process_that_died_before_its_first_commit_is_no_loss(version: Version
     lose_offsets(tmp_path / "data", "audit")
     shop = version("earliest")
     shop.run()
-    assert shop.signals.alarms == []
+    assert shop.telemetry.alerts == []
 
 
 # -- two instances
@@ -230,17 +230,17 @@ def test_instances_that_start_at_once_begin_at_the_same_offsets() -> None:
         def ends(self, topics: Any) -> Any:
             found = log.ends(topics)
             log.publish([Outgoing("t", b"k", b"between")] * 3)
-            self.first = start_offsets(store, log, RecordingSignals(), "g", {"t": "now"})
+            self.first = start_offsets(store, log, RecordingTelemetry(), "g", {"t": "now"})
             log.publish([Outgoing("t", b"k", b"later")])
             return found
 
     log.publish([Outgoing("t", b"k", b"before")] * 5)
     late = Late(topics=log._topics)
-    signals = RecordingSignals()
-    second = start_offsets(store, late, signals, "g", {"t": "now"})
+    telemetry = RecordingTelemetry()
+    second = start_offsets(store, late, telemetry, "g", {"t": "now"})
     assert second == late.first
     assert sum(second.values()) == 8
-    assert signals.notes == [], "the instance that decided says so"
+    assert telemetry.notes == [], "the instance that decided says so"
     members = [log.subscribe("g", ["t"], late.first), log.subscribe("g", ["t"], second)]
     assert [record.value for member in members for record in member.poll(10)] == [b"later"]
 
@@ -248,9 +248,9 @@ def test_instances_that_start_at_once_begin_at_the_same_offsets() -> None:
 def test_an_instance_that_died_before_it_joined_has_decided_nevertheless() -> None:
     log, store = MemoryLog(partitions=1), MemoryStepStore(ManualClock(), CountedIds())
     log.publish([Outgoing("t", b"k", b"before")])
-    start_offsets(store, log, RecordingSignals(), "g", {"t": "now"})
+    start_offsets(store, log, RecordingTelemetry(), "g", {"t": "now"})
     log.publish([Outgoing("t", b"k", b"later")])
-    assert start_offsets(store, log, RecordingSignals(), "g", {"t": "now"}) == {TopicPartition("t", 0): 1}
+    assert start_offsets(store, log, RecordingTelemetry(), "g", {"t": "now"}) == {TopicPartition("t", 0): 1}
 
 
 def test_a_broker_that_knows_nothing_of_this_serves_groups_that_begin_at_the_earliest(audit: Audit) -> None:

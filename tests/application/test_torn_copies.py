@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import oms
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.sql.stores import read_only
 from oms.adapters.system.clock import SystemClock
-from oms.entrypoints.repair import repair
+from oms.bootstrap.repair import repair
 
 LEASES = {"outbox_lease_s": 1.0, "task_lease_s": 2.0, "payment_timeout_s": 1.0, "webhook_timeout_s": 1.0}
 FILES = ("broker", "order", "inventory", "payment", "notification", "gateway")
@@ -170,11 +170,11 @@ def test_a_copy_of_one_moment_starts(tmp_path: Path) -> None:
         copied(tmp_path / "data" / f"{name}.db", copy / f"{name}.db")
     app.stop()
     for expected in (1, 0):
-        signals = RecordingSignals()
-        app = create(copy, signals=signals)
+        telemetry = RecordingTelemetry()
+        app = create(copy, telemetry=telemetry)
         app.run()
         app.stop()
-        assert sum(line.event == "copy of a running system checked" for line in signals.notes) == expected
+        assert sum(line.event == "copy of a running system checked" for line in telemetry.notes) == expected
 
 
 def test_a_damaged_copy_is_refused_and_not_repaired(tmp_path: Path) -> None:

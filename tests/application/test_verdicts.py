@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from oms.application import promises
+from oms.operations import promises
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Record

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oms
-from oms.adapters.sql import link
+from oms.adapters.sql import connection
 from oms.adapters.sqlite_log import records
 from oms.adapters.system import disk_sorter
 from oms.adapters.system.disk_sorter import DiskSorter
-from oms.application.merging import Grouped, MemorySorter, keys_of, without
-from oms.application.promises import Report
-from oms.entrypoints.app import reconcile
+from oms.bootstrap.app import reconcile
+from oms.operations.merging import Grouped, MemorySorter, keys_of, without
+from oms.operations.promises import Report
 from oms.testing.many_orders import many_orders
 
 FEW, MANY = 100, 1000
@@ -32,7 +32,7 @@ def peak_of(settings: oms.Settings) -> tuple[int, Report]:
 
 
 def test_ten_times_the_orders_need_less_than_twice_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in ((disk_sorter, "CHUNK"), (link, "STREAMED"), (records, "CHUNK")):
+    for module, name in ((disk_sorter, "CHUNK"), (connection, "STREAMED"), (records, "CHUNK")):
         monkeypatch.setattr(module, name, 20)  # as few rows at a time for so few orders as there are for many
     oms.verify(many_orders(tmp_path / "first", 1))  # what is made once is there by now
     peaks = []

@@ -10,8 +10,8 @@ import pytest
 
 import oms
 from oms.adapters.memory import ManualClock
-from oms.adapters.memory.signals import RecordingSignals
-from oms.application.worker import Retention, Worker
+from oms.adapters.memory.telemetry import RecordingTelemetry
+from oms.engine.worker import Retention, Worker
 from oms.testing import Shop
 
 HOUR = timedelta(hours=1)
@@ -47,7 +47,7 @@ def test_a_step_that_backs_off_is_tried_again_in_its_time(clock: HostClock) -> N
             raise oms.Retryable("away")
 
     step = Failing()
-    worker = Worker("w", [step], clock, RecordingSignals())
+    worker = Worker("w", [step], clock, RecordingTelemetry())
     worker.run_once()
     clock.set_by(-HOUR)
     clock.advance(timedelta(seconds=6))

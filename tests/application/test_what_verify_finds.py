@@ -16,10 +16,11 @@ import pytest
 
 import oms
 from oms.adapters.memory.log import MemoryLog
-from oms.application import orders, promises
-from oms.application.offsets import place
-from oms.application.promises import Report
+from oms.application import orders
 from oms.domain.values import OrderId, Terms
+from oms.engine.offsets import place
+from oms.operations import promises
+from oms.operations.promises import Report
 from oms.ports.messages import Outgoing, Record
 from oms.ports.store import StoredAnswer
 from oms.settings import Settings

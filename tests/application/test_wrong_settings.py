@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import oms
 from oms.adapters.telemetry.redaction import Redaction
 from oms.settings import load_settings
-from oms.settings_kinds import masked_address
+from oms.settings.kinds import masked_address
 
 CANARY = "s3cr3t-canary"
 

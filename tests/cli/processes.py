@@ -62,7 +62,7 @@ class Served:
     def ready(self) -> bool:
         return urllib3.request("GET", f"{self.url}/readyz", retries=False).status == 200
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+    def stop(self, number: signal.Telemetry = signal.SIGTERM) -> tuple[int, float]:
         begun = time.monotonic()
         self.process.send_signal(number)
         code = self.process.wait(30)

@@ -15,7 +15,7 @@ import pytest
 import oms
 from oms.adapters.auth.api_keys import read_keys
 from oms.entrypoints.cli import main
-from oms.settings import settings_markdown
+from oms.settings.settings import settings_markdown
 
 CANARY = "canary-of-at-least-16"
 

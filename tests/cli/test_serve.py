@@ -38,7 +38,7 @@ def test_it_says_where_it_listens_and_where_data_is(start: Start) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops_within_ten_seconds_under_load(start: Start, number: signal.Signals) -> None:
+def test_it_stops_within_ten_seconds_under_load(start: Start, number: signal.Telemetry) -> None:
     served = start(OMS_PAYMENT_DELAY_MS="3000", OMS_LOG_LEVEL="info")
     accepted: list[str] = []
     pool = urllib3.PoolManager(maxsize=8, retries=False, timeout=10)

@@ -17,14 +17,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import oms
-from oms.application.promises import Report, Violation
-from oms.application.reconciliation import Difference
+from oms.bootstrap.spring_import import Found, Tally
 from oms.entrypoints.cli import main
 from oms.entrypoints.cli.client import Remote
 from oms.entrypoints.cli.demo import Demo, _verified
 from oms.entrypoints.cli.main import assembled
 from oms.entrypoints.cli.output import console
-from oms.entrypoints.migration import Found, Tally
+from oms.operations.promises import Report, Violation
+from oms.operations.reconciliation import Difference
 
 EVIL = "\x1b[2J\x1b]0;title\x07 \x9b31m\x7f\x08 \u202eevil\u2066\u200f \u2028 [bold]x[/] \ud83d \U000e0041 \x00"
 TEXTS = st.text(
@@ -180,13 +180,13 @@ def found(text: str) -> Iterator[None]:
         raise oms.SettingsError(text)
 
     changes: Mapping[str, object] = {
-        "oms.bootstrap.back_up": refuses,
-        "oms.bootstrap.restore": refuses,
-        "oms.entrypoints.repair.repair": lambda _: [text],
-        "oms.entrypoints.app.verify": lambda _: report,
-        "oms.entrypoints.app.reconcile": lambda _: [Difference(text, text, text)],
-        "oms.entrypoints.app.problems_of": lambda _: [text],
-        "oms.entrypoints.migration.migrate": migrate,
+        "oms.bootstrap.container.back_up": refuses,
+        "oms.bootstrap.container.restore": refuses,
+        "oms.bootstrap.repair.repair": lambda _: [text],
+        "oms.bootstrap.app.verify": lambda _: report,
+        "oms.bootstrap.app.reconcile": lambda _: [Difference(text, text, text)],
+        "oms.bootstrap.app.problems_of": lambda _: [text],
+        "oms.bootstrap.spring_import.migrate": migrate,
     }
     with contextlib.ExitStack() as stack:
         for name, change in changes.items():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from oms.settings import settings_table
+from oms.settings.settings import settings_table
 
 SERVICES = ("order", "inventory", "payment", "notification")
 ROOT = Path(__file__).resolve().parents[2]

@@ -32,9 +32,9 @@ from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
 from oms.adapters.memory import CountedIds, ManualClock
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.sql.database import Database
-from oms.adapters.sql.logins import Login
+from oms.adapters.sql.credentials import Login
 from oms.adapters.sql.migrate import migrate
 from oms.adapters.sql.postgres import postgres_database, setup_database
 from oms.adapters.sql.schema import KINDS
@@ -49,9 +49,9 @@ from oms.ports.messages import Outgoing, Record
 from oms.settings import Settings
 from oms.testing.contracts.broker import A, B
 from oms.adapters.redis.gate import PREFIX, RedisGate
-from oms.adapters.redis.link import connect
+from oms.adapters.redis.connection import connect
 from oms.settings import load_settings
-from oms.testing.containers import servers
+from oms.testing.servers import servers
 
 T = TypeVar("T")
 
@@ -335,7 +335,7 @@ class KafkaLogs:
         for member in broker.members:
             self._await_commits(member)
             self.evict(broker, member)
-        again = ApartKafka(broker.settings, broker.prefix, sends=KafkaBroker(broker.settings, RecordingSignals()))
+        again = ApartKafka(broker.settings, broker.prefix, sends=KafkaBroker(broker.settings, RecordingTelemetry()))
         self.opened.append(again)
         return again
 
@@ -395,7 +395,7 @@ class KafkaLogs:
 @cache
 def _sender(bootstrap: str) -> KafkaBroker:
     """One producer for all tests: a new one takes half a second to be let in."""
-    return KafkaBroker(Settings(kafka_bootstrap=bootstrap), RecordingSignals())
+    return KafkaBroker(Settings(kafka_bootstrap=bootstrap), RecordingTelemetry())
 
 
 class ApartKafka(Broker, LogEvidence):
@@ -403,7 +403,7 @@ class ApartKafka(Broker, LogEvidence):
 
     def __init__(self, settings: Settings, prefix: str, *, sends: KafkaBroker) -> None:
         self.settings, self.prefix, self._sends = settings, prefix, sends
-        self.its = KafkaBroker(settings, RecordingSignals(), topics=[prefix + A, prefix + B])
+        self.its = KafkaBroker(settings, RecordingTelemetry(), topics=[prefix + A, prefix + B])
         self.members: list[ApartMember] = []
         self.made: set[str] = set()
 

@@ -23,7 +23,7 @@ from extension_doubles import (
 import oms
 from oms.adapters.auth.api_keys import ApiKeys, new_key
 from oms.adapters.auth.trust import TrustEveryone
-from oms.adapters.memory import ManualClock, RecordingSignals
+from oms.adapters.memory import ManualClock, RecordingTelemetry
 from oms.adapters.notifiers.webhook import WebhookNotifier
 from oms.adapters.system.clock import SystemClock
 from oms.testing.contracts.authenticator import AuthenticatorContract
@@ -167,7 +167,7 @@ class TestApiKeys(AuthenticatorContract):
             entries.append({**entry, **expired})
         file = tmp_path / "keys.json"
         file.write_text(json.dumps(entries))
-        return ApiKeys(file, clock, RecordingSignals())
+        return ApiKeys(file, clock, RecordingTelemetry())
 
     def known(self) -> Any:
         ann = oms.Principal(oms.Role.CUSTOMER, oms.UserId("ann"))

@@ -103,7 +103,7 @@ def raising(error: BaseException) -> Act:
 
 ACTS = st.builds(returning, VALUES) | st.builds(raising, RAISED) | st.sampled_from(DEFERRED)
 PLACES = (
-    *("price", "check", "send", "handle", "save", "publish", "topic", "call", "run", "then", "order_id", "signals"),
+    *("price", "check", "send", "handle", "save", "publish", "topic", "call", "run", "then", "order_id", "telemetry"),
     *("charge", "lookup"),
 )
 
@@ -156,12 +156,12 @@ class Hostile(CountedIds):
         return self.at("order_id", made)
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
-        self.at("signals", None)
+        self.at("telemetry", None)
 
     def note(self, event: str, **fields: object) -> None:
-        self.at("signals", None)
+        self.at("telemetry", None)
 
-    note_all = alarm = note
+    note_all = alert = note
 
     def handle(self, _event: oms.AnyEvent, step: oms.StepContext) -> Any:
         step.save(self.at("save", {"seen": True}))
@@ -204,7 +204,7 @@ def on_postgres(hostile: Hostile) -> Iterator[dict[str, Any]]:
 def goes_on(profile: Callable[[Hostile], Any], place: str, act: Act) -> None:
     hostile = Hostile()
     with profile(hostile) as given_:
-        extensions = dict.fromkeys(("gateway", "pricing", "policy", "notifier", "ids", "signals"), hostile)
+        extensions = dict.fromkeys(("gateway", "pricing", "policy", "notifier", "ids", "telemetry"), hostile)
         shop = Shop(**extensions, **given_)
         call = oms.OutsideCall(hostile.run, hostile.then)
         shop.app.subscribe(
@@ -262,7 +262,7 @@ def test_the_system_goes_on_in_memory(place: str, act: Act) -> None:
 @given(place=st.sampled_from(PLACES), act=ACTS)
 @example(place="send", act=raising(oms.Permanent(HALF_PAIR)))
 @example(place="handle", act=raising(oms.Permanent(huge())))
-@example(place="signals", act=raising(OSError("no space left")))
+@example(place="telemetry", act=raising(OSError("no space left")))
 def test_the_system_goes_on_in_files(place: str, act: Act) -> None:
     goes_on(in_files, place, act)
 

@@ -13,7 +13,7 @@ import oms
 from oms.adapters.sql.postgres import postgres_database
 from oms.adapters.sql.stores import store_in
 from oms.adapters.system.ids import SystemIds
-from oms.entrypoints.app import App
+from oms.bootstrap.app import App
 from oms.testing.contracts.joining import JoiningContract
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from labs import OnRedis, redis_settings
 from redis import Redis
 
-from oms.adapters.redis.link import connect
+from oms.adapters.redis.connection import connect
 from oms.adapters.redis.scripts import Script
 from oms.ports.errors import PortError
 from oms.testing.contracts.gate import GateContract

@@ -5,40 +5,40 @@ from typing import Any
 
 import pytest
 
-from oms.adapters.memory import CountedIds, ManualClock, RecordingSignals, SequentialCalls
-from oms.adapters.system.calls import ThreadedCalls
+from oms.adapters.memory import CountedIds, ManualClock, RecordingTelemetry, SequentialCallExecutor
+from oms.runtime.call_executor import ThreadPoolCallExecutor
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.ports.errors import Permanent
-from oms.ports.signals import Signals
+from oms.ports.telemetry import Telemetry
 from oms.testing.contracts.calls import LIMIT, LIMIT_S, CallsContract
 from oms.testing.contracts.clock import ClockContract, IdsContract
 
 
-class TestSequentialCalls(CallsContract):
+class TestSequentialCallExecutor(CallsContract):
     @pytest.fixture
     def new_calls(self) -> Callable[[int], Any]:
-        return SequentialCalls
+        return SequentialCallExecutor
 
     @pytest.fixture
     def limited_calls(self) -> Any:
         self.clock = ManualClock()
-        return SequentialCalls(LIMIT, clock=self.clock, limit_s=LIMIT_S)
+        return SequentialCallExecutor(LIMIT, clock=self.clock, limit_s=LIMIT_S)
 
     def outlast(self) -> None:
         self.clock.advance(timedelta(seconds=2 * LIMIT_S))
 
 
-class TestThreadedCalls(CallsContract):
+class TestThreadPoolCallExecutor(CallsContract):
     patience_s = 5.0
 
     @pytest.fixture
     def new_calls(self) -> Callable[[int], Any]:
-        return lambda limit: ThreadedCalls(limit, lambda: None)
+        return lambda limit: ThreadPoolCallExecutor(limit, lambda: None)
 
     @pytest.fixture
     def limited_calls(self) -> Any:
-        return ThreadedCalls(LIMIT, lambda: None, limit_s=LIMIT_S)
+        return ThreadPoolCallExecutor(LIMIT, lambda: None, limit_s=LIMIT_S)
 
     def outlast(self) -> None:
         time.sleep(3 * LIMIT_S)
@@ -70,7 +70,7 @@ class TestSystemIds(IdsContract):
 
 def test_calls_are_made_at_once_and_collected_in_order() -> None:
     made: list[str] = []
-    calls: SequentialCalls[str] = SequentialCalls(2)
+    calls: SequentialCallExecutor[str] = SequentialCallExecutor(2)
     calls.submit("b", lambda: made.append("b"))
     calls.submit("a", lambda: made.append("a"))
     assert made == ["b", "a"]
@@ -96,26 +96,26 @@ def test_two_sources_share_no_names() -> None:
 
 
 def test_signals_without_a_method_for_failures_write_a_note() -> None:
-    class Older(RecordingSignals):
-        failure = Signals.failure
+    class Older(RecordingTelemetry):
+        failure = Telemetry.failure
 
-    signals = Older()
-    signals.failure("call failed", ValueError("half \ud83d"), attempt=1)
+    telemetry = Older()
+    telemetry.failure("call failed", ValueError("half \ud83d"), attempt=1)
     fields = {"error": "ValueError", "detail": "half \ufffd", "attempt": 1}
-    assert [(line.event, line.fields) for line in signals.notes] == [("call failed", fields)]
+    assert [(line.event, line.fields) for line in telemetry.notes] == [("call failed", fields)]
 
 
 def test_signals_are_kept() -> None:
-    signals = RecordingSignals()
-    signals.count("handled", 2, group="g")
-    signals.count("handled", group="h")
-    signals.note("Inventory reserved", order_id="o1")
-    signals.alarm("message parked", topic="t")
-    signals.failure("call failed", ValueError("no"), attempt=1)
-    assert [(one.event, str(one.error), one.fields) for one in signals.failures] == [
+    telemetry = RecordingTelemetry()
+    telemetry.count("handled", 2, group="g")
+    telemetry.count("handled", group="h")
+    telemetry.note("Inventory reserved", order_id="o1")
+    telemetry.alert("message parked", topic="t")
+    telemetry.failure("call failed", ValueError("no"), attempt=1)
+    assert [(one.event, str(one.error), one.fields) for one in telemetry.failures] == [
         ("call failed", "no", {"attempt": 1})
     ]
-    assert signals.total("handled") == 3
-    assert signals.total("handled", group="g") == 2
-    assert [(line.event, line.fields) for line in signals.notes] == [("Inventory reserved", {"order_id": "o1"})]
-    assert [line.event for line in signals.alarms] == ["message parked"]
+    assert telemetry.total("handled") == 3
+    assert telemetry.total("handled", group="g") == 2
+    assert [(line.event, line.fields) for line in telemetry.notes] == [("Inventory reserved", {"order_id": "o1"})]
+    assert [line.event for line in telemetry.alerts] == ["message parked"]

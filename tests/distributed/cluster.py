@@ -48,7 +48,7 @@ class Worker:
             )
         return self
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Telemetry) -> None:
         assert self.process is not None
         self.process.send_signal(number)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from attrs import frozen
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from oms.adapters.redis import ACL_RULES
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
-from oms.testing.containers.native.server import NativeServer, free_port
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers.native.server import NativeServer, free_port
 
 USER, PASSWORD = "oms", "a-canary-that-no-log-shows"
 

@@ -21,10 +21,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 from oms.adapters.kafka.log import KafkaBroker
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.settings import load_settings
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
-from oms.testing.containers.native.server import free_port
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers.native.server import free_port
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
@@ -175,7 +175,7 @@ def test_a_step_publishes_to_the_topic_that_it_declares(stack: Stack) -> None:
     status, order = request(stack.cluster.of("order")[0].port, "POST", "/orders", body)
     assert status == 201, order
     settings = load_settings(stack.cluster.settings())
-    broker = KafkaBroker(settings, RecordingSignals(), topics=["parcels.booked"])
+    broker = KafkaBroker(settings, RecordingTelemetry(), topics=["parcels.booked"])
     wait_for(lambda: order["id"].encode() in {record.key for record in broker.all_records()}, "its event is sent")
     assert stack.refusal("oms-parcels", "parcels.booked") is None
     assert stack.refusal("oms-payment", "parcels.booked") == KafkaError.TOPIC_AUTHORIZATION_FAILED

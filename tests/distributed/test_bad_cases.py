@@ -23,10 +23,10 @@ from cluster import Cluster, Worker, clean_environ
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from oms.adapters.kafka.log import KafkaBroker
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.messages import Record
 from oms.settings import load_settings
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
@@ -229,4 +229,4 @@ def records(cluster: Cluster, topic: str) -> list[Record]:
     given = {
         name: text for name, text in cluster.settings().items() if name not in clean_environ() and name != "PYTHONPATH"
     }
-    return list(KafkaBroker(load_settings(given), RecordingSignals(), topics=[topic]).all_records())
+    return list(KafkaBroker(load_settings(given), RecordingTelemetry(), topics=[topic]).all_records())

@@ -23,7 +23,7 @@ from oms.domain.events import OrderRejected, Reason
 from oms.domain.money import Currency, Money
 from oms.domain.values import OrderId, UserId
 from oms.ports.messages import Cause
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 
 pytestmark = [pytest.mark.faults, pytest.mark.servers, pytest.mark.timeout(300)]
 

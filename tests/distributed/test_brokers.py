@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from confluent_kafka.admin import AdminClient
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from serving import Load, an_order, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -17,7 +17,7 @@ from cluster import OPEN, Cluster, Worker, request
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from oms.adapters.auth.api_keys import new_key
-from oms.ports.plugs import Role
+from oms.ports.extensions import Role
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PARTITIONS = 4

@@ -18,10 +18,10 @@ from serving import wait_for
 from cluster import Cluster, Worker
 from confluent_kafka import Producer
 from oms.adapters.kafka.log import KafkaBroker
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.messages import Record
 from oms.settings import load_settings
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
@@ -89,7 +89,7 @@ class Stack:
 
     def records(self, topic: str) -> list[Record]:
         given = {name: text for name, text in self.cluster.settings().items() if name.startswith("OMS_")}
-        return list(KafkaBroker(load_settings(given), RecordingSignals(), topics=[topic]).all_records())
+        return list(KafkaBroker(load_settings(given), RecordingTelemetry(), topics=[topic]).all_records())
 
     def done(self) -> Counter[str]:
         """How many different messages of each order are in the log. The same message may be in it twice."""

@@ -13,7 +13,7 @@ import pytest
 import redis
 from cluster import SERVICES, Cluster, Worker
 from crashing import POINTS
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from serving import Load, wait_for
 
 

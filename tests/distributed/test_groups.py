@@ -13,11 +13,11 @@ from cluster import SERVICES, Cluster, Worker
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
 from oms.adapters.kafka.log import KafkaBroker
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.application.routing import ROUTING
 from oms.domain.events import BY_TOPIC
 from oms.settings import load_settings
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from serving import Load, an_order, wait_for
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
@@ -46,7 +46,7 @@ class Running(Cluster):
 
     @property
     def broker(self) -> KafkaBroker:
-        return KafkaBroker(load_settings(self.settings()), RecordingSignals())
+        return KafkaBroker(load_settings(self.settings()), RecordingTelemetry())
 
     @property
     def admin(self) -> AdminClient:

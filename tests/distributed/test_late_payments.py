@@ -14,7 +14,7 @@ import pytest
 from serving import wait_for
 from cluster import HERE, OPEN, Cluster, request
 from oms.adapters.kafka.log import KafkaBroker
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.evidence import BookKind
 from oms.ports.messages import Outgoing
 from oms.settings import load_settings
@@ -165,7 +165,7 @@ def test_a_death_after_the_give_back_and_copies_of_the_cancellation_give_back_on
     inventory.start().await_ready()
     assert ended(cluster, refused) == "CANCELLED"
 
-    broker = KafkaBroker(load_settings(cluster.settings()), RecordingSignals())
+    broker = KafkaBroker(load_settings(cluster.settings()), RecordingTelemetry())
     (ours,) = [one for one in broker.all_records() if (one.topic, one.key) == ("order.cancelled", refused.encode())]
     copy = Outgoing(ours.topic, ours.key, ours.value or b"", ours.headers)
     assert broker.publish([copy, copy]) == [None, None]

@@ -13,11 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from cluster import SERVICES, Cluster
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from psycopg.conninfo import conninfo_to_dict
 from serving import Load, an_order, free_port, wait_for
 
-from oms.adapters.sql.logins import Login
+from oms.adapters.sql.credentials import Login
 from oms.adapters.sql.pooler import ANSWERS_WITHIN_S
 from oms.adapters.sql.postgres import Session, postgres_database
 

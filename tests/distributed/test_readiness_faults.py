@@ -34,7 +34,7 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 
 pytestmark = [pytest.mark.servers, pytest.mark.faults, pytest.mark.timeout(300)]
 

@@ -13,7 +13,7 @@ from serving import an_order, wait_for
 from cluster import SERVICES, Cluster, request
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from redis import Redis
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]

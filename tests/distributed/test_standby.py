@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from cluster import Cluster
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from serving import Load, an_order, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -9,9 +9,9 @@ import pytest
 from serving import an_order, wait_for
 from cluster import Cluster, request
 from oms.adapters.kafka.log import KafkaBroker
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.settings import load_settings
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 ORDERS = 60
@@ -37,7 +37,7 @@ def messages(cluster: Cluster, topic: str) -> dict[str, set[bytes]]:
     """The ids of the different messages of each order in a topic."""
     given = {name: text for name, text in cluster.settings().items() if name.startswith("OMS_")}
     found = defaultdict(set)
-    for record in KafkaBroker(load_settings(given), RecordingSignals(), topics=[topic]).all_records():
+    for record in KafkaBroker(load_settings(given), RecordingTelemetry(), topics=[topic]).all_records():
         found[(record.key or b"").decode()].add(dict(record.headers)["ce_id"])
     return found
 

@@ -27,12 +27,12 @@ import attrs
 
 from oms.domain.errors import DomainError, ImpossibleTransition, TermsMismatch
 from oms.domain.events import Event, OrderCreated, Reason, Shortage
-from oms.domain.machine import Effect, Step
 from oms.domain.money import Currency, Money
 from oms.domain.order import ORDER_TABLE, SETTLED, Order, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.saga import routes
+from oms.domain.state_machine import Effect, Transition
 from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Sku, Terms
@@ -44,10 +44,10 @@ SKU = Sku("lamp")
 TERMS = Terms.checked("user-1", Money.of(25, Currency.of("USD")), {SKU: 1}, {"gift": "yes"})
 SHORT = (Shortage(SKU, 1, 0),)
 
-Handler = Callable[[Any, Any], Step[Any]]
+Handler = Callable[[Any, Any], Transition[Any]]
 
 
-def heard(order: Order, trigger: OrderTrigger, event: Event) -> Step[Order]:
+def heard(order: Order, trigger: OrderTrigger, event: Event) -> Transition[Order]:
     return order.hear(trigger, at=NOW, stated=stated_in(event))
 
 
@@ -523,7 +523,7 @@ def _indexes(bits: int) -> Iterator[int]:
         bits ^= lowest
 
 
-def _check_history(before: Order, step: Step[Order]) -> None:
+def _check_history(before: Order, step: Transition[Order]) -> None:
     """P5: the history has no gap, and every entry is a cell of the table."""
     at, seq = before.state, before.version
     for entry in step.history:

@@ -17,7 +17,6 @@ from oms.domain.events import (
     Reason,
     Shortage,
 )
-from oms.domain.machine import Effect
 from oms.domain.money import Currency, Money
 from oms.domain.order import (
     EARLY_MISMATCH,
@@ -31,6 +30,7 @@ from oms.domain.order import (
 from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState, ReservationTrigger
 from oms.domain.saga import possible_ends, publisher, routes, what_can_still_happen
+from oms.domain.state_machine import Effect
 from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.domain.values import OrderId, Sku, Terms, UserId

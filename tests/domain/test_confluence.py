@@ -18,11 +18,11 @@ import pytest
 
 from oms.domain.errors import TermsMismatch
 from oms.domain.events import Reason, Shortage
-from oms.domain.machine import Step
 from oms.domain.money import Currency, Money
 from oms.domain.order import Order, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.state_machine import Transition
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.values import OrderId, Sku, Terms, UserId
 
@@ -34,7 +34,7 @@ TOTAL = Money(1000, Currency.of("USD"))
 TERMS = Terms.checked("u", TOTAL, {"a": 2})
 ID = OrderId("o")
 
-Apply = Callable[..., Step]
+Apply = Callable[..., Transition]
 
 
 def heard(trigger: OrderTrigger, stated: StatedTerms | None = None) -> Apply:
@@ -44,11 +44,11 @@ def heard(trigger: OrderTrigger, stated: StatedTerms | None = None) -> Apply:
 def refused(apply: Apply) -> Apply:
     """A message that the order may refuse: it is parked then, and the order stays as it is."""
 
-    def try_it(order: Order) -> Step[Order]:
+    def try_it(order: Order) -> Transition[Order]:
         try:
             return apply(order)
         except TermsMismatch:
-            return Step(order)
+            return Transition(order)
 
     return try_it
 

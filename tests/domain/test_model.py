@@ -17,11 +17,11 @@ from oms.domain.events import (
     PaymentFailed,
     PaymentVoided,
 )
-from oms.domain.machine import Cell, Effect, move, stay
 from oms.domain.order import ORDER_TABLE, OrderState, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, PaymentState, PaymentTrigger
 from oms.domain.reservation import RESERVATION_TABLE, ReservationState, ReservationTrigger
 from oms.domain.saga import routes
+from oms.domain.state_machine import Cell, Effect, move, stay
 from oms.domain.stated_terms import StatedTerms
 
 from .model import HANDLERS, Explored, Flaw, Model, Scope

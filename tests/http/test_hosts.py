@@ -15,10 +15,11 @@ from starlette.testclient import TestClient
 
 import oms
 from oms.adapters.auth.api_keys import new_key
-from oms.entrypoints.http.hosts import name_of
+from oms.entrypoints.http.host_guard import name_of
 from oms.entrypoints.http.routes import ROUTES
 from oms.entrypoints.serve import Server
-from oms.settings import SettingsError, load_settings
+from oms.ports.errors import SettingsError
+from oms.settings import load_settings
 
 LOCAL = ["localhost", "localhost:8081", "LOCALHOST:1", "127.0.0.1:8081", "[::1]:8081", "[::1]", "[0:0:0:0:0:0:0:1]"]
 FOREIGN = [

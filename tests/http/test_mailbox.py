@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 import oms
-from oms.application.commands import Reply
-from oms.entrypoints.http import mailbox
-from oms.entrypoints.http.mailbox import Mailbox
+from oms.engine.command_groups import Reply
+from oms.entrypoints.http import reply_queue
+from oms.entrypoints.http.reply_queue import ReplyQueue
 
 
-async def _asked(box: Mailbox, replies: list[Reply]) -> asyncio.Task[Any]:
+async def _asked(box: ReplyQueue, replies: list[Reply]) -> asyncio.Task[Any]:
     """A request that waits for its answer."""
     task = asyncio.create_task(box.answer(replies.append))
     await asyncio.sleep(0)
@@ -22,7 +22,7 @@ async def _asked(box: Mailbox, replies: list[Reply]) -> asyncio.Task[Any]:
 
 def test_a_group_on_another_thread_answers_each_of_its_requests() -> None:
     async def run() -> list[Any]:
-        box, replies = Mailbox(asyncio.get_running_loop(), 10.0), list[Reply]()
+        box, replies = ReplyQueue(asyncio.get_running_loop(), 10.0), list[Reply]()
         tasks = [await _asked(box, replies) for _ in range(3)]
 
         def group() -> None:
@@ -40,7 +40,7 @@ def test_a_group_on_another_thread_answers_each_of_its_requests() -> None:
 
 def test_an_answer_after_its_caller_has_gone_is_nobodys() -> None:
     async def run() -> Any:
-        box, replies = Mailbox(asyncio.get_running_loop(), 10.0), list[Reply]()
+        box, replies = ReplyQueue(asyncio.get_running_loop(), 10.0), list[Reply]()
         gone, stays = await _asked(box, replies), await _asked(box, replies)
         gone.cancel()
         await asyncio.sleep(0)
@@ -56,17 +56,17 @@ def test_a_refusal_of_the_group_is_the_answer() -> None:
         raise oms.Retryable("too many commands are waiting")
 
     async def run() -> None:
-        await Mailbox(asyncio.get_running_loop(), 10.0).answer(refuse)
+        await ReplyQueue(asyncio.get_running_loop(), 10.0).answer(refuse)
 
     with pytest.raises(oms.Retryable, match="too many"):
         asyncio.run(run())
 
 
 def test_who_isnt_answered_in_time_is_told_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailbox, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(reply_queue, "LOOK_EVERY_S", 0.01)
 
     async def run() -> None:
-        await Mailbox(asyncio.get_running_loop(), 0.0).answer(lambda _reply: None)
+        await ReplyQueue(asyncio.get_running_loop(), 0.0).answer(lambda _reply: None)
 
     with pytest.raises(oms.OutcomeUnknown, match="in time"):
         asyncio.run(run())
@@ -74,7 +74,7 @@ def test_who_isnt_answered_in_time_is_told_that_nobody_knows(monkeypatch: pytest
 
 def test_all_are_given_up_when_the_process_stops() -> None:
     async def run() -> list[Any]:
-        box, replies = Mailbox(asyncio.get_running_loop(), 1000.0), list[Reply]()
+        box, replies = ReplyQueue(asyncio.get_running_loop(), 1000.0), list[Reply]()
         tasks = [await _asked(box, replies) for _ in range(2)]
         replies[0]("answered", None)
         await asyncio.sleep(0)
@@ -90,7 +90,7 @@ def test_an_answer_for_a_loop_that_has_ended_is_dropped() -> None:
     replies = list[Reply]()
 
     async def run() -> None:
-        task = await _asked(Mailbox(asyncio.get_running_loop(), 10.0), replies)
+        task = await _asked(ReplyQueue(asyncio.get_running_loop(), 10.0), replies)
         task.cancel()
 
     asyncio.run(run())

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import oms
-from oms.application.health import PROCESS, Condition
+from oms.engine.health import PROCESS, Condition
 
 SECRET = "postgresql://db.internal:5432 as oms_order from /srv/oms/data"
 OPERATOR = {"Authorization": "Bearer of-an-operator"}

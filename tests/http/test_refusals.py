@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 import oms
 from oms.adapters.auth.api_keys import new_key
-from oms.adapters.memory.signals import RecordingSignals
+from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.entrypoints.http import server
 from oms.entrypoints.http.rate_limit import RateLimit
 from oms.entrypoints.http.refusals import LINES_PER_S
@@ -47,9 +47,9 @@ class Odd(oms.Policy):
 
 
 @contextmanager
-def served(signals: RecordingSignals, **given: object) -> Iterator[TestClient]:
+def served(telemetry: RecordingTelemetry, **given: object) -> Iterator[TestClient]:
     given = {"authenticator": Known()} | given
-    app = oms.create(profile="memory", environ={}, signals=signals, policy=Odd(), **given)
+    app = oms.create(profile="memory", environ={}, telemetry=telemetry, policy=Odd(), **given)
     with app, TestClient(oms.asgi(app), "http://localhost", raise_server_exceptions=False) as client:
         yield client
 
@@ -75,18 +75,18 @@ def second(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_refused_request_is_counted_and_logged(
     method: str, path: str, body: object, headers: dict[str, str], status: int, code: str, counted: str, user: str
 ) -> None:
-    signals = RecordingSignals()
-    with served(signals) as client:
+    telemetry = RecordingTelemetry()
+    with served(telemetry) as client:
         answer = client.request(method, path, json=body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert signals.total("http_refused", code=counted) == 1
-    (line,) = [failure.fields for failure in signals.failures if failure.event == "request refused"]
+    assert telemetry.total("http_refused", code=counted) == 1
+    (line,) = [failure.fields for failure in telemetry.failures if failure.event == "request refused"]
     assert (line["code"], line["client"], line.get("user")) == (code, "testclient", user)
 
 
 def test_requests_that_are_not_refused_are_neither_counted_nor_logged() -> None:
-    signals = RecordingSignals()
-    with served(signals, rate_limit=100.0) as client:
+    telemetry = RecordingTelemetry()
+    with served(telemetry, rate_limit=100.0) as client:
         for path, headers in (
             ("/orders", OWNER),
             ("/orders/none", OWNER),
@@ -94,26 +94,26 @@ def test_requests_that_are_not_refused_are_neither_counted_nor_logged() -> None:
             ("/healthz", {}),
         ):
             client.get(path, headers=headers)
-    assert signals.total("http_refused") == 0
-    assert not [failure for failure in signals.failures if failure.event == "request refused"]
+    assert telemetry.total("http_refused") == 0
+    assert not [failure for failure in telemetry.failures if failure.event == "request refused"]
 
 
 def test_a_client_cannot_fill_the_log(second: list[float]) -> None:
-    signals = RecordingSignals()
-    with served(signals) as client:
+    telemetry = RecordingTelemetry()
+    with served(telemetry) as client:
         for _ in range(LINES_PER_S * 3):
             client.get("/orders")
         second[0] += 1
         client.get("/orders")
-    lines = [failure.fields for failure in signals.failures if failure.event == "request refused"]
+    lines = [failure.fields for failure in telemetry.failures if failure.event == "request refused"]
     assert len(lines) == LINES_PER_S + 1
     assert lines[-1]["unlogged_before"] == LINES_PER_S * 2
-    assert signals.total("http_refused", code="not_authenticated") == LINES_PER_S * 3 + 1
+    assert telemetry.total("http_refused", code="not_authenticated") == LINES_PER_S * 3 + 1
 
 
 def test_each_caller_has_a_limit_of_its_own(second: list[float]) -> None:
-    signals = RecordingSignals()
-    with served(signals, rate_limit=2.0) as client:
+    telemetry = RecordingTelemetry()
+    with served(telemetry, rate_limit=2.0) as client:
         statuses = [client.get("/stock", headers=OWNER).status_code for _ in range(3)]
         refused = client.get("/stock", headers=OWNER)
         others = [client.get("/stock", headers=headers).status_code for headers in (STRANGER, OPERATOR, {})]
@@ -125,24 +125,24 @@ def test_each_caller_has_a_limit_of_its_own(second: list[float]) -> None:
     assert others == [200, 200, 401]
     assert later == [200, 429]
     assert health == [200] * 5
-    assert signals.total("http_refused", code="too_many_requests") == 3
+    assert telemetry.total("http_refused", code="too_many_requests") == 3
 
 
 def test_each_operators_key_has_a_limit_of_its_own(second: list[float], tmp_path: Path) -> None:
     keys = [new_key("key", oms.Role.OPERATOR) for _ in range(2)]
     file = tmp_path / "keys.json"
     file.write_text(json.dumps([entry for _, entry in keys]))
-    signals = RecordingSignals()
-    with served(signals, authenticator=None, api_keys_file=file, rate_limit=1.0) as client:
+    telemetry = RecordingTelemetry()
+    with served(telemetry, authenticator=None, api_keys_file=file, rate_limit=1.0) as client:
         for key, _ in keys:
             headers = {"Authorization": f"Bearer {key}"}
             assert [client.get("/stock", headers=headers).status_code for _ in range(2)] == [200, 429]
-    refused = [failure.fields["credential"] for failure in signals.failures if failure.event == "request refused"]
+    refused = [failure.fields["credential"] for failure in telemetry.failures if failure.event == "request refused"]
     assert refused == [entry["sha256"][:16] for _, entry in keys]
 
 
 def test_operators_of_an_own_authenticator_are_told_apart_by_their_credential(second: list[float]) -> None:
-    with served(RecordingSignals(), rate_limit=1.0) as client:
+    with served(RecordingTelemetry(), rate_limit=1.0) as client:
         for name in ("operator", "operator-2"):
             assert [client.get("/stock", headers={"X-Caller": name}).status_code for _ in range(2)] == [200, 429]
 
@@ -159,7 +159,7 @@ def test_callers_without_a_key_count_by_their_address(second: list[float], authe
 
 
 def test_without_the_setting_there_is_no_limit() -> None:
-    with served(RecordingSignals()) as client:
+    with served(RecordingTelemetry()) as client:
         assert {client.get("/stock", headers=OWNER).status_code for _ in range(50)} == {200}
 
 

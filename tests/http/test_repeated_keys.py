@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import oms
-from oms.entrypoints.http import waiting
+from oms.entrypoints.http import request_waits
 
 ORDER = {"userId": "ann", "amount": 5, "items": {"apple": 1}}
 KEY = {"Idempotency-Key": "k"}
@@ -82,7 +82,7 @@ def test_a_repeat_waits_for_the_first_one_also_while_the_shop_is_asked(client: T
 
 
 def test_a_repeat_doesnt_wait_for_ever(client: TestClient, guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "IN_FLIGHT_S", 0.1)
+    monkeypatch.setattr(request_waits, "IN_FLIGHT_S", 0.1)
     guard.open.clear()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/orders", json=ORDER, headers=KEY)

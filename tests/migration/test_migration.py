@@ -22,13 +22,13 @@ from oms.adapters.sql.legacy import PostgresLegacyOrders
 from oms.adapters.sql.roles import set_up_postgres
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.no_log import NoLog
-from oms.bootstrap import recorded
-from oms.entrypoints.app import verify as oms_verify
-from oms.entrypoints.migration import Migration
+from oms.bootstrap.app import verify as oms_verify
+from oms.bootstrap.container import recorded
+from oms.bootstrap.spring_import import Migration
 from oms.ports.legacy import LegacyOrder, LegacyOrders
 from oms.ports.store import DeadLetterState
 from oms.settings import Settings, load_settings
-from oms.testing.containers.native.postgres import find_programs
+from oms.testing.servers.native.postgres import find_programs
 
 pytestmark = pytest.mark.servers
 

@@ -39,7 +39,7 @@ def test_a_forged_payment_confirms_nothing(system: Shop, wrong: dict[str, Any]) 
     part.worker.run_once()
     assert system.app.orders.get(order.id).state is oms.OrderState.CREATED
     assert parked(system) == [("TermsMismatch", order.id)]
-    (alert,) = system.signals.alarms
+    (alert,) = system.telemetry.alerts
     assert (alert.event, alert.fields["topic"], alert.fields["cause"]) == (
         "message parked",
         "payment.success",
@@ -92,7 +92,7 @@ def test_a_forgery_that_comes_before_its_order_is_not_applied(system: Shop, wron
     _let_the_others_work(system)
     system.run()
     assert system.app.orders.get("foreign-1").state is oms.OrderState.CONFIRMED
-    assert [alert.event for alert in system.signals.alarms] == [EARLY_MISMATCH]
+    assert [alert.event for alert in system.telemetry.alerts] == [EARLY_MISMATCH]
     details = [entry.detail for entry in system.app.orders.timeline("foreign-1")]
     assert sum("payment.success ignored" in detail for detail in details) == 1
     assert parked(system) == []

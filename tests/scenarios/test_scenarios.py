@@ -32,7 +32,7 @@ def test_an_order_is_reserved_paid_confirmed_and_told(system: Shop) -> None:
     assert system.stock("pear").available == 99
     assert [n.kind for n in system.notifications(order)] == ["order.confirmed", "payment.success"]
     assert system.notifications(order)[0].metadata == {"basket": "b-7"}
-    lines = [note.event for note in system.signals.notes if note.event != "currency pinned"]
+    lines = [note.event for note in system.telemetry.notes if note.event != "currency pinned"]
     assert lines[:3] == ["Inventory reserved", "Payment success", "Notification sent"]
 
 
@@ -291,7 +291,7 @@ def test_old_messages_that_name_no_order_are_counted_and_skipped(system: Shop) -
     system.run()
 
     assert system.parked() == []
-    assert system.signals.total("messages_legacy") == 2
+    assert system.telemetry.total("messages_legacy") == 2
 
 
 def test_thirty_buyers_of_ten_for_a_hundred(system: Shop) -> None:

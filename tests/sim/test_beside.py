@@ -12,7 +12,7 @@ import pytest
 
 import oms
 from oms.application import payments
-from oms.application.service import Service
+from oms.engine.service import Service
 from oms.domain.errors import OmsError
 from oms.domain.tasks import TaskKind
 from oms.testing import HuntedShop, Shop, beside, hunt

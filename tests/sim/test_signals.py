@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from oms.ports.signals import Signals
-from oms.application.extensions.telemetry import CheckedSignals
+from oms.ports.telemetry import Telemetry
+from oms.application.extensions.telemetry import CheckedTelemetry
 from oms.testing.sim import world
 from oms.testing.sim.campaign import traces
 
 
-class Failing(Signals):
+class Failing(Telemetry):
     """Raises whatever it is asked for, also what is no `Exception`."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Failing(Signals):
     def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
         self._fail()
 
-    def alarm(self, event: str, **fields: object) -> None:
+    def alert(self, event: str, **fields: object) -> None:
         self._fail()
 
 
@@ -40,9 +40,9 @@ def compare(monkeypatch: pytest.MonkeyPatch, seeds: int) -> None:
     silent = traces(range(seeds))
     made: list[Failing] = []
 
-    def failing() -> CheckedSignals:
+    def failing() -> CheckedTelemetry:
         made.append(Failing())
-        return CheckedSignals(made[-1])
+        return CheckedTelemetry(made[-1])
 
     monkeypatch.setattr(world, "Silence", failing)
     assert traces(range(seeds)) == silent

@@ -15,8 +15,8 @@ import attrs
 import pytest
 from zoo import ZOO
 
-from oms.application import promises
-from oms.application.promises import Report
+from oms.operations import promises
+from oms.operations.promises import Report
 from oms.ports.evidence import Evidence
 from oms.testing.sim.escape import sealed
 from oms.testing.sim.run import Run

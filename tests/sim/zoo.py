@@ -19,20 +19,20 @@ from oms.adapters.memory.inventory import MemoryInventoryTransaction
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.transaction import MemoryTransaction
 from oms.application import inventory, payments
-from oms.application.commands import CommandGroup, _Answer
-from oms.application.consumer import Consumer
+from oms.engine.command_groups import CommandGroup, _Answer
+from oms.engine.consumer import Consumer
 from oms.application.inventory import GateKeeper, InventoryWork
-from oms.application.outbox import Relay
-from oms.application.tasks import TaskRunner
-from oms.application.unit import Units
-from oms.bootstrap import SERVICES
+from oms.engine.outbox import Relay
+from oms.engine.tasks import TaskRunner
+from oms.engine.unit_of_work import UnitOfWorkFactory
+from oms.bootstrap.container import SERVICES
 from oms.domain import order, payment, reservation
-from oms.domain.machine import Effect, move, stay
+from oms.domain.state_machine import Effect, move, stay
 from oms.domain.order import OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import ReservationState
 from oms.domain.stated_terms import StatedTerms
-from oms.ports.plugs import Charge, Declined, NotAttempted, Unanswered, UnknownCharge
+from oms.ports.extensions import Charge, Declined, NotAttempted, Unanswered, UnknownCharge
 from oms.testing.sim.scope import CANCEL, CRASH, FORGERY, GATE, GATEWAY, PAUSES, USUAL, Scope
 from oms.testing.sim.search import exhaustive, swarm
 
@@ -96,14 +96,14 @@ def sent_before_published() -> Iterator[None]:
 
 @planted("an event is published when it is decided, before the commit", fine=True, depth=1)
 def published_before_the_commit() -> Iterator[None]:
-    flush = Units._flush
+    flush = UnitOfWorkFactory._flush
 
-    def eager(self: Units[Any], unit: Any, *, leased: bool = True) -> Any:
+    def eager(self: UnitOfWorkFactory[Any], unit: Any, *, leased: bool = True) -> Any:
         rows = flush(self, unit, leased=leased)
         self.relay._broker.publish([row.message for row in rows])
         return rows
 
-    with patch.object(Units, "_flush", eager):
+    with patch.object(UnitOfWorkFactory, "_flush", eager):
         yield
 
 
@@ -250,7 +250,7 @@ def released_before_the_money_is_settled() -> Iterator[None]:
 @planted("a repeated idempotency key isn't looked up: each try makes another order", fine=True, depth=1)
 def key_is_ignored() -> Iterator[None]:
     with (
-        patch("oms.entrypoints.desks._place_key", lambda *_args: None),
+        patch("oms.application.use_cases.commands._place_key", lambda *_args: None),
         patch.object(CommandGroup, "_recovered", lambda _self, _command, error: _Answer(error=error)),
     ):
         yield

@@ -7,13 +7,13 @@ import inspect
 import pytest
 
 from oms.testing import HuntedShop, Shop, hunt
-from oms.testing.any_shop import AnyShop
+from oms.testing.fault_targets import NextCharge, ShopGateway
 from oms.testing.hunted import HuntedGateway
+from oms.testing.shop_protocol import AnyShop
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.tape import Replay
-from oms.testing.subjects import NextCharge, ShopGateway
 
-STANDS_STILL = {"clock", "ids", "signals", "log", "publish", "worker", "topic", "gate", "close"}
+STANDS_STILL = {"clock", "ids", "telemetry", "log", "publish", "worker", "topic", "gate", "close"}
 """What only a shop has that nothing moves in: the parts themselves, and faults that are the hunt's to choose elsewhere."""
 
 HUNTED = {"finished"}

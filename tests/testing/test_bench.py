@@ -79,7 +79,7 @@ def test_the_floor_leaves_what_it_says(
     from oms.testing.bench import deployment
     from oms.testing.bench.bench import FLOOR_DATABASE
     from oms.testing.bench.floor import make_topics
-    from oms.testing.containers import servers
+    from oms.testing.servers import servers
 
     deployment.distributed(tmp_path, servers(), {}, FLOOR_DATABASE)
     make_topics(oms_kafka_bootstrap)

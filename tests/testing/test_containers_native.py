@@ -19,7 +19,7 @@ from attrs import frozen
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis, NativeServer, ServerFailed, fresh_prefix
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis, NativeServer, ServerFailed, fresh_prefix
 
 pytestmark = pytest.mark.servers
 
@@ -196,7 +196,7 @@ def test_a_closed_server_is_gone_and_says_so() -> None:
 
 PARENT = """
 import json, os, sys, time
-from oms.testing.containers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 servers = [kind().start() for kind in (NativePostgres, NativeRedis, NativeKafka) if kind.name in sys.argv[1:]]
 heir = os.fork()  # it inherits the pipes to the supervisors, and outlives us
 if heir == 0:

@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from oms.testing.containers import Servers, fresh_database, fresh_prefix, running_servers, servers
+from oms.testing.servers import Servers, fresh_database, fresh_prefix, running_servers, servers
 
 pytestmark = pytest.mark.servers
 
 GONE_S = 20.0
 LIGHT = """
 import sys, oms.testing.plugin
-heavy = {"psycopg", "redis", "confluent_kafka", "testcontainers", "docker", "sqlalchemy", "oms.testing.containers"}
+heavy = {"psycopg", "redis", "confluent_kafka", "testcontainers", "docker", "sqlalchemy", "oms.testing.servers"}
 sys.exit(" ".join(heavy & set(sys.modules)) or 0)
 """
 USER_TESTS = """
@@ -56,7 +56,7 @@ def test_threads_that_ask_at_once_get_one_server(monkeypatch: pytest.MonkeyPatch
 
 def test_the_run_is_found_from_anywhere_in_it(oms_servers: Servers) -> None:
     assert servers() == oms_servers
-    code = "from oms.testing.containers import servers; print(servers().directory)"
+    code = "from oms.testing.servers import servers; print(servers().directory)"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout.strip() == str(oms_servers.directory)
     assert oms_servers.directory.is_dir(), "a child's end isn't the run's"

@@ -15,10 +15,10 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 import redis
 
-from oms.testing.containers import Server, ServerFailed, Servers, ServersMissing, docker, rungs, running_servers
-from oms.testing.containers.kinds import NAMES, ServerName
-from oms.testing.containers.native import postgres
-from oms.testing.containers.urls import VARIABLES
+from oms.testing.servers import Server, ServerFailed, Servers, ServersMissing, docker, rungs, running_servers
+from oms.testing.servers.kinds import NAMES, ServerName
+from oms.testing.servers.native import postgres
+from oms.testing.servers.urls import VARIABLES
 
 pytestmark = pytest.mark.servers
 

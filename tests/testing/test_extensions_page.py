@@ -17,10 +17,11 @@ from starlette.testclient import TestClient
 
 import oms
 from oms.adapters.auth.api_keys import ApiKeys, read_keys
-from oms.adapters.memory import ManualClock, RecordingSignals
+from oms.adapters.memory import ManualClock, RecordingTelemetry
 from oms.adapters.notifiers.webhook import shape, signature
-from oms.application import backoff, consumer, notifications
-from oms.ports.plugs import Notification
+from oms.application import notifications
+from oms.engine import backoff, consumer
+from oms.ports.extensions import Notification
 from oms.settings import Settings
 from oms.testing import Shop
 
@@ -153,7 +154,7 @@ def test_the_keys_file_is_read_as_shown(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_text(json.dumps(entries))
     clock = ManualClock(datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC))
-    known = ApiKeys(file, clock, RecordingSignals())
+    known = ApiKeys(file, clock, RecordingTelemetry())
 
     ann = oms.Principal(oms.Role.CUSTOMER, oms.UserId("ann"))
     assert known.authenticate({"authorization": "Bearer key-1"}) == ann

@@ -80,7 +80,7 @@ def test_the_calls_come_when_the_page_says() -> None:
     assert len(expected) == ALARM_AFTER_ATTEMPTS
     following = gateway.times("Charge", "Lookup")[len(expected) :]
     assert following[0] - expected[-1] == 60.0
-    assert [alert.event for alert in shop.signals.alarms] == ["payment without an answer"]
+    assert [alert.event for alert in shop.telemetry.alerts] == ["payment without an answer"]
 
 
 def test_an_unknown_charge_is_charged_again_when_the_page_says() -> None:

@@ -189,7 +189,7 @@ def test_it_loses_its_partitions_in_mid_batch(shop: Shop, order: oms.Order) -> N
     shop.worker("payment").lose_partitions()
     shop.run()
 
-    assert shop.signals.total("messages_handled", group="payment-group") > 1, "it was delivered again"
+    assert shop.telemetry.total("messages_handled", group="payment-group") > 1, "it was delivered again"
     sold_once(shop, order)
 
 

@@ -200,7 +200,7 @@ def test_the_plugin_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
 
         def test_it():
             assert "oms.testing.plugin" in sys.modules
-            heavy = ("oms.testing.shop", "oms.bootstrap", "dependency_injector", "greenlet", "msgspec", "sqlalchemy")
+            heavy = ("oms.testing.shop", "oms.bootstrap.container", "dependency_injector", "greenlet", "msgspec", "sqlalchemy")
             assert [name for name in heavy if name in sys.modules] == []
         """
     )

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from oms.testing.expect import OrderExpectation, SystemExpectation
-from oms.testing.subjects import ShopGate, ShopGateway, ShopTopic, ShopWorker
+from oms.testing.fault_targets import ShopGate, ShopGateway, ShopTopic, ShopWorker
 
 pytest_plugins = ["pytester"]
 

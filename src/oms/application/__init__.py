@@ -1,1 +1,1 @@
-"""The handlers, and what drives them: consumer, relay, tasks and command groups, each by `run_once()`."""
+"""The shop: the handlers of the four services, the stock gate, users' own steps, and the use cases."""

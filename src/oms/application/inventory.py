@@ -9,17 +9,17 @@ from typing import cast
 
 import attrs
 
-from oms.application.backoff import next_try
-from oms.application.changes import Changes, IdentityMap
-from oms.application.service import Executor, Handler, Service
 from oms.domain.commands import AddStock, SetStock
 from oms.domain.events import OrderCancelled, OrderConfirmed, OrderCreated, Shortage
-from oms.domain.machine import Step
 from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.state_machine import Transition
 from oms.domain.stock import Movement, MovementKind, Stock, shortages
 from oms.domain.tasks import TaskKind, TaskRequest, composite_key
 from oms.domain.values import OrderId, Sku
-from oms.ports.calls import Ended
+from oms.engine.backoff import next_try
+from oms.engine.recorded_changes import IdentityMap, RecordedChanges
+from oms.engine.service import Executor, Handler, Service
+from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
 from oms.ports.errors import Closed, Retryable
 from oms.ports.gate import GateAnswer, StockGate, Taken
@@ -44,7 +44,7 @@ class InventoryWork:
         gated: bool,
         default_stock: int | None,
     ) -> None:
-        self.changes = Changes()
+        self.changes = RecordedChanges()
         self.settled: list[OrderId] = []
         """Orders that the gate is never asked about again, once this is committed."""
         self.now = now
@@ -106,7 +106,7 @@ class InventoryWork:
         """A locked product."""
         return self._stock[sku]
 
-    def save(self, step: Step[Reservation]) -> Reservation:
+    def save(self, step: Transition[Reservation]) -> Reservation:
         """Keep a step with the ledger rows that belong to it; raises, and keeps nothing, where they don't fit."""
         before = self[step.aggregate.order_id]
         self.move(before.movements_to(step.aggregate))

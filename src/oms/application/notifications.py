@@ -9,10 +9,6 @@ from typing import cast
 
 import attrs
 
-from oms.application.backoff import next_try
-from oms.application.changes import Changes
-from oms.application.parking import task_letter
-from oms.application.service import Handler, Service
 from oms.domain.events import (
     OrderCancelled,
     OrderConfirmed,
@@ -23,11 +19,15 @@ from oms.domain.events import (
     PaymentVoided,
 )
 from oms.domain.tasks import TaskKind, TaskRequest, order_of
-from oms.ports.calls import Ended
+from oms.engine.backoff import next_try
+from oms.engine.parking import task_letter
+from oms.engine.recorded_changes import RecordedChanges
+from oms.engine.service import Handler, Service
+from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
 from oms.ports.errors import Permanent
+from oms.ports.extensions import Notification, Notifier
 from oms.ports.messages import AnyEvent
-from oms.ports.plugs import Notification, Notifier
 from oms.ports.store import (
     DeadLetter,
     NotificationStore,
@@ -49,7 +49,7 @@ class NotificationWork:
     """Notifications to record, and what was decided about those that were sent."""
 
     def __init__(self, transaction: NotificationTransaction, now: datetime, *, calls: bool) -> None:
-        self.changes = Changes()
+        self.changes = RecordedChanges()
         self.now = now
         self._transaction, self._calls = transaction, calls
         self._new: list[Notification] = []
@@ -160,7 +160,7 @@ class Deliveries:
             return None
         if isinstance(ended.error, Permanent) or work.now - task.created_at >= GIVE_UP_AFTER:
             work.changes.parked.append(self._dead_letter(task, ended.error, work.now))
-            work.changes.alarms.append(("notification parked", {"notification": task.key}))
+            work.changes.alerts.append(("notification parked", {"notification": task.key}))
             return None
         return Postponed(
             task,

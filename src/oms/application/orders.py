@@ -7,8 +7,6 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import cast
 
-from oms.application.changes import Changes, IdentityMap
-from oms.application.service import Handler, Service
 from oms.domain.commands import CancelOrder
 from oms.domain.errors import NotFound
 from oms.domain.events import (
@@ -22,12 +20,14 @@ from oms.domain.events import (
     PaymentVoided,
     Reason,
 )
-from oms.domain.machine import HistoryEntry, Step
 from oms.domain.order import Order, OrderTrigger
+from oms.domain.state_machine import HistoryEntry, Transition
 from oms.domain.stated_terms import stated_in
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Terms, UserId
-from oms.ports.calls import Ended
+from oms.engine.recorded_changes import IdentityMap, RecordedChanges
+from oms.engine.service import Handler, Service
+from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
 from oms.ports.messages import AnyEvent, Message, MessageId
 from oms.ports.store import OrderStore, OrderTransaction, Postponed, Task, Transaction
@@ -41,7 +41,7 @@ class OrderWork:
     """Orders under lock, and what was decided about them."""
 
     def __init__(self, transaction: OrderTransaction, now: datetime, deadline_s: float) -> None:
-        self.changes = Changes()
+        self.changes = RecordedChanges()
         self.now = now
         self._deadline_s = deadline_s
         self._transaction = transaction
@@ -64,7 +64,7 @@ class OrderWork:
     def __getitem__(self, id: OrderId) -> Order:  # noqa: A002 - the field's name
         return self._orders[id]
 
-    def save(self, step: Step[Order]) -> Order:
+    def save(self, step: Transition[Order]) -> Order:
         """Keep a step; nothing is written before `flush`."""
         order = self.changes.take(step, step.aggregate.id)
         self._orders[order.id] = order

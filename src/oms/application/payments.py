@@ -8,20 +8,19 @@ from typing import TypeVar, cast
 
 import attrs
 
-from oms.application.backoff import next_try
-from oms.application.changes import Changes, IdentityMap
 from oms.application.extensions.gateway import CheckedGateway, UnusableGatewayAnswer
-from oms.application.service import NOT_CALLED, Executor, Handler, Service
 from oms.domain.events import Event, InventoryReserved, OrderCancelling, PaymentFailed, PaymentSucceeded
-from oms.domain.machine import Step
 from oms.domain.payment import Payment, PaymentState
+from oms.domain.state_machine import Transition
 from oms.domain.tasks import TaskKind
 from oms.domain.text import storable_text
 from oms.domain.values import OrderId
-from oms.ports.calls import Ended
+from oms.engine.backoff import next_try
+from oms.engine.recorded_changes import IdentityMap, RecordedChanges
+from oms.engine.service import NOT_CALLED, Executor, Handler, Service
+from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
-from oms.ports.messages import AnyEvent
-from oms.ports.plugs import (
+from oms.ports.extensions import (
     Authorised,
     Captured,
     Charge,
@@ -35,8 +34,9 @@ from oms.ports.plugs import (
     Void,
     Voided,
 )
-from oms.ports.signals import Signals
+from oms.ports.messages import AnyEvent
 from oms.ports.store import PaymentStore, PaymentTransaction, Postponed, Task, Transaction
+from oms.ports.telemetry import Telemetry
 
 GROUP = "payment-group"
 
@@ -55,7 +55,7 @@ class PaymentWork:
     """Payments under lock, and what was decided about them."""
 
     def __init__(self, transaction: PaymentTransaction, now: datetime) -> None:
-        self.changes = Changes()
+        self.changes = RecordedChanges()
         self.now = now
         self._transaction = transaction
         self._payments: IdentityMap[OrderId, Payment] = IdentityMap(lambda order_id: Payment(order_id=order_id))
@@ -71,7 +71,7 @@ class PaymentWork:
     def __getitem__(self, order_id: OrderId) -> Payment:
         return self._payments[order_id]
 
-    def save(self, step: Step[Payment]) -> Payment:
+    def save(self, step: Transition[Payment]) -> Payment:
         """Keep a step; nothing is written before `flush`."""
         payment = self.changes.take(step, step.aggregate.order_id)
         self._payments[payment.order_id] = payment
@@ -146,7 +146,7 @@ class GatewayTask:
                 "attempts": task.attempts,
                 "detail": _detail(ended),
             }
-            work.changes.alarms.append(("payment without an answer", fields))
+            work.changes.alerts.append(("payment without an answer", fields))
         note = type(ended.error or ended.answer).__name__
         return Postponed(task, next_try(work.now, task.attempts), afresh=afresh, note=note)
 
@@ -260,7 +260,7 @@ def _detail(ended: Ended[Task]) -> str:
 
 
 def payment_service(
-    store: PaymentStore, clock: Clock, gateway: PaymentGateway, signals: Signals, *, settle_window_s: float
+    store: PaymentStore, clock: Clock, gateway: PaymentGateway, telemetry: Telemetry, *, settle_window_s: float
 ) -> Service[PaymentWork]:
     """The payment service over its store and gateway, whose answers are checked before they are used."""
 
@@ -268,7 +268,7 @@ def payment_service(
         return PaymentWork(cast("PaymentTransaction", transaction), clock.now())
 
     state = PaymentState
-    gateway = CheckedGateway(gateway, signals)
+    gateway = CheckedGateway(gateway, telemetry)
     executors: Mapping[TaskKind, Executor[PaymentWork]] = {
         TaskKind.CHARGE: Charges(store, gateway, (state.INITIATED, state.UNKNOWN), settle_window_s),
         TaskKind.VOID: Voids(store, gateway, (state.VOIDING,)),

@@ -22,7 +22,7 @@ from oms.domain.events import (
     OrderRejected,
     Reason,
 )
-from oms.domain.machine import Cell, Effect, HistoryEntry, Step, evolve, move, row, stay
+from oms.domain.state_machine import Cell, Effect, HistoryEntry, Transition, evolve, move, row, stay
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 from oms.domain.values import OrderId, Terms
@@ -138,7 +138,7 @@ class EarlyNews:
 
 @attrs.frozen(kw_only=True, slots=False)
 class Order:
-    """One customer's order. Every method answers with the `Step` to save; none changes the order in place.
+    """One customer's order. Every method answers with the `Transition` to save; none changes the order in place.
 
     `version` is the number of its history entries. `terms`, `created_at` and `deadline_at` are None while it is
     ABSENT, `early` is then the news that waits for it. Of a LEGACY order `created_at` is the system replaced's, and its
@@ -162,15 +162,15 @@ class Order:
             raise NotFound("order_not_found", f"there is no order {self.id}")
         return self.terms
 
-    def place(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Step[Order]:
+    def place(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
         """The customer's own command: CREATED, with its timer."""
         return self._adopt(OrderTrigger.PLACED, terms, at, deadline_at)
 
-    def created(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Step[Order]:
+    def created(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
         """`order.created` came back to us, or from a foreign producer whose order is adopted."""
         return self._adopt(OrderTrigger.CREATED, terms, at, deadline_at)
 
-    def reserved(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Step[Order]:
+    def reserved(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
         """Inventory holds every line; it may know a foreign order before the order service does.
 
         Raises `TermsMismatch` where the order exists with other terms.
@@ -179,18 +179,18 @@ class Order:
             StatedTerms.of(terms).check(self.id, self.terms)
         return self._adopt(OrderTrigger.RESERVED, terms, at, deadline_at)
 
-    def imported(self, terms: Terms, *, at: datetime, created_at: datetime, detail: str = "") -> Step[Order]:
+    def imported(self, terms: Terms, *, at: datetime, created_at: datetime, detail: str = "") -> Transition[Order]:
         """From the system replaced: LEGACY, told to nobody. An order that is here already stays as it is."""
         if self.state is not S.ABSENT:
             return self._on(OrderTrigger.IMPORTED, at)
         known = evolve(self, terms=terms, created_at=created_at, early=())
         return _with_news(known, OrderTrigger.IMPORTED, self.early, at, detail)
 
-    def resume(self, *, at: datetime, deadline_at: datetime) -> Step[Order]:
+    def resume(self, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
         """A LEGACY order becomes one like any other, placed now; `Conflict` for one that ended otherwise."""
         return self._timed(OrderTrigger.RESUMED, at, deadline_at)._on(OrderTrigger.RESUMED, at)
 
-    def hear(self, trigger: OrderTrigger, *, at: datetime, stated: StatedTerms | None = None) -> Step[Order]:
+    def hear(self, trigger: OrderTrigger, *, at: datetime, stated: StatedTerms | None = None) -> Transition[Order]:
         """News of inventory or payment; where the order is still absent it waits in `early`.
 
         `stated` are the terms that the message names. Raises `TermsMismatch` where they contradict the order's, or
@@ -202,12 +202,12 @@ class Order:
             return self._on(trigger, at)
         return self._keep(EarlyNews(trigger, stated))._note(trigger, at)
 
-    def cancel(self, reason: Reason, *, at: datetime) -> Step[Order]:
+    def cancel(self, reason: Reason, *, at: datetime) -> Transition[Order]:
         """By its customer or an operator. `NotFound` while ABSENT; `Conflict` where the table refuses."""
         by_operator = reason is Reason.OPERATOR
         return self._on(OrderTrigger.OPERATOR_CANCEL if by_operator else OrderTrigger.CUSTOMER_CANCEL, at)
 
-    def deadline(self, *, at: datetime) -> Step[Order]:
+    def deadline(self, *, at: datetime) -> Transition[Order]:
         """Its time is over: an order that isn't settled yet shall end cancelled."""
         return self._on(OrderTrigger.DEADLINE, at)
 
@@ -218,7 +218,7 @@ class Order:
             raise TermsMismatch(f"{MAX_EARLY} different messages wait for order {self.id}, which isn't here yet")
         return evolve(self, early=(*self.early, news))
 
-    def _adopt(self, trigger: OrderTrigger, terms: Terms, at: datetime, deadline_at: datetime) -> Step[Order]:
+    def _adopt(self, trigger: OrderTrigger, terms: Terms, at: datetime, deadline_at: datetime) -> Transition[Order]:
         if self.state is not OrderState.ABSENT:
             return self._timed(trigger, at, deadline_at)._on(trigger, at)
         known = evolve(self, terms=terms, created_at=at, deadline_at=deadline_at, early=())
@@ -229,14 +229,14 @@ class Order:
         begins = ORDER_TABLE[self.state][trigger].to in TIMED and self.state not in TIMED
         return evolve(self, created_at=at, deadline_at=deadline_at) if begins else self
 
-    def _on(self, trigger: OrderTrigger, at: datetime, detail: str = "") -> Step[Order]:
+    def _on(self, trigger: OrderTrigger, at: datetime, detail: str = "") -> Transition[Order]:
         cell = ORDER_TABLE[self.state][trigger]
         if cell.to is not None:
             return self._move(trigger, cell, cell.to, at, detail)
         if cell.effect is Effect.NOTED:
             return self._note(trigger, at)
         if cell.effect is Effect.SAME:
-            return Step(self)
+            return Transition(self)
         if cell.effect is Effect.NOT_FOUND:
             raise NotFound("order_not_found", f"there is no order {self.id}")
         if cell.effect is Effect.REFUSED:
@@ -254,7 +254,7 @@ class Order:
 
     def _move(
         self, trigger: OrderTrigger, cell: Cell[OrderState], to: OrderState, at: datetime, detail: str
-    ) -> Step[Order]:
+    ) -> Transition[Order]:
         moved = evolve(
             self,
             state=to,
@@ -266,11 +266,11 @@ class Order:
         timed, timed_before = to in TIMED, self.state in TIMED
         started = (TaskRequest(_TIMER, self.id, self.deadline_at),) if timed and not timed_before else ()
         ended = (TaskKey(_TIMER, self.id),) if timed_before and not timed else ()
-        return Step(moved, events, started, ended, (self._entry(trigger, to, at, detail),))
+        return Transition(moved, events, started, ended, (self._entry(trigger, to, at, detail),))
 
-    def _note(self, trigger: OrderTrigger, at: datetime) -> Step[Order]:
+    def _note(self, trigger: OrderTrigger, at: datetime) -> Transition[Order]:
         noted = evolve(self, version=self.version + 1, updated_at=at)
-        return Step(noted, history=(self._entry(trigger, self.state, at),))
+        return Transition(noted, history=(self._entry(trigger, self.state, at),))
 
     def _entry(self, trigger: OrderTrigger, to: OrderState, at: datetime, detail: str = "") -> HistoryEntry:
         return HistoryEntry(self.version + 1, at, trigger.value, self.state.value, to.value, detail)
@@ -301,7 +301,7 @@ _MAKE: Mapping[type[Event], Callable[[Order, Terms], Event]] = {
 
 def _with_news(
     known: Order, trigger: OrderTrigger, early: tuple[EarlyNews, ...], at: datetime, detail: str = ""
-) -> Step[Order]:
+) -> Transition[Order]:
     """The order's first step, and behind it the early news that agrees with its terms.
 
     News that contradicts them changes nothing, wherever it came in the order of arrival: it raises an alert, and the
@@ -316,10 +316,10 @@ def _with_news(
     return attrs.evolve(step, alert=EARLY_MISMATCH) if refused else step
 
 
-def _joined(first: Step[Order], second: Step[Order]) -> Step[Order]:
+def _joined(first: Transition[Order], second: Transition[Order]) -> Transition[Order]:
     """Both steps as one; a task that the second one ends isn't started."""
     started = tuple(task for task in first.tasks if TaskKey(task.kind, task.key) not in second.ended)
-    return Step(
+    return Transition(
         second.aggregate,
         first.events + second.events,
         started + second.tasks,

@@ -14,8 +14,8 @@ import attrs
 
 from oms.domain.errors import ImpossibleTransition
 from oms.domain.events import Event, PaymentFailed, PaymentRefunded, PaymentSucceeded, PaymentVoided, Reason
-from oms.domain.machine import Cell, Effect, Step, evolve, move, row, stay
 from oms.domain.money import Money
+from oms.domain.state_machine import Cell, Effect, Transition, evolve, move, row, stay
 from oms.domain.tasks import TaskKind, TaskRequest
 from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId
 
@@ -106,57 +106,57 @@ class Payment:
         """The gateway's idempotency key: made of the order alone, so that no retry can make a second one."""
         return f"{_KEY_PREFIX}{self.order_id}"
 
-    def start(self, terms: Terms, *, at: datetime) -> Step[Payment]:
+    def start(self, terms: Terms, *, at: datetime) -> Transition[Payment]:
         """The stock is held: owe the gateway a charge, unless a cancel was here first."""
         known = self
         if self.state is S.ABSENT:
             known = evolve(self, user_id=terms.user_id, total=terms.total, metadata=terms.metadata)
         return known._on(PaymentTrigger.RESERVED, at)
 
-    def cancel(self, user_id: UserId, total: Money, *, at: datetime) -> Step[Payment]:
+    def cancel(self, user_id: UserId, total: Money, *, at: datetime) -> Transition[Payment]:
         """The order shall end cancelled: void what may be out, refund what is captured."""
         known = self
         if self.state is S.ABSENT:
             known = evolve(self, user_id=user_id, total=total)
         return known._on(PaymentTrigger.CANCELLING, at)
 
-    def captured(self, payment_id: str, *, at: datetime) -> Step[Payment]:
+    def captured(self, payment_id: str, *, at: datetime) -> Transition[Payment]:
         """The gateway took the money."""
         return self._paid(payment_id)._on(PaymentTrigger.CAPTURED, at)
 
-    def declined(self, *, at: datetime) -> Step[Payment]:
+    def declined(self, *, at: datetime) -> Transition[Payment]:
         """The gateway refused, for good: no money moved or will."""
         return self._on(PaymentTrigger.DECLINED, at)
 
-    def unanswered(self, *, at: datetime) -> Step[Payment]:
+    def unanswered(self, *, at: datetime) -> Transition[Payment]:
         """Nobody knows whether the charge happened; the service asks again by key."""
         return self._on(PaymentTrigger.NO_ANSWER, at)
 
-    def void_done(self, *, at: datetime) -> Step[Payment]:
+    def void_done(self, *, at: datetime) -> Transition[Payment]:
         """The gateway promised that no charge under this key can capture any more."""
         return self._on(PaymentTrigger.VOID_DONE, at)
 
-    def void_lost(self, payment_id: str, *, at: datetime) -> Step[Payment]:
+    def void_lost(self, payment_id: str, *, at: datetime) -> Transition[Payment]:
         """The void came too late: the money is captured and must go back."""
         return self._paid(payment_id)._on(PaymentTrigger.VOID_LOST, at)
 
-    def refund_done(self, *, at: datetime) -> Step[Payment]:
+    def refund_done(self, *, at: datetime) -> Transition[Payment]:
         """The money is back with the customer."""
         return self._on(PaymentTrigger.REFUND_DONE, at)
 
     def _paid(self, payment_id: str) -> Payment:
         return self if self.payment_id else evolve(self, payment_id=payment_id)
 
-    def _on(self, trigger: PaymentTrigger, at: datetime) -> Step[Payment]:
+    def _on(self, trigger: PaymentTrigger, at: datetime) -> Transition[Payment]:
         cell = PAYMENT_TABLE[self.state][trigger]
         if cell.effect is Effect.NOTED:
-            return Step(self)
+            return Transition(self)
         if cell.to is None:
             raise ImpossibleTransition("payment", self.state.value, trigger.value)
         moved = evolve(self, state=cell.to, updated_at=at)
         events = (moved.event(cell.publishes),) if cell.publishes else ()
         tasks = (TaskRequest(cell.starts, self.order_id),) if cell.starts else ()
-        return Step(moved, events, tasks, alert=cell.alert)
+        return Transition(moved, events, tasks, alert=cell.alert)
 
     def event(self, kind: type[Event]) -> Event:
         """The event of this type as this payment publishes it; equal each time."""

@@ -14,7 +14,7 @@ import attrs
 
 from oms.domain.errors import ImpossibleTransition
 from oms.domain.events import Event, InventoryRejected, InventoryReleased, InventoryReserved, Reason, Shortage
-from oms.domain.machine import Cell, Effect, Step, evolve, move, row, stay
+from oms.domain.state_machine import Cell, Effect, Transition, evolve, move, row, stay
 from oms.domain.stock import Movement, MovementKind, movements
 from oms.domain.values import Items, OrderId, Terms
 
@@ -71,21 +71,21 @@ class Reservation:
     items: Items = attrs.field(factory=dict)
     updated_at: datetime | None = None
 
-    def hold(self, terms: Terms, *, at: datetime) -> Step[Reservation]:
+    def hold(self, terms: Terms, *, at: datetime) -> Transition[Reservation]:
         """The stock had room for every line."""
         held = evolve(self, items=terms.items) if self.state is S.ABSENT else self
         return held._on(ReservationTrigger.FITS, at, InventoryReserved(self.order_id, terms))
 
-    def reject(self, short: tuple[Shortage, ...], *, at: datetime) -> Step[Reservation]:
+    def reject(self, short: tuple[Shortage, ...], *, at: datetime) -> Transition[Reservation]:
         """At least one line didn't fit: nothing is held, and nothing ever will be."""
         event = InventoryRejected(self.order_id, Reason.OUT_OF_STOCK, short)
         return self._on(ReservationTrigger.SHORT, at, event)
 
-    def commit(self, *, at: datetime) -> Step[Reservation]:
+    def commit(self, *, at: datetime) -> Transition[Reservation]:
         """The order is confirmed: the held units are sold."""
         return self._on(ReservationTrigger.CONFIRMED, at)
 
-    def release(self, *, at: datetime) -> Step[Reservation]:
+    def release(self, *, at: datetime) -> Transition[Reservation]:
         """The order is cancelled: held units are free again, sold units are restocked."""
         return self._on(ReservationTrigger.CANCELLED, at, InventoryReleased(self.order_id, self.items))
 
@@ -94,11 +94,11 @@ class Reservation:
         kind = _MOVEMENTS.get((self.state, after.state))
         return movements(self.order_id, kind, after.items) if kind else ()
 
-    def _on(self, trigger: ReservationTrigger, at: datetime, event: Event | None = None) -> Step[Reservation]:
+    def _on(self, trigger: ReservationTrigger, at: datetime, event: Event | None = None) -> Transition[Reservation]:
         cell = RESERVATION_TABLE[self.state][trigger]
         if cell.effect is Effect.NOTED:
-            return Step(self)
+            return Transition(self)
         if cell.to is None:
             raise ImpossibleTransition("reservation", self.state.value, trigger.value)
         published = (event,) if cell.publishes and event else ()
-        return Step(evolve(self, state=cell.to, updated_at=at), published)
+        return Transition(evolve(self, state=cell.to, updated_at=at), published)

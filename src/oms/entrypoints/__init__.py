@@ -1,1 +1,1 @@
-"""Outside to command, result to outside: HTTP, command line, runner."""
+"""HTTP and command line: each turns input into a use case's arguments, and its result into output."""

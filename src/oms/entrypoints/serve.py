@@ -20,15 +20,16 @@ from typing import Any
 import uvicorn
 
 from oms.adapters.auth.trust import TrustEveryone
-from oms.adapters.system.heap import give_back_large_blocks
+from oms.bootstrap.app import App
 from oms.domain.text import printable_text
-from oms.entrypoints.app import App
 from oms.entrypoints.http import asgi
 from oms.entrypoints.http.connection import Connection
 from oms.entrypoints.http.connections import Connections
 from oms.entrypoints.http.limits import Limits
-from oms.ports.signals import Signals
-from oms.settings import Settings, SettingsError
+from oms.ports.errors import SettingsError
+from oms.ports.telemetry import Telemetry
+from oms.runtime.heap import give_back_large_blocks
+from oms.settings import Settings
 
 DRAIN_S = 1
 """For answers that are under way; with the 8 s of `App.stop` a stop stays within 10 s."""
@@ -83,7 +84,7 @@ class Server(uvicorn.Server):
         self, app: App, started: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False
     ) -> None:
         self._api = asgi(app)
-        self._connections = Connections(Limits.of(app.settings), app.signals)
+        self._connections = Connections(Limits.of(app.settings), app.telemetry)
         config = uvicorn.Config(
             self._api,
             http=partial(Connection, registry=self._connections),  # type: ignore[arg-type]  # it makes connections
@@ -123,7 +124,7 @@ def serve(app: App, *, port: int | None = None) -> int:
     stop = Stop()
     listener = bound(settings.http_host, settings.http_port if port is None else port)
     with _naming_data(settings):
-        own_the_log(app.signals)
+        own_the_log(app.telemetry)
         app.make_extensions()  # after binding the port: a process that can't serve creates no files
     with _naming_data(settings):
         if settings.profile == "distributed":
@@ -131,7 +132,7 @@ def serve(app: App, *, port: int | None = None) -> int:
         else:
             app.start()
     where, data = address(listener), str(settings.data.resolve())
-    server = Server(app, lambda: app.signals.note("listening", url=where, data=data), lambda: stop.asked)
+    server = Server(app, lambda: app.telemetry.note("listening", url=where, data=data), lambda: stop.asked)
     rarely_collect()
     give_back_large_blocks()
     try:
@@ -174,9 +175,9 @@ def hold_standard_files() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
-def own_the_log(signals: Signals) -> None:
+def own_the_log(telemetry: Telemetry) -> None:
     """Have everything that is logged go one way: lines of libraries, warnings, and errors that no code handles."""
-    own: Any = getattr(signals, "own_the_log", None)
+    own: Any = getattr(telemetry, "own_the_log", None)
     if own is not None:
         own()
 
@@ -184,15 +185,15 @@ def own_the_log(signals: Signals) -> None:
         if thread.exc_type is not SystemExit:
             name = thread.thread.name if thread.thread else ""
             said = traceback.format_exception(thread.exc_type, thread.exc_value, thread.exc_traceback)
-            signals.alarm("thread ended", thread=name, traceback="".join(said))
+            telemetry.alert("thread ended", thread=name, traceback="".join(said))
 
     def process_ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if not issubclass(kind, KeyboardInterrupt):
-            signals.alarm("process ended", traceback="".join(traceback.format_exception(kind, error, trace)))
+            telemetry.alert("process ended", traceback="".join(traceback.format_exception(kind, error, trace)))
 
     def not_raised(what: Any) -> None:
         said = traceback.format_exception(what.exc_type, what.exc_value, what.exc_traceback)
-        signals.alarm("error in a destructor", place=repr(what.object), traceback="".join(said))
+        telemetry.alert("error in a destructor", place=repr(what.object), traceback="".join(said))
 
     threading.excepthook, sys.excepthook, sys.unraisablehook = thread_ended, process_ended, not_raised
 

@@ -35,3 +35,7 @@ class WrongAnswer(Permanent):
 
 class OutcomeUnknown(PortError):
     """The effect may or may not have happened: look it up."""
+
+
+class SettingsError(OmsError):
+    """A setting is wrong; the text is one line for the person who starts the program."""

@@ -11,17 +11,17 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-from oms.domain.machine import HistoryEntry
 from oms.domain.order import Order
 from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
+from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Movement, Stock
 from oms.domain.tasks import TaskKey
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.broker import TopicPartition
+from oms.ports.extensions import Notification
 from oms.ports.gate import GateAnswer
 from oms.ports.messages import MessageId, Record
-from oms.ports.plugs import Notification
 from oms.ports.store import DeadLetter, OutboxRow, StoredAnswer
 
 

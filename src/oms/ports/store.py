@@ -19,18 +19,18 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import attrs
 
-from oms.domain.machine import HistoryEntry
 from oms.domain.order import Order
 from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
+from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Movement, Stock
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 from oms.domain.text import storable_text
 from oms.domain.values import Items, OrderId, Sku, UserId
 from oms.ports import limits
 from oms.ports.broker import TopicPartition
+from oms.ports.extensions import Notification
 from oms.ports.messages import Headers, MessageId, Outgoing
-from oms.ports.plugs import Notification
 
 A = TypeVar("A")
 

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from oms.testing.aggregates import given
-    from oms.testing.any_shop import AnyShop
     from oms.testing.expect import Unmet
     from oms.testing.faults import NeverHappened
     from oms.testing.hunted import HuntedShop
     from oms.testing.hunting import hunt
     from oms.testing.own_step import given_step
     from oms.testing.shop import Shop
-    from oms.testing.sim.beside import beside
+    from oms.testing.shop_protocol import AnyShop
+    from oms.testing.sim.rolling_upgrade import beside
 
 __all__ = ["AnyShop", "HuntedShop", "NeverHappened", "Shop", "Unmet", "beside", "given", "given_step", "hunt"]
 
 _WHERE = {
-    "AnyShop": "oms.testing.any_shop",
+    "AnyShop": "oms.testing.shop_protocol",
     "HuntedShop": "oms.testing.hunted",
     "NeverHappened": "oms.testing.faults",
     "Shop": "oms.testing.shop",
     "Unmet": "oms.testing.expect",
-    "beside": "oms.testing.sim.beside",
+    "beside": "oms.testing.sim.rolling_upgrade",
     "given": "oms.testing.aggregates",
     "given_step": "oms.testing.own_step",
     "hunt": "oms.testing.hunting",

@@ -16,11 +16,11 @@ import attrs
 
 from oms.domain.errors import DomainError, ImpossibleTransition, OmsError
 from oms.domain.events import Event, Reason, Shortage
-from oms.domain.machine import Step
 from oms.domain.money import Currency, Money
 from oms.domain.order import Order, OrderTrigger
 from oms.domain.payment import Payment, PaymentTrigger
 from oms.domain.reservation import Reservation, ReservationTrigger
+from oms.domain.state_machine import Transition
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Sku, Terms
@@ -35,7 +35,7 @@ LATER = AT + timedelta(minutes=15)
 TERMS = Terms.checked("customer-1", Money.of(100, Currency.of("USD")), {"apple": 1})
 """What was agreed, unless the test says otherwise: one apple for 100 USD."""
 
-Act = Callable[[Any, Terms], Step[Any]]
+Act = Callable[[Any, Terms], Transition[Any]]
 
 _heard = (
     OrderTrigger.REJECTED,
@@ -122,11 +122,11 @@ class Then(Generic[A]):
 
     given: Given[A]
     trigger: Enum
-    made: Step[A] | None
+    made: Transition[A] | None
     refusal: OmsError | None = None
 
     @property
-    def step(self) -> Step[A]:
+    def step(self) -> Transition[A]:
         """All that was decided: the aggregate, events, tasks, history; `AssertionError` where it was refused."""
         if self.made is None:
             raise self._unmet("a step", self._outcome())

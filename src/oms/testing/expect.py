@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
-from oms.bootstrap import SERVICES
+from oms.bootstrap.container import SERVICES
 from oms.domain.events import Reason
 from oms.domain.order import OrderState
 from oms.domain.payment import PaymentState
@@ -19,7 +19,7 @@ from oms.domain.values import OrderId
 from oms.ports.store import DeadLetter
 
 if TYPE_CHECKING:
-    from oms.testing.any_shop import AnyShop
+    from oms.testing.shop_protocol import AnyShop
 
 __tracebackhide__ = True  # what failed is the test's own line
 

@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from oms.application import promises
-from oms.application.parts import Parts
-from oms.bootstrap import Plugs
+from oms.application.use_cases.commands import TRUSTED, Orders, StockDesk
+from oms.bootstrap.container import Extensions
 from oms.domain.commands import CancelOrder, PlaceOrder
 from oms.domain.money import Money
 from oms.domain.order import Order
 from oms.domain.stock import Stock
 from oms.domain.values import OrderId
-from oms.entrypoints.desks import TRUSTED, Orders, StockDesk
+from oms.engine.assembly import ServiceAssembly
+from oms.operations import promises
 from oms.ports.evidence import Evidence
+from oms.ports.extensions import Principal
 from oms.ports.messages import Codec
-from oms.ports.plugs import Principal
-from oms.testing.any_shop import AnyShop, order_id
 from oms.testing.expect import Unmet
+from oms.testing.fault_targets import NextCharge
 from oms.testing.faults import Fault, Faults, NeverHappened
-from oms.testing.sim.beside import SimulatedApp
+from oms.testing.shop_protocol import AnyShop, order_id
 from oms.testing.sim.gateway import AFTER, BEFORE, TapeGateway
 from oms.testing.sim.own_calls import LossyGateway
+from oms.testing.sim.rolling_upgrade import SimulatedApp
 from oms.testing.sim.run import Listener, Outcome, Run
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.tape import Tape
 from oms.testing.sim.world import CODEC, CURRENCY, World
-from oms.testing.subjects import NextCharge
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -52,7 +52,7 @@ class HuntedShop(AnyShop):
     """
 
     def __init__(
-        self, scope: Scope, tape: Tape, listener: Listener | None = None, extensions: Plugs | None = None
+        self, scope: Scope, tape: Tape, listener: Listener | None = None, extensions: Extensions | None = None
     ) -> None:
         self.app: SimulatedApp = SimulatedApp(extensions)
         self.app.place_in = lambda: (self._orders, self._stock)
@@ -127,9 +127,9 @@ class HuntedShop(AnyShop):
         return HuntedGateway(self._world.own_gateway or self._world.gateway, self.faults)
 
     @property
-    def extensions(self) -> Plugs:
+    def extensions(self) -> Extensions:
         """The shop's own gateway, pricing, policy and notifier of this schedule."""
-        return self.app.plugs
+        return self.app.extensions
 
     # -- what can be seen
 
@@ -211,7 +211,7 @@ class HuntedShop(AnyShop):
         store: Any = parts.service.store
         return StockDesk(parts, store, self._world.ids, self._pump)
 
-    def _parts(self, service: str) -> Parts[Any]:
+    def _parts(self, service: str) -> ServiceAssembly[Any]:
         return self._world.of(service)[0].parts
 
     def _committed(self, orders: Sequence[OrderId]) -> None:
@@ -225,7 +225,7 @@ class HuntedShop(AnyShop):
         for _, order in self._world.records["order"].by_age.get(None, ()):
             self._world.customers.know(order)
 
-    def _pump(self, parts: Parts[Any], future: Future[Any]) -> None:
+    def _pump(self, parts: ServiceAssembly[Any], future: Future[Any]) -> None:
         """Nothing is by chance here: these are the words of the test, not what is hunted."""
         self._run.version += 1
         while not future.done():

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, overload
 
 import attrs
 
-from oms.bootstrap import Plugs
-from oms.ports.plugs import Notifier, PaymentGateway, Policy, Pricing
+from oms.bootstrap.container import Extensions
+from oms.ports.extensions import Notifier, PaymentGateway, Policy, Pricing
 from oms.testing.hunted import HuntedShop
 from oms.testing.sim.campaign import Report, campaign, told
 from oms.testing.sim.escape import sealed
@@ -78,7 +78,7 @@ def hunt(
     once for each schedule; `shop.extensions` has the objects. With the fault "answers" a schedule loses calls to the
     gateway and the notifier, or their answers. Raises `TypeError` for an object in place of a class or function.
     """
-    extensions = Extensions(gateway, pricing, policy, notifier)
+    extensions = ExtensionFactories(gateway, pricing, policy, notifier)
 
     def decorated(found: Test) -> Hunted:
         return _hunted(found, schedules, faults, units, first_seed, extensions)
@@ -96,7 +96,7 @@ _WHY = "each schedule gets an object of its own"
 
 
 @attrs.frozen
-class Extensions:
+class ExtensionFactories:
     """What makes the shop's own extensions for a schedule."""
 
     gateway: Factory[PaymentGateway] | None = attrs.field(validator=_is_factory)
@@ -104,14 +104,14 @@ class Extensions:
     policy: Factory[Policy] | None = attrs.field(validator=_is_factory)
     notifier: Factory[Notifier] | None = attrs.field(validator=_is_factory)
 
-    def made(self) -> Plugs:
+    def made(self) -> Extensions:
         """A new object of each."""
         factories = attrs.asdict(self, recurse=False)
-        return Plugs(**{name: factory() for name, factory in factories.items() if factory is not None})
+        return Extensions(**{name: factory() for name, factory in factories.items() if factory is not None})
 
 
 def _hunted(
-    test: Test, schedules: int, faults: Collection[str], units: int, first_seed: int, extensions: Extensions
+    test: Test, schedules: int, faults: Collection[str], units: int, first_seed: int, extensions: ExtensionFactories
 ) -> Hunted:
     if inspect.iscoroutinefunction(test):
         raise TypeError("a hunted test can't be async: its schedule decides what happens next, not an event loop")
@@ -137,7 +137,7 @@ def _hunted(
     return hunted
 
 
-def _player(test: Callable[[HuntedShop], object], stand: list[str], extensions: Extensions) -> Player:
+def _player(test: Callable[[HuntedShop], object], stand: list[str], extensions: ExtensionFactories) -> Player:
     """Plays the test; where somebody listens, `stand` is how things stood when it failed."""
 
     def play(

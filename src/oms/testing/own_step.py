@@ -15,7 +15,8 @@ from typing import Any, Self, cast
 
 import attrs
 
-from oms.application.steps import OwnStep, Publications, StepContext, StepWork
+from oms.application.subscribers import OwnStep, Publications, StepContext, StepWork
+from oms.bootstrap.app import App
 from oms.domain.events import (
     BY_TOPIC,
     Event,
@@ -29,7 +30,6 @@ from oms.domain.events import (
 )
 from oms.domain.tasks import call_of
 from oms.domain.values import Sku, Terms
-from oms.entrypoints.app import App
 from oms.ports.messages import AnyEvent
 from oms.testing.aggregates import AT, ORDER_ID, TERMS
 

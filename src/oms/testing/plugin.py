@@ -18,10 +18,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from oms.testing.containers import Servers
+    from oms.testing.servers import Servers
     from oms.testing.shop import Shop
 
-CONTAINERS = "oms.testing.containers"
+CONTAINERS = "oms.testing.servers"
 SHOP = "oms.testing.shop"
 RUN = "OMS_TEST_SERVERS"
 _OUTERMOST = pytest.StashKey[bool]()
@@ -42,8 +42,8 @@ def shop() -> Iterator[Shop]:
 
 @pytest.fixture(scope="session")
 def oms_servers() -> Servers:
-    """PostgreSQL, Redis and Kafka, each started when its address is first asked for; see `oms.testing.containers`."""
-    from oms.testing.containers import servers
+    """PostgreSQL, Redis and Kafka, each started when its address is first asked for; see `oms.testing.servers`."""
+    from oms.testing.servers import servers
 
     return servers()
 
@@ -69,7 +69,7 @@ def oms_kafka_bootstrap(oms_servers: Servers) -> str:
 @pytest.fixture
 def oms_postgres_database(oms_postgres_url: str) -> Iterator[str]:
     """The URL of an empty database of this test's own; it's dropped afterwards."""
-    from oms.testing.containers import fresh_database
+    from oms.testing.servers import fresh_database
 
     with fresh_database(oms_postgres_url) as url:
         yield url
@@ -78,7 +78,7 @@ def oms_postgres_database(oms_postgres_url: str) -> Iterator[str]:
 @pytest.fixture
 def oms_prefix() -> str:
     """A text of this test's own, with which its keys, topics and groups begin."""
-    from oms.testing.containers import fresh_prefix
+    from oms.testing.servers import fresh_prefix
 
     return fresh_prefix()
 
@@ -132,7 +132,7 @@ def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker which servers are the run's; called in the controlling process."""
     if os.name != "posix":  # such a run can't have any, and may not need them
         return
-    from oms.testing.containers import servers
+    from oms.testing.servers import servers
 
     node.workerinput[RUN] = str(servers().directory)
 

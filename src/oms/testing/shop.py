@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import attrs
 
 from oms.adapters.gateways.simulated import MemoryBook
-from oms.adapters.memory.calls import SequentialCalls
+from oms.adapters.memory.call_executor import SequentialCallExecutor
 from oms.adapters.memory.clock import CountedIds, ManualClock
-from oms.adapters.memory.signals import RecordingSignals
-from oms.application import promises
-from oms.application.parts import Parts
-from oms.bootstrap import Plugs
+from oms.adapters.memory.telemetry import RecordingTelemetry
+from oms.application.use_cases.commands import TRUSTED
+from oms.bootstrap.app import App, CreateArguments, create
+from oms.bootstrap.container import Extensions
 from oms.domain.commands import CancelOrder
 from oms.domain.order import Order
 from oms.domain.stock import Stock
-from oms.entrypoints.app import App, CreateArguments, create
-from oms.entrypoints.desks import TRUSTED
+from oms.engine.assembly import ServiceAssembly
+from oms.operations import promises
 from oms.ports.broker import log_kept
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import Evidence
+from oms.ports.extensions import Principal
 from oms.ports.messages import Codec, Headers, Outgoing
-from oms.ports.plugs import Principal
 from oms.settings import Settings, changed
-from oms.testing.any_shop import AnyShop, order_id
+from oms.testing.fault_targets import ShopGate, ShopGateway, ShopTopic, ShopWorker, worker_of
 from oms.testing.faults import Faults
-from oms.testing.subjects import ShopGate, ShopGateway, ShopTopic, ShopWorker, worker_of
+from oms.testing.shop_protocol import AnyShop, order_id
 from oms.testing.workers import Workers
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ class Shop(AnyShop):
     def __init__(self, *, settings: Settings | None = None, **given: Unpack[CreateArguments]) -> None:
         self.clock = _manual(given.get("clock"))
         self.ids: Ids = given.get("ids") or CountedIds()
-        self.signals = RecordingSignals()
+        self.telemetry = RecordingTelemetry()
         self._begun_at = self.clock.now()
         self._faults = Faults(self.clock)
         self._database: OrderDatabase | None = None
         arguments: dict[str, Any] = {**given}
         own = ("gateway", "pricing", "policy", "notifier")
-        self._extensions = Plugs(**{name: arguments[name] for name in own if name in given})
+        self._extensions = Extensions(**{name: arguments[name] for name in own if name in given})
         self._gateway = ShopGateway(MemoryBook(), self.clock, self._faults)
         settings = settings or Settings(profile="memory", http_hosts=("localhost", TEST_CLIENT_HOST))
         if settings.default_stock is None:
@@ -76,9 +76,9 @@ class Shop(AnyShop):
         log = changed(settings, **{name: arguments[name] for name in ("profile", "partitions") if name in given})
         self._workers = Workers(self.clock, self.ids, self._faults, log.partitions)
         made: dict[str, Any] = {
-            "signals": self.signals,
+            "telemetry": self.telemetry,
             "gateway": self._gateway,
-            "calls": lambda name: SequentialCalls(
+            "calls": lambda name: SequentialCallExecutor(
                 500, point=self._workers.point, clock=self.clock, limit_s=self.app.settings.call_limit_s(name)
             ),
         }
@@ -160,7 +160,7 @@ class Shop(AnyShop):
         return ShopGate(self._own_workers("the gate"))
 
     @property
-    def extensions(self) -> Plugs:
+    def extensions(self) -> Extensions:
         """The shop's own gateway, pricing, policy and notifier."""
         return self._extensions
 
@@ -238,8 +238,8 @@ class Shop(AnyShop):
     def _stores(self) -> Mapping[str, Any]:
         return {name: part.service.store for name, part in self.app.system.parts.items()}
 
-    def _pump(self, part: Parts[Any], future: Future[Any]) -> None:
-        drive: Callable[[Parts[Any], Future[Any]], None] = self.app.drive
+    def _pump(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
+        drive: Callable[[ServiceAssembly[Any], Future[Any]], None] = self.app.drive
         if self._faults.at_calls and not self._foreign:
             drive = self._workers.command
         drive(part, future)

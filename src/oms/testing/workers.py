@@ -24,12 +24,12 @@ from oms.adapters.memory import (
     WorkerKilled,
     gate_script,
 )
-from oms.application.commands import CommandGroup
-from oms.application.consumer import Consumer
-from oms.application.parts import Parts
-from oms.application.tasks import TaskRunner
-from oms.bootstrap import SERVICES
-from oms.entrypoints.app import App, replace_part
+from oms.bootstrap.app import App, replace_part
+from oms.bootstrap.container import SERVICES
+from oms.engine.assembly import ServiceAssembly
+from oms.engine.command_groups import CommandGroup
+from oms.engine.consumer import Consumer
+from oms.engine.tasks import TaskRunner
 from oms.ports.clock import Ids
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.testing.faults import Faults
@@ -110,7 +110,7 @@ class Workers:
                 return moved
             moved += step
 
-    def command(self, part: Parts[Any], future: Future[Any]) -> None:
+    def command(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
         """Let a service work until it has answered a command. A dead one never does: `OutcomeUnknown`."""
         name = part.service.name
         process = self.process(name)

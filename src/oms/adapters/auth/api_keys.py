@@ -20,9 +20,9 @@ import attrs
 from oms.domain.errors import InvalidValue
 from oms.domain.values import UserId, checked_id
 from oms.ports.clock import Clock
-from oms.ports.plugs import Authenticator, Principal, Role
-from oms.ports.signals import Signals
-from oms.settings import SettingsError
+from oms.ports.errors import SettingsError
+from oms.ports.extensions import Authenticator, Principal, Role
+from oms.ports.telemetry import Telemetry
 
 FIELDS = ("name", "role", "user", "sha256", "expires")
 """The fields of an entry; an unknown one is refused, since a misspelt `expires` would make a key that never expires."""
@@ -52,8 +52,8 @@ Entries = Mapping[str, Sequence[Entry]]
 class ApiKeys(Authenticator):
     """`Authorization: Bearer <key>` or `X-API-Key: <key>`. A file that can't be read stops the start."""
 
-    def __init__(self, file: Path, clock: Clock, signals: Signals) -> None:
-        self._file, self._clock, self._signals = file, clock, signals
+    def __init__(self, file: Path, clock: Clock, telemetry: Telemetry) -> None:
+        self._file, self._clock, self._telemetry = file, clock, telemetry
         self._stamp = _stamp(file)  # before reading: a change in between is seen by the next request
         self._entries = _by_hash(read_keys(file))
 
@@ -87,12 +87,12 @@ class ApiKeys(Authenticator):
             self._stamp = stamp
             if stamp == _DELETED:
                 self._entries = {}
-                self._signals.alarm("API keys file deleted, every key is refused", file=str(self._file))
+                self._telemetry.alert("API keys file deleted, every key is refused", file=str(self._file))
                 return self._entries
             try:
                 self._entries = _by_hash(read_keys(self._file))
             except SettingsError as error:
-                self._signals.alarm("API keys can't be read, the old ones stay", detail=str(error))
+                self._telemetry.alert("API keys can't be read, the old ones stay", detail=str(error))
         return self._entries
 
 

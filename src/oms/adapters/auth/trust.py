@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oms.ports.plugs import Authenticator, Principal, Role
+from oms.ports.extensions import Authenticator, Principal, Role
 
 _ANYBODY = Principal(Role.TRUSTED)
 

@@ -16,7 +16,7 @@ import attrs
 
 from oms.ports.errors import Permanent
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
-from oms.ports.plugs import Refund
+from oms.ports.extensions import Refund
 
 
 @attrs.frozen

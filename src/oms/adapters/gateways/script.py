@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from oms.domain.errors import OmsError
-from oms.ports.plugs import Charge
+from oms.ports.extensions import Charge
 
 
 class Behaviour(Enum):

@@ -21,7 +21,7 @@ from oms.domain.values import OrderId, UserId
 from oms.ports import limits
 from oms.ports.clock import Clock
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
-from oms.ports.plugs import (
+from oms.ports.extensions import (
     Captured,
     Charge,
     Declined,

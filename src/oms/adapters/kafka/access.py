@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import attrs
 
 from oms.adapters.kafka.conf import READER_GROUP
-from oms.ports.signals import WARNING
+from oms.ports.telemetry import WARNING
 from oms.settings import Settings
 
 OPERATOR = "operator"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from oms.adapters.kafka import border
+from oms.adapters.kafka import driver_errors
 from oms.adapters.kafka.conf import LOGGER, Conf, careful_conf
 from oms.adapters.kafka.forks import keep_in_forks
 from oms.adapters.kafka.records import record_of
@@ -29,7 +29,7 @@ class CarefulReader:
             self._consumer = Consumer(dict(careful_conf(conf)), logger=LOGGER)
             self._consumer.assign([KafkaPlace(place.topic, place.partition, offset)])
         except KafkaException as error:
-            raise border.refused_settings(error) from None
+            raise driver_errors.refused_settings(error) from None
 
     def next(self) -> Record | None:
         """The next record, if it has arrived; sets `at_end` if there is none. `Retryable` if Kafka can't be read."""
@@ -39,8 +39,8 @@ class CarefulReader:
                 record = record_of(message)
                 self.offset = record.offset + 1
                 return record
-            self.at_end = border.is_partition_end(fault)
-            trouble = border.stops_reading(fault)
+            self.at_end = driver_errors.is_partition_end(fault)
+            trouble = driver_errors.stops_reading(fault)
             if trouble is not None:
                 raise trouble
         return None
@@ -49,7 +49,7 @@ class CarefulReader:
         try:
             return self._consumer.consume(1, 0)
         except KafkaException as error:
-            raise border.unreachable(error) from None
+            raise driver_errors.unreachable(error) from None
 
     def close(self) -> None:
         """Let go of the client."""

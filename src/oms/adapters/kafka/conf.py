@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from oms.ports.errors import SettingsError
 from oms.ports.messages import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
-from oms.settings import Settings, SettingsError
+from oms.settings import Settings
 
 FRAME_BYTES = MAX_KEY_BYTES
 """Room for key, names of headers and Kafka's own framing around the largest message."""
@@ -28,7 +29,7 @@ Conf = Mapping[str, str]
 
 _CLIENT: Conf = {
     "client.id": "oms",
-    # Trouble is told by errors, counters and alarms; librdkafka's own lines repeat it twenty times a second.
+    # Trouble is told by errors, counters and alerts; librdkafka's own lines repeat it twenty times a second.
     # `OMS_KAFKA_CONF_DEBUG=broker,cgrp` brings them back, on the logger `oms.kafka`.
     "log_level": "2",
     "message.max.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES),

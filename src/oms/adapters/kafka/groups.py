@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from oms.adapters.kafka import border
+from oms.adapters.kafka import driver_errors
 from oms.adapters.kafka.conf import LOGGER, Conf
 from oms.ports.broker import TopicPartition
 
@@ -32,7 +32,7 @@ def committed(conf: Conf, group: str, topics: Collection[str]) -> Mapping[TopicP
         try:
             return _committed(consumer, topics)
         except KafkaException as error:
-            raise border.unreachable(error) from None
+            raise driver_errors.unreachable(error) from None
 
 
 def unread(conf: Conf, group: str, topics: Collection[str]) -> Mapping[str, int]:
@@ -46,7 +46,7 @@ def unread(conf: Conf, group: str, topics: Collection[str]) -> Mapping[str, int]
             for place, offset in _committed(consumer, topics).items():
                 left[place.topic] += max(0, _end(consumer, place) - offset)
         except KafkaException as error:
-            raise border.unreachable(error) from None
+            raise driver_errors.unreachable(error) from None
     return {topic: count for topic, count in sorted(left.items()) if count}
 
 
@@ -56,7 +56,7 @@ def ends(conf: Conf, topics: Collection[str]) -> Mapping[TopicPartition, int]:
         try:
             return {at: _end(consumer, at) for at in _places(consumer, topics)}
         except KafkaException as error:
-            raise border.unreachable(error) from None
+            raise driver_errors.unreachable(error) from None
 
 
 def begin(conf: Conf, topics: Collection[str], starts: Mapping[TopicPartition, int]) -> bool:
@@ -75,8 +75,8 @@ def begin(conf: Conf, topics: Collection[str], starts: Mapping[TopicPartition, i
             if offsets:
                 consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            if not border.has_members(border.of(error)):
-                raise border.unreachable(error) from None
+            if not driver_errors.has_members(driver_errors.of(error)):
+                raise driver_errors.unreachable(error) from None
     return not known
 
 
@@ -85,7 +85,7 @@ def is_unknown(consumer: Consumer, topics: Collection[str]) -> bool:
     try:
         return not _committed(consumer, topics)
     except KafkaException as error:
-        raise border.unreachable(error) from None
+        raise driver_errors.unreachable(error) from None
 
 
 def positions(consumer: Consumer, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -101,7 +101,7 @@ def positions(consumer: Consumer, places: Collection[TopicPartition]) -> Mapping
             raise KafkaException(failed)
         return {TopicPartition(one.topic, one.partition): _start(consumer, one) for one in found}
     except KafkaException as error:
-        raise border.unreachable(error) from None
+        raise driver_errors.unreachable(error) from None
 
 
 def with_records(consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> Sequence[TopicPartition]:
@@ -109,7 +109,7 @@ def with_records(consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> S
     try:
         ends = {at: _end(consumer, at) for at in offsets}
     except KafkaException as error:
-        raise border.unreachable(error) from None
+        raise driver_errors.unreachable(error) from None
     return [at for at, offset in offsets.items() if ends[at] > offset]
 
 
@@ -140,7 +140,7 @@ def asking(conf: Mapping[str, Any], group: str) -> Consumer:
     try:
         return Consumer({**conf, "group.id": group}, logger=LOGGER)
     except KafkaException as error:
-        raise border.refused_settings(error) from None
+        raise driver_errors.refused_settings(error) from None
 
 
 def _committed(consumer: Consumer, topics: Collection[str]) -> Mapping[TopicPartition, int]:

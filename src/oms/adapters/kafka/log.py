@@ -17,7 +17,7 @@ from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Outgoing, Record, copies_topic
-from oms.ports.signals import Signals
+from oms.ports.telemetry import Telemetry
 from oms.settings import Settings
 
 OWN_TOPICS = (*BY_TOPIC, *sorted({copies_topic(step.service) for step in SAGA}))
@@ -30,15 +30,15 @@ class KafkaBroker(Broker, LogEvidence):
     letters, unless told otherwise.
     """
 
-    def __init__(self, settings: Settings, signals: Signals, *, topics: Collection[str] = OWN_TOPICS) -> None:
-        self._settings, self._signals, self._topics = settings, signals, tuple(topics)
-        self._publisher = Publisher(producer_conf(settings), signals)
+    def __init__(self, settings: Settings, telemetry: Telemetry, *, topics: Collection[str] = OWN_TOPICS) -> None:
+        self._settings, self._telemetry, self._topics = settings, telemetry, tuple(topics)
+        self._publisher = Publisher(producer_conf(settings), telemetry)
         self._probe = Probe(conf_of(settings))
 
     @classmethod
-    def from_settings(cls, settings: Settings, signals: Signals) -> Self:
+    def from_settings(cls, settings: Settings, telemetry: Telemetry) -> Self:
         """The broker that the `OMS_KAFKA_...` settings name; `SettingsError` where librdkafka's keys contradict."""
-        return cls(settings, signals)
+        return cls(settings, telemetry)
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
         """Send all together; answers when each is kept by all replicas in sync, refused, or given up."""
@@ -52,7 +52,7 @@ class KafkaBroker(Broker, LogEvidence):
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
     ) -> Subscription:
         """Join a group; the first partitions come after some polls."""
-        return KafkaSubscription(group_conf(self._settings, group), topics, self._signals, starts)
+        return KafkaSubscription(group_conf(self._settings, group), topics, self._telemetry, starts)
 
     def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
         """The next offset of each partition."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from oms.adapters.kafka import border
+from oms.adapters.kafka import driver_errors
 from oms.adapters.kafka.conf import Conf
 from oms.adapters.kafka.forks import keep_in_forks
 from oms.adapters.kafka.groups import asking
@@ -45,8 +45,8 @@ class Probe:
                 error = consumer.list_topics(topic, timeout=ANSWERS_WITHIN_S).topics[topic].error
             except KafkaException as fault:
                 raise self._unreachable(consumer, fault) from None
-            if error is not None and border.refuses_topic(error):
-                raise Permanent(f"topic {topic}: {border.said(error)}")
+            if error is not None and driver_errors.refuses_topic(error):
+                raise Permanent(f"topic {topic}: {driver_errors.said(error)}")
             if error is not None:
                 raise self._unreachable(consumer, KafkaException(error))
 
@@ -59,10 +59,10 @@ class Probe:
     def _unreachable(self, consumer: Consumer, error: KafkaException) -> Exception:
         """A question that got no answer only says so; the client's own errors say why."""
         consumer.poll(0)
-        return border.unreachable(error if self._reason is None else KafkaException(self._reason))
+        return driver_errors.unreachable(error if self._reason is None else KafkaException(self._reason))
 
     def _note(self, error: KafkaError) -> None:
-        if border.is_telling(error):
+        if driver_errors.is_telling(error):
             self._reason = error
 
 
@@ -72,7 +72,7 @@ def _check_group(consumer: Consumer, group: str, topics: Sequence[str]) -> None:
         found = consumer.committed([TopicPartition(topic, 0) for topic in topics], timeout=ANSWERS_WITHIN_S)
         errors = [partition.error for partition in found]
     except KafkaException as fault:
-        errors = [border.of(fault)]
+        errors = [driver_errors.of(fault)]
     for error in errors:
-        if error is not None and border.refuses_group(error):
-            raise Permanent(f"group {group}: {border.said(error)}")
+        if error is not None and driver_errors.refuses_group(error):
+            raise Permanent(f"group {group}: {driver_errors.said(error)}")

@@ -10,12 +10,12 @@ from functools import lru_cache, partial
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from oms.adapters.kafka import border
+from oms.adapters.kafka import driver_errors
 from oms.adapters.kafka.conf import LOGGER, Conf, delivery_timeout_s
 from oms.adapters.kafka.forks import keep_in_forks
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 from oms.ports.messages import Outgoing, too_large
-from oms.ports.signals import Signals
+from oms.ports.telemetry import Telemetry
 
 SCAN_S = 2.0
 """librdkafka looks once a second for messages whose time is up; their reports come that much later."""
@@ -58,8 +58,8 @@ class Batch:
 class Sender:
     """One producer, made when it is first needed, and anew after an error that it can't get over."""
 
-    def __init__(self, conf: Conf, signals: Signals) -> None:
-        self._conf, self._signals = conf, signals
+    def __init__(self, conf: Conf, telemetry: Telemetry) -> None:
+        self._conf, self._telemetry = conf, telemetry
         self._timeout_s = delivery_timeout_s(conf)
         self._producer: Producer | None = None
         self._making, self._leading = threading.Lock(), threading.Lock()
@@ -86,7 +86,7 @@ class Sender:
                 try:
                     self._producer = Producer({**self._conf, "error_cb": self._count}, logger=LOGGER)
                 except KafkaException as error:
-                    raise border.refused_settings(error) from None
+                    raise driver_errors.refused_settings(error) from None
             return self._producer
 
     def _produce(self, producer: Producer, batch: Batch, index: int, message: Outgoing, until: float) -> None:
@@ -100,7 +100,7 @@ class Sender:
                     return batch.refuse(index, Retryable(f"{message.topic}: too many messages wait to be sent"))
                 self._serve(producer, batch, LEAD_S)
             except KafkaException as error:
-                return batch.refuse(index, border.of(error))
+                return batch.refuse(index, driver_errors.of(error))
             else:
                 return None
 
@@ -109,7 +109,7 @@ class Sender:
             try:
                 producer.poll(min(at_most_s, LEAD_S))
             except KafkaException as error:  # it says once that it is at its end; the reports come nevertheless
-                self._give_up(producer, border.of(error))
+                self._give_up(producer, driver_errors.of(error))
             finally:
                 self._leading.release()
         else:
@@ -117,21 +117,21 @@ class Sender:
 
     def _give_up(self, producer: Producer, error: KafkaError) -> None:
         self._count(error)
-        self._signals.alarm("Kafka's producer is made anew", cause=border.said(error))
+        self._telemetry.alert("Kafka's producer is made anew", cause=driver_errors.said(error))
         with self._making:
             if self._producer is producer:
                 self._producer = None
 
     def _count(self, error: KafkaError) -> None:
-        self._signals.count("kafka_errors", client="producer", cause=error.name())
+        self._telemetry.count("kafka_errors", client="producer", cause=error.name())
 
 
 class Publisher:
     """Sends batches. Kafka refuses batches whole, so whoever was refused in company is sent once more, alone."""
 
-    def __init__(self, conf: Conf, signals: Signals) -> None:
-        self._together = Sender(conf, signals)
-        self._alone = Sender({**conf, "batch.num.messages": "1"}, signals)
+    def __init__(self, conf: Conf, telemetry: Telemetry) -> None:
+        self._together = Sender(conf, telemetry)
+        self._alone = Sender({**conf, "batch.num.messages": "1"}, telemetry)
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
         """One answer a message, in their order."""
@@ -156,11 +156,11 @@ def _send(sender: Sender, messages: Sequence[Outgoing], reports: list[Report], c
 
 
 def _may_be_innocent(report: Report) -> bool:
-    return isinstance(report, KafkaError) and border.refuses_a_batch(report)
+    return isinstance(report, KafkaError) and driver_errors.refuses_a_batch(report)
 
 
 def _answer(message: Outgoing, report: Report) -> PortError | None:
-    return border.undelivered(report, message.topic) if isinstance(report, KafkaError) else report
+    return driver_errors.undelivered(report, message.topic) if isinstance(report, KafkaError) else report
 
 
 def _unsendable(message: Outgoing) -> Permanent | None:

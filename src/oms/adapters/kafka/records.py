@@ -10,7 +10,7 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from oms.adapters.kafka import border
+from oms.adapters.kafka import driver_errors
 from oms.adapters.kafka.conf import LOGGER, Conf
 from oms.ports.errors import Retryable
 from oms.ports.messages import Headers, Record, within_limits
@@ -48,21 +48,21 @@ def read_all(conf: Conf, topics: Collection[str]) -> Iterator[Record]:
     try:
         consumer = Consumer(dict(conf), logger=LOGGER)
     except KafkaException as error:
-        raise border.refused_settings(error) from None
+        raise driver_errors.refused_settings(error) from None
     with closing(consumer):
         try:
             spans = [(topic, _spans(consumer, topic)) for topic in sorted(set(topics))]
             for topic, span in spans:
                 yield from _read(consumer, topic, span)
         except KafkaException as error:
-            raise border.unreachable(error) from None
+            raise driver_errors.unreachable(error) from None
 
 
 def _spans(consumer: Consumer, topic: str) -> Mapping[int, tuple[int, int]]:
     """Of each partition that holds something: its first offset, and the one behind its last."""
     found = consumer.list_topics(topic, timeout=ASK_S).topics[topic]
     if found.error is not None:
-        if border.is_missing(found.error):
+        if driver_errors.is_missing(found.error):
             return {}
         raise KafkaException(found.error)
     spans = {}
@@ -95,10 +95,10 @@ def _kept(message: Message, spans: Mapping[int, tuple[int, int]], unread: set[in
     """
     error = message.error()
     if error is not None:
-        trouble = border.stops_reading(error)
+        trouble = driver_errors.stops_reading(error)
         if trouble is not None:
             raise trouble
-        if border.is_partition_end(error):
+        if driver_errors.is_partition_end(error):
             unread.discard(cast(int, message.partition()))
         return
     record = record_of(message)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from oms.adapters.kafka import border, groups
+from oms.adapters.kafka import driver_errors, groups
 from oms.adapters.kafka.careful import CarefulReader
 from oms.adapters.kafka.conf import LOGGER, Conf
 from oms.adapters.kafka.forks import keep_in_forks
@@ -24,7 +24,7 @@ from oms.adapters.kafka.records import record_of
 from oms.ports.broker import NO_STARTS, Subscription, TopicPartition
 from oms.ports.errors import Permanent, PortError
 from oms.ports.messages import Record
-from oms.ports.signals import Signals
+from oms.ports.telemetry import Telemetry
 
 AHEAD = 16
 """Records kept for later by polls that want none. After so many the partitions are paused, for which librdkafka
@@ -49,9 +49,13 @@ class KafkaSubscription(Subscription):
     """A member; joins at once, or with `starts` at the first poll, and again when the group or client gave it up."""
 
     def __init__(
-        self, conf: Conf, topics: Collection[str], signals: Signals, starts: Mapping[TopicPartition, int] = NO_STARTS
+        self,
+        conf: Conf,
+        topics: Collection[str],
+        telemetry: Telemetry,
+        starts: Mapping[TopicPartition, int] = NO_STARTS,
     ) -> None:
-        self._conf, self._topics, self._signals, self._starts = conf, sorted(set(topics)), signals, starts
+        self._conf, self._topics, self._telemetry, self._starts = conf, sorted(set(topics)), telemetry, starts
         self._is_new: bool | None = None
         self._partitions = Partitions()
         self._ahead: deque[Record] = deque()
@@ -184,7 +188,7 @@ class KafkaSubscription(Subscription):
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
         except KafkaException as error:
-            raise border.refused_settings(error) from None
+            raise driver_errors.refused_settings(error) from None
         return consumer
 
     def _member(self) -> Consumer:
@@ -217,13 +221,13 @@ class KafkaSubscription(Subscription):
                 consumer.resume([KafkaPlace(place.topic, place.partition) for place in resume])
         except KafkaException as error:
             self._broken = True
-            raise border.unreachable(error) from None
+            raise driver_errors.unreachable(error) from None
 
     def _receive(self, consumer: Consumer, limit: int, timeout_s: float = 0) -> None:
         try:
             messages = consumer.consume(limit, timeout_s)
         except KafkaException as error:
-            self._noticed(border.of(error))
+            self._noticed(driver_errors.of(error))
             return
         for message in messages:
             fault = message.error()
@@ -236,15 +240,15 @@ class KafkaSubscription(Subscription):
                 self._ahead.append(record)
 
     def _report_stuck(self, fault: KafkaError, at: tuple[str | None, int | None, int | None]) -> None:
-        if border.is_stuck(fault) and at not in self._stuck and len(self._stuck) < MAX_STUCK:
+        if driver_errors.is_stuck(fault) and at not in self._stuck and len(self._stuck) < MAX_STUCK:
             self._stuck.add(at)
             topic, partition, offset = at
-            self._signals.alarm(
+            self._telemetry.alert(
                 "a partition can't be read on",
                 topic=topic,
                 partition=partition,
                 offset=offset,
-                cause=border.said(fault),
+                cause=driver_errors.said(fault),
             )
 
     # -- careful reading
@@ -263,7 +267,7 @@ class KafkaSubscription(Subscription):
         try:
             consumer.seek(KafkaPlace(place.topic, place.partition, offset))
         except KafkaException as error:
-            raise border.unreachable(error) from None
+            raise driver_errors.unreachable(error) from None
         self._drop_reader()
         self._partitions.read_apart = None
 
@@ -321,7 +325,7 @@ class KafkaSubscription(Subscription):
             )
             self._commits_open += 1
         except KafkaException as error:
-            self._commit_failed(border.of(error), offsets.keys())
+            self._commit_failed(driver_errors.of(error), offsets.keys())
 
     # -- what librdkafka tells, during `consume` and `close`
 
@@ -335,7 +339,7 @@ class KafkaSubscription(Subscription):
             (consumer.incremental_assign if self._cooperative else consumer.assign)(list(places))
             consumer.pause(list(places))
         except KafkaException as error:
-            self._noticed(border.of(error))
+            self._noticed(driver_errors.of(error))
             self._broken = True
             return
         self._partitions.hold(given)
@@ -367,22 +371,22 @@ class KafkaSubscription(Subscription):
                 self._commit_failed(failed, [_place(one)])
 
     def _commit_failed(self, error: KafkaError, places: Collection[TopicPartition]) -> None:
-        self._signals.count("kafka_commit_failures", cause=error.name())
-        if border.refuses_member(error):
-            self._membership.refuse(border.said(error))
+        self._telemetry.count("kafka_commit_failures", cause=error.name())
+        if driver_errors.refuses_member(error):
+            self._membership.refuse(driver_errors.said(error))
         self._unsent.update(place for place in places if place in self._asked)
         self._send_at = time.monotonic() + COMMIT_AGAIN_S
 
     def _noticed(self, error: KafkaError) -> None:
-        self._signals.count("kafka_errors", client="consumer", cause=error.name())
-        self._broken = self._broken or border.is_fatal(error)
-        if border.is_instance_taken(error):
+        self._telemetry.count("kafka_errors", client="consumer", cause=error.name())
+        self._broken = self._broken or driver_errors.is_fatal(error)
+        if driver_errors.is_instance_taken(error):
             self._give_up_instance(error)
-        if border.is_fatal(error):
-            self._membership.fail(border.said(error))
-        elif border.refuses_member(error):
-            self._membership.refuse(border.said(error))
-        self._trouble = border.stops_reading(error) or self._trouble
+        if driver_errors.is_fatal(error):
+            self._membership.fail(driver_errors.said(error))
+        elif driver_errors.refuses_member(error):
+            self._membership.refuse(driver_errors.said(error))
+        self._trouble = driver_errors.stops_reading(error) or self._trouble
 
     def _give_up_instance(self, error: KafkaError) -> None:
         """Have the next client join as a dynamic member.
@@ -393,11 +397,11 @@ class KafkaSubscription(Subscription):
         instance = self._conf.get(_INSTANCE)
         if instance is not None:
             self._conf = {key: text for key, text in self._conf.items() if key != _INSTANCE}
-            self._signals.alarm(
+            self._telemetry.alert(
                 "another process has this group.instance.id, this one joins without it",
                 group=self._conf["group.id"],
                 instance=instance,
-                cause=border.said(error),
+                cause=driver_errors.said(error),
             )
 
     def _tell_trouble(self) -> None:

@@ -19,12 +19,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from oms.adapters.kafka import border
+from oms.adapters.kafka import driver_errors
 from oms.adapters.kafka.conf import FRAME_BYTES, LOGGER, conf_of
 from oms.ports.broker import log_kept
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.ports.messages import MAX_MESSAGE_BYTES
-from oms.ports.signals import WARNING
+from oms.ports.telemetry import WARNING
 from oms.settings import Settings
 
 ASK_S = 5.0
@@ -92,7 +92,7 @@ def check_topics(settings: Settings, names: Collection[str]) -> Sequence[str]:
         admin = _admin(settings, errors)
         have = _partitions(admin)
     except PortError as error:
-        reason = next((border.said(seen) for seen in errors if border.is_telling(seen)), str(error))
+        reason = next((driver_errors.said(seen) for seen in errors if driver_errors.is_telling(seen)), str(error))
         return [f"Kafka can't be reached at {settings.kafka_bootstrap}: {reason.removeprefix('Kafka: ')}"]
     wanted = sorted(set(names))
     return [
@@ -122,7 +122,7 @@ def _unlimited(admin: AdminClient, names: Sequence[str]) -> Iterator[str]:
             f" lack {wanted}; `oms setup` sets them"
         )
     if unreadable:
-        reason = border.said(next(iter(unreadable.values())))
+        reason = driver_errors.said(next(iter(unreadable.values())))
         yield f"{WARNING}the size limits of {', '.join(unreadable)} can't be checked: {reason}"
 
 
@@ -140,7 +140,7 @@ def _size_settings(
             values = future.result()
             found[resource.name] = {key: values[key].value for key in SIZE_LIMITS}
         except KafkaException as error:
-            unreadable[resource.name] = border.of(error)
+            unreadable[resource.name] = driver_errors.of(error)
     return found, unreadable
 
 
@@ -163,10 +163,10 @@ def _limit_sizes(admin: AdminClient, names: Sequence[str], settings: Settings, u
                 future.result()
                 limited.add(resource.name)
             except KafkaException as error:
-                if border.is_forbidden(border.of(error)):
+                if driver_errors.is_forbidden(driver_errors.of(error)):
                     forbidden.add(resource.name)
                 else:
-                    _check(border.of(error), resource.name, settings)
+                    _check(driver_errors.of(error), resource.name, settings)
         time.sleep(LOOK_EVERY_S)
 
 
@@ -175,7 +175,7 @@ def _admin(settings: Settings, errors: list[KafkaError] | None = None) -> AdminC
     try:
         return AdminClient({**conf_of(settings), "error_cb": noticed}, logger=LOGGER)
     except KafkaException as error:
-        raise border.refused_settings(error) from None
+        raise driver_errors.refused_settings(error) from None
 
 
 def _ignore(_error: KafkaError) -> None:
@@ -188,7 +188,7 @@ def _partitions(admin: AdminClient) -> Mapping[str, int]:
         topics = admin.list_topics(timeout=ASK_S).topics
     except KafkaException as error:
         admin.poll(REASON_S)
-        raise border.unreachable(error) from None
+        raise driver_errors.unreachable(error) from None
     return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
 
@@ -219,13 +219,13 @@ def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:
             future.result()
             done.add(name)
         except KafkaException as error:
-            _check(border.of(error), name, settings)
+            _check(driver_errors.of(error), name, settings)
     return done
 
 
 def _check(error: KafkaError, name: str, settings: Settings) -> None:
-    if border.is_done_already(error) or border.is_passing(error):
+    if driver_errors.is_done_already(error) or driver_errors.is_passing(error):
         return
     if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
-        raise Permanent(f"OMS_KAFKA_REPLICATION is {settings.kafka_replication}: {border.said(error)}")
-    raise Permanent(f"topic {name}: {border.said(error)}")
+        raise Permanent(f"OMS_KAFKA_REPLICATION is {settings.kafka_replication}: {driver_errors.said(error)}")
+    raise Permanent(f"topic {name}: {driver_errors.said(error)}")

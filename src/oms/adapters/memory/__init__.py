@@ -4,7 +4,7 @@ They are also what the simulator runs on: transactions with row locks and unique
 stock gate's script over a dict, all with hooks at each port call (`oms.adapters.memory.hooks`).
 """
 
-from oms.adapters.memory.calls import SequentialCalls
+from oms.adapters.memory.call_executor import SequentialCallExecutor
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.gate import MemoryGate
 from oms.adapters.memory.hooks import Blocked, Point, WorkerKilled
@@ -13,8 +13,8 @@ from oms.adapters.memory.log import MemoryLog
 from oms.adapters.memory.notifications import MemoryNotificationStore
 from oms.adapters.memory.orders import MemoryOrderStore
 from oms.adapters.memory.payments import MemoryPaymentStore
-from oms.adapters.memory.signals import RecordingSignals
 from oms.adapters.memory.steps import MemoryStepStore
+from oms.adapters.memory.telemetry import RecordingTelemetry
 
 __all__ = [
     "Blocked",
@@ -28,7 +28,7 @@ __all__ = [
     "MemoryPaymentStore",
     "MemoryStepStore",
     "Point",
-    "RecordingSignals",
-    "SequentialCalls",
+    "RecordingTelemetry",
+    "SequentialCallExecutor",
     "WorkerKilled",
 ]

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from oms.domain.machine import HistoryEntry
 from oms.domain.money import Money
 from oms.domain.order import Order
 from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
+from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Movement, Stock
 from oms.domain.tasks import TaskKey
 from oms.domain.text import is_storable
@@ -22,7 +22,7 @@ from oms.domain.values import Metadata
 from oms.ports import limits
 from oms.ports.broker import TopicPartition
 from oms.ports.errors import Permanent
-from oms.ports.plugs import Notification
+from oms.ports.extensions import Notification
 from oms.ports.store import DeadLetter
 
 if TYPE_CHECKING:

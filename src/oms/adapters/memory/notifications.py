@@ -8,15 +8,15 @@ from datetime import datetime
 import attrs
 
 from oms.adapters.memory import fitting
-from oms.adapters.memory.engine import Table
 from oms.adapters.memory.hooks import port_call
 from oms.adapters.memory.record import ServiceRecord
 from oms.adapters.memory.store import MemoryStore
+from oms.adapters.memory.tables import Table
 from oms.adapters.memory.transaction import MemoryTransaction
 from oms.domain.values import OrderId
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import NotificationEvidence
-from oms.ports.plugs import Notification
+from oms.ports.extensions import Notification
 from oms.ports.store import NotificationStore, NotificationTransaction
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from oms.adapters.memory import fitting
-from oms.adapters.memory.engine import Table, WorkState
 from oms.adapters.memory.hooks import Hooks, no_point, nobody_else, port_call
 from oms.adapters.memory.record import ServiceRecord
 from oms.adapters.memory.store import MemoryStore
+from oms.adapters.memory.tables import Table, WorkState
 from oms.adapters.memory.transaction import ANSWERS_KEPT, MemoryKeyedTransaction
-from oms.domain.machine import HistoryEntry
 from oms.domain.order import Order, OrderState
+from oms.domain.state_machine import HistoryEntry
 from oms.domain.values import OrderId, UserId
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import Permanent

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from oms.adapters.memory import fitting
-from oms.adapters.memory.engine import Table
 from oms.adapters.memory.hooks import port_call
 from oms.adapters.memory.record import ServiceRecord
 from oms.adapters.memory.store import MemoryStore
+from oms.adapters.memory.tables import Table
 from oms.adapters.memory.transaction import MemoryTransaction
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.values import OrderId

@@ -10,7 +10,7 @@ import attrs
 
 from oms.adapters.memory import fitting
 from oms.adapters.memory.due import DueQueue
-from oms.adapters.memory.engine import K, Table, V, Work
+from oms.adapters.memory.tables import K, Table, V, Work
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Clock, Ids

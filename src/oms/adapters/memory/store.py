@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
-from oms.adapters.memory.engine import COMMITTING, K, Table, V
 from oms.adapters.memory.hooks import Blocked, Hooks, Point, no_point, nobody_else, port_call
 from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory.tables import COMMITTING, K, Table, V
 from oms.adapters.memory.transaction import MemoryTransaction
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import attrs
 
-from oms.adapters.memory.engine import K, Table, V, Work, WorkState
 from oms.adapters.memory.hooks import Hooks, port_call
 from oms.adapters.memory.record import Answer, Owed, ServiceRecord, TaskRow
+from oms.adapters.memory.tables import K, Table, V, Work, WorkState
 from oms.domain.tasks import TaskKey, TaskRequest
 from oms.ports.errors import Retryable
 from oms.ports.messages import MessageId

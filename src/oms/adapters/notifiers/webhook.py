@@ -17,7 +17,7 @@ import urllib3
 from oms.adapters.notifiers.limited_pools import LimitedPools
 from oms.ports.clock import Clock
 from oms.ports.errors import Permanent, Retryable
-from oms.ports.plugs import Notification, Notifier
+from oms.ports.extensions import Notification, Notifier
 from oms.ports.webhook import signature
 from oms.settings import Settings
 

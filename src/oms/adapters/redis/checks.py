@@ -8,12 +8,12 @@ from typing import Any
 
 from redis import Redis
 
-from oms.adapters.redis.border import BORDER
+from oms.adapters.redis.connection import Address, Link, connect
+from oms.adapters.redis.driver_errors import BORDER
 from oms.adapters.redis.gate import PREFIX
-from oms.adapters.redis.link import Address, Link, connect
-from oms.ports.errors import PortError
-from oms.ports.signals import WARNING
-from oms.settings import Settings, SettingsError
+from oms.ports.errors import PortError, SettingsError
+from oms.ports.telemetry import WARNING
+from oms.settings import Settings
 
 VERSION = (7, 0)
 """The first with flags of scripts, without which a take could stop half-way where memory is full."""

@@ -9,8 +9,8 @@ import attrs
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from oms.adapters.redis.border import BORDER
-from oms.adapters.redis.link import CALLS_AT_ONCE, Address, chunks, connect
+from oms.adapters.redis.connection import CALLS_AT_ONCE, Address, chunks, connect
+from oms.adapters.redis.driver_errors import BORDER
 from oms.ports.errors import PortError
 from oms.ports.legacy import LegacyStock
 from oms.settings import Settings

@@ -9,11 +9,11 @@ from typing import Any
 
 import psycopg
 
-from oms.adapters.sql.logins import Login, login_of, operator_login, schema_of
+from oms.adapters.sql.credentials import Login, login_of, operator_login, schema_of
 from oms.adapters.sql.migrate import HEADS, VERSION_TABLE
 from oms.adapters.sql.stores import kind_of
 from oms.ports.errors import Retryable
-from oms.ports.signals import WARNING
+from oms.ports.telemetry import WARNING
 from oms.settings import Settings
 
 OLDEST_SERVER = 14

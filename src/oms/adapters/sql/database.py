@@ -18,10 +18,10 @@ from sqlalchemy import (
     literal,
 )
 
-from oms.adapters.sql.border import BORDER
+from oms.adapters.sql.connection import Link
+from oms.adapters.sql.driver_errors import BORDER
 from oms.adapters.sql.instant import Instant
 from oms.adapters.sql.joining import Commits, joinable
-from oms.adapters.sql.link import Link
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 

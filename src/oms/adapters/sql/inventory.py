@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from oms.adapters.sql.bulk import Bulk, of
+from oms.adapters.sql.connection import Missed
 from oms.adapters.sql.database import Database
-from oms.adapters.sql.link import Missed
 from oms.adapters.sql.query import Query
 from oms.adapters.sql.rows import dump, load_items, parted
 from oms.adapters.sql.schema import HELD, INVENTORY, InventoryTables

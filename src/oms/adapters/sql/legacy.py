@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 from psycopg import IsolationLevel, sql
 
-from oms.adapters.sql.border import BORDER
 from oms.adapters.sql.checks import no_way_in
-from oms.adapters.sql.logins import Login, legacy_login
+from oms.adapters.sql.credentials import Login, legacy_login
+from oms.adapters.sql.driver_errors import BORDER
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.legacy import LegacyOrder, LegacyOrders
 from oms.settings import Settings

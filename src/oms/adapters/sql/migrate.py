@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import column, func, inspect, select, table, text
 
-from oms.adapters.sql.border import BORDER
+from oms.adapters.sql.connection import Link
 from oms.adapters.sql.database import Database
-from oms.adapters.sql.link import Link
+from oms.adapters.sql.driver_errors import BORDER
 from oms.ports.errors import Permanent
 
 HEADS = {

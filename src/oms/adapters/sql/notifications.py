@@ -19,7 +19,7 @@ from oms.domain.events import Reason
 from oms.domain.values import OrderId, UserId
 from oms.ports.clock import Ids
 from oms.ports.evidence import NotificationEvidence
-from oms.ports.plugs import Notification
+from oms.ports.extensions import Notification
 from oms.ports.store import NotificationStore, NotificationTransaction
 
 _NOTIFICATIONS = NOTIFICATION.notifications

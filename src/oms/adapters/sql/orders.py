@@ -17,8 +17,8 @@ from oms.adapters.sql.schema import CREATED, ORDER, OrderTables
 from oms.adapters.sql.store import SqlStore, waiting
 from oms.adapters.sql.transaction import SqlKeyedTransaction, answers_kept
 from oms.domain.events import Reason
-from oms.domain.machine import HistoryEntry
 from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
+from oms.domain.state_machine import HistoryEntry
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.values import OrderId, Terms, UserId
 from oms.ports.clock import Ids

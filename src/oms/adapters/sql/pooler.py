@@ -11,7 +11,7 @@ import psycopg
 from psycopg.pq import ExecStatus
 
 from oms.adapters.sql.checks import no_way_in
-from oms.adapters.sql.logins import operator_login
+from oms.adapters.sql.credentials import operator_login
 from oms.ports.errors import Retryable
 from oms.settings import Settings
 

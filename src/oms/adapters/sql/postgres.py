@@ -17,11 +17,11 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from oms.adapters.sql.border import COMMIT
+from oms.adapters.sql.credentials import Login
 from oms.adapters.sql.database import Database, Way
-from oms.adapters.sql.logins import Login
+from oms.adapters.sql.driver_errors import COMMIT
+from oms.adapters.sql.postgres_connection import READ_ONLY_SERVER, PostgresLink, Words
 from oms.adapters.sql.postgres_joining import PostgresJoining
-from oms.adapters.sql.postgres_link import READ_ONLY_SERVER, PostgresLink, Words
 from oms.adapters.sql.registration import PostgresRegistration
 from oms.ports.clock import Clock
 

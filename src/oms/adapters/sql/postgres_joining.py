@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.instant import EPOCH
 from oms.adapters.sql.joining import refused
-from oms.adapters.sql.postgres_link import PostgresLink, Words
+from oms.adapters.sql.postgres_connection import PostgresLink, Words
 
 WRITTEN = ("orders", "order_history", "outbox", "tasks")
 """The tables that placing an order writes."""

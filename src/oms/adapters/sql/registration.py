@@ -17,9 +17,9 @@ import attrs
 import psycopg
 from psycopg import sql
 
-from oms.adapters.sql.border import translated
+from oms.adapters.sql.credentials import Login
 from oms.adapters.sql.database import Registration
-from oms.adapters.sql.logins import Login
+from oms.adapters.sql.driver_errors import translated
 from oms.ports import limits
 
 _SESSION = (

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from oms.adapters.sql.border import translated
 from oms.adapters.sql.checks import MAINTENANCE, no_way_in
-from oms.adapters.sql.link import Link
-from oms.adapters.sql.logins import Login, admin_login, login_of, operator_login, schema_of
+from oms.adapters.sql.connection import Link
+from oms.adapters.sql.credentials import Login, admin_login, login_of, operator_login, schema_of
+from oms.adapters.sql.driver_errors import translated
 from oms.adapters.sql.migrate import SETUP_LOCK, VERSION_TABLE, lock_setup, migrate_in, version_in
 from oms.adapters.sql.postgres import IDLE_TIMEOUT_S, LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, setup_database
 from oms.adapters.sql.stores import kind_of

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, literal, select
 from sqlalchemy.pool import QueuePool
 
+from oms.adapters.sql.connection import Link
 from oms.adapters.sql.database import Database, Way
 from oms.adapters.sql.joining import refused
-from oms.adapters.sql.link import Link
 from oms.ports.clock import Clock
 
 BUSY_TIMEOUT_S = 5.0

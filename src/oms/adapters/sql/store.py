@@ -26,9 +26,9 @@ from sqlalchemy import (
 )
 
 from oms.adapters.sql.bulk import Bulk, Given, of, stamp
+from oms.adapters.sql.connection import Link
 from oms.adapters.sql.database import Database
 from oms.adapters.sql.instant import Instant
-from oms.adapters.sql.link import Link
 from oms.adapters.sql.query import Query, given, place
 from oms.adapters.sql.rows import LETTER_SUMMARY, letter_of, letter_summary_of, outbox_row
 from oms.adapters.sql.schema import KeyedTables, Tables

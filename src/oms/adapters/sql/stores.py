@@ -54,7 +54,7 @@ def postgres_store(name: str, settings: Settings, ids: Ids) -> SqlStore[Any]:
     Its time is the server's. `Permanent` where the schema isn't at this program's revision: `oms setup` brings it
     there. `Retryable` where the server can't be reached.
     """
-    from oms.adapters.sql.logins import login_of, schema_of
+    from oms.adapters.sql.credentials import login_of, schema_of
     from oms.adapters.sql.postgres import postgres_database
 
     database = postgres_database(login_of(name, settings), schema_of(name))
@@ -64,7 +64,7 @@ def postgres_store(name: str, settings: Settings, ids: Ids) -> SqlStore[Any]:
 def postgres_reader(name: str, settings: Settings) -> Any:
     """The same store for somebody who only looks, by the operator's role: reads work, writes don't."""
     from oms.adapters.sql import postgres
-    from oms.adapters.sql.logins import operator_login, schema_of
+    from oms.adapters.sql.credentials import operator_login, schema_of
 
     database = postgres.postgres_reader(operator_login(settings), schema_of(name))
     return store_in(_checked(database, name), name, _NoNames())

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Select, Table, case, delete, select, update
 
 from oms.adapters.sql.bulk import Bulk, Given, of, stamp
+from oms.adapters.sql.connection import Link
 from oms.adapters.sql.database import Database
-from oms.adapters.sql.link import Link
 from oms.adapters.sql.query import Query, given
 from oms.adapters.sql.rows import LETTER, answer_of, dump_headers, letter_of, letter_row
 from oms.adapters.sql.schema import KeyedTables, Tables

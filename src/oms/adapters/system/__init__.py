@@ -1,1 +1,1 @@
-"""The host: its clock, names, threads for outside calls, and bells that wake the workers."""
+"""The host: its clock, names and threads for outside calls."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any
 
-from oms.settings_kinds import IN_QUERY, MASK
+from oms.settings.kinds import IN_QUERY, MASK
 
 _NAMES = re.compile(r"authorization|api[-_]?key|secret|password|passwd|token|dsn|credential|cookie", re.IGNORECASE)
 _SHAPES = (

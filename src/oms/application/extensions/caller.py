@@ -10,7 +10,7 @@ from oms.application.extensions.calling import called, described
 from oms.application.extensions.terms import sound
 from oms.domain.errors import DomainError, Refused
 from oms.ports.errors import WrongAnswer
-from oms.ports.plugs import Authenticator, Principal
+from oms.ports.extensions import Authenticator, Principal
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from oms.domain.text import storable_name, storable_text
 from oms.ports import limits
 from oms.ports.errors import OutcomeUnknown, WrongAnswer
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
-from oms.ports.plugs import (
+from oms.ports.extensions import (
     Authorised,
     Captured,
     Charge,
@@ -31,7 +31,7 @@ from oms.ports.plugs import (
     Void,
     VoidAnswer,
 )
-from oms.ports.signals import Signals
+from oms.ports.telemetry import Telemetry
 
 Request = Charge | Lookup | Void | Refund
 
@@ -60,7 +60,7 @@ class CheckedGateway(PaymentGateway):
     """
 
     _gateway: PaymentGateway
-    _signals: Signals
+    _telemetry: Telemetry
 
     def charge(self, charge: Charge) -> ChargeAnswer:
         """Capture the amount."""
@@ -109,7 +109,7 @@ class CheckedGateway(PaymentGateway):
             return answer
         if _text(found) != stored:  # a number or a UUID is stored as its text, which loses nothing
             alert = {"order_id": request.order_id, "payment_id": storable_text(found), "stored_as": stored}
-            self._signals.alarm("payment id can't be stored", **alert)
+            self._telemetry.alert("payment id can't be stored", **alert)
         return attrs.evolve(answer, payment_id=stored)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from oms.application.extensions.calling import returns_none
-from oms.ports.plugs import Notification, Notifier
+from oms.ports.extensions import Notification, Notifier
 
 
 @attrs.frozen

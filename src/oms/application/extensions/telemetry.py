@@ -11,7 +11,7 @@ from typing import Any
 
 from oms.application.extensions.calling import called
 from oms.domain.text import storable_text
-from oms.ports.signals import Signals
+from oms.ports.telemetry import Telemetry
 
 _REPORT_EVERY = 1000
 
@@ -19,10 +19,10 @@ _TRACE_LIMIT = 10_000
 """Characters of a traceback that are logged."""
 
 
-class CheckedSignals(Signals):
+class CheckedTelemetry(Telemetry):
     """Telemetry that never raises: its first failure, and each thousandth, goes to Python's logger `oms.telemetry`."""
 
-    def __init__(self, inner: Signals) -> None:
+    def __init__(self, inner: Telemetry) -> None:
         self._inner = inner
         self._failures = 0
 
@@ -33,7 +33,7 @@ class CheckedSignals(Signals):
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Add to a counter."""
         try:
-            called("signals.count", partial(self._inner.count, name, value, **labels))
+            called("telemetry.count", partial(self._inner.count, name, value, **labels))
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("count")
 
@@ -43,14 +43,14 @@ class CheckedSignals(Signals):
         if inner is None:
             return
         try:
-            called("signals.gauge", partial(inner, name, value, **labels))
+            called("telemetry.gauge", partial(inner, name, value, **labels))
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("gauge")
 
     def note(self, event: str, **fields: object) -> None:
         """Write one line."""
         try:
-            called("signals.note", partial(self._inner.note, event, **fields))
+            called("telemetry.note", partial(self._inner.note, event, **fields))
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("note")
 
@@ -61,7 +61,7 @@ class CheckedSignals(Signals):
             super().note_all(notes)
             return
         try:
-            called("signals.note_all", inner, notes)
+            called("telemetry.note_all", inner, notes)
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("note_all")
 
@@ -72,21 +72,21 @@ class CheckedSignals(Signals):
             super().failure(event, error, **fields)
             return
         try:
-            called("signals.failure", partial(inner, event, error, **fields))
+            called("telemetry.failure", partial(inner, event, error, **fields))
         except Exception:  # noqa: BLE001 - reported, and of no consequence
             self._failed("failure")
 
-    def alarm(self, event: str, **fields: object) -> None:
+    def alert(self, event: str, **fields: object) -> None:
         """Report something that a person must look at."""
         try:
-            called("signals.alarm", partial(self._inner.alarm, event, **fields))
+            called("telemetry.alert", partial(self._inner.alert, event, **fields))
         except Exception:  # noqa: BLE001 - reported, and of no consequence
-            self._failed("alarm")
+            self._failed("alert")
 
     def _failed(self, method: str) -> None:
         self._failures += 1
         if self._failures % _REPORT_EVERY == 1:
             trace = storable_text(traceback.format_exc(), _TRACE_LIMIT)
             with suppress(Exception):  # a handler of the host's may raise as well; there is nowhere left to report it
-                text, told = "signals.%s failed, %d times so far\n%s", logging.getLogger("oms.telemetry").error
+                text, told = "telemetry.%s failed, %d times so far\n%s", logging.getLogger("oms.telemetry").error
                 called("logging", partial(told, text, method, self._failures, trace))

@@ -11,7 +11,7 @@ from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, No
 from oms.domain.money import Currency, Money
 from oms.domain.text import storable_text
 from oms.domain.values import Terms
-from oms.ports.plugs import Policy, Pricing, Principal
+from oms.ports.extensions import Policy, Pricing, Principal
 
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NOT_IN_CODE = re.compile(r"[^A-Za-z0-9._-]+")

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from oms.entrypoints.app import App
+from oms.bootstrap.app import App
 from oms.entrypoints.cli.customer import Customer
 from oms.entrypoints.cli.output import give_up, plain, table
 

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 from rich.console import Console
 
-from oms.entrypoints.app import App, create, verify
+from oms.bootstrap.app import App, create, verify
 from oms.entrypoints.cli import crowd
 from oms.entrypoints.cli.customer import Customer
 from oms.entrypoints.cli.local import NOT_ON_RECORD, PROMISES
@@ -68,7 +68,7 @@ def _running(screen: Console, data: Path) -> Iterator[Demo]:
         {}, profile="embedded", data=data, default_stock=1_000_000, payment_success_rate=CAPTURED_SHARE
     )
     notes = Notes()
-    app = create(settings, signals=notes)
+    app = create(settings, telemetry=notes)
     listener = bound("127.0.0.1", 0)
     app.start()
     server = Server(app)

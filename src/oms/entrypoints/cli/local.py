@@ -12,7 +12,7 @@ from oms.entrypoints.cli.client import WRONG_USE
 from oms.entrypoints.cli.output import console, give_up, plain, say, show_json, table
 
 if TYPE_CHECKING:
-    from oms.application.promises import Violation
+    from oms.operations.promises import Violation
     from oms.settings import Settings
 
 Data = Annotated[str | None, Parameter(name="--data", help="The system's directory (OMS_DATA, ./oms-data).")]
@@ -54,7 +54,7 @@ def serve(
 
     In a second terminal: `oms stock set apple 40`, `oms orders place --user ann --amount 12.50 --item apple=2`.
     """
-    from oms.entrypoints.app import create
+    from oms.bootstrap.app import create
     from oms.entrypoints.serve import serve as run
 
     given: dict[str, Any] = {"http_port": port, "data": data}
@@ -84,7 +84,7 @@ def verify(*, data: Data = None, as_json: Json = False) -> int:
 
     Own steps are included where OMS_STEPS names them. TMPDIR needs about 2 kB for each order.
     """
-    from oms.entrypoints.app import verify as check
+    from oms.bootstrap.app import verify as check
 
     report = check(data_settings(data))
     found = dict.fromkeys(PROMISES, "not checked") | NOT_ON_RECORD | dict.fromkeys(report.checked, "holds")
@@ -122,8 +122,8 @@ def settings(
     *, markdown: Annotated[bool, Parameter(negative="", help="The table of the documentation instead.")] = False
 ) -> int:
     """Show every setting: what it is now, where that comes from, and what it means. Secrets are masked."""
-    from oms.settings import load_settings, settings_markdown, settings_table
-    from oms.settings_kinds import masked_address
+    from oms.settings.kinds import masked_address
+    from oms.settings.settings import load_settings, settings_markdown, settings_table
 
     if markdown:
         for line in settings_markdown().splitlines():
@@ -161,7 +161,7 @@ def new(
     """Make an API key: the key itself, shown this once, and its entry for the list in OMS_API_KEYS_FILE."""
     from oms.adapters.auth.api_keys import new_key
     from oms.domain.values import checked_id
-    from oms.ports.plugs import Role
+    from oms.ports.extensions import Role
 
     if (role == "customer") != (user is not None):
         give_up("a customer's key needs --user, an operator's has none", WRONG_USE)

@@ -11,8 +11,8 @@ from cyclopts import App, CycloptsError
 
 import oms
 from oms.domain.errors import OmsError
+from oms.entrypoints.cli.backups import backup, repair, restore
 from oms.entrypoints.cli.client import WRONG_USE
-from oms.entrypoints.cli.copies import backup, repair, restore
 from oms.entrypoints.cli.local import demo, keys, serve, settings, verify
 from oms.entrypoints.cli.output import complain
 from oms.entrypoints.cli.remote import dlq, orders, stock

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 
 import attrs
 
-from oms.adapters.telemetry.signals import StructlogSignals
+from oms.adapters.telemetry.logs_and_metrics import StructlogTelemetry
 from oms.entrypoints.cli.output import give_up
 
 PATIENCE_S = 60.0
@@ -26,8 +26,8 @@ class Said:
     kind: str
 
 
-class Notes(StructlogSignals):
-    """Keeps the lines about orders; alarms are logged as ever."""
+class Notes(StructlogTelemetry):
+    """Keeps the lines about orders; alerts are logged as well."""
 
     def __init__(self) -> None:
         super().__init__(level="error", form="console", stream=sys.stdout)

@@ -12,10 +12,10 @@ from cyclopts import Parameter
 from oms.entrypoints.cli.client import InventoryRemote, Remote
 from oms.entrypoints.cli.local import Data, Json, data_settings
 from oms.entrypoints.cli.output import complain, console, plain, say, show_json, table
-from oms.ports.signals import WARNING
+from oms.ports.telemetry import WARNING
 
 if TYPE_CHECKING:
-    from oms.entrypoints.migration import Found
+    from oms.bootstrap.spring_import import Found
 
 PORTS = {"order": 8081, "inventory": 8082, "payment": 8083, "notification": 8084}
 FIRST_STEP_PORT = 8085
@@ -33,7 +33,7 @@ def run(
     ] = None,
 ) -> int:
     """Run one service on Kafka, PostgreSQL and Redis, as often as you like. It waits for servers that are late."""
-    from oms.entrypoints.app import create
+    from oms.bootstrap.app import create
     from oms.entrypoints.serve import serve
 
     given: dict[str, Any] = {"profile": "distributed"} | ({} if port is None else {"http_port": port})
@@ -60,7 +60,7 @@ def setup(
     ] = "User:oms-{name}",
 ) -> int:
     """Make database, roles, schemas and topics, as far as they aren't there. Safe to repeat, from several hosts."""
-    from oms.entrypoints.app import acl_of, create, problems_of, set_up
+    from oms.bootstrap.app import acl_of, create, problems_of, set_up
 
     app = create(profile="distributed")
     if acl:
@@ -87,7 +87,7 @@ def migrate_from_spring(
     Looks only, unless --apply. OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL say where that system is. Its orders
     become LEGACY: none is charged before `oms orders resume`. Safe to repeat.
     """
-    from oms.entrypoints.migration import migrate
+    from oms.bootstrap.spring_import import migrate
 
     settings = data_settings(data)
     found, applied = migrate(settings, complain, apply=apply, skip_bad=skip_bad)
@@ -123,7 +123,7 @@ def doctor(
     """
     if url is not None:
         return _health_of(Remote(url=url, key=key))
-    from oms.entrypoints.app import create, problems_of
+    from oms.bootstrap.app import create, problems_of
 
     return _said(problems_of(create(profile="distributed")), "all servers are as they should be")
 
@@ -151,7 +151,7 @@ def reconcile(
     remote: InventoryRemote = INVENTORY,
 ) -> int:
     """Hold gate, ledger and orders against each other. Changes nothing, unless --rebuild. Exit 1 on a difference."""
-    from oms.entrypoints.app import reconcile as look
+    from oms.bootstrap.app import reconcile as look
 
     if rebuild:
         remote.ask("POST", "/gate/rebuild")

@@ -22,10 +22,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from oms.entrypoints.http.answers import Answer
 from oms.entrypoints.http.body import MAX_BODY_BYTES
 from oms.entrypoints.http.connections import Connections
 from oms.entrypoints.http.problems import CODES, HttpProblem, problem
+from oms.entrypoints.http.responses import Answer
 
 SLICE_BYTES = 16 * 1024
 """The parser gets at most this much at once; a limit on an incomplete message is exact to this."""

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from typing import Protocol
 
 from oms.entrypoints.http.limits import Limits
-from oms.ports.signals import Signals
+from oms.ports.telemetry import Telemetry
 
 REPORT_EVERY_S = 60.0
 EXTRA = 32
@@ -29,9 +29,9 @@ class Limited(Protocol):
 class Connections:
     """All connections of one server. Used on the event loop's thread only."""
 
-    def __init__(self, limits: Limits, signals: Signals) -> None:
+    def __init__(self, limits: Limits, telemetry: Telemetry) -> None:
         self.limits = limits
-        self._signals = signals
+        self._telemetry = telemetry
         self._open: set[Limited] = set()
         self._waiting: dict[Limited, None] = {}
         """Connections that wait for their client, those that wait longest first."""
@@ -80,11 +80,11 @@ class Connections:
 
     def refused(self, code: str) -> None:
         """Count a request that was refused before it reached the application."""
-        self._signals.count("http_refused", code=code)
+        self._telemetry.count("http_refused", code=code)
 
     def _report(self) -> None:
-        self._signals.count("http_connection_limit_reached")
+        self._telemetry.count("http_connection_limit_reached")
         now = time.monotonic()
         if now >= self._report_at:
             self._report_at = now + REPORT_EVERY_S
-            self._signals.alarm("HTTP connection limit reached", limit=self.limits.connections)
+            self._telemetry.alert("HTTP connection limit reached", limit=self.limits.connections)

@@ -7,13 +7,13 @@ from functools import cached_property
 
 from oms.adapters.auth.api_keys import ApiKeys
 from oms.adapters.auth.trust import TrustEveryone
-from oms.entrypoints.app import App
+from oms.bootstrap.app import App
 from oms.entrypoints.http import page
-from oms.entrypoints.http.answers import Answer, json
 from oms.entrypoints.http.openapi import Json, Login, document
 from oms.entrypoints.http.request import Request
+from oms.entrypoints.http.responses import Answer, json
 from oms.entrypoints.http.routes import Route
-from oms.ports.plugs import Authenticator, Principal
+from oms.ports.extensions import Authenticator, Principal
 
 
 class Description:

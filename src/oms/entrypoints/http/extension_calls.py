@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from oms.adapters.system.calls import ThreadedCalls
-from oms.application.health import Condition, ServiceHealth
-from oms.ports.calls import CallAbandoned
+from oms.engine.health import Condition, ServiceHealth
+from oms.ports.call_executor import CallAbandoned
 from oms.ports.errors import Retryable
+from oms.runtime.call_executor import ThreadPoolCallExecutor
 
 T = TypeVar("T")
 
@@ -36,12 +36,12 @@ class ExtensionCalls:
         loop: asyncio.AbstractEventLoop,
         name: str,
         limit_s: float,
-        alarm: Callable[..., None],
+        alert: Callable[..., None],
         health: ServiceHealth | None = None,
     ) -> None:
         self.loop, self.name, self._health = loop, name, health
-        self._alarm, self._alarmed = alarm, False
-        self._calls: ThreadedCalls[asyncio.Future[Any]] = ThreadedCalls(
+        self._alarm, self._alarmed = alert, False
+        self._calls: ThreadPoolCallExecutor[asyncio.Future[Any]] = ThreadPoolCallExecutor(
             THREADS, self._wake, limit_s=limit_s, most_hung=MOST_HUNG
         )
         self._waiting: deque[_Asked] = deque()

@@ -10,20 +10,20 @@ from typing import TypeVar
 
 import msgspec
 
+from oms.application.use_cases.commands import MAX_PAGE, MAX_PAGE_NUMBER
+from oms.bootstrap.app import App
 from oms.domain import commands
 from oms.domain.errors import InvalidValue
 from oms.domain.money import Money
 from oms.domain.values import OrderId, checked_id
-from oms.entrypoints.app import App
-from oms.entrypoints.desks import MAX_PAGE, MAX_PAGE_NUMBER
 from oms.entrypoints.http import shapes, views
-from oms.entrypoints.http.answers import Answer, json
 from oms.entrypoints.http.body import read_body, read_place, read_typed, whole
 from oms.entrypoints.http.problems import HttpProblem
 from oms.entrypoints.http.request import Request
+from oms.entrypoints.http.request_waits import Waiting
+from oms.entrypoints.http.responses import Answer, json
 from oms.entrypoints.http.routes import Allowed, may
-from oms.entrypoints.http.waiting import Waiting
-from oms.ports.plugs import Principal, Role
+from oms.ports.extensions import Principal, Role
 from oms.ports.store import DeadLetterState
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, Refused
 from oms.domain.text import storable_text
-from oms.entrypoints.http.answers import Answer
+from oms.entrypoints.http.responses import Answer
 from oms.entrypoints.http.shapes import Problem, encode
 from oms.ports.errors import OutcomeUnknown, Retryable
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from oms.entrypoints.http.problems import CODES
 from oms.entrypoints.http.rate_limit import RateLimit
 from oms.entrypoints.http.request import Request
-from oms.ports.plugs import Principal
-from oms.ports.signals import Signals
+from oms.ports.extensions import Principal
+from oms.ports.telemetry import Telemetry
 
 STATUSES = frozenset({401, 403, 429})
 LINES_PER_S = 10
@@ -19,14 +19,14 @@ BY_THE_SHOP = "refused_by_shop"
 class Refusals:
     """The refused requests of one app."""
 
-    def __init__(self, signals: Signals) -> None:
-        self._signals = signals
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
         self._lines = RateLimit(LINES_PER_S)
         self._unlogged = 0
 
     def refused(self, request: Request, route: str, code: str, caller: Principal | None, now: float) -> None:
         """Count a request in `oms_http_refused_total`, and log it unless there were too many lines in this second."""
-        self._signals.count("http_refused", code=code if code in CODES else BY_THE_SHOP)
+        self._telemetry.count("http_refused", code=code if code in CODES else BY_THE_SHOP)
         if self._lines.wait_s("", now):
             self._unlogged += 1
             return
@@ -37,4 +37,4 @@ class Refusals:
                 fields["credential"] = caller.credential
         if self._unlogged:
             fields["unlogged_before"], self._unlogged = self._unlogged, 0
-        self._signals.failure("request refused", None, **fields)
+        self._telemetry.failure("request refused", None, **fields)

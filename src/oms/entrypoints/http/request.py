@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
 from oms.entrypoints.http.problems import HttpProblem
-from oms.ports.plugs import Principal
+from oms.ports.extensions import Principal
 
 _SINGLE = frozenset({
     "authorization",

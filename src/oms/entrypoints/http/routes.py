@@ -10,7 +10,7 @@ import attrs
 
 from oms.entrypoints.http import shapes
 from oms.entrypoints.http.problems import CODES
-from oms.ports.plugs import Principal, Role
+from oms.ports.extensions import Principal, Role
 from oms.settings import Settings
 
 

@@ -18,23 +18,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oms.adapters.auth.api_keys import ApiKeys
 from oms.adapters.auth.trust import TrustEveryone
-from oms.application.call_health import count_error
+from oms.bootstrap.app import App
 from oms.domain.errors import DomainError, OmsError
 from oms.domain.text import storable_text
-from oms.entrypoints.app import App
-from oms.entrypoints.http.answers import SAFE_HEADERS, Answer
+from oms.engine.call_health import count_error
 from oms.entrypoints.http.description import Description
 from oms.entrypoints.http.handlers import Handlers
-from oms.entrypoints.http.hosts import HostGuard
+from oms.entrypoints.http.host_guard import HostGuard
 from oms.entrypoints.http.problems import HttpProblem, answer_of, problem
 from oms.entrypoints.http.rate_limit import RateLimit
 from oms.entrypoints.http.refusals import STATUSES as REFUSED_STATUSES
 from oms.entrypoints.http.refusals import Refusals
 from oms.entrypoints.http.request import Request
+from oms.entrypoints.http.request_waits import Waiting
+from oms.entrypoints.http.responses import SAFE_HEADERS, Answer
 from oms.entrypoints.http.routes import Allowed, Route, may, routes_of
-from oms.entrypoints.http.waiting import Waiting
 from oms.ports.errors import Retryable
-from oms.ports.plugs import Authenticator, Principal, Role
+from oms.ports.extensions import Authenticator, Principal, Role
 
 SERVICES = ("order", "inventory")
 
@@ -59,7 +59,7 @@ def asgi(app: App, services: Collection[str] | None = None, *, run: bool = False
     if unknown:
         raise ValueError(f"there are no routes of {sorted(unknown)}; services are {list(SERVICES)}")
     chosen = [route for route in routes_of(app.settings) if route.service in (*services, "any")]
-    gate = _Gate(app, Waiting(app.settings.call_limit_s(), app.signals.alarm, app.health_record.of("http")))
+    gate = _Gate(app, Waiting(app.settings.call_limit_s(), app.telemetry.alert, app.health_record.of("http")))
     tables = (Handlers(app, gate.waiting), Description(chosen, app))
     paths: dict[str, dict[str, _Endpoint]] = {}
     for route in chosen:
@@ -114,7 +114,7 @@ class _Gate:
     def __init__(self, app: App, waiting: Waiting) -> None:
         self.app, self.waiting = app, waiting
         self._host_guard = HostGuard(app.settings) if isinstance(app.authenticator, TrustEveryone) else None
-        self._refusals = Refusals(app.signals)
+        self._refusals = Refusals(app.telemetry)
         per_second = app.settings.rate_limit
         self._rate_limit = RateLimit(per_second) if per_second else None
 
@@ -164,8 +164,8 @@ class _Gate:
         try:
             return await self.waiting.extension("authenticator", lambda: authenticator.authenticate(headers))
         except Exception as error:
-            count_error(self.app.signals, "authenticator", type(error).__name__)
-            self.app.signals.failure("caller not authenticated", error, extension="authenticator")
+            count_error(self.app.telemetry, "authenticator", type(error).__name__)
+            self.app.telemetry.failure("caller not authenticated", error, extension="authenticator")
             if answer_of(error) is not None:
                 raise
             raise Retryable("the authenticator failed") from error
@@ -177,8 +177,8 @@ class _Gate:
     def fault(self, route: Route, error: Exception) -> Answer:
         """Tells nobody but the operators what it was."""
         name = str(uuid.uuid4())
-        self.app.signals.failure("request failed", error, id=name, route=route.name)
-        self.app.signals.alarm("request failed", id=name, route=route.name, cause=_cause(error))
+        self.app.telemetry.failure("request failed", error, id=name, route=route.name)
+        self.app.telemetry.alert("request failed", id=name, route=route.name, cause=_cause(error))
         detail = "something went wrong here; it has been reported"
         return problem(500, "internal_error", detail, instance=f"urn:uuid:{name}")
 

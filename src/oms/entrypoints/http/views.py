@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from oms.application.health import HealthReport, Problem
-from oms.domain.machine import HistoryEntry
 from oms.domain.order import Order
+from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Stock
+from oms.engine.health import HealthReport, Problem
 from oms.entrypoints.http import shapes
 from oms.ports.store import DeadLetter, DeadLetterSummary, Page
 

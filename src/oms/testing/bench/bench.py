@@ -16,7 +16,7 @@ from oms.testing.bench.measure import Load, Told, measure
 from oms.testing.bench.results import Result
 from oms.testing.bench.usage import usage_of
 from oms.testing.bench.watch import KafkaWatch, Watch
-from oms.testing.containers import Servers
+from oms.testing.servers import Servers
 
 FLOOR_DATABASE = "oms_floor"
 WARM = 300

@@ -20,7 +20,7 @@ import attrs
 
 import oms
 from oms.testing.bench.usage import Usage, resident_mb, usage_of
-from oms.testing.containers import Servers, running_servers
+from oms.testing.servers import Servers, running_servers
 
 SERVICES = ("order", "inventory", "payment", "notification")
 SERVERS = ("postgres", "redis", "kafka")

@@ -24,7 +24,7 @@ the class attributes that say what your adapter can't do:
 | `StepStore` | `steps.StepStoreContract` |
 | `Broker` | `broker.BrokerContract` |
 | `StockGate` | `gate.GateContract` |
-| `Calls` | `calls.CallsContract` |
+| `CallExecutor` | `calls.CallsContract` |
 | `Clock`, `Ids` | `clock.ClockContract`, `clock.IdsContract` |
 
 Suites for what a shop writes; each module says what a subclass gives:

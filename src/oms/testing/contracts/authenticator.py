@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from oms.domain.errors import InvalidValue
 from oms.domain.values import checked_id
-from oms.ports.plugs import Principal, Role
+from oms.ports.extensions import Principal, Role
 from oms.testing.contracts.extension_calls import THREADS, assert_plain, at_once, unchanged, within
 from oms.testing.contracts.samples import SUITE_CHECKS
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from oms.ports.calls import CallAbandoned, Ended
+from oms.ports.call_executor import CallAbandoned, Ended
 
 LIMIT = 3
 LIMIT_S = 0.1
 
 
 class CallsContract:
-    """What `Calls` promises."""
+    """What `CallExecutor` promises."""
 
     patience_s = 0.0
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oms.domain.events import Reason
 from oms.domain.money import MAX_MINOR, Currency, Money
 from oms.domain.values import MAX_QUANTITY, OrderId, Sku, Terms, UserId
-from oms.ports.plugs import Notification, Principal, Role
+from oms.ports.extensions import Notification, Principal, Role
 from oms.testing.contracts.samples import AT
 
 HOSTILE_TEXTS = (

@@ -29,7 +29,7 @@ from oms.domain.text import is_storable
 from oms.domain.values import MAX_METADATA_BYTES, Metadata, OrderId, UserId
 from oms.ports import limits
 from oms.ports.evidence import BookEntry, BookKind
-from oms.ports.plugs import (
+from oms.ports.extensions import (
     Captured,
     Charge,
     ChargeAnswer,

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from oms.entrypoints.app import App
+from oms.bootstrap.app import App
 from oms.ports.errors import Permanent
 
 NOTE, PLACE, SAVEPOINT, RELEASE, UNDO = "note", "place", "savepoint", "release", "undo"

@@ -13,7 +13,7 @@ from oms.domain.money import Money
 from oms.domain.values import UserId
 from oms.ports import limits
 from oms.ports.errors import Permanent
-from oms.ports.plugs import Notification
+from oms.ports.extensions import Notification
 from oms.testing.contracts.dead_letters import DeadLetterContract
 from oms.testing.contracts.limits import HALF_PAIR, LimitContract, refuses
 from oms.testing.contracts.outbox import OutboxContract

@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 from oms.domain.events import Reason
-from oms.domain.machine import HistoryEntry, Step
 from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
+from oms.domain.state_machine import HistoryEntry, Transition
 from oms.domain.values import OrderId, UserId
 from oms.ports import limits
 from oms.ports.errors import Permanent, Retryable
@@ -262,14 +262,14 @@ def _place(store: Any, number: int, user: str = "user-1", age: int = 0) -> Order
     return step.aggregate
 
 
-def _save(store: Any, before: Order, step: Step[Order]) -> None:
+def _save(store: Any, before: Order, step: Transition[Order]) -> None:
     lines: Sequence[tuple[OrderId, HistoryEntry]] = history(step)
     with store.begin() as transaction:
         transaction.save_orders([(before, step.aggregate)], lines)
         transaction.commit()
 
 
-def _refused(store: Any, before: Order, step: Step[Order]) -> bool:
+def _refused(store: Any, before: Order, step: Transition[Order]) -> bool:
     try:
         _save(store, before, step)
     except Retryable:

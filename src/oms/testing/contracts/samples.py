@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import HealthCheck
 
-from oms.domain.machine import HistoryEntry, Step
 from oms.domain.money import Currency, Money
 from oms.domain.order import Order
+from oms.domain.state_machine import HistoryEntry, Transition
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind, TaskRequest
 from oms.domain.values import OrderId, Terms, UserId
@@ -41,12 +41,12 @@ def stated(user: str = "user-1", amount: str = "12.50") -> StatedTerms:
     return StatedTerms(UserId(user), Money.of(amount, EUR))
 
 
-def placed(number: int, user: str = "user-1", at: datetime = AT) -> Step[Order]:
+def placed(number: int, user: str = "user-1", at: datetime = AT) -> Transition[Order]:
     """A new order."""
     return Order(id=order_id(number)).place(terms(user), at=at, deadline_at=at + LATER)
 
 
-def history(step: Step[Order]) -> list[tuple[OrderId, HistoryEntry]]:
+def history(step: Transition[Order]) -> list[tuple[OrderId, HistoryEntry]]:
     """A step's history in the shape that a store takes."""
     return [(step.aggregate.id, entry) for entry in step.history]
 

@@ -7,10 +7,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from oms.adapters.memory import CountedIds
+from oms.application.use_cases.commands import Orders
 from oms.domain.commands import CancelOrder, PlaceOrder
 from oms.domain.money import Money
 from oms.domain.values import OrderId
-from oms.entrypoints.desks import Orders
 from oms.ports.errors import PortError
 
 if TYPE_CHECKING:

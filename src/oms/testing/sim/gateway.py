@@ -11,7 +11,7 @@ from oms.domain.text import storable_name
 from oms.ports import limits
 from oms.ports.clock import Clock
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
-from oms.ports.plugs import (
+from oms.ports.extensions import (
     Captured,
     Charge,
     Declined,

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from oms.bootstrap import imported
-from oms.entrypoints.app import App
-from oms.testing.sim.beside import SimulatedApp
+from oms.bootstrap.app import App
+from oms.bootstrap.container import imported
+from oms.testing.sim.rolling_upgrade import SimulatedApp
 from oms.testing.sim.search import Player, Prepare, Prepared, play, player_of
 
 Scenario = Callable[[App], Callable[[], object] | None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from oms.ports.plugs import Notification, Notifier, PaymentGateway, Unanswered
+from oms.ports.extensions import Notification, Notifier, PaymentGateway, Unanswered
 from oms.testing.sim.gateway import AFTER, BEFORE, CALLS, Draw
 
 

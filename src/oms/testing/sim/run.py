@@ -17,11 +17,11 @@ from greenlet import greenlet
 
 from oms.adapters.memory import gate_script
 from oms.adapters.memory.hooks import WorkerKilled, no_point, nobody_else
-from oms.application import promises
-from oms.application.consumer import Consumer
-from oms.application.promises import Violation
-from oms.application.steps import OwnStep
-from oms.testing.sim import faults, ready, state
+from oms.application.subscribers import OwnStep
+from oms.engine.consumer import Consumer
+from oms.operations import promises
+from oms.operations.promises import Violation
+from oms.testing.sim import faults, runnable, state
 from oms.testing.sim.own_calls import NOTHING_OWN, OwnCalls
 from oms.testing.sim.scope import ANSWERS, CLOCK, GATE, GATEWAY, PAUSES, Scope
 from oms.testing.sim.tally import tally
@@ -107,7 +107,7 @@ class Run:
         self._options = Options.of(scope)
         self.world = World(scope, self._gateway_draw, self._points, own, own_calls=own_calls, lose=self._loss_draw)
         for worker in self.world.workers:
-            worker.looks = ready.looks(self.world, worker)
+            worker.looks = runnable.looks(self.world, worker)
         self._begun: datetime = self.world.clock.now()
 
     def go(self) -> Outcome:
@@ -203,7 +203,7 @@ class Run:
         if self._calm:
             return self._calm_step(now)
         ready_now, asleep = self._workers_ready(now)
-        due = ready.next_due(self.world, now) if not ready_now or CLOCK in self.scope.faults else None
+        due = runnable.next_due(self.world, now) if not ready_now or CLOCK in self.scope.faults else None
         calm = [*ready_now, *asleep] or ([TIME] if due is not None else [REST])
         options = calm
         if CLOCK in self.scope.faults and due is not None and calm[0] is not TIME:
@@ -217,7 +217,7 @@ class Run:
         ready_now, asleep = self._workers_ready(now, first=True)
         if ready_now or asleep:
             return (*ready_now, *asleep)[:1]
-        return (TIME,) if ready.next_due(self.world, now) is not None else ()
+        return (TIME,) if runnable.next_due(self.world, now) is not None else ()
 
     def _workers_ready(self, now: datetime, *, first: bool = False) -> tuple[list[str], list[str]]:
         """What can go on now (or the first of it), and who stands still and goes on only where nobody else does."""
@@ -270,7 +270,7 @@ class Run:
         if what == "places":
             self.world.customers.place(rest)
         elif label == TIME:
-            due = ready.next_due(self.world, self.world.clock.now())
+            due = runnable.next_due(self.world, self.world.clock.now())
             if due is not None:
                 self.world.clock.set(due)
         elif label == DEADLINE:
@@ -319,7 +319,7 @@ class Run:
         step = worker.parts.worker.steps[index]
         worker.handles = isinstance(step, Consumer)
         if isinstance(step, Consumer):
-            ready.begin_with(step, topic)
+            runnable.begin_with(step, topic)
         if worker.service == "inventory" and GATE in self.scope.faults:
             self.world.gate_before = gate_script.copied(self.world.gate.state)
         worker.green = greenlet(worker.parts.worker.run_step)
@@ -367,7 +367,7 @@ class Run:
         worker.stale, worker.green = True, None
         index = self.world.workers.index(worker)
         new = self.world.workers[index] = self.world.start(worker.slot, worker.service)
-        new.looks = ready.looks(self.world, new)
+        new.looks = runnable.looks(self.world, new)
 
     def _drop(self) -> None:
         """Nothing of a run outlives it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from oms.bootstrap import SERVICES
+from oms.bootstrap.container import SERVICES
 
 CRASH = "crash"
 REBALANCE = "rebalance"

@@ -14,12 +14,12 @@ from typing import Protocol
 
 import attrs
 
-from oms.application.steps import OwnStep
+from oms.application.subscribers import OwnStep
 from oms.testing.sim.escape import sealed
+from oms.testing.sim.prefix_cache import Branch, Trunk
 from oms.testing.sim.run import Check, Listener, Outcome, Run
 from oms.testing.sim.scope import FAULTS, PAUSES, Scope
 from oms.testing.sim.tape import Deviation, Deviations, Replay, Swarm, Tape
-from oms.testing.sim.trunk import Branch, Trunk
 
 Prepared = tuple[Mapping[str, OwnStep], Check | None]
 Prepare = Callable[[], Prepared]

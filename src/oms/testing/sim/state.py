@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from oms.adapters.memory.record import TaskRow
-from oms.application.promises import Violation
 from oms.domain.tasks import TaskKey, TaskKind
+from oms.operations.promises import Violation
 from oms.ports.store import DeadLetterState
 from oms.testing.sim.faults import is_forged
 from oms.testing.sim.world import Worker, World

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from oms.domain.events import Reason
-from oms.domain.machine import HistoryEntry
 from oms.domain.order import OrderState, OrderTrigger
+from oms.domain.state_machine import HistoryEntry
 from oms.ports.evidence import BookKind
 from oms.testing.sim.world import World
 

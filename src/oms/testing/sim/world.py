@@ -19,22 +19,23 @@ from oms.adapters.memory import (
     MemoryOrderStore,
     MemoryPaymentStore,
     MemoryStepStore,
-    SequentialCalls,
+    SequentialCallExecutor,
 )
 from oms.adapters.wire.codec import JsonCodec
-from oms.application import inventory, notifications, orders, parts, payments, steps
-from oms.application.parts import Parts, assemble
-from oms.application.service import Service
-from oms.application.steps import OwnStep
-from oms.bootstrap import SERVICES
+from oms.application import inventory, notifications, orders, payments, subscribers
+from oms.application.subscribers import OwnStep
+from oms.bootstrap.container import SERVICES
 from oms.domain.money import Currency
+from oms.engine import assembly
+from oms.engine.assembly import ServiceAssembly, assemble
+from oms.engine.service import Service
 from oms.ports.evidence import Evidence, StepEvidence
 from oms.ports.messages import Codec, Message, Outgoing, Record
-from oms.ports.signals import Signals
-from oms.testing.sim.beside import beside_of
+from oms.ports.telemetry import Telemetry
 from oms.testing.sim.customers import Customers, command_of
 from oms.testing.sim.gateway import Draw, TapeGateway, TapeNotifier
 from oms.testing.sim.own_calls import NOTHING_OWN, LossyGateway, LossyNotifier, OwnCalls
+from oms.testing.sim.rolling_upgrade import beside_of
 from oms.testing.sim.scope import Scope
 
 CURRENCY = Currency.of("USD")
@@ -47,7 +48,7 @@ KINDS: Mapping[str, Any] = {
 }
 
 
-class Silence(Signals):
+class Silence(Telemetry):
     """Nobody listens."""
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
@@ -56,7 +57,7 @@ class Silence(Signals):
     def note(self, event: str, **fields: object) -> None:
         """Nothing."""
 
-    def alarm(self, event: str, **fields: object) -> None:
+    def alert(self, event: str, **fields: object) -> None:
         """Nothing."""
 
 
@@ -109,7 +110,7 @@ class Worker:
 
     def __init__(self, slot: str, service: str, owner: str) -> None:
         self.slot, self.service, self.owner = slot, service, owner
-        self.parts: Parts[Any]
+        self.parts: ServiceAssembly[Any]
         self.green: greenlet | None = None
         """The step that is under way, where it stands still between two calls."""
         self.handles = False
@@ -134,7 +135,7 @@ class World:
         draw: Callable[[str, Sequence[str]], int],
         points: Points,
         own: Mapping[str, OwnStep] | None = None,
-        signals: Signals | None = None,
+        telemetry: Telemetry | None = None,
         own_calls: OwnCalls = NOTHING_OWN,
         lose: Draw | None = None,
     ) -> None:
@@ -143,7 +144,7 @@ class World:
         self.clock = ManualClock()
         self.ids = CountedIds()
         self.codec = RememberingCodec()
-        self.signals = signals or Silence()
+        self.telemetry = telemetry or Silence()
         self.log = MemoryLog(scope.partitions)
         self.gate = MemoryGate(self.clock)
         self.gateway = TapeGateway(self.clock, draw)
@@ -195,19 +196,19 @@ class World:
         point, blocked = self._points(worker)
         store = self.stores[name].worker(worker.owner, point, blocked)
         ids = CountedIds(self._generation)
-        shared = parts.World(
+        shared = assembly.ServiceDependencies(
             self.log.worker(worker.owner, point),
             self.codec,
             self.clock,
             ids,
-            self.signals,
+            self.telemetry,
             batch=self.scope.batch,
             look_every_s=0.0,
         )
         more: dict[str, Any] = {"lock": orders.OrderWork.lock} if name == "order" else {}
         service = self._service(name, store, worker, point, ids)
         starts = service.starts(shared.broker)
-        made = assemble(service, shared, SequentialCalls(500, point=point), starts=starts, **more)
+        made = assemble(service, shared, SequentialCallExecutor(500, point=point), starts=starts, **more)
         worker.parts = attrs.evolve(made, lanes=())  # nobody drives those here
         # All begin on one host; whoever takes a dead one's place starts on that host or on another one.
         successor = len(self.workers) == self._begun
@@ -227,7 +228,7 @@ class World:
     def _service(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
         """A service as its worker runs it: the last one runs the next version, where there is one."""
         present = self._present(name, store, worker, point, ids)
-        return self.beside.next_of(present, self.clock, self.signals) if self.runs_next(worker) else present
+        return self.beside.next_of(present, self.clock, self.telemetry) if self.runs_next(worker) else present
 
     def _present(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
         match name:
@@ -239,9 +240,9 @@ class World:
                 return inventory.inventory_service(store, self.clock, gate=gate, default_stock=units)
             case "payment":
                 gateway, window = self.own_gateway or self.gateway, SETTLE_WINDOW_S
-                return payments.payment_service(store, self.clock, gateway, self.signals, settle_window_s=window)
+                return payments.payment_service(store, self.clock, gateway, self.telemetry, settle_window_s=window)
             case "notification":
                 notifier = self.own_notifier or self.notifier
                 return notifications.notification_service(store, self.clock, notifier, ids.token)
             case _:
-                return steps.step_service(store, self.clock, self.signals, name, self.own[name])
+                return subscribers.step_service(store, self.clock, self.telemetry, name, self.own[name])

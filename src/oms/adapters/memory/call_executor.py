@@ -1,0 +1,56 @@
+"""Calls to the outside, made one after the other by whoever submits them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_call
+from oms.ports.call_executor import CallAbandoned, CallExecutor, Ended, Token
+from oms.ports.clock import Clock
+from oms.ports.errors import Permanent
+
+
+class SequentialCallExecutor(CallExecutor[Token]):
+    """Runs each call at once, in the caller; the ends are collected in the order of submission.
+
+    With a clock, a call during which more than `limit_s` seconds pass by that clock is abandoned like any other.
+    """
+
+    def __init__(
+        self, limit: int = 32, *, point: Point = no_point, clock: Clock | None = None, limit_s: float = math.inf
+    ) -> None:
+        self._limit = limit
+        self._clock, self._limit_s = clock, limit_s
+        self._ended: list[Ended[Token]] = []
+        self._closed = False
+        self._hooks = Hooks("calls", "", point, nobody_else, ())
+
+    def room(self) -> int:
+        """How many more calls can be submitted before their ends are collected."""
+        return 0 if self._closed else self._limit - len(self._ended)
+
+    @port_call
+    def submit(self, token: Token, call: Callable[[], object]) -> None:
+        """Make the call now and keep its answer, or what it raised."""
+        if self.room() <= 0:
+            raise Permanent("no room for another call: ask for room() first")
+        began = self._clock.steady() if self._clock else None
+        try:
+            ended = Ended(token, call())
+        except Exception as error:  # noqa: BLE001 - whatever a gateway raises is an end like any other
+            ended = Ended(token, error=error)
+        if self._clock and began and self._clock.steady() - began > timedelta(seconds=min(self._limit_s, 1e9)):
+            ended = Ended(token, error=CallAbandoned(f"no answer within {self._limit_s:g} s"))
+        self._ended.append(ended)
+
+    @port_call
+    def collect(self) -> Sequence[Ended[Token]]:
+        """The ends since the last time."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> None:
+        """Take no more calls."""
+        self._closed = True

@@ -1,0 +1,71 @@
+"""Signals that a test can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from oms.ports.telemetry import Telemetry
+
+
+@attrs.frozen
+class Count:
+    """One call of `count`."""
+
+    name: str
+    value: int
+    labels: Mapping[str, str]
+
+
+@attrs.frozen
+class Line:
+    """One note or alert."""
+
+    event: str
+    fields: Mapping[str, object]
+
+
+@attrs.frozen
+class Failure:
+    """One call of `failure`."""
+
+    event: str
+    error: BaseException | None
+    fields: Mapping[str, object]
+
+
+class RecordingTelemetry(Telemetry):
+    """Keeps everything in lists."""
+
+    def __init__(self) -> None:
+        self.counts: list[Count] = []
+        self.gauges: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+        self.notes: list[Line] = []
+        self.failures: list[Failure] = []
+        self.alerts: list[Line] = []
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Keep a count."""
+        self.counts.append(Count(name, value, labels))
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Keep the last value."""
+        self.gauges[name, frozenset(labels.items())] = value
+
+    def note(self, event: str, **fields: object) -> None:
+        """Keep a line."""
+        self.notes.append(Line(event, fields))
+
+    def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
+        """Keep a failure."""
+        self.failures.append(Failure(event, error, fields))
+
+    def alert(self, event: str, **fields: object) -> None:
+        """Keep an alert."""
+        self.alerts.append(Line(event, fields))
+
+    def total(self, name: str, **labels: str) -> int:
+        """The sum of a counter over all calls that carry these labels."""
+        wanted = labels.items()
+        return sum(count.value for count in self.counts if count.name == name and wanted <= count.labels.items())

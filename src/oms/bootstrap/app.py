@@ -1,0 +1,616 @@
+"""The library's front door: a whole system in this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from datetime import datetime
+from decimal import Decimal
+from difflib import get_close_matches
+from types import TracebackType
+from typing import Any, Self, Unpack, cast
+
+import attrs
+
+from oms.application.extensions.names import check_group, check_publishes, check_topic, did_you_mean
+from oms.application.extensions.shapes import check_calls, check_function
+from oms.application.subscribers import OutsideCall, OwnStep, StepHandler, checked_call_name
+from oms.application.use_cases.commands import DeadLetters, Orders, StockDesk
+from oms.bootstrap.container import (
+    SERVICES,
+    Container,
+    Extensions,
+    System,
+    acl_commands,
+    build,
+    close_one,
+    close_opened,
+    container_of,
+    evidence_of,
+    imported,
+    other_currencies,
+    pin_settings,
+    recorded,
+    register,
+    topics_of,
+    untrusted_prices,
+    what_is_wrong,
+)
+from oms.bootstrap.container import set_up as make_servers_ready
+from oms.domain.commands import PlaceOrder
+from oms.domain.errors import OmsError
+from oms.domain.events import BY_TOPIC
+from oms.domain.money import Currency, Money
+from oms.engine.assembly import ServiceAssembly
+from oms.engine.group_start import DEFAULT, Since, is_since
+from oms.engine.health import PROCESS, Condition, HealthRecord, HealthReport, Problem
+from oms.operations.promises import Report, check
+from oms.operations.reconciliation import Difference, differences
+from oms.ports.broker import log_kept
+from oms.ports.errors import Retryable, SettingsError
+from oms.ports.evidence import Evidence
+from oms.ports.extension_arguments import ExtensionArguments
+from oms.ports.extensions import Authenticator
+from oms.ports.messages import is_copies_topic
+from oms.ports.store import InventoryStore, OrderStore
+from oms.ports.telemetry import WARNING, Telemetry
+from oms.runtime.dependency_probes import questions
+from oms.runtime.health_watch import HealthWatch, Question
+from oms.runtime.runner import Runner, driven_apart, driven_in_lanes, driven_together
+from oms.runtime.startup import WaitingStart
+from oms.settings import Settings, changed, load_settings
+from oms.settings.arguments import SettingArguments
+
+STOP_TIMEOUT_S = 8.0
+_DRIVEN = {"memory": driven_together, "embedded": driven_apart, "distributed": driven_in_lanes}
+_PATIENCE = 500
+"""Rounds without progress after which a command that nobody drives is given up."""
+
+
+class App:
+    """A system of four services and the shop's own steps.
+
+    `with app:` (or `start` and `stop`) runs it on threads of its own. Without them nothing moves but what `run` is
+    called for, which is what tests want; commands then work as well, in the calling thread.
+
+    After `stop` it can be started again. It belongs to the process that first used it: in a process that was forked
+    afterwards, every use raises `OmsError`, because threads, connections and file locks aren't inherited.
+    """
+
+    def __init__(self, container: Container, services: Collection[str] | None = None) -> None:
+        self._container = container
+        self._services = services
+        self._waiting: WaitingStart | None = None
+        self._warned: list[str] = []
+        self._own: dict[str, OwnStep] = {}
+        self._system: System | None = None
+        self._pinned_system: System | None = None
+        self._building = threading.Lock()
+        self._driving = threading.RLock()
+        self._orders: tuple[ServiceAssembly[Any], Orders] | None = None
+        self._authenticator: Authenticator | None = None
+        self._runner: Runner | None = None
+        self._hangs = False
+        """Whether a worker hadn't ended when the system was stopped last."""
+        self._process: int | None = None
+        """The id of the process that used it first; None before."""
+        self._watch: HealthWatch | None = None
+        self.settings: Settings = container.settings()
+        self.currency = Currency.of(self.settings.currency)
+
+    # -- putting it together
+
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        group: str,
+        handler: StepHandler,
+        calls: Mapping[str, OutsideCall] | None = None,
+        publishes: Collection[str] = (),
+        since: Since = DEFAULT,
+        foreign: bool = False,
+    ) -> None:
+        """Have `handler(event, step)` run for each message of a topic, with effects exactly once.
+
+        `group` names the step: its position in the log, its documents, its dead letters. All handlers of a group share
+        its documents. `calls` are the outside calls that handlers of this group may ask for by name; `publishes` are
+        the topics that handlers and calls of this group publish to, which `oms setup` makes. A new group begins with
+        the first message that the log still has of a topic, or, with `since="now"`, behind the last one; partitions
+        that are added later are read from their beginning. A group that exists goes on where it was. To be called
+        before the system is first used.
+
+        Raises `OmsError` for a name that Kafka, a database or a file system can't take, for functions that can't be
+        called as the step will call them (async ones included), and for a topic that looks like a misspelt one of the
+        system's own. `foreign=True` says that the topic is another system's, however much it resembles one of ours.
+        """
+        if self._system is not None:
+            raise OmsError("subscribe before the system is used")
+        check_group(group, self._own, SERVICES)
+        check_topic(topic)
+        check_function("handler", handler, 2)
+        check_calls(calls or {})
+        check_publishes(publishes)
+        if not is_since(since):
+            raise OmsError(f'since: expected "earliest" or "now", got {since!a:.100}')
+        if is_copies_topic(topic):
+            raise OmsError(f"{topic!r} holds copies of dead letters, which are no events: see `dead_letters`")
+        meant = None if foreign else did_you_mean(topic, BY_TOPIC)
+        if meant:
+            raise OmsError(f"topic: there is no {topic!r}; did you mean {meant!r}? (foreign=True: another system's)")
+        step = self._own.get(group, OwnStep())
+        if topic in step.handlers:
+            raise OmsError(f"group {group!r} handles {topic!r} already")
+        self._own[group] = OwnStep(
+            {**step.handlers, topic: handler},
+            _with_calls(group, step.calls, calls or {}),
+            frozenset({*step.publishes, *publishes}),
+            {**step.since, topic: since},
+        )
+
+    @property
+    def container(self) -> Container:
+        """The objects of this system, for commands that repair it."""
+        return self._container
+
+    @property
+    def own_steps(self) -> Mapping[str, OwnStep]:
+        """The shop's own steps by group."""
+        return dict(self._own)
+
+    @property
+    def services(self) -> Collection[str]:
+        """The names of the services and steps that run here."""
+        return self._services if self._services is not None else (*SERVICES, *self._own)
+
+    @property
+    def system(self) -> System:
+        """The parts, put together on first use; `Retryable` while the servers that they need are waited for."""
+        self._enter_process()
+        if self._system is None:
+            if self._waiting is not None and not self._waiting.starts_here:
+                raise Retryable("the system is starting")
+            with self._building:  # a second one would join the groups, hold partitions, and never turn
+                if self._system is None:
+                    self._system = build(self._container, self.own_steps, self._services)
+        return self._system
+
+    # -- what it offers
+
+    @property
+    def orders(self) -> Orders:
+        """Place, cancel and look up orders."""
+        part = self._pinned().order
+        if self._orders is None or self._orders[0] is not part:  # it is asked for with every request
+            store, made = cast("OrderStore", part.service.store), self._container
+            pricing, policy = made.pricing(), made.policy()
+            desk = Orders(part, store, made.ids(), self.drive, self.currency, pricing, policy, self.telemetry)
+            self._orders = part, desk
+        return self._orders[1]
+
+    @property
+    def stock(self) -> StockDesk:
+        """Show, set and add stock."""
+        part = self._pinned().inventory
+        return StockDesk(part, cast("InventoryStore", part.service.store), self._container.ids(), self.drive)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """List, redrive and discard what couldn't be handled."""
+        return DeadLetters(self.system.parts, self.drive)
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """Who callers are."""
+        if self._authenticator is None:
+            self._authenticator = self._container.authenticator()
+        return self._authenticator
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Log, counters and alerts."""
+        found: Telemetry = self._container.telemetry()
+        return found
+
+    @property
+    def evidence(self) -> Evidence:
+        """All records, for `oms.verify`."""
+        return evidence_of(self.system, self.own_steps)
+
+    def money(self, amount: Decimal | int | str) -> Money:
+        """An amount in the system's currency."""
+        return Money.of(amount, self.currency)
+
+    def draft(
+        self,
+        user_id: str,
+        amount: Decimal | int | str,
+        items: Mapping[str, int],
+        metadata: Mapping[str, str] | None = None,
+    ) -> PlaceOrder:
+        """A checked command for `orders.place`; raises `InvalidValue`."""
+        return PlaceOrder.of(user_id, self.money(amount), items, metadata)
+
+    def make_extensions(self) -> None:
+        """Make the extensions that the services of this process use, so that a wrong one fails now, as `SettingsError`.
+
+        Without this call they are made on first use. Where one is refused, those made before are closed.
+        """
+        self._enter_process()
+        uses = {"order": ("pricing", "policy"), "notification": ("notifier",), "payment": ("gateway",)}
+        try:
+            _ = self.authenticator
+            for service, names in uses.items():  # the gateway last: the simulated one makes files
+                for name in names if service in self.services else ():
+                    getattr(self._container, name)()
+        except BaseException:
+            self._close_extensions()
+            raise
+
+    # -- running
+
+    def start_when_reachable(self) -> None:
+        """Start in the background, as soon as every server that is needed answers; `problems` says which doesn't."""
+        self._ensure_stopped()
+        self._waiting = WaitingStart(self._what_is_wrong, self._start, self._still_waiting, self._failed)
+        self._report_start(self._waiting.problems)
+        self._waiting.begin()
+
+    def start(self) -> None:
+        """Run every service on a thread of its own, also again after `stop`.
+
+        Raises `OmsError` where the system runs already, or a worker of the last run hasn't ended. Where the start
+        fails, everything that it opened is closed.
+        """
+        self._ensure_stopped()
+        self._start()
+
+    def stop(self) -> None:
+        """Finish or roll back what is under way, give everything back, close. Takes 10 s at most."""
+        if self._is_forked:  # nothing of it runs here, and what it holds is the other process's
+            return
+        if self._watch is not None:
+            self._watch.stop()
+        if self._waiting is not None:
+            self._waiting.give_up(STOP_TIMEOUT_S)
+        if self._runner is not None:
+            self._hangs = not self._runner.stop(STOP_TIMEOUT_S)
+        system = self._system
+        if system is not None:
+            stopping = Retryable("the system is stopping")
+            for part in system.parts.values():
+                part.commands.refuse_all(stopping)
+        if not self._hangs:
+            self._close(system)
+        self._runner = self._waiting = self._watch = None
+        self.health_record.forget()
+
+    def run(self) -> int:
+        """Work in this thread until nothing moves any more at this moment; how much moved."""
+        moved, system = 0, self._pinned()
+        while True:
+            step = sum(part.worker.run_once() for part in system.parts.values())
+            if step == 0:
+                return moved
+            moved += step
+
+    def next_due(self) -> datetime | None:
+        """When something that waits falls due."""
+        waits = [part.next_due() for part in self.system.parts.values()]
+        return min((due for due in waits if due is not None), default=None)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- for operators
+
+    def health(self) -> HealthReport:
+        """Everything that fails at the moment, and keeps it from its work or not. Waits for nothing."""
+        report = self.health_record.report()
+        if self._is_forked or (self._runner is None and not report.not_ready):
+            why = _FORKED if self._is_forked else "not started"
+            stopped = Problem(Condition.STARTING, PROCESS, "", why, self._container.clock().now(), 1)
+            return attrs.evolve(report, not_ready=(stopped,))
+        return report
+
+    @property
+    def health_record(self) -> HealthRecord:
+        """Where every part of it reports what fails and what succeeds."""
+        found: HealthRecord = self._container.health()
+        return found
+
+    def problems(self) -> Sequence[str]:
+        """Why it isn't ready, one line each, for operators; empty when it is."""
+        return [problem.text for problem in self.health().not_ready]
+
+    def degraded(self) -> Sequence[str]:
+        """Say which calls of a shop's own code keep failing, one line each, for operators; empty where none do.
+
+        The system does all its other work. A gateway, notifier or outside call of a step is named after three failures
+        in a row, or three seconds after the first one, until one succeeds.
+        """
+        return [problem.text for problem in self.health().degraded]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a worker has failed for good; the process should end."""
+        if self._waiting is not None and self._waiting.failed:
+            return True
+        return self._runner is not None and self._runner.failure is not None
+
+    def oldest_work_s(self) -> float:
+        """How long the oldest accepted order has waited for its first answer, or an event to be sent, in seconds."""
+        return self.system.order.pulse.oldest_s()
+
+    def metrics(self) -> bytes:
+        """The counters in Prometheus' text format."""
+        telemetry: Any = self.telemetry
+        rendered: bytes = telemetry.render_metrics() if hasattr(telemetry, "render_metrics") else b""
+        return rendered
+
+    # -- inside
+
+    def drive(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
+        """Let a service work until a command of its group is answered, where no thread of its own does."""
+        self._enter_process()
+        if self._runner is not None:
+            if not self._runner.running:
+                raise Retryable("the system has stopped")
+            return
+        self._pinned()
+        with self._driving:  # a service is made for one thread
+            for _ in range(_PATIENCE):
+                if not future.done() and part.advance_commands() == 0 and not future.done():
+                    time.sleep(0.01)
+                if future.done():
+                    return
+        raise Retryable("the store can't be reached")
+
+    @property
+    def _is_forked(self) -> bool:
+        """Whether another process used it first, of which this one is a copy."""
+        return self._process is not None and self._process != os.getpid()
+
+    def _enter_process(self) -> None:
+        """Bind the system to this process; `OmsError` in a process that was forked after it was used."""
+        if self._is_forked:
+            raise OmsError(_FORKED)
+        self._process = os.getpid()
+
+    def _ensure_stopped(self) -> None:
+        self._enter_process()
+        if self._runner is not None or self._waiting is not None:
+            raise OmsError("the system is running already")
+        if self._hangs:
+            raise OmsError("a worker of the last run hasn't ended, so the system can't start again in this process")
+
+    def _start(self) -> None:
+        try:
+            system = self._pinned()
+            self._check_extensions()
+            register(system)
+        except BaseException:
+            self._close(self._system)
+            raise
+        driven = _DRIVEN[self.settings.profile](system.parts, self._container.wakeups())
+        wakeups, clock, batch = self._container.wakeups(), self._container.clock(), self.settings.batch
+        self._runner = Runner(driven, wakeups, clock, self._failed, batch=batch)
+        self._watch = self._watch_over(system, self._runner)
+        self._runner.start()
+        self._watch.start()
+        self.health_record.replace(Condition.STARTING, PROCESS, {})
+
+    def _pinned(self) -> System:
+        """The system, whose stores have a currency: who only looks at a new one leaves it as it is."""
+        system = self.system
+        if self._pinned_system is not system:
+            pin_settings(system)
+            self._pinned_system = system
+        return system
+
+    def _check_extensions(self) -> None:
+        """Make the extensions that no service has made yet, so that a wrong one stops the start, and name topics."""
+        if "order" in self.system.parts:
+            self._container.pricing()
+            self._container.policy()
+            warning = untrusted_prices(self._container)
+            if warning is not None:
+                self.telemetry.failure("prices are set by customers", detail=warning)
+        for group, step in self.own_steps.items():
+            others = sorted(topic for topic in step.handlers if topic not in BY_TOPIC)
+            if others and group in self.system.parts:
+                self.telemetry.note("topics that aren't the system's own", group=group, topics=", ".join(others))
+
+    def _what_is_wrong(self) -> Sequence[str]:
+        found = what_is_wrong(self.settings, self.services, topics_of(self.own_steps))
+        for line in found:
+            if line.startswith(WARNING) and line not in self._warned:
+                self._warned.append(line)
+                self.telemetry.note("warning", detail=line.removeprefix(WARNING))
+        return [line for line in found if not line.startswith(WARNING)]
+
+    def _still_waiting(self, problems: Sequence[str]) -> None:
+        self.telemetry.note("waiting", problems="; ".join(problems))
+        self._report_start(problems)
+
+    def _report_start(self, problems: Sequence[str]) -> None:
+        self.health_record.replace(Condition.STARTING, PROCESS, {line: line for line in problems})
+
+    def _watch_over(self, system: System, runner: Runner) -> HealthWatch:
+        """Memory asks nothing: it has no server that could fail, and its one thread alone may touch it."""
+        asked: Sequence[Question] = ()
+        record, made = self.health_record, self._container
+        if self.settings.profile != "memory":
+            asked = questions(record, system.parts, made.broker(), made.gate(), made.ids().token())
+        after_s = self.settings.stuck_after_s
+        return HealthWatch(record, asked, runner.activities, stuck_after_s=after_s, telemetry=self.telemetry)
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        detail = f"{name} failed: {type(error).__name__}"
+        self.health_record.failed(Condition.WORKER_FAILED, PROCESS, name, detail, opens_after=1)
+        self.telemetry.alert("worker failed", worker=name, cause=f"{type(error).__name__}: {error}")
+
+    def _close(self, system: System | None) -> None:
+        """Give everything back and close it. What fails is logged, and keeps nothing else open."""
+        parts = {} if system is None else system.parts
+        for name, part in parts.items():
+            for end in (part.stop, part.close):
+                try:
+                    end()
+                except Exception as error:  # noqa: BLE001 - such as a server that is away: leases lapse by themselves
+                    cause = f"{type(error).__name__}: {error}"
+                    self.telemetry.alert("a service didn't stop in good order", service=name, cause=cause)
+        self._close_extensions(parts)
+        self._system = None
+
+    def _close_extensions(self, parts: Collection[str] = ()) -> None:
+        """Close what the settings name; and of what the shop gave, what these services have used."""
+        uses: dict[str, Any] = {"payment": self._container.gateway, "notification": self._container.given_notifier}
+        given: list[Any] = [self._container.broker] if parts else []
+        given += [provider for service, provider in uses.items() if service in parts]
+        close_opened(self._container)
+        for provider in given:
+            if provider.overridden:
+                close_one(provider(), self.telemetry)
+        self._authenticator = None
+
+
+_FORKED = (
+    "this system was used before the process was forked: make it in the forked process instead"
+    " (with gunicorn: without --preload, or in the hook post_fork)"
+)
+
+
+def _with_calls(
+    group: str, known: Mapping[str, OutsideCall], added: Mapping[str, OutsideCall]
+) -> Mapping[str, OutsideCall]:
+    for name, call in added.items():
+        checked_call_name(name)
+        if known.get(name, call) != call:
+            raise OmsError(f"group {group!r} has another outside call {name!r} already")
+    return {**known, **added}
+
+
+class CreateArguments(ExtensionArguments, SettingArguments, total=False):
+    """What `create` and `oms.testing.Shop` take by name: extensions and single settings, each of them optional."""
+
+
+def create(
+    settings: Settings | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    services: Collection[str] | None = None,
+    **given: Unpack[CreateArguments],
+) -> App:
+    """Return a system made from its settings and the shop's extensions. Nothing is opened before first use.
+
+    `settings` default to the `OMS_...` variables of `environ`, which defaults to the process's environment. `services`
+    are the names of the services (and the groups of own steps) that run in this process; default: all. All other
+    keyword arguments are extensions (`gateway=MyGateway()`, see `oms.ports.extension_arguments`) or single settings
+    (`profile="memory"`, see docs/settings.md), which take precedence over `settings`.
+
+    Raises `SettingsError` with one line that names what is wrong.
+    """
+    extensions, overrides = _told_apart(given)
+    if settings is None:
+        settings = load_settings(environ, **overrides)
+    elif overrides:
+        settings = changed(settings, **overrides)
+    app = App(container_of(settings, Extensions(**extensions)), services)
+    for path in settings.steps:
+        _subscribe(path, app)
+    unknown = sorted(set(services or ()) - {*SERVICES, *app.own_steps})
+    if unknown:
+        raise SettingsError(f"there is no service {unknown[0]!r}; there are {', '.join((*SERVICES, *app.own_steps))}")
+    return app
+
+
+def _told_apart(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
+    """Split keyword arguments into extensions and settings: a text is a setting where both have the name."""
+    extensions, settings = ExtensionArguments.__annotations__, SettingArguments.__annotations__
+    for name in given:
+        if name not in extensions and name not in settings:
+            near = get_close_matches(name, [*extensions, *settings], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{name} is neither a setting nor an extension{hint}")
+    objects = {name: value for name, value in given.items() if name in extensions and not isinstance(value, str)}
+    return objects, {name: value for name, value in given.items() if name not in objects}
+
+
+def _subscribe(path: str, app: App) -> None:
+    """Call a function of `OMS_STEPS`; an error of its own code keeps its traceback as the cause."""
+    subscribe = imported(path, "OMS_STEPS")
+    try:
+        subscribe(app)
+    except OmsError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"OMS_STEPS: {path!r} can't subscribe: {type(error).__name__}: {error}") from error
+
+
+def verify(settings: Settings) -> Report:
+    """Check the promises of a system on record, read-only, also while other processes run it.
+
+    The shop's own steps are those of `OMS_STEPS`. Its memory doesn't grow with the number of orders; it sorts them in
+    a temporary file, of about 2 kB for each order.
+    """
+    own = create(settings).own_steps if settings.steps else {}
+    with closing(recorded(settings, own=own)) as record:
+        return check(
+            record.evidence,
+            record.codec,
+            now=record.clock.now(),
+            deadline_s=settings.order_deadline_s,
+            settle_s=settings.settle_s,
+            kept_s=log_kept(settings.retention_days).total_seconds(),
+            sorter=record.sorter,
+        )
+
+
+RECONCILED = 2
+"""Services that `reconcile` reads at one moment: inventory and order."""
+
+
+def reconcile(settings: Settings) -> list[Difference]:
+    """What gate, ledger and orders don't agree about, read-only."""
+    with closing(recorded(settings, with_book=False, snapshots=RECONCILED)) as record:
+        return differences(record.evidence, now=record.clock.now(), settle_s=settings.settle_s, sorter=record.sorter)
+
+
+def set_up(app: App) -> Sequence[str]:
+    """Make what the servers of a distributed system lack; a line for each thing."""
+    return make_servers_ready(app.settings, app.own_steps)
+
+
+def acl_of(app: App, principal: str) -> Sequence[str]:
+    """The commands that give each service of a distributed system its rights in Kafka; `principal` is a pattern."""
+    return acl_commands(app.settings, app.own_steps, principal)
+
+
+def problems_of(app: App) -> Sequence[str]:
+    """What keeps the servers from working for a distributed system; warnings begin with `warning: `."""
+    found = what_is_wrong(app.settings, app.services, topics_of(app.own_steps), by_operator=True)
+    return [*found, *other_currencies(app.settings, app.services)]
+
+
+def parts_of(app: App) -> Mapping[str, ServiceAssembly[Any]]:
+    """The moving parts of a system, for the harness."""
+    return app.system.parts
+
+
+def replace_part(app: App, name: str) -> None:
+    """Make one service's parts anew, as another process of it would have them; for the harness."""
+    system = app.system
+    app.health_record.forget(name)
+    made = build(app._container, app.own_steps, {name})
+    app._system = attrs.evolve(system, parts={**system.parts, **made.parts})

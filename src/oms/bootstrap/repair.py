@@ -1,0 +1,62 @@
+"""`oms repair`: makes the files of an embedded system agree again that were copied at different moments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from oms.application.extensions.gateway import book_of
+from oms.bootstrap.app import App
+from oms.bootstrap.container import SERVICES, findings, naming_files
+from oms.operations.full_record import Records
+from oms.operations.repair import Repair
+from oms.ports.errors import SettingsError
+
+
+def repair(app: App) -> Sequence[str]:
+    """Repair a system that no process uses; one line for each thing that was done.
+
+    `app` is made with the system's own extensions and steps, and hasn't been used. Raises `Permanent` for a file that
+    is missing, empty, damaged or another system's: no repair brings its data back.
+    """
+    if app.settings.profile != "embedded":
+        raise SettingsError("OMS_PROFILE: only the files of an embedded system can be of different moments")
+    log = app.settings.data / "broker.db"
+    if not log.exists():
+        raise SettingsError(f"OMS_DATA: there is no system in {app.settings.data}: {log.name} is missing")
+    app.container.files().repairing = True
+    with naming_files(app.settings.data):
+        return _repaired(app)
+
+
+def _repaired(app: App) -> Sequence[str]:
+    container = app.container
+    try:
+        parts = app.system.parts
+        stores: dict[str, Any] = {name: parts[name].service.store for name in SERVICES}
+        log: Any = container.broker()
+        clock, ids, telemetry = container.clock(), container.ids(), container.telemetry()
+        made = Repair(parts, log.in_order, log.partitions, container.codec(), clock, ids, telemetry, time.sleep)
+        published, handled = made.publish(findings(container, stores)), made.replay()
+        while (left := findings(container, stores)).unpublished:
+            # A service may know only after a replay what it published: the terms of an order come with its creation.
+            published += made.publish(left)
+            handled += made.replay()
+        undone = made.undo(left.payments, left.reservations)
+        gateway = container.gateway()
+        book = book_of(gateway)
+        cancelled = made.cancel(Records.read(app.evidence), book.all_entries() if book is not None else ())
+        made.replay()
+        mend = getattr(gateway, "mend", None)
+        lines = mend(stores["payment"].all_payments()) if mend is not None else 0
+    finally:
+        app.stop()
+    done = (
+        (published, "messages published again that the log lacked"),
+        (handled, "messages of the log looked at again"),
+        (len(undone), f"payments or reservations undone whose orders are lost: {', '.join(undone)}"),
+        (len(cancelled), f"orders cancelled because their stock or money is gone: {', '.join(cancelled)}"),
+        (lines, "lines written to the book of the simulated gateway"),
+    )
+    return [f"{count} {text}" for count, text in done if count]

@@ -1,0 +1,229 @@
+"""Takes orders and stock over from the system replaced: looks at everything first, then writes through the services.
+
+Each order and each count is written whole or not at all, by the owning service's own command, and only once: what a
+broken run left out is taken over by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+import attrs
+
+from oms.adapters.system.no_log import NoLog
+from oms.application import inventory, orders
+from oms.application.use_cases.commands import ask, stock_command
+from oms.bootstrap.app import App, create
+from oms.bootstrap.container import left_to_read, legacy_of
+from oms.domain.commands import SetStock
+from oms.domain.errors import DomainError
+from oms.domain.order import Order
+from oms.domain.stock import Stock
+from oms.engine.assembly import ServiceAssembly
+from oms.engine.command_groups import Command
+from oms.engine.unit_of_work import UnitOfWork
+from oms.operations.spring_rules import ORIGIN, Import, checked_count, checked_order
+from oms.ports.errors import SettingsError
+from oms.ports.legacy import LegacyOrders, LegacyStock
+from oms.ports.telemetry import WARNING
+from oms.settings import Settings
+
+T = TypeVar("T")
+
+BATCH = 500
+"""Orders of one transaction."""
+
+Say = Callable[[str], None]
+"""Gets a line for each row that can't be taken over."""
+
+
+@attrs.define
+class Tally:
+    """What was found of one kind: `new` isn't here yet, `known` is, `bad` can't be taken over."""
+
+    new: int = 0
+    known: int = 0
+    bad: int = 0
+
+
+@attrs.frozen
+class Found:
+    """What there is; None where the settings don't name its server."""
+
+    orders: Tally | None
+    stock: Tally | None
+
+    @property
+    def bad(self) -> int:
+        """Rows that can't be taken over."""
+        return sum(tally.bad for tally in (self.orders, self.stock) if tally is not None)
+
+
+class Migration:
+    """From a system replaced into an app whose order and inventory services run nowhere, or elsewhere."""
+
+    def __init__(self, app: App, from_orders: LegacyOrders | None, from_stock: LegacyStock | None, say: Say) -> None:
+        self._app, self._orders, self._stock, self._say = app, from_orders, from_stock, say
+
+    def look(self) -> Found:
+        """Check every row, and change nothing."""
+        stock, products = self._look_at_stock()
+        return Found(self._look_at_orders(products), stock)
+
+    def apply(self) -> Found:
+        """Take over what is good and isn't here yet; answers with what was found before."""
+        stock, products = self._count_stock()
+        return Found(self._import_orders(products), stock)
+
+    # -- stock
+
+    def _look_at_stock(self) -> tuple[Tally | None, Collection[str] | None]:
+        tally, _, products = self._good_counts()
+        return tally, products
+
+    def _count_stock(self) -> tuple[Tally | None, Collection[str] | None]:
+        tally, new, products = self._good_counts()
+        part = self._app.system.inventory
+        for command in new:
+            change = partial(_counted_as, command)
+            self._done(part, [ask(part.commands, stock_command(part, command.sku, change, ORIGIN))])
+        if new:
+            _run_out(part)
+        return tally, products
+
+    def _good_counts(self) -> tuple[Tally | None, Sequence[SetStock], Collection[str] | None]:
+        if self._stock is None:
+            return None, (), None
+        tally, new, products = Tally(), [], set()
+        counted = self._counted()
+        for product, text in self._stock.counts():
+            products.add(product)
+            command = self._checked(tally, f"inventory:{product}", partial(checked_count, product, text))
+            if command is not None and command.sku in counted:
+                tally.known += 1
+            elif command is not None:
+                tally.new += 1
+                new.append(command)
+        return tally, new, products
+
+    def _counted(self) -> frozenset[str]:
+        store: Any = self._app.system.inventory.service.store
+        return frozenset(movement.sku for movement in store.all_movements() if movement.reference == ORIGIN)
+
+    # -- orders
+
+    def _look_at_orders(self, products: Collection[str] | None) -> Tally | None:
+        if self._orders is None:
+            return None
+        tally = Tally()
+        for found in self._good_orders(self._orders, tally, products):
+            self._tell(tally, found)
+        return tally
+
+    def _import_orders(self, products: Collection[str] | None) -> Tally | None:
+        if self._orders is None:
+            return None
+        tally, part = Tally(), self._app.system.order
+        for some in _chunks(self._good_orders(self._orders, tally, products)):
+            new = [found for found in some if self._tell(tally, found)]
+            self._done(part, [ask(part.commands, _import_of(found)) for found in new])
+        return tally
+
+    def _good_orders(self, there: LegacyOrders, tally: Tally, products: Collection[str] | None) -> Iterator[Import]:
+        for row in there.orders():
+            check = partial(checked_order, row, self._app.money, products)
+            found = self._checked(tally, f"order {row.id}", check)
+            if found is not None:
+                yield found
+
+    def _tell(self, tally: Tally, found: Import) -> bool:
+        """Whether an order isn't here yet."""
+        store: Any = self._app.system.order.service.store
+        is_new = store.order(found.order_id, None) is None
+        tally.new += is_new
+        tally.known += not is_new
+        return is_new
+
+    # -- both
+
+    def _checked(self, tally: Tally, name: str, check: Callable[[], T]) -> T | None:
+        try:
+            return check()
+        except DomainError as refused:
+            tally.bad += 1
+            self._say(f"{name}: {refused.detail}")
+            return None
+
+    def _done(self, part: ServiceAssembly[Any], asked: Sequence[Future[Any]]) -> None:
+        for future in asked:
+            self._app.drive(part, future)
+            future.result()
+
+
+def _run_out(part: ServiceAssembly[Any]) -> None:
+    """Tell the gate now; what it doesn't take at the moment, a running service will tell it."""
+    while part.tasks.run_once() > 0:
+        pass
+
+
+def _import_of(found: Import) -> Command[orders.OrderWork, Order]:
+    def apply(unit: UnitOfWork[orders.OrderWork]) -> Order:
+        return orders.adopt_legacy(unit.work, found.order_id, found.terms, found.created_at, found.detail)
+
+    return Command(apply, names=(found.order_id,))
+
+
+def _counted_as(command: SetStock, work: inventory.InventoryWork, reference: str) -> Stock:
+    return inventory.set_stock(work, command, reference)
+
+
+def _chunks(found: Iterable[Import]) -> Iterator[Sequence[Import]]:
+    rest = iter(found)
+    while some := list(islice(rest, BATCH)):
+        yield some
+
+
+def migrate(settings: Settings, say: Say, *, apply: bool, skip_bad: bool) -> tuple[Found, bool]:
+    """Look at everything and, where that is wanted and nothing is bad, take it over: what was found, and whether.
+
+    `skip_bad` takes the good ones over all the same. `say` gets a line for each row that can't be taken over, and
+    warnings, which keep nothing from being done.
+    """
+    if settings.profile == "memory":
+        raise SettingsError("OMS_PROFILE: a system of profile 'memory' keeps nothing")
+    there = legacy_of(settings)
+    for line in left_to_read(settings):
+        say(f"{WARNING}{line}")
+    with _app(_for_a_look(settings)) as app:
+        found = Migration(app, *there, say).look()
+    if not apply or (found.bad and not skip_bad):
+        return found, False
+    with _app(settings) as app:
+        Migration(app, *there, lambda _line: None).apply()
+    return found, True
+
+
+@contextmanager
+def _app(settings: Settings) -> Iterator[App]:
+    """The two services, on no thread of their own, and in no group.
+
+    The log has warnings and errors only: the output of the command is its report.
+    """
+    quiet = settings if settings.log_level == "error" else attrs.evolve(settings, log_level="warning")
+    app = create(quiet, services=("order", "inventory"), broker=NoLog())
+    try:
+        yield app
+    finally:
+        app.stop()
+
+
+def _for_a_look(settings: Settings) -> Settings:
+    """A look makes no files: a system that isn't there yet is an empty one."""
+    files = [settings.data / f"{name}.db" for name in ("order", "inventory")]
+    is_new = settings.profile == "embedded" and not all(file.exists() for file in files)
+    return attrs.evolve(settings, profile="memory") if is_new else settings

@@ -1,0 +1,98 @@
+"""State tables as plain data: one cell for every (state, trigger), and what each kind of cell means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from oms.domain.events import Event
+from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
+
+
+class Effect(Enum):
+    """What a cell does with its trigger."""
+
+    MOVE = "moves to another state"
+    NOTED = "noted in the timeline, no effect"
+    EARLY = "stored, applied when the order is adopted"
+    IMPOSSIBLE = "can't be: dead letter and alert"
+    NOT_FOUND = "the caller gets 404"
+    SAME = "the caller gets the same answer"
+    REFUSED = "the caller gets 409"
+
+
+if TYPE_CHECKING:
+    from attrs import evolve as evolve  # so that field names and types are checked
+else:
+
+    def evolve(record, /, **changes):
+        """`attrs.evolve` at a quarter of its cost, for records with `slots=False` and without validators."""
+        evolved = object.__new__(type(record))
+        fields = evolved.__dict__
+        fields.update(record.__dict__)
+        fields.update(changes)
+        return evolved
+
+
+State = TypeVar("State", bound=Enum)
+Trigger = TypeVar("Trigger", bound=Enum)
+Aggregate = TypeVar("Aggregate")
+
+
+@attrs.frozen
+class Cell(Generic[State]):
+    """One cell of a state table."""
+
+    effect: Effect
+    to: State | None = None
+    publishes: type[Event] | None = None
+    starts: TaskKind | None = None
+    alert: str = ""
+
+
+def stay(effect: Effect) -> Cell[State]:
+    """A cell that stays where it is."""
+    return Cell(effect)
+
+
+def move(
+    to: State, publishes: type[Event] | None = None, starts: TaskKind | None = None, alert: str = ""
+) -> Cell[State]:
+    """A cell that goes to another state."""
+    return Cell(Effect.MOVE, to, publishes, starts, alert)
+
+
+def row(triggers: type[Trigger], cells: Sequence[Cell[State]]) -> Mapping[Trigger, Cell[State]]:
+    """One line of a table, a cell for each trigger in their order; a missing cell is a `ValueError`."""
+    return dict(zip(triggers, cells, strict=True))
+
+
+@attrs.frozen(slots=False)
+class HistoryEntry:
+    """One line of an aggregate's history; `seq` counts from 1 without a gap."""
+
+    seq: int
+    at: datetime
+    trigger: str
+    before: str
+    after: str
+    detail: str = ""
+
+
+@attrs.frozen(slots=False)  # made at every step: half a microsecond less
+class Transition(Generic[Aggregate]):
+    """What one trigger made of an aggregate: to be saved in one transaction, or not at all.
+
+    `tasks` are to be started and `ended` to be dropped; `alert` says what an operator must know.
+    """
+
+    aggregate: Aggregate
+    events: tuple[Event, ...] = ()
+    tasks: tuple[TaskRequest, ...] = ()
+    ended: tuple[TaskKey, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
+    alert: str = ""

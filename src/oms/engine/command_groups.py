@@ -1,0 +1,284 @@
+"""Commands in groups: one transaction and one commit serve every caller that waits.
+
+Each command is answered once, after the commit. A refusal is the answer of that command alone, and is kept under
+its key like any other answer; what the store refuses for good is found by halving the group.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+
+from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, OmsError, Refused
+from oms.engine.backoff import next_try
+from oms.engine.health import Condition, HealthRecord, ServiceHealth
+from oms.engine.service import W
+from oms.engine.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from oms.ports.clock import Clock
+from oms.ports.errors import OutcomeUnknown, Retryable
+from oms.ports.messages import Cause
+from oms.ports.store import KeyedTransaction, StoredAnswer
+
+R = TypeVar("R")
+
+COMMANDS = "commands"
+MAX_WAITING = 10_000
+GIVE_UP_AFTER = timedelta(seconds=5)
+"""How long a command waits for a store that can't be reached, before its caller is told to come again."""
+
+
+@attrs.frozen
+class Key:
+    """A caller's idempotency key: equal key and fingerprint get the equal answer."""
+
+    scope: str
+    key: str
+    fingerprint: str
+
+
+@attrs.frozen
+class Command(Generic[W, R]):
+    """What to do in a unit of work, and how its answer is kept under an idempotency key.
+
+    `names` are locked for the whole group at once. `prepare` runs before the transaction; a command that has one
+    gets a transaction of its own. `recover` looks the effect up after a commit of unknown outcome; None is "not
+    there". `failed` runs in a transaction of its own after the command's was refused for good, and returns the error
+    for the caller. `dump` and `restore` turn the answer into JSON and back.
+    """
+
+    apply: Callable[[UnitOfWork[W]], R]
+    names: Collection[str] = ()
+    key: Key | None = None
+    dump: Callable[[R], str] = json.dumps
+    restore: Callable[[str], R] = json.loads
+    recover: Callable[[], R | None] = lambda: None
+    failed: Callable[[UnitOfWork[W], Exception], Exception] | None = None
+    prepare: Callable[[], object] | None = None
+    trace: str | None = None
+    """The W3C trace that it belongs to; its events carry it on."""
+
+
+Reply = Callable[[object, Exception | None], None]
+"""Called once, with the answer or the error."""
+
+
+@attrs.frozen(eq=False)
+class _Waiting(Generic[W]):
+    command: Command[W, Any]
+    reply: Reply
+    since: datetime
+
+
+@attrs.define
+class _Answer:
+    """What becomes of one command: an error, a value, or text to restore after the commit."""
+
+    value: object = None
+    error: Exception | None = None
+    stored: str | None = None
+
+
+class CommandGroup(Generic[W]):
+    """The commands that wait for one service. `submit` may be called from any thread; one thread runs them."""
+
+    def __init__(
+        self,
+        units: UnitOfWorkFactory[W],
+        clock: Clock,
+        lock: Callable[[W, Collection[str]], None],
+        *,
+        batch: int = 500,
+        woken: Callable[[], None] = lambda: None,
+        health: ServiceHealth | None = None,
+    ) -> None:
+        self._units, self._clock, self._lock = units, clock, lock
+        self._batch, self._woken = batch, woken
+        self._health = health or HealthRecord(clock, units.telemetry).of(units.service.name)
+        self._waiting: deque[_Waiting[W]] = deque()
+        self._retry_at: datetime | None = None
+        self._failures = 0
+        self._refusal: Exception | None = None
+
+    def submit(self, command: Command[W, R], reply: Reply) -> None:
+        """Have a command run with the next group; `Retryable` where too many wait already, or the process stops."""
+        if self._refusal is not None:
+            raise self._refusal
+        if len(self._waiting) >= MAX_WAITING:
+            raise Retryable("too many commands are waiting")
+        self._waiting.append(_Waiting(command, reply, self._clock.steady()))
+        self._woken()
+
+    def run_once(self) -> int:
+        """Run one group; answers how many commands were answered."""
+        now = self._clock.steady()
+        if self._retry_at is not None and now < self._retry_at:
+            return 0
+        group = self._take()
+        if not group:
+            return 0
+        try:
+            self._settle(group)
+        except Retryable as error:
+            return self._put_back(group, error)
+        self._failures, self._retry_at = 0, None
+        self._health.succeeded(Condition.WORK_FAILING, COMMANDS)
+        return len(group)
+
+    def next_due(self) -> datetime | None:
+        """When a group that the store couldn't take is tried again."""
+        return self._retry_at
+
+    def refuse_all(self, error: Exception) -> None:
+        """The process stops: whoever waits, or comes later, is told so. May be called from any thread."""
+        self._refusal = error
+        while (one := self._next()) is not None:
+            one.reply(None, error)
+
+    def _take(self) -> list[_Waiting[W]]:
+        """The longest waiting first; one that prepares comes alone."""
+        group: list[_Waiting[W]] = []
+        while len(group) < self._batch and (one := self._next()) is not None:
+            if one.command.prepare is not None and group:
+                self._waiting.appendleft(one)
+                break
+            group.append(one)
+            if one.command.prepare is not None:
+                break
+        return group
+
+    def _next(self) -> _Waiting[W] | None:
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def _put_back(self, group: Sequence[_Waiting[W]], error: Retryable) -> int:
+        now = self._clock.steady()
+        patience = timedelta() if self._refusal is not None else GIVE_UP_AFTER
+        patient = [one for one in group if now - one.since < patience]
+        given_up = [one for one in group if now - one.since >= patience]
+        self._waiting.extendleft(reversed(patient))
+        for one in given_up:
+            one.reply(None, error)
+        self._failures += 1
+        if self._waiting:
+            self._health.failed(Condition.WORK_FAILING, COMMANDS, f"commands: {error}")
+        else:  # a process that isn't ready gets no further command, whose success would end the problem
+            self._health.succeeded(Condition.WORK_FAILING, COMMANDS)
+        self._retry_at = next_try(now, self._failures, longest_s=1.0) if patient else None
+        return len(given_up)
+
+    def _settle(self, group: Sequence[_Waiting[W]]) -> None:
+        try:
+            answers = self._unit(group)
+        except Retryable:
+            raise
+        except OutcomeUnknown as error:
+            answers = [self._recovered(one.command, error) for one in group]
+        except Exception as error:  # noqa: BLE001 - halved until it is one caller's answer
+            if len(group) > 1:
+                middle = len(group) // 2
+                self._settle(group[:middle])
+                self._settle(group[middle:])
+                return
+            answers = [_Answer(error=self._failed(group[0].command, error))]
+        for one, answer in zip(group, answers, strict=True):
+            self._reply(one, answer)
+
+    def _unit(self, group: Sequence[_Waiting[W]]) -> Sequence[_Answer]:
+        prepare = group[0].command.prepare
+        with self._units.open(prepare() if prepare else None) as unit:
+            known = self._known_answers(unit, group)
+            names = {name for one in group for name in one.command.names}
+            if names:
+                self._lock(unit.work, names)
+            fresh: list[StoredAnswer] = []
+            answers = [self._apply(one.command, unit, known, fresh) for one in group]
+            if fresh:
+                cast("KeyedTransaction", unit.transaction).save_answers(fresh)
+        return answers
+
+    def _known_answers(self, unit: UnitOfWork[W], group: Sequence[_Waiting[W]]) -> dict[tuple[str, str], StoredAnswer]:
+        keys = {(one.command.key.scope, one.command.key.key) for one in group if one.command.key}
+        if not keys:
+            return {}
+        return dict(cast("KeyedTransaction", unit.transaction).find_answers(keys))
+
+    def _apply(
+        self,
+        command: Command[W, R],
+        unit: UnitOfWork[W],
+        known: dict[tuple[str, str], StoredAnswer],
+        fresh: list[StoredAnswer],
+    ) -> _Answer:
+        key = command.key
+        stored = known.get((key.scope, key.key)) if key else None
+        if key and stored:
+            if stored.fingerprint != key.fingerprint:
+                detail = "this Idempotency-Key was used with another body"
+                return _Answer(error=KeyReused("idempotency_key_reused", detail))
+            return _Answer(stored=stored.body)
+        unit.work.changes.cause = Cause(traceparent=command.trace)
+        try:
+            value = command.apply(unit)
+        except DomainError as refusal:  # it saved nothing
+            answer, body = _Answer(error=refusal), partial(_dump_refusal, refusal)
+        except Exception as error:  # noqa: BLE001 - it is this command's answer, and no final one
+            return _Answer(error=error)
+        else:
+            answer, body = _Answer(value), partial(command.dump, value)
+        if key:
+            known[key.scope, key.key] = kept = StoredAnswer(key.scope, key.key, key.fingerprint, body())
+            fresh.append(kept)
+        return answer
+
+    def _failed(self, command: Command[W, Any], error: Exception) -> Exception:
+        if command.failed is None:
+            return error
+        with self._units.open() as unit:
+            return command.failed(unit, error)
+
+    def _recovered(self, command: Command[W, Any], error: OutcomeUnknown) -> _Answer:
+        try:
+            found = command.recover()
+        except Retryable:
+            found = None
+        return _Answer(error=error) if found is None else _Answer(found)
+
+    def _reply(self, one: _Waiting[W], answer: _Answer) -> None:
+        if answer.stored is not None:
+            answer = _restored(one.command, answer.stored)
+        one.reply(answer.value, answer.error)
+
+
+def _restored(command: Command[W, Any], body: str) -> _Answer:
+    refusal = _refusal_in(body)
+    if refusal is not None:
+        return _Answer(error=refusal)
+    try:
+        return _Answer(command.restore(body))
+    except OmsError as error:
+        return _Answer(error=error)
+
+
+_REFUSALS = {kind.__name__: kind for kind in (InvalidValue, NotFound, Conflict, Refused)}
+
+
+def _dump_refusal(refusal: DomainError) -> str:
+    """As `{"refused": [kind, code, detail]}`; the kind is the one of ours that it is, whatever a shop derived."""
+    kind = next((name for name, kind in _REFUSALS.items() if isinstance(refusal, kind)), InvalidValue.__name__)
+    return json.dumps({"refused": [kind, refusal.code, refusal.detail]})
+
+
+def _refusal_in(body: str) -> DomainError | None:
+    stored = json.loads(body)
+    if not (isinstance(stored, dict) and "refused" in stored):
+        return None
+    kind, code, detail = stored["refused"]
+    return _REFUSALS[kind](code, detail)

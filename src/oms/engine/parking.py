@@ -1,0 +1,130 @@
+"""Builds dead letters, and makes sure that one can always be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID, uuid5
+
+import attrs
+
+from oms.domain.tasks import TaskKey, TaskKind, order_of
+from oms.domain.text import storable_text
+from oms.engine.dead_letter_copies import UNPUBLISHABLE
+from oms.ports.errors import OutcomeUnknown, Retryable
+from oms.ports.messages import Message
+from oms.ports.store import DeadLetter, DeadLetterState, Task, Transaction
+
+_TASKS = UUID("0d9fb1f0-5c2f-5a76-9d43-7c2a4b8e6f15")
+"""Namespace of the ids of tasks' dead letters; fixed, because letters on record have these ids."""
+
+REFUSED_BY_STORE = "the store refused the full dead letter"
+
+
+def message_letter(
+    message: Message, error: Exception, group: str, attempts: int, name: str, at: datetime
+) -> DeadLetter:
+    """Return the dead letter of a message: its original bytes, its place in the log, and the error."""
+    record = message.record
+    return DeadLetter(
+        id=name,
+        group=group,
+        message_id=message.id,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=record.headers if record.oversized is None else record.oversized.headers(),
+        cause=type(error).__name__,
+        detail=error,
+        attempts=attempts,
+        parked_at=at,
+        order_id=message.event.order_id if message.event is not None else None,
+    )
+
+
+def task_letter(task: Task, error: Exception, detail: object, group: str, name: str, at: datetime) -> DeadLetter:
+    """Return the dead letter of a task: its topic is `task:<kind>`, key and value are the task's own."""
+    return DeadLetter(
+        id=name,
+        group=group,
+        message_id=f"{task.kind.value}:{task.key}",
+        topic=f"task:{task.kind.value}",
+        partition=-1,
+        offset=-1,
+        key=task.key.encode(),
+        value=task.payload.encode(),
+        headers=(),
+        cause=type(error).__name__,
+        detail=detail,
+        attempts=task.attempts,
+        parked_at=at,
+        order_id=order_of(task.kind, task.key),
+    )
+
+
+def park(transaction: Transaction, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    """Return the letters for the caller to insert; parks those again that were redriven and have failed once more.
+
+    The letter of a task, or of a message that the broker refused, has an id that a redrive finds again. One that was
+    redriven is parked under this id, with the new cause, the time at which it was first parked and the attempts of
+    both. Where the letter of a task is in another state, the task gets one more; a refused message needs no second one.
+    """
+    ids = {letter.id: found for letter in letters if (found := _lasting_id(letter)) is not None}
+    known = {one.id: one for one in transaction.lock_dead_letters(list(ids.values()))} if ids else {}
+    fresh: list[DeadLetter] = []
+    again: list[DeadLetter] = []
+    for letter in letters:
+        name = ids.get(letter.id, letter.id)
+        before = known.get(name)
+        if before is None:
+            fresh.append(attrs.evolve(letter, id=name))
+        elif before.state is DeadLetterState.REDRIVEN:
+            attempts = before.attempts + letter.attempts
+            again.append(attrs.evolve(letter, id=name, parked_at=before.parked_at, attempts=attempts))
+        elif name != letter.id:
+            fresh.append(letter)
+    if again:
+        transaction.park_again(again)
+    return fresh
+
+
+def _lasting_id(letter: DeadLetter) -> str | None:
+    if letter.cause == UNPUBLISHABLE:
+        return letter.id  # the outbox row's
+    if task_of(letter) is not None:
+        return str(uuid5(_TASKS, f"{letter.group}/{letter.message_id}"))
+    return None
+
+
+def failed_again(letter: DeadLetter, error: Exception) -> DeadLetter:
+    """Return the letter as it stays parked after a redrive that failed with `error`."""
+    return attrs.evolve(letter, cause=type(error).__name__, detail=error, attempts=letter.attempts + 1)
+
+
+def task_of(letter: DeadLetter) -> TaskKey | None:
+    """Return the task that a dead letter parked; None for the dead letter of a message."""
+    kind = letter.topic.removeprefix("task:")
+    if kind == letter.topic or letter.key is None:
+        return None
+    return TaskKey(TaskKind(kind), letter.key.decode())
+
+
+def without_texts(letter: DeadLetter) -> DeadLetter:
+    """Return the letter without headers and error text, for a store that refuses the full one."""
+    return attrs.evolve(letter, headers=(), detail=REFUSED_BY_STORE)
+
+
+def last_resort(write: Callable[[], None], refusal: Exception) -> None:
+    """Write a letter `without_texts`, after the store refused the full one with `refusal`.
+
+    Raises `Retryable` where the store refuses this one too. Its caller then keeps the message or task and tries again:
+    a worker never ends because a dead letter can't be written.
+    """
+    try:
+        write()
+    except (Retryable, OutcomeUnknown):
+        raise
+    except Exception as error:
+        raise Retryable(f"a dead letter can't be stored: {storable_text(refusal)}") from error

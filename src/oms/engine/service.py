@@ -1,0 +1,128 @@
+"""What a service is to the parts that drive it: consumer, commands, tasks and relay."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+from oms.domain.tasks import TaskKind
+from oms.engine.recorded_changes import RecordedChanges
+from oms.ports.broker import NO_STARTS, Broker, TopicPartition
+from oms.ports.call_executor import Ended
+from oms.ports.messages import AnyEvent, Message, MessageId
+from oms.ports.store import Postponed, Store, Task, Transaction
+
+
+class Work(Protocol):
+    """A unit of work over a service's rows: handlers change it, `flush` writes it in bulk."""
+
+    changes: RecordedChanges
+
+    @abstractmethod
+    def load(self, events: Sequence[AnyEvent]) -> None:
+        """Load and lock what these events are about."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Write the aggregates that changed."""
+
+
+W = TypeVar("W", bound=Work)
+W_contra = TypeVar("W_contra", bound=Work, contravariant=True)
+
+
+class Runnable(Protocol):
+    """Something that moves on by one batch at a time."""
+
+    @abstractmethod
+    def run_once(self) -> int:
+        """Do what can be done now, without waiting; 0 where there was nothing."""
+
+
+class NotCalled(Enum):
+    """The answer of a task that needed no outside call."""
+
+    NOT_CALLED = "not called"
+
+
+NOT_CALLED = NotCalled.NOT_CALLED
+
+
+class NotAppliedYet(Exception):
+    """A shop's own code can't apply the result of a call yet: its task is tried again, and no other one waits for it.
+
+    The cause is the exception that the code raised.
+    """
+
+
+class Executor(Protocol[W_contra]):
+    """How one kind of task is done: a call outside of any transaction, then its outcome in one."""
+
+    @abstractmethod
+    def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
+        """The outside call of each task, by its key; one without is finished with the answer NOT_CALLED.
+
+        `Retryable` makes the outcome of each of these tasks.
+        """
+
+    @abstractmethod
+    def load(self, work: W_contra, tasks: Sequence[Task]) -> None:
+        """Load and lock what the outcomes are about."""
+
+    @abstractmethod
+    def finish(self, work: W_contra, ended: Ended[Task]) -> Postponed | None:
+        """Apply an outcome; answer None when the task is done.
+
+        After `NotAppliedYet`, which leaves the work as it was, this is called once more, with its cause as the outcome.
+        `Retryable` and `OutcomeUnknown` mean that no outcome can be applied at the moment: all tasks wait.
+        """
+
+
+Handler = Callable[[AnyEvent, W], None]
+
+
+def own_id(message: Message) -> MessageId:
+    """A message's own id: every copy of it has the same one."""
+    return message.id
+
+
+@attrs.frozen
+class Service(Generic[W]):
+    """One service: its store, what it consumes, and how it works on its rows.
+
+    `prepare` is the gate phase: it sees the fresh messages of a batch before the transaction begins, and what it
+    answers reaches `open`. `committed` sees the work of each unit after its commit. `steps` are parts of its own.
+    """
+
+    name: str
+    group: str
+    store: Store
+    routes: Mapping[str, Handler[W]]
+    open: Callable[[Transaction, object], W]
+    executors: Mapping[TaskKind, Executor[W]] = attrs.field(factory=dict)
+    prepare: Callable[[Sequence[Message]], object] | None = None
+    committed: Callable[[W], None] = lambda _work: None
+    steps: Sequence[Runnable] = ()
+    starts: Callable[[Broker], Mapping[TopicPartition, int]] = lambda _broker: NO_STARTS
+    """Decides where its group begins, the first time that it runs; see `Broker.subscribe`."""
+
+    extension: str = ""
+    """Whose code its tasks call (`gateway`, `notifier`, `step:<group>`); empty where that is ours alone."""
+
+    own_handlers: bool = False
+    """Whether its handlers are a shop's own code as well."""
+
+    counters: Sequence[str] = ()
+    """Counters without labels that its work adds to; they are exported as 0 from the start."""
+
+    inbox_id: Callable[[Message], MessageId] = own_id
+    """The id by which repeats of a message are found: its own, unless the service has a reason for another one."""
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """What it subscribes to."""
+        return tuple(self.routes)

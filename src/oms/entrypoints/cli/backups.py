@@ -1,0 +1,50 @@
+"""The commands about the files of an embedded system: backup, restore and repair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from oms.entrypoints.cli.local import Data, data_settings
+from oms.entrypoints.cli.output import say
+
+
+def backup(
+    directory: Annotated[Path, Parameter(help="Where to put the copy: a new or empty directory.")], *, data: Data = None
+) -> int:
+    """Copy an embedded system, also while it runs. All files of the copy are of one moment."""
+    from oms.bootstrap.container import back_up
+
+    made = back_up(data_settings(data), directory)
+    size = sum(size for size, _ in made.files.values())
+    say(f"{len(made.files)} files, {size} bytes, of {made.at.isoformat(timespec='seconds')}: {directory}")
+    return 0
+
+
+def restore(
+    directory: Annotated[Path, Parameter(help="The directory that `oms backup` wrote.")], *, data: Data = None
+) -> int:
+    """Check a backup, and put it in place as the embedded system. Refuses a directory that holds data."""
+    from oms.bootstrap.container import restore as put_in_place
+
+    settings = data_settings(data)
+    made = put_in_place(settings, directory)
+    say(f"{len(made.files)} files of {made.at.isoformat(timespec='seconds')} restored to {settings.data}")
+    return 0
+
+
+def repair(*, data: Data = None) -> int:
+    """Make the files of an embedded system agree again that were copied at different moments. Start it afterwards.
+
+    The system must not run. Its own steps and extensions are those that the settings name. Damaged files can't be
+    repaired.
+    """
+    from oms.bootstrap.app import create
+    from oms.bootstrap.repair import repair as make_agree
+
+    for line in make_agree(create(data_settings(data))):
+        say(line)
+    say("the files agree: start the system, and run `oms verify` when its orders have settled")
+    return 0

@@ -1,0 +1,1 @@
+"""Everything that looks across services: promises, reconciliation, repair, and the import from the Spring system."""

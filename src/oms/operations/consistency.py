@@ -1,0 +1,197 @@
+"""Whether the records of a system are of one moment: what they owe each other, and what is missing.
+
+A running system is always consistent in this sense, also after a crash: a store changes before its messages are
+published, and reads a message before its group moves on. Files that were copied at different moments are not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import chain
+
+import attrs
+
+from oms.application.orders import inbox_id
+from oms.application.routing import ROUTING
+from oms.domain.events import (
+    Event,
+    InventoryRejected,
+    InventoryReleased,
+    InventoryReserved,
+    OrderCancelled,
+    OrderCancelling,
+    OrderConfirmed,
+    OrderCreated,
+    OrderRejected,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    PaymentVoided,
+    Reason,
+)
+from oms.domain.order import Order, OrderState
+from oms.domain.payment import Payment, PaymentState
+from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.values import OrderId, Terms
+from oms.operations.full_record import Records, topics_by_order
+from oms.operations.log_snapshot import read_message
+from oms.ports.broker import TopicPartition
+from oms.ports.evidence import Evidence
+from oms.ports.messages import Codec, Outgoing, Record, is_copies_topic
+
+CAUSAL: Sequence[type[Event]] = (
+    OrderCreated,
+    InventoryReserved,
+    InventoryRejected,
+    PaymentSucceeded,
+    PaymentFailed,
+    OrderConfirmed,
+    OrderCancelling,
+    PaymentVoided,
+    PaymentRefunded,
+    OrderCancelled,
+    OrderRejected,
+    InventoryReleased,
+)
+"""Events in an order in which none comes before its cause."""
+
+_ORDER: Mapping[OrderState, type[Event]] = {
+    OrderState.CREATED: OrderCreated,
+    OrderState.CONFIRMED: OrderConfirmed,
+    OrderState.CANCELLING: OrderCancelling,
+    OrderState.CANCELLED: OrderCancelled,
+    OrderState.REJECTED: OrderRejected,
+}
+_PAYMENT: Mapping[PaymentState, type[Event]] = {
+    PaymentState.CAPTURED: PaymentSucceeded,
+    PaymentState.DECLINED: PaymentFailed,
+    PaymentState.VOIDED: PaymentVoided,
+    PaymentState.REFUNDED: PaymentRefunded,
+}
+_HOLDS = (ReservationState.HELD, ReservationState.COMMITTED)
+
+
+@attrs.frozen
+class Findings:
+    """What the records of a system don't agree about."""
+
+    unpublished: Mapping[str, Sequence[Event]]
+    """By service: events that its record says were published, and that are neither in the log nor in its outbox."""
+
+    unhandled: int
+    """Messages that a group has moved past and that aren't in its inbox."""
+
+    payments: Sequence[Payment]
+    reservations: Sequence[Reservation]
+    """Of orders that neither the order service nor the log knows."""
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """One line for each kind of disagreement; none where the records are of one moment."""
+        events = [event for some in self.unpublished.values() for event in some]
+        found = (
+            (len(events), f"messages were published and aren't in the log, such as {_named(events)}"),
+            (self.unhandled, "messages of the log were handled, and a service doesn't know them"),
+            (len(self.payments), "payments are of orders that aren't there"),
+            (len(self.reservations), "reservations are of orders that aren't there"),
+        )
+        return [f"{count} {text}" for count, text in found if count]
+
+
+def look(evidence: Evidence, codec: Codec, since: datetime) -> Findings:
+    """Compare the records of all services with the log; orders from before `since` may have left it."""
+    records = Records.read(evidence)
+    assert evidence.log is not None  # noqa: S101 - a directory has one
+    waiting = [_as_record(message) for message in records.outbox]
+    published = topics_by_order(chain(evidence.log.all_records(), waiting), codec, records.orders)
+    unpublished = {
+        name: [event for event in events if event.topic not in published.get(event.order_id, ())]
+        for name, events in _owed(evidence, records, records.before(since)).items()
+    }
+    known = records.orders.keys() | {order_id for order_id, topics in published.items() if _begins(topics)}
+    return Findings(
+        {name: events for name, events in unpublished.items() if events},
+        _unhandled(evidence, records, codec),
+        [one for order_id, one in records.payments.items() if order_id not in known],
+        [one for order_id, one in records.reservations.items() if order_id not in known and one.state in _HOLDS],
+    )
+
+
+def _named(events: Sequence[Event]) -> str:
+    return f"{events[0].topic} of {events[0].order_id}" if events else ""
+
+
+def _begins(topics: Iterable[str]) -> bool:
+    return not {OrderCreated.topic, InventoryReserved.topic}.isdisjoint(topics)
+
+
+def _as_record(message: Outgoing) -> Record:
+    return Record(message.topic, -1, -1, message.key, message.value, message.headers)
+
+
+def _owed(evidence: Evidence, records: Records, old: frozenset[OrderId]) -> Mapping[str, list[Event]]:
+    """What each service has published, by its own record."""
+    owed: defaultdict[str, list[Event]] = defaultdict(list)
+    for order_id, entry in evidence.order.all_history():
+        order, kind = records.orders.get(order_id), _ORDER.get(OrderState(entry.after))
+        if order is not None and order_id not in old and kind is not None and entry.before != entry.after:
+            owed["order"].append(order.event(kind))
+    for order_id, reservation in records.reservations.items():
+        if order_id not in old:
+            terms = _terms(records.orders.get(order_id), records.payments.get(order_id), reservation)
+            owed["inventory"] += _of_reservation(reservation, terms)
+    for order_id, payment in records.payments.items():
+        said = _PAYMENT.get(payment.state)
+        if order_id not in old and said is not None and not (said is PaymentVoided and payment.total is None):
+            owed["payment"].append(payment.event(said))
+    return owed
+
+
+def _terms(order: Order | None, payment: Payment | None, reservation: Reservation) -> Terms | None:
+    """The terms of a reservation's order, as far as another service knows them."""
+    if order is not None and order.terms is not None:
+        return order.terms
+    if payment is not None and payment.user_id is not None and payment.total is not None:
+        return Terms(payment.user_id, payment.total, reservation.items, payment.metadata)
+    return None
+
+
+def _of_reservation(reservation: Reservation, terms: Terms | None) -> Iterator[Event]:
+    order_id = reservation.order_id
+    if reservation.state in _HOLDS and terms is not None:
+        yield InventoryReserved(order_id, terms)
+    elif reservation.state is ReservationState.REJECTED:
+        yield InventoryRejected(order_id, Reason.OUT_OF_STOCK, ())
+    elif reservation.state is ReservationState.RELEASED:
+        yield InventoryReleased(order_id, reservation.items)
+
+
+def _unhandled(evidence: Evidence, records: Records, codec: Codec) -> int:
+    assert evidence.log is not None  # noqa: S101 - as above
+    passed = {one.group: evidence.log.offsets(one.group) or {} for one in ROUTING.values()}
+    readers: defaultdict[str, list[str]] = defaultdict(list)
+    for one in ROUTING.values():
+        for topic in one.topics:
+            readers[topic].append(one.group)
+    missing = 0
+    for record in evidence.log.all_records():
+        groups = [
+            group
+            for group in readers[record.topic]
+            if record.offset < passed[group].get(TopicPartition(record.topic, record.partition), 0)
+        ]
+        if groups and not is_copies_topic(record.topic):
+            names = _names(record, codec)
+            missing += sum(names is not None and names.isdisjoint(records.done.get(group, ())) for group in groups)
+    return missing
+
+
+def _names(record: Record, codec: Codec) -> frozenset[str] | None:
+    """The ids under which an inbox may keep a record; None for one that services skip."""
+    place = codec.name(record)
+    message = read_message(record, codec)
+    if message is None:
+        return frozenset({place})
+    return None if message.event is None else frozenset({place, message.id, inbox_id(message)})

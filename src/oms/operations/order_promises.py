@@ -1,0 +1,251 @@
+"""The promises about one order, checked against all that is on record of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+
+import attrs
+
+from oms.application.routing import ROUTING
+from oms.domain.order import ORDER_TABLE, TIMED, Order, OrderState, OrderTrigger
+from oms.domain.payment import PaymentState
+from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.state_machine import Effect, HistoryEntry
+from oms.domain.stock import Movement, MovementKind
+from oms.domain.values import OrderId
+from oms.operations.log_snapshot import NO_DATE, Said, StatedHashes, microseconds
+from oms.operations.record_snapshot import Balance, Missed, OrderSnapshot, Passed
+from oms.operations.violations import Violation
+from oms.ports.broker import TopicPartition
+
+_LEDGER: Mapping[ReservationState, tuple[frozenset[MovementKind], ...]] = {
+    ReservationState.ABSENT: (frozenset(),),
+    ReservationState.HELD: (frozenset({MovementKind.HOLD}),),
+    ReservationState.COMMITTED: (frozenset({MovementKind.HOLD, MovementKind.COMMIT}),),
+    ReservationState.REJECTED: (frozenset(),),
+    ReservationState.RELEASED: (
+        frozenset(),
+        frozenset({MovementKind.HOLD, MovementKind.RELEASE}),
+        frozenset({MovementKind.HOLD, MovementKind.COMMIT, MovementKind.RESTOCK}),
+    ),
+}
+
+
+def effects(reservation: Reservation, rows: Sequence[Movement]) -> Iterator[Violation]:
+    """P3: each effect on stock is there once, for each line, and fits the reservation's state."""
+    order_id = reservation.order_id
+    kinds = frozenset(row.kind for row in rows)
+    if kinds not in _LEDGER[reservation.state]:
+        names = sorted(kind.value for kind in kinds)
+        yield Violation("P3", order_id, f"reservation is {reservation.state.value}, its ledger rows are {names}")
+    if len(rows) > 1:
+        for (sku, kind), count in Counter([(row.sku, row.kind) for row in rows]).items():
+            if count > 1:
+                yield Violation("P3", order_id, f"{kind.value} of {sku} is in the ledger {count} times")
+    wrong = [row for row in rows if max(abs(row.on_hand), abs(row.held)) != reservation.items.get(row.sku)]
+    if wrong:
+        yield Violation("P3", order_id, f"{wrong[0].kind.value} of {wrong[0].sku} isn't what the order holds")
+
+
+def history(order_id: OrderId, order: Order | None, entries: Iterable[HistoryEntry]) -> Iterator[Violation]:
+    """P5: no gap, no step that its table doesn't have, and the last one leads to where the order is."""
+    last: HistoryEntry | None = None
+    for entry in entries:
+        if entry.seq != (last.seq + 1 if last else 1):
+            yield Violation("P5", order_id, f"history jumps to {entry.seq}")
+        if last is not None and last.after != entry.before:
+            yield Violation("P5", order_id, f"history leaves {last.after} and goes on from {entry.before}")
+        if not _allowed(entry.before, entry.trigger, entry.after):
+            yield Violation("P5", order_id, f"{entry.before} x {entry.trigger} can't lead to {entry.after}")
+        last = entry
+    if order is not None and (last is None or (last.seq, last.after) != (order.version, order.state.value)):
+        yield Violation("P5", order_id, f"is {order.state.value} at {order.version}, its history says otherwise")
+
+
+@cache
+def _allowed(before: str, trigger: str, after: str) -> bool:
+    """Whether the table has this step."""
+    cell = ORDER_TABLE[OrderState(before)][OrderTrigger(trigger)]
+    if cell.effect is Effect.MOVE and cell.to is not None:
+        return cell.to.value == after
+    return cell.effect in (Effect.NOTED, Effect.EARLY) and before == after
+
+
+def late_from(order: Order, settle_s: float) -> datetime | None:
+    """When an order that has to settle becomes late; None for one that rests.
+
+    That is `settle_s` after its own deadline. An operator may cancel a confirmed order after that, or a LEGACY one,
+    which has no deadline: such an order has as long from its latest news.
+    """
+    if order.state.resting or order.state is OrderState.ABSENT:
+        return None
+    times = [order.deadline_at] if order.state in TIMED else [order.deadline_at, order.updated_at]
+    due = max((time for time in times if time is not None), default=order.updated_at)
+    return None if due is None else due + timedelta(seconds=settle_s)
+
+
+def balance(order: Order, found: Balance | None) -> Iterator[Violation]:
+    """P4: what an order that has ended (or is LEGACY) owes is what the gateway has of it."""
+    owed = order.agreed.total.minor if order.state is OrderState.CONFIRMED else 0
+    net = found.net if found is not None else 0
+    if net != owed:
+        detail = f"is {order.state.value}, the gateway's balance is {net} minor units instead of {owed}"
+        yield Violation("P4", order.id, detail)
+
+
+def charges(order_id: OrderId, order: Order | None, found: Balance) -> Iterator[Violation]:
+    """P4 of any order: never two captures, and all in its own currency."""
+    if found.captures > 1:
+        yield Violation("P4", order_id, f"was captured {found.captures} times")
+    agreed = order.agreed.total.currency.code if order is not None and order.terms is not None else ""
+    if agreed and found.currency and found.currency != agreed:
+        yield Violation("P4", order_id, f"is in {agreed}, the gateway's book in {found.currency}")
+
+
+_AT_REST: Mapping[OrderState, tuple[ReservationState, ...]] = {
+    OrderState.LEGACY: (ReservationState.ABSENT,),
+    OrderState.CONFIRMED: (ReservationState.COMMITTED,),
+    OrderState.CANCELLED: (ReservationState.RELEASED, ReservationState.REJECTED),
+    OrderState.REJECTED: (ReservationState.REJECTED,),
+}
+_PAYMENT_SAYS: Mapping[PaymentState, str] = {
+    PaymentState.CAPTURED: "payment.success",
+    PaymentState.DECLINED: "payment.failed",
+    PaymentState.VOIDED: "payment.voided",
+    PaymentState.REFUNDED: "payment.refunded",
+}
+_RESERVATION_SAYS: Mapping[ReservationState, str] = {
+    ReservationState.HELD: "inventory.reserved",
+    ReservationState.COMMITTED: "inventory.reserved",
+    ReservationState.REJECTED: "inventory.rejected",
+    ReservationState.RELEASED: "inventory.released",
+}
+_ORDER_SAYS: Mapping[OrderState, str] = {
+    OrderState.CONFIRMED: "order.confirmed",
+    OrderState.CANCELLED: "order.cancelled",
+    OrderState.REJECTED: "order.rejected",
+}
+_ENDED_BY: Mapping[OrderState, tuple[str, str]] = {
+    OrderState.CONFIRMED: ("order.confirmed", "inventory"),
+    OrderState.CANCELLED: ("order.cancelled", "inventory"),
+    OrderState.REJECTED: ("inventory.rejected", "order"),
+}
+"""Who has to have read what, so that the order's stock is where it belongs."""
+
+Found = Callable[[Violation, bool], None]
+"""Takes a violation; the second argument says whether it is one only of a system at rest."""
+
+
+@attrs.frozen
+class OrderChecks:
+    """The checks of one order that need more than a single record of it; `since` is from when the log is whole."""
+
+    passed: Passed
+    found: Found
+    has_log: bool
+    since: int = NO_DATE
+    """In microseconds since 1970."""
+
+    def check(self, one: OrderSnapshot) -> None:
+        """P2, P7, P8, P9 and P10."""
+        order = one.order if one.order is not None and one.order.state is not OrderState.ABSENT else None
+        agreed = StatedHashes.of(order.terms) if one.said and order is not None and order.terms is not None else None
+        said = [message for message in one.said if not message.contradicts(agreed)]
+        self._answers(one, order)
+        self._stock(one, order, said)
+        if self.has_log:
+            self._copies(one, order, said)
+            self._published(one, order, {message.topic for message in said})
+            for missed in one.missed:
+                self._handled(one, order, missed)
+
+    def _answers(self, one: OrderSnapshot, order: Order | None) -> None:
+        """P10: an answer that was given stands for an order that is there."""
+        for key in one.answers if order is None else ():
+            self.found(Violation("P10", one.id, f"was answered under the key {key!r} and isn't there"), False)  # noqa: FBT003
+
+    def _stock(self, one: OrderSnapshot, order: Order | None, said: Sequence[Said]) -> None:
+        """P2: no hold outlives its order, once inventory has read the end of it."""
+        if order is None or order.state not in _AT_REST:
+            return
+        found = one.reservation.state if one.reservation else ReservationState.ABSENT
+        if found not in _AT_REST[order.state]:
+            topic, service = _ENDED_BY.get(order.state, ("", ""))
+            read = service != "" and any(
+                message.topic == topic and self._has_passed(ROUTING[service].group, message) for message in said
+            )
+            detail = f"is {order.state.value}, its reservation is {found.value}"
+            self.found(Violation("P2", one.id, detail, order=one.id), not read)
+
+    def _has_passed(self, group: str, message: Said) -> bool:
+        place = TopicPartition(message.topic, message.partition)
+        return message.offset < self.passed.get(group, {}).get(place, 0)
+
+    def _copies(self, one: OrderSnapshot, order: Order | None, said: Sequence[Said]) -> None:
+        """P8, as far as a record shows it: each (order, topic) has one message, however many copies.
+
+        Of an order that isn't known yet nobody can tell which copy contradicts it.
+        """
+        if len({message.topic for message in said}) == len(said):
+            return
+        first: dict[str, Said] = {}
+        for message in said:
+            before = first.setdefault(message.topic, message)
+            if before.content != message.content:
+                detail = f"{message.topic}: the messages at {before.place} and {message.place} differ"
+                self.found(_in_log("P8", one.id, message, detail), order is None)
+                return
+
+    def _published(self, one: OrderSnapshot, order: Order | None, topics: Collection[str]) -> None:
+        """P7: what was decided was said; what was said before `since` may be gone from the log by now."""
+        for topic, at in _decided(one, order):
+            if topic in topics or (at is not None and microseconds(at) < self.since):
+                continue
+            detail = f"{topic} was decided and never published"
+            self.found(Violation("P7", one.id, detail, order=one.id, topic=topic), topic in one.owed)
+
+    def _handled(self, one: OrderSnapshot, order: Order | None, missed: Missed) -> None:
+        """P9: every message has been handled or parked by each group that listens to its topic.
+
+        That one of before `since` was may be forgotten by now, where the log keeps it for longer. What the system
+        replaced said of its orders was handled there: no service of ours owes them an effect.
+        """
+        places = (missed.topic, missed.partition, missed.offset)
+        message = next((known for known in one.said if known[:3] == places), None)
+        foreign = message is None or message.date == NO_DATE
+        if foreign and order is not None and _imported(order, one.history):
+            return
+        date = message.date if message is not None else NO_DATE
+        if foreign and order is not None and order.created_at is not None:
+            date = microseconds(order.created_at)
+        if date != NO_DATE and date < self.since:
+            return
+        place = f"{missed.topic}/{missed.partition} offset {missed.offset}"
+        detail = f"{missed.group} has neither handled nor parked the message at {place}"
+        self.found(_in_log("P9", one.id, missed, detail), not missed.passed)
+
+
+def _imported(order: Order, entries: Sequence[HistoryEntry]) -> bool:
+    return order.state is OrderState.LEGACY or any(entry.trigger == OrderTrigger.IMPORTED.value for entry in entries)
+
+
+def _decided(one: OrderSnapshot, order: Order | None) -> Iterator[tuple[str, datetime | None]]:
+    """The messages that the present states have led to, and when."""
+    if order is not None and order.state in _ORDER_SAYS:
+        moved = [entry.at for entry in one.history if entry.before != entry.after]
+        yield _ORDER_SAYS[order.state], moved[-1] if moved else order.created_at
+    reservation, payment = one.reservation, one.payment
+    if reservation is not None and reservation.state in _RESERVATION_SAYS:
+        ended = reservation.state in (ReservationState.REJECTED, ReservationState.RELEASED)
+        at = reservation.updated_at if ended or order is None else order.created_at
+        yield _RESERVATION_SAYS[reservation.state], at
+    if payment is not None and payment.state in _PAYMENT_SAYS:
+        yield _PAYMENT_SAYS[payment.state], payment.updated_at
+
+
+def _in_log(promise: str, order_id: OrderId, at: Said | Missed, detail: str) -> Violation:
+    subject = order_id or f"{at.topic}/{at.partition} offset {at.offset}"
+    return Violation(promise, subject, detail, order_id, at.topic, at.partition, at.offset)

@@ -1,0 +1,324 @@
+"""The promises, checked against what is on record. Used by tests, chaos runs and `oms verify` alike.
+
+They can be checked at any time, also beside a system at work: the order in which the records are read
+(`on_record.py`) keeps work under way from being taken for a fault. Only where the system is at rest is the gate
+compared as well, and a LEGACY order's money. P8 (order of delivery doesn't matter) and P11 (nobody reaches another's
+order) can't be read off a record as a whole: what of P8 can be seen is that all copies of a message are equal, and of
+P11 nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+
+import attrs
+
+from oms.domain.order import Order, OrderState
+from oms.domain.stock import Movement
+from oms.domain.values import OrderId, Sku
+from oms.operations import order_promises
+from oms.operations.log_snapshot import NO_DATE, microseconds
+from oms.operations.merging import Grouped, MemorySorter
+from oms.operations.order_promises import Found, OrderChecks
+from oms.operations.reconciliation import LedgerFold, gate_hold, gate_stock
+from oms.operations.record_snapshot import Balance, Letter, OrderSnapshot, RecordSnapshot, balances
+from oms.operations.violations import MOST_LISTED, Violation, Violations
+from oms.ports.evidence import Evidence, InventoryEvidence
+from oms.ports.messages import Codec, copies_topic
+from oms.ports.sorting import MakeSorter
+
+__all__ = ["Report", "Violation", "at_every_instant", "check"]
+
+
+@attrs.frozen
+class Report:
+    """What was found. `quiet` says whether the system was at rest, so that the gate could be compared as well.
+
+    `notes` are facts that an operator should know and that break no promise.
+    """
+
+    violations: tuple[Violation, ...]
+    quiet: bool
+    orders: Mapping[str, int]
+    parked: int
+    messages: int
+    checked: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """No promise is broken."""
+        return not self.violations
+
+
+def check(
+    evidence: Evidence,
+    codec: Codec,
+    *,
+    now: datetime,
+    deadline_s: float,
+    settle_s: float,
+    kept_s: float | None = None,
+    quiet: bool | None = None,
+    sorter: MakeSorter = MemorySorter,
+) -> Report:
+    """Check everything; `kept_s` is how long the log keeps its messages, None for ever.
+
+    A message may wait to be sent for as long as a new order has to settle (`deadline_s` and `settle_s`); an order has
+    its own deadline. `quiet` None finds out by itself whether the system is at rest: no outbox row, no task, every
+    order settled or LEGACY, and no message that a service hasn't read. `sorter` makes what sorts the orders' records.
+    """
+    unsent_since = now - timedelta(seconds=deadline_s + settle_s)
+    with ExitStack() as moments:
+        record = RecordSnapshot.read(evidence, codec, sorter, moments, unsent_since)
+        since = None if kept_s is None else now - timedelta(seconds=kept_s)
+        checks = _Check(record, now, settle_s, since)
+        for one in record.orders():
+            checks.take(one)
+    return checks.report(quiet)
+
+
+def at_every_instant(evidence: Evidence, services: Collection[str] = ("order", "inventory")) -> list[Violation]:
+    """What must hold while work is under way: P1, P3 and the ledger's part of P2 of inventory, P5 and P4 of orders.
+
+    Nothing moves meanwhile. `services` are those whose record may have changed since the last look; "payment" looks at
+    the money alone.
+    """
+    found: list[Violation] = []
+    if "inventory" in services:
+        found += _inventory(evidence.inventory)
+    if "order" in services or "payment" in services:
+        history = Grouped(evidence.order.all_history()) if "order" in services else None
+        book = balances(evidence.book) if evidence.book is not None else None
+        for order in evidence.order.all_orders():
+            if history is not None:
+                found += order_promises.history(order.id, order, history.take(order.id))
+            if book is not None and order.terms is not None:
+                found += _money(order, book.pop(order.id, None))
+        for order_id, balance in (book or {}).items():
+            found += order_promises.charges(order_id, None, balance)
+    return found
+
+
+def _inventory(inventory: InventoryEvidence) -> Iterator[Violation]:
+    fold, movements = LedgerFold(), dict[str, list[Movement]]()
+    for row in inventory.all_movements():
+        movements.setdefault(row.reference, []).append(row)
+        fold.add_movements((row,))
+    for reservation in inventory.all_reservations():
+        fold.add_reservation(reservation)
+        yield from order_promises.effects(reservation, movements.get(reservation.order_id, ()))
+    stock = {row.sku: row for row in inventory.all_stock()}
+    for sku, product in stock.items():
+        if not 0 <= product.held <= product.on_hand:
+            yield Violation("P1", sku, f"on hand {product.on_hand}, held {product.held}")
+    yield from (Violation("P2", one.subject, one.detail) for one in fold.differences(stock))
+
+
+def _money(order: Order, found: Balance | None) -> Iterator[Violation]:
+    if found is not None:
+        yield from order_promises.charges(order.id, order, found)
+    if order.state.settled:
+        yield from order_promises.balance(order, found)
+
+
+MOST_DOUBTFUL = 100_000
+"""Orders that don't fit the gateway's book and are looked at again."""
+
+
+class _Check:
+    """What one pass over the orders finds."""
+
+    def __init__(self, record: RecordSnapshot, now: datetime, settle_s: float, since: datetime | None) -> None:
+        self._record, self._settle_s, self._since = record, settle_s, since
+        self._now = now if record.as_of is None else min(now, record.as_of)
+        self._found, self._at_rest = Violations(), Violations()
+        self._fold = LedgerFold()
+        self._states: Counter[OrderState] = Counter()
+        has_book = record.evidence.book is not None and record.as_of is None
+        self._money = _Money(record) if has_book else None
+        bound = NO_DATE if since is None else microseconds(since)
+        self._checks = OrderChecks(record.passed, self._add, record.log is not None, bound)
+
+    def _add(self, violation: Violation, only_at_rest: bool) -> None:  # noqa: FBT001
+        (self._at_rest if only_at_rest else self._found).add(violation)
+
+    def take(self, one: OrderSnapshot) -> None:
+        """Check all that can be told of one order alone."""
+        self._fold.add(one)
+        if one.reservation is not None:
+            self._found.extend(order_promises.effects(one.reservation, one.movements))
+        self._at_rest.extend(Violation("P2", held.subject, held.detail) for held in gate_hold(one))
+        if one.order is not None and one.order.state is not OrderState.ABSENT:
+            self._states[one.order.state] += 1
+            self._found.extend(order_promises.history(one.id, one.order, one.history))
+            self._settles(one.order)
+        if self._money is not None:
+            self._money.take(one, self._add)
+        self._checks.check(one)
+
+    def _settles(self, order: Order) -> None:
+        """P6: every order settles in its time."""
+        if not order.state.resting:
+            late = order_promises.late_from(order, self._settle_s)
+            is_late = late is not None and late < self._now
+            self._add(Violation("P6", order.id, f"is still {order.state.value}", order.id), not is_late)
+
+    def report(self, quiet: bool | None) -> Report:  # noqa: FBT001
+        """What was found, once the snapshots have ended."""
+        record = self._record
+        notes = [
+            f"{name} is the record of a step that OMS_STEPS doesn't name: its messages and dead letters aren't checked"
+            for name in sorted(record.evidence.unread_steps)
+        ]
+        if quiet is None:
+            at_rest = all(state.resting for state in self._states) and not record.waits and record.read_up_to_the_end
+            quiet = at_rest and not (record.gate is not None and record.gate.closed) and record.as_of is None
+        if record.as_of is not None:
+            why = f"these are the records of a standby, up to {record.as_of}"
+            notes.append(f"{why}: neither P4, P9, the gate nor the end of P2 can be compared with them")
+        self._products()
+        if record.log is not None:
+            self._copied(record.letters, record.log.copies)
+            self._found.extend(self._unsent())
+        if self._money is not None:
+            self._money.look_again(self._add)
+            notes += self._money.notes()
+        states = {state.value: count for state, count in self._states.items()}
+        found = self._found.merged(self._at_rest if quiet else Violations())
+        messages = record.log.count if record.log is not None else 0
+        counts = dict(sorted(states.items()))
+        return Report(tuple(found), quiet, counts, record.parked, messages, self._checked(quiet), tuple(notes))
+
+    def _products(self) -> None:
+        """P1, and P2 of each product."""
+        record = self._record
+        for sku, row in record.stock.items():
+            if not 0 <= row.held <= row.on_hand:
+                self._found.add(Violation("P1", sku, f"on hand {row.on_hand}, held {row.held}"))
+        for found in self._fold.differences(record.stock):
+            self._found.add(Violation("P2", found.subject, found.detail))
+        if record.gate is not None:
+            before, after = record.gate.before, record.stock
+            for found in gate_stock(record.gate, after):
+                if record.gate.closed or before.get(Sku(found.subject)) == after.get(Sku(found.subject)):
+                    self._at_rest.add(Violation("P2", found.subject, found.detail))
+
+    def _copied(self, letters: Sequence[Letter], copies: Collection[bytes]) -> None:
+        """P7: each dead letter has its copy, unless it waits to be sent, or the broker refused it.
+
+        The copies of those parked before the log's time may be gone by now.
+        """
+        refused = {letter.copy_of for letter in letters if letter.copy_of is not None}
+        for letter in letters:
+            if letter.copy_of is not None or (self._since is not None and letter.parked_at < self._since):
+                continue
+            topic, name = copies_topic(letter.service), letter.id.encode()
+            if name not in copies and name not in refused:
+                detail = f"this dead letter's copy was never published in {topic}"
+                self._add(Violation("P7", letter.id, detail, topic=topic), name in self._record.owed_copies)
+
+    def _unsent(self) -> Iterator[Violation]:
+        """P7: no message waits to be sent for longer than an order may take."""
+        for one in self._record.unsent:
+            detail = f"its message for the topic {one.topic} has been in the outbox of {one.service} since {one.since}"
+            yield Violation("P7", one.order_id, detail, one.order_id, one.topic)
+
+    def _checked(self, quiet: bool) -> tuple[str, ...]:  # noqa: FBT001
+        record = self._record
+        checked = ["P1", "P2", "P3", "P5", "P6", "P10"]
+        if self._money is not None and self._money.covers:
+            checked.append("P4")
+        if record.log is not None:
+            checked += ["P7", "P8"]
+            if quiet or all(member.group in record.passed for member in record.members):
+                checked.append("P9")
+        return tuple(sorted(checked, key=lambda name: int(name[1:])))
+
+
+class _Money:
+    """P4, by the gateway's own book."""
+
+    def __init__(self, record: RecordSnapshot) -> None:
+        self._evidence, self._others = record.evidence, record.other_payments
+        self._doubtful: dict[OrderId, tuple[OrderState, Violation]] = {}
+        self._doubts = 0
+        self._first_at: int | None = None
+        """The first line that is about this system."""
+
+        self._unbooked: list[tuple[int, OrderId, Violation]] = []
+        """The latest of the confirmed orders of which a book that may have begun after them has no line."""
+
+        self._count_unbooked = 0
+
+    @property
+    def covers(self) -> bool:
+        """Whether the book is one of this system's payments."""
+        return self._evidence.whole_book or self._first_at is not None or self._count_unbooked == 0
+
+    def take(self, one: OrderSnapshot, found: Found) -> None:
+        """Check one order."""
+        order = one.order if one.order is not None and one.order.terms is not None else None
+        known = order is not None or one.payment is not None
+        if one.balance is not None:
+            if known or self._evidence.whole_book:
+                self._charges(one, order, one.balance, found)
+            else:
+                self._others += 1
+        if order is not None and order.state.resting:
+            for wrong in order_promises.balance(order, one.balance):
+                self._doubt(order, one.balance, wrong)
+
+    def _charges(self, one: OrderSnapshot, order: Order | None, balance: Balance, found: Found) -> None:
+        if self._first_at is None or balance.first_at < self._first_at:
+            self._first_at = balance.first_at
+        for wrong in order_promises.charges(one.id, order, balance):
+            found(wrong, False)  # noqa: FBT003
+        if order is None and balance.captures and balance.net:
+            detail = f"was captured for an order that isn't there; {balance.net} minor units are left"
+            found(Violation("P4", one.id, detail), True)  # noqa: FBT003
+
+    def _doubt(self, order: Order, balance: Balance | None, wrong: Violation) -> None:
+        if balance is None and not self._evidence.whole_book:
+            self._count_unbooked += 1
+            at = microseconds(order.created_at) if order.created_at is not None else 0
+            push = heapq.heappush if len(self._unbooked) < MOST_LISTED else heapq.heappushpop
+            push(self._unbooked, (at, order.id, wrong))
+            return
+        self._doubts += 1
+        if len(self._doubtful) < MOST_DOUBTFUL:
+            self._doubtful[order.id] = (order.state, wrong)
+
+    def look_again(self, found: Found) -> None:
+        """Tell of the doubtful orders that are still in the state in which they didn't fit the book."""
+        judged = [one for one in self._unbooked if self._first_at is not None and one[0] >= self._first_at]
+        self._count_unbooked -= len(judged)
+        for _, order_id, wrong in judged:
+            self._doubtful[order_id] = (OrderState.CONFIRMED, wrong)
+        if not self._doubtful:
+            return
+        for order in self._evidence.order.all_orders():
+            doubtful = self._doubtful.get(order.id)
+            if doubtful is not None and doubtful[0] is order.state:
+                found(doubtful[1], order.state is OrderState.LEGACY)
+
+    def notes(self) -> Iterator[str]:
+        """What isn't checked, and why."""
+        if self._count_unbooked:
+            orders = (
+                "1 confirmed order isn't"
+                if self._count_unbooked == 1
+                else f"{self._count_unbooked} confirmed orders aren't"
+            )
+            why = "it begins later" if self._first_at is not None else "it has no payment of this system"
+            yield f"{orders} in the gateway's book: {why}"
+        if self._others:
+            payments = "1 payment" if self._others == 1 else f"{self._others} payments"
+            yield f"the gateway's book has {payments} of other systems"
+        if self._doubts > len(self._doubtful):
+            known = len(self._doubtful)
+            yield f"{self._doubts} orders don't fit the gateway's book; {known} of them were looked at again"

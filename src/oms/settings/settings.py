@@ -1,0 +1,537 @@
+"""Settings: read once at start, checked whole, and refused with one clear line where something is wrong.
+
+Every field of `Settings` is the environment variable `OMS_` + its name in capitals; a secret may be given as a file
+instead (`OMS_WEBHOOK_SECRET_FILE`). docs/settings.md is generated from this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import typed_settings
+from typed_settings.types import Secret
+
+from oms.ports.errors import SettingsError
+from oms.settings.kinds import (
+    CURRENCY,
+    DIRECTORY,
+    HOST,
+    HOST_NAMES,
+    IMPORT_PATH,
+    IMPORT_PATHS,
+    KAFKA_ADDRESSES,
+    KAFKA_KEYS,
+    OPTIONAL_FILE,
+    PASSWORD,
+    POSTGRES_ADDRESS,
+    REDIS_ADDRESS,
+    SHARED_SECRET,
+    USER,
+    WEB_ADDRESS,
+    Kind,
+    choice,
+    extension_path,
+    number,
+    optional,
+    whole,
+)
+
+PREFIX = "OMS_"
+KAFKA_CONF = "OMS_KAFKA_CONF_"
+KAFKA_CONF_FILE = "OMS_KAFKA_CONF_FILE"
+FREE_PREFIXES = ("OMS_TEST_", KAFKA_CONF)
+"""Variables that begin like this name no setting: they are the tests', and librdkafka's own keys."""
+
+OUR_KAFKA_KEYS = frozenset({
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+})  # fmt: skip
+"""Keys of librdkafka that the promises rest on, or that have a setting of their own."""
+
+ANY_HOST = "*"
+"""In `OMS_HTTP_HOSTS`: every name."""
+
+SPRING_STOCK = 100
+"""Units on hand that the Spring system gives a product that its Redis doesn't know."""
+
+_SERVICE_LINK = re.compile(r"SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+
+_SPEC = "oms"
+
+
+@attrs.frozen
+class _Spec:
+    kind: Kind
+    shown_default: str
+
+
+def _setting(default: object, kind: Kind, meaning: str, *, shown: str | None = None) -> Any:
+    """A field of `Settings`; typed as Any because the field's annotation says its type."""
+    spec = _Spec(kind, shown if shown is not None else "" if default is None else str(default))
+    make = typed_settings.secret if kind.secret else typed_settings.option
+    return make(default=default, help=meaning, metadata={_SPEC: spec}, validator=_validate)
+
+
+def _validate(instance: object, field: attrs.Attribute[Any], value: object) -> None:  # noqa: ARG001 - attrs' shape
+    _check(variable(field.name), _spec(field).kind, value)
+
+
+def _spec(field: attrs.Attribute[Any]) -> _Spec:
+    return cast(_Spec, field.metadata[_SPEC])
+
+
+def _kinds() -> Mapping[str, Kind]:
+    return {field.name: _spec(field).kind for field in attrs.fields(Settings)}
+
+
+def _check(name: str, kind: Kind, value: object) -> None:
+    if not kind.allows(value):
+        raise SettingsError(f"{name}: {kind.shown(value)} is not {kind.allowed}")
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Everything that can be set. Times end in `_s` (seconds) or `_ms`; a record that exists is consistent."""
+
+    profile: str = _setting(
+        "embedded",
+        choice("memory", "embedded", "distributed"),
+        "Where orders live: in memory (gone at the end), in files on one machine, or in shared servers.",
+    )
+    data: Path = _setting(
+        Path("oms-data"),
+        DIRECTORY,
+        "Directory of the embedded profile's files, which only its owner can read.",
+        shown="./oms-data",
+    )
+    http_host: str = _setting("127.0.0.1", HOST, "Address to listen on. Beyond loopback the server wants API keys.")
+    http_port: int = _setting(
+        8081,
+        whole(0, 65535),
+        "Port to listen on; 0 takes a free one. Without it, `oms run` takes 8081 for order, 8082 for inventory, 8083 "
+        "for payment, 8084 for notification, and for your own steps 8085, 8086 and so on, in the order in which the "
+        "functions of `OMS_STEPS` first name their groups.",
+    )
+    http_hosts: tuple[str, ...] = _setting(
+        ("localhost", "127.0.0.1", "[::1]"),
+        HOST_NAMES,
+        "While callers need no key: the names under which the API answers, with any port, separated by commas; `*` is "
+        "any name. `OMS_HTTP_HOST` and the address that a request arrived at are always among them; health routes "
+        "answer under any name.",
+        shown="localhost,127.0.0.1,[::1]",
+    )
+    http_compat: str = _setting(
+        "",
+        choice("", "spring"),
+        "`spring` answers as the Spring system does (200), and takes its orders, over HTTP and from `order.created`: "
+        "lines of quantity 0 are dropped, amounts are rounded. Set it for all services alike.",
+    )
+    http_connections: int = _setting(
+        1000,
+        whole(1, 1_000_000),
+        "HTTP: connections at once, at most the process's file descriptors less 256. At the limit, the connection that "
+        "has waited longest for its client is closed for a new one.",
+    )
+    http_head_bytes: int = _setting(
+        16384, whole(1024, 1_048_576), "HTTP: size of a request's target and headers; a larger head gets 431."
+    )
+    http_head_s: float = _setting(
+        10, number(0.05, 3600), "HTTP: time for a request's headers; a connection that sends nothing closes after it."
+    )
+    http_body_s: float = _setting(20, number(0.05, 3600), "HTTP: time for a request's body; a slower one gets 408.")
+    http_send_s: float = _setting(
+        30, number(0.05, 3600), "HTTP: time in which a client must read a response; then the connection closes."
+    )
+    http_keep_alive_s: float = _setting(
+        30, number(0.05, 3600), "HTTP: how long a connection stays open between two requests."
+    )
+    auth: str = _setting("", choice("", "none"), "`none` trusts every caller even beyond loopback.")
+    api_keys_file: Path | None = _setting(
+        None,
+        OPTIONAL_FILE,
+        "File of hashed API keys; read again when it changes, and while it is deleted no key is accepted.",
+    )
+    rate_limit: float | None = _setting(
+        None,
+        optional(number(0.01, 1_000_000)),
+        "HTTP: requests that one caller may make each second, and as many at once; further ones get 429. Each process "
+        "counts by itself. A customer is one caller, each operator's key another, and so is each address of callers "
+        "without a key; empty: no limit.",
+    )
+    authenticator: str | None = _setting(None, optional(IMPORT_PATH), "Your own authenticator, by import path.")
+    payment_gateway: str = _setting(
+        "simulated", extension_path("simulated"), "Payment gateway: the simulated one, or your own."
+    )
+    notifier: str = _setting(
+        "log",
+        extension_path("log", "webhook"),
+        "Notifier of customers: lines in the log, a signed webhook, or your own.",
+    )
+    pricing: str | None = _setting(
+        None, optional(IMPORT_PATH), "Your own pricing; without it the caller's amount is the total."
+    )
+    policy: str | None = _setting(None, optional(IMPORT_PATH), "Your own policy, which accepts or refuses each order.")
+    steps: tuple[str, ...] = _setting(
+        (),
+        IMPORT_PATHS,
+        "Functions that subscribe your own steps, separated by commas; each is called with the app.",
+        shown="",
+    )
+    currency: str = _setting("USD", CURRENCY, "Currency of every amount.")
+    default_stock: int | None = _setting(
+        attrs.Factory(lambda self: SPRING_STOCK if self.http_compat == "spring" else None, takes_self=True),
+        optional(whole(0, 10**12)),
+        "Units on hand that an unknown product starts with, as in the Spring system; empty: orders of unknown products "
+        "are rejected. With `OMS_HTTP_COMPAT=spring` the default is 100.",
+        shown="",
+    )
+    order_deadline_s: float = _setting(900, number(1, 86400 * 30), "An order that hasn't settled by then is cancelled.")
+    settle_s: float = _setting(60, number(0, 86400), "After the deadline, every order has settled within this time.")
+    payment_success_rate: float = _setting(
+        1, number(0, 1), "Simulated gateway: share of charges that it captures; it declines the others."
+    )
+    payment_seed: int | None = _setting(
+        None,
+        optional(whole(0, 2**63 - 1)),
+        "Simulated gateway: seed that decides which charges it declines; empty: 0.",
+    )
+    payment_delay_ms: int = _setting(0, whole(0, 600_000), "Simulated gateway: how long each charge takes.")
+    payment_script: Path | None = _setting(None, OPTIONAL_FILE, "Simulated gateway: JSON file of misbehaviours.")
+    payment_settle_window_s: float = _setting(
+        10,
+        number(0, 86400),
+        "Seconds after a charge in which the gateway's `UnknownCharge` may mean: not yet. The simulated gateway of the "
+        "embedded profile needs none: its calls end with their process.",
+    )
+    payment_timeout_s: float = _setting(
+        5,
+        number(0.05, 600),
+        "Time limit of one gateway call, in seconds. A longer call is abandoned, and its outcome looked up.",
+    )
+    payment_calls: int = _setting(64, whole(1, 1024), "Calls to the gateway at once.")
+    notify_calls: int = _setting(32, whole(1, 1024), "Calls of the notifier at once.")
+    webhook_url: str | None = _setting(None, optional(WEB_ADDRESS), "Where the webhook notifier posts to.")
+    webhook_secret: Secret[str] | None = _setting(
+        None, optional(SHARED_SECRET), "Signs what the webhook notifier posts."
+    )
+    webhook_timeout_s: float = _setting(
+        5,
+        number(0.05, 60),
+        "Time limit of one post of the webhook notifier, in seconds: connection, headers and body together.",
+    )
+    call_timeout_s: float | None = _setting(
+        None,
+        optional(number(0.05, 3600)),
+        "Time limit, in seconds, of one call of your own notifier, pricing, policy or authenticator and of a step's "
+        "outside call; empty: two thirds of OMS_TASK_LEASE_S.",
+    )
+    retention_days: int = _setting(
+        30,
+        whole(1, 3650),
+        "How long repeats of a message are recognised, and ended work is kept. An `Idempotency-Key` is kept for 24 h.",
+    )
+    batch: int = _setting(500, whole(1, 2000), "Messages that a consumer handles in one transaction.")
+    partitions: int = _setting(4, whole(1, 256), "Partitions of each topic, fixed when the log is made.")
+    instance: str | None = _setting(
+        None,
+        optional(USER),
+        "Name that a process keeps when it starts again, so that it can release the leases that its predecessor left. "
+        "Empty: the host name, which a restarted container or a pod of a StatefulSet keeps.",
+    )
+    outbox_lease_s: float = _setting(10, number(1, 600), "How long a process may take to send what it committed.")
+    task_lease_s: float = _setting(30, number(1, 3600), "How long a process may take over a task it claimed.")
+    stuck_after_s: float = _setting(
+        4,
+        number(0.5, 3600),
+        "Seconds after which a worker whose step hasn't returned makes the process not ready. Raise it above the time "
+        "that your slowest handler takes for a batch.",
+    )
+    metrics_access: str = _setting(
+        "anybody",
+        choice("anybody", "operator"),
+        "Who may read `/metrics`: `operator` requires the API key, or other credentials, of an operator.",
+    )
+    kafka_bootstrap: str = _setting("localhost:9092", KAFKA_ADDRESSES, "Kafka: some of its brokers.")
+    kafka_security: str = _setting(
+        "plaintext", choice("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), "Kafka: how to connect."
+    )
+    kafka_sasl_mechanism: str = _setting(
+        "SCRAM-SHA-512", choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "Kafka: how to log in, with SASL."
+    )
+    kafka_user: str | None = _setting(None, optional(USER), "Kafka: whom to log in as, with SASL.")
+    kafka_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Kafka: the password, with SASL.")
+    kafka_ca_file: Path | None = _setting(
+        None, OPTIONAL_FILE, "Kafka: certificates of the authorities to trust, with TLS; empty: the system's."
+    )
+    kafka_replication: int = _setting(1, whole(1, 9), "Kafka: copies of each topic that `oms setup` makes.")
+    kafka_conf: Mapping[str, str] = _setting(
+        attrs.Factory(dict),
+        KAFKA_KEYS,
+        "Kafka: any further key of librdkafka, as lines of `key=value` here or in a file. A key can also have a "
+        "variable of its own, which takes precedence: `OMS_KAFKA_CONF_LINGER_MS=5` is `linger.ms`.",
+        shown="",
+    )
+    postgres_url: str = _setting(
+        "postgresql://localhost:5432/oms",
+        POSTGRES_ADDRESS,
+        "PostgreSQL: server (or several, with `?target_session_attrs=read-write`) and database, with "
+        "`?sslmode=verify-full&sslrootcert=FILE` for TLS.",
+    )
+    postgres_user: str | None = _setting(
+        None, optional(USER), "PostgreSQL: one role for all; empty: each service has its own, `oms_order` and so on."
+    )
+    postgres_password: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the role's password, where the service has none of its own."
+    )
+    postgres_password_order: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_order`."
+    )
+    postgres_password_inventory: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_inventory`."
+    )
+    postgres_password_payment: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_payment`."
+    )
+    postgres_password_notification: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_notification`."
+    )
+    postgres_password_operator: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of `oms_operator`, who reads everything."
+    )
+    postgres_admin_user: str = _setting("postgres", USER, "PostgreSQL: who `oms setup` is, to make roles and schemas.")
+    postgres_admin_password: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "PostgreSQL: the password of that role; only `oms setup` needs it."
+    )
+    redis_url: str = _setting(
+        "redis://localhost:6379/0", REDIS_ADDRESS, "Redis: server and database; `rediss://` for TLS."
+    )
+    redis_user: str | None = _setting(None, optional(USER), "Redis: whom to log in as; empty: the default user.")
+    redis_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Redis: the password.")
+    redis_ca_file: Path | None = _setting(
+        None, OPTIONAL_FILE, "Redis: certificates of the authorities to trust, with TLS; empty: the system's."
+    )
+    spring_postgres_url: str | None = _setting(
+        None,
+        optional(POSTGRES_ADDRESS),
+        "`oms migrate-from-spring`: PostgreSQL of the system replaced, as in postgresql://host:5432/orderdb.",
+    )
+    spring_postgres_user: str = _setting("postgres", USER, "`oms migrate-from-spring`: a role that may read there.")
+    spring_postgres_password: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "`oms migrate-from-spring`: the password of that role."
+    )
+    spring_redis_url: str | None = _setting(
+        None, optional(REDIS_ADDRESS), "`oms migrate-from-spring`: Redis of the system replaced."
+    )
+    spring_redis_user: str | None = _setting(
+        None, optional(USER), "`oms migrate-from-spring`: whom to log in as there; empty: the default user."
+    )
+    spring_redis_password: Secret[str] | None = _setting(
+        None, optional(PASSWORD), "`oms migrate-from-spring`: the password there."
+    )
+    log_level: str = _setting("info", choice("debug", "info", "warning", "error"), "The least that is logged.")
+    log_format: str = _setting("json", choice("json", "console"), "Shape of the log's lines.")
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse combinations that make no sense."""
+        problem = next(_contradictions(self), None)
+        if problem:
+            raise SettingsError(problem)
+
+    def call_limit_s(self, service: str = "") -> float:
+        """The time limit, in seconds, of one outside call of a service or step, and of a shop's own code elsewhere."""
+        if service == "payment":
+            return self.payment_timeout_s
+        if service == "notification" and self.notifier == "webhook":
+            return self.webhook_timeout_s
+        return self.call_timeout_s or self.task_lease_s * 2 / 3
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        try:
+            return ip_address(self.http_host).is_loopback
+        except ValueError:
+            return self.http_host == "localhost"
+
+    def check_exposure(self, *, authenticated: bool) -> None:
+        """Refuse to listen beyond loopback while every caller is trusted; for whoever starts the server."""
+        if not (authenticated or self.on_loopback or self.auth == "none"):
+            raise SettingsError(
+                f"OMS_HTTP_HOST: {self.http_host!r} can be reached from other machines and there are no API keys; "
+                "set OMS_API_KEYS_FILE, or OMS_AUTH=none to trust every caller"
+            )
+
+
+def _contradictions(its: Settings) -> Iterator[str]:
+    if its.notifier == "webhook":
+        for name, given in (("OMS_WEBHOOK_URL", its.webhook_url), ("OMS_WEBHOOK_SECRET", its.webhook_secret)):
+            if not given:
+                yield f"{name} is missing; OMS_NOTIFIER=webhook needs it"
+    elif its.notifier == "log" and (its.webhook_url or its.webhook_secret):
+        yield "OMS_WEBHOOK_URL and OMS_WEBHOOK_SECRET have no effect with OMS_NOTIFIER=log; set OMS_NOTIFIER=webhook"
+    if its.api_keys_file and its.authenticator:
+        yield "OMS_API_KEYS_FILE and OMS_AUTHENTICATOR exclude each other; set one of them"
+    if its.auth == "none" and (its.api_keys_file or its.authenticator):
+        yield "OMS_AUTH=none excludes OMS_API_KEYS_FILE and OMS_AUTHENTICATOR; set one of them"
+    if its.kafka_security.startswith("sasl") and not (its.kafka_user and its.kafka_password):
+        missing = "OMS_KAFKA_PASSWORD" if its.kafka_user else "OMS_KAFKA_USER"
+        yield f"{missing} is missing; OMS_KAFKA_SECURITY={its.kafka_security} needs it"
+    if its.payment_script and its.payment_gateway != "simulated":
+        yield "OMS_PAYMENT_SCRIPT is for OMS_PAYMENT_GATEWAY=simulated; leave one of them out"
+    # A lease that lapses under a call makes somebody else repeat it for nothing.
+    if its.payment_timeout_s >= its.task_lease_s:
+        yield "OMS_TASK_LEASE_S must be more than OMS_PAYMENT_TIMEOUT_S"
+    if its.webhook_timeout_s >= its.task_lease_s:
+        yield "OMS_TASK_LEASE_S must be more than OMS_WEBHOOK_TIMEOUT_S"
+    if its.call_timeout_s and its.call_timeout_s >= its.task_lease_s:
+        yield "OMS_TASK_LEASE_S must be more than OMS_CALL_TIMEOUT_S"
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """The settings of `environ` (default: the process's), with `overrides` by field name before them.
+
+    Raises `SettingsError`, whose text is one line that never shows a secret.
+    """
+    found = _environment(os.environ if environ is None else environ)
+    return Settings(**{**found, **_overrides(overrides)})
+
+
+def changed(settings: Settings, **overrides: object) -> Settings:
+    """The same settings but for some, given by field name; text is read as a variable's would be."""
+    given = _overrides(overrides)
+    if given.get("http_compat") == "spring" and settings.default_stock is None:
+        given.setdefault("default_stock", SPRING_STOCK)
+    return attrs.evolve(settings, **given)
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The values of variables, by field name, with `_FILE` for secrets and no unknown names."""
+    environ = _without_service_links(environ)
+    kinds = {variable(name): (name, kind) for name, kind in _kinds().items()}
+    files = {f"{name}_FILE": name for name, (_, kind) in kinds.items() if kind.secret}
+    _refuse_unknown(environ, [*kinds, *files])
+    texts = {name: environ[name] for name in kinds if name in environ}
+    for file_name, name in files.items():
+        if file_name in environ:
+            if name in texts:
+                raise SettingsError(f"{name} and {file_name} exclude each other; set one of them")
+            texts[name] = _read(file_name, environ[file_name])
+    values = {kinds[name][0]: _parsed(name, kinds[name][1], text) for name, text in texts.items()}
+    lines = cast("Mapping[str, str]", values.get("kafka_conf", {}))
+    return {**values, "kafka_conf": _kafka_conf(environ, lines)}
+
+
+def _kafka_conf(environ: Mapping[str, str], lines: Mapping[str, str]) -> Mapping[str, str]:
+    """The keys of `OMS_KAFKA_CONF` or its file, over them those of variables of their own."""
+    single = {
+        name.removeprefix(KAFKA_CONF).lower().replace("_", "."): text
+        for name, text in sorted(environ.items())
+        if name.startswith(KAFKA_CONF) and name != KAFKA_CONF_FILE
+    }
+    for key in sorted(OUR_KAFKA_KEYS & (single.keys() | lines.keys())):
+        name = KAFKA_CONF + key.upper().replace(".", "_") if key in single else KAFKA_CONF.rstrip("_")
+        raise SettingsError(f"{name}: {key} isn't yours to set")
+    return {**lines, **single}
+
+
+def _without_service_links(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables but those that Kubernetes adds for services whose names begin with `oms`.
+
+    For a service `oms-http` they are `OMS_HTTP_SERVICE_HOST` and so on, and also `OMS_HTTP_PORT=tcp://10.0.0.1:80`.
+    """
+    host = "_SERVICE_HOST"
+    services = {f"{name.removesuffix(host)}_" for name in environ if name.startswith("OMS") and name.endswith(host)}
+
+    def is_link(name: str, text: str) -> bool:
+        rests = (name.removeprefix(service) for service in services if name.startswith(service))
+        return any(_SERVICE_LINK.fullmatch(rest) or (rest == "PORT" and "://" in text) for rest in rests)
+
+    return {name: text for name, text in environ.items() if not is_link(name, text)}
+
+
+def _refuse_unknown(environ: Mapping[str, str], known: list[str]) -> None:
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known and not name.startswith(FREE_PREFIXES):
+            near = difflib.get_close_matches(name, known, n=1)
+            raise SettingsError(
+                f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "; see docs/settings.md")
+            )
+
+
+def _overrides(values: Mapping[str, object]) -> dict[str, Any]:
+    """Values given in the program, by field name; text is read as a variable's would be."""
+    kinds = _kinds()
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1)
+            raise SettingsError(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+        found[name] = _parsed(variable(name), kinds[name], value) if isinstance(value, str) else value
+        _check(variable(name), kinds[name], found[name])
+    return found
+
+
+def _parsed(name: str, kind: Kind, text: str) -> object:
+    try:
+        value = kind.parse(text)
+    except ValueError:
+        raise SettingsError(f"{name}: {kind.shown(text)} is not {kind.allowed}") from None
+    if not kind.allows(value):
+        raise SettingsError(f"{name}: {kind.shown(text)} is not {kind.allowed}")
+    return value
+
+
+def _read(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{name}: the file can't be read ({type(error).__name__})") from None
+
+
+@attrs.frozen
+class SettingRow:
+    """One line of the table of settings."""
+
+    name: str
+    default: str
+    meaning: str
+    secret: bool
+
+
+def settings_table() -> tuple[SettingRow, ...]:
+    """Every setting, in the order of the class."""
+    return tuple(_row(field) for field in attrs.fields(Settings))
+
+
+def _row(field: attrs.Attribute[Any]) -> SettingRow:
+    spec = _spec(field)
+    meaning = f"{field.metadata['typed-settings']['help']} Value: {spec.kind.allowed}."
+    if spec.kind.secret:
+        meaning += f" Or a file that holds it: `{variable(field.name)}_FILE`."
+    return SettingRow(variable(field.name), spec.shown_default, meaning, spec.kind.secret)
+
+
+def settings_markdown() -> str:
+    """The table as Markdown, for docs/settings.md."""
+    lines = ["| name | default | meaning |", "| --- | --- | --- |"]
+    for row in settings_table():
+        meaning = row.meaning.replace("|", "\\|")
+        lines.append(f"| `{row.name}` | {f'`{row.default}`' if row.default else ''} | {meaning} |")
+    return "\n".join(lines) + "\n"

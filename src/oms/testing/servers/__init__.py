@@ -1,0 +1,44 @@
+"""Real servers for tests: PostgreSQL, Redis and Apache Kafka, by three rungs in this order, each server for itself.
+
+1. `urls`: its address is given in the environment (`OMS_TEST_POSTGRES_URL`, `OMS_TEST_REDIS_URL`,
+   `OMS_TEST_KAFKA_BOOTSTRAP`).
+2. `docker`: testcontainers, where a Docker engine answers (`OMS_TEST_POSTGRES_IMAGE`, `OMS_TEST_REDIS_IMAGE`,
+   `OMS_TEST_KAFKA_IMAGE`).
+3. `native`: the programs of this machine (Linux).
+
+`OMS_TEST_BACKENDS=urls|docker|native` allows one rung alone; the default is `auto`. Where no rung can give a server,
+`ServersMissing` says what to install: nothing is skipped. Servers end with the process that asked for them, however
+it ends.
+
+    with running_servers("postgres", "redis") as servers:
+        use(servers.postgres_url, servers.redis_url)
+
+In pytest: the fixtures `oms_postgres_url`, `oms_redis_url`, `oms_kafka_bootstrap`, `oms_postgres_database` and
+`oms_prefix`; outside a fixture `servers().postgres_url`. A fault test takes a server of its own: `NativePostgres`,
+`NativeRedis`, `NativeKafka`.
+"""
+
+from __future__ import annotations
+
+from oms.testing.servers.isolation import fresh_database, fresh_prefix
+from oms.testing.servers.kinds import Rung, Server, ServerFailed, ServerName, ServersMissing
+from oms.testing.servers.native import NativeKafka, NativePostgres, NativeRedis, NativeServer
+from oms.testing.servers.run import Servers, end_of_run, running_servers, servers
+
+__all__ = [
+    "NativeKafka",
+    "NativePostgres",
+    "NativeRedis",
+    "NativeServer",
+    "Rung",
+    "Server",
+    "ServerFailed",
+    "ServerName",
+    "Servers",
+    "ServersMissing",
+    "end_of_run",
+    "fresh_database",
+    "fresh_prefix",
+    "running_servers",
+    "servers",
+]

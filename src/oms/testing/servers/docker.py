@@ -1,0 +1,121 @@
+"""The second rung: containers, where a Docker engine answers.
+
+The images are the official ones; their documented variables and commands are all that is used. testcontainers' own
+reaper (Ryuk) is left out: it needs one more image and the engine's socket, and the keeper already removes the
+container when the test run is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING
+
+from oms.testing.servers.kinds import TITLES, NotHere, ServerName, first_line
+
+if TYPE_CHECKING:
+    from testcontainers.core.container import DockerContainer
+
+IMAGES: dict[ServerName, tuple[str, str]] = {
+    "postgres": ("OMS_TEST_POSTGRES_IMAGE", "postgres:17"),
+    "redis": ("OMS_TEST_REDIS_IMAGE", "redis:8"),
+    "kafka": ("OMS_TEST_KAFKA_IMAGE", "apache/kafka:4.3.1"),
+}
+PROBE_S = 5
+
+
+@contextmanager
+def running(name: ServerName) -> Iterator[str]:
+    """The address of a new container's server, until the block ends.
+
+    Raises:
+        NotHere: no engine answers, it can't get the image, or the container doesn't come up.
+    """
+    engine_answers()
+    image = image_of(name)
+    container, address = _MAKERS[name](image)
+    _start(name, image, container)
+    try:
+        yield address()
+    finally:
+        container.stop()
+
+
+def image_of(name: ServerName) -> str:
+    """The image of this server: from the environment, else the official one."""
+    variable, official = IMAGES[name]
+    return os.environ.get(variable) or official
+
+
+def engine_answers() -> None:
+    """Ask the engine once, with a short patience.
+
+    Raises:
+        NotHere: nobody answers, or testcontainers isn't installed.
+    """
+    if not _is_set_up():
+        raise NotHere("no Docker engine: there is no /var/run/docker.sock, and DOCKER_HOST isn't set")
+    try:
+        from docker.errors import DockerException  # type: ignore[import-untyped]
+        from requests import RequestException
+        from testcontainers.core.config import testcontainers_config
+        from testcontainers.core.docker_client import DockerClient
+    except ImportError:
+        raise NotHere("testcontainers isn't installed") from None
+    testcontainers_config.ryuk_disabled = True
+    try:
+        DockerClient(timeout=PROBE_S).client.ping()
+    except (DockerException, RequestException) as silent:
+        raise NotHere(f"no Docker engine answers: {first_line(silent)}") from None
+
+
+def _is_set_up() -> bool:
+    """Whether any of the usual signs of an engine is there: importing Docker's client to find out costs a second."""
+    signs = (
+        Path("/var/run/docker.sock"),
+        Path.home() / ".docker" / "config.json",
+        Path.home() / ".testcontainers.properties",
+    )
+    return bool(os.environ.get("DOCKER_HOST") or os.environ.get("TC_HOST")) or any(sign.exists() for sign in signs)
+
+
+def _start(name: ServerName, image: str, container: DockerContainer) -> None:
+    from docker.errors import DockerException
+    from requests import RequestException
+
+    try:
+        container.start()
+    except (DockerException, RequestException, TimeoutError, RuntimeError, ConnectionError) as failed:
+        container.stop()
+        raise NotHere(
+            f"Docker answers, but gives no {TITLES[name]} from {image}: {first_line(failed)}", surprising=True
+        ) from None
+
+
+def _postgres(image: str) -> tuple[DockerContainer, Callable[[], str]]:
+    from testcontainers.community.postgres import PostgresContainer
+
+    made = PostgresContainer(image, username="postgres", password=token_urlsafe(16), dbname="postgres", driver=None)
+    made.with_command("postgres -c max_connections=200")
+    return made, made.get_connection_url
+
+
+def _redis(image: str) -> tuple[DockerContainer, Callable[[], str]]:
+    from testcontainers.community.redis import RedisContainer
+
+    password = token_urlsafe(16)
+    made = RedisContainer(image, password=password)
+    return made, lambda: f"redis://:{password}@{made.get_container_host_ip()}:{made.get_exposed_port(made.port)}/0"
+
+
+def _kafka(image: str) -> tuple[DockerContainer, Callable[[], str]]:
+    from oms.testing.servers.docker_kafka import ApacheKafka
+
+    made = ApacheKafka(image)
+    return made, made.get_bootstrap_server
+
+
+_MAKERS = {"postgres": _postgres, "redis": _redis, "kafka": _kafka}

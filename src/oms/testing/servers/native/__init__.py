@@ -1,0 +1,28 @@
+"""The third rung: programs of this machine, each server in a directory of its own, on loopback, for one test run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from oms.testing.servers.kinds import ServerName
+from oms.testing.servers.native.kafka import NativeKafka
+from oms.testing.servers.native.postgres import NativePostgres
+from oms.testing.servers.native.redis import NativeRedis
+from oms.testing.servers.native.server import NativeServer
+
+__all__ = ["NativeKafka", "NativePostgres", "NativeRedis", "NativeServer", "running"]
+
+KINDS: dict[ServerName, type[NativeServer]] = {"postgres": NativePostgres, "redis": NativeRedis, "kafka": NativeKafka}
+
+
+@contextmanager
+def running(name: ServerName) -> Iterator[str]:
+    """The address of a new native server, until the block ends.
+
+    Raises:
+        NotHere: its programs aren't on this machine.
+        ServerFailed: they are, and it doesn't start.
+    """
+    with KINDS[name]() as server:
+        yield server.url

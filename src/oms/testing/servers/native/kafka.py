@@ -1,0 +1,168 @@
+"""Apache Kafka, one node in KRaft mode, from the jars of Maven Central."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import ClassVar
+from uuid import uuid4
+
+from oms.testing.servers.kinds import NotHere, ServerFailed
+from oms.testing.servers.native import jars
+from oms.testing.servers.native.server import LOG_END, NativeServer, free_port
+
+JAVA = 17
+DRAFT = "classes.jsa"
+JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""A small heap and the quick compiler: a test's broker lives for minutes, and its start is what is felt."""
+SETTINGS = {
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "500",  # a fault test needn't wait six seconds for a dead consumer's partitions
+    "log.cleaner.dedupe.buffer.size": "8388608",
+}
+LOGGING = """
+appender.out.type = Console
+appender.out.name = OUT
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %m (%c)%n
+rootLogger.level = WARN
+rootLogger.appenderRef.out.ref = OUT
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = INFO
+"""
+
+
+class NativeKafka(NativeServer):
+    """Kafka, broker and controller in one process; topics aren't made by themselves.
+
+    `settings` are those of `server.properties`, `jvm` are more options for Java. One that `joins` another is a further
+    broker of that one's cluster, without a controller of its own: the other has to be running when it starts.
+    """
+
+    name = "kafka"
+    start_s: ClassVar[float] = 90.0
+    stop_s: ClassVar[float] = 40.0  # it hands its partitions over first
+
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        jvm: Sequence[str] = (),
+        joins: NativeKafka | None = None,
+    ) -> None:
+        super().__init__(settings)
+        self.jvm = tuple(jvm)
+        self._joins = joins
+        self._nodes: Iterator[int] = joins._nodes if joins else count(1)
+        self._node = next(self._nodes)
+        self._cluster: str = joins._cluster if joins else _new_cluster()
+
+    @property
+    def url(self) -> str:
+        """`127.0.0.1:PORT`, for `bootstrap.servers`."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def controller(self) -> str:
+        """`127.0.0.1:PORT` of its controller, for `controller.quorum.voters` and `listeners` of your own."""
+        return self._joins.controller if self._joins else f"127.0.0.1:{self._controller_port}"
+
+    def _find(self) -> None:
+        self._java = find_java()
+        try:
+            self._jars = jars.fetched()
+        except jars.NoJars as missing:
+            raise NotHere(str(missing)) from None
+        self._controller_port = free_port()
+
+    def _prepare(self) -> None:
+        """Give the log directory its cluster id, as every KRaft node needs."""
+        properties = self._properties()
+        tool = self._jvm("kafka.tools.StorageTool", "format", "--cluster-id", self._cluster, "--config", properties)
+        self._run(tool)
+
+    def _command(self) -> Sequence[str]:
+        return self._jvm("kafka.Kafka", self._properties())
+
+    def _jvm(self, *program: str) -> Sequence[str]:
+        logging = self._write("log4j2.properties", LOGGING)
+        options = [*JVM, *self._archived(), *self.jvm, f"-Dlog4j2.configurationFile={logging}"]
+        return [self._java, *options, "-cp", f"{self._jars}/*", *program]
+
+    def _archived(self) -> Sequence[str]:
+        """Kafka's classes as Java once had them in memory, where they're archived: the start takes half as long."""
+        archive = jars.archive()
+        return [f"-XX:SharedArchiveFile={archive}"] if archive.exists() and not self.jvm else []
+
+    def _properties(self) -> str:
+        plain = f"PLAINTEXT://{self.url}"
+        ours = {
+            **SETTINGS,
+            "node.id": str(self._node),
+            "process.roles": "broker" if self._joins else "broker,controller",
+            "listeners": plain if self._joins else f"{plain},CONTROLLER://{self.controller}",
+            "advertised.listeners": plain,
+            "controller.quorum.voters": f"1@{self.controller}",
+            "log.dirs": str(self.directory / "data"),
+        }
+        lines = [f"{key}={value}" for key, value in {**ours, **self.settings}.items()]
+        return str(self._write("server.properties", "\n".join(lines) + "\n"))
+
+
+def _new_cluster() -> str:
+    return urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_")  # "-" may not come first
+
+
+def find_java() -> str:
+    """The path of a `java` that is new enough: that of `JAVA_HOME`, else the one on PATH.
+
+    Raises:
+        NotHere: there is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
+    if java is None:
+        raise NotHere(f"java {JAVA} or newer isn't {f'in JAVA_HOME {home}' if home else 'on PATH'}")
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    version = re.search(r'version "(\d+)', told.stderr)
+    if version is None or int(version[1]) < JAVA:
+        raise NotHere(f"{java} is older than Java {JAVA}")
+    return java
+
+
+def archive_classes() -> Path:
+    """Archive Kafka's classes beside its jars, once, by a broker that runs for this alone (some ten seconds).
+
+    Java ignores an archive that another Java made, or one for other jars. A start without one is slower, and right too.
+
+    Raises:
+        NotHere: Java or the jars are missing.
+        ServerFailed: the broker doesn't start, or Java wrote no archive.
+    """
+    archive = jars.archive()
+    if archive.exists():
+        return archive
+    with NativeKafka(jvm=[f"-XX:ArchiveClassesAtExit={DRAFT}"]) as broker:
+        broker.stop()
+        draft = broker.directory / DRAFT
+        if not draft.exists():
+            raise ServerFailed(f"Java archived no classes.\n{broker.log[-LOG_END:]}")
+        shutil.move(draft, archive)
+    return archive

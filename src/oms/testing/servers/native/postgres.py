@@ -1,0 +1,106 @@
+"""PostgreSQL from the system's packages."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from secrets import token_urlsafe
+from signal import SIGINT
+from typing import ClassVar
+
+from oms.testing.servers.kinds import NotHere
+from oms.testing.servers.native.server import NativeServer
+
+PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")  # Debian's and Red Hat's, one folder a version
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
+    "logging_collector": "off",
+}
+"""Durability (`fsync`, `synchronous_commit`, `full_page_writes`) is as PostgreSQL has it by default, all on."""
+
+
+class NativePostgres(NativeServer):
+    """PostgreSQL; `url` is a superuser's, with a password. `settings` are those of `postgresql.conf`.
+
+    A `standby_of` another follows it by streaming and can be read; `SELECT pg_promote()` makes it a primary. The other
+    has to be running when it starts for the first time.
+
+    PostgreSQL refuses to run as root: then it runs as `postgres`, or else as `nobody`.
+    """
+
+    name = "postgres"
+    stop_signal: ClassVar = SIGINT  # a "fast" shutdown: it ends sessions instead of waiting for them
+
+    def __init__(self, settings: Mapping[str, str] | None = None, *, standby_of: NativePostgres | None = None) -> None:
+        self._primary = standby_of
+        super().__init__(settings)
+
+    @property
+    def url(self) -> str:
+        """`postgresql://postgres:PASSWORD@127.0.0.1:PORT/postgres`."""
+        return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/postgres"
+
+    def _find(self) -> None:
+        self._programs = find_programs()
+        self._password: str = self._primary._password if self._primary else token_urlsafe(16)
+
+    def _account(self) -> str | None:
+        if os.geteuid() != 0:
+            return None
+        return "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
+
+    def _env(self) -> dict[str, str]:
+        """Ours without the variables by which its programs are told of another server."""
+        return {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
+
+    def _prepare(self) -> None:
+        data = f"--pgdata={self.directory / 'data'}"
+        if self._primary:
+            copied = ["--dbname", self._primary.url, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+            self._run([str(self._programs / "pg_basebackup"), data, *copied])
+            return
+        secret = self._write("password", self._password)
+        options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--locale=C"]
+        self._run([str(self._programs / "initdb"), data, *options, "--no-sync"])
+        secret.unlink()
+
+    def _command(self) -> Sequence[str]:
+        settings = {**SETTINGS, "port": str(self.port), **self.settings}
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        return [str(self._programs / "postgres"), "-D", str(self.directory / "data"), *options]
+
+
+def find_programs() -> Path:
+    """The folder of `initdb` and `postgres`.
+
+    Raises:
+        NotHere: there is none.
+    """
+    for folder in _candidates():
+        if all(os.access(folder / program, os.X_OK) for program in ("initdb", "postgres")):
+            return folder
+    raise NotHere(f"initdb and postgres are neither on PATH, nor where pg_config says, nor in {' or '.join(PLACES)}")
+
+
+def _candidates() -> Iterator[Path]:
+    for config in (os.environ.get("PG_CONFIG"), shutil.which("pg_config")):
+        if config and shutil.which(config):
+            told = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False, timeout=10)  # noqa: S603
+            yield Path(told.stdout.strip())
+    if found := shutil.which("postgres"):
+        yield Path(found).resolve().parent
+    for place in PLACES:
+        yield from sorted(Path("/").glob(place[1:]), key=_version, reverse=True)
+
+
+def _version(folder: Path) -> int:
+    digits = "".join(filter(str.isdigit, folder.parent.name))
+    return int(digits or 0)

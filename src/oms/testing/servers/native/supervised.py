@@ -1,0 +1,95 @@
+"""The near end of a supervisor (`supervisor.py`): start, signal and end one server, and its directory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from signal import Signals
+from threading import Lock
+from typing import Any
+
+from oms.testing.servers import supervisor
+from oms.testing.servers.kinds import ServerFailed
+
+CLOSE_S = 30.0
+"""The supervisor kills and removes; thirty seconds are for a disk under load."""
+
+
+class Supervised:
+    """A supervisor of our own. Calls answer at once; threads may share it.
+
+    `user` is the account under which the server runs, None for ours. Every call raises `ServerFailed` when the
+    supervisor is gone.
+    """
+
+    def __init__(self, prefix: str, user: str | None) -> None:
+        argv = [sys.executable, "-I", "-S", supervisor.__file__, prefix, *([user] if user else [])]
+        self._turn = Lock()
+        self._process = subprocess.Popen(  # noqa: S603
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        self.directory = Path(self._answer()["directory"])
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
+        """Start a program whose output goes to the file `log`; returns its process id."""
+        return int(self._ask("start", argv=list(argv), env=dict(env))["pid"])
+
+    def poll(self) -> int | None:
+        """The program's exit code (negative: the signal that ended it), None while it runs."""
+        code: int | None = self._ask("poll")["code"]
+        return code
+
+    def signal(self, number: Signals) -> None:
+        """Signal the program, not what it forked."""
+        self._ask("signal", number=int(number))
+
+    def pause(self) -> None:
+        """Stop the program and all it forked (SIGSTOP)."""
+        self._ask("pause")
+
+    def resume(self) -> None:
+        """Let them go on (SIGCONT)."""
+        self._ask("resume")
+
+    def kill(self) -> None:
+        """Kill the program and all it forked at one moment (SIGKILL); none is left when this returns."""
+        self._ask("kill")
+
+    def close(self) -> None:
+        """Kill, remove the directory, end the supervisor. It may be called again."""
+        with self._turn:
+            for pipe in (self._process.stdin, self._process.stdout):
+                with suppress(BrokenPipeError):  # a request that a dead supervisor never read
+                    if pipe:
+                        pipe.close()
+        self._process.wait(CLOSE_S)
+        shutil.rmtree(self.directory, ignore_errors=True)  # there only if the supervisor was killed
+
+    def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        pipe = self._process.stdin
+        with self._turn:
+            try:
+                if pipe is None or pipe.closed:
+                    raise ServerFailed("the server is closed")
+                pipe.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
+                pipe.flush()
+            except BrokenPipeError:
+                raise ServerFailed("the server's supervisor is gone, and the server with it") from None
+            return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        pipe = self._process.stdout
+        line = pipe.readline() if pipe else b""
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            rest = line + (pipe.read() if pipe else b"")
+            raise ServerFailed(f"the server's supervisor ended: {rest.decode(errors='replace')}") from None
+        if "error" in answer:
+            raise ServerFailed(answer["error"])
+        return answer

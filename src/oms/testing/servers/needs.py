@@ -1,0 +1,66 @@
+"""What the native servers still need on this machine: `python -m oms.testing.servers.needs`.
+
+Prints the Debian packages that are missing, one a line. When none is, it fetches Kafka's jars and archives its classes,
+unless that was done. A server whose address is given in the environment needs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from oms.testing.servers import urls
+from oms.testing.servers.kinds import NotHere, ServerFailed, ServerName
+from oms.testing.servers.native import jars
+from oms.testing.servers.native.kafka import archive_classes, find_java
+from oms.testing.servers.native.postgres import find_programs
+from oms.testing.servers.native.redis import find_program
+
+GERMAN = Path("/usr/share/i18n/locales/de_DE")
+"""What a test makes the locale of, in which a server answers in German."""
+
+
+def missing_packages() -> Iterator[str]:
+    """The Debian packages to install."""
+    if _wanted("postgres") and not _there(find_programs):
+        yield "postgresql"
+    if _wanted("postgres") and not GERMAN.exists():
+        yield "locales"
+    if _wanted("redis") and not _there(find_program):
+        yield "redis-server"
+    if _wanted("kafka") and not _there(find_java):
+        yield "default-jre-headless"
+    if _wanted("kafka") and not jars.present() and shutil.which("mvn") is None:
+        yield "maven"
+
+
+def _wanted(name: ServerName) -> bool:
+    return urls.given(name) is None
+
+
+def _there(find: Callable[[], object]) -> bool:
+    try:
+        find()
+    except NotHere:
+        return False
+    return True
+
+
+def main() -> None:
+    """Print what is missing, or get what can be fetched."""
+    missing = list(missing_packages())
+    sys.stdout.writelines(f"{package}\n" for package in missing)
+    if missing or not _wanted("kafka"):
+        return
+    try:
+        if os.access(jars.fetched(), os.W_OK):  # jars given from elsewhere are left as they are
+            archive_classes()
+    except (NotHere, ServerFailed, jars.NoJars) as reason:
+        sys.exit(str(reason))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The servers of one test run, each started when it's first asked for, and shared by all processes of the run.
+
+What has been started is written in the run's directory, so that pytest-xdist's workers find it there. Behind each
+server stands a keeper (`keeper.py`), a process that holds it until the run's first process, its owner, is gone or
+removes the directory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import asdict, frozen
+
+import oms
+from oms.testing.servers.kinds import NAMES, TITLES, Rung, Server, ServerFailed, ServerName, ServersMissing
+
+RUN = "OMS_TEST_SERVERS"
+"""Where a run's processes find its directory."""
+START_S = 900.0
+"""An image or Kafka's jars may have to be fetched first; a server that is there starts within seconds."""
+END_S = 60.0
+POLL_S = 0.02
+_keepers: dict[Path, list[subprocess.Popen[bytes]]] = {}
+_made: list[Servers] = []
+
+
+@frozen
+class Servers:
+    """The servers of a run: PostgreSQL, Redis, Kafka.
+
+    Asking for an address starts the server if it isn't there yet, and waits until it answers. Every member that may
+    start one raises `ServersMissing` (no rung can give it; the text says what to install) or `ServerFailed`.
+    """
+
+    directory: Path
+
+    @classmethod
+    def make(cls) -> Servers:
+        """A run owned by this process: no server yet."""
+        directory = Path(tempfile.mkdtemp(prefix="oms-servers-"))
+        (directory / "owner").write_text(str(os.getpid()))
+        return cls(directory)
+
+    @property
+    def owner(self) -> int | None:
+        """The process with which they end; None once they have ended."""
+        path = self.directory / "owner"
+        return int(path.read_text()) if path.exists() else None
+
+    @property
+    def postgres_url(self) -> str:
+        """A superuser's URL, `postgresql://user:password@host:port/database`."""
+        return self.server("postgres").address
+
+    @property
+    def redis_url(self) -> str:
+        """`redis://:password@host:port/0`, the password only where there is one."""
+        return self.server("redis").address
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """`host:port`, for `bootstrap.servers`."""
+        return self.server("kafka").address
+
+    def rung(self, name: ServerName) -> Rung:
+        """How this server came to be."""
+        return self.server(name).rung
+
+    def server(self, name: ServerName) -> Server:
+        """One server, started if it isn't there yet."""
+        self._keep(name)
+        return self._await(name)
+
+    def start(self, *names: ServerName) -> Servers:
+        """Start several at the same time, and wait for all."""
+        for name in names:
+            self._keep(name)
+        for name in names:
+            self._await(name)
+        return self
+
+    @property
+    def started(self) -> tuple[Server, ...]:
+        """Those that answer so far."""
+        answers = [self._read(name) for name in NAMES]
+        return tuple(answer for answer in answers if isinstance(answer, Server))
+
+    def end(self) -> None:
+        """End all of them, and wait for those that this process started. It may be called again."""
+        shutil.rmtree(self.directory, ignore_errors=True)  # a keeper may be writing its answer or its log there
+        for keeper in _keepers.pop(self.directory, []):
+            keeper.wait(END_S)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _keep(self, name: ServerName) -> None:
+        """See that a keeper has been started, once in a run."""
+        with _locked(self.directory / "lock"):
+            mark = self.directory / f"{name}.keeper"
+            if not mark.exists():
+                keeper = _spawn(name, self.directory)
+                _keepers.setdefault(self.directory, []).append(keeper)
+                mark.write_text(str(keeper.pid))
+
+    def _await(self, name: ServerName) -> Server:
+        deadline = time.monotonic() + START_S
+        while (answer := self._read(name)) is None:
+            if not self._kept(name) and self._read(name) is None:
+                raise ServerFailed(f"What keeps {TITLES[name]} ended:\n{self._log(name)}")
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"{TITLES[name]} didn't start within {START_S:g} s:\n{self._log(name)}")
+            time.sleep(POLL_S)
+        if isinstance(answer, Server):
+            return answer
+        raise answer
+
+    def _read(self, name: ServerName) -> Server | ServersMissing | ServerFailed | None:
+        path = self.directory / f"{name}.json"
+        if not path.exists():
+            return None
+        answer = json.loads(path.read_text())
+        if "missing" in answer:
+            return ServersMissing(answer["missing"])
+        if "failed" in answer:
+            return ServerFailed(answer["failed"])
+        return Server(**{**answer, "passed_over": tuple(answer["passed_over"])})
+
+    def _kept(self, name: ServerName) -> bool:
+        for keeper in _keepers.get(self.directory, []):
+            keeper.poll()  # or an ended child of ours still has its number
+        try:
+            os.kill(int((self.directory / f"{name}.keeper").read_text()), 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _log(self, name: ServerName) -> str:
+        return (self.directory / f"{name}.log").read_text(errors="replace")
+
+
+def write_answer(directory: Path, name: ServerName, answer: Server | ServersMissing | ServerFailed) -> None:
+    """What the keeper found, for all processes of the run; it appears as a whole."""
+    told = asdict(answer) if isinstance(answer, Server) else {_KEYS[type(answer)]: str(answer)}
+    draft = directory / f"{name}.draft"
+    draft.write_text(json.dumps(told))
+    draft.rename(directory / f"{name}.json")
+
+
+_KEYS: dict[type, str] = {ServersMissing: "missing", ServerFailed: "failed"}
+
+
+def servers() -> Servers:
+    """The servers of this test run: those of the process that began it, wherever in the run this is called.
+
+    They end with that process, or with its pytest session.
+    """
+    shared = os.environ.get(RUN)
+    if shared and Path(shared).is_dir():
+        return Servers(Path(shared))
+    made = Servers.make()
+    _made.append(made)
+    atexit.register(end_of_run)
+    os.environ[RUN] = str(made.directory)
+    return made
+
+
+def end_of_run() -> None:
+    """End the servers that `servers()` began in this process; a fork of it leaves them alone."""
+    while _made:
+        made = _made.pop()
+        if made.owner != os.getpid():
+            continue
+        if os.environ.get(RUN) == str(made.directory):
+            del os.environ[RUN]
+        made.end()
+
+
+@contextmanager
+def running_servers(*needs: ServerName) -> Iterator[Servers]:
+    """Servers for one block, apart from those of the run; `needs` are started at once, others when they're asked for.
+
+    Raises:
+        ServersMissing: no rung can give one of them; the text says what to install.
+        ServerFailed: one doesn't start or doesn't answer.
+    """
+    made = Servers.make()
+    try:
+        yield made.start(*needs)
+    finally:
+        made.end()
+
+
+def _spawn(name: ServerName, directory: Path) -> subprocess.Popen[bytes]:
+    """A keeper, in a session of its own: neither Ctrl-C nor the end of an xdist worker may end what others use."""
+    ours = str(Path(oms.__file__).parent.parent)
+    paths = [ours, *filter(None, [os.environ.get("PYTHONPATH")])]
+    with (directory / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "oms.testing.servers.keeper", name, str(directory)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,196 @@
+"""How things stand in a shop, told: what a failed test prints.
+
+Messages stand below what caused them, with the time since the shop began. A message that a task sent (a charge that
+was answered) names no cause; the saga's table says which one it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from oms.bootstrap.container import SERVICES
+from oms.domain.events import EVENTS
+from oms.domain.order import Order
+from oms.domain.saga import SAGA
+from oms.ports.messages import Message, MessageId
+from oms.ports.store import DeadLetterState
+
+if TYPE_CHECKING:
+    from oms.testing.shop_protocol import AnyShop
+
+MOST_ORDERS = 20
+"""More of them are counted, and not told."""
+
+MOST_LINES = 50
+"""Of one kind of thing."""
+
+CAUSES: Mapping[str, frozenset[str]] = {
+    event.topic: frozenset(heard.topic for step in SAGA if event in step.publishes for heard in step.listens)
+    for event in {event for step in SAGA for event in step.publishes}
+}
+"""Which topics can lead to a topic, by the saga."""
+
+_RANK = {event.topic: rank for rank, event in enumerate(EVENTS)}
+
+
+def story_of(shop: AnyShop) -> str:
+    """The whole of it, in lines."""
+    return "\n".join(_Told(shop).lines())
+
+
+@attrs.frozen
+class _Sent:
+    """One event of an order, with its copies."""
+
+    message: Message
+    sent_at: str
+    at: str
+    copies: int
+
+
+class _Told:
+    def __init__(self, shop: AnyShop) -> None:
+        self._shop = shop
+        self._evidence = shop.evidence
+        self._sent: dict[str, dict[MessageId, _Sent]] = {}
+        for message in shop.messages():
+            if message.event is not None:
+                self._add(message, self._sent.setdefault(message.event.order_id, {}))
+
+    def lines(self) -> Iterator[str]:
+        """Everything, from what went wrong to what is owed."""
+        yield f"the shop after {self._time(self._shop.now())}"
+        yield from _part("what went wrong", self._harm())
+        orders = list(self._evidence.order.all_orders())
+        for order in orders[-MOST_ORDERS:]:
+            yield from self._order(order)
+        if len(orders) > MOST_ORDERS:
+            yield f"and {len(orders) - MOST_ORDERS} orders before these"
+        known = {order.id for order in orders}
+        yield from _part("messages of other orders", self._of_strangers(known))
+        yield from _part("stock", self._stock())
+        yield from _part("outbox, not sent yet", self._outbox())
+        yield from _part("tasks, not done yet", self._tasks())
+        yield from _part("dead letters", self._parked())
+
+    def _add(self, message: Message, sent: dict[MessageId, _Sent]) -> None:
+        known = sent.get(message.id)
+        if known is not None:
+            sent[message.id] = attrs.evolve(known, copies=known.copies + 1)
+            return
+        written = dict(message.record.headers).get("ce_time")
+        sent_at = written.decode() if written else ""
+        at = self._time(datetime.fromisoformat(sent_at)) if sent_at else "?"
+        sent[message.id] = _Sent(message, sent_at, at, 1)
+
+    def _harm(self) -> Iterator[str]:
+        faults = self._shop.faults
+        yield from (f"! {self._time(at):>10}  {words}" for at, words in faults.told)
+        yield from (f"? {'never':>10}  {fault}" for fault in faults.waiting)
+
+    def _order(self, order: Order) -> Iterator[str]:
+        reason = f" ({order.reason.value})" if order.reason else ""
+        terms = f", {_items(order.terms.items)} for {order.terms.total}" if order.terms else ""
+        yield f"order {order.id}: {order.state.value}{reason}{terms}"
+        for row in self._evidence.inventory.all_reservations():
+            if row.order_id == order.id:
+                yield f"  reservation {row.state.value}: {_items(row.items) or 'nothing'}"
+        yield from self._money(order)
+        for name, store in self._shop._stores().items():
+            if name not in SERVICES and (document := store.document(name, order.id)) is not None:
+                yield f"  {name} remembers {document}"
+        told = [one.kind for one in self._shop.notifications(order)]
+        if told:
+            yield f"  the customer was told of {', '.join(told)}"
+        yield from self._tree(list(self._sent.get(order.id, {}).values()))
+
+    def _money(self, order: Order) -> Iterator[str]:
+        for row in self._evidence.payment.all_payments():
+            if row.order_id == order.id:
+                yield f"  payment {row.state.value}: {self._book(row.key)}"
+
+    def _book(self, key: str) -> str:
+        if self._evidence.book is None:
+            return "the gateway shows no book"
+        entries = [entry.kind.value for entry in self._evidence.book.all_entries() if entry.key == key]
+        return f"the gateway wrote {', '.join(entries)}" if entries else "the gateway knows nothing of it"
+
+    def _tree(self, sent: Sequence[_Sent]) -> Iterator[str]:
+        """Each message below its cause; of those side by side the earliest first, and in the order of the saga."""
+        sent = sorted(sent, key=lambda one: (one.sent_at, _RANK.get(one.message.record.topic, len(_RANK))))
+        by_topic = {one.message.record.topic: one.message.id for one in sent}
+        ids = set(by_topic.values())
+        below: dict[MessageId | None, list[_Sent]] = {}
+        for one in sent:
+            cause = one.message.cause.message_id
+            if cause is None or cause not in ids:
+                causes = CAUSES.get(one.message.record.topic, frozenset())
+                cause = next((by_topic[topic] for topic in sorted(causes) if topic in by_topic), None)
+            below.setdefault(None if cause == one.message.id else cause, []).append(one)
+        yield from _branches(below, None, 0)
+
+    def _of_strangers(self, known: Iterable[str]) -> Iterator[str]:
+        strangers = {order: sent for order, sent in self._sent.items() if order not in set(known)}
+        for order, sent in strangers.items():
+            yield from (f"{one.at:>10}  {one.message.record.topic} of {order}" for one in sent.values())
+
+    def _stock(self) -> Iterator[str]:
+        for row in self._evidence.inventory.all_stock():
+            yield f"{row.sku}: {row.on_hand} on hand, {row.held} held"
+        gate = self._evidence.gate
+        if gate is not None:
+            epoch = gate.epoch()
+            known = ", ".join(f"{sku} {units}" for sku, units in gate.all_available())
+            state = "closed" if epoch is None else f"open, epoch {epoch}"
+            yield f"the gate is {state}; it would sell: {known or 'nothing'}"
+
+    def _outbox(self) -> Iterator[str]:
+        for name, store in self._shop._stores().items():
+            for row in store.all_outbox():
+                key = row.message.key.decode() if row.message.key else "?"
+                yield f"{name}: {row.message.topic} of {key}"
+
+    def _tasks(self) -> Iterator[str]:
+        for name, store in self._shop._stores().items():
+            for task in store.all_tasks():
+                yield f"{name}: {task.kind.value} {task.key}{self._due(store, task)}"
+
+    def _due(self, store: Any, task: Any) -> str:
+        """When it is due, where the store is one in memory."""
+        record = getattr(store, "_record", None)
+        return f", due at {self._time(record.tasks.rows[task].due_at)}" if record is not None else ""
+
+    def _parked(self) -> Iterator[str]:
+        for name, store in self._shop._stores().items():
+            for letter in store.all_dead_letters():
+                who = f" of {letter.order_id}" if letter.order_id else ""
+                state = "" if letter.state is DeadLetterState.PARKED else f", {letter.state.value}"
+                why = f"{letter.cause}: {letter.detail}"
+                yield f"{name}: {letter.topic}{who}, tried {letter.attempts} times{state}: {why}"
+
+    def _time(self, at: datetime) -> str:
+        return f"{(at - self._shop.begun_at).total_seconds():.2f} s"
+
+
+def _branches(below: Mapping[MessageId | None, list[_Sent]], cause: MessageId | None, depth: int) -> Iterator[str]:
+    for one in below.get(cause, []):
+        copies = f" ({one.copies} times)" if one.copies > 1 else ""
+        yield f"  {one.at:>10}  {'  ' * depth}{one.message.record.topic}{copies}"
+        yield from _branches(below, one.message.id, depth + 1)
+
+
+def _items(items: Mapping[Any, int]) -> str:
+    return ", ".join(f"{units} {sku}" for sku, units in sorted(items.items()))
+
+
+def _part(title: str, found: Iterable[str]) -> Iterator[str]:
+    lines = list(found)
+    if lines:
+        yield title
+        yield from (f"  {line}" for line in lines[:MOST_LINES])
+    if len(lines) > MOST_LINES:
+        yield f"  and {len(lines) - MOST_LINES} more"

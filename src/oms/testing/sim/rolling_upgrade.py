@@ -1,0 +1,156 @@
+"""A rolling deployment: the next version of a handler runs beside the present one, on the same rows, log and tasks.
+
+The last worker of each group that the next version changes runs it, and there is a second worker for that. What one
+version wrote, the other one reads; a task that one owes, the other one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, cast
+
+import attrs
+
+from oms.application import subscribers
+from oms.application.subscribers import OutsideCall, OwnStep, StepHandler
+from oms.application.use_cases.commands import Orders, StockDesk
+from oms.bootstrap.app import App
+from oms.bootstrap.container import Extensions, container_of
+from oms.domain.errors import OmsError
+from oms.engine.group_start import DEFAULT, Since
+from oms.engine.service import Service
+from oms.ports.extensions import Policy, Pricing
+from oms.ports.store import StepStore
+from oms.ports.telemetry import Telemetry
+from oms.settings import Settings
+from oms.testing.sim.own_calls import OwnCalls
+
+Change = Callable[[Service[Any]], Service[Any]]
+"""Makes the next version of a service out of the present one: other routes, or other executors of its tasks."""
+
+
+class NextVersion(App):
+    """Takes the next version of own steps (`subscribe`, as any `App` does) and of the four services (`change`)."""
+
+    def __init__(self) -> None:
+        super().__init__(container_of(Settings(profile="memory"), Extensions()))
+        self.changes: dict[str, Change] = {}
+
+    def change(self, service: str, change: Change) -> None:
+        """Have the next version of one of the four services be what `change` makes of it."""
+        self.changes[service] = change
+
+
+@attrs.frozen
+class Beside:
+    """What the next version changes: own steps by group, services by name."""
+
+    steps: Mapping[str, OwnStep] = attrs.field(factory=dict)
+    changes: Mapping[str, Change] = attrs.field(factory=dict)
+
+    def changed(self, name: str) -> bool:
+        """Whether there is a next version of a service or step."""
+        return name in self.steps or name in self.changes
+
+    def workers(self, name: str, wanted: int) -> int:
+        """How many workers of a service or step there are: two at least where there are two versions."""
+        return max(wanted, 2) if self.changed(name) else wanted
+
+    def next_of(self, service: Service[Any], clock: Any, telemetry: Telemetry) -> Service[Any]:
+        """The next version of a service or step that has one."""
+        if service.name in self.changes:
+            return self.changes[service.name](service)
+        store = cast("StepStore", service.store)
+        return subscribers.step_service(store, clock, telemetry, service.name, self.steps[service.name])
+
+
+class OwnSteps(dict[str, OwnStep]):
+    """The steps of a scenario by group, with the next version of some of them and of services."""
+
+    beside = Beside()
+
+
+class SimulatedApp(App):
+    """The app that a scenario gets: it takes steps and extensions, and the simulation around it runs them.
+
+    Its `orders` and `stock` are those of the simulated world; `OmsError` where nothing has made one.
+    """
+
+    def __init__(self, extensions: Extensions | None = None) -> None:
+        super().__init__(container_of(Settings(profile="memory"), extensions or Extensions()))
+        self.extensions = extensions or Extensions()
+        self.next_version: NextVersion | None = None
+        self.taken = False
+        """Whether a world was made of its steps: it is too late for others then."""
+
+        self.place_in: Callable[[], tuple[Orders, StockDesk]] | None = None
+        """Answers with the orders and the stock of the simulated world."""
+
+    @property
+    def orders(self) -> Orders:
+        """The orders of the simulated world."""
+        return self._world[0]
+
+    @property
+    def stock(self) -> StockDesk:
+        """The stock of the simulated world."""
+        return self._world[1]
+
+    @property
+    def own_calls(self) -> OwnCalls:
+        """The shop's own gateway and notifier."""
+        made = self._container
+        return OwnCalls(
+            made.gateway() if self.extensions.gateway else None, made.notifier() if self.extensions.notifier else None
+        )
+
+    @property
+    def rules(self) -> tuple[Pricing | None, Policy | None]:
+        """The shop's own pricing and policy."""
+        return self._container.pricing(), self._container.policy()
+
+    @property
+    def _world(self) -> tuple[Orders, StockDesk]:
+        if self.place_in is None:
+            raise OmsError("a simulated app has orders and stock in a hunted test only: elsewhere nothing runs it")
+        return self.place_in()
+
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        group: str,
+        handler: StepHandler,
+        calls: Mapping[str, OutsideCall] | None = None,
+        publishes: Collection[str] = (),
+        since: Since = DEFAULT,
+        foreign: bool = False,
+    ) -> None:
+        """As `App.subscribe`, before the first order (or anything else) is asked of the shop."""
+        if self.taken:
+            raise OmsError("subscribe before the shop is used")
+        super().subscribe(
+            topic, group=group, handler=handler, calls=calls, publishes=publishes, since=since, foreign=foreign
+        )
+
+    @property
+    def own_steps(self) -> OwnSteps:
+        """The shop's own steps by group, and what runs beside them."""
+        found = OwnSteps(super().own_steps)
+        if self.next_version is not None:
+            found.beside = Beside(self.next_version.own_steps, self.next_version.changes)
+        return found
+
+
+def beside(app: App) -> NextVersion:
+    """The next version of what runs in a simulated app: a rolling deployment, for as long as the schedule lasts."""
+    if not isinstance(app, SimulatedApp):
+        raise OmsError("two versions run side by side in the simulator: in `oms sim --own`, or in a hunted test")
+    if app.next_version is None:
+        app.next_version = NextVersion()
+    return app.next_version
+
+
+def beside_of(own: Mapping[str, OwnStep] | None) -> Beside:
+    """What runs beside some steps."""
+    return own.beside if isinstance(own, OwnSteps) else Beside()
