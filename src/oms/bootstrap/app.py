@@ -26,6 +26,7 @@ from oms.bootstrap.container import (
     Extensions,
     System,
     acl_commands,
+    authentication_of,
     build,
     close_one,
     close_opened,
@@ -54,7 +55,7 @@ from oms.ports.broker import log_kept
 from oms.ports.errors import Retryable, SettingsError
 from oms.ports.evidence import Evidence
 from oms.ports.extension_arguments import ExtensionArguments
-from oms.ports.extensions import Authenticator
+from oms.ports.extensions import Authentication, Authenticator
 from oms.ports.messages import is_copies_topic
 from oms.ports.store import InventoryStore, OrderStore
 from oms.ports.telemetry import WARNING, Telemetry
@@ -209,6 +210,11 @@ class App:
         if self._authenticator is None:
             self._authenticator = self._container.authenticator()
         return self._authenticator
+
+    @property
+    def authentication(self) -> Authentication:
+        """How callers prove who they are."""
+        return authentication_of(self.authenticator)
 
     @property
     def telemetry(self) -> Telemetry:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ from oms.ports.call_executor import CallExecutor
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import Permanent, PortError, SettingsError
 from oms.ports.evidence import Evidence, GatewayBook, LogEvidence, StepEvidence
-from oms.ports.extensions import Authenticator, Notifier, PaymentGateway, Policy, Pricing
+from oms.ports.extensions import Authentication, Authenticator, Notifier, PaymentGateway, Policy, Pricing, Role
 from oms.ports.gate import StockGate
 from oms.ports.legacy import LegacyOrders, LegacyStock
 from oms.ports.messages import Codec, copies_topic
@@ -179,10 +180,31 @@ def _checked(given: Any, wrapper: Callable[..., Any], *more: Any) -> Any:
 
 def _checked_authenticator(given: Authenticator) -> Authenticator:
     """Our own two are asked with each request, and check at the start what they answer."""
+    return CheckedAuthenticator(given) if authentication_of(given) is Authentication.HOST else given
+
+
+def authentication_of(authenticator: Authenticator) -> Authentication:
+    """How callers prove to this authenticator who they are."""
     from oms.adapters.auth.api_keys import ApiKeys
     from oms.adapters.auth.trust import TrustEveryone
 
-    return given if isinstance(given, TrustEveryone | ApiKeys) else CheckedAuthenticator(given)
+    if isinstance(authenticator, TrustEveryone):
+        return Authentication.NONE
+    return Authentication.API_KEYS if isinstance(authenticator, ApiKeys) else Authentication.HOST
+
+
+def new_api_key(name: str, role: Role, user: str | None) -> tuple[str, Mapping[str, object]]:
+    """Make an API key; returns the key and its entry for the keys file, which holds only a hash of it."""
+    from oms.adapters.auth.api_keys import new_key
+
+    return new_key(name, role, user)
+
+
+def console_telemetry() -> Any:
+    """Telemetry that writes errors to stdout as text for people."""
+    from oms.adapters.telemetry.logs_and_metrics import StructlogTelemetry
+
+    return StructlogTelemetry(level="error", form="console", stream=sys.stdout)
 
 
 def _clock() -> Clock:

@@ -19,7 +19,6 @@ from typing import Any
 
 import uvicorn
 
-from oms.adapters.auth.trust import TrustEveryone
 from oms.bootstrap.app import App
 from oms.domain.text import printable_text
 from oms.entrypoints.http import asgi
@@ -27,6 +26,7 @@ from oms.entrypoints.http.connection import Connection
 from oms.entrypoints.http.connections import Connections
 from oms.entrypoints.http.limits import Limits
 from oms.ports.errors import SettingsError
+from oms.ports.extensions import Authentication
 from oms.ports.telemetry import Telemetry
 from oms.runtime.heap import give_back_large_blocks
 from oms.settings import Settings
@@ -119,7 +119,7 @@ def serve(app: App, *, port: int | None = None) -> int:
     It listens on `port`, or on that of the settings.
     """
     settings = app.settings
-    settings.check_exposure(authenticated=not isinstance(app.authenticator, TrustEveryone))
+    settings.check_exposure(authenticated=app.authentication is not Authentication.NONE)
     hold_standard_files()
     stop = Stop()
     listener = bound(settings.http_host, settings.http_port if port is None else port)

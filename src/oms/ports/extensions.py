@@ -260,6 +260,17 @@ class Principal:
         return f"{self.role.value}:{self.user_id or ''}"
 
 
+class Authentication(Enum):
+    """How callers prove who they are."""
+
+    NONE = "none"
+    """Every caller is trusted: no API keys are configured."""
+
+    API_KEYS = "api keys"
+    HOST = "host"
+    """A shop's own authenticator decides, such as the one of the application that oms is part of."""
+
+
 class Authenticator(Protocol):
     """Who a request is from."""
 

@@ -159,7 +159,7 @@ def new(
     name: Annotated[str, Parameter(help="What the entry is called in the file.")] = "key",
 ) -> int:
     """Make an API key: the key itself, shown this once, and its entry for the list in OMS_API_KEYS_FILE."""
-    from oms.adapters.auth.api_keys import new_key
+    from oms.bootstrap.container import new_api_key
     from oms.domain.values import checked_id
     from oms.ports.extensions import Role
 
@@ -167,6 +167,6 @@ def new(
         give_up("a customer's key needs --user, an operator's has none", WRONG_USE)
     if user is not None:
         checked_id(user, name="user")
-    key, entry = new_key(name, Role(role), user)
+    key, entry = new_api_key(name, Role(role), user)
     show_json({"key": key, "entry": entry})
     return 0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 
 import attrs
 
-from oms.adapters.telemetry.logs_and_metrics import StructlogTelemetry
+from oms.bootstrap.container import console_telemetry
 from oms.entrypoints.cli.output import give_up
+from oms.ports.telemetry import Telemetry
 
 PATIENCE_S = 60.0
 LAST = ("order.confirmed", "order.cancelled", "order.rejected")
@@ -26,13 +26,34 @@ class Said:
     kind: str
 
 
-class Notes(StructlogTelemetry):
+class Notes(Telemetry):
     """Keeps the lines about orders; alerts are logged as well."""
 
     def __init__(self) -> None:
-        super().__init__(level="error", form="console", stream=sys.stdout)
+        self._console = console_telemetry()
         self._said: SimpleQueue[tuple[str, Said]] = SimpleQueue()
         self._listening = True
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Count as usual."""
+        self._console.count(name, value, **labels)
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Measure as usual."""
+        self._console.gauge(name, value, **labels)
+
+    def render_metrics(self) -> bytes:
+        """Return the counters in Prometheus' text format."""
+        rendered: bytes = self._console.render_metrics()
+        return rendered
+
+    def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
+        """Log as usual."""
+        self._console.failure(event, error, **fields)
+
+    def alert(self, event: str, **fields: object) -> None:
+        """Log as usual."""
+        self._console.alert(event, **fields)
 
     def note(self, event: str, **fields: object) -> None:
         """Keep a line that names an order, while somebody listens."""

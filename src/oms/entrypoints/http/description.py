@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from oms.adapters.auth.api_keys import ApiKeys
-from oms.adapters.auth.trust import TrustEveryone
 from oms.bootstrap.app import App
 from oms.entrypoints.http import page
-from oms.entrypoints.http.openapi import Json, Login, document
+from oms.entrypoints.http.openapi import Json, document
 from oms.entrypoints.http.request import Request
 from oms.entrypoints.http.responses import Answer, json
 from oms.entrypoints.http.routes import Route
-from oms.ports.extensions import Authenticator, Principal
+from oms.ports.extensions import Principal
 
 
 class Description:
@@ -34,14 +32,8 @@ class Description:
     def _document(self) -> Json:
         settings = self._app.settings
         spring = settings.http_compat == "spring"
-        return document(self._routes, login=_login(self._app.authenticator), currency=self._app.currency, spring=spring)
+        return document(self._routes, login=self._app.authentication, currency=self._app.currency, spring=spring)
 
     @cached_property
     def _page(self) -> bytes:
         return page.render(self._document).encode()
-
-
-def _login(authenticator: Authenticator) -> Login:
-    if isinstance(authenticator, TrustEveryone):
-        return Login.NONE
-    return Login.KEYS if isinstance(authenticator, ApiKeys) else Login.HOST

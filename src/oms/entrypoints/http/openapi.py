@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -14,20 +13,22 @@ from oms.domain.values import ID_PATTERN
 from oms.entrypoints.http import examples, shapes
 from oms.entrypoints.http.problems import CODES, TITLES
 from oms.entrypoints.http.routes import Allowed, Route
+from oms.ports.extensions import Authentication
 
 Json = dict[str, Any]
 
 
-class Login(Enum):
-    """How callers prove who they are."""
-
-    NONE = "Every caller is trusted: no API keys are configured."
-    KEYS = "Callers send an API key, as `Authorization: Bearer <key>` or `X-API-Key: <key>`."
-    HOST = "Callers are known as in the application that this is part of."
-
-
+LOGIN = {
+    Authentication.NONE: "Every caller is trusted: no API keys are configured.",
+    Authentication.API_KEYS: "Callers send an API key, as `Authorization: Bearer <key>` or `X-API-Key: <key>`.",
+    Authentication.HOST: "Callers are known as in the application that this is part of.",
+}
 _WITHOUT_KEYS, _WITH_KEYS = frozenset({"wrong_host"}), frozenset({"not_authenticated", "not_allowed"})
-_IMPOSSIBLE = {Login.NONE: _WITH_KEYS, Login.KEYS: _WITHOUT_KEYS, Login.HOST: _WITHOUT_KEYS}
+_IMPOSSIBLE = {
+    Authentication.NONE: _WITH_KEYS,
+    Authentication.API_KEYS: _WITHOUT_KEYS,
+    Authentication.HOST: _WITHOUT_KEYS,
+}
 """Codes that a server of each kind never answers with."""
 
 _TAGS = {
@@ -84,7 +85,7 @@ _HEADERS: dict[int, Json] = {
 }
 
 
-def document(routes: Sequence[Route], *, login: Login, currency: Currency, spring: bool = False) -> Json:
+def document(routes: Sequence[Route], *, login: Authentication, currency: Currency, spring: bool = False) -> Json:
     """OpenAPI 3.1 of these routes. `spring` is the document of the system replaced: 200 for a placed order."""
     refs, schemas = _schemas(routes, currency)
     if "OrderView" in schemas:
@@ -104,13 +105,13 @@ def document(routes: Sequence[Route], *, login: Login, currency: Currency, sprin
             "summary": "Orders that settle exactly once.",
             "description": f"Amounts are JSON numbers in {currency.code}, with at most {currency.exponent} decimal "
             "places. Errors are problems (RFC 9457) with a stable `code`. A wrong method is answered with 405 and "
-            f"`Allow`, a wrong path with 404. {login.value}",
+            f"`Allow`, a wrong path with 404. {LOGIN[login]}",
         },
         "tags": [{"name": tag, "description": _TAGS[tag]} for tag in tags],
         "paths": paths,
         "components": {"schemas": schemas},
     }
-    if login is Login.KEYS:
+    if login is Authentication.API_KEYS:
         found["components"]["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer", "description": "An API key"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same"},
@@ -156,7 +157,7 @@ def _tag(route: Route) -> str:
 class _Operation:
     """One route of the table as an OpenAPI operation."""
 
-    def __init__(self, route: Route, refs: dict[Any, Json], login: Login, spring: bool) -> None:  # noqa: FBT001
+    def __init__(self, route: Route, refs: dict[Any, Json], login: Authentication, spring: bool) -> None:  # noqa: FBT001
         self._route, self._refs, self._login = route, refs, login
         self._ok = 200 if spring and route.name == "placeOrder" else route.ok
         self._spring = spring
@@ -176,7 +177,7 @@ class _Operation:
         if route.body is not None:
             content = {"schema": self._refs[route.body], "example": examples.body_of(route.name)}
             found["requestBody"] = {"required": route.body_required, "content": {"application/json": content}}
-        if self._login is Login.KEYS and route.allowed is not Allowed.ANYBODY:
+        if self._login is Authentication.API_KEYS and route.allowed is not Allowed.ANYBODY:
             found["security"] = [{"bearer": []}, {"key": []}]
         return found
 
