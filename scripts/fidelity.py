@@ -92,7 +92,7 @@ ADAPTERS = {
     "Sequential": "memory",
     "Manual": "memory",
     "Counted": "memory",
-    "Threaded": "system",
+    "ThreadPool": "runtime",
     "System": "system",
 }
 """The column of each adapter, by the beginning of its test class's name after `Test`."""

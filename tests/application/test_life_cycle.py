@@ -16,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import oms
-from oms.bootstrap.container import app as front
+from oms.bootstrap import app as front
 from oms.ports.errors import Retryable
 from oms.testing import Shop
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import oms
-from oms.bootstrap.container import app as front
+from oms.bootstrap import app as front
 from oms.ports.errors import Retryable
 
 THREADS = 8
