@@ -85,7 +85,8 @@ class SettingArguments(TypedDict, total=False):
     """
 
     payment_gateway: str
-    """Payment gateway: the simulated one, or your own. Value: simulated or an import path such as shop.pay:Name."""
+    """Payment gateway: the simulated one, or your own. Value: simulated or an import path such as shop.extensions:Name.
+    """
 
     steps: tuple[str, ...] | str
     """Functions that subscribe your own steps, separated by commas; each is called with the app. Value: import paths

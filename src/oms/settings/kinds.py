@@ -182,7 +182,7 @@ def _comma_separated(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-IMPORT_PATH = Kind("an import path such as shop.pay:Name", str, _is_import_path)
+IMPORT_PATH = Kind("an import path such as shop.extensions:Name", str, _is_import_path)
 IMPORT_PATHS = Kind(
     "import paths such as shop.steps:subscribe, separated by commas",
     _comma_separated,
