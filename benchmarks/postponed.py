@@ -19,10 +19,10 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-from oms.adapters.sql.credentials import Login
-from oms.adapters.sql.migrate import migrate
-from oms.adapters.sql.postgres import postgres_database, setup_database
-from oms.adapters.sql.stores import store_in
+from oms.adapters.sql.factory import store_in
+from oms.adapters.sql.postgres.credentials import Credentials
+from oms.adapters.sql.postgres.database import postgres_database, setup_database
+from oms.adapters.sql.provisioning.migrate import migrate
 from oms.adapters.system.ids import SystemIds
 from oms.domain.tasks import TaskKind, TaskRequest
 from oms.ports.store import Delivery, Postponed, Task
@@ -45,13 +45,13 @@ def main() -> None:
     print(*map(json.dumps, figures), sep="\n")
 
 
-def _login(url: str) -> Login:
+def _login(url: str) -> Credentials:
     at = urlsplit(url)
     parts = {"host": at.hostname, "port": at.port, "user": at.username, "password": at.password, "dbname": "postgres"}
-    return Login("postgres", parts)
+    return Credentials("postgres", parts)
 
 
-def _figures(login: Login, tasks: int, batch: int) -> Iterator[dict[str, Any]]:
+def _figures(login: Credentials, tasks: int, batch: int) -> Iterator[dict[str, Any]]:
     with _payment(login) as store:
         _run(login, "ALTER TABLE oms_payment.tasks SET (autovacuum_enabled = off)")
         _start(store, tasks)
@@ -64,7 +64,7 @@ def _figures(login: Login, tasks: int, batch: int) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _payment(login: Login) -> Iterator[Any]:
+def _payment(login: Credentials) -> Iterator[Any]:
     _run(login, f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE", f"CREATE SCHEMA {SCHEMA}")
     setup = setup_database(login, SCHEMA)
     migrate(setup, "payment")
@@ -76,7 +76,7 @@ def _payment(login: Login) -> Iterator[Any]:
         store.close()
 
 
-def _run(login: Login, *statements: str) -> None:
+def _run(login: Credentials, *statements: str) -> None:
     with login.connect() as connection:
         for statement in statements:
             connection.execute(statement)  # type: ignore[call-overload]

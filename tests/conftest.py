@@ -29,9 +29,10 @@ def _migrated_files() -> Iterator[None]:
     them as they are.
     """
     from oms.adapters.memory import CountedIds, ManualClock
-    from oms.adapters.sql import stores
+    from oms.adapters.sql import factory
+    from oms.adapters.sql.stores.tables import kind_of
 
-    its_own, migrated = stores.sqlite_store, {}
+    its_own, migrated = factory.sqlite_store, {}
 
     def empty(kind: str) -> bytes:
         if kind not in migrated:
@@ -43,9 +44,9 @@ def _migrated_files() -> Iterator[None]:
 
     def sqlite_store(name: str, path: Path, *of: Any) -> Any:
         if path.parent.is_dir() and (not path.exists() or path.stat().st_size == 0):
-            path.write_bytes(empty(stores.kind_of(name)))
+            path.write_bytes(empty(kind_of(name)))
         return its_own(name, path, *of)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stores, "sqlite_store", sqlite_store)
+        patch.setattr(factory, "sqlite_store", sqlite_store)
         yield

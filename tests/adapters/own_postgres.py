@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from oms.adapters.sql.credentials import Login
+from oms.adapters.sql.postgres.credentials import Credentials
 from oms.testing.servers.native.postgres import NativePostgres
 
 PASSWORD = "admins-own-password"
@@ -34,7 +34,7 @@ class OwnPostgres(NativePostgres):
             cursor = connection.execute(statement)  # type: ignore[call-overload]
             return cursor.fetchall() if cursor.description else []
 
-    def new_database(self, name: str) -> Login:
+    def new_database(self, name: str) -> Credentials:
         """An empty database, and the superuser's way to it."""
         self.run(f"CREATE DATABASE {name}")
-        return Login("postgres", conninfo_to_dict(make_conninfo(self.admin, dbname=name)))
+        return Credentials("postgres", conninfo_to_dict(make_conninfo(self.admin, dbname=name)))

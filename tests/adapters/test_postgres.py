@@ -16,13 +16,14 @@ import pytest
 from own_postgres import OwnPostgres
 from sqlalchemy import Engine, create_engine, event, func, literal_column, select, text
 
-from oms.adapters.sql.credentials import Login
-from oms.adapters.sql.database import Database
-from oms.adapters.sql.migrate import migrate
-from oms.adapters.sql.postgres import BY_KEY, Session, postgres_database, setup_database
-from oms.adapters.sql.postgres_connection import PostgresLink
-from oms.adapters.sql.query import Query
-from oms.adapters.sql.stores import kind_of, store_in
+from oms.adapters.sql.core.database import Database
+from oms.adapters.sql.core.query import Query
+from oms.adapters.sql.factory import store_in
+from oms.adapters.sql.postgres.connection import PostgresConnection
+from oms.adapters.sql.postgres.credentials import Credentials
+from oms.adapters.sql.postgres.database import BY_KEY, Session, postgres_database, setup_database
+from oms.adapters.sql.provisioning.migrate import migrate
+from oms.adapters.sql.stores.tables import kind_of
 from oms.adapters.system.ids import SystemIds
 from oms.domain.order import Order
 from oms.domain.reservation import Reservation
@@ -43,7 +44,7 @@ P0 = TopicPartition("order.created", 0)
 
 
 @pytest.fixture(scope="module")
-def login(server: OwnPostgres) -> Login:
+def login(server: OwnPostgres) -> Credentials:
     """A database whose own ideas of time and text are odd."""
     login = server.new_database("stores")
     server.run("ALTER DATABASE stores SET timezone = 'Asia/Kolkata'")
@@ -51,7 +52,7 @@ def login(server: OwnPostgres) -> Login:
 
 
 @pytest.fixture
-def stores(login: Login) -> Iterator[Open]:
+def stores(login: Credentials) -> Iterator[Open]:
     """Opens the store of a name, in a new schema the first time."""
     opened: list[Any] = []
     schemas: dict[str, str] = {}
@@ -74,9 +75,9 @@ def stores(login: Login) -> Iterator[Open]:
 def said() -> Iterator[list[tuple[str, Any]]]:
     """Every text that goes to the server, one a round trip, and its parameters; a text may have several statements."""
     statements: list[tuple[str, Any]] = []
-    send = PostgresLink._execute_text
+    send = PostgresConnection._execute_text
 
-    def note_text(link: PostgresLink, words: str) -> None:
+    def note_text(link: PostgresConnection, words: str) -> None:
         statements.append((words, None))
         send(link, words)
 
@@ -85,7 +86,7 @@ def said() -> Iterator[list[tuple[str, Any]]]:
 
     event.listen(Engine, "before_cursor_execute", note)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PostgresLink, "_execute_text", note_text)
+        patch.setattr(PostgresConnection, "_execute_text", note_text)
         yield statements
     event.remove(Engine, "before_cursor_execute", note)
 
@@ -109,7 +110,7 @@ def session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
-def made_schema(login: Login, name: str) -> str:
+def made_schema(login: Credentials, name: str) -> str:
     schema = f"s{random.getrandbits(48):x}"
     with login.connect() as connection:
         connection.execute(f"CREATE SCHEMA {schema}")  # type: ignore[call-overload]
@@ -185,7 +186,7 @@ class TestSession:
         assert list(store.all_inbox()) == [("g", "a")]
 
     def test_a_row_is_waited_for_only_so_long(self, stores: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("oms.adapters.sql.postgres.LOCK_TIMEOUT_S", 0.2)
+        monkeypatch.setattr("oms.adapters.sql.postgres.database.LOCK_TIMEOUT_S", 0.2)
         first, second = stores("order"), stores("order")
         with first.begin() as mine, second.begin() as theirs:
             mine.claim_inbox("g", ids("a"))
@@ -193,7 +194,7 @@ class TestSession:
                 theirs.claim_inbox("g", ids("a"))
 
     def test_no_more_connections_than_that(self, stores: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("oms.adapters.sql.postgres.POOL_TIMEOUT_S", 0.1)
+        monkeypatch.setattr("oms.adapters.sql.postgres.database.POOL_TIMEOUT_S", 0.1)
         store = stores("order")
         with ExitStack() as open_ones:
             for _ in range(8):
@@ -225,7 +226,7 @@ class TestTime:
             def now(cls, tz: Any = None) -> datetime:
                 return datetime.now(tz) + timedelta(hours=1)
 
-        for module in ("store", "transaction", "database", "link"):
+        for module in ("stores.store", "stores.transaction", "core.connection", "postgres.connection"):
             monkeypatch.setattr(f"oms.adapters.sql.{module}.datetime", Fast)
         store = stores("order")
         start(store, request("a"))
@@ -416,7 +417,7 @@ class TestClaims:
 class TestPlans:
     """What is asked again and again costs the same however long the backlog is."""
 
-    def test_claims_sort_nothing_and_scan_nothing(self, stores: Open, login: Login, said: list[Any]) -> None:
+    def test_claims_sort_nothing_and_scan_nothing(self, stores: Open, login: Credentials, said: list[Any]) -> None:
         store = stores("order")
         schema = database_of(store).schema
         with login.connect() as connection:  # all due at the same moment, as a batch's are
@@ -440,7 +441,9 @@ class TestPlans:
                 assert "Sort" not in shown, shown
                 assert "Seq Scan" not in shown, shown
 
-    def test_what_was_known_of_an_empty_table_does_no_harm(self, stores: Open, login: Login, said: list[Any]) -> None:
+    def test_what_was_known_of_an_empty_table_does_no_harm(
+        self, stores: Open, login: Credentials, said: list[Any]
+    ) -> None:
         """Tables of what is owed are empty whenever the server looks at them: each key went through all of their rows."""
         store = stores("order")
         schema = database_of(store).schema
@@ -467,7 +470,7 @@ class TestPlans:
                 assert "Tid Scan" in shown or "pk_tasks" in shown, shown
 
     def test_rows_are_found_by_their_names_without_statistics(
-        self, stores: Open, login: Login, said: list[Any]
+        self, stores: Open, login: Credentials, said: list[Any]
     ) -> None:
         store = stores("inventory")
         with login.connect() as connection:
@@ -514,7 +517,7 @@ class TestStreams:
 class TestJoin:
     """A shop's own transaction, on its own connection and search path."""
 
-    def test_an_order_comes_and_goes_with_the_callers_transaction(self, stores: Open, login: Login) -> None:
+    def test_an_order_comes_and_goes_with_the_callers_transaction(self, stores: Open, login: Credentials) -> None:
         store, shop = stores("order"), self._engine(login)
         step = placed(1)
         with shop.begin() as connection:
@@ -535,7 +538,7 @@ class TestJoin:
             connection.execute(text("DROP TABLE invoices"))
         shop.dispose()
 
-    def test_a_callers_own_schemas_stay_its_own(self, stores: Open, login: Login) -> None:
+    def test_a_callers_own_schemas_stay_its_own(self, stores: Open, login: Credentials) -> None:
         store, shop = stores("order"), self._engine(login, schema_translate_map={None: "information_schema"})
         with shop.begin() as connection:
             self._place(store, connection)
@@ -543,7 +546,7 @@ class TestJoin:
         assert len(list(store.all_orders())) == 1
         shop.dispose()
 
-    def test_an_error_is_ours_and_ends_the_work(self, stores: Open, login: Login) -> None:
+    def test_an_error_is_ours_and_ends_the_work(self, stores: Open, login: Credentials) -> None:
         store, shop = stores("order"), self._engine(login)
         with shop.begin() as connection:
             self._place(store, connection)
@@ -554,7 +557,7 @@ class TestJoin:
             assert raised.value.__cause__ is None
         shop.dispose()
 
-    def _engine(self, login: Login, **options: Any) -> Engine:
+    def _engine(self, login: Credentials, **options: Any) -> Engine:
         return create_engine(
             "postgresql+psycopg://", creator=lambda: psycopg.connect(**login.parameters), execution_options=options
         )

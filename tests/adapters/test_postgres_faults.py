@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from own_postgres import OwnPostgres
 
-from oms.adapters.sql.credentials import Login
-from oms.adapters.sql.migrate import migrate
-from oms.adapters.sql.postgres import PING_AFTER_S, postgres_database, setup_database
-from oms.adapters.sql.stores import kind_of, store_in
+from oms.adapters.sql.factory import store_in
+from oms.adapters.sql.postgres.credentials import Credentials
+from oms.adapters.sql.postgres.database import PING_AFTER_S, postgres_database, setup_database
+from oms.adapters.sql.provisioning.migrate import migrate
+from oms.adapters.sql.stores.tables import kind_of
 from oms.adapters.system.ids import SystemIds
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Sku
@@ -43,7 +44,7 @@ def mortal() -> Iterator[OwnPostgres]:
 
 
 @pytest.fixture
-def login(mortal: OwnPostgres) -> Login:
+def login(mortal: OwnPostgres) -> Credentials:
     return mortal.new_database(f"d{random.getrandbits(40):x}")
 
 
@@ -51,7 +52,7 @@ Open = Callable[[str], Any]
 
 
 @pytest.fixture
-def stores(login: Login) -> Iterator[Open]:
+def stores(login: Credentials) -> Iterator[Open]:
     opened: list[Any] = []
 
     def open_store(name: str) -> Any:
@@ -113,7 +114,7 @@ SLOW_COMMIT = """
 
 
 @pytest.fixture
-def slow_commit(stores: Open, login: Login) -> Any:
+def slow_commit(stores: Open, login: Credentials) -> Any:
     """A store whose commits work on for a while before anything is durable."""
     store = stores("order")
     with login.connect() as connection:
@@ -217,7 +218,7 @@ class TestConnection:
     def test_a_transaction_that_sleeps_is_ended_by_the_server(
         self, mortal: OwnPostgres, stores: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("oms.adapters.sql.postgres.IDLE_TIMEOUT_S", 0.1)
+        monkeypatch.setattr("oms.adapters.sql.postgres.database.IDLE_TIMEOUT_S", 0.1)
         store = stores("order")
         with store.begin() as transaction:
             transaction.claim_inbox("g", ids("a"))
@@ -349,7 +350,7 @@ def small_disk() -> Iterator[Path]:
 
 
 def test_a_full_disk_is_tried_again_until_there_is_room(
-    mortal: OwnPostgres, stores: Open, login: Login, small_disk: Path
+    mortal: OwnPostgres, stores: Open, login: Credentials, small_disk: Path
 ) -> None:
     mortal.run(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
     store = stores("order")

@@ -16,12 +16,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import oms
-from oms.adapters.sql.credentials import Login, login_of
-from oms.adapters.sql.database import Database
-from oms.adapters.sql.postgres import postgres_database
-from oms.adapters.sql.postgres_joining import PostgresJoining
-from oms.adapters.sql.roles import set_up_postgres
-from oms.adapters.sql.stores import postgres_store
+from oms.adapters.sql.core.database import Database
+from oms.adapters.sql.factory import postgres_store
+from oms.adapters.sql.postgres.credentials import Credentials, service_credentials
+from oms.adapters.sql.postgres.database import postgres_database
+from oms.adapters.sql.postgres.joining import PostgresJoining
+from oms.adapters.sql.provisioning.roles import set_up_postgres
 from oms.adapters.system.ids import SystemIds
 from oms.bootstrap.app import App
 from oms.domain.order import Order
@@ -74,7 +74,12 @@ def engines(settings: Settings) -> Engines:
     """Makes an engine of a role, with psycopg's own arguments."""
 
     def engine(role: str = "shop", **more: Any) -> Engine:
-        login = {**login_of("order", settings).parameters, "user": role, "password": "secret-of-shop", **more}
+        login = {
+            **service_credentials("order", settings).parameters,
+            "user": role,
+            "password": "secret-of-shop",
+            **more,
+        }
         if login["client_encoding"] is None:
             del login["client_encoding"]
         return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(**login), poolclass=NullPool)
@@ -158,7 +163,7 @@ def test_a_restarted_server_is_the_same(app: App, engines: Engines) -> None:
 
 
 def test_a_connection_of_an_async_engine_is_refused(app: App, settings: Settings) -> None:
-    login = {**login_of("order", settings).parameters, "user": "shop", "password": "secret-of-shop"}
+    login = {**service_credentials("order", settings).parameters, "user": "shop", "password": "secret-of-shop"}
 
     async def place() -> None:
         engine = create_async_engine(
@@ -182,7 +187,7 @@ def test_a_transaction_may_not_end_with_unsent_statements(settings: Settings, en
         with pytest.raises(ZeroDivisionError), store.join(connection) as joined:  # noqa: PT012 - in one transaction
             joined.flush(Delivery(outbox=[row("r")]))
             raise ZeroDivisionError
-    database = postgres_database(login_of("order", settings), "oms_order")
+    database = postgres_database(service_credentials("order", settings), "oms_order")
     for looking in (database.reading, database.snapshot):
         with pytest.raises(Permanent), looking() as link:
             link._waiting.append("SELECT 1")  # type: ignore[attr-defined]
@@ -201,7 +206,7 @@ def _assert_refused(app: App, connection: object, reason: str) -> None:
     assert app.orders.page().total == before
 
 
-def _admin(server: OwnPostgres) -> Login:
-    return Login(
+def _admin(server: OwnPostgres) -> Credentials:
+    return Credentials(
         "postgres", psycopg.conninfo.conninfo_to_dict(psycopg.conninfo.make_conninfo(server.admin, dbname="joining"))
     )

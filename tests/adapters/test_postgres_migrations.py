@@ -15,12 +15,12 @@ from own_postgres import OwnPostgres
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from oms.adapters.sql import migrate as migrations
-from oms.adapters.sql.credentials import Login
-from oms.adapters.sql.database import Database
-from oms.adapters.sql.migrate import HEADS, check_current, migrate, version
-from oms.adapters.sql.postgres import setup_database
-from oms.adapters.sql.schema import KINDS
+from oms.adapters.sql.core.database import Database
+from oms.adapters.sql.postgres.credentials import Credentials
+from oms.adapters.sql.postgres.database import setup_database
+from oms.adapters.sql.provisioning import migrate as migrations
+from oms.adapters.sql.provisioning.migrate import HEADS, check_current, migrate, version
+from oms.adapters.sql.stores.tables import KINDS
 from oms.ports.errors import Permanent, PortError
 
 pytestmark = pytest.mark.servers
@@ -39,12 +39,12 @@ SHAPE = """
 
 
 @pytest.fixture(scope="module")
-def login(server: OwnPostgres) -> Login:
+def login(server: OwnPostgres) -> Credentials:
     return server.new_database("migrations")
 
 
 @pytest.fixture
-def empty(login: Login) -> Iterator[Database]:
+def empty(login: Credentials) -> Iterator[Database]:
     with login.connect() as connection:
         connection.execute("CREATE SCHEMA migrated; CREATE SCHEMA made")
     database = setup_database(login, "migrated")
@@ -54,7 +54,7 @@ def empty(login: Login) -> Iterator[Database]:
         connection.execute("DROP SCHEMA migrated CASCADE; DROP SCHEMA made CASCADE")
 
 
-def engine(login: Login, schema: str) -> Engine:
+def engine(login: Credentials, schema: str) -> Engine:
     """With the schema as its search path, for what alembic and SQLAlchemy say of it by themselves."""
     return create_engine(
         "postgresql+psycopg://",
@@ -63,7 +63,7 @@ def engine(login: Login, schema: str) -> Engine:
     )
 
 
-def shape(login: Login, schema: str) -> list[tuple[Any, ...]]:
+def shape(login: Credentials, schema: str) -> list[tuple[Any, ...]]:
     with login.connect() as connection:
         connection.execute(f"SET search_path TO {schema}")  # type: ignore[call-overload]
         found = connection.execute(SHAPE.format(schema)).fetchall()  # type: ignore[call-overload]
@@ -71,7 +71,7 @@ def shape(login: Login, schema: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_migrations_make_the_schema(empty: Database, login: Login, kind: str) -> None:
+def test_migrations_make_the_schema(empty: Database, login: Credentials, kind: str) -> None:
     migrate(empty, kind)
     check_current(empty, kind)
     with engine(login, "migrated").connect() as connection:
@@ -83,7 +83,7 @@ def test_migrations_make_the_schema(empty: Database, login: Login, kind: str) ->
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_migrations_take_it_away(empty: Database, login: Login, kind: str) -> None:
+def test_migrations_take_it_away(empty: Database, login: Credentials, kind: str) -> None:
     migrate(empty, kind)
     migrate(empty, kind, "base")
     assert shape(login, "migrated") == []
@@ -92,7 +92,7 @@ def test_migrations_take_it_away(empty: Database, login: Login, kind: str) -> No
     check_current(empty, kind)
 
 
-def test_nothing_is_made_outside_of_the_schema(empty: Database, login: Login) -> None:
+def test_nothing_is_made_outside_of_the_schema(empty: Database, login: Credentials) -> None:
     migrate(empty, "inventory")
     assert shape(login, "public") == shape(login, "made") == []
     with login.connect() as connection:
@@ -106,7 +106,7 @@ def test_the_heads_are_those_of_the_scripts() -> None:
         assert not any(f'down_revision = "{head}"' in script for script in scripts)
 
 
-def test_several_hosts_may_migrate_at_once(empty: Database, login: Login) -> None:
+def test_several_hosts_may_migrate_at_once(empty: Database, login: Credentials) -> None:
     def host(_: int) -> str | None:
         database = setup_database(login, "migrated")
         try:
@@ -121,7 +121,7 @@ def test_several_hosts_may_migrate_at_once(empty: Database, login: Login) -> Non
         assert connection.execute("SELECT count(*) FROM migrated.gate").fetchall() == [(1,)]
 
 
-def test_a_migration_that_fails_leaves_nothing(empty: Database, login: Login) -> None:
+def test_a_migration_that_fails_leaves_nothing(empty: Database, login: Credentials) -> None:
     with login.connect() as connection:
         connection.execute("CREATE TABLE migrated.tasks (mine int)")  # the last that it would make
     with pytest.raises(PortError, match="DuplicateTable"):
@@ -130,7 +130,7 @@ def test_a_migration_that_fails_leaves_nothing(empty: Database, login: Login) ->
     assert version(empty) is None
 
 
-def test_a_newer_programs_schema_is_left_alone(empty: Database, login: Login) -> None:
+def test_a_newer_programs_schema_is_left_alone(empty: Database, login: Credentials) -> None:
     migrate(empty, "order")
     with login.connect() as connection:
         connection.execute("UPDATE migrated.alembic_version SET version_num = 'order_9999'")

@@ -12,9 +12,9 @@ from own_postgres import PASSWORD, OwnPostgres
 from typed_settings.types import Secret
 
 from oms.adapters.memory import CountedIds
-from oms.adapters.sql.credentials import login_of
-from oms.adapters.sql.roles import set_up_postgres
-from oms.adapters.sql.stores import postgres_store
+from oms.adapters.sql.factory import postgres_store
+from oms.adapters.sql.postgres.credentials import service_credentials
+from oms.adapters.sql.provisioning.roles import set_up_postgres
 from oms.domain.tasks import TaskKind
 from oms.settings import Settings
 from oms.testing.contracts.samples import request, start
@@ -55,9 +55,9 @@ def settings(server: OwnPostgres) -> Settings:
 
 
 def run(settings: Settings, statement: str) -> list[Any]:
-    from oms.adapters.sql.credentials import admin_login
+    from oms.adapters.sql.postgres.credentials import admin_credentials
 
-    with admin_login(settings).connect() as connection:
+    with admin_credentials(settings).connect() as connection:
         cursor = connection.execute(statement)  # type: ignore[call-overload]
         return list(cursor.fetchall()) if cursor.description else []
 
@@ -80,7 +80,7 @@ def drop_session(settings: Settings) -> None:
 
 
 def test_a_process_that_is_killed_leaves_its_leases_to_its_successor(settings: Settings) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(login_of("payment", settings).parameters["port"])]
+    command = [sys.executable, "-c", SCRIPT, str(service_credentials("payment", settings).parameters["port"])]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=__file__.rpartition("/")[0])
     assert process.stdout is not None
     assert process.stdout.readline() == b"claimed\n"

@@ -12,12 +12,17 @@ from own_postgres import PASSWORD, OwnPostgres
 from typed_settings.types import Secret
 
 from oms.adapters.memory import CountedIds
-from oms.adapters.sql import roles
-from oms.adapters.sql.checks import check_postgres, other_currencies
-from oms.adapters.sql.credentials import admin_login, login_of, operator_login, schema_of
-from oms.adapters.sql.migrate import HEADS
-from oms.adapters.sql.roles import set_up_postgres
-from oms.adapters.sql.stores import postgres_reader, postgres_store
+from oms.adapters.sql.factory import postgres_reader, postgres_store
+from oms.adapters.sql.postgres.credentials import (
+    admin_credentials,
+    operator_credentials,
+    schema_of,
+    service_credentials,
+)
+from oms.adapters.sql.provisioning import roles
+from oms.adapters.sql.provisioning.checks import check_postgres, other_currencies
+from oms.adapters.sql.provisioning.migrate import HEADS
+from oms.adapters.sql.provisioning.roles import set_up_postgres
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.ports.store import Delivery
 from oms.settings import Settings
@@ -46,7 +51,7 @@ def ready(server: OwnPostgres) -> Settings:
 
 
 def refused(settings: Settings, name: str, statement: str) -> bool:
-    login = operator_login(settings) if name == "operator" else login_of(name, settings)
+    login = operator_credentials(settings) if name == "operator" else service_credentials(name, settings)
     with login.connect() as connection:
         try:
             connection.execute(statement)  # type: ignore[call-overload]
@@ -114,7 +119,7 @@ def test_the_operator_checks_every_schema_with_its_own_password_alone(server: Ow
     (line,) = other_currencies(operator, SERVICES)
     assert "oms_payment are in EUR" in line
 
-    with admin_login(services).connect() as connection:
+    with admin_credentials(services).connect() as connection:
         connection.execute("REVOKE INSERT ON oms_order.orders FROM oms_order")
         connection.execute("ALTER SCHEMA oms_step_shipping RENAME TO elsewhere")
     found = check_postgres(operator, every, by_operator=True)
@@ -167,7 +172,7 @@ def test_doctor_names_topics_to_which_messages_wait_to_be_sent(ready: Settings) 
     store = postgres_store("order", ready, CountedIds())
     flush(store, Delivery(outbox=[row("unsent")]))
     assert check_postgres(ready, ["order"]) == []
-    with login_of("order", ready).connect() as connection:
+    with service_credentials("order", ready).connect() as connection:
         connection.execute("UPDATE oms_order.outbox SET at = now() - interval '5 minutes'")
     (line,) = check_postgres(ready, ["order"])
     assert line.startswith("warning: PostgreSQL at ")
@@ -234,7 +239,7 @@ def test_passwords_are_nowhere(server: OwnPostgres, ready: Settings) -> None:
     assert "CREATE ROLE" in log
     assert CANARY not in log
     assert "common-password" not in log
-    assert CANARY not in repr(login_of("order", ready))
+    assert CANARY not in repr(service_credentials("order", ready))
     wrong = settings_of(server, postgres_password_order=Secret(WRONG))
     assert WRONG not in "".join(check_postgres(wrong, ["order"]))
     with pytest.raises(PortError) as raised:

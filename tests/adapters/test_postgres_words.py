@@ -13,9 +13,9 @@ import pytest
 from own_postgres import OwnPostgres
 
 import oms
-from oms.adapters.sql.checks import check_postgres
-from oms.adapters.sql.roles import set_up_postgres
-from oms.adapters.sql.stores import postgres_store
+from oms.adapters.sql.factory import postgres_store
+from oms.adapters.sql.provisioning.checks import check_postgres
+from oms.adapters.sql.provisioning.roles import set_up_postgres
 from oms.adapters.system.ids import SystemIds
 from oms.bootstrap.app import App
 from oms.settings import Settings, load_settings

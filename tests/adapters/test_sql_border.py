@@ -9,7 +9,7 @@ import pytest
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
-from oms.adapters.sql.driver_errors import BORDER, COMMIT, translated
+from oms.adapters.sql.core.errors import TRANSLATE_COMMIT_ERRORS, TRANSLATE_ERRORS, translated
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 
 SECRET = "secret-value"
@@ -94,7 +94,7 @@ def test_every_state_is_one_of_ours_and_shows_nothing(state: str, kind: type[psy
 def test_errors_that_are_the_drivers_own(error: Exception, before: type[PortError], at_commit: type[PortError]) -> None:
     kinds = [error, wrapped(error)] if isinstance(error, psycopg.Error) else [error]
     for one in kinds:
-        for border, ours in ((BORDER, before), (COMMIT, at_commit)):
+        for border, ours in ((TRANSLATE_ERRORS, before), (TRANSLATE_COMMIT_ERRORS, at_commit)):
             with pytest.raises(PortError) as raised, border:
                 raise one
             assert type(raised.value) is ours
@@ -110,12 +110,12 @@ def test_a_connection_that_sqlalchemy_gave_up_is_lost() -> None:
 
 
 def test_an_error_of_sqlite_is_ours_too() -> None:
-    with pytest.raises(Permanent), BORDER:
+    with pytest.raises(Permanent), TRANSLATE_ERRORS:
         raise sqlite3.ProgrammingError("closed")
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), Retryable("mine"), ZeroDivisionError()])
 def test_what_is_no_drivers_error_passes(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, BORDER:
+    with pytest.raises(type(error)) as raised, TRANSLATE_ERRORS:
         raise error
     assert raised.value is error

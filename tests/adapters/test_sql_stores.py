@@ -15,11 +15,11 @@ from sqlalchemy import create_engine, inspect, select, text
 
 import oms
 from oms.adapters.memory.clock import CountedIds, ManualClock
-from oms.adapters.sql import stores
-from oms.adapters.sql.connection import Link
-from oms.adapters.sql.migrate import HEADS, migrate
-from oms.adapters.sql.schema import KINDS
-from oms.adapters.sql.sqlite import sqlite_database
+from oms.adapters.sql import factory
+from oms.adapters.sql.core.connection import SqlConnection
+from oms.adapters.sql.provisioning.migrate import HEADS, migrate
+from oms.adapters.sql.sqlite.database import sqlite_database
+from oms.adapters.sql.stores.tables import KINDS
 from oms.adapters.system.clock import SystemClock
 from oms.bootstrap.container import recorded
 from oms.domain.events import Reason
@@ -46,12 +46,12 @@ def test_migrations_make_the_schema_and_take_it_away(tmp_path: Path, kind: str) 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "order.db"
-    stores.sqlite_store("order", path, ManualClock(), CountedIds()).close()
+    factory.sqlite_store("order", path, ManualClock(), CountedIds()).close()
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'order_9999'"))
     with pytest.raises(oms.Permanent, match="order_9999"):
-        stores.read_only("order", path, SystemClock())
+        factory.read_only("order", path, SystemClock())
 
 
 def embedded(tmp_path: Path) -> Shop:
@@ -120,7 +120,7 @@ def test_orders_in_memory_join_nothing() -> None:
 
 
 def test_statements_that_were_never_sent_are_an_error(tmp_path: Path) -> None:
-    class Forgetful(Link):
+    class Forgetful(SqlConnection):
         unsent = 2
 
     database = sqlite_database(tmp_path / "x.db", SystemClock())
@@ -136,7 +136,7 @@ def test_a_reader_of_the_same_file_sees_commits_and_writes_nothing(tmp_path: Pat
     shop = embedded(tmp_path)
     order = shop.place()
     shop.run()
-    reader = stores.read_only("order", tmp_path / "order.db", SystemClock())
+    reader = factory.read_only("order", tmp_path / "order.db", SystemClock())
     assert [found.id for found in reader.all_orders()] == [order.id]
     with pytest.raises((oms.Retryable, oms.Permanent)):
         reader.mark_sent(["x"])
@@ -191,7 +191,7 @@ def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path) -> No
 
 def test_who_stays_with_sqlite_does_not_import_psycopg(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from oms.adapters.sql.stores import sqlite_store\n"
+        "import sys; from pathlib import Path; from oms.adapters.sql.factory import sqlite_store\n"
         "from oms.adapters.memory import CountedIds, ManualClock\n"
         f"sqlite_store('order', Path({str(tmp_path)!r}) / 'order.db', ManualClock(), CountedIds()).ping()\n"
         "sys.exit('psycopg' in sys.modules)"
@@ -242,7 +242,7 @@ def test_whatever_changes_of_a_record_is_written(tmp_path: Path, kind: str) -> N
     assert changes.keys() == names - {"id", "order_id"}
     absent = attrs.evolve(record, **{name: attrs.fields_dict(type(record))[name].default for name in ("state",)})
     for name, value in changes.items():
-        store = stores.sqlite_store(kind, tmp_path / f"{name}.db", SystemClock(), CountedIds())
+        store = factory.sqlite_store(kind, tmp_path / f"{name}.db", SystemClock(), CountedIds())
         after = attrs.evolve(record, **{name: value})
         with store.begin() as transaction:
             before = attrs.evolve(absent, version=0) if kind == "order" else absent
@@ -258,7 +258,7 @@ def test_whatever_changes_of_a_record_is_written(tmp_path: Path, kind: str) -> N
 def test_early_news_of_the_previous_version_is_read_without_terms(tmp_path: Path) -> None:
     """Also where that version ran beside this one and added news to a row of this one."""
     order = Order(id=order_id(1)).hear(OrderTrigger.PAID, at=AT, stated=stated()).aggregate
-    store = stores.sqlite_store("order", tmp_path / "order.db", SystemClock(), CountedIds())
+    store = factory.sqlite_store("order", tmp_path / "order.db", SystemClock(), CountedIds())
     with store.begin() as transaction:
         transaction.save_orders([(Order(id=order.id), order)], [])
         transaction.commit()
@@ -278,7 +278,7 @@ def _read_after(directory: Path, change: str) -> tuple[EarlyNews, ...]:
     """The early news of the one order after a change of its row."""
     with create_engine(f"sqlite:///{directory / 'order.db'}").begin() as connection:
         connection.execute(text(f"UPDATE orders SET {change}"))
-    reader = stores.read_only("order", directory / "order.db", SystemClock())
+    reader = factory.read_only("order", directory / "order.db", SystemClock())
     (order,) = reader.all_orders()
     reader.close()
     return order.early

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from oms.adapters.sql import stores
-from oms.adapters.sql.roles import set_up_postgres
+from oms.adapters.sql import factory
+from oms.adapters.sql.provisioning.roles import set_up_postgres
 from oms.adapters.sqlite_log.log import SqliteLog
 from oms.bootstrap.container import SERVICES
 from oms.operations import promises
@@ -35,7 +35,7 @@ def settings_of(primary: NativePostgres, server: NativePostgres) -> Settings:
 
 
 def evidence_on(primary: NativePostgres, server: NativePostgres, shop: Shop) -> Evidence:
-    order, stock, payment, news = (stores.postgres_reader(name, settings_of(primary, server)) for name in SERVICES)
+    order, stock, payment, news = (factory.postgres_reader(name, settings_of(primary, server)) for name in SERVICES)
     log = SqliteLog.read_only(shop.app.settings.data / "broker.db")
     return Evidence(order, stock, payment, news, log, shop.evidence.book)
 

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 import oms
-from oms.adapters.sql.stores import read_only
+from oms.adapters.sql.factory import read_only
 from oms.adapters.system.clock import SystemClock
 from oms.bootstrap.container import back_up, restore
 from oms.entrypoints.cli import main

@@ -16,9 +16,9 @@ from oms.adapters.gateways.book import SqliteBook
 from oms.adapters.gateways.simulated import SimulatedGateway
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.adapters.sql import stores
-from oms.adapters.sql.migrate import migrate
-from oms.adapters.sql.sqlite import sqlite_database
+from oms.adapters.sql import factory
+from oms.adapters.sql.provisioning.migrate import migrate
+from oms.adapters.sql.sqlite.database import sqlite_database
 from oms.adapters.system.clock import SystemClock
 from oms.bootstrap.app import reconcile
 from oms.operations.promises import check
@@ -105,7 +105,7 @@ def test_a_store_from_before_has_the_currency_of_its_rows(tmp_path: Path, kind: 
     database.close()
     with create_engine(f"sqlite:///{path}").begin() as connection:
         connection.execute(text(f"INSERT INTO {row}"))
-    store = stores.sqlite_store(kind, path, ManualClock(), CountedIds())
+    store = factory.sqlite_store(kind, path, ManualClock(), CountedIds())
     assert store.currency() == "EUR"
     store.close()
 

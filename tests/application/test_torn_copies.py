@@ -16,7 +16,7 @@ import pytest
 
 import oms
 from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.adapters.sql.stores import read_only
+from oms.adapters.sql.factory import read_only
 from oms.adapters.system.clock import SystemClock
 from oms.bootstrap.repair import repair
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oms
-from oms.adapters.sql import connection
+from oms.adapters.sql.core import connection
 from oms.adapters.sqlite_log import records
 from oms.adapters.system import disk_sorter
 from oms.adapters.system.disk_sorter import DiskSorter

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import oms
-from oms.adapters.sql.stores import sqlite_store
+from oms.adapters.sql.factory import sqlite_store
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.entrypoints.cli import main

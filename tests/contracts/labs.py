@@ -33,13 +33,14 @@ from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
 from oms.adapters.memory import CountedIds, ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.adapters.sql.database import Database
-from oms.adapters.sql.credentials import Login
-from oms.adapters.sql.migrate import migrate
-from oms.adapters.sql.postgres import postgres_database, setup_database
-from oms.adapters.sql.schema import KINDS
-from oms.adapters.sql import stores
-from oms.adapters.sql.stores import kind_of, store_in
+from oms.adapters.sql.core.database import Database
+from oms.adapters.sql.postgres.credentials import Credentials
+from oms.adapters.sql.provisioning.migrate import migrate
+from oms.adapters.sql.postgres.database import postgres_database, setup_database
+from oms.adapters.sql.stores.tables import KINDS
+from oms.adapters.sql import factory
+from oms.adapters.sql.factory import store_in
+from oms.adapters.sql.stores.tables import kind_of
 from oms.adapters.sqlite_log.log import SqliteLog
 from oms.adapters.sqlite_log.records import pack_headers
 from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
@@ -133,7 +134,7 @@ class OnSqlite(Timed):
         process.close()
 
     def _open(self, path: Path) -> Any:
-        store = stores.sqlite_store(self.name, path, self.clock, CountedIds())
+        store = factory.sqlite_store(self.name, path, self.clock, CountedIds())
         self.opened.append((store, path))
         return store
 
@@ -144,13 +145,13 @@ def postgres_url() -> str:
 
 
 @cache
-def postgres_login() -> Login:
+def postgres_login() -> Credentials:
     """A superuser's way to a database of this process's own, which goes with the process."""
     server, name = conninfo_to_dict(postgres_url()), f"oms_test_{os.getpid()}_{uuid4().hex[:8]}"
     administer(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
     administer(f"ALTER DATABASE {name} SET synchronous_commit = off")  # no test here cuts the power
     atexit.register(administer, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    return Login("tests", {**server, "dbname": name})
+    return Credentials("tests", {**server, "dbname": name})
 
 
 def administer(statement: str) -> None:
@@ -160,7 +161,7 @@ def administer(statement: str) -> None:
 
 
 @cache
-def _shared(login: Login) -> Database:
+def _shared(login: Credentials) -> Database:
     """The connections of all stores of this process: a server's connection costs more than a test."""
     return postgres_database(login, "public")
 

@@ -17,7 +17,7 @@ from labs import _shared, give_back_schema, new_schema, postgres_login
 
 import oms
 from oms.adapters.memory import CountedIds, ManualClock
-from oms.adapters.sql.stores import store_in
+from oms.adapters.sql.factory import store_in
 from oms.domain.errors import OmsError
 from oms.settings import Settings
 from oms.testing import Shop

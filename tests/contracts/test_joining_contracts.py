@@ -10,8 +10,8 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 import oms
-from oms.adapters.sql.postgres import postgres_database
-from oms.adapters.sql.stores import store_in
+from oms.adapters.sql.postgres.database import postgres_database
+from oms.adapters.sql.factory import store_in
 from oms.adapters.system.ids import SystemIds
 from oms.bootstrap.app import App
 from oms.testing.contracts.joining import JoiningContract

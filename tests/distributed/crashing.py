@@ -16,11 +16,11 @@ from importlib import import_module
 from typing import Any
 
 POINTS = {
-    "after the commit": ("oms.adapters.sql.database:Database.commit", "after"),
+    "after the commit": ("oms.adapters.sql.core.database:Database.commit", "after"),
     "after Lua": ("oms.adapters.redis.gate:RedisGate.take", "after"),
     "after the charge": ("oms.adapters.gateways.simulated:SimulatedGateway.charge", "after"),
     "after the produce": ("oms.adapters.kafka.log:KafkaBroker.publish", "after"),
-    "before mark-sent": ("oms.adapters.sql.store:SqlStore.mark_sent", "before"),
+    "before mark-sent": ("oms.adapters.sql.stores.store:SqlStore.mark_sent", "before"),
     "before the offset commit": ("oms.adapters.kafka.subscription:KafkaSubscription.commit", "before"),
 }
 

@@ -17,9 +17,9 @@ from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from psycopg.conninfo import conninfo_to_dict
 from serving import Load, an_order, free_port, wait_for
 
-from oms.adapters.sql.credentials import Login
-from oms.adapters.sql.pooler import ANSWERS_WITHIN_S
-from oms.adapters.sql.postgres import Session, postgres_database
+from oms.adapters.sql.postgres.credentials import Credentials
+from oms.adapters.sql.provisioning.pooler import ANSWERS_WITHIN_S
+from oms.adapters.sql.postgres.database import Session, postgres_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ORDERS = 300
@@ -128,7 +128,7 @@ def test_a_poolers_session_is_known_from_ones_own() -> None:
 
 
 def is_ours(url: str) -> bool:
-    database = postgres_database(Login("postgres", conninfo_to_dict(url)), "public")
+    database = postgres_database(Credentials("postgres", conninfo_to_dict(url)), "public")
     with database._read.engine.connect() as connection:
         session = connection.connection.driver_connection
         assert isinstance(session, Session)

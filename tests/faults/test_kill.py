@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from oms.adapters.sql import stores
+from oms.adapters.sql import factory
 from oms.adapters.system.clock import SystemClock
 from serving import Load, Serving
 
@@ -36,7 +36,7 @@ def an_order(number: int) -> dict:
 
 
 def states(serving: Serving) -> Counter[str]:
-    store = stores.read_only("order", serving.data / "order.db", SystemClock())
+    store = factory.read_only("order", serving.data / "order.db", SystemClock())
     counted = Counter(order.state.value for order in store.all_orders())
     store.close()
     return counted

@@ -18,8 +18,8 @@ from redis_servers import Server
 
 import oms
 from oms.adapters.redis.gate import RedisGate
-from oms.adapters.sql.legacy import PostgresLegacyOrders
-from oms.adapters.sql.roles import set_up_postgres
+from oms.adapters.sql.postgres.legacy import PostgresLegacyOrders
+from oms.adapters.sql.provisioning.roles import set_up_postgres
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.no_log import NoLog
 from oms.bootstrap.app import verify as oms_verify

@@ -286,11 +286,11 @@ def _memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:
 
 
 def _sqlite_stores(clock: Clock, ids: Ids, files: SystemFiles, log: Callable[[], Broker]) -> Callable[[str], Store]:
-    from oms.adapters.sql import stores
+    from oms.adapters.sql import factory
 
     def opened(name: str) -> Store:
         broker: Any = log()  # first of all files
-        store = stores.sqlite_store(name, files.admit(name), clock, ids)
+        store = factory.sqlite_store(name, files.admit(name), clock, ids)
         files.made(name)
         if files.system is not None:
             store.log_end = lambda: broker.end
@@ -306,9 +306,9 @@ def _kafka_log(settings: Settings, telemetry: Telemetry, opened: Opened) -> Brok
 
 
 def _postgres_stores(settings: Settings, ids: Ids) -> Callable[[str], Store]:
-    from oms.adapters.sql import stores
+    from oms.adapters.sql import factory
 
-    return lambda name: stores.postgres_store(name, settings, ids)
+    return lambda name: factory.postgres_store(name, settings, ids)
 
 
 def _redis_gate(settings: Settings, clock: Clock, opened: Opened) -> StockGate:
@@ -772,7 +772,7 @@ def recorded(
 
 
 def _on_disk(settings: Settings, own: Mapping[str, OwnStep]) -> Evidence:
-    from oms.adapters.sql import stores
+    from oms.adapters.sql import factory
     from oms.adapters.sqlite_log.log import SqliteLog
 
     def path(name: str) -> Path:
@@ -784,7 +784,7 @@ def _on_disk(settings: Settings, own: Mapping[str, OwnStep]) -> Evidence:
     clock = _clock()
 
     def store(name: str) -> Any:
-        return stores.read_only(name, path(name), clock, immutable=_is_immutable(path(name)))
+        return factory.read_only(name, path(name), clock, immutable=_is_immutable(path(name)))
 
     order, stock, payment, news = map(store, SERVICES)
     steps = {
@@ -837,14 +837,14 @@ def naming_files(directory: Path) -> Iterator[None]:
 def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int | None) -> Evidence:
     from oms.adapters.kafka.log import OWN_TOPICS, KafkaBroker
     from oms.adapters.redis.gate import RedisGate
-    from oms.adapters.sql import stores
-    from oms.adapters.sql.checks import other_steps
-    from oms.adapters.sql.pooler import check_pooler
+    from oms.adapters.sql import factory
+    from oms.adapters.sql.provisioning.checks import other_steps
+    from oms.adapters.sql.provisioning.pooler import check_pooler
 
     check_pooler(settings, snapshots or len(SERVICES) + len(own))
-    order, stock, payment, news = (stores.postgres_reader(name, settings) for name in SERVICES)
+    order, stock, payment, news = (factory.postgres_reader(name, settings) for name in SERVICES)
     steps = {
-        name: StepEvidence(stores.postgres_reader(f"step-{name}", settings), tuple(step.handlers))
+        name: StepEvidence(factory.postgres_reader(f"step-{name}", settings), tuple(step.handlers))
         for name, step in own.items()
     }
     topics = (*OWN_TOPICS, *map(copies_topic, own))
@@ -857,7 +857,7 @@ def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int |
 def legacy_of(settings: Settings) -> tuple[LegacyOrders | None, LegacyStock | None]:
     """What the settings name of the system replaced; `SettingsError` where they name nothing."""
     from oms.adapters.redis.legacy import RedisLegacyStock
-    from oms.adapters.sql.legacy import PostgresLegacyOrders
+    from oms.adapters.sql.postgres.legacy import PostgresLegacyOrders
 
     if not (settings.spring_postgres_url or settings.spring_redis_url):
         raise SettingsError(
@@ -932,7 +932,7 @@ def what_is_wrong(
         return ()
     from oms.adapters.kafka.access import connection_warnings
     from oms.adapters.kafka.topics import check_topics
-    from oms.adapters.sql.checks import check_postgres
+    from oms.adapters.sql.provisioning.checks import check_postgres
 
     stores = [name if name in SERVICES else f"step-{name}" for name in names]
     found = [
@@ -969,7 +969,7 @@ def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[str
     """One line for each store on PostgreSQL whose pinned currency isn't that of the settings."""
     if settings.profile != "distributed":
         return ()
-    from oms.adapters.sql.checks import other_currencies as found
+    from oms.adapters.sql.provisioning.checks import other_currencies as found
 
     return found(settings, [name if name in SERVICES else f"step-{name}" for name in names])
 
@@ -977,7 +977,7 @@ def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[str
 def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
     """Make what the servers lack: database, roles, schemas, topics. Safe to repeat; one line for each thing done."""
     from oms.adapters.kafka.topics import ensure_topics
-    from oms.adapters.sql.roles import set_up_postgres
+    from oms.adapters.sql.provisioning.roles import set_up_postgres
 
     record = set_up_postgres(settings, SERVICES, list(own))
     topics = ensure_topics(settings, topics_of(own))

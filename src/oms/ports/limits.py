@@ -1,6 +1,6 @@
 """The longest text, in characters, that each stored field may have.
 
-One list for every store: `adapters/sql/schema.py` takes its columns' lengths from it, and the memory stores refuse
+One list for every store: `adapters/sql/stores/tables.py` takes its columns' lengths from it, and the memory stores refuse
 the same values, so that a test in memory fails where PostgreSQL would.
 """
 

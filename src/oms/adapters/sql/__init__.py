@@ -1,7 +1,8 @@
-"""The record in SQL: SQLAlchemy Core on SQLite, a file a service, or on PostgreSQL, a schema and a role a service.
+"""SQL stores with SQLAlchemy Core: on SQLite one file for each service, on PostgreSQL one schema and role for each.
 
-`schema` has the tables, `migrations` brings a database there. A service's file (`orders`, `inventory`, ...) has its
-transaction and its store on top of what all of them share (`transaction`, `store`); `link` is the only place that
-runs statements, `bulk` writes those over many rows once for both databases, `border` is the only one that knows the
-drivers' errors. `sqlite` and `postgres` open a database; `logins`, `roles` and `checks` are PostgreSQL's alone.
+- `factory` opens a store and is what the rest of `oms` uses, with `provisioning`.
+- `stores` has the tables of each service, its statements, its transaction and its store.
+- `core` runs statements on a connection; it compiles each statement once, and translates driver errors.
+- `postgres` and `sqlite` open a database.
+- `provisioning` migrates (`migrations` has the scripts), and sets up and checks a PostgreSQL server.
 """

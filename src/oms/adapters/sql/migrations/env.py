@@ -1,8 +1,8 @@
-"""Runs the migrations on the connection that `oms.adapters.sql.migrate` hands over, in its transaction."""
+"""Runs the migrations on the connection that `oms.adapters.sql.provisioning.migrate` hands over, in its transaction."""
 
 from alembic import context
 
-from oms.adapters.sql.schema import KINDS
+from oms.adapters.sql.stores.tables import KINDS
 
 attributes = context.config.attributes
 context.configure(

@@ -3,8 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from oms.adapters.sql.instant import Instant
-from oms.adapters.sql.word import word
+from oms.adapters.sql.core.types import Instant, short_text
 
 revision = "inventory_0001"
 down_revision = None
@@ -16,8 +15,8 @@ def upgrade() -> None:
     """Make the tables."""
     op.create_table(
         "attempts",
-        sa.Column("consumer", word(64), nullable=False),
-        sa.Column("topic", word(128), nullable=False),
+        sa.Column("consumer", short_text(64), nullable=False),
+        sa.Column("topic", short_text(128), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
@@ -26,21 +25,21 @@ def upgrade() -> None:
     )
     op.create_table(
         "dead_letters",
-        sa.Column("id", word(36), nullable=False),
-        sa.Column("consumer", word(64), nullable=False),
-        sa.Column("message_id", word(200), nullable=False),
-        sa.Column("topic", word(128), nullable=False),
+        sa.Column("id", short_text(36), nullable=False),
+        sa.Column("consumer", short_text(64), nullable=False),
+        sa.Column("message_id", short_text(200), nullable=False),
+        sa.Column("topic", short_text(128), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.LargeBinary(), nullable=True),
         sa.Column("value", sa.LargeBinary(), nullable=True),
         sa.Column("headers", sa.Text(), nullable=False),
-        sa.Column("cause", word(128), nullable=False),
+        sa.Column("cause", short_text(128), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("parked_at", Instant(), nullable=False),
-        sa.Column("state", word(16), nullable=False),
-        sa.Column("order_id", word(64), nullable=True),
+        sa.Column("state", short_text(16), nullable=False),
+        sa.Column("order_id", short_text(64), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
     )
     op.create_index("ix_dead_letters_state_parked_at", "dead_letters", ["state", "parked_at"], unique=False)
@@ -53,9 +52,9 @@ def upgrade() -> None:
     op.bulk_insert(gate, [{"id": 1, "epoch": 0}])  # its one row is what takes and rebuilds lock
     op.create_table(
         "idempotency",
-        sa.Column("key", word(255), nullable=False),
-        sa.Column("scope", word(160), nullable=False),
-        sa.Column("fingerprint", word(64), nullable=False),
+        sa.Column("key", short_text(255), nullable=False),
+        sa.Column("scope", short_text(160), nullable=False),
+        sa.Column("fingerprint", short_text(64), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("key", "scope", name=op.f("pk_idempotency")),
@@ -63,8 +62,8 @@ def upgrade() -> None:
     op.create_index(op.f("ix_idempotency_at"), "idempotency", ["at"], unique=False)
     op.create_table(
         "inbox",
-        sa.Column("consumer", word(64), nullable=False),
-        sa.Column("message_id", word(64), nullable=False),
+        sa.Column("consumer", short_text(64), nullable=False),
+        sa.Column("message_id", short_text(64), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("consumer", "message_id", name=op.f("pk_inbox")),
         sqlite_with_rowid=False,
@@ -72,8 +71,8 @@ def upgrade() -> None:
     op.create_index(op.f("ix_inbox_at"), "inbox", ["at"], unique=False)
     op.create_table(
         "outbox",
-        sa.Column("id", word(36), nullable=False),
-        sa.Column("topic", word(128), nullable=False),
+        sa.Column("id", short_text(36), nullable=False),
+        sa.Column("topic", short_text(128), nullable=False),
         sa.Column("key", sa.LargeBinary(), nullable=True),
         sa.Column("value", sa.LargeBinary(), nullable=False),
         sa.Column("headers", sa.Text(), nullable=False),
@@ -85,8 +84,8 @@ def upgrade() -> None:
     op.create_index("ix_outbox_leased_until", "outbox", ["leased_until", "at"], unique=False)
     op.create_table(
         "reservations",
-        sa.Column("order_id", word(64), nullable=False),
-        sa.Column("state", word(16), nullable=False),
+        sa.Column("order_id", short_text(64), nullable=False),
+        sa.Column("state", short_text(16), nullable=False),
         sa.Column("items", sa.Text(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("order_id", name=op.f("pk_reservations")),
@@ -101,7 +100,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "stock",
-        sa.Column("sku", word(64), nullable=False),
+        sa.Column("sku", short_text(64), nullable=False),
         sa.Column("on_hand", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("0 <= held AND held <= on_hand", name=op.f("ck_stock_bounds")),
@@ -110,9 +109,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "stock_ledger",
-        sa.Column("reference", word(64), nullable=False),
-        sa.Column("sku", word(64), nullable=False),
-        sa.Column("kind", word(16), nullable=False),
+        sa.Column("reference", short_text(64), nullable=False),
+        sa.Column("sku", short_text(64), nullable=False),
+        sa.Column("kind", short_text(16), nullable=False),
         sa.Column("on_hand", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.BigInteger(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
@@ -121,16 +120,16 @@ def upgrade() -> None:
     )
     op.create_table(
         "tasks",
-        sa.Column("key", word(200), nullable=False),
-        sa.Column("kind", word(16), nullable=False),
+        sa.Column("key", short_text(200), nullable=False),
+        sa.Column("kind", short_text(16), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("due_at", Instant(), nullable=False),
-        sa.Column("lease", word(36), nullable=True),
+        sa.Column("lease", short_text(36), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("called_at", Instant(), nullable=True),
         sa.Column("note", sa.Text(), nullable=False),
-        sa.Column("trace", word(64), nullable=True),
+        sa.Column("trace", short_text(64), nullable=True),
         sa.PrimaryKeyConstraint("key", "kind", name=op.f("pk_tasks")),
         postgresql_with=_CHURNING,
     )

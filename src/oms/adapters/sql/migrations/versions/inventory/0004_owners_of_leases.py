@@ -6,8 +6,7 @@ A process of the version before writes leases without an owner; they lapse as be
 import sqlalchemy as sa
 from alembic import op
 
-from oms.adapters.sql.instant import Instant
-from oms.adapters.sql.word import word
+from oms.adapters.sql.core.types import Instant, short_text
 
 revision = "inventory_0004"
 down_revision = "inventory_0003"
@@ -15,13 +14,13 @@ down_revision = "inventory_0003"
 
 def upgrade() -> None:
     """Add the columns and the table."""
-    op.add_column("outbox", sa.Column("owner", word(36)))
-    op.add_column("tasks", sa.Column("owner", word(36)))
+    op.add_column("outbox", sa.Column("owner", short_text(36)))
+    op.add_column("tasks", sa.Column("owner", short_text(36)))
     op.create_table(
         "owners",
-        sa.Column("instance", word(255), nullable=False),
+        sa.Column("instance", short_text(255), nullable=False),
         sa.Column("slot", sa.Integer(), nullable=False),
-        sa.Column("owner", word(36), nullable=False),
+        sa.Column("owner", short_text(36), nullable=False),
         sa.Column("server_started_at", Instant(), nullable=False),
         sa.Column("registered_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("instance", "slot", name=op.f("pk_owners")),

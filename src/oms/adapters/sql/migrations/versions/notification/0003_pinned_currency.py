@@ -6,7 +6,7 @@ Rows from before name their currency: the newest one's is pinned.
 import sqlalchemy as sa
 from alembic import op
 
-from oms.adapters.sql.word import word
+from oms.adapters.sql.core.types import short_text
 
 revision = "notification_0003"
 down_revision = "notification_0002"
@@ -16,8 +16,8 @@ def upgrade() -> None:
     """Add the table."""
     op.create_table(
         "pinned",
-        sa.Column("name", word(32), nullable=False),
-        sa.Column("value", word(64), nullable=False),
+        sa.Column("name", short_text(32), nullable=False),
+        sa.Column("value", short_text(64), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_pinned")),
     )
     op.execute(

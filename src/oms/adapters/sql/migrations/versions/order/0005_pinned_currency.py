@@ -6,7 +6,7 @@ Rows from before name their currency: the newest one's is pinned.
 import sqlalchemy as sa
 from alembic import op
 
-from oms.adapters.sql.word import word
+from oms.adapters.sql.core.types import short_text
 
 revision = "order_0005"
 down_revision = "order_0004"
@@ -16,8 +16,8 @@ def upgrade() -> None:
     """Add the table."""
     op.create_table(
         "pinned",
-        sa.Column("name", word(32), nullable=False),
-        sa.Column("value", word(64), nullable=False),
+        sa.Column("name", short_text(32), nullable=False),
+        sa.Column("value", short_text(64), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_pinned")),
     )
     op.execute(

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from oms.adapters.sql.word import word
+from oms.adapters.sql.core.types import short_text
 
 revision = "step_0003"
 down_revision = "step_0002"
@@ -13,8 +13,8 @@ def upgrade() -> None:
     """Add the table."""
     op.create_table(
         "pinned",
-        sa.Column("name", word(32), nullable=False),
-        sa.Column("value", word(64), nullable=False),
+        sa.Column("name", short_text(32), nullable=False),
+        sa.Column("value", short_text(64), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_pinned")),
     )
 

@@ -1,0 +1,103 @@
+"""Opens stores: of a directory, a file a service; of a PostgreSQL server, a schema a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from oms.adapters.sql.core.database import Database
+from oms.adapters.sql.provisioning.migrate import check_current, migrate
+from oms.adapters.sql.sqlite.database import sqlite_database, sqlite_reader
+from oms.adapters.sql.stores.inventory import SqlInventoryStore
+from oms.adapters.sql.stores.notifications import SqlNotificationStore
+from oms.adapters.sql.stores.orders import SqlOrderStore
+from oms.adapters.sql.stores.payments import SqlPaymentStore
+from oms.adapters.sql.stores.steps import SqlStepStore
+from oms.adapters.sql.stores.store import SqlStore
+from oms.adapters.sql.stores.tables import kind_of
+from oms.domain.values import OrderId
+from oms.ports.clock import Clock, Ids
+from oms.ports.errors import PortError
+from oms.settings import Settings
+
+_STORES: dict[str, Callable[[Database, Ids], SqlStore[Any]]] = {
+    "order": SqlOrderStore,
+    "inventory": SqlInventoryStore,
+    "payment": SqlPaymentStore,
+    "notification": SqlNotificationStore,
+    "step": SqlStepStore,
+}
+
+
+def store_in(database: Database, name: str, ids: Ids) -> SqlStore[Any]:
+    """The store of a service (or a step) in a database that has its tables."""
+    return _STORES[kind_of(name)](database, ids)
+
+
+def sqlite_store(name: str, path: Path, clock: Clock, ids: Ids) -> SqlStore[Any]:
+    """The store of a service (or a step) in a file, which is made or migrated first."""
+    with _naming(path):
+        database = sqlite_database(path, clock)
+        migrate(database, kind_of(name))
+        return store_in(database, name, ids)
+
+
+def postgres_store(name: str, settings: Settings, ids: Ids) -> SqlStore[Any]:
+    """The store of a service (or a step) in its schema, by its own role.
+
+    Its time is the server's. `Permanent` where the schema isn't at this program's revision: `oms setup` brings it
+    there. `Retryable` where the server can't be reached.
+    """
+    from oms.adapters.sql.postgres.credentials import schema_of, service_credentials
+    from oms.adapters.sql.postgres.database import postgres_database
+
+    database = postgres_database(service_credentials(name, settings), schema_of(name))
+    return store_in(_checked(database, name), name, ids)
+
+
+def postgres_reader(name: str, settings: Settings) -> Any:
+    """The same store for somebody who only looks, by the operator's role: reads work, writes don't."""
+    from oms.adapters.sql.postgres import database as postgres
+    from oms.adapters.sql.postgres.credentials import operator_credentials, schema_of
+
+    database = postgres.postgres_reader(operator_credentials(settings), schema_of(name))
+    return store_in(_checked(database, name), name, _NoNames())
+
+
+def read_only(name: str, path: Path, clock: Clock, *, immutable: bool = False) -> Any:
+    """The store of another process's file: reads work, writes don't. `Permanent` for another version.
+
+    `immutable`: no process can change the file, such as one on a read-only file system.
+    """
+    with _naming(path):
+        return store_in(_checked(sqlite_reader(path, clock, immutable=immutable), name), name, _NoNames())
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have errors that come while a file is opened say which file it is."""
+    try:
+        yield
+    except PortError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _checked(database: Database, name: str) -> Database:
+    try:
+        check_current(database, kind_of(name))
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+class _NoNames(Ids):
+    """A reader makes nothing that needs a name."""
+
+    def order_id(self) -> OrderId:
+        raise NotImplementedError
+
+    def token(self) -> str:
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Migrations of both databases; setup and checks of a PostgreSQL server."""

@@ -1,0 +1,168 @@
+"""What is wrong with a PostgreSQL server, in words for the person who starts the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC
+from typing import Any
+
+import psycopg
+
+from oms.adapters.sql.postgres.credentials import Credentials, operator_credentials, schema_of, service_credentials
+from oms.adapters.sql.postgres.login_errors import login_problem
+from oms.adapters.sql.provisioning.migrate import HEADS, VERSION_TABLE
+from oms.adapters.sql.stores.tables import kind_of
+from oms.ports.errors import Retryable
+from oms.ports.telemetry import WARNING
+from oms.settings import Settings
+
+OLDEST_SERVER = 14
+_SETUP = "run `oms setup`"
+
+_SERVER = """
+    SELECT current_setting('server_encoding'), pg_is_in_recovery(), has_schema_privilege('public', 'CREATE'),
+           current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')
+"""
+_ROLE = "SELECT 1 FROM pg_roles WHERE rolname = %s"
+_SCHEMA = "SELECT has_schema_privilege(%s, oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
+_STEPS = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, 'oms_step_')"
+_UNSENT = """
+    SELECT topic, count(*), min(at) FROM {schema}.outbox WHERE at < now() - make_interval(secs => {age_s})
+    GROUP BY topic ORDER BY topic LIMIT 100
+"""
+UNSENT_AFTER_S = 60
+"""A message that has waited for so long, in seconds, isn't on its way: the relay sends most within a second."""
+
+_TABLES = """
+    SELECT bool_and(has_table_privilege(%s, c.oid, 'SELECT') AND has_table_privilege(%s, c.oid, 'INSERT')
+                    AND has_table_privilege(%s, c.oid, 'UPDATE') AND has_table_privilege(%s, c.oid, 'DELETE'))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relkind = 'r' AND c.relname <> %s
+"""
+
+
+def check_postgres(settings: Settings, services: Sequence[str], *, by_operator: bool = False) -> Sequence[str]:
+    """One line for each problem of these services (or steps), each once; nothing where all is well.
+
+    `by_operator` logs in as the operator's role where the settings have its password and not the service's: it checks
+    everything but the service's own log-in. Lines that begin with `warning: ` keep nobody from starting. Nothing is
+    changed. No line shows a password.
+    """
+    problems: dict[str, None] = {}
+    for name in services:
+        role = service_credentials(name, settings).role
+        login = _operators(name, settings) if by_operator else service_credentials(name, settings)
+        try:
+            with login.connect() as connection:
+                problems.update(dict.fromkeys(_problems(connection, name, login, role)))
+        except psycopg.Error as error:
+            problems[login_problem(login, error)] = None
+    return list(problems)
+
+
+def other_currencies(settings: Settings, services: Sequence[str]) -> Sequence[str]:
+    """One line for each service (or step) whose store was started with another currency than that of the settings.
+
+    Says nothing of a server that can't be reached: `check_postgres` does.
+    """
+    problems = []
+    for name in services:
+        login = _operators(name, settings)
+        with suppress(psycopg.Error), login.connect() as connection:
+            kept = _currency(connection, schema_of(name))
+            if kept not in (None, settings.currency):
+                where = f"PostgreSQL at {login.place}: the amounts of the schema {schema_of(name)}"
+                problems.append(f"{where} are in {kept}, OMS_CURRENCY is {settings.currency}")
+    return problems
+
+
+def other_steps(settings: Settings, known: Sequence[str]) -> Sequence[str]:
+    """The schemas of steps that aren't `known`, as the operator's role finds them; `Retryable` where it can't look."""
+    login = operator_credentials(settings)
+    try:
+        with login.connect() as connection:
+            rows = connection.execute(_STEPS).fetchall()
+    except psycopg.Error as error:
+        raise Retryable(login_problem(login, error)) from None
+    return sorted({name for (name,) in rows} - {schema_of(name) for name in known})
+
+
+def _operators(name: str, settings: Settings) -> Credentials:
+    """The log-in of a service, or of the operator where the settings have the operator's password alone."""
+    login, operator = service_credentials(name, settings), operator_credentials(settings)
+    return operator if operator.has_password and not login.has_password else login
+
+
+def _problems(connection: psycopg.Connection[Any], name: str, login: Credentials, role: str) -> Iterator[str]:
+    where = f"PostgreSQL at {login.place}"
+    major = connection.info.server_version // 10000
+    if major < OLDEST_SERVER:
+        yield f"{where}: version {major} is too old, {OLDEST_SERVER} is needed"
+    for problem in _of_server(connection, login):
+        yield problem.replace("{where}", where)
+    for problem in _of_schema(connection, name, role):
+        warning = WARNING if problem.startswith(WARNING) else ""
+        yield f"{warning}{where}: {problem.removeprefix(WARNING)}"
+
+
+def _of_server(connection: psycopg.Connection[Any], login: Credentials) -> Iterator[str]:
+    encoding, standby, creates, fsync, full_pages, synchronous = _row(connection, _SERVER)
+    if encoding != "UTF8":
+        yield f"{{where}}: the database's encoding is {encoding}; make it with UTF8"
+    if standby:
+        yield "{where}: a standby, which can't be written to"
+    if creates:
+        yield f"{WARNING}{{where}}: {login.role} may make tables in the schema public, as anybody may there"
+    if fsync == "off":
+        yield f"{WARNING}{{where}}: fsync is off, so a crash of the machine may lose or damage orders"
+    if full_pages == "off":
+        yield f"{WARNING}{{where}}: full_page_writes is off, so a crash of the machine may damage orders"
+    if synchronous == "off":
+        yield f"{WARNING}{{where}}: synchronous_commit is off, so a crash of the server may lose accepted orders"
+
+
+def _of_schema(connection: psycopg.Connection[Any], name: str, role: str) -> Iterator[str]:
+    schema, head = schema_of(name), HEADS[kind_of(name)]
+    if _row(connection, _ROLE, role) is None:
+        yield f"the role {role} is missing; {_SETUP}"
+        return
+    usable = _row(connection, _SCHEMA, role, schema)
+    if usable is None:
+        yield f"the schema {schema} is missing; {_SETUP}"
+    elif not usable[0]:
+        yield f"{role} may not use the schema {schema}; {_SETUP}"
+    elif (found := _revision(connection, schema)) != head:
+        yield f"the schema {schema} is at revision {found}, this program knows {head}; {_SETUP}"
+    elif not _row(connection, _TABLES, *[role] * 4, schema, VERSION_TABLE)[0]:
+        yield f"{role} may not write all tables of the schema {schema}; {_SETUP}"
+    else:
+        yield from _unsent(connection, name, schema)
+
+
+def _unsent(connection: psycopg.Connection[Any], name: str, schema: str) -> Iterator[str]:
+    query = _UNSENT.format(schema=schema, age_s=UNSENT_AFTER_S)
+    for topic, count, since in connection.execute(query.encode()):
+        yield (
+            f"{WARNING}{name}: {count} messages wait to be sent to the topic {topic}, the oldest since"
+            f" {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: does the topic exist, and may the service write to it?"
+        )
+
+
+def _revision(connection: psycopg.Connection[Any], schema: str) -> str | None:
+    known = _row(connection, "SELECT to_regclass(%s)", f"{schema}.{VERSION_TABLE}")
+    if known[0] is None:
+        return None
+    row = _row(connection, f"SELECT version_num FROM {schema}.{VERSION_TABLE}")  # noqa: S608 - a name of ours
+    return row[0] if row else None
+
+
+def _currency(connection: psycopg.Connection[Any], schema: str) -> str | None:
+    if _row(connection, "SELECT to_regclass(%s)", f"{schema}.pinned")[0] is None:
+        return None
+    row = _row(connection, f"SELECT value FROM {schema}.pinned WHERE name = 'currency'")  # noqa: S608 - a name of ours
+    return row[0] if row else None
+
+
+def _row(connection: psycopg.Connection[Any], query: str, *values: str) -> Any:
+    return connection.execute(query.encode(), values or None).fetchone()

@@ -1,0 +1,1 @@
+"""The tables, statements and stores of each service, for both databases."""

@@ -1,0 +1,104 @@
+"""The notification service's record: one row for each order and kind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+
+from oms.adapters.sql.core.bulk import Bulk, of
+from oms.adapters.sql.core.database import Database
+from oms.adapters.sql.core.query import Query, given
+from oms.adapters.sql.stores.rows import dump, load_metadata, money
+from oms.adapters.sql.stores.store import SqlStore
+from oms.adapters.sql.stores.tables import NOTIFICATION, NotificationTables
+from oms.adapters.sql.stores.transaction import SqlTransaction
+from oms.domain.events import Reason
+from oms.domain.values import OrderId, UserId
+from oms.ports.clock import Ids
+from oms.ports.evidence import NotificationEvidence
+from oms.ports.extensions import Notification
+from oms.ports.store import NotificationStore, NotificationTransaction
+
+_NOTIFICATIONS = NOTIFICATION.notifications
+_RECORD = Bulk(
+    lambda new: new.into(_NOTIFICATIONS).on_conflict_do_nothing(),
+    of(_NOTIFICATIONS, "id", "order_id", "kind", "user_id", "total_minor", "currency", "reason", "metadata", "at"),
+    of(_NOTIFICATIONS, "sent_at"),
+)
+_READ = Query(select(_NOTIFICATIONS), among=_NOTIFICATIONS.c.id)
+_DELIVERED = Query(
+    update(_NOTIFICATIONS).values(sent_at=given(_NOTIFICATIONS.c.sent_at)),
+    _NOTIFICATIONS.c.id,
+    of(_NOTIFICATIONS, "sent_at"),
+)
+
+
+class SqlNotificationTransaction(SqlTransaction[NotificationTables], NotificationTransaction):
+    """The notification service's unit of work."""
+
+    def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
+        """Insert those that aren't there."""
+        sent_at = self._link.now if delivered else None
+        self._link.many(_RECORD, [_row(notification) for notification in notifications], sent_at=sent_at)
+
+    def mark_notified(self, ids: Collection[str]) -> None:
+        """They were delivered now."""
+        self._link.change(_DELIVERED, ids, sent_at=self._link.now)
+
+
+class SqlNotificationStore(SqlStore[NotificationTables], NotificationStore, NotificationEvidence):
+    """Notifications."""
+
+    def __init__(self, database: Database, ids: Ids) -> None:
+        super().__init__(database, NOTIFICATION, ids)
+
+    def begin(self) -> SqlNotificationTransaction:
+        """Start a write transaction."""
+        return SqlNotificationTransaction(self._database, self._tables, self._database.begin())
+
+    def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
+        """Notifications."""
+        with self._database.reading() as link:
+            rows = link.found(_READ, ids)
+        return {row.id: notification_of(row) for row in rows}
+
+    def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
+        """An order's notifications, by kind."""
+        found = select(_NOTIFICATIONS).where(_NOTIFICATIONS.c.order_id == order).order_by(_NOTIFICATIONS.c.kind)
+        with self._database.reading() as link:
+            return [(notification_of(row), row.sent_at) for row in link.rows(found)]
+
+    def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
+        """Every notification."""
+        return ((notification_of(row), row.sent_at) for row in self._database.stream(select(_NOTIFICATIONS)))
+
+
+def _row(notification: Notification) -> tuple[Any, ...]:
+    return (
+        notification.id,
+        notification.order_id,
+        notification.kind,
+        notification.user_id,
+        notification.amount.minor,
+        notification.amount.currency.code,
+        notification.reason.value if notification.reason else None,
+        dump(notification.metadata),
+        notification.at,
+    )
+
+
+def notification_of(row: Any) -> Notification:
+    """The notification of a row."""
+    return Notification(
+        row.id,
+        OrderId(row.order_id),
+        UserId(row.user_id),
+        row.kind,
+        money(row.total_minor, row.currency),
+        Reason(row.reason) if row.reason else None,
+        load_metadata(row.metadata),
+        row.at,
+    )
