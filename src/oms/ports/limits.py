@@ -1,7 +1,7 @@
 """The longest text, in characters, that each stored field may have.
 
-One list for every store: `adapters/sql/stores/tables.py` takes its columns' lengths from it, and the memory stores refuse
-the same values, so that a test in memory fails where PostgreSQL would.
+One list for every store: `adapters/sql/stores/tables.py` takes its columns' lengths from it, and the memory stores
+refuse the same values, so that a test in memory fails where PostgreSQL would.
 """
 
 from __future__ import annotations
