@@ -33,7 +33,7 @@ from oms.engine.outbox import Relay
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.messages import Outgoing, Record
-from oms.ports.store import Delivery, OutboxRow
+from oms.ports.stores.rows import Delivery, OutboxRow
 from oms.settings import Settings
 from oms.testing.contracts.samples import flush
 

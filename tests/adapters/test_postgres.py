@@ -33,7 +33,7 @@ from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.ports.messages import MessageId, Outgoing
-from oms.ports.store import Delivery, OutboxRow
+from oms.ports.stores.rows import Delivery, OutboxRow
 from oms.testing.contracts.samples import AT, LATER, flush, history, order_id, placed, request, row, start, terms
 from oms.testing.contracts.stores import ids
 

@@ -27,7 +27,7 @@ from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
-from oms.ports.store import Delivery
+from oms.ports.stores.rows import Delivery
 from oms.testing.contracts.samples import AT, flush, row
 from oms.testing.contracts.stores import ids
 

@@ -26,7 +26,7 @@ from oms.adapters.system.ids import SystemIds
 from oms.bootstrap.app import App
 from oms.domain.order import Order
 from oms.ports.errors import Permanent
-from oms.ports.store import Delivery
+from oms.ports.stores.rows import Delivery
 from oms.settings import Settings, load_settings
 from oms.testing.contracts.samples import row
 

@@ -24,7 +24,7 @@ from oms.adapters.sql.provisioning.checks import check_postgres, other_currencie
 from oms.adapters.sql.provisioning.migrate import HEADS
 from oms.adapters.sql.provisioning.roles import set_up_postgres
 from oms.ports.errors import Permanent, PortError, Retryable
-from oms.ports.store import Delivery
+from oms.ports.stores.rows import Delivery
 from oms.settings import Settings
 from oms.testing.contracts.samples import flush, row
 

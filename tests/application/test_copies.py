@@ -19,7 +19,7 @@ from oms.operations import promises
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import MAX_MESSAGE_BYTES, Outgoing, Record, copies_topic
-from oms.ports.store import DeadLetter
+from oms.ports.stores.rows import DeadLetter
 from oms.settings import Settings
 from oms.testing import Shop
 

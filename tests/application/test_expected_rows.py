@@ -12,7 +12,7 @@ from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.wire.codec import JsonCodec
 from oms.domain.money import Currency
 from oms.engine.outbox import EXPECTED_S, LOOK_EVERY_S, Relay
-from oms.ports.store import OutboxRow
+from oms.ports.stores.rows import OutboxRow
 from oms.testing.contracts.samples import owe, row
 
 

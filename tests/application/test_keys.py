@@ -17,7 +17,8 @@ from oms.application.use_cases.commands import checked_key
 from oms.domain.tasks import TaskKind, TaskRequest, call_of, composite_key, order_of
 from oms.domain.values import OrderId, Sku
 from oms.ports import limits
-from oms.ports.store import Delivery, Store
+from oms.ports.stores.rows import Delivery
+from oms.ports.stores.store import Store
 from oms.settings import Settings
 from oms.testing import Shop
 

@@ -9,7 +9,7 @@ from oms.adapters.memory.telemetry import Count, Line
 from oms.adapters.telemetry.logs_and_metrics import StructlogTelemetry
 from oms.application.orders import LATE_TIMERS
 from oms.domain.tasks import TaskKind, TaskRequest
-from oms.ports.store import Delivery
+from oms.ports.stores.rows import Delivery
 from oms.testing import Shop
 from oms.testing.contracts.samples import flush
 

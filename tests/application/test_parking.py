@@ -14,7 +14,7 @@ import oms
 from oms.adapters.memory.transaction import MemoryTransaction
 from oms.engine.parking import REFUSED_BY_STORE
 from oms.ports.errors import Retryable
-from oms.ports.store import DeadLetter, Delivery
+from oms.ports.stores.rows import DeadLetter, Delivery
 from oms.testing import Shop
 
 HALF_EMOJI = json.loads('"unknown recipient \\ud83d"')

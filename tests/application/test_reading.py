@@ -11,7 +11,7 @@ from oms.adapters.memory import CountedIds, ManualClock
 from oms.adapters.memory.log import MemoryLog, MemorySubscription
 from oms.ports.broker import TopicPartition
 from oms.ports.messages import MAX_MESSAGE_BYTES, Record
-from oms.ports.store import DeadLetter
+from oms.ports.stores.rows import DeadLetter
 from oms.testing import Shop
 
 BOMB = b"x" * (MAX_MESSAGE_BYTES + 1)

@@ -17,7 +17,7 @@ from oms.adapters.memory.transaction import MemoryTransaction
 from oms.engine.dead_letter_copies import UNPUBLISHABLE
 from oms.ports.errors import PortError
 from oms.ports.messages import Outgoing
-from oms.ports.store import DeadLetterState
+from oms.ports.stores.rows import DeadLetterState
 from oms.testing import Shop
 
 KINDS = ["message", "task", "notification"]

@@ -22,7 +22,7 @@ from oms.engine.offsets import place
 from oms.operations import promises
 from oms.operations.promises import Report
 from oms.ports.messages import Outgoing, Record
-from oms.ports.store import StoredAnswer
+from oms.ports.stores.rows import StoredAnswer
 from oms.settings import Settings
 from oms.testing import Shop
 

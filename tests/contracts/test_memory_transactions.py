@@ -17,7 +17,7 @@ from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.errors import Retryable
 from oms.ports.messages import MessageId
-from oms.ports.store import Delivery, StoredAnswer
+from oms.ports.stores.rows import Delivery, StoredAnswer
 from oms.testing.contracts.samples import request, row, start
 
 A, B = Sku("a"), Sku("b")
@@ -249,7 +249,7 @@ def _answer(key: str) -> Any:
 _RUN = """
 from oms.adapters.memory import CountedIds, ManualClock, MemoryLog, MemoryOrderStore
 from oms.domain.tasks import TaskKind, TaskRequest
-from oms.ports.store import Delivery
+from oms.ports.stores.rows import Delivery
 
 names = {f"m{number}" for number in range(50)}
 store, log = MemoryOrderStore(ManualClock(), CountedIds(), point=print), MemoryLog()

@@ -27,7 +27,7 @@ from oms.domain.values import Items, OrderId, UserId
 from oms.ports.broker import TopicPartition
 from oms.ports.gate import GateAnswer, Taken
 from oms.ports.messages import MessageId, Outgoing, Record
-from oms.ports.store import DeadLetter, DeadLetterState, Delivery, OutboxRow, Task
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxRow, Task
 from oms.testing.contracts.broker import BrokerContract
 from oms.testing.contracts.gate import GateContract
 from oms.testing.contracts.inventory import InventoryStoreContract

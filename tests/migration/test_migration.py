@@ -26,7 +26,7 @@ from oms.bootstrap.app import verify as oms_verify
 from oms.bootstrap.container import recorded
 from oms.bootstrap.spring_import import Migration
 from oms.ports.legacy import LegacyOrder, LegacyOrders
-from oms.ports.store import DeadLetterState
+from oms.ports.stores.rows import DeadLetterState
 from oms.settings import Settings, load_settings
 from oms.testing.servers.native.postgres import find_programs
 

@@ -24,7 +24,9 @@ from oms.ports.clock import Clock
 from oms.ports.errors import Closed, Retryable
 from oms.ports.gate import GateAnswer, StockGate, Taken
 from oms.ports.messages import AnyEvent, Message
-from oms.ports.store import InventoryStore, InventoryTransaction, Postponed, Task, Transaction
+from oms.ports.stores.inventory import InventoryStore, InventoryTransaction
+from oms.ports.stores.rows import Postponed, Task
+from oms.ports.stores.store import Transaction
 
 GROUP = "inventory-group"
 

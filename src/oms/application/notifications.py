@@ -28,14 +28,9 @@ from oms.ports.clock import Clock
 from oms.ports.errors import Permanent
 from oms.ports.extensions import Notification, Notifier
 from oms.ports.messages import AnyEvent
-from oms.ports.store import (
-    DeadLetter,
-    NotificationStore,
-    NotificationTransaction,
-    Postponed,
-    Task,
-    Transaction,
-)
+from oms.ports.stores.notification import NotificationStore, NotificationTransaction
+from oms.ports.stores.rows import DeadLetter, Postponed, Task
+from oms.ports.stores.store import Transaction
 
 GROUP = "notification-group"
 GIVE_UP_AFTER = timedelta(hours=24)

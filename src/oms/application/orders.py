@@ -30,7 +30,9 @@ from oms.engine.service import Handler, Service
 from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
 from oms.ports.messages import AnyEvent, Message, MessageId
-from oms.ports.store import OrderStore, OrderTransaction, Postponed, Task, Transaction
+from oms.ports.stores.order import OrderStore, OrderTransaction
+from oms.ports.stores.rows import Postponed, Task
+from oms.ports.stores.store import Transaction
 
 GROUP = "order-group"
 LATE_TIMERS = "late_timers"

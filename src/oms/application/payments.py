@@ -35,7 +35,9 @@ from oms.ports.extensions import (
     Voided,
 )
 from oms.ports.messages import AnyEvent
-from oms.ports.store import PaymentStore, PaymentTransaction, Postponed, Task, Transaction
+from oms.ports.stores.payment import PaymentStore, PaymentTransaction
+from oms.ports.stores.rows import Postponed, Task
+from oms.ports.stores.store import Transaction
 from oms.ports.telemetry import Telemetry
 
 GROUP = "payment-group"

@@ -26,7 +26,9 @@ from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 from oms.ports.messages import AnyEvent, CustomEvent
-from oms.ports.store import Postponed, StepStore, StepTransaction, Task, Transaction
+from oms.ports.stores.rows import Postponed, Task
+from oms.ports.stores.steps import StepStore, StepTransaction
+from oms.ports.stores.store import Transaction
 from oms.ports.telemetry import Telemetry
 
 Document = Mapping[str, object]

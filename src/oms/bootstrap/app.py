@@ -57,7 +57,8 @@ from oms.ports.evidence import Evidence
 from oms.ports.extension_arguments import ExtensionArguments
 from oms.ports.extensions import Authentication, Authenticator
 from oms.ports.messages import is_copies_topic
-from oms.ports.store import InventoryStore, OrderStore
+from oms.ports.stores.inventory import InventoryStore
+from oms.ports.stores.order import OrderStore
 from oms.ports.telemetry import WARNING, Telemetry
 from oms.runtime.dependency_probes import questions
 from oms.runtime.health_watch import HealthWatch, Question

@@ -54,7 +54,9 @@ from oms.ports.gate import StockGate
 from oms.ports.legacy import LegacyOrders, LegacyStock
 from oms.ports.messages import Codec, copies_topic
 from oms.ports.sorting import MakeSorter
-from oms.ports.store import InventoryStore, Store, Task
+from oms.ports.stores.inventory import InventoryStore
+from oms.ports.stores.rows import Task
+from oms.ports.stores.store import Store
 from oms.ports.telemetry import Telemetry
 from oms.runtime.wakeups import Wakeups
 from oms.settings import Settings

@@ -24,7 +24,7 @@ from oms.ports.broker import NO_STARTS, Broker, TopicPartition
 from oms.ports.call_executor import CallExecutor
 from oms.ports.clock import Clock, Ids
 from oms.ports.messages import Codec, copies_topic
-from oms.ports.store import Task
+from oms.ports.stores.rows import Task
 from oms.ports.telemetry import Telemetry
 
 COMMANDS, TASKS, CONSUMER, RELAY, UPKEEP = "commands", "tasks", "consumer", "relay", "upkeep"

@@ -13,7 +13,7 @@ from oms.engine.backoff import LONGEST_S, next_try
 from oms.engine.health import OPENS_AFTER, OPENS_AFTER_S, Condition, ServiceHealth
 from oms.ports.clock import Clock
 from oms.ports.errors import PortError
-from oms.ports.store import OutboxRow
+from oms.ports.stores.rows import OutboxRow
 from oms.ports.telemetry import Telemetry
 
 MAX_HELD = 100

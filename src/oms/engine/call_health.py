@@ -10,7 +10,7 @@ from oms.engine.health import Condition, ServiceHealth
 from oms.engine.service import NOT_CALLED
 from oms.ports.call_executor import Ended
 from oms.ports.extensions import NotAttempted, Unanswered
-from oms.ports.store import Task
+from oms.ports.stores.rows import Task
 from oms.ports.telemetry import Telemetry
 
 TELL_EVERY = 10

@@ -16,7 +16,7 @@ from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.clock import Clock
 from oms.ports.errors import PortError
 from oms.ports.messages import Record
-from oms.ports.store import Store
+from oms.ports.stores.store import Store
 from oms.ports.telemetry import Telemetry
 
 A = TypeVar("A")

@@ -23,7 +23,8 @@ from oms.engine.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Cause
-from oms.ports.store import KeyedTransaction, StoredAnswer
+from oms.ports.stores.rows import StoredAnswer
+from oms.ports.stores.store import KeyedTransaction
 
 R = TypeVar("R")
 

@@ -7,7 +7,7 @@ the transaction that parks, so each parked message has exactly one, published at
 from __future__ import annotations
 
 from oms.ports.messages import COPY_PREFIX, MAX_MESSAGE_BYTES, Headers, Outgoing, is_copies_topic, size_of
-from oms.ports.store import DeadLetter
+from oms.ports.stores.rows import DeadLetter
 
 MAX_COPY_BYTES = MAX_MESSAGE_BYTES
 """Key, value and headers of the largest copy: what every log takes for value and headers alone."""

@@ -15,7 +15,7 @@ from oms.engine.service import Service, W
 from oms.engine.unit_of_work import UnitOfWork
 from oms.ports.errors import Retryable
 from oms.ports.messages import Cause, Codec, Message, Outgoing, Record, TooLarge, Undecodable, Unread
-from oms.ports.store import DeadLetter, DeadLetterState, OutboxRow
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, OutboxRow
 from oms.ports.telemetry import Telemetry
 
 

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 from oms.ports.broker import Broker, Subscription, TopicPartition
-from oms.ports.store import StepStore, Store
+from oms.ports.stores.steps import StepStore
+from oms.ports.stores.store import Store
 from oms.ports.telemetry import Telemetry
 
 Since = Literal["earliest", "now"]

@@ -17,7 +17,8 @@ from oms.ports.broker import Broker
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 from oms.ports.messages import Codec, Outgoing, Record
-from oms.ports.store import DeadLetter, Delivery, OutboxRow, Store
+from oms.ports.stores.rows import DeadLetter, Delivery, OutboxRow
+from oms.ports.stores.store import Store
 from oms.ports.telemetry import Telemetry
 
 QUEUE_LIMIT = 10_000

@@ -13,7 +13,8 @@ from oms.domain.text import storable_text
 from oms.engine.dead_letter_copies import UNPUBLISHABLE
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Message
-from oms.ports.store import DeadLetter, DeadLetterState, Task, Transaction
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, Task
+from oms.ports.stores.store import Transaction
 
 _TASKS = UUID("0d9fb1f0-5c2f-5a76-9d43-7c2a4b8e6f15")
 """Namespace of the ids of tasks' dead letters; fixed, because letters on record have these ids."""

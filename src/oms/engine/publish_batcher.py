@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from oms.engine.outbox import QUEUE_LIMIT, Relay
-from oms.ports.store import OutboxRow
+from oms.ports.stores.rows import OutboxRow
 
 
 class PublishBatcher:

@@ -10,7 +10,7 @@ import attrs
 from oms.domain.state_machine import Transition
 from oms.domain.tasks import TaskKey, TaskRequest
 from oms.ports.messages import AnyEvent, Cause
-from oms.ports.store import DeadLetter, OutboxRow, Postponed
+from oms.ports.stores.rows import DeadLetter, OutboxRow, Postponed
 
 A = TypeVar("A")
 K = TypeVar("K")

@@ -14,7 +14,8 @@ from oms.engine.recorded_changes import RecordedChanges
 from oms.ports.broker import NO_STARTS, Broker, TopicPartition
 from oms.ports.call_executor import Ended
 from oms.ports.messages import AnyEvent, Message, MessageId
-from oms.ports.store import Postponed, Store, Task, Transaction
+from oms.ports.stores.rows import Postponed, Task
+from oms.ports.stores.store import Store, Transaction
 
 
 class Work(Protocol):

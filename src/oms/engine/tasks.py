@@ -20,7 +20,7 @@ from oms.ports.call_executor import CallExecutor, Ended, Withdrawn
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Cause
-from oms.ports.store import DeadLetter, Delivery, Postponed, Task
+from oms.ports.stores.rows import DeadLetter, Delivery, Postponed, Task
 
 LOOK_EVERY_S = 1.0
 """How often to look for tasks that fell due and that nobody announced: deadlines, and others' lapsed leases."""

@@ -15,7 +15,8 @@ from oms.engine.outbox import Relay
 from oms.engine.parking import park
 from oms.engine.recorded_changes import RecordedChanges
 from oms.engine.service import Service, W
-from oms.ports.store import Delivery, OutboxRow, Transaction
+from oms.ports.stores.rows import Delivery, OutboxRow
+from oms.ports.stores.store import Transaction
 from oms.ports.telemetry import Telemetry
 
 

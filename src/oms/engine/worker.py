@@ -12,7 +12,8 @@ from oms.engine.service import Runnable
 from oms.ports.broker import log_kept
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Retryable
-from oms.ports.store import Backlog, Store
+from oms.ports.stores.rows import Backlog
+from oms.ports.stores.store import Store
 from oms.ports.telemetry import Telemetry
 
 PURGE_EVERY = timedelta(hours=1)

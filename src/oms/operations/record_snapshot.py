@@ -54,7 +54,7 @@ from oms.ports.evidence import BookKind, Evidence, GateEvidence, GatewayBook, In
 from oms.ports.gate import GateAnswer
 from oms.ports.messages import COPY_PREFIX, Codec, Record, is_copies_topic
 from oms.ports.sorting import MakeSorter, Row, Sorter
-from oms.ports.store import DeadLetterState, StoredAnswer
+from oms.ports.stores.rows import DeadLetterState, StoredAnswer
 
 Passed = Mapping[str, Mapping[TopicPartition, int]]
 """By group: the next offset of each partition. A group of which the log can't tell it is left out."""

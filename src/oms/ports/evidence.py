@@ -22,7 +22,7 @@ from oms.ports.broker import TopicPartition
 from oms.ports.extensions import Notification
 from oms.ports.gate import GateAnswer
 from oms.ports.messages import MessageId, Record
-from oms.ports.store import DeadLetter, OutboxRow, StoredAnswer
+from oms.ports.stores.rows import DeadLetter, OutboxRow, StoredAnswer
 
 
 class ServiceEvidence(Protocol):

@@ -10,7 +10,8 @@ from oms.ports.call_executor import CallExecutor
 from oms.ports.clock import Clock, Ids
 from oms.ports.extensions import Authenticator, Notifier, PaymentGateway, Policy, Pricing
 from oms.ports.gate import StockGate
-from oms.ports.store import Store, Task
+from oms.ports.stores.rows import Task
+from oms.ports.stores.store import Store
 from oms.ports.telemetry import Telemetry
 
 

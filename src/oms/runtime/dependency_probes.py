@@ -11,7 +11,7 @@ from oms.engine.health import PROCESS, Condition, HealthRecord
 from oms.ports.broker import Broker, TopicPartition
 from oms.ports.errors import Permanent
 from oms.ports.gate import StockGate
-from oms.ports.store import Store
+from oms.ports.stores.store import Store
 from oms.runtime.health_watch import Check, Question
 
 WRITE_EVERY = 2

@@ -16,7 +16,7 @@ from oms.domain.order import OrderState
 from oms.domain.payment import PaymentState
 from oms.domain.reservation import ReservationState
 from oms.domain.values import OrderId
-from oms.ports.store import DeadLetter
+from oms.ports.stores.rows import DeadLetter
 
 if TYPE_CHECKING:
     from oms.testing.shop_protocol import AnyShop

@@ -20,7 +20,7 @@ from oms.operations import promises
 from oms.ports.evidence import BookKind, Evidence
 from oms.ports.extensions import Notification, Principal
 from oms.ports.messages import AnyEvent, Codec, Message, Undecodable
-from oms.ports.store import DeadLetter, DeadLetterState
+from oms.ports.stores.rows import DeadLetter, DeadLetterState
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -17,7 +17,7 @@ from oms.domain.events import EVENTS
 from oms.domain.order import Order
 from oms.domain.saga import SAGA
 from oms.ports.messages import Message, MessageId
-from oms.ports.store import DeadLetterState
+from oms.ports.stores.rows import DeadLetterState
 
 if TYPE_CHECKING:
     from oms.testing.shop_protocol import AnyShop

@@ -23,7 +23,7 @@ from oms.ports import limits
 from oms.ports.broker import TopicPartition
 from oms.ports.errors import Permanent
 from oms.ports.extensions import Notification
-from oms.ports.store import DeadLetter
+from oms.ports.stores.rows import DeadLetter
 
 if TYPE_CHECKING:
     from oms.adapters.memory.record import Answer, Owed, TaskRow

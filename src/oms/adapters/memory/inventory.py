@@ -16,7 +16,8 @@ from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import Permanent
 from oms.ports.evidence import InventoryEvidence
-from oms.ports.store import InventoryStore, InventoryTransaction, Page
+from oms.ports.stores.inventory import InventoryStore, InventoryTransaction
+from oms.ports.stores.rows import Page
 
 GATE_ROW = "gate"
 DEFAULT_REFERENCE = "default"

@@ -17,7 +17,7 @@ from oms.domain.values import OrderId
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import NotificationEvidence
 from oms.ports.extensions import Notification
-from oms.ports.store import NotificationStore, NotificationTransaction
+from oms.ports.stores.notification import NotificationStore, NotificationTransaction
 
 
 @attrs.frozen

@@ -18,7 +18,8 @@ from oms.domain.values import OrderId, UserId
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import Permanent
 from oms.ports.evidence import OrderEvidence
-from oms.ports.store import OrderStore, OrderTransaction, Page, StoredAnswer
+from oms.ports.stores.order import OrderStore, OrderTransaction
+from oms.ports.stores.rows import Page, StoredAnswer
 
 
 class OrderRecord(ServiceRecord):

@@ -14,7 +14,7 @@ from oms.domain.payment import Payment, PaymentState
 from oms.domain.values import OrderId
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import PaymentEvidence
-from oms.ports.store import PaymentStore, PaymentTransaction
+from oms.ports.stores.payment import PaymentStore, PaymentTransaction
 
 
 class PaymentRecord(ServiceRecord):

@@ -15,7 +15,7 @@ from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Clock, Ids
 from oms.ports.messages import MessageId, Outgoing
-from oms.ports.store import DeadLetter, DeadLetterState, OutboxRow, StoredAnswer, Task
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, OutboxRow, StoredAnswer, Task
 
 
 @attrs.frozen

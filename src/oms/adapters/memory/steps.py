@@ -12,7 +12,7 @@ from oms.adapters.memory.tables import Table
 from oms.adapters.memory.transaction import MemoryTransaction
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Clock, Ids
-from oms.ports.store import StepStore, StepTransaction
+from oms.ports.stores.steps import StepStore, StepTransaction
 
 
 class StepRecord(ServiceRecord):

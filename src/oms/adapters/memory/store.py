@@ -16,16 +16,8 @@ from oms.ports.broker import TopicPartition
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import ServiceEvidence
 from oms.ports.messages import MessageId
-from oms.ports.store import (
-    Backlog,
-    DeadLetter,
-    DeadLetterState,
-    DeadLetterSummary,
-    OutboxRow,
-    Store,
-    Task,
-    summary_of,
-)
+from oms.ports.stores.rows import Backlog, DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, Task, summary_of
+from oms.ports.stores.store import Store
 
 R = TypeVar("R", bound=ServiceRecord)
 

@@ -14,16 +14,8 @@ from oms.adapters.memory.tables import K, Table, V, Work, WorkState
 from oms.domain.tasks import TaskKey, TaskRequest
 from oms.ports.errors import Retryable
 from oms.ports.messages import MessageId
-from oms.ports.store import (
-    DeadLetter,
-    DeadLetterState,
-    Delivery,
-    KeyedTransaction,
-    Postponed,
-    StoredAnswer,
-    Task,
-    Transaction,
-)
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, Postponed, StoredAnswer, Task
+from oms.ports.stores.store import KeyedTransaction, Transaction
 
 ANSWERS_KEPT = timedelta(hours=24)
 

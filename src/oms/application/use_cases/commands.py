@@ -31,7 +31,9 @@ from oms.ports.clock import Ids
 from oms.ports.errors import Retryable
 from oms.ports.extensions import Policy, Pricing, Principal, Role
 from oms.ports.messages import Cause, valid_trace
-from oms.ports.store import DeadLetter, DeadLetterState, DeadLetterSummary, InventoryStore, OrderStore, Page
+from oms.ports.stores.inventory import InventoryStore
+from oms.ports.stores.order import OrderStore
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, DeadLetterSummary, Page
 from oms.ports.telemetry import Telemetry
 
 T = TypeVar("T")

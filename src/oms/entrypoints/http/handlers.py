@@ -24,7 +24,7 @@ from oms.entrypoints.http.request_waits import Waiting
 from oms.entrypoints.http.responses import Answer, json
 from oms.entrypoints.http.routes import Allowed, may
 from oms.ports.extensions import Principal, Role
-from oms.ports.store import DeadLetterState
+from oms.ports.stores.rows import DeadLetterState
 
 T = TypeVar("T")
 

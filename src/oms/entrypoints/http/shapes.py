@@ -12,7 +12,7 @@ from oms.domain.commands import MAX_UNITS
 from oms.domain.events import Reason
 from oms.domain.order import OrderState
 from oms.domain.values import ID_PATTERN, MAX_LINES, MAX_QUANTITY
-from oms.ports.store import DeadLetterState
+from oms.ports.stores.rows import DeadLetterState
 
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1 to 64 of `A-Z a-z 0-9 . _ : -`")]
 Amount = Annotated[float, Meta(ge=0, description="A number in major units of the currency, no finer; read exactly")]

@@ -10,7 +10,7 @@ from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Stock
 from oms.engine.health import HealthReport, Problem
 from oms.entrypoints.http import shapes
-from oms.ports.store import DeadLetter, DeadLetterSummary, Page
+from oms.ports.stores.rows import DeadLetter, DeadLetterSummary, Page
 
 
 def readiness(report: HealthReport, *, details: bool) -> shapes.Readiness:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oms.ports.errors import Retryable
-from oms.ports.store import StoredAnswer
+from oms.ports.stores.rows import StoredAnswer
 from oms.testing.contracts.stores import StoreLab
 
 DAY_S = 24 * 60 * 60

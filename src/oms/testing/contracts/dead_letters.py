@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from oms.ports.broker import TopicPartition
-from oms.ports.store import DeadLetterState, Delivery, summary_of
+from oms.ports.stores.rows import DeadLetterState, Delivery, summary_of
 from oms.testing.contracts.samples import AT, flush, letter
 from oms.testing.contracts.stores import StoreLab, ids
 

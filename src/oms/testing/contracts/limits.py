@@ -18,7 +18,7 @@ from oms.ports import limits
 from oms.ports.broker import TopicPartition
 from oms.ports.errors import Permanent
 from oms.ports.messages import MessageId, Outgoing
-from oms.ports.store import Delivery, OutboxRow, StoredAnswer
+from oms.ports.stores.rows import Delivery, OutboxRow, StoredAnswer
 from oms.testing.contracts.samples import flush, letter
 from oms.testing.contracts.stores import StoreLab
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oms.domain.tasks import TaskKey, TaskKind
-from oms.ports.store import Delivery, Postponed, Task
+from oms.ports.stores.rows import Delivery, Postponed, Task
 from oms.testing.contracts.samples import SUITE_CHECKS, owe, request, row, start
 from oms.testing.contracts.stores import NewStore, StoreLab, ids
 

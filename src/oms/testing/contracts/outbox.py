@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oms.ports.messages import Outgoing
-from oms.ports.store import Delivery, OutboxRow
+from oms.ports.stores.rows import Delivery, OutboxRow
 from oms.testing.contracts.samples import ODD_HEADERS, owe, row
 from oms.testing.contracts.stores import StoreLab
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oms.domain.tasks import TaskKind
-from oms.ports.store import Delivery, Postponed
+from oms.ports.stores.rows import Delivery, Postponed
 from oms.testing.contracts.samples import flush, owe, request, row, start
 from oms.testing.contracts.stores import StoreLab
 

@@ -14,7 +14,8 @@ from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind, TaskRequest
 from oms.domain.values import OrderId, Terms, UserId
 from oms.ports.messages import Headers, Outgoing
-from oms.ports.store import DeadLetter, DeadLetterState, Delivery, OutboxRow, Store
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxRow
+from oms.ports.stores.store import Store
 
 SUITE_CHECKS = (HealthCheck.function_scoped_fixture, HealthCheck.differing_executors)
 """Off in the suites: a fixture makes a new adapter for each example, and each subclass is another executor."""

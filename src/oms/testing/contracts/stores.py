@@ -24,7 +24,7 @@ import pytest
 
 from oms.ports.errors import PortError
 from oms.ports.messages import MessageId
-from oms.ports.store import Delivery
+from oms.ports.stores.rows import Delivery
 from oms.testing.contracts.samples import flush, letter, request, row
 
 T = TypeVar("T")

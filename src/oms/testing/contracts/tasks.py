@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from oms.domain.tasks import TaskKey, TaskKind, composite_key
-from oms.ports.store import Delivery, Postponed, Task
+from oms.ports.stores.rows import Delivery, Postponed, Task
 from oms.testing.contracts.samples import flush, request, start
 from oms.testing.contracts.stores import StoreLab
 

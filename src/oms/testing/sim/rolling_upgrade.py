@@ -20,7 +20,7 @@ from oms.domain.errors import OmsError
 from oms.engine.group_start import DEFAULT, Since
 from oms.engine.service import Service
 from oms.ports.extensions import Policy, Pricing
-from oms.ports.store import StepStore
+from oms.ports.stores.steps import StepStore
 from oms.ports.telemetry import Telemetry
 from oms.settings import Settings
 from oms.testing.sim.own_calls import OwnCalls

@@ -198,7 +198,7 @@ _KNOWN: tuple[tuple[tuple[type, ...], Kind], ...] = (
     ((MethodType,), Kind(lambda thing: (thing.__self__,), fixed=True)),
     ((partial,), Kind(lambda thing: (thing.func, *thing.args, *thing.keywords.values()), fixed=True)),
 )
-_VALUES = ("oms.domain.", "oms.ports.messages.", "oms.ports.extensions.", "oms.ports.store.")
+_VALUES = ("oms.domain.", "oms.ports.messages.", "oms.ports.extensions.", "oms.ports.stores.")
 """Where records are values through and through: what they hold is never changed."""
 
 _KINDS: dict[type, Kind] = {object: LEAF}

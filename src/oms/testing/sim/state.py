@@ -14,7 +14,7 @@ from typing import Any
 from oms.adapters.memory.record import TaskRow
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.operations.promises import Violation
-from oms.ports.store import DeadLetterState
+from oms.ports.stores.rows import DeadLetterState
 from oms.testing.sim.faults import is_forged
 from oms.testing.sim.world import Worker, World
 

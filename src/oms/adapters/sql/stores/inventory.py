@@ -21,7 +21,8 @@ from oms.domain.stock import Movement, MovementKind, Stock
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Ids
 from oms.ports.evidence import InventoryEvidence
-from oms.ports.store import InventoryStore, InventoryTransaction, Page
+from oms.ports.stores.inventory import InventoryStore, InventoryTransaction
+from oms.ports.stores.rows import Page
 
 DEFAULT_STOCK = "default_stock"
 """The name of the pinned `OMS_DEFAULT_STOCK`."""

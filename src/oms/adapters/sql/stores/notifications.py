@@ -20,7 +20,7 @@ from oms.domain.values import OrderId, UserId
 from oms.ports.clock import Ids
 from oms.ports.evidence import NotificationEvidence
 from oms.ports.extensions import Notification
-from oms.ports.store import NotificationStore, NotificationTransaction
+from oms.ports.stores.notification import NotificationStore, NotificationTransaction
 
 _NOTIFICATIONS = NOTIFICATION.notifications
 _RECORD = Bulk(

@@ -23,7 +23,8 @@ from oms.domain.stated_terms import StatedTerms
 from oms.domain.values import OrderId, Terms, UserId
 from oms.ports.clock import Ids
 from oms.ports.evidence import OrderEvidence
-from oms.ports.store import OrderStore, OrderTransaction, Page, StoredAnswer
+from oms.ports.stores.order import OrderStore, OrderTransaction
+from oms.ports.stores.rows import Page, StoredAnswer
 
 _ORDERS, _HISTORY, _ANSWERS = ORDER.orders, ORDER.history, ORDER.answers
 _COLUMNS = of(_ORDERS)

@@ -18,7 +18,7 @@ from oms.domain.payment import Payment, PaymentState
 from oms.domain.values import OrderId, UserId
 from oms.ports.clock import Ids
 from oms.ports.evidence import PaymentEvidence
-from oms.ports.store import PaymentStore, PaymentTransaction
+from oms.ports.stores.payment import PaymentStore, PaymentTransaction
 
 _PAYMENTS, _ABSENT = PAYMENT.payments, PaymentState.ABSENT
 _COLUMNS = of(_PAYMENTS)

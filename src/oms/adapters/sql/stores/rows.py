@@ -13,7 +13,7 @@ from oms.domain.money import Currency, Money
 from oms.domain.values import NO_METADATA, Items, Metadata
 from oms.ports.errors import Permanent
 from oms.ports.messages import Headers, Outgoing
-from oms.ports.store import DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, StoredAnswer
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, StoredAnswer
 
 A = TypeVar("A")
 

@@ -15,7 +15,7 @@ from oms.adapters.sql.stores.tables import STEP, StepTables
 from oms.adapters.sql.stores.transaction import SqlTransaction
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Ids
-from oms.ports.store import StepStore, StepTransaction
+from oms.ports.stores.steps import StepStore, StepTransaction
 
 _DOCUMENTS = STEP.documents
 _INSERT = Bulk(lambda new: new.into(_DOCUMENTS), of(_DOCUMENTS, "key", "body"), of(_DOCUMENTS, "consumer"))

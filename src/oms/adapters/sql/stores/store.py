@@ -38,7 +38,8 @@ from oms.ports.broker import TopicPartition
 from oms.ports.clock import Ids
 from oms.ports.evidence import ServiceEvidence
 from oms.ports.messages import MessageId
-from oms.ports.store import Backlog, DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, Store, Task
+from oms.ports.stores.rows import Backlog, DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, Task
+from oms.ports.stores.store import Store
 
 _REPLAYED = text("SELECT pg_is_in_recovery(), pg_last_xact_replay_timestamp()")
 _NOTHING_REPLAYED = datetime(1970, 1, 1, tzinfo=UTC)

@@ -19,17 +19,8 @@ from oms.adapters.sql.stores.rows import LETTER, answer_of, dump_headers, letter
 from oms.adapters.sql.stores.tables import KeyedTables, Tables
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 from oms.ports.messages import MessageId
-from oms.ports.store import (
-    DeadLetter,
-    DeadLetterState,
-    Delivery,
-    KeyedTransaction,
-    OutboxRow,
-    Postponed,
-    StoredAnswer,
-    Task,
-    Transaction,
-)
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxRow, Postponed, StoredAnswer, Task
+from oms.ports.stores.store import KeyedTransaction, Transaction
 
 T_ = TypeVar("T_", bound=Tables)
 K_ = TypeVar("K_", bound=KeyedTables)
