@@ -17,9 +17,9 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka_server import PASSWORD, USER, KafkaServer, new_topic, own_server, place, read, wait_for
 from typed_settings import Secret
 
-from oms.adapters.kafka import driver_errors, groups, subscription
+from oms.adapters.kafka import driver_errors, group_offsets, subscription
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.kafka.conf import reader_conf
-from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
 from oms.adapters.memory.steps import MemoryStepStore
@@ -608,19 +608,19 @@ def test_how_far_a_group_is_while_it_reads_and_after_it_left(server: KafkaServer
 def test_what_a_group_has_left_to_read(server: KafkaServer, broker: KafkaBroker) -> None:
     topic, other, group = new_topic(server, 2), new_topic(server, 1), f"group-{uuid4().hex}"
     conf = reader_conf(server.settings())
-    assert groups.unread(conf, group, [topic, other]) == {}
+    assert group_offsets.unread(conf, group, [topic, other]) == {}
     broker.publish([*numbered(topic, 20), *numbered(other, 5)])
     member = broker.subscribe(group, [topic, other])
     records = read(member, 25)
     ends = {at: sum(place(record) == at for record in records) for at in set(map(place, records))}
     member.commit({at: end - 1 if at.topic == topic else end for at, end in ends.items()})
     member.close()
-    assert groups.unread(conf, group, [topic, other]) == {topic: 2}
-    assert groups.unread(conf, group, [other]) == {}
+    assert group_offsets.unread(conf, group, [topic, other]) == {topic: 2}
+    assert group_offsets.unread(conf, group, [other]) == {}
 
 
 def test_a_cluster_that_does_not_answer_is_no_group_without_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "ASK_S", 0.5)
+    monkeypatch.setattr(group_offsets, "ASK_S", 0.5)
     nowhere = KafkaBroker(Settings(kafka_bootstrap="127.0.0.1:1"), RecordingTelemetry())
     with pytest.raises(Retryable):
         nowhere.offsets("order-group")

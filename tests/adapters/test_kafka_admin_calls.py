@@ -1,7 +1,7 @@
 """No module of ours makes an admin request to a group's coordinator.
 
 librdkafka aborts the whole process when the connection to the coordinator is lost during such a request (an assertion;
-librdkafka issue 4605, open in version 2.16). Consumers ask the same questions without that risk: `adapters/kafka/groups.py`.
+librdkafka issue 4605, open in version 2.16). Consumers ask the same questions without that risk: `adapters/kafka/group_offsets.py`.
 """
 
 from __future__ import annotations

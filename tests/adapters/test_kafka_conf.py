@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from typed_settings import Secret
 
 from oms.adapters.kafka import driver_errors
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.kafka.conf import conf_of, delivery_timeout_s, group_conf, producer_conf, reader_conf
-from oms.adapters.kafka.log import KafkaBroker
 from oms.adapters.kafka.topics import check_topics
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable, SettingsError

@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import os, sys
-from oms.adapters.kafka.careful import CarefulReader
+from oms.adapters.kafka.careful_reader import CarefulReader
 from oms.adapters.kafka.probe import Probe
 from oms.adapters.kafka.producer import Sender
 from oms.adapters.kafka.subscription import KafkaSubscription

@@ -15,7 +15,7 @@ import attrs
 import pytest
 from kafka_server import KafkaServer, new_topic, own_server, place, read, wait_for
 
-from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.broker import Subscription, TopicPartition
@@ -144,7 +144,7 @@ def test_a_member_that_was_silent_for_too_long_forgets_and_comes_back(server: Ka
 
 STOPPED = """
 import sys, time
-from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.settings import Settings
 

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from kafka_server import PASSWORD, USER, KafkaServer, new_topic, own_server
 from typed_settings import Secret
 
-from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.kafka.topics import TopicsReport, _new, check_topics, ensure_topics
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.errors import Permanent, Retryable

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oms.adapters.memory import gate_script as script
+from oms.adapters.memory import gate_rules as script
 from oms.domain.values import OrderId
 from oms.ports.errors import Permanent
 from oms.ports.gate import GateAnswer, StockGate

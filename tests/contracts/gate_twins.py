@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from oms.adapters.memory import ManualClock, MemoryGate
-from oms.adapters.memory import gate_script as script
+from oms.adapters.memory import gate_rules as script
 from oms.adapters.redis.gate import PREFIX, RedisGate, take_call
 from oms.ports.errors import PortError
 

@@ -28,7 +28,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from oms.adapters.kafka.conf import conf_of
-from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
 from oms.adapters.memory import CountedIds, ManualClock

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from labs import Timed
 
 from oms.adapters.memory import ManualClock, MemoryGate, WorkerKilled
-from oms.adapters.memory import gate_script as script
+from oms.adapters.memory import gate_rules as script
 from oms.domain.values import OrderId, Sku
 from oms.testing.contracts.gate import GateContract
 

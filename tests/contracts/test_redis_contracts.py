@@ -69,7 +69,7 @@ def test_swept_answers_go_the_oldest_first_and_only_some_at_once(
     client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("oms.adapters.redis.gate.SWEPT_AT_ONCE", 2)
-    monkeypatch.setattr("oms.adapters.memory.gate_script.SWEPT_AT_ONCE", 2)
+    monkeypatch.setattr("oms.adapters.memory.gate_rules.SWEPT_AT_ONCE", 2)
     orders = ["o5", "o1", "o4", "o2", "o3"]
     steps: list[Command] = [("take", {order: {"a": 1} for order in orders})]
     for order in orders:
@@ -141,7 +141,7 @@ TWIN_FAULTS: Mapping[str, Callable[..., object]] = {
 
 @pytest.mark.parametrize("name", TWIN_FAULTS)
 def test_a_broken_twin_is_not_the_luas_equal(client: Redis, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"oms.adapters.memory.gate_script.{name}", TWIN_FAULTS[name])
+    monkeypatch.setattr(f"oms.adapters.memory.gate_rules.{name}", TWIN_FAULTS[name])
     assert any(_fails(client, [BUILT, *steps]) for steps in SCENARIOS.values())
 
 

@@ -19,7 +19,7 @@ POINTS = {
     "after the commit": ("oms.adapters.sql.core.database:Database.commit", "after"),
     "after Lua": ("oms.adapters.redis.gate:RedisGate.take", "after"),
     "after the charge": ("oms.adapters.gateways.simulated:SimulatedGateway.charge", "after"),
-    "after the produce": ("oms.adapters.kafka.log:KafkaBroker.publish", "after"),
+    "after the produce": ("oms.adapters.kafka.broker:KafkaBroker.publish", "after"),
     "before mark-sent": ("oms.adapters.sql.stores.store:SqlStore.mark_sent", "before"),
     "before the offset commit": ("oms.adapters.kafka.subscription:KafkaSubscription.commit", "before"),
 }

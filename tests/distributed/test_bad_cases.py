@@ -22,7 +22,7 @@ from serving import wait_for
 from cluster import Cluster, Worker, clean_environ
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
-from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.messages import Record
 from oms.settings import load_settings

@@ -17,7 +17,7 @@ import pytest
 from serving import wait_for
 from cluster import Cluster, Worker
 from confluent_kafka import Producer
-from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.messages import Record
 from oms.settings import load_settings

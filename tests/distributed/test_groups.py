@@ -12,7 +12,7 @@ import pytest
 from cluster import SERVICES, Cluster, Worker
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
-from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.application.routing import ROUTING
 from oms.domain.events import BY_TOPIC

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from serving import wait_for
 from cluster import HERE, OPEN, Cluster, request
-from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.ports.evidence import BookKind
 from oms.ports.messages import Outgoing

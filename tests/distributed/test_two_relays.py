@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from serving import an_order, wait_for
 from cluster import Cluster, request
-from oms.adapters.kafka.log import KafkaBroker
+from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.settings import load_settings
 from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import attrs
 
-from oms.adapters.memory import gate_script
+from oms.adapters.memory import gate_rules
 from oms.adapters.memory.inventory import MemoryInventoryTransaction
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.transaction import MemoryTransaction
@@ -299,15 +299,15 @@ def no_release_tombstone() -> Iterator[None]:
     workers={"inventory": 2},
 )
 def rejection_not_sticky() -> Iterator[None]:
-    take = gate_script.take
+    take = gate_rules.take
 
     def forgetful(state: Any, name: str, lines: Any, now_ms: int, bound_to: int | None = None) -> Any:
         answer = take(state, name, lines, now_ms, bound_to)
-        if answer["answer"] == gate_script.REJECTED:
+        if answer["answer"] == gate_rules.REJECTED:
             state["answers"].pop(name, None)
         return answer
 
-    with patch.object(gate_script, "take", forgetful):
+    with patch.object(gate_rules, "take", forgetful):
         yield
 
 
@@ -319,13 +319,13 @@ def hold_not_given_back() -> Iterator[None]:
 
 @planted("a repeated hold takes units a second time", fine=True, depth=1)
 def gate_take_not_idempotent() -> Iterator[None]:
-    take = gate_script.take
+    take = gate_rules.take
 
     def twice(state: Any, name: str, lines: Any, now_ms: int, bound_to: int | None = None) -> Any:
         state["answers"].pop(name, None)
         return take(state, name, lines, now_ms, bound_to)
 
-    with patch.object(gate_script, "take", twice):
+    with patch.object(gate_rules, "take", twice):
         yield
 
 
@@ -337,7 +337,7 @@ def give_back_not_idempotent() -> Iterator[None]:
             state["available"][sku] += quantity
         return True
 
-    with patch.object(gate_script, "give_back", again):
+    with patch.object(gate_rules, "give_back", again):
         yield
 
 

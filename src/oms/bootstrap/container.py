@@ -302,7 +302,7 @@ def _sqlite_stores(clock: Clock, ids: Ids, files: SystemFiles, log: Callable[[],
 
 
 def _kafka_log(settings: Settings, telemetry: Telemetry, opened: Opened) -> Broker:
-    from oms.adapters.kafka.log import KafkaBroker
+    from oms.adapters.kafka.broker import KafkaBroker
 
     return opened.note("kafka_log", KafkaBroker.from_settings(settings, telemetry))
 
@@ -837,7 +837,7 @@ def naming_files(directory: Path) -> Iterator[None]:
 
 
 def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int | None) -> Evidence:
-    from oms.adapters.kafka.log import OWN_TOPICS, KafkaBroker
+    from oms.adapters.kafka.broker import OWN_TOPICS, KafkaBroker
     from oms.adapters.redis.gate import RedisGate
     from oms.adapters.sql import factory
     from oms.adapters.sql.provisioning.checks import other_steps
@@ -874,7 +874,7 @@ def left_to_read(settings: Settings) -> Sequence[str]:
     if settings.profile != "distributed":
         return ()
     from oms.adapters.kafka.conf import reader_conf
-    from oms.adapters.kafka.groups import unread
+    from oms.adapters.kafka.group_offsets import unread
 
     groups = (inventory.GROUP, payments.GROUP, notifications.GROUP)
     try:

@@ -161,7 +161,7 @@ class _Told:
 
     def _due(self, store: Any, task: Any) -> str:
         """When it is due, where the store is one in memory."""
-        record = getattr(store, "_record", None)
+        record = getattr(store, "_tables", None)
         return f", due at {self._time(record.tasks.rows[task].due_at)}" if record is not None else ""
 
     def _parked(self) -> Iterator[str]:

@@ -22,7 +22,7 @@ from oms.adapters.memory import (
     MemoryPaymentStore,
     MemoryStepStore,
     WorkerKilled,
-    gate_script,
+    gate_rules,
 )
 from oms.bootstrap.app import App, replace_part
 from oms.bootstrap.container import SERVICES
@@ -84,7 +84,7 @@ class Workers:
 
     def record(self, service: str) -> Any:
         """The memory of a service, which outlives its processes."""
-        return self._first_of(service)._record
+        return self._first_of(service)._tables
 
     def _first_of(self, service: str) -> Any:
         first = self._first.get(service)
@@ -213,7 +213,7 @@ class Workers:
             return
         process, kind = self._at_work[-1]
         if place == "gate.take:before":
-            self.gate_before = gate_script.copied(self.gate.state)
+            self.gate_before = gate_rules.copied(self.gate.state)
         struck = next((one for one in self.faults.at_calls if one.strikes(process.service, kind, place)), None)
         if struck is not None:
             self.faults.strike(struck)

@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from oms.adapters.kafka import driver_errors
+from oms.adapters.kafka.clients import keep_in_forks
 from oms.adapters.kafka.conf import Conf
-from oms.adapters.kafka.forks import keep_in_forks
-from oms.adapters.kafka.groups import asking
+from oms.adapters.kafka.group_offsets import asking
 from oms.ports.errors import Permanent
 
 ANSWERS_WITHIN_S = 1.0

@@ -11,8 +11,8 @@ from functools import lru_cache, partial
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from oms.adapters.kafka import driver_errors
+from oms.adapters.kafka.clients import keep_in_forks
 from oms.adapters.kafka.conf import LOGGER, Conf, delivery_timeout_s
-from oms.adapters.kafka.forks import keep_in_forks
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 from oms.ports.messages import Outgoing, too_large
 from oms.ports.telemetry import Telemetry

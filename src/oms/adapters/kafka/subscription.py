@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from oms.adapters.kafka import driver_errors, groups
-from oms.adapters.kafka.careful import CarefulReader
+from oms.adapters.kafka import driver_errors, group_offsets
+from oms.adapters.kafka.careful_reader import CarefulReader
+from oms.adapters.kafka.clients import keep_in_forks
 from oms.adapters.kafka.conf import LOGGER, Conf
-from oms.adapters.kafka.forks import keep_in_forks
 from oms.adapters.kafka.membership import Membership
 from oms.adapters.kafka.partitions import Partitions
 from oms.adapters.kafka.records import record_of
@@ -110,7 +110,7 @@ class KafkaSubscription(Subscription):
     def is_new(self) -> bool | None:
         """Whether the group had no offsets; asked as soon as it has given partitions to this member."""
         if self._is_new is None and self._consumer is not None and self._partitions.ours:
-            self._is_new = groups.is_unknown(self._consumer, self._topics)
+            self._is_new = group_offsets.is_unknown(self._consumer, self._topics)
         return self._is_new
 
     def hold_back(self) -> bool:
@@ -127,12 +127,12 @@ class KafkaSubscription(Subscription):
             closed = closed - {self._reader.place}
         unknown = closed - self._positions.keys()
         if unknown:
-            self._positions |= groups.positions(self._consumer, sorted(unknown))
+            self._positions |= group_offsets.positions(self._consumer, sorted(unknown))
         return {place: self._positions[place] for place in sorted(closed)}
 
     def with_records(self, offsets: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
         """The partitions that hold a record at or after these offsets."""
-        return groups.with_records(self._consumer, offsets) if self._consumer is not None else ()
+        return group_offsets.with_records(self._consumer, offsets) if self._consumer is not None else ()
 
     def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:
         """Give out the records of closed partitions; with `careful`, the next one through a reader of its own."""
@@ -199,7 +199,7 @@ class KafkaSubscription(Subscription):
         if self._consumer is None:
             self._membership.begin()
             if self._starts:
-                was_new = groups.begin(self._conf, self._topics, self._starts)
+                was_new = group_offsets.begin(self._conf, self._topics, self._starts)
                 self._is_new = was_new if self._is_new is None else self._is_new
             self._consumer = self._join()
         return self._consumer

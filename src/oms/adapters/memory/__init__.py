@@ -1,13 +1,13 @@
 """The adapters of the `memory` profile: nothing outside of the process, nothing by chance, no waiting.
 
 They are also what the simulator runs on: transactions with row locks and unique waits, a log with rebalances, the
-stock gate's script over a dict, all with hooks at each port call (`oms.adapters.memory.hooks`).
+stock gate's script over a dict, all with hooks at each port call (`oms.adapters.memory.call_hooks`).
 """
 
 from oms.adapters.memory.call_executor import SequentialCallExecutor
+from oms.adapters.memory.call_hooks import Blocked, Point, WorkerKilled
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.gate import MemoryGate
-from oms.adapters.memory.hooks import Blocked, Point, WorkerKilled
 from oms.adapters.memory.inventory import MemoryInventoryStore
 from oms.adapters.memory.log import MemoryLog
 from oms.adapters.memory.notifications import MemoryNotificationStore

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_call
+from oms.adapters.memory.call_hooks import CallHooks, Point, no_point, port_call, raise_deadlock
 from oms.ports.call_executor import CallAbandoned, CallExecutor, Ended, Token
 from oms.ports.clock import Clock
 from oms.ports.errors import Permanent
@@ -25,7 +25,7 @@ class SequentialCallExecutor(CallExecutor[Token]):
         self._clock, self._limit_s = clock, limit_s
         self._ended: list[Ended[Token]] = []
         self._closed = False
-        self._hooks = Hooks("calls", "", point, nobody_else, ())
+        self._hooks = CallHooks("calls", "", point, raise_deadlock, ())
 
     def room(self) -> int:
         """How many more calls can be submitted before their ends are collected."""

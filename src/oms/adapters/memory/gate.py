@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from oms.adapters.memory import gate_script as script
-from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_call
+from oms.adapters.memory import gate_rules as script
+from oms.adapters.memory.call_hooks import CallHooks, Point, no_point, port_call, raise_deadlock
 from oms.domain.events import Shortage
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Clock
@@ -33,7 +33,7 @@ class MemoryGate(StockGate, GateEvidence):
         self, clock: Clock, *, owner: str = "worker", point: Point = no_point, memory: _Memory | None = None
     ) -> None:
         self._memory = memory if memory is not None else _Memory(clock)
-        self._hooks = Hooks("gate", owner, point, nobody_else, self._memory.dead)
+        self._hooks = CallHooks("gate", owner, point, raise_deadlock, self._memory.dead)
 
     def worker(self, owner: str, point: Point = no_point) -> MemoryGate:
         """Another worker's connection to the same gate."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from oms.adapters.memory import fitting
-from oms.adapters.memory.hooks import port_call
-from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory import column_limits
+from oms.adapters.memory.call_hooks import port_call
+from oms.adapters.memory.service_tables import ServiceTables
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.tables import Table
 from oms.adapters.memory.transaction import MemoryKeyedTransaction
@@ -23,14 +23,14 @@ GATE_ROW = "gate"
 DEFAULT_REFERENCE = "default"
 
 
-class InventoryRecord(ServiceRecord):
+class InventoryTables(ServiceTables):
     """The inventory service's tables."""
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.reservations: Table[OrderId, Reservation] = Table("reservations", fits=fitting.reservation_row)
-        self.stock: Table[Sku, Stock] = Table("stock", fits=fitting.stock_row)
-        self.ledger: Table[tuple[str, Sku, str], Movement] = Table("ledger", fits=fitting.ledger_row)
+        self.reservations: Table[OrderId, Reservation] = Table("reservations", fits=column_limits.reservation_row)
+        self.stock: Table[Sku, Stock] = Table("stock", fits=column_limits.stock_row)
+        self.ledger: Table[tuple[str, Sku, str], Movement] = Table("ledger", fits=column_limits.ledger_row)
         self.gate: Table[str, int] = Table("gate")
         self.gate.rows[GATE_ROW] = 0
         self.default_stock: str | None = None
@@ -39,48 +39,48 @@ class InventoryRecord(ServiceRecord):
 class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
     """The inventory service's unit of work."""
 
-    _record: InventoryRecord
+    _tables: InventoryTables
 
     @port_call
     def gate_epoch(self) -> int:
         """The ledger's epoch, shared-locked."""
-        self._open().share(self._record.gate, GATE_ROW)
-        return self.work.find(self._record.gate, GATE_ROW) or 0
+        self._open().share(self._tables.gate, GATE_ROW)
+        return self.work.find(self._tables.gate, GATE_ROW) or 0
 
     @port_call
     def lock_gate(self) -> int:
         """The ledger's epoch, locked alone."""
-        return self._open().lock_row(self._record.gate, GATE_ROW) or 0
+        return self._open().lock_row(self._tables.gate, GATE_ROW) or 0
 
     @port_call
     def set_gate_epoch(self, epoch: int) -> None:
         """Write the epoch."""
-        self._open().lock(self._record.gate, GATE_ROW)
-        self.work.put(self._record.gate, GATE_ROW, epoch)
+        self._open().lock(self._tables.gate, GATE_ROW)
+        self.work.put(self._tables.gate, GATE_ROW, epoch)
 
     @port_call
     def lock_reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
         """The reservations of these orders, locked."""
-        return self._lock_rows(self._record.reservations, ids)
+        return self._lock_rows(self._tables.reservations, ids)
 
     @port_call
     def lock_stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
         """The stock of these products, locked."""
-        return self._lock_rows(self._record.stock, skus)
+        return self._lock_rows(self._tables.stock, skus)
 
     @port_call
     def introduce_stock(self, levels: Mapping[Sku, int]) -> None:
         """Insert products that aren't there, with a ledger row that says so."""
         work = self._open()
         for sku, units in sorted(levels.items()):
-            if work.insert(self._record.stock, sku, Stock(sku, units)) and units:
+            if work.insert(self._tables.stock, sku, Stock(sku, units)) and units:
                 self._append(Movement(DEFAULT_REFERENCE, sku, MovementKind.DEFAULT, units, 0))
 
     @port_call
     def save_reservations(self, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
         """Write reservations by compare-and-set on their state."""
         self._open()
-        table = self._record.reservations
+        table = self._tables.reservations
         for before, after in sorted(changes, key=lambda pair: pair[1].order_id):
             if before.state is ReservationState.ABSENT:
                 self._insert(table, after.order_id, after)
@@ -96,13 +96,13 @@ class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
             on_hand, held = sums.get(movement.sku, (0, 0))
             sums[movement.sku] = on_hand + movement.on_hand, held + movement.held
         for sku, (on_hand, held) in sorted(sums.items()):
-            stock = work.lock_row(self._record.stock, sku)
+            stock = work.lock_row(self._tables.stock, sku)
             if stock is None:
                 work.refuse(Permanent(f"there is no product {sku}"))
             after = Stock(sku, stock.on_hand + on_hand, stock.held + held)
             if not 0 <= after.held <= after.on_hand:
                 work.refuse(Permanent(f"{sku} would have {after.on_hand} on hand and {after.held} held"))
-            work.put(self._record.stock, sku, after)
+            work.put(self._tables.stock, sku, after)
         for movement in movements:
             self._append(movement)
 
@@ -110,15 +110,15 @@ class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
     def fold(self) -> tuple[Mapping[Sku, Stock], Mapping[OrderId, Items]]:
         """All stock, and the items of every HELD reservation."""
         work = self._open()
-        reservations = sorted(work.scan(self._record.reservations))
+        reservations = sorted(work.scan(self._tables.reservations))
         held = {order: row.items for order, row in reservations if row.state is ReservationState.HELD}
-        return dict(sorted(work.scan(self._record.stock))), held
+        return dict(sorted(work.scan(self._tables.stock))), held
 
     def _append(self, movement: Movement) -> None:
-        self._insert(self._record.ledger, (movement.reference, movement.sku, movement.kind.value), movement)
+        self._insert(self._tables.ledger, (movement.reference, movement.sku, movement.kind.value), movement)
 
 
-class MemoryInventoryStore(MemoryStore[InventoryRecord], InventoryStore, InventoryEvidence):
+class MemoryInventoryStore(MemoryStore[InventoryTables], InventoryStore, InventoryEvidence):
     """The inventory service's record."""
 
     name = "inventory"
@@ -126,47 +126,47 @@ class MemoryInventoryStore(MemoryStore[InventoryRecord], InventoryStore, Invento
     @port_call
     def begin(self) -> InventoryTransaction:
         """Start a transaction."""
-        return MemoryInventoryTransaction(self._record, self._hooks)
+        return MemoryInventoryTransaction(self._tables, self._hooks)
 
     @port_call
     def reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
         """Committed reservations, without locks."""
-        rows = self._record.reservations.rows
+        rows = self._tables.reservations.rows
         return {order: rows[order] for order in sorted(set(ids)) if order in rows}
 
     @port_call
     def stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
         """Committed stock, without locks."""
-        rows = self._record.stock.rows
+        rows = self._tables.stock.rows
         return {sku: rows[sku] for sku in sorted(set(skus)) if sku in rows}
 
     @port_call
     def stock_page(self, number: int, size: int) -> Page[Stock]:
         """A page of all products, by sku."""
-        rows = self._record.stock.rows
+        rows = self._tables.stock.rows
         skus = sorted(rows)[number * size : (number + 1) * size]
         return Page(tuple(rows[sku] for sku in skus), number, size, len(rows))
 
     def default_stock(self) -> str | None:
         """`OMS_DEFAULT_STOCK` of the first start."""
-        return self._record.default_stock
+        return self._tables.default_stock
 
     def record_default_stock(self, text: str) -> None:
         """Record it, unless a value is recorded."""
-        if self._record.default_stock is None:
-            self._record.default_stock = text
+        if self._tables.default_stock is None:
+            self._tables.default_stock = text
 
     def all_reservations(self) -> Iterable[Reservation]:
         """Every reservation."""
-        return [row for _, row in sorted(self._seen(self._record.reservations).items())]
+        return [row for _, row in sorted(self._seen(self._tables.reservations).items())]
 
     def all_stock(self) -> Iterable[Stock]:
         """Every product."""
-        return [row for _, row in sorted(self._seen(self._record.stock).items())]
+        return [row for _, row in sorted(self._seen(self._tables.stock).items())]
 
     def all_movements(self) -> Iterable[Movement]:
         """The whole ledger."""
-        return [row for _, row in sorted(self._seen(self._record.ledger).items())]
+        return [row for _, row in sorted(self._seen(self._tables.ledger).items())]
 
-    def _new_record(self, clock: Clock, ids: Ids) -> InventoryRecord:
-        return InventoryRecord(clock, ids)
+    def _new_tables(self, clock: Clock, ids: Ids) -> InventoryTables:
+        return InventoryTables(clock, ids)

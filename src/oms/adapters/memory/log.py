@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from zlib import crc32
 
+from oms.adapters.memory.call_hooks import CallHooks, Point, no_point, port_call, raise_deadlock
 from oms.adapters.memory.groups import Group, Member
-from oms.adapters.memory.hooks import Hooks, Point, no_point, nobody_else, port_call
 from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
@@ -58,7 +58,7 @@ class MemoryLog(Broker, LogEvidence):
         holds_back: bool = False,
     ) -> None:
         self._topics = topics if topics is not None else _Topics(partitions, holds_back=holds_back)
-        self._hooks = Hooks("log", owner, point, nobody_else, self._topics.dead)
+        self._hooks = CallHooks("log", owner, point, raise_deadlock, self._topics.dead)
 
     def worker(self, owner: str, point: Point = no_point) -> MemoryLog:
         """Another worker's connection to the same log."""
@@ -129,7 +129,7 @@ class MemorySubscription(Subscription):
     def __init__(
         self,
         topics: _Topics,
-        hooks: Hooks,
+        hooks: CallHooks,
         group: str,
         member: Member,
         starts: Mapping[TopicPartition, int] = NO_STARTS,

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import attrs
 
-from oms.adapters.memory import fitting
-from oms.adapters.memory.hooks import port_call
-from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory import column_limits
+from oms.adapters.memory.call_hooks import port_call
+from oms.adapters.memory.service_tables import ServiceTables
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.tables import Table
 from oms.adapters.memory.transaction import MemoryTransaction
@@ -21,25 +21,25 @@ from oms.ports.stores.notification import NotificationStore, NotificationTransac
 
 
 @attrs.frozen
-class News:
+class NotificationRow:
     """A notification and when it was delivered."""
 
     notification: Notification
     delivered_at: datetime | None = None
 
 
-def _fits(key: str, row: News) -> None:
-    fitting.notification_row(key, row.notification)
+def _fits(key: str, row: NotificationRow) -> None:
+    column_limits.notification_row(key, row.notification)
 
 
-class NotificationRecord(ServiceRecord):
+class NotificationTables(ServiceTables):
     """The notification service's tables, and an index of notifications by order."""
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
         self.names: Table[tuple[str, str], str] = Table("notification_names", self._named)
         """(order, kind) -> id: the unique key of the business."""
-        self.news: Table[str, News] = Table("notifications", fits=_fits)
+        self.news: Table[str, NotificationRow] = Table("notifications", fits=_fits)
         self.by_order: dict[str, list[str]] = {}
 
     def _named(self, key: tuple[str, str], _before: str | None, id: str | None) -> None:  # noqa: A002
@@ -50,25 +50,25 @@ class NotificationRecord(ServiceRecord):
 class MemoryNotificationTransaction(MemoryTransaction, NotificationTransaction):
     """The notification service's unit of work."""
 
-    _record: NotificationRecord
+    _tables: NotificationTables
 
     @port_call
     def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
         """Insert those whose order has none of their kind yet."""
-        work, at = self._open(), self._record.clock.now() if delivered else None
+        work, at = self._open(), self._tables.clock.now() if delivered else None
         for one in sorted(notifications, key=lambda one: (one.order_id, one.kind)):
-            if work.insert(self._record.names, (one.order_id, one.kind), one.id):
-                self._insert(self._record.news, one.id, News(one, at))
+            if work.insert(self._tables.names, (one.order_id, one.kind), one.id):
+                self._insert(self._tables.news, one.id, NotificationRow(one, at))
 
     @port_call
     def mark_notified(self, ids: Collection[str]) -> None:
         """They were delivered now."""
-        now = self._record.clock.now()
-        for name, row in self._lock_rows(self._record.news, ids).items():
-            self.work.put(self._record.news, name, News(row.notification, now))
+        now = self._tables.clock.now()
+        for name, row in self._lock_rows(self._tables.news, ids).items():
+            self.work.put(self._tables.news, name, NotificationRow(row.notification, now))
 
 
-class MemoryNotificationStore(MemoryStore[NotificationRecord], NotificationStore, NotificationEvidence):
+class MemoryNotificationStore(MemoryStore[NotificationTables], NotificationStore, NotificationEvidence):
     """The notification service's record."""
 
     name = "notifications"
@@ -76,23 +76,23 @@ class MemoryNotificationStore(MemoryStore[NotificationRecord], NotificationStore
     @port_call
     def begin(self) -> NotificationTransaction:
         """Start a transaction."""
-        return MemoryNotificationTransaction(self._record, self._hooks)
+        return MemoryNotificationTransaction(self._tables, self._hooks)
 
     @port_call
     def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
         """The notifications with these ids."""
-        rows = self._record.news.rows
+        rows = self._tables.news.rows
         return {name: rows[name].notification for name in ids if name in rows}
 
     @port_call
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
         """An order's notifications, by kind."""
-        rows = (self._record.news.rows[name] for name in self._record.by_order.get(order, ()))
+        rows = (self._tables.news.rows[name] for name in self._tables.by_order.get(order, ()))
         return sorted(((row.notification, row.delivered_at) for row in rows), key=lambda pair: pair[0].kind)
 
     def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
         """Every notification."""
-        return [(row.notification, row.delivered_at) for row in self._seen(self._record.news).values()]
+        return [(row.notification, row.delivered_at) for row in self._seen(self._tables.news).values()]
 
-    def _new_record(self, clock: Clock, ids: Ids) -> NotificationRecord:
-        return NotificationRecord(clock, ids)
+    def _new_tables(self, clock: Clock, ids: Ids) -> NotificationTables:
+        return NotificationTables(clock, ids)

@@ -6,11 +6,11 @@ from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from oms.adapters.memory import fitting
-from oms.adapters.memory.hooks import Hooks, no_point, nobody_else, port_call
-from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory import column_limits
+from oms.adapters.memory.call_hooks import CallHooks, no_point, port_call, raise_deadlock
+from oms.adapters.memory.service_tables import ServiceTables
 from oms.adapters.memory.store import MemoryStore
-from oms.adapters.memory.tables import Table, WorkState
+from oms.adapters.memory.tables import Table, TransactionState
 from oms.adapters.memory.transaction import ANSWERS_KEPT, MemoryKeyedTransaction
 from oms.domain.order import Order, OrderState
 from oms.domain.state_machine import HistoryEntry
@@ -22,14 +22,14 @@ from oms.ports.stores.order import OrderStore, OrderTransaction
 from oms.ports.stores.rows import Page, StoredAnswer
 
 
-class OrderRecord(ServiceRecord):
+class OrderTables(ServiceTables):
     """The order service's tables, and two indexes over them: orders by age, and those that wait for inventory."""
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.orders: Table[OrderId, Order] = Table("orders", self._order_changed, fitting.order_row)
+        self.orders: Table[OrderId, Order] = Table("orders", self._order_changed, column_limits.order_row)
         self.history: Table[tuple[OrderId, int], HistoryEntry] = Table(
-            "history", self._entry_added, fitting.history_row
+            "history", self._entry_added, column_limits.history_row
         )
         self.entries: dict[OrderId, list[HistoryEntry]] = {}
         self.by_age: dict[UserId | None, list[tuple[datetime, OrderId]]] = {}
@@ -59,12 +59,12 @@ class OrderRecord(ServiceRecord):
 class MemoryOrderTransaction(MemoryKeyedTransaction, OrderTransaction):
     """The order service's unit of work."""
 
-    _record: OrderRecord
+    _tables: OrderTables
 
     @port_call
     def lock_orders(self, ids: Collection[OrderId]) -> Mapping[OrderId, Order]:
         """The orders with these ids, locked."""
-        return self._lock_rows(self._record.orders, ids)
+        return self._lock_rows(self._tables.orders, ids)
 
     @port_call
     def save_orders(
@@ -74,14 +74,14 @@ class MemoryOrderTransaction(MemoryKeyedTransaction, OrderTransaction):
     ) -> None:
         """Write orders by compare-and-set on their version, and their history."""
         self._open()
-        orders = self._record.orders
+        orders = self._tables.orders
         for before, after in sorted(changes, key=lambda pair: pair[1].id):
             if before.version == 0:
                 self._insert(orders, after.id, after)
             else:
                 self._update(orders, after.id, after, lambda row, version=before.version: row.version == version)  # type: ignore[misc]
         for order, entry in history:
-            self._insert(self._record.history, (order, entry.seq), entry)
+            self._insert(self._tables.history, (order, entry.seq), entry)
 
 
 class MemoryJoinedTransaction(MemoryOrderTransaction):
@@ -93,7 +93,7 @@ class MemoryJoinedTransaction(MemoryOrderTransaction):
     @property
     def failed(self) -> bool:
         """Whether an error ended it, so that only a part of the order may be written."""
-        return self._failed or self.work.state is not WorkState.OPEN
+        return self._failed or self.work.state is not TransactionState.OPEN
 
     def commit(self) -> None:
         """Everything is written; it becomes visible with the caller's commit."""
@@ -106,7 +106,7 @@ class MemoryJoinedTransaction(MemoryOrderTransaction):
 
     def settle(self) -> Sequence[OrderId]:
         """The caller has committed: make the orders visible; returns their ids."""
-        orders = [order for order, _ in self.work.own(self._record.orders)]
+        orders = [order for order, _ in self.work.own(self._tables.orders)]
         self.end()
         return orders
 
@@ -118,7 +118,7 @@ class MemoryJoinedTransaction(MemoryOrderTransaction):
 Joining = Callable[[object, Callable[[], MemoryJoinedTransaction], Callable[[], None]], MemoryJoinedTransaction]
 
 
-class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
+class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
     """The order service's record."""
 
     name = "orders"
@@ -126,17 +126,17 @@ class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
     @port_call
     def begin(self) -> OrderTransaction:
         """Start a transaction."""
-        return MemoryOrderTransaction(self._record, self._hooks)
+        return MemoryOrderTransaction(self._tables, self._hooks)
 
     def join(self, connection: object, committing: Callable[[], None] = lambda: None) -> OrderTransaction:
         """Part of the caller's transaction where a test has given this memory a database of the caller's; else refused.
 
         A memory alone has no SQL connections.
         """
-        if self._record.joining is None:
+        if self._tables.joining is None:
             raise Permanent("an order can't join this connection: the orders are in memory (OMS_PROFILE=memory)")
-        hooks = Hooks(self.name, "caller", no_point, nobody_else, self._record.dead)
-        return self._record.joining(connection, lambda: MemoryJoinedTransaction(self._record, hooks), committing)
+        hooks = CallHooks(self.name, "caller", no_point, raise_deadlock, self._tables.dead)
+        return self._tables.joining(connection, lambda: MemoryJoinedTransaction(self._tables, hooks), committing)
 
     @port_call
     def order(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002 - the port's name
@@ -146,43 +146,43 @@ class MemoryOrderStore(MemoryStore[OrderRecord], OrderStore, OrderEvidence):
     @port_call
     def orders(self, owner: UserId | None, number: int, size: int) -> Page[Order]:
         """A page of the owner's orders, the newest first."""
-        known = self._record.by_age.get(owner, [])
+        known = self._tables.by_age.get(owner, [])
         end = len(known) - number * size
         newest = reversed(known[max(0, end - size) : max(0, end)])
-        rows = self._record.orders.rows
+        rows = self._tables.orders.rows
         return Page(tuple(rows[order] for _, order in newest), number, size, len(known))
 
     @port_call
     def timeline(self, id: OrderId, owner: UserId | None) -> Sequence[HistoryEntry] | None:  # noqa: A002
         """The history of an order by `seq`."""
-        return list(self._record.entries.get(id, ())) if self._owned(id, owner) is not None else None
+        return list(self._tables.entries.get(id, ())) if self._owned(id, owner) is not None else None
 
     @port_call
     def answer(self, scope: str, key: str) -> StoredAnswer | None:
         """The committed answer under a key."""
-        row = self._record.answers.rows.get((scope, key))
-        return row.answer if row is not None and row.at > self._record.clock.now() - ANSWERS_KEPT else None
+        row = self._tables.answers.rows.get((scope, key))
+        return row.answer if row is not None and row.at > self._tables.clock.now() - ANSWERS_KEPT else None
 
     def all_orders(self) -> Iterable[Order]:
         """Every order."""
-        return [row for _, row in sorted(self._seen(self._record.orders).items())]
+        return [row for _, row in sorted(self._seen(self._tables.orders).items())]
 
     def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
         """Every history entry, by order and seq."""
-        return [(order, entry) for (order, _), entry in sorted(self._seen(self._record.history).items())]
+        return [(order, entry) for (order, _), entry in sorted(self._seen(self._tables.history).items())]
 
     def all_answers(self) -> Iterable[StoredAnswer]:
         """Every kept answer."""
-        return [row.answer for row in self._seen(self._record.answers).values()]
+        return [row.answer for row in self._seen(self._tables.answers).values()]
 
     def _owned(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002
-        order = self._record.orders.rows.get(id)
+        order = self._tables.orders.rows.get(id)
         if order is None or order.terms is None or owner not in (None, order.terms.user_id):
             return None
         return order
 
-    def _new_record(self, clock: Clock, ids: Ids) -> OrderRecord:
-        return OrderRecord(clock, ids)
+    def _new_tables(self, clock: Clock, ids: Ids) -> OrderTables:
+        return OrderTables(clock, ids)
 
     def _oldest_open_at(self) -> datetime | None:
-        return min(self._record.waiting.values(), default=None)
+        return min(self._tables.waiting.values(), default=None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from oms.adapters.memory import fitting
-from oms.adapters.memory.hooks import port_call
-from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory import column_limits
+from oms.adapters.memory.call_hooks import port_call
+from oms.adapters.memory.service_tables import ServiceTables
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.tables import Table
 from oms.adapters.memory.transaction import MemoryTransaction
@@ -17,29 +17,29 @@ from oms.ports.evidence import PaymentEvidence
 from oms.ports.stores.payment import PaymentStore, PaymentTransaction
 
 
-class PaymentRecord(ServiceRecord):
+class PaymentTables(ServiceTables):
     """The payment service's tables."""
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.payments: Table[OrderId, Payment] = Table("payments", fits=fitting.payment_row)
+        self.payments: Table[OrderId, Payment] = Table("payments", fits=column_limits.payment_row)
 
 
 class MemoryPaymentTransaction(MemoryTransaction, PaymentTransaction):
     """The payment service's unit of work."""
 
-    _record: PaymentRecord
+    _tables: PaymentTables
 
     @port_call
     def lock_payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
         """The payments of these orders, locked."""
-        return self._lock_rows(self._record.payments, ids)
+        return self._lock_rows(self._tables.payments, ids)
 
     @port_call
     def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
         """Write payments by compare-and-set on their state."""
         self._open()
-        table = self._record.payments
+        table = self._tables.payments
         for before, after in sorted(changes, key=lambda pair: pair[1].order_id):
             if before.state is PaymentState.ABSENT:
                 self._insert(table, after.order_id, after)
@@ -47,7 +47,7 @@ class MemoryPaymentTransaction(MemoryTransaction, PaymentTransaction):
                 self._update(table, after.order_id, after, lambda row, state=before.state: row.state is state)  # type: ignore[misc]
 
 
-class MemoryPaymentStore(MemoryStore[PaymentRecord], PaymentStore, PaymentEvidence):
+class MemoryPaymentStore(MemoryStore[PaymentTables], PaymentStore, PaymentEvidence):
     """The payment service's record."""
 
     name = "payments"
@@ -55,17 +55,17 @@ class MemoryPaymentStore(MemoryStore[PaymentRecord], PaymentStore, PaymentEviden
     @port_call
     def begin(self) -> PaymentTransaction:
         """Start a transaction."""
-        return MemoryPaymentTransaction(self._record, self._hooks)
+        return MemoryPaymentTransaction(self._tables, self._hooks)
 
     @port_call
     def payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
         """Committed payments, without locks."""
-        rows = self._record.payments.rows
+        rows = self._tables.payments.rows
         return {order: rows[order] for order in sorted(set(ids)) if order in rows}
 
     def all_payments(self) -> Iterable[Payment]:
         """Every payment."""
-        return [row for _, row in sorted(self._seen(self._record.payments).items())]
+        return [row for _, row in sorted(self._seen(self._tables.payments).items())]
 
-    def _new_record(self, clock: Clock, ids: Ids) -> PaymentRecord:
-        return PaymentRecord(clock, ids)
+    def _new_tables(self, clock: Clock, ids: Ids) -> PaymentTables:
+        return PaymentTables(clock, ids)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from oms.adapters.memory import fitting
-from oms.adapters.memory.hooks import port_call
-from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory import column_limits
+from oms.adapters.memory.call_hooks import port_call
+from oms.adapters.memory.service_tables import ServiceTables
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.tables import Table
 from oms.adapters.memory.transaction import MemoryTransaction
@@ -15,24 +15,24 @@ from oms.ports.clock import Clock, Ids
 from oms.ports.stores.steps import StepStore, StepTransaction
 
 
-class StepRecord(ServiceRecord):
+class StepTables(ServiceTables):
     """The steps' tables."""
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.documents: Table[tuple[str, str], str] = Table("documents", fits=fitting.document_row)
+        self.documents: Table[tuple[str, str], str] = Table("documents", fits=column_limits.document_row)
         self.start_offsets: dict[str, Mapping[TopicPartition, int]] = {}
 
 
 class MemoryStepTransaction(MemoryTransaction, StepTransaction):
     """The unit of work of a user's own steps."""
 
-    _record: StepRecord
+    _tables: StepTables
 
     @port_call
     def lock_documents(self, group: str, keys: Collection[str]) -> Mapping[str, str]:
         """The documents, locked."""
-        rows = self._lock_rows(self._record.documents, [(group, key) for key in keys])
+        rows = self._lock_rows(self._tables.documents, [(group, key) for key in keys])
         return {key: body for (_, key), body in rows.items()}
 
     @port_call
@@ -41,12 +41,12 @@ class MemoryStepTransaction(MemoryTransaction, StepTransaction):
         self._open()
         for key, before, after in sorted(changes, key=lambda change: change[0]):
             if before is None:
-                self._insert(self._record.documents, (group, key), after)
+                self._insert(self._tables.documents, (group, key), after)
             else:
-                self._update(self._record.documents, (group, key), after, before.__eq__)
+                self._update(self._tables.documents, (group, key), after, before.__eq__)
 
 
-class MemoryStepStore(MemoryStore[StepRecord], StepStore):
+class MemoryStepStore(MemoryStore[StepTables], StepStore):
     """The record of a user's own steps."""
 
     name = "steps"
@@ -54,20 +54,20 @@ class MemoryStepStore(MemoryStore[StepRecord], StepStore):
     @port_call
     def begin(self) -> StepTransaction:
         """Start a transaction."""
-        return MemoryStepTransaction(self._record, self._hooks)
+        return MemoryStepTransaction(self._tables, self._hooks)
 
     @port_call
     def document(self, group: str, key: str) -> str | None:
         """A committed document, without locks."""
-        return self._record.documents.rows.get((group, key))
+        return self._tables.documents.rows.get((group, key))
 
     def start_offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
         """The offsets that were pinned."""
-        return self._record.start_offsets.get(group)
+        return self._tables.start_offsets.get(group)
 
     def pin_start_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Keep offsets, unless there are some."""
-        return self._record.start_offsets.setdefault(group, dict(offsets))
+        return self._tables.start_offsets.setdefault(group, dict(offsets))
 
-    def _new_record(self, clock: Clock, ids: Ids) -> StepRecord:
-        return StepRecord(clock, ids)
+    def _new_tables(self, clock: Clock, ids: Ids) -> StepTables:
+        return StepTables(clock, ids)

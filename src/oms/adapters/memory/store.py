@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
-from oms.adapters.memory.hooks import Blocked, Hooks, Point, no_point, nobody_else, port_call
-from oms.adapters.memory.record import ServiceRecord
+from oms.adapters.memory.call_hooks import Blocked, CallHooks, Point, no_point, port_call, raise_deadlock
+from oms.adapters.memory.service_tables import ServiceTables
 from oms.adapters.memory.tables import COMMITTING, K, Table, V
 from oms.adapters.memory.transaction import MemoryTransaction
 from oms.domain.tasks import TaskKey, TaskKind
@@ -19,7 +19,7 @@ from oms.ports.messages import MessageId
 from oms.ports.stores.rows import Backlog, DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, Task, summary_of
 from oms.ports.stores.store import Store
 
-R = TypeVar("R", bound=ServiceRecord)
+R = TypeVar("R", bound=ServiceTables)
 
 
 class MemoryStore(Store, ServiceEvidence, Generic[R]):
@@ -39,28 +39,28 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
         *,
         owner: str = "worker",
         point: Point = no_point,
-        blocked: Blocked = nobody_else,
-        record: R | None = None,
+        blocked: Blocked = raise_deadlock,
+        tables: R | None = None,
     ) -> None:
-        self._record: R = record if record is not None else self._new_record(clock, ids)
-        self._hooks = Hooks(self.name, owner, point, blocked, self._record.dead)
+        self._tables: R = tables if tables is not None else self._new_tables(clock, ids)
+        self._hooks = CallHooks(self.name, owner, point, blocked, self._tables.dead)
         self._moment: dict[Table[Any, Any], dict[Any, Any]] | None = None
 
-    def worker(self, owner: str, point: Point = no_point, blocked: Blocked = nobody_else) -> Self:
+    def worker(self, owner: str, point: Point = no_point, blocked: Blocked = raise_deadlock) -> Self:
         """Another worker's connection to the same memory."""
-        record = self._record
-        return type(self)(record.clock, record.ids, owner=owner, point=point, blocked=blocked, record=record)
+        tables = self._tables
+        return type(self)(tables.clock, tables.ids, owner=owner, point=point, blocked=blocked, tables=tables)
 
     def kill(self, owner: str) -> None:
         """A worker died: its transactions are rolled back and its later calls raise `WorkerKilled`."""
-        self._record.kill(owner)
+        self._tables.kill(owner)
 
     @port_call
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Count how often a batch began at these offsets."""
         tries: dict[TopicPartition, int] = {}
-        with MemoryTransaction(self._record, self._hooks) as transaction:
-            work, table = transaction.work, self._record.attempts
+        with MemoryTransaction(self._tables, self._hooks) as transaction:
+            work, table = transaction.work, self._tables.attempts
             for partition, offset in sorted(first.items()):
                 work.lock(table, (group, partition))
                 before = work.find(table, (group, partition))
@@ -72,78 +72,78 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     @port_call
     def clear_attempts(self, group: str, partitions: Collection[TopicPartition]) -> None:
         """Forget these counters."""
-        with MemoryTransaction(self._record, self._hooks) as transaction:
+        with MemoryTransaction(self._tables, self._hooks) as transaction:
             for partition in sorted(set(partitions)):
-                if transaction.work.lock_row(self._record.attempts, (group, partition)) is not None:
-                    transaction.work.put(self._record.attempts, (group, partition), None)
+                if transaction.work.lock_row(self._tables.attempts, (group, partition)) is not None:
+                    transaction.work.put(self._tables.attempts, (group, partition), None)
             transaction.end()
 
     @port_call
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
         """Lease due tasks, the longest due first."""
-        return self._record.claim_tasks(kinds, limit, lease_s, self._hooks.owner)
+        return self._tables.claim_tasks(kinds, limit, lease_s, self._hooks.owner)
 
     @port_call
     def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         """Lease outbox rows whose lease has expired."""
-        return self._record.claim_outbox(limit, lease_s, without, self._hooks.owner)
+        return self._tables.claim_outbox(limit, lease_s, without, self._hooks.owner)
 
     @port_call
     def mark_sent(self, ids: Collection[str]) -> None:
         """Remove what is in the log."""
         for name in ids:
-            if name in self._record.outbox.rows:
-                self._record.outbox.apply(name, None)
+            if name in self._tables.outbox.rows:
+                self._tables.outbox.apply(name, None)
 
     @port_call
     def return_outbox(self, ids: Collection[str]) -> None:
         """Give the leases of rows back."""
-        now = self._record.clock.now()
+        now = self._tables.clock.now()
         for name in sorted(set(ids)):
-            if name in self._record.outbox.rows:
-                self._record.lease_outbox(name, now)
+            if name in self._tables.outbox.rows:
+                self._tables.lease_outbox(name, now)
 
     @port_call
     def dead_letters(
         self, state: DeadLetterState | None = None, *, limit: int = 100, offset: int = 0
     ) -> Sequence[DeadLetterSummary]:
         """Summaries of dead letters, the oldest first."""
-        letters = (letter for letter in self._record.dead_letters.rows.values() if state in (None, letter.state))
+        letters = (letter for letter in self._tables.dead_letters.rows.values() if state in (None, letter.state))
         page = sorted(letters, key=lambda letter: (letter.parked_at, letter.id))[offset : offset + limit]
         return [summary_of(letter) for letter in page]
 
     @port_call
     def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - the port's name
         """One dead letter."""
-        return self._record.dead_letters.rows.get(id)
+        return self._tables.dead_letters.rows.get(id)
 
     @port_call
     def next_due(self, without: Collection[str] = ()) -> datetime | None:
         """When the next task or outbox lease falls due."""
-        return self._record.next_due(without)
+        return self._tables.next_due(without)
 
     @port_call
     def backlog(self) -> Backlog:
         """What waits here."""
-        record, now = self._record, self._record.clock.now()
+        tables, now = self._tables, self._tables.clock.now()
         return Backlog(
-            oldest_outbox_at=min((row.created_at for row in record.outbox.rows.values()), default=None),
-            outbox=len(record.outbox.rows),
-            tasks_due=sum(row.due_at <= now for row in record.tasks.rows.values()),
-            parked=sum(row.state is DeadLetterState.PARKED for row in record.dead_letters.rows.values()),
+            oldest_outbox_at=min((row.created_at for row in tables.outbox.rows.values()), default=None),
+            outbox=len(tables.outbox.rows),
+            tasks_due=sum(row.due_at <= now for row in tables.tasks.rows.values()),
+            parked=sum(row.state is DeadLetterState.PARKED for row in tables.dead_letters.rows.values()),
             oldest_open_at=self._oldest_open_at(),
         )
 
     @port_call
     def purge(self, older_than: datetime, *, keys_older_than: datetime, limit: int) -> int:
         """Remove what is past its retention, at most `limit` rows."""
-        return self._record.purge(older_than, keys_older_than, limit)
+        return self._tables.purge(older_than, keys_older_than, limit)
 
     def register(self, instance: str) -> int:
         """Release what the dead workers of this instance hold."""
-        record = self._record
-        record.instances[self._hooks.owner] = instance
-        return record.release({owner for owner in record.dead if record.instances.get(owner) == instance})
+        tables = self._tables
+        tables.instances[self._hooks.owner] = instance
+        return tables.release({owner for owner in tables.dead if tables.instances.get(owner) == instance})
 
     @port_call
     def ping(self) -> None:
@@ -151,18 +151,18 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
 
     def first_handled(self, group: str) -> datetime | None:
         """When the oldest message in the inbox was handled."""
-        rows = self._record.inbox.rows.items()
+        rows = self._tables.inbox.rows.items()
         return min((at for (consumer, _), at in rows if consumer == group), default=None)
 
     def currency(self) -> str | None:
         """The currency that was pinned."""
-        return self._record.currency
+        return self._tables.currency
 
     def pin_currency(self, code: str) -> str:
         """Keep a currency, unless there is one."""
-        if self._record.currency is None:
-            self._record.currency = code
-        return self._record.currency
+        if self._tables.currency is None:
+            self._tables.currency = code
+        return self._tables.currency
 
     @port_call
     def close(self) -> None:
@@ -172,7 +172,7 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     def at_one_moment(self) -> Iterator[None]:
         """A copy of all rows for what is shown in the block."""
         with COMMITTING:
-            tables = [table for table in vars(self._record).values() if isinstance(table, Table)]
+            tables = [table for table in vars(self._tables).values() if isinstance(table, Table)]
             self._moment = {table: dict(table.rows) for table in tables}
         try:
             yield
@@ -181,26 +181,26 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
 
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
         """Each (group, message)."""
-        return sorted(self._seen(self._record.inbox))
+        return sorted(self._seen(self._tables.inbox))
 
     def all_outbox(self) -> Iterable[OutboxRow]:
         """Rows that aren't sent yet."""
-        rows = self._seen(self._record.outbox).items()
+        rows = self._seen(self._tables.outbox).items()
         return [OutboxRow(name, row.message, row.leased_until) for name, row in rows]
 
     def all_tasks(self) -> Iterable[TaskKey]:
         """Tasks that aren't done yet."""
-        return list(self._seen(self._record.tasks))
+        return list(self._seen(self._tables.tasks))
 
     def all_dead_letters(self) -> Iterable[DeadLetter]:
         """Every dead letter."""
-        return list(self._seen(self._record.dead_letters).values())
+        return list(self._seen(self._tables.dead_letters).values())
 
     def _seen(self, table: Table[K, V]) -> Mapping[K, V]:
         """The rows to show: those of the moment, where there is one."""
         return table.rows if self._moment is None else self._moment[table]
 
-    def _new_record(self, clock: Clock, ids: Ids) -> R:
+    def _new_tables(self, clock: Clock, ids: Ids) -> R:
         raise NotImplementedError
 
     def _oldest_open_at(self) -> datetime | None:

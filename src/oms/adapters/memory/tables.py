@@ -14,7 +14,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import attrs
 
-from oms.adapters.memory.hooks import Hooks
+from oms.adapters.memory.call_hooks import CallHooks
 from oms.ports.errors import Permanent, PortError, Retryable
 
 K = TypeVar("K", bound=Hashable)
@@ -33,8 +33,8 @@ class Table(Generic[K, V]):
     """Called with the key and row of each write of a transaction: raises `Permanent` where PostgreSQL would."""
 
     rows: dict[K, V] = attrs.field(init=False, factory=dict)
-    holders: dict[K, Work] = attrs.field(init=False, factory=dict)
-    sharers: dict[K, dict[Work, None]] = attrs.field(init=False, factory=dict)
+    holders: dict[K, TableTransaction] = attrs.field(init=False, factory=dict)
+    sharers: dict[K, dict[TableTransaction, None]] = attrs.field(init=False, factory=dict)
 
     def apply(self, key: K, row: V | None) -> None:
         """Commit one change at once; None deletes."""
@@ -51,7 +51,7 @@ COMMITTING = threading.Lock()
 """Held while a transaction becomes visible: whoever copies the rows of several tables sees all of it or nothing."""
 
 
-class WorkState(Enum):
+class TransactionState(Enum):
     """Where a transaction is."""
 
     OPEN = "open"
@@ -59,19 +59,19 @@ class WorkState(Enum):
     ENDED = "ended"
 
 
-class Work:
+class TableTransaction:
     """One transaction. Any error ends it, as it does in PostgreSQL."""
 
     __slots__ = ("_changes", "_hooks", "_locks", "_shares", "_waits_for", "owner", "state")
 
-    def __init__(self, hooks: Hooks) -> None:
+    def __init__(self, hooks: CallHooks) -> None:
         self.owner = hooks.owner
-        self.state = WorkState.OPEN
+        self.state = TransactionState.OPEN
         self._hooks = hooks
         self._changes: dict[Table[Any, Any], dict[Any, Any]] = {}
         self._locks: list[tuple[Table[Any, Any], Any]] = []
         self._shares: list[tuple[Table[Any, Any], Any]] = []
-        self._waits_for: tuple[Work, ...] = ()
+        self._waits_for: tuple[TableTransaction, ...] = ()
 
     def find(self, table: Table[K, V], key: K) -> V | None:
         """The row as this transaction sees it: its own change, else what is committed."""
@@ -152,14 +152,14 @@ class Work:
 
     def ensure_open(self) -> None:
         """Raise where the transaction is over."""
-        if self.state is WorkState.ABORTED:
+        if self.state is TransactionState.ABORTED:
             raise Retryable("the transaction was aborted by an earlier error")
-        if self.state is WorkState.ENDED:
+        if self.state is TransactionState.ENDED:
             raise Permanent("the transaction has ended")
 
     def refuse(self, error: PortError) -> NoReturn:
         """Undo everything and raise."""
-        self.undo(WorkState.ABORTED)
+        self.undo(TransactionState.ABORTED)
         raise error
 
     def commit(self) -> None:
@@ -173,9 +173,9 @@ class Work:
                 else:
                     for key, row in changes.items():
                         table.apply(key, row)
-        self.undo(WorkState.ENDED)
+        self.undo(TransactionState.ENDED)
 
-    def undo(self, state: WorkState = WorkState.ENDED) -> None:
+    def undo(self, state: TransactionState = TransactionState.ENDED) -> None:
         """Forget the changes that aren't committed and give the locks back."""
         self.state = state
         self._changes = {}
@@ -191,11 +191,11 @@ class Work:
         except Permanent as error:
             self.refuse(error)
 
-    def _other_sharers(self, table: Table[K, V], key: K) -> tuple[Work, ...]:
+    def _other_sharers(self, table: Table[K, V], key: K) -> tuple[TableTransaction, ...]:
         sharers = table.sharers.get(key)
         return tuple(work for work in sharers if work is not self) if sharers else ()
 
-    def _wait(self, table: Table[K, V], key: K, others: tuple[Work, ...]) -> None:
+    def _wait(self, table: Table[K, V], key: K, others: tuple[TableTransaction, ...]) -> None:
         self._waits_for = others
         if self._in_a_circle():
             self.refuse(Retryable(f"deadlock detected at {table.name} {key}"))
@@ -207,7 +207,7 @@ class Work:
         self.ensure_open()
 
     def _in_a_circle(self) -> bool:
-        seen: dict[Work, None] = {}
+        seen: dict[TableTransaction, None] = {}
         todo = list(self._waits_for)
         while todo:
             work = todo.pop()

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import attrs
 
-from oms.adapters.memory.hooks import Hooks, port_call
-from oms.adapters.memory.record import Answer, Owed, ServiceRecord, TaskRow
-from oms.adapters.memory.tables import K, Table, V, Work, WorkState
+from oms.adapters.memory.call_hooks import CallHooks, port_call
+from oms.adapters.memory.service_tables import AnswerRow, ServiceTables, StoredOutboxRow, TaskRow
+from oms.adapters.memory.tables import K, Table, TableTransaction, TransactionState, V
 from oms.domain.tasks import TaskKey, TaskRequest
 from oms.ports.errors import Retryable
 from oms.ports.messages import MessageId
@@ -29,18 +29,18 @@ def _task_order(task: Task | TaskKey | TaskRequest) -> tuple[str, str]:
 class MemoryTransaction(Transaction):
     """A unit of work of any service."""
 
-    def __init__(self, record: ServiceRecord, hooks: Hooks) -> None:
-        self._record = record
+    def __init__(self, tables: ServiceTables, hooks: CallHooks) -> None:
+        self._tables = tables
         self._hooks = hooks
-        self.work = Work(hooks)
-        record.open[self.work] = None
+        self.work = TableTransaction(hooks)
+        tables.open[self.work] = None
 
     @port_call
     def claim_inbox(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
         """Mark messages as handled by `group`; those returned are new."""
         work = self._open()
-        now = self._record.clock.now()
-        inbox = self._record.inbox
+        now = self._tables.clock.now()
+        inbox = self._tables.inbox
         return [name for name in sorted(set(messages)) if work.insert(inbox, (group, name), now)]
 
     @port_call
@@ -48,7 +48,7 @@ class MemoryTransaction(Transaction):
         """Remove the tasks whose lease is still ours."""
         held = self._held(tasks)
         for key in held:
-            self.work.put(self._record.tasks, key, None)
+            self.work.put(self._tables.tasks, key, None)
         return held
 
     @port_call
@@ -59,21 +59,21 @@ class MemoryTransaction(Transaction):
     @port_call
     def lock_dead_letters(self, ids: Collection[str]) -> Sequence[DeadLetter]:
         """The dead letters with these ids, locked, by id."""
-        return list(self._lock_rows(self._record.dead_letters, ids).values())
+        return list(self._lock_rows(self._tables.dead_letters, ids).values())
 
     @port_call
     def mark_dead_letters(self, ids: Collection[str], state: DeadLetterState) -> None:
         """Change the state of dead letters."""
-        for name, letter in self._lock_rows(self._record.dead_letters, ids).items():
-            self.work.put(self._record.dead_letters, name, attrs.evolve(letter, state=state))
+        for name, letter in self._lock_rows(self._tables.dead_letters, ids).items():
+            self.work.put(self._tables.dead_letters, name, attrs.evolve(letter, state=state))
 
     @port_call
     def park_again(self, letters: Sequence[DeadLetter]) -> None:
         """Write dead letters over those with the same ids."""
-        known = self._lock_rows(self._record.dead_letters, [letter.id for letter in letters])
+        known = self._lock_rows(self._tables.dead_letters, [letter.id for letter in letters])
         for letter in letters:
             if letter.id in known:
-                self.work.put(self._record.dead_letters, letter.id, letter)
+                self.work.put(self._tables.dead_letters, letter.id, letter)
 
     @port_call
     def flush(self, delivery: Delivery) -> None:
@@ -84,7 +84,7 @@ class MemoryTransaction(Transaction):
         for postponed in delivery.postponed:
             self._postpone(postponed)
         for letter in delivery.parked:
-            self._insert(self._record.dead_letters, letter.id, letter)
+            self._insert(self._tables.dead_letters, letter.id, letter)
 
     @port_call
     def commit(self) -> None:
@@ -94,20 +94,20 @@ class MemoryTransaction(Transaction):
 
     def rollback(self) -> None:
         """Undo everything; harmless after `commit`, and for a worker that was killed."""
-        if self._hooks.owner in self._record.dead:
+        if self._hooks.owner in self._tables.dead:
             return
-        if self.work.state is WorkState.OPEN:
+        if self.work.state is TransactionState.OPEN:
             self._hooks.before("rollback")
             self.work.undo()
             self._hooks.after("rollback")
-        self._record.open.pop(self.work, None)
+        self._tables.open.pop(self.work, None)
 
     def end(self) -> None:
         """Commit what is a call by itself: no other point lies in between."""
         self.work.commit()
-        del self._record.open[self.work]
+        del self._tables.open[self.work]
 
-    def _open(self) -> Work:
+    def _open(self) -> TableTransaction:
         self.work.ensure_open()
         return self.work
 
@@ -133,20 +133,22 @@ class MemoryTransaction(Transaction):
         work = self._open()
         held = []
         for task in sorted(tasks, key=_task_order):
-            row = work.lock_row(self._record.tasks, task.id)
+            row = work.lock_row(self._tables.tasks, task.id)
             if row is not None and row.lease == task.lease:
                 held.append(task.id)
         return held
 
     def _flush_outbox(self, delivery: Delivery) -> None:
-        now = self._record.clock.now()
+        now = self._tables.clock.now()
         for row in delivery.outbox:
             self._insert(
-                self._record.outbox, row.id, Owed(row.message, row.leased_until or now, now, self._hooks.owner)
+                self._tables.outbox,
+                row.id,
+                StoredOutboxRow(row.message, row.leased_until or now, now, self._hooks.owner),
             )
 
     def _flush_tasks(self, delivery: Delivery) -> None:
-        work, tasks, now = self.work, self._record.tasks, self._record.clock.now()
+        work, tasks, now = self.work, self._tables.tasks, self._tables.clock.now()
         for key in sorted(delivery.ended, key=_task_order):
             if work.lock_row(tasks, key) is not None:
                 work.put(tasks, key, None)
@@ -155,12 +157,12 @@ class MemoryTransaction(Transaction):
 
     def _postpone(self, postponed: Postponed) -> None:
         task = postponed.task
-        row = self.work.lock_row(self._record.tasks, task.id)
+        row = self.work.lock_row(self._tables.tasks, task.id)
         if row is None or row.lease != task.lease:
             return
         called_at, note = None if postponed.afresh else row.called_at, postponed.note or row.note
         later = attrs.evolve(row, due_at=postponed.due_at, lease=None, called_at=called_at, note=note)
-        self.work.put(self._record.tasks, task.id, later)
+        self.work.put(self._tables.tasks, task.id, later)
 
 
 class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
@@ -170,22 +172,22 @@ class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
     def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
         """The answers that are kept and not over."""
         work = self._open()
-        since = self._record.clock.now() - ANSWERS_KEPT
-        rows = ((key, work.find(self._record.answers, key)) for key in keys)
+        since = self._tables.clock.now() - ANSWERS_KEPT
+        rows = ((key, work.find(self._tables.answers, key)) for key in keys)
         return {key: row.answer for key, row in rows if row is not None and row.at > since}
 
     @port_call
     def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
         """Keep answers; one that is over makes room for its key's next one."""
         work = self._open()
-        now = self._record.clock.now()
+        now = self._tables.clock.now()
         for answer in sorted(answers, key=lambda answer: (answer.scope, answer.key)):
             key = (answer.scope, answer.key)
-            work.lock(self._record.answers, key)
-            known = work.find(self._record.answers, key)
+            work.lock(self._tables.answers, key)
+            known = work.find(self._tables.answers, key)
             if known is not None and known.at > now - ANSWERS_KEPT:
                 work.refuse(Retryable(f"an answer is kept for {answer.key} already"))
-            work.put(self._record.answers, key, Answer(answer, now))
+            work.put(self._tables.answers, key, AnswerRow(answer, now))
 
 
 def _new_row(request: TaskRequest, now: datetime) -> TaskRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from oms.adapters.memory import MemoryGate, gate_script
+from oms.adapters.memory import MemoryGate, gate_rules
 from oms.domain.events import PaymentEvent, PaymentFailed, PaymentRefunded, PaymentSucceeded, PaymentVoided
 from oms.domain.money import Money
 from oms.domain.order import OrderState
@@ -193,10 +193,10 @@ def lose_tail(world: HasGate) -> None:
     """The gate restarts with an older state: another run of it, so it is closed until it is rebuilt."""
     state: Any = world.gate.state
     if world.gate_before is not None:
-        state.update(gate_script.copied(world.gate_before))
+        state.update(gate_rules.copied(world.gate_before))
     state["epoch"] = None
 
 
 def flush(world: HasGate) -> None:
     """The gate forgets everything."""
-    gate_script.forget(world.gate.state)
+    gate_rules.forget(world.gate.state)

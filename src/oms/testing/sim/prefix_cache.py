@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
-from oms.adapters.memory.hooks import PointNames
+from oms.adapters.memory.call_hooks import PointNames
 from oms.testing.sim.escape import sealed
 from oms.testing.sim.run import Options, Outcome, Run
 from oms.testing.sim.scope import Scope

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Protocol
 import attrs
 from greenlet import greenlet
 
-from oms.adapters.memory import gate_script
-from oms.adapters.memory.hooks import WorkerKilled, no_point, nobody_else
+from oms.adapters.memory import gate_rules
+from oms.adapters.memory.call_hooks import WorkerKilled, no_point, raise_deadlock
 from oms.application.subscribers import OwnStep
 from oms.engine.consumer import Consumer
 from oms.operations import promises
@@ -321,7 +321,7 @@ class Run:
         if isinstance(step, Consumer):
             runnable.begin_with(step, topic)
         if worker.service == "inventory" and GATE in self.scope.faults:
-            self.world.gate_before = gate_script.copied(self.world.gate.state)
+            self.world.gate_before = gate_rules.copied(self.world.gate.state)
         worker.green = greenlet(worker.parts.worker.run_step)
         if not self._slice(worker, index):
             worker.idle[label] = self.version
@@ -382,7 +382,7 @@ class Run:
     def _points(self, worker: Worker) -> tuple[Callable[[str], None], Callable[[str], None]]:
         def blocked(_what: str) -> None:
             if worker.green is None:
-                nobody_else(_what)
+                raise_deadlock(_what)
             worker.blocked = self.version
             self._main.switch(YIELDED)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from oms.adapters.memory.record import TaskRow
+from oms.adapters.memory.service_tables import TaskRow
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.operations.promises import Violation
 from oms.ports.stores.rows import DeadLetterState
@@ -168,7 +168,7 @@ def unexpected(world: World) -> Iterator[Violation]:
             if not refused and letter.state is DeadLetterState.PARKED:
                 detail = f"{name} parked {letter.topic}: {letter.cause} {letter.detail}"
                 yield Violation("P9", letter.order_id or letter.message_id, detail)
-        for owner in record.robbed:
+        for owner in record.released_while_alive:
             yield Violation("P3", owner, "another process released its leases while it lived")
     placed = len(records_of(world))
     if placed > len(world.customers.all):

@@ -154,7 +154,7 @@ class World:
         self.own_notifier = LossyNotifier(own_calls.notifier, lose) if own_calls.notifier is not None else None
         self.stores: dict[str, Any] = {name: KINDS[name](self.clock, self.ids) for name in SERVICES}
         self.stores |= {name: MemoryStepStore(self.clock, self.ids) for name in self.own}
-        self.records: dict[str, Any] = {name: store._record for name, store in self.stores.items()}
+        self.records: dict[str, Any] = {name: store._tables for name, store in self.stores.items()}
         self.gate_before: Any = None
         """The gate as it was a moment ago: what it comes back with after it lost its last second."""
         self.customers = Customers(self, COMMAND)

@@ -8,9 +8,9 @@ from itertools import islice
 
 import attrs
 
-from oms.adapters.memory import fitting
-from oms.adapters.memory.due import DueQueue
-from oms.adapters.memory.tables import K, Table, V, Work
+from oms.adapters.memory import column_limits
+from oms.adapters.memory.due_queue import DueQueue
+from oms.adapters.memory.tables import K, Table, TableTransaction, V
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Clock, Ids
@@ -19,7 +19,7 @@ from oms.ports.stores.rows import DeadLetter, DeadLetterState, OutboxRow, Stored
 
 
 @attrs.frozen
-class Owed:
+class StoredOutboxRow:
     """An outbox row as it is stored."""
 
     message: Outgoing
@@ -46,14 +46,14 @@ class TaskRow:
 
 
 @attrs.frozen
-class Answer:
+class AnswerRow:
     """A kept answer and when it was given."""
 
     answer: StoredAnswer
     at: datetime
 
 
-class ServiceRecord:
+class ServiceTables:
     """The tables of one service, and the workers that died."""
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
@@ -63,16 +63,18 @@ class ServiceRecord:
         self.instances: dict[str, str] = {}
         """The instance that each worker is registered under."""
 
-        self.robbed: dict[str, None] = {}
+        self.released_while_alive: dict[str, None] = {}
         """Workers whose leases were released while they lived, for the simulator to report."""
 
-        self.open: dict[Work, None] = {}
-        self.inbox: Table[tuple[str, MessageId], datetime] = Table("inbox", fits=fitting.inbox_row)
-        self.outbox: Table[str, Owed] = Table("outbox", self._outbox_changed, fitting.outbox_row)
-        self.tasks: Table[TaskKey, TaskRow] = Table("tasks", self._task_changed, fitting.task_row)
-        self.dead_letters: Table[str, DeadLetter] = Table("dead_letters", fits=fitting.letter_row)
-        self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table("attempts", fits=fitting.attempt_row)
-        self.answers: Table[tuple[str, str], Answer] = Table("answers", fits=fitting.answer_row)
+        self.open: dict[TableTransaction, None] = {}
+        self.inbox: Table[tuple[str, MessageId], datetime] = Table("inbox", fits=column_limits.inbox_row)
+        self.outbox: Table[str, StoredOutboxRow] = Table("outbox", self._outbox_changed, column_limits.outbox_row)
+        self.tasks: Table[TaskKey, TaskRow] = Table("tasks", self._task_changed, column_limits.task_row)
+        self.dead_letters: Table[str, DeadLetter] = Table("dead_letters", fits=column_limits.letter_row)
+        self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table(
+            "attempts", fits=column_limits.attempt_row
+        )
+        self.answers: Table[tuple[str, str], AnswerRow] = Table("answers", fits=column_limits.answer_row)
         self.currency: str | None = None
         self._outbox_due: DueQueue[str] = DueQueue(self._lease_of)
         self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {}
@@ -94,7 +96,7 @@ class ServiceRecord:
         for name, owed_row in unsent:
             self.lease_outbox(name, owed_row.created_at, owed_row.owner)
         owners_released = [row.owner for _, row in left] + [row.owner for _, row in unsent]
-        self.robbed |= {owner: None for owner in owners_released if owner not in self.dead}
+        self.released_while_alive |= {owner: None for owner in owners_released if owner not in self.dead}
         return len(left) + len(unsent)
 
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float, owner: str = "") -> list[Task]:
@@ -140,7 +142,7 @@ class ServiceRecord:
     def lease_outbox(self, id: str, until: datetime, owner: str = "") -> OutboxRow:  # noqa: A002 - the field's name
         """Change the lease of a committed row."""
         row = self.outbox.rows[id]
-        self.outbox.apply(id, Owed(row.message, until, row.created_at, owner))
+        self.outbox.apply(id, StoredOutboxRow(row.message, until, row.created_at, owner))
         return OutboxRow(id, row.message, until)
 
     def next_due(self, without: Collection[str] = ()) -> datetime | None:
@@ -184,7 +186,7 @@ class ServiceRecord:
                 queue = self._tasks_due[key.kind] = DueQueue(self._due_of)
             queue.push(after.due_at, key)
 
-    def _outbox_changed(self, key: str, _before: Owed | None, after: Owed | None) -> None:
+    def _outbox_changed(self, key: str, _before: StoredOutboxRow | None, after: StoredOutboxRow | None) -> None:
         if after is not None:
             self._outbox_due.push(after.leased_until, key)
 

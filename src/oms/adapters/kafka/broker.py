@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
 from oms.adapters.kafka.conf import conf_of, group_conf, producer_conf, reader_conf
-from oms.adapters.kafka.groups import committed, ends
+from oms.adapters.kafka.group_offsets import committed, ends
 from oms.adapters.kafka.probe import Probe
 from oms.adapters.kafka.producer import Publisher
 from oms.adapters.kafka.records import read_all

@@ -26,7 +26,7 @@ from oms.ports.extensions import Notification
 from oms.ports.stores.rows import DeadLetter
 
 if TYPE_CHECKING:
-    from oms.adapters.memory.record import Answer, Owed, TaskRow
+    from oms.adapters.memory.service_tables import AnswerRow, StoredOutboxRow, TaskRow
 
 _INT_32, _INT_64 = 2**31, 2**63
 
@@ -74,7 +74,7 @@ def inbox_row(key: tuple[str, str], _at: datetime) -> None:
     text(key[1], limits.ID)
 
 
-def outbox_row(key: str, row: Owed) -> None:
+def outbox_row(key: str, row: StoredOutboxRow) -> None:
     """Refuse an outbox row."""
     text(key, limits.TOKEN)
     text(row.message.topic, limits.TOPIC)
@@ -108,7 +108,7 @@ def attempt_row(key: tuple[str, TopicPartition], row: tuple[int, int]) -> None:
     whole(row[0])
 
 
-def answer_row(key: tuple[str, str], row: Answer) -> None:
+def answer_row(key: tuple[str, str], row: AnswerRow) -> None:
     """Refuse a kept answer."""
     text(key[0], limits.SCOPE)
     text(key[1], limits.KEY)

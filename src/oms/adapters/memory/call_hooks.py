@@ -28,7 +28,7 @@ def no_point(_place: str) -> None:
     """Yield to nobody."""
 
 
-def nobody_else(what: str) -> None:
+def raise_deadlock(what: str) -> None:
     """Waiting where nobody else can run would last for ever."""
     raise RuntimeError(f"deadlock: no other worker can run while {what} is awaited")
 
@@ -53,7 +53,7 @@ class PointNames(dict[str, tuple[str, str]]):
 
 
 @attrs.frozen
-class Hooks:
+class CallHooks:
     """The hooks of one worker at one adapter. `dead` is shared by all workers of that adapter."""
 
     prefix: str
@@ -83,7 +83,7 @@ class Hooks:
 
 
 class _Hooked(Protocol):
-    _hooks: Hooks
+    _hooks: CallHooks
 
 
 Self_ = TypeVar("Self_", bound=_Hooked)

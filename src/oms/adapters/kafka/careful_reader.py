@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from oms.adapters.kafka import driver_errors
+from oms.adapters.kafka.clients import keep_in_forks
 from oms.adapters.kafka.conf import LOGGER, Conf, careful_conf
-from oms.adapters.kafka.forks import keep_in_forks
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import TopicPartition
 from oms.ports.messages import Record
