@@ -13,6 +13,8 @@ from serving import an_order, wait_for
 from cluster import SERVICES, Cluster, request
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
+from oms.adapters.kafka import groups
+from oms.application.routing import ROUTING
 from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from redis import Redis
 
@@ -63,11 +65,17 @@ def read_from_the_beginning(bootstrap: str) -> None:
             done.result()
 
 
+def all_is_read(cluster: Cluster) -> bool:
+    """Whether each group has read its topics to their end: a message that is read later may be parked later."""
+    conf = {"bootstrap.servers": cluster.kafka_bootstrap}
+    return not any(groups.unread(conf, consumes.group, consumes.topics) for consumes in ROUTING.values())
+
+
 def parked(cluster: Cluster) -> list[tuple[int, str]]:
     """The port and id of each dead letter that waits."""
     found = []
     for worker in cluster.workers:
-        status, letters = worker.get("/dead-letters?state=PARKED&limit=100")
+        status, letters = worker.get("/dead-letters?state=PARKED&limit=1000")
         assert status == 200
         found += [(worker.port, letter["id"]) for letter in letters]
     return found
@@ -94,6 +102,7 @@ def test_an_earlier_state_of_postgresql_catches_up(cluster: Cluster, tmp_path: P
     cluster.start()
     wait_for(lambda: sum(cluster.states().values()) == len(before) + len(after), "every order is there again")
     cluster.settle()
+    wait_for(lambda: all_is_read(cluster), "every group has read its topics")
     for port, letter in parked(cluster):
         assert request(port, "POST", f"/dead-letters/{letter}/redrive")[0] == 200
     cluster.settle()
