@@ -28,8 +28,9 @@ from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.adapters.wire.codec import JsonCodec
 from oms.domain.money import Currency
-from oms.engine.health import HealthRecord
-from oms.engine.outbox import Relay
+from oms.engine.dependencies import ServiceDependencies
+from oms.engine.outbox import OutboxWriter
+from oms.engine.relay import Relay
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.messages import Outgoing, Record
@@ -120,9 +121,9 @@ def test_a_topic_that_is_missing_delays_no_other_topic(server: KafkaServer) -> N
     broker = KafkaBroker.from_settings(server.settings(), telemetry)
     there, missing = new_topic(server, 2), f"topic-{uuid4().hex}"
     store = MemoryStepStore(clock, ids)
-    health = HealthRecord(clock, telemetry)
-    codec = JsonCodec(Currency.of("USD"))
-    relay = Relay(store, broker, codec, clock, ids, telemetry, batch=10, group="shipping", health=health.of("shipping"))
+    shared = ServiceDependencies(broker, JsonCodec(Currency.of("USD")), clock, ids, telemetry, batch=10)
+    health = shared.health
+    relay = Relay(store, "shipping", OutboxWriter(shared, ""), shared, health.of("shipping"))
     mixed = [
         one for number in range(60) for one in (*numbered(missing, 1, first=number), *numbered(there, 1, first=number))
     ]

@@ -11,7 +11,9 @@ from oms.adapters.memory import CountedIds, ManualClock, MemoryLog, MemoryOrderS
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.wire.codec import JsonCodec
 from oms.domain.money import Currency
-from oms.engine.outbox import EXPECTED_S, LOOK_EVERY_S, Relay
+from oms.engine.dependencies import ServiceDependencies
+from oms.engine.outbox import OutboxWriter
+from oms.engine.relay import EXPECTED_S, LOOK_EVERY_S, Relay
 from oms.ports.stores.rows import OutboxRow
 from oms.testing.contracts.samples import owe, row
 
@@ -29,15 +31,11 @@ class Lab:
         self.clock, self.woken = ManualClock(), 0
         self.store = Counted(self.clock, CountedIds())
         self.log = MemoryLog(4)
-        self.relay = Relay(
-            self.store,
-            self.log,
-            JsonCodec(Currency.of("USD")),
-            self.clock,
-            CountedIds(),
-            RecordingTelemetry(),
-            woken=self._wake,
+        shared = ServiceDependencies(
+            self.log, JsonCodec(Currency.of("USD")), self.clock, CountedIds(), RecordingTelemetry()
         )
+        outbox = OutboxWriter(shared, "order.dlq")
+        self.relay = Relay(self.store, "order-group", outbox, shared, shared.health.of("order"), woken=self._wake)
         self.relay.run_once()  # a sweep, so that the next one is due in a second
 
     def _wake(self) -> None:

@@ -67,7 +67,7 @@ def test_commands_that_were_all_given_up_leave_no_problem_behind(monkeypatch: py
     def away(_group: object) -> None:
         raise Retryable("the database can't be reached")
 
-    monkeypatch.setattr(part.commands, "_settle", away)
+    monkeypatch.setattr(part.commands, "_answers", away)
     part.commands.submit(SimpleNamespace(prepare=None), lambda _answer, error: answers.append(error))  # type: ignore[arg-type]
     problems = set()
     while not answers:

@@ -16,8 +16,10 @@ from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.system.clock import SystemClock
 from oms.application.orders import OrderWork
 from oms.domain.tasks import TaskKind
-from oms.engine import publish_batcher
-from oms.engine.assembly import ServiceAssembly, ServiceDependencies, assemble
+from oms.engine import relay
+from oms.engine.assembly import ServiceAssembly, assemble
+from oms.engine.dependencies import ServiceDependencies
+from oms.engine.service import Runnable
 from oms.engine.worker import Worker
 from oms.runtime.adaptive_batching import (
     ANSWER_S,
@@ -36,7 +38,7 @@ from oms.runtime.wakeups import Wakeups
 from oms.testing import Shop
 
 
-class Counting:
+class Counting(Runnable):
     """A step that has something to do once for each time that it is told."""
 
     def __init__(self) -> None:
@@ -93,7 +95,7 @@ def test_a_lane_that_waits_for_the_log_is_driven_by_it_and_stops_in_time() -> No
 def test_what_fails_for_good_stops_every_lane() -> None:
     told: list[str] = []
 
-    class Broken:
+    class Broken(Runnable):
         def run_once(self) -> int:
             raise ZeroDivisionError
 
@@ -165,7 +167,7 @@ def test_the_lanes_of_a_service_are_all_of_its_steps() -> None:
         assert in_lanes == {id(step) for step in part.worker._steps}
 
 
-class Endless:
+class Endless(Runnable):
     """A step that always finds so much to do; notes when it was asked."""
 
     def __init__(self, moves: int) -> None:
@@ -224,7 +226,7 @@ class News:
         return True
 
 
-class Alternating:
+class Alternating(Runnable):
     """A step that finds much, then nothing, and so on; notes when it was asked."""
 
     def __init__(self) -> None:
@@ -268,7 +270,7 @@ def test_orders_are_grouped_where_they_leave_and_gathered_where_they_arrive() ->
     grouped(shop)
     parts = shop.app.system.parts
     pauses = {name: one for one in driven_in_lanes(parts, Wakeups()) for name in one.workers}
-    assert {name for name, one in pauses.items() if one.rest is group} == {"order.departures"}
+    assert {name for name, one in pauses.items() if one.rest is group} == {"order.publish_batcher"}
     assert {name.partition(".")[2] for name, one in pauses.items() if one.rest is answer} == {"commands"}
     assert {name for name, one in pauses.items() if one.gather is gather} == {
         lane.worker.name for part in parts.values() for lane in part.lanes if lane.wait is not None
@@ -278,31 +280,31 @@ def test_orders_are_grouped_where_they_leave_and_gathered_where_they_arrive() ->
 def test_new_orders_wait_for_their_group_and_nothing_else_does() -> None:
     shop = Shop()
     order_service = grouped(shop)
-    assert order_service.departures is not None
+    assert order_service.publish_batcher is not None
     orders = [shop.place({"lamp": 1}) for _ in range(3)]
     assert order_service.relay.run_once() == 0, "nothing is sent while they wait"
-    assert order_service.departures.run_once() == 3
+    assert order_service.publish_batcher.run_once() == 3
     assert order_service.relay.run_once() == 3
     shop.place({"lamp": 1})
     for _ in range(9):
         for name, part in shop.app.system.parts.items():
             for step in part.worker.steps:
-                if name != "order" or step is not part.departures:
+                if name != "order" or step is not part.publish_batcher:
                     step.run_once()
     sent = Counter(record.topic for record in shop.log.all_records())
     assert (sent["order.created"], sent["order.confirmed"]) == (3, 3)
     for order in orders:
         shop.expect(order).confirmed()
-    assert order_service.departures.run_once() == 1
+    assert order_service.publish_batcher.run_once() == 1
 
 
 def test_a_group_that_grows_too_large_is_left_to_the_sweeper(monkeypatch: Any) -> None:
-    monkeypatch.setattr(publish_batcher, "QUEUE_LIMIT", 2)
+    monkeypatch.setattr(relay, "QUEUE_LIMIT", 2)
     shop = Shop()
     order_service = grouped(shop)
-    assert order_service.departures is not None
+    assert order_service.publish_batcher is not None
     orders = [shop.place({"lamp": 1}) for _ in range(3)]
-    assert order_service.departures.run_once() == 2
+    assert order_service.publish_batcher.run_once() == 2
     shop.run()
     shop.expect(orders[2]).in_state("CREATED")
 

@@ -11,6 +11,7 @@ import pytest
 import oms
 from oms.adapters.memory import ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
+from oms.engine.service import Runnable
 from oms.engine.worker import Retention, Worker
 from oms.testing import Shop
 
@@ -39,7 +40,7 @@ def clock() -> HostClock:
 
 
 def test_a_step_that_backs_off_is_tried_again_in_its_time(clock: HostClock) -> None:
-    class Failing:
+    class Failing(Runnable):
         tries = 0
 
         def run_once(self) -> int:

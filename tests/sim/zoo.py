@@ -22,7 +22,7 @@ from oms.application import inventory, payments
 from oms.engine.command_groups import CommandGroup, _Answer
 from oms.engine.consumer import Consumer
 from oms.application.inventory import GateKeeper, InventoryWork
-from oms.engine.outbox import Relay
+from oms.engine.relay import Relay
 from oms.engine.tasks import TaskRunner
 from oms.engine.unit_of_work import UnitOfWorkFactory
 from oms.bootstrap.container import SERVICES
@@ -207,7 +207,7 @@ def offsets_before_the_work() -> Iterator[None]:
 )
 def committed_past_a_failed_message() -> Iterator[None]:
     def careless(self: Consumer[Any], batch: Any, error: Exception) -> None:
-        self._offsets.done(one.message.record for one in batch.batch)
+        self._offsets.done(one.message.record for one in batch.messages)
 
     with patch.object(Consumer, "_hold", careless):
         yield
@@ -222,7 +222,7 @@ def batch_lost_at_its_note() -> Iterator[None]:
     hold = Consumer._hold
 
     def careless(self: Consumer[Any], batch: Any, error: Exception) -> None:
-        if batch.noted:
+        if batch.is_noted:
             hold(self, batch, error)
 
     with patch.object(Consumer, "_hold", careless):

@@ -20,7 +20,7 @@ from oms.adapters.auth.api_keys import ApiKeys, read_keys
 from oms.adapters.memory import ManualClock, RecordingTelemetry
 from oms.adapters.notifiers.webhook import shape, signature
 from oms.application import notifications
-from oms.engine import backoff, consumer
+from oms.engine import poison_guard, retries
 from oms.ports.extensions import Notification
 from oms.settings import Settings
 from oms.testing import Shop
@@ -203,7 +203,7 @@ def test_errors_of_pricing_are_answered_as_the_table_says(error: Exception, stat
 def test_the_figures_are_those_of_the_code() -> None:
     settings = Settings()
     assert (settings.notify_calls, settings.webhook_timeout_s) == (32, 5)
-    assert (backoff.FIRST_S, backoff.LONGEST_S, consumer.MAX_ATTEMPTS) == (0.25, 60.0, 5)
+    assert (retries.FIRST_S, retries.LONGEST_S, poison_guard.MAX_ATTEMPTS) == (0.25, 60.0, 5)
     assert (timedelta(hours=24), 3600.0) == (notifications.GIVE_UP_AFTER, notifications.LONGEST_WAIT_S)
     assert set(re.findall(r"`((?:order|payment)\.\w+)`", PAGE[PAGE.index("## Notifier") :].split("```")[0])) == set(
         notifications.ROUTES

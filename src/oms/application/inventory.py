@@ -16,9 +16,9 @@ from oms.domain.state_machine import Transition
 from oms.domain.stock import Movement, MovementKind, Stock, shortages
 from oms.domain.tasks import TaskKind, TaskRequest, composite_key
 from oms.domain.values import OrderId, Sku
-from oms.engine.backoff import next_try
 from oms.engine.recorded_changes import IdentityMap, RecordedChanges
-from oms.engine.service import Executor, Handler, Service
+from oms.engine.retries import next_try
+from oms.engine.service import Executor, Handler, OpenWork, Runnable, Service
 from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
 from oms.ports.errors import Closed, Retryable
@@ -233,8 +233,14 @@ class GatePhase:
     store: InventoryStore
     default_stock: int | None
     keeper: GateKeeper
+    open_work: Callable[[Transaction, Takes], InventoryWork]
 
-    def __call__(self, messages: Sequence[Message]) -> Takes:
+    def __call__(self, messages: Sequence[Message]) -> OpenWork[InventoryWork]:
+        """Return the work that knows the gate's answers about these messages."""
+        takes = self.take(messages)
+        return lambda transaction: self.open_work(transaction, takes)
+
+    def take(self, messages: Sequence[Message]) -> Takes:
         """One batched take; products the gate doesn't know are introduced from the ledger and asked for again."""
         events = [message.event for message in messages if isinstance(message.event, OrderCreated)]
         if not events:
@@ -318,7 +324,7 @@ def _later(work: InventoryWork, ended: Ended[Task]) -> Postponed | None:
     return Postponed(ended.token, next_try(work.now, ended.token.attempts)) if ended.error else None
 
 
-class Settled:
+class Settled(Runnable):
     """Tells the gate whose answers may expire. What a crash forgets here stays at the gate until its next rebuild."""
 
     def __init__(self, gate: StockGate, *, limit: int = 100_000, batch: int = 1000) -> None:
@@ -343,7 +349,7 @@ class Settled:
 
 
 @attrs.define
-class GateKeeper:
+class GateKeeper(Runnable):
     """Rebuilds the gate from the ledger whenever it has lost its memory or its epoch isn't the ledger's."""
 
     gate: StockGate
@@ -425,11 +431,11 @@ def inventory_service(
 ) -> Service[InventoryWork]:
     """The inventory service; without a gate the ledger alone decides. `default_stock` None rejects unknown products."""
 
-    def open_work(transaction: Transaction, prepared: object) -> InventoryWork:
+    def open_work(transaction: Transaction, takes: Takes | None = None) -> InventoryWork:
         return InventoryWork(
             cast("InventoryTransaction", transaction),
             clock.now(),
-            takes=cast("Takes", prepared or {}),
+            takes=takes or {},
             gated=gate is not None,
             default_stock=default_stock,
         )
@@ -448,7 +454,7 @@ def inventory_service(
         ROUTES,
         open_work,
         executors,
-        GatePhase(gate, store, default_stock, keeper),
+        GatePhase(gate, store, default_stock, keeper, open_work),
         lambda work: settled.offer(work.settled),
         (keeper, settled),
     )

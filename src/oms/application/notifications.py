@@ -19,9 +19,9 @@ from oms.domain.events import (
     PaymentVoided,
 )
 from oms.domain.tasks import TaskKind, TaskRequest, order_of
-from oms.engine.backoff import next_try
-from oms.engine.parking import task_letter
+from oms.engine.parking import Failure, task_letter
 from oms.engine.recorded_changes import RecordedChanges
+from oms.engine.retries import next_try
 from oms.engine.service import Handler, Service
 from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
@@ -164,7 +164,7 @@ class Deliveries:
         )
 
     def _dead_letter(self, task: Task, error: Exception, now: datetime) -> DeadLetter:
-        return task_letter(task, error, error, GROUP, self.new_id(), now)
+        return task_letter(task, Failure(error, task.attempts, now), GROUP, self.new_id())
 
 
 def notification_service(
@@ -172,7 +172,7 @@ def notification_service(
 ) -> Service[NotificationWork]:
     """The notification service over its store and notifier; None: the log's lines are all that is to be told."""
 
-    def open_work(transaction: Transaction, prepared: object) -> NotificationWork:  # noqa: ARG001 - no gate phase
+    def open_work(transaction: Transaction) -> NotificationWork:
         return NotificationWork(cast("NotificationTransaction", transaction), clock.now(), calls=notifier is not None)
 
     return Service(

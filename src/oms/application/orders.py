@@ -180,7 +180,7 @@ class Deadlines:
 def order_service(store: OrderStore, clock: Clock, *, deadline_s: float) -> Service[OrderWork]:
     """The order service over its store; `deadline_s` is what an order has to settle in, in seconds."""
 
-    def open_work(transaction: Transaction, prepared: object) -> OrderWork:  # noqa: ARG001 - no gate phase
+    def open_work(transaction: Transaction) -> OrderWork:
         return OrderWork(cast("OrderTransaction", transaction), clock.now(), deadline_s)
 
     timers = {TaskKind.DEADLINE: Deadlines()}

@@ -15,8 +15,8 @@ from oms.domain.state_machine import Transition
 from oms.domain.tasks import TaskKind
 from oms.domain.text import storable_text
 from oms.domain.values import OrderId
-from oms.engine.backoff import next_try
 from oms.engine.recorded_changes import IdentityMap, RecordedChanges
+from oms.engine.retries import next_try
 from oms.engine.service import NOT_CALLED, Executor, Handler, Service
 from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
@@ -266,7 +266,7 @@ def payment_service(
 ) -> Service[PaymentWork]:
     """The payment service over its store and gateway, whose answers are checked before they are used."""
 
-    def open_work(transaction: Transaction, prepared: object) -> PaymentWork:  # noqa: ARG001 - no gate phase
+    def open_work(transaction: Transaction) -> PaymentWork:
         return PaymentWork(cast("PaymentTransaction", transaction), clock.now())
 
     state = PaymentState

@@ -18,9 +18,9 @@ from oms.application.extensions.names import check_own_topic
 from oms.domain.errors import InvalidValue, OmsError
 from oms.domain.tasks import TaskKind, TaskRequest, call_of, composite_key
 from oms.domain.values import OrderId
-from oms.engine.backoff import next_try
 from oms.engine.group_start import Since, start_offsets
 from oms.engine.recorded_changes import RecordedChanges
+from oms.engine.retries import next_try
 from oms.engine.service import NotAppliedYet, Service
 from oms.ports.call_executor import Ended
 from oms.ports.clock import Clock
@@ -286,7 +286,7 @@ def step_service(store: StepStore, clock: Clock, telemetry: Telemetry, group: st
 
     calls, publications = step.calls, Publications(group, step.publishes, warn)
 
-    def open_work(transaction: Transaction, prepared: object) -> StepWork:  # noqa: ARG001 - no gate phase
+    def open_work(transaction: Transaction) -> StepWork:
         return StepWork(cast("StepTransaction", transaction), group, clock.now(), publications, frozenset(calls))
 
     def handled_by(handler: StepHandler) -> Callable[[AnyEvent, StepWork], None]:

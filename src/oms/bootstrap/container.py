@@ -38,10 +38,10 @@ from oms.application.subscribers import OwnStep
 from oms.application.topic_rights import topic_access
 from oms.domain.errors import NotFound
 from oms.domain.money import Currency
-from oms.engine.assembly import TASKS, ServiceAssembly, ServiceDependencies, assemble, lane_name
+from oms.engine.assembly import TASKS, ServiceAssembly, assemble, lane_name
+from oms.engine.dependencies import LOOK_EVERY_S, ServiceDependencies
 from oms.engine.health import PROCESS, HealthRecord
 from oms.engine.service import Runnable, Service
-from oms.engine.tasks import LOOK_EVERY_S
 from oms.engine.worker import Every, log_retention
 from oms.operations.consistency import Findings, look
 from oms.ports.broker import Broker, TopicPartition, log_kept

@@ -9,6 +9,7 @@ from typing import Any
 from oms.application.extensions.gateway import book_of
 from oms.bootstrap.app import App
 from oms.bootstrap.container import SERVICES, findings, naming_files
+from oms.engine.dependencies import ServiceDependencies
 from oms.operations.full_record import Records
 from oms.operations.repair import Repair
 from oms.ports.errors import SettingsError
@@ -36,8 +37,8 @@ def _repaired(app: App) -> Sequence[str]:
         parts = app.system.parts
         stores: dict[str, Any] = {name: parts[name].service.store for name in SERVICES}
         log: Any = container.broker()
-        clock, ids, telemetry = container.clock(), container.ids(), container.telemetry()
-        made = Repair(parts, log.in_order, log.partitions, container.codec(), clock, ids, telemetry, time.sleep)
+        shared = ServiceDependencies(log, container.codec(), container.clock(), container.ids(), container.telemetry())
+        made = Repair(parts, log.in_order, log.partitions, shared, time.sleep)
         published, handled = made.publish(findings(container, stores)), made.replay()
         while (left := findings(container, stores)).unpublished:
             # A service may know only after a replay what it published: the terms of an order come with its creation.

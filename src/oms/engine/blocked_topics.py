@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import attrs
 
 from oms.domain.text import storable_text
-from oms.engine.backoff import LONGEST_S, next_try
 from oms.engine.health import OPENS_AFTER, OPENS_AFTER_S, Condition, ServiceHealth
+from oms.engine.retries import LONGEST_S, next_try
 from oms.ports.clock import Clock
 from oms.ports.errors import PortError
 from oms.ports.stores.rows import OutboxRow

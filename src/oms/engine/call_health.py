@@ -13,7 +13,7 @@ from oms.ports.extensions import NotAttempted, Unanswered
 from oms.ports.stores.rows import Task
 from oms.ports.telemetry import Telemetry
 
-TELL_EVERY = 10
+LOG_EVERY = 10
 """An error is logged at a task's first attempt, and again at each tenth."""
 
 
@@ -34,7 +34,7 @@ class CallHealth:
             return
         error = _name(one)
         count_error(self._telemetry, self._extension, error)
-        if task.attempts == 1 or task.attempts % TELL_EVERY == 0 or next_try_at is None:
+        if task.attempts == 1 or task.attempts % LOG_EVERY == 0 or next_try_at is None:
             self._tell(one, kind, next_try_at)
         detail = f"{self._extension}: calls of {kind!r} fail ({error})"
         fields = {"extension": self._extension, "call": kind, "error": error}

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from oms.engine.offsets import place
+from oms.engine.poison_guard import MAX_DEATHS, SuspectPartitions
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.clock import Clock
 from oms.ports.errors import PortError
@@ -24,21 +25,15 @@ A = TypeVar("A")
 PROVEN = timedelta(seconds=10)
 """A process that has lived for so long with a partition removes its note."""
 
-CAREFUL_READS = 100
-"""Records that are read one by one after a death, before the partition is read in batches again."""
-
 LOOK_AGAIN = timedelta(milliseconds=20)
 """How soon the log is polled again while a partition is read carefully."""
-
-MAX_DEATHS = 3
-"""A record that so many processes died reading, all but the first of them carefully, is parked unread."""
 
 
 class ReadingGuard:
     """Opens the partitions that a subscription holds back, each after its note is in the store.
 
-    Partitions that an earlier process died reading are suspects. They are read one after the other, record by record;
-    the notes of those that wait are removed, because this process can't die reading them.
+    Partitions that an earlier process died reading are suspects, which `SuspectPartitions` decides about. The notes of
+    suspects that wait for their turn are removed, because this process can't die reading them.
     """
 
     def __init__(
@@ -48,12 +43,7 @@ class ReadingGuard:
         self._clock, self._telemetry = clock, telemetry
         self._active = subscription.hold_back()
         self._noted: dict[TopicPartition, datetime] = {}
-        self._suspects: dict[TopicPartition, int] = {}
-        """With the careful reads that are left of each."""
-        self._turn: TopicPartition | None = None
-        """The suspect that is read at present."""
-        self._opened_at: int | None = None
-        """The offset from which it was opened last, until its record arrives."""
+        self._suspects = SuspectPartitions()
         self._is_reading = False
         """Also after a poll or wait that raised: a record may end the process by an exception for lack of memory."""
         self._unsure: set[TopicPartition] = set()
@@ -71,11 +61,10 @@ class ReadingGuard:
         if not held:
             return ()
         deaths = self._open_fresh({at: offset for at, offset in held.items() if at not in self._suspects})
-        if self._turn is None:
-            self._turn = next(iter(self._suspects), None)
-        if self._turn is None or self._turn not in held:
+        suspect = self._suspects.turn()
+        if suspect is None or suspect not in held:
             return ()
-        return self._read_on(self._turn, held[self._turn], deaths.get(self._turn))
+        return self._read_on(suspect, held[suspect], deaths.get(suspect))
 
     def next_due(self) -> datetime | None:
         """When to poll again, because partitions are read carefully."""
@@ -87,9 +76,10 @@ class ReadingGuard:
         Where the suspect's record has come, a death from here on is its handler's, which the consumer counts.
         """
         records = self._while_reading(lambda: self._subscription.poll(max_records))
-        if self._turn is not None and any(place(record) == self._turn for record in records):
-            self._opened_at = None
-            self._remove([self._turn])
+        if self._suspects.current is not None:
+            arrived = self._suspects.arrived({place(record) for record in records})
+            if arrived is not None:
+                self._remove([arrived])
         return records
 
     def wait(self, timeout_s: float) -> bool:
@@ -98,10 +88,7 @@ class ReadingGuard:
 
     def forget(self, lost: Collection[TopicPartition]) -> None:
         """Remove the notes of partitions that this process lost alive."""
-        for at in lost:
-            self._suspects.pop(at, None)
-        if self._turn in lost:
-            self._turn = self._opened_at = None
+        self._suspects.forget(lost)
         self._remove(self._noted.keys() & lost)
 
     def stop(self) -> None:
@@ -112,12 +99,12 @@ class ReadingGuard:
     def _while_reading(self, read: Callable[[], A]) -> A:
         self._is_reading = True
         try:
-            answer = read()
+            result = read()
         except PortError:
             self._is_reading = False
             raise
         self._is_reading = False
-        return answer
+        return result
 
     def _open_fresh(self, fresh: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Note newly assigned partitions and open those without deaths; returns the deaths of the others."""
@@ -127,21 +114,18 @@ class ReadingGuard:
         died = {at: offset for at, offset in fresh.items() if deaths[at]}
         suspects = {at: deaths[at] for at in self._subscription.with_records(died)} if died else {}
         for at, number in sorted(suspects.items()):
-            self._suspects[at] = CAREFUL_READS
             where = {"topic": at.topic, "partition": at.partition, "offset": fresh[at]}
             self._telemetry.alert("processes died reading a partition", deaths=number, group=self._group, **where)
-        if self._turn is None and suspects:
-            self._turn = max(sorted(suspects), key=lambda at: suspects[at])
-        self._remove(died.keys() - {self._turn})
+        self._suspects.add(suspects)
+        self._remove(died.keys() - {self._suspects.current})
         self._subscription.open({at: offset for at, offset in fresh.items() if at not in suspects})
         return suspects
 
     def _read_on(self, at: TopicPartition, offset: int, deaths: int | None) -> Sequence[Record]:
         """Open the suspect for its next record. `deaths` is None unless they were counted just now."""
-        if self._suspects[at] <= 0 or self._opened_at == offset:  # enough of them were read, or there are no more
+        if self._suspects.is_cleared(offset):
             self._remove([at])
-            del self._suspects[at]
-            self._turn = self._opened_at = None
+            self._suspects.clear_current()
             self._subscription.open({at: offset})
             return ()
         unread: list[Record] = []
@@ -151,9 +135,8 @@ class ReadingGuard:
             unread.append(Record(at.topic, at.partition, offset, None, None))
             offset += 1
             self._note({at: offset})
-        self._suspects[at] -= 1
         self._subscription.open({at: offset}, careful=True)
-        self._opened_at = offset
+        self._suspects.opened(offset)
         return unread
 
     def _note(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
@@ -167,7 +150,9 @@ class ReadingGuard:
 
     def _remove_proven(self) -> None:
         now = self._clock.steady()
-        self._remove([at for at, noted in self._noted.items() if noted + PROVEN <= now and at != self._turn])
+        self._remove(
+            [at for at, noted in self._noted.items() if noted + PROVEN <= now and at != self._suspects.current]
+        )
 
     def _remove(self, places: Collection[TopicPartition]) -> None:
         gone = sorted(places)

@@ -16,11 +16,11 @@ from typing import Any, Generic, TypeVar, cast
 import attrs
 
 from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, OmsError, Refused
-from oms.engine.backoff import next_try
-from oms.engine.health import Condition, HealthRecord, ServiceHealth
-from oms.engine.service import W
+from oms.engine.dependencies import ServiceDependencies
+from oms.engine.health import Condition, ServiceHealth
+from oms.engine.retries import Failed, Succeeded, bisect, next_try
+from oms.engine.service import OpenWork, Runnable, W
 from oms.engine.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Cause
 from oms.ports.stores.rows import StoredAnswer
@@ -60,7 +60,7 @@ class Command(Generic[W, R]):
     restore: Callable[[str], R] = json.loads
     recover: Callable[[], R | None] = lambda: None
     failed: Callable[[UnitOfWork[W], Exception], Exception] | None = None
-    prepare: Callable[[], object] | None = None
+    prepare: Callable[[], OpenWork[W] | None] | None = None
     trace: str | None = None
     """The W3C trace that it belongs to; its events carry it on."""
 
@@ -85,22 +85,19 @@ class _Answer:
     stored: str | None = None
 
 
-class CommandGroup(Generic[W]):
+class CommandGroup(Runnable, Generic[W]):
     """The commands that wait for one service. `submit` may be called from any thread; one thread runs them."""
 
     def __init__(
         self,
         units: UnitOfWorkFactory[W],
-        clock: Clock,
         lock: Callable[[W, Collection[str]], None],
-        *,
-        batch: int = 500,
+        shared: ServiceDependencies,
+        health: ServiceHealth,
         woken: Callable[[], None] = lambda: None,
-        health: ServiceHealth | None = None,
     ) -> None:
-        self._units, self._clock, self._lock = units, clock, lock
-        self._batch, self._woken = batch, woken
-        self._health = health or HealthRecord(clock, units.telemetry).of(units.service.name)
+        self._units, self._clock, self._lock = units, shared.clock, lock
+        self._batch, self._woken, self._health = shared.batch, woken, health
         self._waiting: deque[_Waiting[W]] = deque()
         self._retry_at: datetime | None = None
         self._failures = 0
@@ -123,10 +120,12 @@ class CommandGroup(Generic[W]):
         group = self._take()
         if not group:
             return 0
+        answered = 0
         try:
-            self._settle(group)
+            for outcome in bisect(group, self._answers):
+                answered += self._reply_all(outcome)
         except Retryable as error:
-            return self._put_back(group, error)
+            return answered + self._put_back(group[answered:], error)
         self._failures, self._retry_at = 0, None
         self._health.succeeded(Condition.WORK_FAILING, COMMANDS)
         return len(group)
@@ -175,22 +174,21 @@ class CommandGroup(Generic[W]):
         self._retry_at = next_try(now, self._failures, longest_s=1.0) if patient else None
         return len(given_up)
 
-    def _settle(self, group: Sequence[_Waiting[W]]) -> None:
+    def _reply_all(self, outcome: Succeeded[_Waiting[W], Sequence[_Answer]] | Failed[_Waiting[W]]) -> int:
+        match outcome:
+            case Succeeded(items, answers):
+                for one, answer in zip(items, answers, strict=True):
+                    self._reply(one, answer)
+                return len(items)
+            case Failed(item, error):
+                self._reply(item, _Answer(error=self._failed(item.command, error)))
+                return 1
+
+    def _answers(self, group: Sequence[_Waiting[W]]) -> Sequence[_Answer]:
         try:
-            answers = self._unit(group)
-        except Retryable:
-            raise
+            return self._unit(group)
         except OutcomeUnknown as error:
-            answers = [self._recovered(one.command, error) for one in group]
-        except Exception as error:  # noqa: BLE001 - halved until it is one caller's answer
-            if len(group) > 1:
-                middle = len(group) // 2
-                self._settle(group[:middle])
-                self._settle(group[middle:])
-                return
-            answers = [_Answer(error=self._failed(group[0].command, error))]
-        for one, answer in zip(group, answers, strict=True):
-            self._reply(one, answer)
+            return [self._recovered(one.command, error) for one in group]
 
     def _unit(self, group: Sequence[_Waiting[W]]) -> Sequence[_Answer]:
         prepare = group[0].command.prepare
@@ -240,10 +238,16 @@ class CommandGroup(Generic[W]):
         return answer
 
     def _failed(self, command: Command[W, Any], error: Exception) -> Exception:
+        """Return the error for the caller; if it can't be noted, the error that prevented this."""
         if command.failed is None:
             return error
-        with self._units.open() as unit:
-            return command.failed(unit, error)
+        try:
+            with self._units.open() as unit:
+                return command.failed(unit, error)
+        except Retryable:
+            raise
+        except Exception as failure:  # noqa: BLE001 - it is this command's answer
+            return failure
 
     def _recovered(self, command: Command[W, Any], error: OutcomeUnknown) -> _Answer:
         try:

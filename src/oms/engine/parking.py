@@ -12,56 +12,75 @@ from oms.domain.tasks import TaskKey, TaskKind, order_of
 from oms.domain.text import storable_text
 from oms.engine.dead_letter_copies import UNPUBLISHABLE
 from oms.ports.errors import OutcomeUnknown, Retryable
-from oms.ports.messages import Message
-from oms.ports.stores.rows import DeadLetter, DeadLetterState, Task
+from oms.ports.messages import Message, MessageId, Record
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, OutboxRow, Task
 from oms.ports.stores.store import Transaction
 
 _TASKS = UUID("0d9fb1f0-5c2f-5a76-9d43-7c2a4b8e6f15")
-"""Namespace of the ids of tasks' dead letters; fixed, because letters on record have these ids."""
+"""Namespace of the ids of tasks' dead letters. It never changes, because stored letters have these ids."""
 
 REFUSED_BY_STORE = "the store refused the full dead letter"
 
 
+@attrs.frozen
+class Failure:
+    """Why something is parked: the error, how often it was tried, and when the last try failed.
+
+    `detail` is kept as text; None means the text of the error itself.
+    """
+
+    error: Exception
+    attempts: int
+    at: datetime
+    detail: object = None
+
+
 def message_letter(
-    message: Message, error: Exception, group: str, attempts: int, name: str, at: datetime
+    message: Message, failure: Failure, group: str, *, letter_id: str, inbox_id: MessageId, order_id: str | None
 ) -> DeadLetter:
-    """Return the dead letter of a message: its original bytes, its place in the log, and the error."""
+    """Return the dead letter of a message: its original bytes, its place in the log, and the failure."""
     record = message.record
+    if record.oversized is not None:
+        record = attrs.evolve(record, headers=record.oversized.headers())
+    return _letter(record, failure, group, letter_id, inbox_id, order_id)
+
+
+def task_letter(task: Task, failure: Failure, group: str, letter_id: str) -> DeadLetter:
+    """Return the dead letter of a task: its topic is `task:<kind>`, key and value are the task's own."""
+    kind = task.kind.value
+    record = Record(f"task:{kind}", -1, -1, task.key.encode(), task.payload.encode())
+    return _letter(record, failure, group, letter_id, f"{kind}:{task.key}", order_of(task.kind, task.key))
+
+
+def outbox_letter(row: OutboxRow, failure: Failure, group: str, order_id: str | None) -> DeadLetter:
+    """Return the dead letter of a message that the broker refused: it has the id of its outbox row.
+
+    A redrive writes the outbox row again under this id, so that a second refusal parks the same letter again.
+    """
+    message = row.message
+    record = Record(message.topic, -1, -1, message.key, message.value, message.headers)
+    letter = _letter(record, failure, group, row.id, row.id, order_id)
+    return attrs.evolve(letter, cause=UNPUBLISHABLE)
+
+
+def _letter(
+    record: Record, failure: Failure, group: str, letter_id: str, message_id: str, order_id: str | None
+) -> DeadLetter:
     return DeadLetter(
-        id=name,
+        id=letter_id,
         group=group,
-        message_id=message.id,
+        message_id=message_id,
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
         key=record.key,
         value=record.value,
-        headers=record.headers if record.oversized is None else record.oversized.headers(),
-        cause=type(error).__name__,
-        detail=error,
-        attempts=attempts,
-        parked_at=at,
-        order_id=message.event.order_id if message.event is not None else None,
-    )
-
-
-def task_letter(task: Task, error: Exception, detail: object, group: str, name: str, at: datetime) -> DeadLetter:
-    """Return the dead letter of a task: its topic is `task:<kind>`, key and value are the task's own."""
-    return DeadLetter(
-        id=name,
-        group=group,
-        message_id=f"{task.kind.value}:{task.key}",
-        topic=f"task:{task.kind.value}",
-        partition=-1,
-        offset=-1,
-        key=task.key.encode(),
-        value=task.payload.encode(),
-        headers=(),
-        cause=type(error).__name__,
-        detail=detail,
-        attempts=task.attempts,
-        parked_at=at,
-        order_id=order_of(task.kind, task.key),
+        headers=record.headers,
+        cause=type(failure.error).__name__,
+        detail=failure.error if failure.detail is None else failure.detail,
+        attempts=failure.attempts,
+        parked_at=failure.at,
+        order_id=order_id,
     )
 
 
@@ -77,14 +96,14 @@ def park(transaction: Transaction, letters: Sequence[DeadLetter]) -> list[DeadLe
     fresh: list[DeadLetter] = []
     again: list[DeadLetter] = []
     for letter in letters:
-        name = ids.get(letter.id, letter.id)
-        before = known.get(name)
+        lasting_id = ids.get(letter.id, letter.id)
+        before = known.get(lasting_id)
         if before is None:
-            fresh.append(attrs.evolve(letter, id=name))
+            fresh.append(attrs.evolve(letter, id=lasting_id))
         elif before.state is DeadLetterState.REDRIVEN:
             attempts = before.attempts + letter.attempts
-            again.append(attrs.evolve(letter, id=name, parked_at=before.parked_at, attempts=attempts))
-        elif name != letter.id:
+            again.append(attrs.evolve(letter, id=lasting_id, parked_at=before.parked_at, attempts=attempts))
+        elif lasting_id != letter.id:
             fresh.append(letter)
     if again:
         transaction.park_again(again)
@@ -117,11 +136,21 @@ def without_texts(letter: DeadLetter) -> DeadLetter:
     return attrs.evolve(letter, headers=(), detail=REFUSED_BY_STORE)
 
 
+def write_letter(letter: DeadLetter, write: Callable[[DeadLetter], None]) -> None:
+    """Write a letter; `without_texts` if the store refuses the full one. Raises `Retryable` as `last_resort` does."""
+    try:
+        write(letter)
+    except (Retryable, OutcomeUnknown):
+        raise
+    except Exception as refusal:  # noqa: BLE001 - of the letter: its texts are left out
+        last_resort(lambda: write(without_texts(letter)), refusal)
+
+
 def last_resort(write: Callable[[], None], refusal: Exception) -> None:
     """Write a letter `without_texts`, after the store refused the full one with `refusal`.
 
-    Raises `Retryable` where the store refuses this one too. Its caller then keeps the message or task and tries again:
-    a worker never ends because a dead letter can't be written.
+    Raises `Retryable` if the store refuses this one too. The caller then keeps the message or task and tries again: a
+    worker never ends because a dead letter can't be written.
     """
     try:
         write()

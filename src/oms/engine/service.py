@@ -1,9 +1,10 @@
-"""What a service is to the parts that drive it: consumer, commands, tasks and relay."""
+"""A service as the engine sees it: its store, routes, gate phase and tasks."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
@@ -37,11 +38,20 @@ W_contra = TypeVar("W_contra", bound=Work, contravariant=True)
 
 
 class Runnable(Protocol):
-    """Something that moves on by one batch at a time."""
+    """A step of a worker: work that is done one batch at a time. Subclass it to inherit its defaults."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long the step may wait for a server, by its own limit, in seconds."""
+        return 0.0
 
     @abstractmethod
     def run_once(self) -> int:
-        """Do what can be done now, without waiting; 0 where there was nothing."""
+        """Do one batch of what can be done now, without waiting; returns its size, 0 if there was nothing to do."""
+
+    def next_due(self) -> datetime | None:
+        """Return when the step has something to try again, in steady time; None if nothing waits for time to pass."""
+        return None
 
 
 class NotCalled(Enum):
@@ -85,6 +95,9 @@ class Executor(Protocol[W_contra]):
 
 Handler = Callable[[AnyEvent, W], None]
 
+OpenWork = Callable[[Transaction], W]
+"""Makes a service's work over an open transaction."""
+
 
 def own_id(message: Message) -> MessageId:
     """A message's own id: every copy of it has the same one."""
@@ -95,17 +108,18 @@ def own_id(message: Message) -> MessageId:
 class Service(Generic[W]):
     """One service: its store, what it consumes, and how it works on its rows.
 
-    `prepare` is the gate phase: it sees the fresh messages of a batch before the transaction begins, and what it
-    answers reaches `open`. `committed` sees the work of each unit after its commit. `steps` are parts of its own.
+    `prepare` is the gate phase: it gets the new messages of a batch before the transaction begins, and returns an
+    `OpenWork` that knows the gate's answers. `committed` gets the work of each unit of work after its commit. `steps`
+    run with those of the engine.
     """
 
     name: str
     group: str
     store: Store
     routes: Mapping[str, Handler[W]]
-    open: Callable[[Transaction, object], W]
+    open: OpenWork[W]
     executors: Mapping[TaskKind, Executor[W]] = attrs.field(factory=dict)
-    prepare: Callable[[Sequence[Message]], object] | None = None
+    prepare: Callable[[Sequence[Message]], OpenWork[W]] | None = None
     committed: Callable[[W], None] = lambda _work: None
     steps: Sequence[Runnable] = ()
     starts: Callable[[Broker], Mapping[TopicPartition, int]] = lambda _broker: NO_STARTS

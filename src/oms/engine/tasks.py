@@ -1,68 +1,63 @@
-"""Runs what is owed: claim by lease, call outside of any transaction, finish by compare-and-set in groups.
+"""Runs tasks: claims them by lease, calls outside of any transaction, and finishes them by compare-and-set in groups.
 
-A lease that lapsed means that the call's outcome is unknown: whoever claims the task next knows that it repeats.
+A lapsed lease means that the outcome of the call is unknown: the next claim marks the task as a repeat.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Generic, cast
 
 from oms.domain.text import storable_text
 from oms.engine.call_health import CallHealth
-from oms.engine.health import HealthRecord, ServiceHealth
-from oms.engine.parking import last_resort, task_letter, without_texts
-from oms.engine.service import NOT_CALLED, Executor, NotAppliedYet, W
+from oms.engine.dependencies import ServiceDependencies
+from oms.engine.health import ServiceHealth
+from oms.engine.parking import Failure, task_letter, write_letter
+from oms.engine.retries import Failed, Succeeded, bisect
+from oms.engine.service import NOT_CALLED, Executor, NotAppliedYet, Runnable, W
 from oms.engine.unit_of_work import UnitOfWorkFactory
 from oms.ports.call_executor import CallExecutor, Ended, Withdrawn
-from oms.ports.clock import Clock, Ids
-from oms.ports.errors import OutcomeUnknown, Retryable
+from oms.ports.errors import OutcomeUnknown, PortError, Retryable
 from oms.ports.messages import Cause
 from oms.ports.stores.rows import DeadLetter, Delivery, Postponed, Task
 
-LOOK_EVERY_S = 1.0
-"""How often to look for tasks that fell due and that nobody announced: deadlines, and others' lapsed leases."""
-
-
 GRACE_S = 0.5
-"""How long a stopping process waits for calls under way; most answer in less."""
+"""How long a stopping process waits for calls under way, in seconds; most return sooner."""
+
+Calls = Mapping[str, Callable[[], object]]
+"""The outside call of each task, by the task's key."""
 
 
-class TaskRunner(Generic[W]):
-    """One service's tasks."""
+class TaskRunner(Runnable, Generic[W]):
+    """Runs one service's tasks."""
 
     def __init__(
         self,
         units: UnitOfWorkFactory[W],
         calls: CallExecutor[Task],
-        clock: Clock,
-        ids: Ids,
-        *,
-        lease_s: float = 30.0,
-        batch: int = 500,
-        look_every_s: float = LOOK_EVERY_S,
+        shared: ServiceDependencies,
+        health: ServiceHealth,
         woken: Callable[[], None] = lambda: None,
-        health: ServiceHealth | None = None,
     ) -> None:
-        self._units, self._calls, self._clock, self._ids = units, calls, clock, ids
+        self._units, self._calls, self._clock, self._ids = units, calls, shared.clock, shared.ids
         self._service = units.service
-        health = health or HealthRecord(clock, units.telemetry).of(units.service.name)
         self._health = CallHealth(units.service.extension, units.telemetry, health)
-        self._lease_s, self._batch, self._look_every_s = lease_s, batch, look_every_s
+        self._lease_s, self._batch, self._look_every_s = shared.task_lease_s, shared.batch, shared.look_every_s
         self._woken = woken
         self._look_at: datetime | None = None
-        self._news = False
+        self._is_woken = False
         self._unfinished: list[Ended[Task]] = []
 
     def wake(self) -> None:
-        """There are new tasks; may be told on any thread."""
-        self._news = True
+        """Note that there are new tasks, on any thread."""
+        self._is_woken = True
         self._woken()
 
     def run_once(self) -> int:
-        """Finish what came back, claim and start what is due; answers how many tasks moved."""
+        """Finish the tasks whose calls ended, claim and start those that are due; returns how many of both."""
         if not self._service.executors:
             return 0
         self._health.look(blocked=self._calls.blocked())
@@ -74,10 +69,10 @@ class TaskRunner(Generic[W]):
         return len(tasks) + self._settle_all()
 
     def give_back(self) -> None:
-        """The process stops: settle the calls that ended, and let another process have the other tasks.
+        """Settle the calls that ended, and release the other tasks, because the process stops.
 
-        A task whose call wasn't made is due at once, and has called nobody. One whose call is under way falls due when
-        the call's time limit has passed.
+        A task whose call wasn't made is due at once, and isn't a repeat. One whose call is under way falls due when the
+        call's time limit has passed.
         """
         withdrawn = self._calls.withdraw(GRACE_S)
         self._unfinished += self._calls.collect()
@@ -91,8 +86,8 @@ class TaskRunner(Generic[W]):
         later = [Postponed(one.token, now, afresh=not one.token.repeat) for one in withdrawn if one.left_s is None]
         left_s = [one.left_s for one in withdrawn if one.left_s is not None]
         if left_s and math.isfinite(longest_s := max(left_s)):
-            over = now + timedelta(seconds=longest_s)
-            later += [Postponed(one.token, over) for one in withdrawn if one.left_s is not None]
+            returned_at = now + timedelta(seconds=longest_s)
+            later += [Postponed(one.token, returned_at) for one in withdrawn if one.left_s is not None]
         if later:
             with self._service.store.begin() as transaction:
                 transaction.flush(Delivery(postponed=later))
@@ -110,48 +105,36 @@ class TaskRunner(Generic[W]):
     def _claim(self) -> Sequence[Task]:
         now = self._clock.steady()
         limit = min(self._batch, self._calls.room())
-        if limit <= 0 or not (self._news or self._look_at is None or now >= self._look_at):
+        if limit <= 0 or not (self._is_woken or self._look_at is None or now >= self._look_at):
             return ()
-        self._news = False  # before the look: whoever commits from now on is seen by the next one
+        self._is_woken = False  # before the look: a commit from now on is found by the next one
         tasks = self._service.store.claim_tasks(list(self._service.executors), limit, self._lease_s)
         self._look_at = None if len(tasks) == limit else now + timedelta(seconds=self._look_every_s)
         return tasks
 
     def _start(self, executor: Executor[W], tasks: Sequence[Task]) -> None:
-        if not tasks:
-            return
-        try:
-            calls = executor.calls(tasks)
-        except (Retryable, OutcomeUnknown) as error:
-            self._unfinished += [Ended(task, error=error) for task in tasks]
-            return
-        except Exception as error:  # noqa: BLE001 - halved until it is one task, which is parked
-            if len(tasks) == 1:
-                self._park(Ended(tasks[0], error=error), error)
-                return
-            middle = len(tasks) // 2
-            self._start(executor, tasks[:middle])
-            self._start(executor, tasks[middle:])
-            return
+        """Submit the calls of one kind of task; a single task whose call can't be made is parked."""
+        for outcome in bisect(tasks, partial(_calls, executor)) if tasks else ():
+            match outcome:
+                case Succeeded(items, (calls, outage)):
+                    self._submit(items, calls, outage)
+                case Failed(item, error):
+                    self._park(Ended(item, error=error), error)
+
+    def _submit(self, tasks: Sequence[Task], calls: Calls, outage: PortError | None) -> None:
         for task in tasks:
             call = calls.get(task.key)
-            if call is None:
+            if outage is not None:
+                self._unfinished.append(Ended(task, error=outage))
+            elif call is None:
                 self._unfinished.append(Ended(task, answer=NOT_CALLED))
             else:
                 self._calls.submit(task, call)
 
     def _settle(self, ended: Sequence[Ended[Task]]) -> None:
-        try:
-            self._unit(ended)
-        except (Retryable, OutcomeUnknown):
-            raise
-        except Exception as error:  # noqa: BLE001 - halved until it is one task, which is parked
-            if len(ended) == 1:
-                self._park(ended[0], error)
-                return
-            middle = len(ended) // 2
-            self._settle(ended[:middle])
-            self._settle(ended[middle:])
+        for outcome in bisect(ended, self._unit):
+            if isinstance(outcome, Failed):
+                self._park(outcome.item, outcome.error)
 
     def _unit(self, ended: Sequence[Ended[Task]]) -> None:
         with self._units.open() as unit:
@@ -176,7 +159,7 @@ class TaskRunner(Generic[W]):
             self._expect(min(one.due_at for one in unit.work.changes.postponed))
 
     def _finished(self, work: W, one: Ended[Task]) -> tuple[Ended[Task], Postponed | None]:
-        """Apply an outcome; one that a shop's own code can't apply yet becomes a failed call of its own task."""
+        """Apply an outcome. If the shop's own code can't apply it yet, the task counts as a failed call."""
         executor = self._service.executors[one.token.kind]
         try:
             return one, executor.finish(work, one)
@@ -185,23 +168,19 @@ class TaskRunner(Generic[W]):
             return failed, executor.finish(work, failed)
 
     def _expect(self, due_at: datetime) -> None:
-        """Look when what was postponed here falls due, if that is sooner than the next look."""
+        """Look for tasks at `due_at`, if that is sooner than the next look."""
         if self._look_at is not None:
             self._look_at = min(self._look_at, self._clock.steady() + (due_at - self._clock.now()))
 
     def _park(self, ended: Ended[Task], error: Exception) -> None:
-        """Its outcome can't be applied: an operator must look, and may redrive the task."""
+        """Park a task whose outcome can't be applied: an operator may redrive it."""
         self._health.parked(ended, error)
         task = ended.token
         outcome = ended.error if ended.answer is None else ended.answer
         detail = f"{storable_text(error, 250)} (outcome: {storable_text(outcome, 230)})"
-        letter = task_letter(task, error, detail, self._service.group, self._ids.token(), self._clock.now())
-        try:
-            self._write(task, letter)
-        except (Retryable, OutcomeUnknown):
-            raise
-        except Exception as refusal:  # noqa: BLE001 - of the letter: its texts are left out
-            last_resort(lambda: self._write(task, without_texts(letter)), refusal)
+        failure = Failure(error, task.attempts, self._clock.now(), detail)
+        letter = task_letter(task, failure, self._service.group, self._ids.token())
+        write_letter(letter, partial(self._write, task))
 
     def _write(self, task: Task, letter: DeadLetter) -> None:
         with self._units.open() as unit:
@@ -210,3 +189,11 @@ class TaskRunner(Generic[W]):
             unit.work.changes.parked.append(letter)
             fields = {"task": task.kind.value, "key": task.key, "cause": letter.cause}
             unit.work.changes.alerts.append(("task parked", fields))
+
+
+def _calls(executor: Executor[W], tasks: Sequence[Task]) -> tuple[Calls, PortError | None]:
+    """Return the calls of some tasks, or the error that is the outcome of all of them."""
+    try:
+        return executor.calls(tasks), None
+    except (Retryable, OutcomeUnknown) as error:
+        return {}, error

@@ -1,6 +1,6 @@
-"""One unit of work: begin, claim, load and lock, handle, flush, commit; then tell the relay and the log.
+"""One unit of work: begin, claim, load and lock, handle, flush, commit; then hand its rows and notes on.
 
-Consumer, commands, tasks and redrive all write through here: there is no second way.
+Consumer, commands, tasks and redrive all write through here; there is no second way.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Generic
 
 import attrs
 
-from oms.engine.outbox import Relay
+from oms.engine.outbox import OutboxWriter
 from oms.engine.parking import park
 from oms.engine.recorded_changes import RecordedChanges
-from oms.engine.service import Service, W
+from oms.engine.relay import Relay
+from oms.engine.service import OpenWork, Service, W
 from oms.ports.stores.rows import Delivery, OutboxRow
 from oms.ports.stores.store import Transaction
 from oms.ports.telemetry import Telemetry
@@ -26,6 +27,11 @@ class UnitOfWork(Generic[W]):
 
     transaction: Transaction
     work: W
+    is_rolled_back: bool = False
+
+    def roll_back(self) -> None:
+        """Have the transaction rolled back at the end of the block: nothing is written, sent or logged."""
+        self.is_rolled_back = True
 
 
 @attrs.frozen
@@ -33,29 +39,35 @@ class UnitOfWorkFactory(Generic[W]):
     """Opens units of work over one service's store."""
 
     service: Service[W]
+    outbox: OutboxWriter
     relay: Relay
     telemetry: Telemetry
-    owed: Callable[[], None] = lambda: None
+    tasks_due: Callable[[], None] = lambda: None
     """Called when a commit has left tasks that are due at once."""
 
     offer: Callable[[Sequence[OutboxRow]], None] = attrs.field(
         default=attrs.Factory(lambda self: self.relay.offer, takes_self=True)
     )
-    """Gets the rows of each commit."""
+    """Gets the outbox rows of each commit."""
 
     @contextmanager
-    def open(self, prepared: object = None) -> Generator[UnitOfWork[W]]:
-        """Leaving the block flushes and commits; an exception rolls all of it back."""
+    def open(self, open_work: OpenWork[W] | None = None) -> Generator[UnitOfWork[W]]:
+        """Open a transaction: the end of the block flushes and commits, an exception rolls all of it back.
+
+        `open_work` makes the work over it, in place of the service's own `open`.
+        """
         with self.service.store.begin() as transaction:
-            unit = UnitOfWork(transaction, self.service.open(transaction, prepared))
+            unit = UnitOfWork(transaction, (open_work or self.service.open)(transaction))
             yield unit
+            if unit.is_rolled_back:
+                return
             rows = self._flush(unit)
             transaction.commit()
         self.offer(rows)
         self.service.committed(unit.work)
-        self._tell(unit.work.changes)
+        self._report(unit.work.changes)
         if any(task.due_at is None for task in unit.work.changes.tasks):
-            self.owed()
+            self.tasks_due()
 
     def within(self, join: Callable[[Callable[[], None]], Transaction], act: Callable[[W], object]) -> None:
         """Work in a transaction that the caller commits; the relay then looks for its rows.
@@ -64,7 +76,7 @@ class UnitOfWorkFactory(Generic[W]):
         """
         rows: list[OutboxRow] = []
         with join(lambda: self.relay.expect(rows)) as transaction:
-            unit = UnitOfWork(transaction, self.service.open(transaction, None))
+            unit = UnitOfWork(transaction, self.service.open(transaction))
             act(unit.work)
             rows += self._flush(unit, leased=False)
             transaction.commit()
@@ -74,7 +86,7 @@ class UnitOfWorkFactory(Generic[W]):
         changes = unit.work.changes
         if changes.parked:
             changes.parked = park(unit.transaction, changes.parked)
-        rows = self.relay.rows(changes, leased=leased)
+        rows = self.outbox.rows(changes, leased=leased)
         delivery = Delivery(
             outbox=rows,
             tasks=changes.tasks,
@@ -86,7 +98,7 @@ class UnitOfWorkFactory(Generic[W]):
             unit.transaction.flush(delivery)
         return rows
 
-    def _tell(self, changes: RecordedChanges) -> None:
+    def _report(self, changes: RecordedChanges) -> None:
         if changes.notes:
             self.telemetry.note_all(changes.notes)
         for event, fields in changes.alerts:

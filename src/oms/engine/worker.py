@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from oms.engine.backoff import next_try
 from oms.engine.health import Condition, HealthRecord, ServiceHealth
+from oms.engine.retries import next_try
 from oms.engine.service import Runnable
 from oms.ports.broker import log_kept
 from oms.ports.clock import Clock
@@ -49,9 +49,6 @@ class Worker:
         self._failures = [0] * len(steps)
         self._due: list[datetime | None] = [None] * len(steps)
         self._names = [type(step).__name__ for step in steps]
-        self._patience_s = [float(getattr(step, "patience_s", 0.0)) for step in steps]
-        told = (getattr(step, "next_due", None) for step in steps)
-        self._told: list[Callable[[], datetime | None]] = [next_due for next_due in told if next_due is not None]
 
     def run_once(self) -> int:
         """One round; answers how much moved."""
@@ -72,7 +69,7 @@ class Worker:
         if self.backs_off(index):
             return 0
         step = self._steps[index]
-        self.current, self.patience_s = self._names[index], self._patience_s[index]
+        self.current, self.patience_s = self._names[index], step.patience_s
         try:
             moved = step.run_once()
         except (Retryable, OutcomeUnknown) as error:
@@ -95,11 +92,11 @@ class Worker:
 
     def next_due(self) -> datetime | None:
         """When a step that backs off is tried again, or something falls due that a step knows of."""
-        dues = [*self._due, *(next_due() for next_due in self._told)]
+        dues = [*self._due, *(step.next_due() for step in self._steps)]
         return min((due for due in dues if due is not None), default=None)
 
 
-class Retention:
+class Retention(Runnable):
     """Removes what has been kept for its time, a bounded batch at once.
 
     `purge(now, limit)` removes at most `limit` and answers how many.
@@ -131,7 +128,7 @@ def log_retention(purge: Callable[[datetime, int], int], clock: Clock, days: flo
     return Retention(lambda now, limit: purge(now - log_kept(days), limit), clock)
 
 
-class Every:
+class Every(Runnable):
     """Calls a function every so many seconds; never counts as progress."""
 
     def __init__(self, seconds: float, call: Callable[[], None], clock: Clock) -> None:
@@ -146,7 +143,7 @@ class Every:
         return 0
 
 
-class Pulse:
+class Pulse(Runnable):
     """Knows how old the oldest work of a store is, without asking it for every request.
 
     Reports an outbox that doesn't move: its oldest message is older than `stalls_after_s`, and was the oldest already

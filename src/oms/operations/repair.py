@@ -34,14 +34,13 @@ from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.values import OrderId, Terms
 from oms.engine.assembly import ServiceAssembly
 from oms.engine.consumer import Consumer
+from oms.engine.dependencies import ServiceDependencies
 from oms.engine.service import Handler, Service
 from oms.operations.consistency import CAUSAL, Findings
 from oms.operations.full_record import Records
 from oms.ports.broker import Subscription, TopicPartition
-from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import BookEntry, BookKind
 from oms.ports.messages import AnyEvent, Codec, Record, Undecodable
-from oms.ports.telemetry import Telemetry
 
 _GOES_ON = (OrderState.CREATED, OrderState.RESERVED, OrderState.CONFIRMED)
 _GOES_BACK = (PaymentState.VOIDING, PaymentState.VOIDED, PaymentState.REFUNDING, PaymentState.REFUNDED)
@@ -57,10 +56,7 @@ class Repair:
     parts: Mapping[str, ServiceAssembly[Any]]
     in_order: InOrder
     partitions: int
-    codec: Codec
-    clock: Clock
-    ids: Ids
-    telemetry: Telemetry
+    shared: ServiceDependencies
     wait: Callable[[float], None]
 
     def publish(self, findings: Findings) -> int:
@@ -81,7 +77,7 @@ class Repair:
         """Have every service handle what its record lacks, until the log grows no more."""
         seen: dict[TopicPartition, int] = {}
         stored: Any = self.parts["payment"].service.store
-        handled, told = 0, Told.read(self.in_order({}), self.codec, stored.all_payments())
+        handled, told = 0, Told.read(self.in_order({}), self.shared.codec, stored.all_payments())
         while True:
             fresh = {name: self._replay(part, seen, told) for name, part in self.parts.items()}
             ends = {at: end for _, found in fresh.values() for at, end in found.items()}
@@ -144,7 +140,7 @@ class Repair:
         service.store.clear_attempts(service.group, places)
         log = Replay(self.in_order(seen), routes)
         consumer = Consumer(
-            attrs.evolve(part.units, service=service), log, self.codec, self.clock, self.ids, self.telemetry
+            attrs.evolve(part.units, service=service), log, self.shared, self.shared.health.of(service.name)
         )
         handled = 0
         while not log.ended or consumer.next_due() is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from oms.engine.assembly import COMMANDS, DEPARTURES, LANES, Lane, ServiceAssembly, lane_name
+from oms.engine.assembly import COMMANDS, LANES, PUBLISH_BATCHER, Lane, ServiceAssembly, lane_name
 from oms.engine.worker import Worker
 from oms.ports.clock import Clock
 from oms.runtime.adaptive_batching import BUSY, ENOUGH_REQUESTS, Late, Pause, answer, gather, group, never, rest
@@ -58,7 +58,7 @@ def driven_in_lanes(parts: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups)
         workers = {name: lane.worker}
         if lane.name == COMMANDS:
             return Driven(workers, lane.wait, rest=answer, enough=ENOUGH_REQUESTS)
-        if lane.name == DEPARTURES:
+        if lane.name == PUBLISH_BATCHER:
             return Driven(workers, lane.wait, rest=group)
         return Driven(workers, lane.wait, never if lane.wait is None else gather, rest)
 

@@ -481,15 +481,15 @@ class DeadLetters:
     def _redrive(self, letter_id: str) -> _Submitted:
         parts = self._owner(letter_id)
         command: Command[Any, DeadLetter] = Command(
-            lambda unit: parts.desk.redrive(unit, letter_id),
-            prepare=lambda: parts.desk.prepare(letter_id),
-            failed=lambda unit, error: parts.desk.failed(unit, letter_id, error),
+            lambda unit: parts.dead_letter_actions.redrive(unit, letter_id),
+            prepare=lambda: parts.dead_letter_actions.prepare(letter_id),
+            failed=lambda unit, error: parts.dead_letter_actions.failed(unit, letter_id, error),
         )
         return parts, ask(parts.commands, command)
 
     def _discard(self, letter_id: str) -> _Submitted:
         parts = self._owner(letter_id)
-        return parts, ask(parts.commands, Command(lambda unit: parts.desk.discard(unit, letter_id)))
+        return parts, ask(parts.commands, Command(lambda unit: parts.dead_letter_actions.discard(unit, letter_id)))
 
     def _owner(self, letter_id: str) -> ServiceAssembly[Any]:
         return self._parts[self.get(letter_id)[0]]

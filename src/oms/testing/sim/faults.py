@@ -140,7 +140,7 @@ def has_memory(worker: Worker) -> bool:
 def has_batch(worker: Worker) -> bool:
     """Whether it is in the middle of a batch, so that to lose its partitions looks like its death."""
     held: Any = worker.parts.consumer._held
-    return (worker.green is not None and worker.handles) or (held is not None and held.noted)
+    return (worker.green is not None and worker.handles) or (held is not None and held.is_noted)
 
 
 def _moves(world: World, worker: Worker) -> bool:

@@ -13,7 +13,7 @@ from oms.adapters.memory.inventory import GATE_ROW
 from oms.application.inventory import GateKeeper
 from oms.engine.command_groups import CommandGroup
 from oms.engine.consumer import Consumer
-from oms.engine.outbox import Relay
+from oms.engine.relay import Relay
 from oms.engine.tasks import TaskRunner
 from oms.testing.sim.world import Worker, World
 
@@ -95,7 +95,7 @@ def _tasks(world: World, worker: Worker, runner: TaskRunner[Any]) -> Look:
     def look(now: datetime) -> tuple[str, ...]:
         if runner._unfinished or calls._ended:
             return HERE
-        if not runner._news and runner._look_at is not None and runner._look_at > now:
+        if not runner._is_woken and runner._look_at is not None and runner._look_at > now:
             return NOTHING
         for kind in kinds:
             queue = queues.get(kind)

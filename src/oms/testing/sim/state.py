@@ -151,7 +151,7 @@ def _held(held: Any, now: datetime) -> tuple[Any, ...]:
     return (
         _left(held.due_at, now),
         held.failures,
-        tuple((one.message.record.topic, one.message.record.offset, one.attempts) for one in held.batch),
+        tuple((one.message.record.topic, one.message.record.offset, one.attempts) for one in held.messages),
     )
 
 

@@ -26,8 +26,8 @@ from oms.application import inventory, notifications, orders, payments, subscrib
 from oms.application.subscribers import OwnStep
 from oms.bootstrap.container import SERVICES
 from oms.domain.money import Currency
-from oms.engine import assembly
 from oms.engine.assembly import ServiceAssembly, assemble
+from oms.engine.dependencies import ServiceDependencies
 from oms.engine.service import Service
 from oms.ports.evidence import Evidence, StepEvidence
 from oms.ports.messages import Codec, Message, Outgoing, Record
@@ -196,7 +196,7 @@ class World:
         point, blocked = self._points(worker)
         store = self.stores[name].worker(worker.owner, point, blocked)
         ids = CountedIds(self._generation)
-        shared = assembly.ServiceDependencies(
+        shared = ServiceDependencies(
             self.log.worker(worker.owner, point),
             self.codec,
             self.clock,

@@ -11,7 +11,7 @@ from oms.domain.tasks import TaskRequest
 from oms.domain.text import storable_text
 from oms.engine.dead_letter_copies import UNPUBLISHABLE
 from oms.engine.parking import failed_again, task_of
-from oms.engine.service import Service, W
+from oms.engine.service import OpenWork, Service, W
 from oms.engine.unit_of_work import UnitOfWork
 from oms.ports.errors import Retryable
 from oms.ports.messages import Cause, Codec, Message, Outgoing, Record, TooLarge, Undecodable, Unread
@@ -19,15 +19,15 @@ from oms.ports.stores.rows import DeadLetter, DeadLetterState, OutboxRow
 from oms.ports.telemetry import Telemetry
 
 
-class DeadLetterDesk(Generic[W]):
+class DeadLetterActions(Generic[W]):
     """What an operator can do about one service's dead letters."""
 
     def __init__(self, service: Service[W], codec: Codec, telemetry: Telemetry) -> None:
         self.service = service
         self._codec, self._telemetry = codec, telemetry
 
-    def prepare(self, letter_id: str) -> object:
-        """The gate phase of a redrive, before its transaction."""
+    def prepare(self, letter_id: str) -> OpenWork[W] | None:
+        """Run the gate phase of a redrive, before its transaction; None if the letter needs none."""
         letter = self.service.store.dead_letter(letter_id)
         if letter is None or letter.cause == UNPUBLISHABLE or task_of(letter) is not None or _lacks_content(letter):
             return None
