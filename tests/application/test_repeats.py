@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import oms
+from oms.application.use_cases.requests import RequestContext, future_of
 from oms.testing import Shop
 
 Make = Callable[..., Shop]
@@ -94,16 +96,14 @@ def test_the_key_with_another_body_is_refused_before_the_shop_is_asked(shop: Sho
     assert moody.asked == 1
 
 
-def test_who_agreed_first_but_comes_second_gets_the_answer_of_the_other(shop: Shop, moody: Moody) -> None:
-    """Two requests with one key at the same time: the transaction decides, whatever each was told before."""
+def test_a_request_quoted_first_and_submitted_second_gets_the_response_of_the_other(shop: Shop, moody: Moody) -> None:
+    """Two requests with one key at the same time: the transaction decides, whatever each was quoted."""
     orders, command = shop.app.orders, shop.app.draft("ann", 5, {"apple": 1})
-    accepted = orders.agree(command, oms.Principal(oms.Role.TRUSTED), "k")
+    place, context = orders.place_order, RequestContext(key="k")
+    accepted = place.quote(command, context)
     moody.refusal = oms.Refused("too_many", "enough")
-    refused = orders.agree(command, oms.Principal(oms.Role.TRUSTED), "k")
-    answers = [
-        orders.submit_agreed(command, agreed, caller=oms.Principal(oms.Role.TRUSTED), key="k")
-        for agreed in (accepted, refused, accepted)
-    ]
+    refused = place.quote(command, context)
+    answers = [future_of(partial(place.submit, quote)) for quote in (accepted, refused, accepted)]
     shop.run()
 
     assert len({answer.result().id for answer in answers}) == 1

@@ -15,7 +15,7 @@ from oms.entrypoints.http.reply_queue import ReplyQueue
 
 async def _asked(box: ReplyQueue, replies: list[Reply]) -> asyncio.Task[Any]:
     """A request that waits for its answer."""
-    task = asyncio.create_task(box.answer(replies.append))
+    task = asyncio.create_task(box.reply_to(replies.append))
     await asyncio.sleep(0)
     return task
 
@@ -56,7 +56,7 @@ def test_a_refusal_of_the_group_is_the_answer() -> None:
         raise oms.Retryable("too many commands are waiting")
 
     async def run() -> None:
-        await ReplyQueue(asyncio.get_running_loop(), 10.0).answer(refuse)
+        await ReplyQueue(asyncio.get_running_loop(), 10.0).reply_to(refuse)
 
     with pytest.raises(oms.Retryable, match="too many"):
         asyncio.run(run())
@@ -66,7 +66,7 @@ def test_who_isnt_answered_in_time_is_told_that_nobody_knows(monkeypatch: pytest
     monkeypatch.setattr(reply_queue, "LOOK_EVERY_S", 0.01)
 
     async def run() -> None:
-        await ReplyQueue(asyncio.get_running_loop(), 0.0).answer(lambda _reply: None)
+        await ReplyQueue(asyncio.get_running_loop(), 0.0).reply_to(lambda _reply: None)
 
     with pytest.raises(oms.OutcomeUnknown, match="in time"):
         asyncio.run(run())

@@ -250,7 +250,7 @@ def released_before_the_money_is_settled() -> Iterator[None]:
 @planted("a repeated idempotency key isn't looked up: each try makes another order", fine=True, depth=1)
 def key_is_ignored() -> Iterator[None]:
     with (
-        patch("oms.application.use_cases.commands._place_key", lambda *_args: None),
+        patch("oms.application.use_cases.place_order._key", lambda *_args: None),
         patch.object(CommandGroup, "_recovered", lambda _self, _command, error: _Answer(error=error)),
     ):
         yield

@@ -257,6 +257,10 @@ class GatePhase:
             takes.update(self.gate.take(again, epoch))
         return takes
 
+    def rebuild(self) -> int:
+        """Replace the gate's data by the ledger's, whatever the gate holds; returns the new epoch."""
+        return self.keeper.rebuild()
+
     def make_known(self, sku: Sku) -> None:
         """Have the gate know a product before its count changes: a delta that it missed could be added twice."""
         with self.store.begin() as transaction:
@@ -421,6 +425,14 @@ class GateKeeper(Runnable):
             self.gate.rebuild({sku: row.available for sku, row in stock.items()}, held, epoch)
 
 
+@attrs.frozen
+class InventoryService(Service[InventoryWork]):
+    """The inventory service, and its gate phase for the use cases that change stock."""
+
+    gate_phase: GatePhase | None = None
+    """None where the system has no gate: the ledger alone decides then."""
+
+
 def inventory_service(
     store: InventoryStore,
     clock: Clock,
@@ -428,7 +440,7 @@ def inventory_service(
     gate: StockGate | None,
     default_stock: int | None,
     look_every_s: float = 0.0,
-) -> Service[InventoryWork]:
+) -> InventoryService:
     """The inventory service; without a gate the ledger alone decides. `default_stock` None rejects unknown products."""
 
     def open_work(transaction: Transaction, takes: Takes | None = None) -> InventoryWork:
@@ -441,20 +453,22 @@ def inventory_service(
         )
 
     if gate is None:
-        return Service("inventory", GROUP, store, ROUTES, open_work)
+        return InventoryService("inventory", GROUP, store, ROUTES, open_work)
     settled, keeper = Settled(gate), GateKeeper(gate, store, clock, look_every_s)
+    phase = GatePhase(gate, store, default_stock, keeper, open_work)
     executors: Mapping[TaskKind, Executor[InventoryWork]] = {
         TaskKind.GIVE_BACK: GiveBacks(gate),
         TaskKind.GATE_DELTA: GateDeltas(gate),
     }
-    return Service(
+    return InventoryService(
         "inventory",
         GROUP,
         store,
         ROUTES,
         open_work,
         executors,
-        GatePhase(gate, store, default_stock, keeper, open_work),
-        lambda work: settled.offer(work.settled),
-        (keeper, settled),
+        prepare=phase,
+        committed=lambda work: settled.offer(work.settled),
+        steps=(keeper, settled),
+        gate_phase=phase,
     )

@@ -12,14 +12,17 @@ from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from types import TracebackType
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, Unpack
 
 import attrs
 
 from oms.application.extensions.names import check_group, check_publishes, check_topic, did_you_mean
 from oms.application.extensions.shapes import check_calls, check_function
 from oms.application.subscribers import OutsideCall, OwnStep, StepHandler, checked_call_name
-from oms.application.use_cases.commands import DeadLetters, Orders, StockDesk
+from oms.application.use_cases.dead_letters import DeadLetterUseCases
+from oms.application.use_cases.orders import OrderUseCases
+from oms.application.use_cases.place_order import OrderChecks
+from oms.application.use_cases.stock import StockUseCases
 from oms.bootstrap.container import (
     SERVICES,
     Container,
@@ -57,8 +60,6 @@ from oms.ports.evidence import Evidence
 from oms.ports.extension_arguments import ExtensionArguments
 from oms.ports.extensions import Authentication, Authenticator
 from oms.ports.messages import is_copies_topic
-from oms.ports.stores.inventory import InventoryStore
-from oms.ports.stores.order import OrderStore
 from oms.ports.telemetry import WARNING, Telemetry
 from oms.runtime.dependency_probes import questions
 from oms.runtime.health_watch import HealthWatch, Question
@@ -93,7 +94,7 @@ class App:
         self._pinned_system: System | None = None
         self._building = threading.Lock()
         self._driving = threading.RLock()
-        self._orders: tuple[ServiceAssembly[Any], Orders] | None = None
+        self._orders: tuple[ServiceAssembly[Any], OrderUseCases] | None = None
         self._authenticator: Authenticator | None = None
         self._runner: Runner | None = None
         self._hangs = False
@@ -184,26 +185,24 @@ class App:
     # -- what it offers
 
     @property
-    def orders(self) -> Orders:
+    def orders(self) -> OrderUseCases:
         """Place, cancel and look up orders."""
         part = self._pinned().order
         if self._orders is None or self._orders[0] is not part:  # it is asked for with every request
-            store, made = cast("OrderStore", part.service.store), self._container
-            pricing, policy = made.pricing(), made.policy()
-            desk = Orders(part, store, made.ids(), self.drive, self.currency, pricing, policy, self.telemetry)
-            self._orders = part, desk
+            made = self._container
+            checks = OrderChecks(made.pricing(), made.policy(), self.telemetry)
+            self._orders = part, OrderUseCases.of(part, made.ids(), self.drive, self.currency, checks)
         return self._orders[1]
 
     @property
-    def stock(self) -> StockDesk:
+    def stock(self) -> StockUseCases:
         """Show, set and add stock."""
-        part = self._pinned().inventory
-        return StockDesk(part, cast("InventoryStore", part.service.store), self._container.ids(), self.drive)
+        return StockUseCases(self._pinned().inventory, self._container.ids(), self.drive)
 
     @property
-    def dead_letters(self) -> DeadLetters:
-        """List, redrive and discard what couldn't be handled."""
-        return DeadLetters(self.system.parts, self.drive)
+    def dead_letters(self) -> DeadLetterUseCases:
+        """List, redrive and discard dead letters."""
+        return DeadLetterUseCases(self.system.parts, self.drive)
 
     @property
     def authenticator(self) -> Authenticator:

@@ -17,7 +17,8 @@ import attrs
 
 from oms.adapters.system.no_log import NoLog
 from oms.application import inventory, orders
-from oms.application.use_cases.commands import ask, stock_command
+from oms.application.use_cases.requests import future_of
+from oms.application.use_cases.stock import stock_command
 from oms.bootstrap.app import App, create
 from oms.bootstrap.container import left_to_read, legacy_of
 from oms.domain.commands import SetStock
@@ -90,8 +91,8 @@ class Migration:
         tally, new, products = self._good_counts()
         part = self._app.system.inventory
         for command in new:
-            change = partial(_counted_as, command)
-            self._done(part, [ask(part.commands, stock_command(part, command.sku, change, ORIGIN))])
+            change = stock_command(part, command.sku, partial(_counted_as, command), ORIGIN)
+            self._done(part, [future_of(partial(part.commands.submit, change))])
         if new:
             _run_out(part)
         return tally, products
@@ -131,7 +132,7 @@ class Migration:
         tally, part = Tally(), self._app.system.order
         for some in _chunks(self._good_orders(self._orders, tally, products)):
             new = [found for found in some if self._tell(tally, found)]
-            self._done(part, [ask(part.commands, _import_of(found)) for found in new])
+            self._done(part, [future_of(partial(part.commands.submit, _import_of(found))) for found in new])
         return tally
 
     def _good_orders(self, there: LegacyOrders, tally: Tally, products: Collection[str] | None) -> Iterator[Import]:

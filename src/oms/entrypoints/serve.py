@@ -109,7 +109,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what can be answered, refuse the rest."""
-        asyncio.get_running_loop().call_later(REFUSE_AFTER_S, self._api.state.waiting.give_up)
+        asyncio.get_running_loop().call_later(REFUSE_AFTER_S, self._api.state.waits.give_up)
         await super().shutdown(sockets)
 
 

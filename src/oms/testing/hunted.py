@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from oms.application.use_cases.commands import TRUSTED, Orders, StockDesk
+from oms.application.use_cases.orders import OrderUseCases
+from oms.application.use_cases.place_order import OrderChecks
+from oms.application.use_cases.requests import TRUSTED
+from oms.application.use_cases.stock import StockUseCases
 from oms.bootstrap.container import Extensions
 from oms.domain.commands import CancelOrder, PlaceOrder
 from oms.domain.money import Money
@@ -200,16 +203,13 @@ class HuntedShop(AnyShop):
         return self._run.world
 
     @property
-    def _orders(self) -> Orders:
-        parts = self._parts("order")
-        store: Any = parts.service.store
-        return Orders(parts, store, self._world.customers.ids, self._pump, CURRENCY, *self.app.rules)
+    def _orders(self) -> OrderUseCases:
+        checks = OrderChecks(*self.app.rules)
+        return OrderUseCases.of(self._parts("order"), self._world.customers.ids, self._pump, CURRENCY, checks)
 
     @property
-    def _stock(self) -> StockDesk:
-        parts = self._parts("inventory")
-        store: Any = parts.service.store
-        return StockDesk(parts, store, self._world.ids, self._pump)
+    def _stock(self) -> StockUseCases:
+        return StockUseCases(self._parts("inventory"), self._world.ids, self._pump)
 
     def _parts(self, service: str) -> ServiceAssembly[Any]:
         return self._world.of(service)[0].parts

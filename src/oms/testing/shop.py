@@ -9,13 +9,11 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-import attrs
-
 from oms.adapters.gateways.simulated import MemoryBook
 from oms.adapters.memory.call_executor import SequentialCallExecutor
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.application.use_cases.commands import TRUSTED
+from oms.application.use_cases.requests import TRUSTED
 from oms.bootstrap.app import App, CreateArguments, create
 from oms.bootstrap.container import Extensions
 from oms.domain.commands import CancelOrder
@@ -109,7 +107,7 @@ class Shop(AnyShop):
         With a `connection` it is accepted with the commit of the caller's transaction.
         """
         command = self.app.draft(user, amount, items or {"apple": 1}, metadata)
-        orders = attrs.evolve(self.app.orders, pump=self._pump)
+        orders = self.app.orders.driven_by(self._pump)
         return orders.place(command, caller=caller, key=key, connection=connection)
 
     def order_database(self) -> Engine:
@@ -126,11 +124,11 @@ class Shop(AnyShop):
     def cancel(self, order: Order | str, *, by_operator: bool = False, caller: Principal = TRUSTED) -> Order:
         """Cancel an order, as its customer or as an operator."""
         command = CancelOrder(order_id(order), by_operator)
-        return attrs.evolve(self.app.orders, pump=self._pump).cancel(command, caller=caller)
+        return self.app.orders.driven_by(self._pump).cancel(command, caller=caller)
 
     def set_stock(self, sku: str, units: int) -> Stock:
         """Count a product: so many units are on hand."""
-        return attrs.evolve(self.app.stock, pump=self._pump).set(sku, units)
+        return self.app.stock.driven_by(self._pump).set(sku, units)
 
     def publish(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
         """Put bytes into the log as a foreign producer would; raises `Permanent` if the log refuses the message."""

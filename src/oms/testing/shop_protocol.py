@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from oms.application.use_cases.commands import TRUSTED
+from oms.application.use_cases.requests import TRUSTED
 from oms.bootstrap.app import App
 from oms.bootstrap.container import Extensions
 from oms.domain.errors import NotFound

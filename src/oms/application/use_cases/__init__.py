@@ -1,1 +1,1 @@
-"""What a caller can do with a system, one entry point for each use case."""
+"""Use cases: one for each operation that HTTP, the command line or a host program asks of a running system."""

@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 from oms.entrypoints.http.body import MAX_BODY_BYTES
 from oms.entrypoints.http.connections import Connections
 from oms.entrypoints.http.problems import CODES, HttpProblem, problem
-from oms.entrypoints.http.responses import Answer
+from oms.entrypoints.http.responses import Response
 
 SLICE_BYTES = 16 * 1024
 """The parser gets at most this much at once; a limit on an incomplete message is exact to this."""
@@ -339,6 +339,6 @@ def _detail(error: httptools.HttpParserError) -> str:
     return str(error)
 
 
-def _response(answer: Answer) -> bytes:
-    lines = [b"%b: %b\r\n" % header for header in answer.header_lines()]
-    return b"".join([STATUS_LINE[answer.status], *lines, b"connection: close\r\n\r\n", answer.body])
+def _response(response: Response) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in response.header_lines()]
+    return b"".join([STATUS_LINE[response.status], *lines, b"connection: close\r\n\r\n", response.body])

@@ -9,7 +9,7 @@ from oms.bootstrap.app import App
 from oms.entrypoints.http import page
 from oms.entrypoints.http.openapi import Json, document
 from oms.entrypoints.http.request import Request
-from oms.entrypoints.http.responses import Answer, json
+from oms.entrypoints.http.responses import Response, json
 from oms.entrypoints.http.routes import Route
 from oms.ports.extensions import Principal
 
@@ -20,13 +20,13 @@ class Description:
     def __init__(self, routes: Sequence[Route], app: App) -> None:
         self._routes, self._app = routes, app
 
-    async def openapi(self, request: Request, _caller: Principal | None) -> Answer:
+    async def openapi(self, request: Request, _caller: Principal | None) -> Response:
         """The OpenAPI document; its server is wherever this is mounted."""
         return json({**self._document, "servers": [{"url": request.scope.get("root_path") or "/"}]})
 
-    async def docs(self, _request: Request, _caller: Principal | None) -> Answer:
+    async def docs(self, _request: Request, _caller: Principal | None) -> Response:
         """The same as a page without script, in which nothing may run and nothing is fetched."""
-        return Answer(self._page, headers={**page.HEADERS}, media="text/html; charset=utf-8")
+        return Response(self._page, headers={**page.HEADERS}, media="text/html; charset=utf-8")
 
     @cached_property
     def _document(self) -> Json:

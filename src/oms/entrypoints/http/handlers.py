@@ -1,32 +1,30 @@
-"""One method for each route: request to command, result to answer. The names are those of the route table."""
+"""One method for each route, named as in the route table: from request to use case, from result to response."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import TypeVar
 
 import msgspec
 
-from oms.application.use_cases.commands import MAX_PAGE, MAX_PAGE_NUMBER
+from oms.application.use_cases.place_order import Quote
+from oms.application.use_cases.requests import MAX_PAGE, MAX_PAGE_NUMBER, RequestContext
 from oms.bootstrap.app import App
 from oms.domain import commands
 from oms.domain.errors import InvalidValue
 from oms.domain.money import Money
 from oms.domain.values import OrderId, checked_id
+from oms.engine.command_groups import Reply
 from oms.entrypoints.http import shapes, views
 from oms.entrypoints.http.body import read_body, read_place, read_typed, whole
 from oms.entrypoints.http.problems import HttpProblem
 from oms.entrypoints.http.request import Request
-from oms.entrypoints.http.request_waits import Waiting
-from oms.entrypoints.http.responses import Answer, json
+from oms.entrypoints.http.request_waits import RequestWaits
+from oms.entrypoints.http.responses import Response, json
 from oms.entrypoints.http.routes import Allowed, may
 from oms.ports.extensions import Principal, Role
 from oms.ports.stores.rows import DeadLetterState
-
-T = TypeVar("T")
 
 MAX_LETTERS = 1000
 OVERLOADED_RETRY_S = 10
@@ -39,14 +37,14 @@ _add = msgspec.json.Decoder(shapes.AddStockBody)
 class Handlers:
     """The API of one app."""
 
-    def __init__(self, app: App, waiting: Waiting) -> None:
-        self._app, self._waiting = app, waiting
-        self._read = waiting.read
+    def __init__(self, app: App, waits: RequestWaits) -> None:
+        self._app, self._waits = app, waits
+        self._read = waits.read
         self._spring = app.settings.http_compat == "spring"
 
     # -- orders
 
-    async def place_order(self, request: Request, caller: Principal) -> Answer:
+    async def place_order(self, request: Request, caller: Principal) -> Response:
         """POST /orders."""
         self._refuse_overload()
         body, amount, lines = read_place(await read_body(request), spring=self._spring)
@@ -54,92 +52,86 @@ class Handlers:
             lines = {sku: units for sku, units in lines.items() if units != 0}
         total = Money.rounded(amount, self._app.currency) if self._spring else self._app.money(amount)
         command = commands.PlaceOrder.of(body.user_id, total, lines, body.metadata)
-        orders = self._app.orders
-        async with self._turn(request, caller, "place") as key:
-            agree = partial(orders.agree, command, caller, key)
-            agreed = await self._agreed(agree) if orders.asks_the_shop else agree()
-            trace = request.headers.get("traceparent")
-            order = await self._waiting.ask(*orders.placing(command, agreed, caller=caller, key=key, trace=trace))
+        use_case = self._app.orders.place_order
+        async with self._turn(request, caller, "place") as context:
+            quote_order = partial(use_case.quote, command, context)
+            quote = await self._extension(quote_order) if use_case.quote_may_block else quote_order()
+            order = await self._waits.reply(partial(use_case.submit, quote))
         view = views.order_view(order, spring=self._spring)
         if self._spring:
             return json(view)
         return json(view, 201, {"Location": f"{request.scope.get('root_path', '')}/orders/{order.id}"})
 
-    async def list_orders(self, request: Request, caller: Principal) -> Answer:
+    async def list_orders(self, request: Request, caller: Principal) -> Response:
         """GET /orders."""
         number, size = _paging(request)
         user = request.query_params.get("userId")
         page = await self._read(lambda: self._app.orders.page(number, size, user_id=user, caller=caller))
         return json(views.order_page(page, spring=self._spring))
 
-    async def get_order(self, request: Request, caller: Principal) -> Answer:
+    async def get_order(self, request: Request, caller: Principal) -> Response:
         """GET /orders/{id}."""
         order = await self._read(lambda: self._app.orders.get(_id(request), caller=caller))
         return json(views.order_view(order, spring=self._spring))
 
-    async def get_timeline(self, request: Request, caller: Principal) -> Answer:
+    async def get_timeline(self, request: Request, caller: Principal) -> Response:
         """GET /orders/{id}/timeline."""
         entries = await self._read(lambda: self._app.orders.timeline(_id(request), caller=caller))
         return json([views.timeline_entry(entry) for entry in entries])
 
-    async def cancel_order(self, request: Request, caller: Principal) -> Answer:
+    async def cancel_order(self, request: Request, caller: Principal) -> Response:
         """POST /orders/{id}/cancel."""
         order_id = OrderId(checked_id(_id(request), name="orderId"))
         body = await read_body(request, required=False)
         asked = read_typed(_cancel, body) if body else shapes.CancelOrder()
         by_operator = asked.by == "operator" if asked.by else caller.role is Role.OPERATOR
         command = commands.CancelOrder(order_id, by_operator)
-        orders, trace = self._app.orders, request.headers.get("traceparent")
-        order = await self._command(
-            request, caller, "cancel", lambda key: orders.submit_cancel(command, caller=caller, key=key, trace=trace)
-        )
+        use_case = self._app.orders.cancel_order
+        async with self._turn(request, caller, "cancel") as context:
+            order = await self._waits.reply(partial(use_case.submit, command, context))
         return json(views.order_view(order, spring=self._spring), 202)
 
-    async def resume_order(self, request: Request, caller: Principal) -> Answer:
+    async def resume_order(self, request: Request, caller: Principal) -> Response:
         """POST /orders/{id}/resume."""
-        trace = request.headers.get("traceparent")
-        order = await self._waiting.answer(self._app.orders.submit_resume(_id(request), caller=caller, trace=trace))
+        context = RequestContext(caller, trace=_trace(request))
+        order = await self._waits.reply(partial(self._app.orders.resume_order.submit, _id(request), context))
         return json(views.order_view(order, spring=self._spring), 202)
 
     # -- stock
 
-    async def list_stock(self, request: Request, _caller: Principal) -> Answer:
+    async def list_stock(self, request: Request, _caller: Principal) -> Response:
         """GET /stock."""
         number, size = _paging(request)
         return json(views.stock_page(await self._read(lambda: self._app.stock.page(number, size))))
 
-    async def rebuild_gate(self, _request: Request, _caller: Principal) -> Answer:
+    async def rebuild_gate(self, _request: Request, _caller: Principal) -> Response:
         """POST /gate/rebuild."""
         return json(shapes.GateView(await self._read(self._app.stock.rebuild_gate)))
 
-    async def get_stock(self, request: Request, _caller: Principal) -> Answer:
+    async def get_stock(self, request: Request, _caller: Principal) -> Response:
         """GET /stock/{sku}."""
         stock = await self._read(lambda: self._app.stock.get(_sku(request)))
         return json(views.stock_view(stock))
 
-    async def set_stock(self, request: Request, caller: Principal) -> Answer:
+    async def set_stock(self, request: Request, caller: Principal) -> Response:
         """PUT /stock/{sku}."""
         asked = read_typed(_set, await read_body(request))
         command = commands.SetStock.of(_sku(request), whole(asked.on_hand, "onHand"))
-        desk = self._app.stock
-        stock = await self._command(
-            request, caller, "stock.set", lambda key: desk.submit_set(command, caller=caller, key=key)
-        )
+        async with self._turn(request, caller, "stock.set") as context:
+            stock = await self._waits.reply(partial(self._app.stock.submit_set, command, context))
         return json(views.stock_view(stock))
 
-    async def add_stock(self, request: Request, caller: Principal) -> Answer:
+    async def add_stock(self, request: Request, caller: Principal) -> Response:
         """POST /stock/{sku}/add."""
         asked = read_typed(_add, await read_body(request))
         command = commands.AddStock.of(_sku(request), whole(asked.delta, "delta"))
-        desk = self._app.stock
-        stock = await self._command(
-            request, caller, "stock.add", lambda key: desk.submit_add(command, caller=caller, key=key)
-        )
+        async with self._turn(request, caller, "stock.add") as context:
+            stock = await self._waits.reply(partial(self._app.stock.submit_add, command, context))
         return json(views.stock_view(stock))
 
     # -- dead letters
 
-    async def list_dead_letters(self, request: Request, _caller: Principal) -> Answer:
+    async def list_dead_letters(self, request: Request, _caller: Principal) -> Response:
         """GET /dead-letters."""
         state = request.query_params.get("state", DeadLetterState.PARKED.value)
         if state not in shapes.LETTER_STATES:
@@ -148,75 +140,73 @@ class Handlers:
         if service is not None:
             checked_id(service, name="service")
         limit = _number(request, "limit", 100, MAX_LETTERS, least=1)
-        desk = self._app.dead_letters
-        found = await self._read(lambda: desk.page(DeadLetterState(state), service=service, limit=limit))
+        dead_letters = self._app.dead_letters
+        found = await self._read(lambda: dead_letters.page(DeadLetterState(state), service=service, limit=limit))
         return json([views.dead_letter_summary(owner, letter) for owner, letter in found])
 
-    async def get_dead_letter(self, request: Request, _caller: Principal) -> Answer:
+    async def get_dead_letter(self, request: Request, _caller: Principal) -> Response:
         """GET /dead-letters/{id}."""
         return await self._dead_letter(request)
 
-    async def redrive_dead_letter(self, request: Request, _caller: Principal) -> Answer:
+    async def redrive_dead_letter(self, request: Request, _caller: Principal) -> Response:
         """POST /dead-letters/{id}/redrive."""
         return await self._end_dead_letter(request, self._app.dead_letters.submit_redrive)
 
-    async def discard_dead_letter(self, request: Request, _caller: Principal) -> Answer:
+    async def discard_dead_letter(self, request: Request, _caller: Principal) -> Response:
         """POST /dead-letters/{id}/discard."""
         return await self._end_dead_letter(request, self._app.dead_letters.submit_discard)
 
     # -- for operators
 
-    async def health(self, _request: Request, _caller: Principal | None) -> Answer:
+    async def health(self, _request: Request, _caller: Principal | None) -> Response:
         """GET /healthz."""
         return json(shapes.Health("up"))
 
-    async def ready(self, _request: Request, caller: Principal | None) -> Answer:
+    async def ready(self, _request: Request, caller: Principal | None) -> Response:
         """GET /readyz."""
         is_operator = caller is not None and may(caller, Allowed.OPERATORS)
         report = self._app.health()
         return json(views.readiness(report, details=is_operator), 503 if report.not_ready else 200)
 
-    async def metrics(self, _request: Request, _caller: Principal | None) -> Answer:
+    async def metrics(self, _request: Request, _caller: Principal | None) -> Response:
         """GET /metrics."""
-        return Answer(self._app.metrics(), media="text/plain; version=0.0.4; charset=utf-8")
+        return Response(self._app.metrics(), media="text/plain; version=0.0.4; charset=utf-8")
 
     # -- inside
 
-    async def _agreed(self, agree: Callable[[], T]) -> T:
-        return await self._waiting.extension("pricing and policy", agree)
+    async def _extension(self, quote_order: Callable[[], Quote]) -> Quote:
+        return await self._waits.extension("pricing and policy", quote_order)
 
-    async def _dead_letter(self, request: Request) -> Answer:
+    async def _dead_letter(self, request: Request) -> Response:
         letter_id = checked_id(_id(request), name="id")
         owner, letter = await self._read(lambda: self._app.dead_letters.get(letter_id))
         return json(views.dead_letter_view(owner, letter))
 
-    async def _end_dead_letter(self, request: Request, submit: Callable[[str], Future[T]]) -> Answer:
+    async def _end_dead_letter(self, request: Request, submit: Callable[[str, str, Reply], None]) -> Response:
         letter_id = checked_id(_id(request), name="id")
-        future = await self._read(lambda: submit(letter_id))  # it looks up whose the letter is
-        await self._waiting.answer(future)
+        service, _ = await self._read(lambda: self._app.dead_letters.get(letter_id))
+        await self._waits.reply(partial(submit, service, letter_id))
         return await self._dead_letter(request)
 
     def _refuse_overload(self) -> None:
-        """An order that couldn't settle in its time anyway is refused while there is time for another shop."""
+        """Refuse an order that couldn't settle before its deadline, while the customer can still order elsewhere."""
         if self._app.oldest_work_s() > self._app.settings.order_deadline_s / 4:
             retry = {"Retry-After": str(OVERLOADED_RETRY_S)}
             raise HttpProblem("overloaded", "orders are waiting too long already", retry)
 
-    async def _command(
-        self, request: Request, caller: Principal, route: str, submit: Callable[[str | None], Future[T]]
-    ) -> T:
-        async with self._turn(request, caller, route) as key:
-            return await self._waiting.answer(submit(key))
-
-    def _turn(self, request: Request, caller: Principal, route: str) -> AbstractAsyncContextManager[str | None]:
-        """The request's idempotency key, while no other request of this caller and route has it."""
-        key = request.headers.get("idempotency-key")
-        return nullcontext() if key is None else self._waiting.turn((caller.scope, route, key))
+    def _turn(self, request: Request, caller: Principal, route: str) -> AbstractAsyncContextManager[RequestContext]:
+        """The request's context; inside, no other request of this caller and route has the same idempotency key."""
+        context = RequestContext(caller, request.headers.get("idempotency-key"), _trace(request))
+        return nullcontext(context) if context.key is None else self._waits.turn(context, route)
 
 
 def _id(request: Request) -> str:
     found: str = request.path_params["id"]
     return found
+
+
+def _trace(request: Request) -> str | None:
+    return request.headers.get("traceparent")
 
 
 def _sku(request: Request) -> str:

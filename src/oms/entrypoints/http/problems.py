@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, Refused
 from oms.domain.text import storable_text
-from oms.entrypoints.http.responses import Answer
+from oms.entrypoints.http.responses import Response
 from oms.entrypoints.http.shapes import Problem, encode
 from oms.ports.errors import OutcomeUnknown, Retryable
 
@@ -104,13 +104,13 @@ class HttpProblem(Exception):
 
 def problem(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, instance: str | None = None
-) -> Answer:
+) -> Response:
     """A problem as an answer."""
     body = Problem(f"urn:oms:problem:{code}", TITLES[status], status, storable_text(detail), code, instance)
-    return Answer(encode(body), status, headers or {}, "application/problem+json")
+    return Response(encode(body), status, headers or {}, "application/problem+json")
 
 
-def answer_of(error: Exception) -> Answer | None:
+def response_to(error: Exception) -> Response | None:
     """The problem that an error is answered with; None for one that nobody expected."""
     if isinstance(error, HttpProblem):
         return problem(CODES[error.code][0], error.code, error.detail, error.headers)

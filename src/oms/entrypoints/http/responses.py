@@ -15,7 +15,7 @@ _SAFE = tuple((name.encode(), value.encode()) for name, value in SAFE_HEADERS.it
 
 
 @attrs.frozen
-class Answer:
+class Response:
     """A whole response. Nothing that the API answers is to be kept or taken for another type."""
 
     body: bytes
@@ -35,6 +35,6 @@ class Answer:
         return headers
 
 
-def json(value: object, status: int = 200, headers: Mapping[str, str] = NO_HEADERS) -> Answer:
+def json(value: object, status: int = 200, headers: Mapping[str, str] = NO_HEADERS) -> Response:
     """A value as JSON; amounts are numbers."""
-    return Answer(encode(value), status, headers)
+    return Response(encode(value), status, headers)

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
-from starlette.responses import Response
+from starlette.responses import Response as StarletteResponse
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,13 +23,13 @@ from oms.engine.call_health import count_error
 from oms.entrypoints.http.description import Description
 from oms.entrypoints.http.handlers import Handlers
 from oms.entrypoints.http.host_guard import HostGuard
-from oms.entrypoints.http.problems import HttpProblem, answer_of, problem
+from oms.entrypoints.http.problems import HttpProblem, problem, response_to
 from oms.entrypoints.http.rate_limit import RateLimit
 from oms.entrypoints.http.refusals import STATUSES as REFUSED_STATUSES
 from oms.entrypoints.http.refusals import Refusals
 from oms.entrypoints.http.request import Request
-from oms.entrypoints.http.request_waits import Waiting
-from oms.entrypoints.http.responses import SAFE_HEADERS, Answer
+from oms.entrypoints.http.request_waits import RequestWaits
+from oms.entrypoints.http.responses import SAFE_HEADERS, Response
 from oms.entrypoints.http.routes import Allowed, Route, may, routes_of
 from oms.ports.errors import Retryable
 from oms.ports.extensions import Authentication, Authenticator, Principal, Role
@@ -39,7 +39,7 @@ SERVICES = ("order", "inventory")
 CREDENTIALS = ("authorization", "x-api-key", "cookie")
 """Headers without any of which a caller is a stranger to routes that anybody may call."""
 
-Handler = Callable[[Request, Principal | None], Awaitable[Answer]]
+Handler = Callable[[Request, Principal | None], Awaitable[Response]]
 
 
 def asgi(app: App, services: Collection[str] | None = None, *, run: bool = False) -> Starlette:
@@ -57,8 +57,9 @@ def asgi(app: App, services: Collection[str] | None = None, *, run: bool = False
     if unknown:
         raise ValueError(f"there are no routes of {sorted(unknown)}; services are {list(SERVICES)}")
     chosen = [route for route in routes_of(app.settings) if route.service in (*services, "any")]
-    gate = _Gate(app, Waiting(app.settings.call_limit_s(), app.telemetry.alert, app.health_record.of("http")))
-    tables = (Handlers(app, gate.waiting), Description(chosen, app))
+    waits = RequestWaits(app.settings.call_limit_s(), app.telemetry.alert, app.health_record.of("http"))
+    gate = _Gate(app, waits)
+    tables = (Handlers(app, waits), Description(chosen, app))
     paths: dict[str, dict[str, _Endpoint]] = {}
     for route in chosen:
         paths.setdefault(route.path, {})[route.method] = _Endpoint(route, _handler(route, tables), gate)
@@ -69,7 +70,7 @@ def asgi(app: App, services: Collection[str] | None = None, *, run: bool = False
         exception_handlers={404: _nothing_here},
         lifespan=_running(app) if run else None,
     )
-    made.state.waiting = gate.waiting
+    made.state.waits = waits
     made.router.redirect_slashes = False  # a redirect would trust the Host header
     return made
 
@@ -109,8 +110,8 @@ def _handler(route: Route, tables: Collection[object]) -> Handler:
 class _Gate:
     """Checks that come before every handler: headers, host, origin, authentication, and who may call the route."""
 
-    def __init__(self, app: App, waiting: Waiting) -> None:
-        self.app, self.waiting = app, waiting
+    def __init__(self, app: App, waits: RequestWaits) -> None:
+        self.app, self._waits = app, waits
         self._authenticator, authentication = app.authenticator, app.authentication
         self._may_block = authentication is Authentication.HOST
         self._host_guard = HostGuard(app.settings) if authentication is Authentication.NONE else None
@@ -161,11 +162,11 @@ class _Gate:
     async def _asked(self, authenticator: Authenticator, headers: Mapping[str, str]) -> Principal | None:
         """Whatever goes wrong in a shop's own authenticator is logged, and the caller may come again: 503."""
         try:
-            return await self.waiting.extension("authenticator", lambda: authenticator.authenticate(headers))
+            return await self._waits.extension("authenticator", lambda: authenticator.authenticate(headers))
         except Exception as error:
             count_error(self.app.telemetry, "authenticator", type(error).__name__)
             self.app.telemetry.failure("caller not authenticated", error, extension="authenticator")
-            if answer_of(error) is not None:
+            if response_to(error) is not None:
                 raise
             raise Retryable("the authenticator failed") from error
 
@@ -173,7 +174,7 @@ class _Gate:
         """Count and log a request that was refused because of its caller."""
         self._refusals.refused(request, route.name, code, request.caller, monotonic())
 
-    def fault(self, route: Route, error: Exception) -> Answer:
+    def fault(self, route: Route, error: Exception) -> Response:
         """Tells nobody but the operators what it was."""
         name = str(uuid.uuid4())
         self.app.telemetry.failure("request failed", error, id=name, route=route.name)
@@ -222,12 +223,12 @@ class _Endpoint:
     def __init__(self, route: Route, handler: Handler, gate: _Gate) -> None:
         self._route, self._handler, self._gate = route, handler, gate
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """What the request is answered with; never raises."""
         try:
             return await self._handler(request, await self._gate.caller(request, self._route))
         except Exception as error:  # noqa: BLE001 - reported, and answered with a 500
-            answer = answer_of(error) or self._gate.fault(self._route, error)
+            answer = response_to(error) or self._gate.fault(self._route, error)
             if answer.status in REFUSED_STATUSES and isinstance(error, (HttpProblem, DomainError)):
                 self._gate.refused(request, self._route, error.code)
             return answer
@@ -250,6 +251,6 @@ class _Methods:
         await answer(scope, receive, send)
 
 
-async def _nothing_here(_request: StarletteRequest, _error: Exception) -> Response:
-    answer = problem(404, "no_such_route", "there is nothing at this path")
-    return Response(answer.body, answer.status, dict(SAFE_HEADERS), answer.media)
+async def _nothing_here(_request: StarletteRequest, _error: Exception) -> StarletteResponse:
+    found = problem(404, "no_such_route", "there is nothing at this path")
+    return StarletteResponse(found.body, found.status, dict(SAFE_HEADERS), found.media)

@@ -7,7 +7,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from oms.adapters.memory import CountedIds
-from oms.application.use_cases.commands import Orders
+from oms.application.use_cases.orders import OrderUseCases
+from oms.application.use_cases.requests import RequestContext
 from oms.domain.commands import CancelOrder, PlaceOrder
 from oms.domain.money import Money
 from oms.domain.values import OrderId
@@ -60,7 +61,8 @@ class Customers:
         worker = self._desk_worker()
         if worker is not None:
             order_id = self._by_name[name].answers[0]
-            self._desk(worker).submit_cancel(CancelOrder(order_id, by_operator))
+            command = CancelOrder(order_id, by_operator)
+            self._desk(worker).cancel_order.submit(command, RequestContext(), lambda _order, _error: None)
 
     def listen(self) -> None:
         """Take the answers that came."""
@@ -97,10 +99,9 @@ class Customers:
         up = [worker for worker in self._world.workers if worker.service == "order"]
         return next((worker for worker in up if worker.green is None), up[0])
 
-    def _desk(self, worker: Worker) -> Orders:
-        store: Any = worker.parts.service.store
+    def _desk(self, worker: Worker) -> OrderUseCases:
         currency = self._command.terms.total.currency
-        return Orders(worker.parts, store, self.ids, lambda _parts, _future: None, currency)
+        return OrderUseCases.of(worker.parts, self.ids, lambda _assembly, _future: None, currency)
 
 
 def command_of(currency: Any) -> PlaceOrder:

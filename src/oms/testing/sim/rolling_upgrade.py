@@ -13,7 +13,8 @@ import attrs
 
 from oms.application import subscribers
 from oms.application.subscribers import OutsideCall, OwnStep, StepHandler
-from oms.application.use_cases.commands import Orders, StockDesk
+from oms.application.use_cases.orders import OrderUseCases
+from oms.application.use_cases.stock import StockUseCases
 from oms.bootstrap.app import App
 from oms.bootstrap.container import Extensions, container_of
 from oms.domain.errors import OmsError
@@ -83,16 +84,16 @@ class SimulatedApp(App):
         self.taken = False
         """Whether a world was made of its steps: it is too late for others then."""
 
-        self.place_in: Callable[[], tuple[Orders, StockDesk]] | None = None
+        self.place_in: Callable[[], tuple[OrderUseCases, StockUseCases]] | None = None
         """Answers with the orders and the stock of the simulated world."""
 
     @property
-    def orders(self) -> Orders:
+    def orders(self) -> OrderUseCases:
         """The orders of the simulated world."""
         return self._world[0]
 
     @property
-    def stock(self) -> StockDesk:
+    def stock(self) -> StockUseCases:
         """The stock of the simulated world."""
         return self._world[1]
 
@@ -110,7 +111,7 @@ class SimulatedApp(App):
         return self._container.pricing(), self._container.policy()
 
     @property
-    def _world(self) -> tuple[Orders, StockDesk]:
+    def _world(self) -> tuple[OrderUseCases, StockUseCases]:
         if self.place_in is None:
             raise OmsError("a simulated app has orders and stock in a hunted test only: elsewhere nothing runs it")
         return self.place_in()

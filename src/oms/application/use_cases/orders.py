@@ -1,0 +1,150 @@
+"""The order use cases of one system, as `app.orders` offers them."""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import cast
+
+import attrs
+
+from oms.application.orders import OrderWork
+from oms.application.use_cases.cancel_order import CancelOrderUseCase, ResumeOrderUseCase
+from oms.application.use_cases.place_order import OrderChecks, PlaceOrderUseCase
+from oms.application.use_cases.read_orders import ReadOrders
+from oms.application.use_cases.requests import TRUSTED, Drive, RequestContext, Submit, future_of, result_of
+from oms.domain.commands import CancelOrder, PlaceOrder
+from oms.domain.money import Currency
+from oms.domain.order import Order
+from oms.domain.state_machine import HistoryEntry
+from oms.engine.assembly import ServiceAssembly
+from oms.ports.clock import Ids
+from oms.ports.extensions import Principal
+from oms.ports.stores.order import OrderStore
+from oms.ports.stores.rows import Page
+
+NO_CHECKS = OrderChecks()
+
+
+@attrs.frozen
+class OrderUseCases:
+    """The orders of a system. Every method takes the caller; a customer sees and changes only their own orders.
+
+    The methods wait for the commit. They raise `oms.DomainError` for refusals, and `oms.Retryable` or
+    `oms.OutcomeUnknown` where the caller should try again. Callers that mustn't block submit to `place_order`,
+    `cancel_order` and `resume_order` instead.
+    """
+
+    place_order: PlaceOrderUseCase
+    cancel_order: CancelOrderUseCase
+    resume_order: ResumeOrderUseCase
+    _reads: ReadOrders
+    _assembly: ServiceAssembly[OrderWork]
+    _drive: Drive
+
+    @staticmethod
+    def of(
+        assembly: ServiceAssembly[OrderWork],
+        ids: Ids,
+        drive: Drive,
+        currency: Currency,
+        checks: OrderChecks = NO_CHECKS,
+    ) -> OrderUseCases:
+        """Return the use cases of an order service; `drive` runs their commands where no thread does."""
+        reads = ReadOrders(cast("OrderStore", assembly.service.store))
+        return OrderUseCases(
+            PlaceOrderUseCase(assembly, reads, ids, currency, checks),
+            CancelOrderUseCase(assembly, reads),
+            ResumeOrderUseCase(assembly, reads),
+            reads,
+            assembly,
+            drive,
+        )
+
+    def driven_by(self, drive: Drive) -> OrderUseCases:
+        """Return the same use cases, whose commands `drive` runs."""
+        return attrs.evolve(self, drive=drive)
+
+    def place(
+        self,
+        command: PlaceOrder,
+        *,
+        caller: Principal = TRUSTED,
+        key: str | None = None,
+        connection: object = None,
+        trace: str | None = None,
+    ) -> Order:
+        """Accept an order: durable when this returns. `trace`, a W3C `traceparent`, is carried by its events.
+
+        With `connection` (a SQLAlchemy connection to the database of the order service, in a transaction) the order
+        is part of the caller's own transaction: it and its events exist if, and only if, that one commits. After an
+        error the caller has to roll back. That transaction is then what makes a repeat harmless: a `key` can't be given
+        as well (`ValueError`). Raises `Permanent` for a connection that can't be joined: see "Joining" in
+        docs/distributed.md.
+        """
+        if connection is not None and key is not None:
+            raise ValueError("key and connection exclude each other")
+        quote = self.place_order.quote(command, RequestContext(caller, key, trace))
+        if connection is not None:
+            return self.place_order.join(quote, connection)
+        return self._result(partial(self.place_order.submit, quote))
+
+    async def aplace(
+        self, command: PlaceOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Order:
+        """Like `place`, for coroutines: the blocking call runs in a thread (`asyncio.to_thread`).
+
+        Cancelling the coroutine doesn't stop the call, so the order may be accepted all the same; a `key` makes it safe
+        to repeat. A `connection` can't be joined from another thread.
+        """
+        return await to_thread(self.place, command, caller=caller, key=key, trace=trace)
+
+    def submit(
+        self, command: PlaceOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Future[Order]:
+        """Like `place`, without waiting for the commit. Pricing and policy run in the calling thread."""
+        quote = self.place_order.quote(command, RequestContext(caller, key, trace))
+        return future_of(partial(self.place_order.submit, quote))
+
+    def cancel(
+        self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Order:
+        """Cancel an order; `Conflict` where it has ended otherwise, `NotFound` for another customer's order."""
+        return self._result(partial(self.cancel_order.submit, command, RequestContext(caller, key, trace)))
+
+    async def acancel(
+        self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Order:
+        """Like `cancel`, for coroutines: the call runs in a thread and goes on when the coroutine is cancelled."""
+        return await to_thread(self.cancel, command, caller=caller, key=key, trace=trace)
+
+    def resume(self, order_id: str, *, caller: Principal = TRUSTED, trace: str | None = None) -> Order:
+        """Have an imported order (LEGACY) go on as if it were placed now; safe to repeat.
+
+        `Conflict` where it has ended otherwise, `Refused` for a customer.
+        """
+        return self._result(partial(self.resume_order.submit, order_id, RequestContext(caller, trace=trace)))
+
+    def get(self, order_id: str, *, caller: Principal = TRUSTED) -> Order:
+        """Return an order; `NotFound` unless the caller may see it."""
+        return self._reads.get(order_id, caller=caller)
+
+    async def aget(self, order_id: str, *, caller: Principal = TRUSTED) -> Order:
+        """Like `get`, for coroutines: the blocking call runs in a thread."""
+        return await to_thread(self.get, order_id, caller=caller)
+
+    def page(
+        self, number: int = 0, size: int = 10, *, user_id: str | None = None, caller: Principal = TRUSTED
+    ) -> Page[Order]:
+        """Return a page of orders, newest first: a customer's own; for other callers those of `user_id`, or all."""
+        return self._reads.page(number, size, user_id=user_id, caller=caller)
+
+    def timeline(self, order_id: str, *, caller: Principal = TRUSTED) -> Sequence[HistoryEntry]:
+        """Return what the order service did with an order and consumed about it, ordered by `seq`."""
+        return self._reads.timeline(order_id, caller=caller)
+
+    def _result(self, submit: Submit) -> Order:
+        order: Order = result_of(submit, self._assembly, self._drive)
+        return order
