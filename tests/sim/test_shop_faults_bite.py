@@ -12,7 +12,7 @@ from zoo import ZOO
 
 import oms
 from oms.adapters.memory.transaction import MemoryTransaction
-from oms.application.inventory import GateKeeper
+from oms.application.stock_gate import GateKeeper
 from oms.testing import Shop
 
 Ask = Callable[[Shop], object]

@@ -21,7 +21,8 @@ from oms.adapters.memory.transaction import MemoryTransaction
 from oms.application import inventory, payments
 from oms.engine.command_groups import CommandGroup, _Answer
 from oms.engine.consumer import Consumer
-from oms.application.inventory import GateKeeper, InventoryWork
+from oms.application.inventory_work import InventoryWork
+from oms.application.stock_gate import GateKeeper
 from oms.engine.relay import Relay
 from oms.engine.tasks import TaskRunner
 from oms.engine.unit_of_work import UnitOfWorkFactory

@@ -33,6 +33,7 @@ from oms.application.extensions.notifier import CheckedNotifier
 from oms.application.extensions.shapes import WrongShape, check_port
 from oms.application.extensions.telemetry import CheckedTelemetry
 from oms.application.extensions.terms import CheckedPolicy, CheckedPricing
+from oms.application.inventory_work import InventoryWork
 from oms.application.routing import ROUTING
 from oms.application.subscribers import OwnStep
 from oms.application.topic_rights import topic_access
@@ -486,7 +487,7 @@ class System:
         return self.part("order")
 
     @property
-    def inventory(self) -> ServiceAssembly[inventory.InventoryWork]:
+    def inventory(self) -> ServiceAssembly[InventoryWork]:
         """The inventory service; raises `NotFound` if this process doesn't run it."""
         return self.part("inventory")
 

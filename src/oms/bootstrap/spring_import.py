@@ -17,6 +17,7 @@ import attrs
 
 from oms.adapters.system.no_log import NoLog
 from oms.application import inventory, orders
+from oms.application.inventory_work import InventoryWork
 from oms.application.use_cases.requests import future_of
 from oms.application.use_cases.stock import stock_command
 from oms.bootstrap.app import App, create
@@ -179,7 +180,7 @@ def _import_of(found: Import) -> Command[orders.OrderWork, Order]:
     return Command(apply, names=(found.order_id,))
 
 
-def _counted_as(command: SetStock, work: inventory.InventoryWork, reference: str) -> Stock:
+def _counted_as(command: SetStock, work: InventoryWork, reference: str) -> Stock:
     return inventory.set_stock(work, command, reference)
 
 

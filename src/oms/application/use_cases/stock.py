@@ -9,7 +9,9 @@ from typing import cast
 import attrs
 
 from oms.application import inventory
-from oms.application.inventory import GatePhase, InventoryService, InventoryWork
+from oms.application.inventory import InventoryService
+from oms.application.inventory_work import InventoryWork
+from oms.application.stock_gate import GatePhase
 from oms.application.use_cases.idempotency import checked_key, dump_stock, restore_stock
 from oms.application.use_cases.requests import TRUSTED, Drive, RequestContext, Submit, checked_page, result_of
 from oms.domain.commands import AddStock, SetStock

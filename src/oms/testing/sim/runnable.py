@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from oms.adapters.memory.inventory import GATE_ROW
-from oms.application.inventory import GateKeeper
+from oms.application.stock_gate import GateKeeper
 from oms.engine.command_groups import CommandGroup
 from oms.engine.consumer import Consumer
 from oms.engine.relay import Relay
