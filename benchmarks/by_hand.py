@@ -49,7 +49,7 @@ class Hand:
     """Drives an app's steps, and notes what each of them uses."""
 
     def __init__(self, app: object) -> None:
-        parts = app.system.parts  # type: ignore[attr-defined]
+        parts = app.system.assemblies  # type: ignore[attr-defined]
         self._app, self.spent = app, defaultdict[str, Spent](Spent)
         self._steps = [
             (f"{name}.{type(step).__name__}", part.worker, index)

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from oms.application.subscribers import OutsideCall, StepContext
-    from oms.bootstrap.app import App, CreateArguments, create, verify
+    from oms.bootstrap.app import App
+    from oms.bootstrap.create import CreateArguments, create
+    from oms.bootstrap.operators import verify
     from oms.domain.commands import AddStock, CancelOrder, PlaceOrder, SetStock
     from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, OmsError, Refused
     from oms.domain.events import (
@@ -85,7 +87,9 @@ _WHERE = {
     "oms.domain.order": "Order OrderState",
     "oms.domain.stock": "Stock",
     "oms.domain.values": "OrderId Sku Terms UserId",
-    "oms.bootstrap.app": "App CreateArguments create verify",
+    "oms.bootstrap.app": "App",
+    "oms.bootstrap.create": "CreateArguments create",
+    "oms.bootstrap.operators": "verify",
     "oms.entrypoints.http": "asgi",
     "oms.ports.errors": "OutcomeUnknown Permanent Retryable SettingsError",
     "oms.ports.evidence": "BookEntry BookKind GatewayBook",

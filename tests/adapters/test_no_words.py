@@ -11,7 +11,7 @@ import pytest
 import oms
 
 SOURCES = Path(oms.__file__).parent
-LOOKED_AT = ("adapters", "entrypoints", "bootstrap/container.py", "application")
+LOOKED_AT = ("adapters", "entrypoints", "bootstrap", "application")
 TEXT_ATTRIBUTES = {"args", "message_primary", "message_detail", "message_hint", "strerror", "pgerror"}
 TESTS_OF_TEXT = {"startswith", "endswith", "find", "index", "count", "search", "match", "fullmatch", "findall", "get"}
 ALLOWED = {

@@ -21,7 +21,7 @@ from oms.adapters.sql.provisioning.migrate import HEADS, migrate
 from oms.adapters.sql.sqlite.database import sqlite_database
 from oms.adapters.sql.stores.tables import KINDS
 from oms.adapters.system.clock import SystemClock
-from oms.bootstrap.container import recorded
+from oms.bootstrap.recorded import recorded
 from oms.domain.events import Reason
 from oms.domain.money import Money
 from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger

@@ -11,7 +11,7 @@ import pytest
 from oms.adapters.sql import factory
 from oms.adapters.sql.provisioning.roles import set_up_postgres
 from oms.adapters.sqlite_log.log import SqliteLog
-from oms.bootstrap.container import SERVICES
+from oms.bootstrap.system import SERVICES
 from oms.operations import promises
 from oms.ports.evidence import Evidence
 from oms.settings import Settings, load_settings

@@ -12,8 +12,9 @@ import oms
 from oms.adapters.kafka.access import connection_warnings
 from oms.application.routing import ROUTING
 from oms.application.topic_rights import StepTopics, topic_access
-from oms.bootstrap.app import acl_of
-from oms.bootstrap.container import SERVICES, topics_of
+from oms.bootstrap.operators import acl_of
+from oms.bootstrap.servers import topics_of
+from oms.bootstrap.system import SERVICES
 from oms.domain.events import EVENTS
 from oms.domain.saga import routes
 from oms.settings import Settings

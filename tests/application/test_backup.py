@@ -18,7 +18,7 @@ import pytest
 import oms
 from oms.adapters.sql.factory import read_only
 from oms.adapters.system.clock import SystemClock
-from oms.bootstrap.container import back_up, restore
+from oms.bootstrap.backups import back_up, restore
 from oms.entrypoints.cli import main
 
 LEASES = {"outbox_lease_s": 1.0, "task_lease_s": 2.0, "payment_timeout_s": 1.0, "webhook_timeout_s": 1.0}

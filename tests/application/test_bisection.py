@@ -57,7 +57,7 @@ class Client:
 
     def __init__(self) -> None:
         self.shop = Shop()
-        self.group: CommandGroup[Any] = self.shop.app.system.parts["order"].commands
+        self.group: CommandGroup[Any] = self.shop.app.system.assemblies["order"].commands
         self.replies: list[object] = []
         self.runs: list[str] = []
 

@@ -87,7 +87,7 @@ def test_blocked_topics_delay_no_other_topic_and_all_leaves_when_they_are_back(
     shop.advance(seconds=90)
     for topic in NAMES:
         assert sorted(set(published(shop, topic))) == sorted(orders)
-    assert list(shop.app.system.parts["shipping"].service.store.all_outbox()) == []
+    assert list(shop.app.system.assemblies["shipping"].service.store.all_outbox()) == []
     assert blocked_of(shop) == []
 
 
@@ -114,7 +114,7 @@ def test_rows_of_a_blocked_topic_are_not_claimed_again_and_again(monkeypatch: py
     for _ in range(20):
         shop.place({"x": 1})
     shop.advance(minutes=2)
-    store: Any = shop.app.system.parts["shipping"].service.store
+    store: Any = shop.app.system.assemblies["shipping"].service.store
     claimed, claim = [0], store.claim_outbox
 
     def counted(*given: Any) -> Any:
@@ -184,7 +184,7 @@ def test_a_topic_whose_rows_another_process_sent_is_forgotten() -> None:
     shop = shop_that_ships(log, ["ship.a"])
     shop.place({"x": 1})
     shop.advance(seconds=20)
-    store: Any = shop.app.system.parts["shipping"].service.store
+    store: Any = shop.app.system.assemblies["shipping"].service.store
     store.mark_sent([row.id for row in store.all_outbox()])
     assert blocked_of(shop)
     shop.advance(minutes=3)
@@ -197,7 +197,7 @@ def test_a_process_that_stops_gives_back_the_rows_of_blocked_topics() -> None:
     shop = shop_that_ships(log, ["ship.a"])
     shop.place({"x": 1})
     shop.run()
-    part = shop.app.system.parts["shipping"]
+    part = shop.app.system.assemblies["shipping"]
     assert part.service.store.claim_outbox(9, 10.0) == []
     part.relay.give_back()
     assert len(part.service.store.claim_outbox(9, 10.0)) == 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import oms
 from oms.adapters.memory.log import MemoryLog
-from oms.bootstrap.container import topics_of
+from oms.bootstrap.servers import topics_of
 from oms.engine.dead_letter_copies import MAX_COPY_BYTES, UNPUBLISHABLE, copy_of
 from oms.operations import promises
 from oms.ports.errors import Permanent, PortError

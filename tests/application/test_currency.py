@@ -20,7 +20,7 @@ from oms.adapters.sql import factory
 from oms.adapters.sql.provisioning.migrate import migrate
 from oms.adapters.sql.sqlite.database import sqlite_database
 from oms.adapters.system.clock import SystemClock
-from oms.bootstrap.app import reconcile
+from oms.bootstrap.operators import reconcile
 from oms.operations.promises import check
 from oms.ports.evidence import BookEntry, BookKind
 from oms.testing import Shop

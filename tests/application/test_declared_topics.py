@@ -11,8 +11,9 @@ import pytest
 import oms
 from oms.application import topic_rights
 from oms.application.topic_rights import StepTopics, topic_access
-from oms.bootstrap.app import App, acl_of
-from oms.bootstrap.container import topics_of
+from oms.bootstrap.app import App
+from oms.bootstrap.operators import acl_of
+from oms.bootstrap.servers import topics_of
 from oms.testing import Shop, given_step, hunt
 from oms.testing.sim.rolling_upgrade import SimulatedApp
 

@@ -150,7 +150,7 @@ def test_messages_that_kill_their_process_are_parked_at_last(lived_s: int) -> No
         first.advance(seconds=lived_s)
         orders += [first.place() for _ in range(12)]
     poison.add(orders[-7].id)
-    stores = {name: part.service.store for name, part in first.app.system.parts.items()}
+    stores = {name: part.service.store for name, part in first.app.system.assemblies.items()}
     stores["step-own"] = stores.pop("own")
     crashes = 0
     while crashes < 60:
@@ -271,7 +271,7 @@ def test_an_order_whose_commit_failed_for_sure_is_not_answered_as_accepted() -> 
 
 
 def _with_points(shop: Shop, service: str, point: Callable[[str], None]):
-    plain = shop.app.system.parts[service].service.store
+    plain = shop.app.system.assemblies[service].service.store
     return plain.worker("faulty", point=point)
 
 

@@ -187,7 +187,7 @@ def test_a_call_under_a_key_of_the_old_form_is_made_and_finished(profile: Settin
         handler=lambda _event, _step: None,
         calls={"call off": oms.OutsideCall(lambda *given: made.append(given), lambda _, step: step.save({"a": 1}))},
     )
-    store = shop.app.system.parts["crm"].service.store
+    store = shop.app.system.assemblies["crm"].service.store
     owe(store, TaskRequest(TaskKind.CALL, "call off:order:7", payload='{"x": 1}'))
     shop.run()
 
@@ -198,7 +198,7 @@ def test_a_call_under_a_key_of_the_old_form_is_made_and_finished(profile: Settin
 
 def test_a_call_that_this_version_does_not_know_is_parked_after_the_time_of_an_upgrade() -> None:
     shop, _ = calling(lambda _event, _step: None, "mail")
-    owe(shop.app.system.parts["crm"].service.store, TaskRequest(TaskKind.CALL, "mial:order-7"))
+    owe(shop.app.system.assemblies["crm"].service.store, TaskRequest(TaskKind.CALL, "mial:order-7"))
     shop.advance(seconds=60)
     assert shop.parked() == []
     shop.advance(minutes=5)

@@ -128,7 +128,7 @@ def test_a_worker_knows_what_its_steps_wait_for() -> None:
 
 def test_a_task_that_is_owed_during_a_look_is_found_by_the_next_one(monkeypatch: Any) -> None:
     shop = Shop()
-    part = shop.app.system.parts["payment"]
+    part = shop.app.system.assemblies["payment"]
     looks: list[int] = []
     found = part.service.store.claim_tasks
 
@@ -147,7 +147,7 @@ def test_a_task_that_is_owed_during_a_look_is_found_by_the_next_one(monkeypatch:
 
 def test_a_task_that_was_postponed_is_looked_for_when_it_is_due(monkeypatch: Any) -> None:
     shop = Shop()
-    monkeypatch.setattr(shop.app.system.parts["payment"].tasks, "_look_every_s", 3600.0)
+    monkeypatch.setattr(shop.app.system.assemblies["payment"].tasks, "_look_every_s", 3600.0)
     shop.gateway.refuse_next(times=2)
     order = shop.place({"lamp": 1})
     shop.run()
@@ -159,10 +159,10 @@ def test_a_task_that_was_postponed_is_looked_for_when_it_is_due(monkeypatch: Any
 
 def test_the_lanes_of_a_service_are_all_of_its_steps() -> None:
     shop = Shop()
-    for driven in (driven_in_lanes(shop.app.system.parts, Wakeups()),):
+    for driven in (driven_in_lanes(shop.app.system.assemblies, Wakeups()),):
         names = [name for one in driven for name in one.workers]
-        assert len(names) == len(set(names)) == 5 * len(shop.app.system.parts)
-    for part in shop.app.system.parts.values():
+        assert len(names) == len(set(names)) == 5 * len(shop.app.system.assemblies)
+    for part in shop.app.system.assemblies.values():
         in_lanes = {id(step) for lane in part.lanes for step in lane.worker._steps}
         assert in_lanes == {id(step) for step in part.worker._steps}
 
@@ -259,16 +259,16 @@ def test_a_quiet_lane_takes_news_at_once() -> None:
 def grouped(shop: Shop) -> ServiceAssembly[Any]:
     """The order service's parts, as the distributed profile has them."""
     system = shop.app.system
-    made, own = system.parts["order"], system.container
+    made, own = system.assemblies["order"], system.container
     world = ServiceDependencies(own.broker(), own.codec(), own.clock(), own.ids(), own.telemetry(), look_every_s=0.0)
-    system.parts["order"] = assemble(made.service, world, made.calls, lock=OrderWork.lock, grouped=True)
-    return system.parts["order"]
+    system.assemblies["order"] = assemble(made.service, world, made.calls, lock=OrderWork.lock, grouped=True)
+    return system.assemblies["order"]
 
 
 def test_orders_are_grouped_where_they_leave_and_gathered_where_they_arrive() -> None:
     shop = Shop()
     grouped(shop)
-    parts = shop.app.system.parts
+    parts = shop.app.system.assemblies
     pauses = {name: one for one in driven_in_lanes(parts, Wakeups()) for name in one.workers}
     assert {name for name, one in pauses.items() if one.rest is group} == {"order.publish_batcher"}
     assert {name.partition(".")[2] for name, one in pauses.items() if one.rest is answer} == {"commands"}
@@ -287,7 +287,7 @@ def test_new_orders_wait_for_their_group_and_nothing_else_does() -> None:
     assert order_service.relay.run_once() == 3
     shop.place({"lamp": 1})
     for _ in range(9):
-        for name, part in shop.app.system.parts.items():
+        for name, part in shop.app.system.assemblies.items():
             for step in part.worker.steps:
                 if name != "order" or step is not part.publish_batcher:
                     step.run_once()

@@ -53,11 +53,11 @@ def test_an_imported_order_rests(shop: Shop) -> None:
 
 def test_what_the_system_replaced_said_of_it_changes_nothing_for_the_order(shop: Shop) -> None:
     """The order group is new, so it reads all that is still kept; inventory's goes on behind it."""
-    inventory = shop.app.system.parts["inventory"]
+    inventory = shop.app.system.assemblies["inventory"]
     shop.publish("order.created", OLD)
     shop.publish("inventory.reserved", b"Inventory reserved for order " + ID.encode())
-    shop.app.system.parts["order"].worker.run_once()
-    shop.app.system.parts["order"].worker.run_once()
+    shop.app.system.assemblies["order"].worker.run_once()
+    shop.app.system.assemblies["order"].worker.run_once()
 
     assert shop.status(ID) == "LEGACY"
     assert [(entry.trigger, entry.after) for entry in shop.app.orders.timeline(ID)] == [

@@ -79,5 +79,5 @@ def test_an_end_makes_nothing_that_wasnt_used() -> None:
     app = oms.create(
         profile="memory", services=["order"], payment_gateway="nowhere:Gateway", notifier="nowhere:Notifier"
     )
-    assert set(app.system.parts) == {"order"}
+    assert set(app.system.assemblies) == {"order"}
     app.stop()

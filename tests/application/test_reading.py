@@ -47,7 +47,7 @@ class Lives:
         self.poison: set[str] = set()
         self._stores: dict[str, object] = {}
         self.shop = self._life(self.log)
-        self._stores = {name: part.service.store for name, part in self.shop.app.system.parts.items()}
+        self._stores = {name: part.service.store for name, part in self.shop.app.system.assemblies.items()}
         self._stores["step-own"] = self._stores.pop("own")
         plain = MemorySubscription._next
 
@@ -194,7 +194,7 @@ def test_it_leaves_its_note_also_where_the_record_arrives_while_it_waits(monkeyp
     lives.shop.run()
     monkeypatch.setattr(MemorySubscription, "wait", no_memory)
     with pytest.raises(MemoryError):
-        lives.shop.app.system.parts["own"].consumer.wait(0.1)
+        lives.shop.app.system.assemblies["own"].consumer.wait(0.1)
     lives.shop.app.stop()
     assert TopicPartition(TOPIC, ~0) in lives.notes()
 
@@ -207,7 +207,7 @@ def test_a_note_whose_answer_was_lost_is_no_death(monkeypatch: pytest.MonkeyPatc
             raise oms.OutcomeUnknown("the connection broke after COMMIT")
 
     clock, ids, log = ManualClock(), CountedIds(), MemoryLog(1, holds_back=True)
-    plain = Shop(clock=clock, ids=ids).app.system.parts["inventory"].service.store
+    plain = Shop(clock=clock, ids=ids).app.system.assemblies["inventory"].service.store
     shop = Shop(clock=clock, ids=ids, broker=log, stores={"inventory": plain.worker("faulty", point=point)})
     order = shop.place()
     shop.advance(minutes=1)

@@ -14,7 +14,7 @@ from oms.adapters.sql.core import connection
 from oms.adapters.sqlite_log import records
 from oms.adapters.system import disk_sorter
 from oms.adapters.system.disk_sorter import DiskSorter
-from oms.bootstrap.app import reconcile
+from oms.bootstrap.operators import reconcile
 from oms.operations.merging import Grouped, MemorySorter, keys_of, without
 from oms.operations.promises import Report
 from oms.testing.many_orders import many_orders

@@ -88,7 +88,7 @@ def test_a_deferred_message_is_handled_in_its_time(clock: HostClock) -> None:
 
 def test_messages_that_the_broker_refused_are_sent_in_their_time(clock: HostClock, monkeypatch: Any) -> None:
     shop = Shop(clock=clock)
-    relay, away = shop.app.system.parts["order"].relay, [True]
+    relay, away = shop.app.system.assemblies["order"].relay, [True]
     publish = relay._broker.publish
 
     def refused(messages: Sequence[Any]) -> Sequence[Any]:
@@ -108,7 +108,7 @@ def test_messages_that_the_broker_refused_are_sent_in_their_time(clock: HostCloc
 def test_what_others_left_is_looked_for_in_time(clock: HostClock, monkeypatch: Any, look: str) -> None:
     shop = Shop(clock=clock)
     shop.run()
-    store = shop.app.system.parts["payment"].service.store
+    store = shop.app.system.assemblies["payment"].service.store
     looks, found = [0], getattr(store, look)
 
     def counted(*given: Any) -> Any:

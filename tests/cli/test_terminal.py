@@ -180,12 +180,12 @@ def found(text: str) -> Iterator[None]:
         raise oms.SettingsError(text)
 
     changes: Mapping[str, object] = {
-        "oms.bootstrap.container.back_up": refuses,
-        "oms.bootstrap.container.restore": refuses,
+        "oms.bootstrap.backups.back_up": refuses,
+        "oms.bootstrap.backups.restore": refuses,
         "oms.bootstrap.repair.repair": lambda _: [text],
-        "oms.bootstrap.app.verify": lambda _: report,
-        "oms.bootstrap.app.reconcile": lambda _: [Difference(text, text, text)],
-        "oms.bootstrap.app.problems_of": lambda _: [text],
+        "oms.bootstrap.operators.verify": lambda _: report,
+        "oms.bootstrap.operators.reconcile": lambda _: [Difference(text, text, text)],
+        "oms.bootstrap.operators.problems_of": lambda _: [text],
         "oms.bootstrap.spring_import.migrate": migrate,
     }
     with contextlib.ExitStack() as stack:

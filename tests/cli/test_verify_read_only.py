@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import oms
-from oms.bootstrap.app import reconcile
+from oms.bootstrap.operators import reconcile
 from oms.testing import Shop
 
 NOBODY = 65534

@@ -22,8 +22,8 @@ from oms.adapters.sql.postgres.legacy import PostgresLegacyOrders
 from oms.adapters.sql.provisioning.roles import set_up_postgres
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.no_log import NoLog
-from oms.bootstrap.app import verify as oms_verify
-from oms.bootstrap.container import recorded
+from oms.bootstrap.operators import verify as oms_verify
+from oms.bootstrap.recorded import recorded
 from oms.bootstrap.spring_import import Migration
 from oms.ports.legacy import LegacyOrder, LegacyOrders
 from oms.ports.stores.rows import DeadLetterState

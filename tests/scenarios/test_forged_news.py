@@ -122,7 +122,7 @@ def test_a_redrive_of_a_forgery_fails_again(system: Shop, wrong: dict[str, Any])
 
 def _let_the_others_work(shop: Shop) -> None:
     """Everything but the order service's consumer, until nothing moves any more."""
-    parts = shop.app.system.parts
+    parts = shop.app.system.assemblies
     steps = [parts["order"].relay, *(part.worker for name, part in parts.items() if name != "order")]
     while sum(step.run_once() for step in steps):
         pass

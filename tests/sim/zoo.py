@@ -26,7 +26,7 @@ from oms.application.stock_gate import GateKeeper
 from oms.engine.relay import Relay
 from oms.engine.tasks import TaskRunner
 from oms.engine.unit_of_work import UnitOfWorkFactory
-from oms.bootstrap.container import SERVICES
+from oms.bootstrap.system import SERVICES
 from oms.domain import order, payment, reservation
 from oms.domain.state_machine import Effect, move, stay
 from oms.domain.order import OrderState, OrderTrigger

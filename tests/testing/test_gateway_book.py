@@ -14,7 +14,7 @@ import pytest
 
 import oms
 from oms.application.extensions.gateway import CheckedBook, book_of
-from oms.bootstrap.app import reconcile
+from oms.bootstrap.operators import reconcile
 from oms.ports.errors import WrongAnswer
 from oms.testing import Shop
 from oms.testing.expect import Unmet

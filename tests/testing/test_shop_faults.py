@@ -89,11 +89,11 @@ def test_it_does_so_for_one_order_only(shop: Shop, order: oms.Order) -> None:
 @pytest.mark.parametrize("service", ["inventory", "payment", "order", "notification"])
 def test_it_crashes_before_its_commit(shop: Shop, order: oms.Order, service: str) -> None:
     crash = shop.worker(service).crash_before_commit(of="messages")
-    before = shop.app.system.parts[service]
+    before = shop.app.system.assemblies[service]
     shop.run()
 
     assert crash.happened == 1
-    assert shop.app.system.parts[service] is not before, "another process took its place"
+    assert shop.app.system.assemblies[service] is not before, "another process took its place"
     sold_once(shop, order)
 
 
@@ -104,7 +104,7 @@ def test_what_a_crashed_one_did_is_undone_until_it_is_done_again(shop: Shop, ord
     shop.run()
 
     sold_once(shop, order)
-    assert shop.app.system.parts["payment"].service.store._hooks.owner == "payment.3"
+    assert shop.app.system.assemblies["payment"].service.store._hooks.owner == "payment.3"
 
 
 def test_it_crashes_after_its_commit(shop: Shop, order: oms.Order) -> None:
@@ -176,7 +176,7 @@ def test_so_it_does_while_a_batch_is_held_before_others(shop: Shop) -> None:
     for order in orders:
         shop.cancel(order, by_operator=True)
     shop.run()
-    consumer = shop.app.system.parts["payment"].consumer
+    consumer = shop.app.system.assemblies["payment"].consumer
     assert consumer._held is not None
     assert consumer._deferred
     shop.advance(hours=2)

@@ -7,69 +7,48 @@ import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
-from difflib import get_close_matches
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self
 
 import attrs
 
-from oms.application.extensions.names import check_group, check_publishes, check_topic, did_you_mean
-from oms.application.extensions.shapes import check_calls, check_function
-from oms.application.subscribers import OutsideCall, OwnStep, StepHandler, checked_call_name
+from oms.application.subscribers import OutsideCall, OwnStep, StepHandler
 from oms.application.use_cases.dead_letters import DeadLetterUseCases
 from oms.application.use_cases.orders import OrderUseCases
 from oms.application.use_cases.place_order import OrderChecks
 from oms.application.use_cases.stock import StockUseCases
-from oms.bootstrap.container import (
-    SERVICES,
-    Container,
-    Extensions,
-    System,
-    acl_commands,
-    authentication_of,
-    build,
-    close_one,
-    close_opened,
-    container_of,
-    evidence_of,
-    imported,
-    other_currencies,
-    pin_settings,
-    recorded,
-    register,
-    topics_of,
-    untrusted_prices,
-    what_is_wrong,
-)
-from oms.bootstrap.container import set_up as make_servers_ready
+from oms.bootstrap.authentication import authentication_of, untrusted_prices
+from oms.bootstrap.container import Container, close_opened
+from oms.bootstrap.opened import close_one
+from oms.bootstrap.servers import topics_of, what_is_wrong
+from oms.bootstrap.store_pins import pin_settings, register
+from oms.bootstrap.subscriptions import Subscription, with_subscription
+from oms.bootstrap.system import SERVICES, System, build, evidence_of
 from oms.domain.commands import PlaceOrder
 from oms.domain.errors import OmsError
 from oms.domain.events import BY_TOPIC
 from oms.domain.money import Currency, Money
 from oms.engine.assembly import ServiceAssembly
-from oms.engine.group_start import DEFAULT, Since, is_since
+from oms.engine.group_start import DEFAULT, Since
 from oms.engine.health import PROCESS, Condition, HealthRecord, HealthReport, Problem
-from oms.operations.promises import Report, check
-from oms.operations.reconciliation import Difference, differences
-from oms.ports.broker import log_kept
-from oms.ports.errors import Retryable, SettingsError
+from oms.ports.errors import Retryable
 from oms.ports.evidence import Evidence
-from oms.ports.extension_arguments import ExtensionArguments
 from oms.ports.extensions import Authentication, Authenticator
-from oms.ports.messages import is_copies_topic
 from oms.ports.telemetry import WARNING, Telemetry
 from oms.runtime.dependency_probes import questions
 from oms.runtime.health_watch import HealthWatch, Question
 from oms.runtime.runner import Runner, driven_apart, driven_in_lanes, driven_together
 from oms.runtime.startup import WaitingStart
-from oms.settings import Settings, changed, load_settings
-from oms.settings.arguments import SettingArguments
+from oms.settings import Settings
 
 STOP_TIMEOUT_S = 8.0
+
+
 _DRIVEN = {"memory": driven_together, "embedded": driven_apart, "distributed": driven_in_lanes}
+
+
 _PATIENCE = 500
 """Rounds without progress after which a command that nobody drives is given up."""
 
@@ -133,27 +112,8 @@ class App:
         """
         if self._system is not None:
             raise OmsError("subscribe before the system is used")
-        check_group(group, self._own, SERVICES)
-        check_topic(topic)
-        check_function("handler", handler, 2)
-        check_calls(calls or {})
-        check_publishes(publishes)
-        if not is_since(since):
-            raise OmsError(f'since: expected "earliest" or "now", got {since!a:.100}')
-        if is_copies_topic(topic):
-            raise OmsError(f"{topic!r} holds copies of dead letters, which are no events: see `dead_letters`")
-        meant = None if foreign else did_you_mean(topic, BY_TOPIC)
-        if meant:
-            raise OmsError(f"topic: there is no {topic!r}; did you mean {meant!r}? (foreign=True: another system's)")
-        step = self._own.get(group, OwnStep())
-        if topic in step.handlers:
-            raise OmsError(f"group {group!r} handles {topic!r} already")
-        self._own[group] = OwnStep(
-            {**step.handlers, topic: handler},
-            _with_calls(group, step.calls, calls or {}),
-            frozenset({*step.publishes, *publishes}),
-            {**step.since, topic: since},
-        )
+        wanted = Subscription(topic, group, handler, calls or {}, publishes, since, foreign)
+        self._own[group] = with_subscription(self._own, wanted)
 
     @property
     def container(self) -> Container:
@@ -202,7 +162,7 @@ class App:
     @property
     def dead_letters(self) -> DeadLetterUseCases:
         """List, redrive and discard dead letters."""
-        return DeadLetterUseCases(self.system.parts, self.drive)
+        return DeadLetterUseCases(self.system.assemblies, self.drive)
 
     @property
     def authenticator(self) -> Authenticator:
@@ -288,7 +248,7 @@ class App:
         system = self._system
         if system is not None:
             stopping = Retryable("the system is stopping")
-            for part in system.parts.values():
+            for part in system.assemblies.values():
                 part.commands.refuse_all(stopping)
         if not self._hangs:
             self._close(system)
@@ -299,14 +259,14 @@ class App:
         """Work in this thread until nothing moves any more at this moment; how much moved."""
         moved, system = 0, self._pinned()
         while True:
-            step = sum(part.worker.run_once() for part in system.parts.values())
+            step = sum(part.worker.run_once() for part in system.assemblies.values())
             if step == 0:
                 return moved
             moved += step
 
     def next_due(self) -> datetime | None:
         """When something that waits falls due."""
-        waits = [part.next_due() for part in self.system.parts.values()]
+        waits = [part.next_due() for part in self.system.assemblies.values()]
         return min((due for due in waits if due is not None), default=None)
 
     def __enter__(self) -> Self:
@@ -366,6 +326,13 @@ class App:
 
     # -- inside
 
+    def replace_service(self, name: str) -> None:
+        """Make one service anew, as another process of it would have it; the others stay. For tests of restarts."""
+        system = self.system
+        self.health_record.forget(name)
+        made = build(self._container, self.own_steps, {name})
+        self._system = attrs.evolve(system, assemblies={**system.assemblies, **made.assemblies})
+
     def drive(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
         """Let a service work until a command of its group is answered, where no thread of its own does."""
         self._enter_process()
@@ -408,7 +375,7 @@ class App:
         except BaseException:
             self._close(self._system)
             raise
-        driven = _DRIVEN[self.settings.profile](system.parts, self._container.wakeups())
+        driven = _DRIVEN[self.settings.profile](system.assemblies, self._container.wakeups())
         wakeups, clock, batch = self._container.wakeups(), self._container.clock(), self.settings.batch
         self._runner = Runner(driven, wakeups, clock, self._failed, batch=batch)
         self._watch = self._watch_over(system, self._runner)
@@ -426,15 +393,15 @@ class App:
 
     def _check_extensions(self) -> None:
         """Make the extensions that no service has made yet, so that a wrong one stops the start, and name topics."""
-        if "order" in self.system.parts:
+        if "order" in self.system.assemblies:
             self._container.pricing()
             self._container.policy()
-            warning = untrusted_prices(self._container)
+            warning = untrusted_prices(self._container.given_authenticator(), self._container.pricing())
             if warning is not None:
                 self.telemetry.failure("prices are set by customers", detail=warning)
         for group, step in self.own_steps.items():
             others = sorted(topic for topic in step.handlers if topic not in BY_TOPIC)
-            if others and group in self.system.parts:
+            if others and group in self.system.assemblies:
                 self.telemetry.note("topics that aren't the system's own", group=group, topics=", ".join(others))
 
     def _what_is_wrong(self) -> Sequence[str]:
@@ -457,7 +424,7 @@ class App:
         asked: Sequence[Question] = ()
         record, made = self.health_record, self._container
         if self.settings.profile != "memory":
-            asked = questions(record, system.parts, made.broker(), made.gate(), made.ids().token())
+            asked = questions(record, system.assemblies, made.broker(), made.gate(), made.ids().token())
         after_s = self.settings.stuck_after_s
         return HealthWatch(record, asked, runner.activities, stuck_after_s=after_s, telemetry=self.telemetry)
 
@@ -468,7 +435,7 @@ class App:
 
     def _close(self, system: System | None) -> None:
         """Give everything back and close it. What fails is logged, and keeps nothing else open."""
-        parts = {} if system is None else system.parts
+        parts = {} if system is None else system.assemblies
         for name, part in parts.items():
             for end in (part.stop, part.close):
                 try:
@@ -495,128 +462,3 @@ _FORKED = (
     "this system was used before the process was forked: make it in the forked process instead"
     " (with gunicorn: without --preload, or in the hook post_fork)"
 )
-
-
-def _with_calls(
-    group: str, known: Mapping[str, OutsideCall], added: Mapping[str, OutsideCall]
-) -> Mapping[str, OutsideCall]:
-    for name, call in added.items():
-        checked_call_name(name)
-        if known.get(name, call) != call:
-            raise OmsError(f"group {group!r} has another outside call {name!r} already")
-    return {**known, **added}
-
-
-class CreateArguments(ExtensionArguments, SettingArguments, total=False):
-    """What `create` and `oms.testing.Shop` take by name: extensions and single settings, each of them optional."""
-
-
-def create(
-    settings: Settings | None = None,
-    *,
-    environ: Mapping[str, str] | None = None,
-    services: Collection[str] | None = None,
-    **given: Unpack[CreateArguments],
-) -> App:
-    """Return a system made from its settings and the shop's extensions. Nothing is opened before first use.
-
-    `settings` default to the `OMS_...` variables of `environ`, which defaults to the process's environment. `services`
-    are the names of the services (and the groups of own steps) that run in this process; default: all. All other
-    keyword arguments are extensions (`gateway=MyGateway()`, see `oms.ports.extension_arguments`) or single settings
-    (`profile="memory"`, see docs/settings.md), which take precedence over `settings`.
-
-    Raises `SettingsError` with one line that names what is wrong.
-    """
-    extensions, overrides = _told_apart(given)
-    if settings is None:
-        settings = load_settings(environ, **overrides)
-    elif overrides:
-        settings = changed(settings, **overrides)
-    app = App(container_of(settings, Extensions(**extensions)), services)
-    for path in settings.steps:
-        _subscribe(path, app)
-    unknown = sorted(set(services or ()) - {*SERVICES, *app.own_steps})
-    if unknown:
-        raise SettingsError(f"there is no service {unknown[0]!r}; there are {', '.join((*SERVICES, *app.own_steps))}")
-    return app
-
-
-def _told_apart(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
-    """Split keyword arguments into extensions and settings: a text is a setting where both have the name."""
-    extensions, settings = ExtensionArguments.__annotations__, SettingArguments.__annotations__
-    for name in given:
-        if name not in extensions and name not in settings:
-            near = get_close_matches(name, [*extensions, *settings], n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{name} is neither a setting nor an extension{hint}")
-    objects = {name: value for name, value in given.items() if name in extensions and not isinstance(value, str)}
-    return objects, {name: value for name, value in given.items() if name not in objects}
-
-
-def _subscribe(path: str, app: App) -> None:
-    """Call a function of `OMS_STEPS`; an error of its own code keeps its traceback as the cause."""
-    subscribe = imported(path, "OMS_STEPS")
-    try:
-        subscribe(app)
-    except OmsError:
-        raise
-    except Exception as error:
-        raise SettingsError(f"OMS_STEPS: {path!r} can't subscribe: {type(error).__name__}: {error}") from error
-
-
-def verify(settings: Settings) -> Report:
-    """Check the promises of a system on record, read-only, also while other processes run it.
-
-    The shop's own steps are those of `OMS_STEPS`. Its memory doesn't grow with the number of orders; it sorts them in
-    a temporary file, of about 2 kB for each order.
-    """
-    own = create(settings).own_steps if settings.steps else {}
-    with closing(recorded(settings, own=own)) as record:
-        return check(
-            record.evidence,
-            record.codec,
-            now=record.clock.now(),
-            deadline_s=settings.order_deadline_s,
-            settle_s=settings.settle_s,
-            kept_s=log_kept(settings.retention_days).total_seconds(),
-            sorter=record.sorter,
-        )
-
-
-RECONCILED = 2
-"""Services that `reconcile` reads at one moment: inventory and order."""
-
-
-def reconcile(settings: Settings) -> list[Difference]:
-    """What gate, ledger and orders don't agree about, read-only."""
-    with closing(recorded(settings, with_book=False, snapshots=RECONCILED)) as record:
-        return differences(record.evidence, now=record.clock.now(), settle_s=settings.settle_s, sorter=record.sorter)
-
-
-def set_up(app: App) -> Sequence[str]:
-    """Make what the servers of a distributed system lack; a line for each thing."""
-    return make_servers_ready(app.settings, app.own_steps)
-
-
-def acl_of(app: App, principal: str) -> Sequence[str]:
-    """The commands that give each service of a distributed system its rights in Kafka; `principal` is a pattern."""
-    return acl_commands(app.settings, app.own_steps, principal)
-
-
-def problems_of(app: App) -> Sequence[str]:
-    """What keeps the servers from working for a distributed system; warnings begin with `warning: `."""
-    found = what_is_wrong(app.settings, app.services, topics_of(app.own_steps), by_operator=True)
-    return [*found, *other_currencies(app.settings, app.services)]
-
-
-def parts_of(app: App) -> Mapping[str, ServiceAssembly[Any]]:
-    """The moving parts of a system, for the harness."""
-    return app.system.parts
-
-
-def replace_part(app: App, name: str) -> None:
-    """Make one service's parts anew, as another process of it would have them; for the harness."""
-    system = app.system
-    app.health_record.forget(name)
-    made = build(app._container, app.own_steps, {name})
-    app._system = attrs.evolve(system, parts={**system.parts, **made.parts})

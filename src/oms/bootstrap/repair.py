@@ -8,7 +8,8 @@ from typing import Any
 
 from oms.application.extensions.gateway import book_of
 from oms.bootstrap.app import App
-from oms.bootstrap.container import SERVICES, findings, naming_files
+from oms.bootstrap.backups import naming_files
+from oms.bootstrap.system import SERVICES, findings
 from oms.engine.dependencies import ServiceDependencies
 from oms.operations.full_record import Records
 from oms.operations.repair import Repair
@@ -34,7 +35,7 @@ def repair(app: App) -> Sequence[str]:
 def _repaired(app: App) -> Sequence[str]:
     container = app.container
     try:
-        parts = app.system.parts
+        parts = app.system.assemblies
         stores: dict[str, Any] = {name: parts[name].service.store for name in SERVICES}
         log: Any = container.broker()
         shared = ServiceDependencies(log, container.codec(), container.clock(), container.ids(), container.telemetry())

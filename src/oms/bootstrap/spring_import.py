@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 import attrs
 
 from oms.adapters.system.no_log import NoLog
-from oms.application import inventory, orders
+from oms.application import inventory, notifications, orders, payments
 from oms.application.inventory_work import InventoryWork
 from oms.application.use_cases.requests import future_of
 from oms.application.use_cases.stock import stock_command
-from oms.bootstrap.app import App, create
-from oms.bootstrap.container import left_to_read, legacy_of
+from oms.bootstrap.app import App
+from oms.bootstrap.create import create
+from oms.bootstrap.servers import topics_of
 from oms.domain.commands import SetStock
 from oms.domain.errors import DomainError
 from oms.domain.order import Order
@@ -30,7 +31,7 @@ from oms.engine.assembly import ServiceAssembly
 from oms.engine.command_groups import Command
 from oms.engine.unit_of_work import UnitOfWork
 from oms.operations.spring_rules import ORIGIN, Import, checked_count, checked_order
-from oms.ports.errors import SettingsError
+from oms.ports.errors import PortError, SettingsError
 from oms.ports.legacy import LegacyOrders, LegacyStock
 from oms.ports.telemetry import WARNING
 from oms.settings import Settings
@@ -229,3 +230,35 @@ def _for_a_look(settings: Settings) -> Settings:
     files = [settings.data / f"{name}.db" for name in ("order", "inventory")]
     is_new = settings.profile == "embedded" and not all(file.exists() for file in files)
     return attrs.evolve(settings, profile="memory") if is_new else settings
+
+
+def legacy_of(settings: Settings) -> tuple[LegacyOrders | None, LegacyStock | None]:
+    """What the settings name of the system replaced; `SettingsError` where they name nothing."""
+    from oms.adapters.redis.legacy import RedisLegacyStock
+    from oms.adapters.sql.postgres.legacy import PostgresLegacyOrders
+
+    if not (settings.spring_postgres_url or settings.spring_redis_url):
+        raise SettingsError(
+            "OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL say where the system replaced is; set them"
+        )
+    orders = PostgresLegacyOrders.from_settings(settings) if settings.spring_postgres_url else None
+    return orders, RedisLegacyStock(settings) if settings.spring_redis_url else None
+
+
+def left_to_read(settings: Settings) -> Sequence[str]:
+    """What the groups of the system replaced haven't read on our Kafka, one line each; nothing without a Kafka."""
+    if settings.profile != "distributed":
+        return ()
+    from oms.adapters.kafka.conf import reader_conf
+    from oms.adapters.kafka.group_offsets import unread
+
+    groups = (inventory.GROUP, payments.GROUP, notifications.GROUP)
+    try:
+        left = {group: unread(reader_conf(settings), group, topics_of({})) for group in groups}
+    except PortError as error:
+        return [f"nobody knows whether {', '.join(groups)} have read all: {error}"]
+    return [
+        f"{group} has {count} messages of {topic} to read: what isn't drained is handled by oms, and charged"
+        for group, topics in left.items()
+        for topic, count in topics.items()
+    ]

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
-from oms.bootstrap.container import SERVICES
+from oms.bootstrap.system import SERVICES
 from oms.domain.events import Reason
 from oms.domain.order import OrderState
 from oms.domain.payment import PaymentState

@@ -14,8 +14,9 @@ from oms.adapters.memory.call_executor import SequentialCallExecutor
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.application.use_cases.requests import TRUSTED
-from oms.bootstrap.app import App, CreateArguments, create
+from oms.bootstrap.app import App
 from oms.bootstrap.container import Extensions
+from oms.bootstrap.create import CreateArguments, create
 from oms.domain.commands import CancelOrder
 from oms.domain.order import Order
 from oms.domain.stock import Stock
@@ -234,7 +235,7 @@ class Shop(AnyShop):
         return self._begun_at
 
     def _stores(self) -> Mapping[str, Any]:
-        return {name: part.service.store for name, part in self.app.system.parts.items()}
+        return {name: part.service.store for name, part in self.app.system.assemblies.items()}
 
     def _pump(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
         drive: Callable[[ServiceAssembly[Any], Future[Any]], None] = self.app.drive
@@ -261,7 +262,7 @@ class Shop(AnyShop):
         """The next moment at which something falls due. What is due already waits for a step that backs off."""
         now = self.clock.now()
         waits = [self._workers.next_due()]
-        for part in self.app.system.parts.values():
+        for part in self.app.system.assemblies.values():
             waits += [part.store_due(), part.consumer.next_due(), part.commands.next_due()]
             waits += [part.relay.next_due(), *part.worker._due]
         return min((due for due in waits if due is not None and now < due <= until), default=None)

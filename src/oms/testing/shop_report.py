@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from oms.bootstrap.container import SERVICES
+from oms.bootstrap.system import SERVICES
 from oms.domain.events import EVENTS
 from oms.domain.order import Order
 from oms.domain.saga import SAGA

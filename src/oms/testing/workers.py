@@ -24,8 +24,8 @@ from oms.adapters.memory import (
     WorkerKilled,
     gate_rules,
 )
-from oms.bootstrap.app import App, replace_part
-from oms.bootstrap.container import SERVICES
+from oms.bootstrap.app import App
+from oms.bootstrap.system import SERVICES
 from oms.engine.assembly import ServiceAssembly
 from oms.engine.command_groups import CommandGroup
 from oms.engine.consumer import Consumer
@@ -105,7 +105,7 @@ class Workers:
         """Work until nothing moves any more at this moment; how much moved."""
         moved = 0
         while True:
-            step = sum(self._turn(name) for name in self.app.system.parts)
+            step = sum(self._turn(name) for name in self.app.system.assemblies)
             if step == 0 and not self._say_again():
                 return moved
             moved += step
@@ -174,7 +174,7 @@ class Workers:
         return self.process(name if name in SERVICES else group).owner
 
     def _turn(self, name: str) -> int:
-        part = self.app.system.parts[name]
+        part = self.app.system.assemblies[name]
         process, worker, moved = self.process(name), part.worker, 0
         for index, step in enumerate(worker.steps):
             moved += self._work(process, _kind(step), worker.run_step, index)
@@ -200,7 +200,7 @@ class Workers:
     def _replace(self, service: str) -> None:
         number = int(self.process(service).owner.rpartition(".")[2]) + 1
         self._processes[service] = Process(service, f"{service}.{number}")
-        replace_part(self.app, service)
+        self.app.replace_service(service)
 
     def _kill(self, process: Process) -> None:
         process.dead = True

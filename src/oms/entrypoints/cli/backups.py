@@ -15,7 +15,7 @@ def backup(
     directory: Annotated[Path, Parameter(help="Where to put the copy: a new or empty directory.")], *, data: Data = None
 ) -> int:
     """Copy an embedded system, also while it runs. All files of the copy are of one moment."""
-    from oms.bootstrap.container import back_up
+    from oms.bootstrap.backups import back_up
 
     made = back_up(data_settings(data), directory)
     size = sum(size for size, _ in made.files.values())
@@ -27,7 +27,7 @@ def restore(
     directory: Annotated[Path, Parameter(help="The directory that `oms backup` wrote.")], *, data: Data = None
 ) -> int:
     """Check a backup, and put it in place as the embedded system. Refuses a directory that holds data."""
-    from oms.bootstrap.container import restore as put_in_place
+    from oms.bootstrap.backups import restore as put_in_place
 
     settings = data_settings(data)
     made = put_in_place(settings, directory)
@@ -41,7 +41,7 @@ def repair(*, data: Data = None) -> int:
     The system must not run. Its own steps and extensions are those that the settings name. Damaged files can't be
     repaired.
     """
-    from oms.bootstrap.app import create
+    from oms.bootstrap.create import create
     from oms.bootstrap.repair import repair as make_agree
 
     for line in make_agree(create(data_settings(data))):

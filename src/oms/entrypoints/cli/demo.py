@@ -15,7 +15,9 @@ from typing import Any
 import attrs
 from rich.console import Console
 
-from oms.bootstrap.app import App, create, verify
+from oms.bootstrap.app import App
+from oms.bootstrap.create import create
+from oms.bootstrap.operators import verify
 from oms.entrypoints.cli import crowd
 from oms.entrypoints.cli.customer import Customer
 from oms.entrypoints.cli.local import NOT_ON_RECORD, PROMISES

@@ -54,7 +54,7 @@ def serve(
 
     In a second terminal: `oms stock set apple 40`, `oms orders place --user ann --amount 12.50 --item apple=2`.
     """
-    from oms.bootstrap.app import create
+    from oms.bootstrap.create import create
     from oms.entrypoints.serve import serve as run
 
     given: dict[str, Any] = {"http_port": port, "data": data}
@@ -84,7 +84,7 @@ def verify(*, data: Data = None, as_json: Json = False) -> int:
 
     Own steps are included where OMS_STEPS names them. TMPDIR needs about 2 kB for each order.
     """
-    from oms.bootstrap.app import verify as check
+    from oms.bootstrap.operators import verify as check
 
     report = check(data_settings(data))
     found = dict.fromkeys(PROMISES, "not checked") | NOT_ON_RECORD | dict.fromkeys(report.checked, "holds")
@@ -159,7 +159,7 @@ def new(
     name: Annotated[str, Parameter(help="What the entry is called in the file.")] = "key",
 ) -> int:
     """Make an API key: the key itself, shown this once, and its entry for the list in OMS_API_KEYS_FILE."""
-    from oms.bootstrap.container import new_api_key
+    from oms.bootstrap.authentication import new_api_key
     from oms.domain.values import checked_id
     from oms.ports.extensions import Role
 

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 
 import attrs
 
-from oms.bootstrap.container import console_telemetry
+from oms.bootstrap.adapter_factories import console_telemetry
 from oms.entrypoints.cli.output import give_up
 from oms.ports.telemetry import Telemetry
 

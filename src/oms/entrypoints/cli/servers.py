@@ -33,7 +33,7 @@ def run(
     ] = None,
 ) -> int:
     """Run one service on Kafka, PostgreSQL and Redis, as often as you like. It waits for servers that are late."""
-    from oms.bootstrap.app import create
+    from oms.bootstrap.create import create
     from oms.entrypoints.serve import serve
 
     given: dict[str, Any] = {"profile": "distributed"} | ({} if port is None else {"http_port": port})
@@ -60,7 +60,8 @@ def setup(
     ] = "User:oms-{name}",
 ) -> int:
     """Make database, roles, schemas and topics, as far as they aren't there. Safe to repeat, from several hosts."""
-    from oms.bootstrap.app import acl_of, create, problems_of, set_up
+    from oms.bootstrap.create import create
+    from oms.bootstrap.operators import acl_of, problems_of, set_up
 
     app = create(profile="distributed")
     if acl:
@@ -123,7 +124,8 @@ def doctor(
     """
     if url is not None:
         return _health_of(Remote(url=url, key=key))
-    from oms.bootstrap.app import create, problems_of
+    from oms.bootstrap.create import create
+    from oms.bootstrap.operators import problems_of
 
     return _said(problems_of(create(profile="distributed")), "all servers are as they should be")
 
@@ -151,7 +153,7 @@ def reconcile(
     remote: InventoryRemote = INVENTORY,
 ) -> int:
     """Hold gate, ledger and orders against each other. Changes nothing, unless --rebuild. Exit 1 on a difference."""
-    from oms.bootstrap.app import reconcile as look
+    from oms.bootstrap.operators import reconcile as look
 
     if rebuild:
         remote.ask("POST", "/gate/rebuild")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from oms.bootstrap.app import App
-from oms.bootstrap.container import imported
+from oms.bootstrap.extension_loading import imported
 from oms.testing.sim.rolling_upgrade import SimulatedApp
 from oms.testing.sim.search import Player, Prepare, Prepared, play, player_of
 

@@ -100,7 +100,7 @@ class SimulatedApp(App):
     @property
     def own_calls(self) -> OwnCalls:
         """The shop's own gateway and notifier."""
-        made = self._container
+        made = self.container
         return OwnCalls(
             made.gateway() if self.extensions.gateway else None, made.notifier() if self.extensions.notifier else None
         )
@@ -108,7 +108,7 @@ class SimulatedApp(App):
     @property
     def rules(self) -> tuple[Pricing | None, Policy | None]:
         """The shop's own pricing and policy."""
-        return self._container.pricing(), self._container.policy()
+        return self.container.pricing(), self.container.policy()
 
     @property
     def _world(self) -> tuple[OrderUseCases, StockUseCases]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from oms.bootstrap.container import SERVICES
+from oms.bootstrap.system import SERVICES
 
 CRASH = "crash"
 REBALANCE = "rebalance"

@@ -24,7 +24,7 @@ from oms.adapters.memory import (
 from oms.adapters.wire.codec import JsonCodec
 from oms.application import inventory, notifications, orders, payments, subscribers
 from oms.application.subscribers import OwnStep
-from oms.bootstrap.container import SERVICES
+from oms.bootstrap.system import SERVICES
 from oms.domain.money import Currency
 from oms.engine.assembly import ServiceAssembly, assemble
 from oms.engine.dependencies import ServiceDependencies

@@ -1,0 +1,61 @@
+"""Composition for operators' commands: verify, reconcile, setup, ACLs, doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+
+from oms.bootstrap import servers
+from oms.bootstrap.app import App
+from oms.bootstrap.create import create
+from oms.bootstrap.recorded import recorded
+from oms.bootstrap.servers import acl_commands, other_currencies, topics_of, what_is_wrong
+from oms.operations.promises import Report, check
+from oms.operations.reconciliation import Difference, differences
+from oms.ports.broker import log_kept
+from oms.settings import Settings
+
+
+def verify(settings: Settings) -> Report:
+    """Check the promises of a system on record, read-only, also while other processes run it.
+
+    The shop's own steps are those of `OMS_STEPS`. Its memory doesn't grow with the number of orders; it sorts them in
+    a temporary file, of about 2 kB for each order.
+    """
+    own = create(settings).own_steps if settings.steps else {}
+    with closing(recorded(settings, own=own)) as record:
+        return check(
+            record.evidence,
+            record.codec,
+            now=record.clock.now(),
+            deadline_s=settings.order_deadline_s,
+            settle_s=settings.settle_s,
+            kept_s=log_kept(settings.retention_days).total_seconds(),
+            sorter=record.sorter,
+        )
+
+
+RECONCILED = 2
+"""Services that `reconcile` reads at one moment: inventory and order."""
+
+
+def reconcile(settings: Settings) -> list[Difference]:
+    """What gate, ledger and orders don't agree about, read-only."""
+    with closing(recorded(settings, with_book=False, snapshots=RECONCILED)) as record:
+        return differences(record.evidence, now=record.clock.now(), settle_s=settings.settle_s, sorter=record.sorter)
+
+
+def set_up(app: App) -> Sequence[str]:
+    """Make what the servers of a distributed system lack; a line for each thing."""
+    return servers.set_up(app.settings, app.own_steps)
+
+
+def acl_of(app: App, principal: str) -> Sequence[str]:
+    """The commands that give each service of a distributed system its rights in Kafka; `principal` is a pattern."""
+    return acl_commands(app.settings, app.own_steps, principal)
+
+
+def problems_of(app: App) -> Sequence[str]:
+    """What keeps the servers from working for a distributed system; warnings begin with `warning: `."""
+    found = what_is_wrong(app.settings, app.services, topics_of(app.own_steps), by_operator=True)
+    return [*found, *other_currencies(app.settings, app.services)]

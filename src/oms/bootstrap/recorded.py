@@ -1,0 +1,145 @@
+"""The records of a system, opened read-only for operators' commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from oms.application.extensions.gateway import book_of
+from oms.application.subscribers import OwnStep
+from oms.bootstrap import adapter_factories as make
+from oms.bootstrap.extension_loading import load_extension
+from oms.bootstrap.system import SERVICES, check_currency
+from oms.ports.clock import Clock
+from oms.ports.errors import SettingsError
+from oms.ports.evidence import Evidence, GatewayBook, StepEvidence
+from oms.ports.extensions import PaymentGateway
+from oms.ports.messages import Codec, copies_topic
+from oms.ports.sorting import MakeSorter
+from oms.settings import Settings
+
+
+@attrs.frozen
+class Recorded:
+    """The records of a system, and what is needed to read them."""
+
+    evidence: Evidence
+    codec: Codec
+    clock: Clock
+    sorter: MakeSorter
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        found = self.evidence
+        steps = [step.record for step in found.steps.values()]
+        for record in (found.order, found.inventory, found.payment, found.notification, *steps, found.log, found.gate):
+            close = getattr(record, "close", None)
+            if close is not None:
+                close()
+
+
+def recorded(
+    settings: Settings,
+    *,
+    with_book: bool = True,
+    own: Mapping[str, OwnStep] | None = None,
+    snapshots: int | None = None,
+) -> Recorded:
+    """The records of a system, opened read-only; `SettingsError` where there are none.
+
+    `snapshots`: how many services are read at once, by default all of them; `Retryable` where a pooler allows fewer.
+    `with_book` makes the gateway too, where it is the shop's own, for the book that it may show. `own` are the shop's
+    own steps; one that never ran has no record.
+    """
+    from oms.adapters.system.disk_sorter import DiskSorter
+
+    if settings.profile == "memory":
+        raise SettingsError("OMS_PROFILE: a system of profile 'memory' leaves no record to check")
+    if settings.profile == "distributed":
+        evidence = _on_servers(settings, own or {}, snapshots)
+    else:
+        evidence = _on_disk(settings, own or {})
+    for name in SERVICES:
+        check_currency(name, getattr(evidence, name).currency(), settings)
+    if with_book:
+        evidence = attrs.evolve(evidence, book=_book(settings))
+    return Recorded(evidence, make.codec(settings), make.clock(), DiskSorter)
+
+
+def _on_disk(settings: Settings, own: Mapping[str, OwnStep]) -> Evidence:
+    from oms.adapters.sql import factory
+    from oms.adapters.sqlite_log.log import SqliteLog
+
+    def path(name: str) -> Path:
+        return settings.data / f"{name}.db"
+
+    missing = [name for name in (*SERVICES, "broker") if not path(name).exists()]
+    if missing:
+        raise SettingsError(f"OMS_DATA: there is no system in {settings.data}: {missing[0]}.db is missing")
+    clock = make.clock()
+
+    def store(name: str) -> Any:
+        return factory.read_only(name, path(name), clock, immutable=_is_immutable(path(name)))
+
+    order, stock, payment, news = map(store, SERVICES)
+    steps = {
+        name: StepEvidence(store(f"step-{name}"), tuple(step.handlers))
+        for name, step in own.items()
+        if path(f"step-{name}").exists()
+    }
+    unread = {found.stem for found in settings.data.glob("step-*.db")} - {f"step-{name}" for name in own}
+    log = SqliteLog.read_only(path("broker"), immutable=_is_immutable(path("broker")))
+    return Evidence(order, stock, payment, news, log, steps=steps, unread_steps=unread, whole_book=False)
+
+
+def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int | None) -> Evidence:
+    from oms.adapters.kafka.broker import OWN_TOPICS, KafkaBroker
+    from oms.adapters.redis.gate import RedisGate
+    from oms.adapters.sql import factory
+    from oms.adapters.sql.provisioning.checks import other_steps
+    from oms.adapters.sql.provisioning.pooler import check_pooler
+
+    check_pooler(settings, snapshots or len(SERVICES) + len(own))
+    order, stock, payment, news = (factory.postgres_reader(name, settings) for name in SERVICES)
+    steps = {
+        name: StepEvidence(factory.postgres_reader(f"step-{name}", settings), tuple(step.handlers))
+        for name, step in own.items()
+    }
+    topics = (*OWN_TOPICS, *map(copies_topic, own))
+    log = KafkaBroker(settings, make.telemetry(settings), topics=topics)
+    gate = RedisGate.from_settings(settings, make.clock())
+    unread = other_steps(settings, [f"step-{name}" for name in own])
+    return Evidence(order, stock, payment, news, log, gate=gate, steps=steps, unread_steps=unread, whole_book=False)
+
+
+def _book(settings: Settings) -> GatewayBook | None:
+    """The gateway's book, read beside the processes that use the gateway; None where it shows none."""
+    if settings.payment_gateway != "simulated":
+        return book_of(load_extension(settings.payment_gateway, "OMS_PAYMENT_GATEWAY", PaymentGateway))
+    from oms.adapters.gateways.simulated import SqliteBook
+
+    path = settings.data / "gateway.db"
+    return SqliteBook.read_only(path, immutable=_is_immutable(path)) if path.exists() else None
+
+
+def _is_immutable(path: Path) -> bool:
+    """Whether a SQLite file is at rest in a directory where no file can be made.
+
+    SQLite then opens it only if told so: it can't make the files that it otherwise needs beside it. A file in use,
+    or copied while it was in use, has them. Raises `SettingsError` for a copy of which one is missing.
+    """
+    if os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        return False
+    beside = {name: Path(f"{path}-{name}") for name in ("wal", "shm")}
+    if beside["shm"].exists():
+        return False
+    if beside["wal"].exists() and beside["wal"].stat().st_size:
+        raise SettingsError(
+            f"OMS_DATA: {path} can't be read: its directory is read-only, and {beside['shm'].name} is missing beside"
+            f" {beside['wal'].name}; copy the directory to a place that can be written"
+        )
+    return True

@@ -1,0 +1,82 @@
+"""The servers of a distributed system: what they lack, and how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from oms.application.routing import ROUTING
+from oms.application.subscribers import OwnStep
+from oms.application.topic_rights import topic_access
+from oms.bootstrap.system import SERVICES
+from oms.settings import Settings
+
+
+def topics_of(own: Mapping[str, OwnStep]) -> Collection[str]:
+    """Every topic of a system: those of its services, of dead letters, and those that own steps read or write."""
+    return [row.topic for row in topic_access({group: step.topics for group, step in own.items()})]
+
+
+def what_is_wrong(
+    settings: Settings, names: Collection[str], topics: Collection[str], *, by_operator: bool = False
+) -> Sequence[str]:
+    """Ask the servers that these services need: one line for each thing that keeps them from working.
+
+    `by_operator` checks with the operator's role where the settings lack a service's password. A line that begins with
+    `warning: ` keeps nothing from working, and is for the operator to know.
+    """
+    if settings.profile != "distributed":
+        return ()
+    from oms.adapters.kafka.access import connection_warnings
+    from oms.adapters.kafka.topics import check_topics
+    from oms.adapters.sql.provisioning.checks import check_postgres
+
+    stores = [name if name in SERVICES else f"step-{name}" for name in names]
+    found = [
+        *check_postgres(settings, stores, by_operator=by_operator),
+        *check_topics(settings, topics),
+        *connection_warnings(settings),
+    ]
+    if "inventory" in names:
+        from oms.adapters.redis.checks import check as check_redis
+
+        found += check_redis(settings)
+    return found
+
+
+def acl_commands(settings: Settings, own: Mapping[str, OwnStep], principal: str) -> Sequence[str]:
+    """The `kafka-acls.sh` commands for this system's services and own steps; `principal` as in `User:oms-{name}`."""
+    from oms.adapters.kafka.access import Rights
+    from oms.adapters.kafka.access import acl_commands as commands_of
+
+    table = topic_access({group: step.topics for group, step in own.items()})
+    groups = {**{name: consumes.group for name, consumes in ROUTING.items()}, **{group: group for group in own}}
+    rights = {
+        name: Rights(
+            group,
+            [row.topic for row in table if name in row.readers],
+            [row.topic for row in table if name in row.writers],
+        )
+        for name, group in groups.items()
+    }
+    return commands_of(settings, rights, [row.topic for row in table], principal)
+
+
+def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[str]:
+    """One line for each store on PostgreSQL whose pinned currency isn't that of the settings."""
+    if settings.profile != "distributed":
+        return ()
+    from oms.adapters.sql.provisioning.checks import other_currencies as found
+
+    return found(settings, [name if name in SERVICES else f"step-{name}" for name in names])
+
+
+def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
+    """Make what the servers lack: database, roles, schemas, topics. Safe to repeat; one line for each thing done."""
+    from oms.adapters.kafka.topics import ensure_topics
+    from oms.adapters.sql.provisioning.roles import set_up_postgres
+
+    record = set_up_postgres(settings, SERVICES, list(own))
+    topics = ensure_topics(settings, topics_of(own))
+    made = [f"Kafka: topic {name} made" for name in topics.created]
+    widened = [f"Kafka: topic {name} has more partitions" for name in topics.widened]
+    return [*record, *made, *widened, *(f"Kafka: topic {name} limits the size of messages" for name in topics.limited)]

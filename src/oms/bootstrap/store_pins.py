@@ -1,0 +1,58 @@
+"""What a process records in its stores when it starts: the currency, the default stock, the owner of its leases."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, cast
+
+from oms.bootstrap.system import System, check_currency
+from oms.ports.stores.inventory import InventoryStore
+from oms.ports.stores.store import Store
+from oms.ports.telemetry import Telemetry
+from oms.settings import Settings
+
+
+def pin_settings(system: System) -> None:
+    """Pin the settings' currency in each store that has none yet: from now on no process starts with another one.
+
+    Also records `OMS_DEFAULT_STOCK` of the first start, and warns where a store is from before it was recorded.
+    """
+    settings: Settings = system.container.settings()
+    if "inventory" in system.assemblies:  # before its currency, which tells a new store from one that was used before
+        _record_default_stock(system.inventory.service.store, settings, system.container.telemetry())
+    for name, part in system.assemblies.items():
+        store = part.service.store
+        if store.currency() is not None:
+            continue
+        check_currency(name, store.pin_currency(settings.currency), settings)
+        if settings.profile != "memory":
+            system.container.telemetry().note("currency pinned", service=name, currency=settings.currency)
+
+
+def _record_default_stock(given: Store, settings: Settings, telemetry: Telemetry) -> None:
+    store = cast("InventoryStore", given)
+    if store.default_stock() is not None:
+        return
+    used_before = store.currency() is not None or store.stock_page(0, 1).total > 0
+    units = settings.default_stock
+    store.record_default_stock("" if units is None else str(units))
+    if used_before and units is None:
+        telemetry.failure(
+            "default stock changed",
+            detail="OMS_DEFAULT_STOCK was 100 by default and is empty now: orders of products without stock are "
+            "rejected; set OMS_DEFAULT_STOCK=100 to have unknown products start with 100 units again",
+        )
+
+
+def register(system: System) -> None:
+    """Make this process known as the owner of its leases, and release those that its ended predecessors left."""
+    container = system.container
+    settings: Settings = container.settings()
+    broker: Any = container.broker
+    if settings.profile == "embedded" and broker.overridden:
+        return  # it is the log's lock that proves that no other process has the stores
+    instance = settings.instance or socket.gethostname()
+    for name, part in system.assemblies.items():
+        released = part.service.store.register(instance)
+        if released:
+            container.telemetry().note("leases released", service=name, count=released, instance=instance)
