@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from oms.application.subscribers import OutsideCall, StepContext
+    from oms.application.steps.context import OutsideCall, StepContext
     from oms.bootstrap.app import App
     from oms.bootstrap.create import CreateArguments, create
     from oms.bootstrap.operators import verify
@@ -76,7 +76,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "oms.operations.promises": "Report Violation",
-    "oms.application.subscribers": "OutsideCall StepContext",
+    "oms.application.steps.context": "OutsideCall StepContext",
     "oms.domain.commands": "AddStock CancelOrder PlaceOrder SetStock",
     "oms.domain.errors": "Conflict DomainError InvalidValue KeyReused NotFound OmsError Refused",
     "oms.domain.events": (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import oms
 from oms.application import notifications, payments
-from oms.application.subscribers import call_key
+from oms.application.steps.context import call_key
 from oms.application.use_cases.idempotency import checked_key
 from oms.domain.tasks import TaskKind, TaskRequest, call_of, composite_key, order_of
 from oms.domain.values import OrderId, Sku

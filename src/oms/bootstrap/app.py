@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import attrs
 
-from oms.application.subscribers import OutsideCall, OwnStep, StepHandler
+from oms.application.steps.context import OutsideCall, OwnStep, StepHandler
 from oms.application.use_cases.dead_letters import DeadLetterUseCases
 from oms.application.use_cases.orders import OrderUseCases
 from oms.application.use_cases.place_order import OrderChecks

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from oms.application.extensions.gateway import book_of
-from oms.application.subscribers import OwnStep
+from oms.application.steps.context import OwnStep
 from oms.bootstrap import adapter_factories as make
 from oms.bootstrap.extension_loading import load_extension
 from oms.bootstrap.system import SERVICES, check_currency

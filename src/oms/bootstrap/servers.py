@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from oms.application.routing import ROUTING
-from oms.application.subscribers import OwnStep
+from oms.application.steps.context import OwnStep
 from oms.application.topic_rights import topic_access
 from oms.bootstrap.system import SERVICES
 from oms.settings import Settings

@@ -8,7 +8,7 @@ import attrs
 
 from oms.application.extensions.names import check_group, check_publishes, check_topic, did_you_mean
 from oms.application.extensions.shapes import check_calls, check_function
-from oms.application.subscribers import OutsideCall, OwnStep, StepHandler, checked_call_name
+from oms.application.steps.context import OutsideCall, OwnStep, StepHandler, checked_call_name
 from oms.bootstrap.system import SERVICES
 from oms.domain.errors import OmsError
 from oms.domain.events import BY_TOPIC

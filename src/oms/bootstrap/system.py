@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import attrs
 
-from oms.application import inventory, notifications, orders, payments, subscribers
+from oms.application import inventory, notifications, orders, payments
 from oms.application.extensions.gateway import book_of
 from oms.application.inventory_work import InventoryWork
-from oms.application.subscribers import OwnStep
+from oms.application.steps.context import OwnStep
+from oms.application.steps.service import step_service
 from oms.bootstrap import adapter_factories as make
 from oms.bootstrap.container import Container, close_opened
 from oms.domain.errors import NotFound
@@ -175,7 +176,7 @@ def _service(container: Container, name: str, clock: Clock, own: Mapping[str, Ow
             token = container.ids().token
             return notifications.notification_service(store("notification"), clock, container.notifier(), token)
         case _:
-            return subscribers.step_service(store(f"step-{name}"), clock, container.telemetry(), name, own[name])
+            return step_service(store(f"step-{name}"), clock, container.telemetry(), name, own[name])
 
 
 def _settle_window_s(container: Container) -> float:

@@ -15,7 +15,8 @@ from typing import Any, Self, cast
 
 import attrs
 
-from oms.application.subscribers import OwnStep, Publications, StepContext, StepWork
+from oms.application.steps.context import OwnStep, StepContext
+from oms.application.steps.work import DeclaredTopics, StepWork
 from oms.bootstrap.app import App
 from oms.domain.events import (
     BY_TOPIC,
@@ -102,8 +103,8 @@ class GivenStep:
         return ThenStep(self, f"the answer to {call}", ORDER_ID, work)
 
     def _work(self, order_id: str) -> StepWork:
-        publications = Publications(self.group, self.step.publishes, partial(_warn, self.group))
-        work = StepWork(NO_TRANSACTION, self.group, AT, publications, frozenset(self.step.calls))
+        declared = DeclaredTopics(self.group, self.step.publishes, partial(_warn, self.group))
+        work = StepWork(NO_TRANSACTION, self.group, AT, declared, frozenset(self.step.calls))
         if self.document is not None:
             work._before[order_id] = self.document
         return work

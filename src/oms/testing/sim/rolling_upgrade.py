@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import attrs
 
-from oms.application import subscribers
-from oms.application.subscribers import OutsideCall, OwnStep, StepHandler
+from oms.application.steps.context import OutsideCall, OwnStep, StepHandler
+from oms.application.steps.service import step_service
 from oms.application.use_cases.orders import OrderUseCases
 from oms.application.use_cases.stock import StockUseCases
 from oms.bootstrap.app import App
@@ -62,7 +62,7 @@ class Beside:
         if service.name in self.changes:
             return self.changes[service.name](service)
         store = cast("StepStore", service.store)
-        return subscribers.step_service(store, clock, telemetry, service.name, self.steps[service.name])
+        return step_service(store, clock, telemetry, service.name, self.steps[service.name])
 
 
 class OwnSteps(dict[str, OwnStep]):

@@ -17,7 +17,7 @@ from greenlet import greenlet
 
 from oms.adapters.memory import gate_rules
 from oms.adapters.memory.call_hooks import WorkerKilled, no_point, raise_deadlock
-from oms.application.subscribers import OwnStep
+from oms.application.steps.context import OwnStep
 from oms.engine.consumer import Consumer
 from oms.operations import promises
 from oms.operations.promises import Violation

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import attrs
 
-from oms.application.subscribers import OwnStep
+from oms.application.steps.context import OwnStep
 from oms.testing.sim.escape import sealed
 from oms.testing.sim.prefix_cache import Branch, Trunk
 from oms.testing.sim.run import Check, Listener, Outcome, Run

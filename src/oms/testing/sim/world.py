@@ -22,8 +22,9 @@ from oms.adapters.memory import (
     SequentialCallExecutor,
 )
 from oms.adapters.wire.codec import JsonCodec
-from oms.application import inventory, notifications, orders, payments, subscribers
-from oms.application.subscribers import OwnStep
+from oms.application import inventory, notifications, orders, payments
+from oms.application.steps.context import OwnStep
+from oms.application.steps.service import step_service
 from oms.bootstrap.system import SERVICES
 from oms.domain.money import Currency
 from oms.engine.assembly import ServiceAssembly, assemble
@@ -245,4 +246,4 @@ class World:
                 notifier = self.own_notifier or self.notifier
                 return notifications.notification_service(store, self.clock, notifier, ids.token)
             case _:
-                return subscribers.step_service(store, self.clock, self.telemetry, name, self.own[name])
+                return step_service(store, self.clock, self.telemetry, name, self.own[name])
