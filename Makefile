@@ -18,8 +18,8 @@ demo: $(WHEEL)
 	$(BIN)/oms demo
 
 test: servers check
-	$(BIN)/python -m pytest -q -m "slow and not servers" -n 2 --dist loadfile -p no:cacheprovider --ignore tests/sim
-	$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal -rP -p no:cacheprovider tests/sim
+	$(BIN)/python -m pytest -q -m "slow and not servers" -n 2 --dist loadfile -p no:cacheprovider --ignore tests/testing/sim
+	$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim
 	@echo "make test: everything passed"
 
 # The contract suites and the adapters' own tests on real servers: Kafka's groups make it wait, a quarter of an hour or so.
@@ -29,7 +29,7 @@ test-servers: $(WHEEL) servers
 # Deaths and losses in the distributed profile, with at least 500 orders in flight at each: about half an hour.
 # Fault tests that are also marked slow or servers run with `make test` and `make test-servers`; `pytest -m faults` is all.
 test-faults: $(WHEEL) servers
-	$(BIN)/python -m pytest -q -m "faults and not slow and not servers" -p no:cacheprovider tests/distributed
+	$(BIN)/python -m pytest -q -m "faults and not slow and not servers" -p no:cacheprovider tests/system/distributed
 
 # The stack of docker-compose.yml on a Docker engine: one that answers, else Debian's own, started and stopped again.
 test-containers: $(WHEEL)
@@ -38,7 +38,7 @@ test-containers: $(WHEEL)
 # The longer searches: two orders 3 coarse and 2 fine, twenty thousand seeds, every crash of every path; and the same
 # seeds on each Python that is here. About half an hour of one core.
 test-hunts: $(WHEEL)
-	$(BIN)/python -m pytest -q -m hunts -n 2 --dist worksteal -rP -p no:cacheprovider tests/sim
+	$(BIN)/python -m pytest -q -m hunts -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim
 	$(BIN)/python scripts/same_traces.py
 
 # The simulator, one block of seeds after the other, until it finds something (exit 1, with its tape) or is stopped.
@@ -66,7 +66,7 @@ check-domain: $(WHEEL)
 # Without the plugin and the file that only slow tests need, schemathesis isn't loaded.
 check-fast: export TMPDIR := $(shell df -Pk /dev/shm 2>/dev/null | awk '$$4 > 524288 && $$6 == "/dev/shm" {print $$6}')
 check-fast: $(WHEEL)
-	$(BIN)/python -m pytest -q -m "not slow and not servers and not faults and not containers and not hunts" -n 2 --dist worksteal -p no:cacheprovider -p no:schemathesis -o tmp_path_retention_policy=failed --ignore tests/domain --ignore tests/http/test_schemathesis.py
+	$(BIN)/python -m pytest -q -m "not slow and not servers and not faults and not containers and not hunts" -n 2 --dist worksteal -p no:cacheprovider -p no:schemathesis -o tmp_path_retention_policy=failed --ignore tests/domain --ignore tests/entrypoints/http/test_schemathesis.py
 
 # What docs/performance.md shows, on a machine that does nothing else: about twenty minutes.
 bench: $(WHEEL) servers

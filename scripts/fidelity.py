@@ -16,7 +16,7 @@ from textwrap import fill
 
 import attrs
 
-TESTS = Path(__file__).parent.parent / "tests" / "contracts"
+ROOT = Path(__file__).parent.parent
 SUITES = "oms.testing.contracts"
 TITLES = {
     "GateContract": "Stock gate",
@@ -137,11 +137,12 @@ Each row is one test, named after the behaviour that it checks.
 
 def _test_classes() -> Iterator[tuple[type, list[type]]]:
     """Each adapter's test class with its suites, the widest first."""
-    sys.path.insert(0, str(TESTS))
+    sys.path.insert(0, str(ROOT))
     found: list[type] = []
-    for path in sorted(TESTS.glob("test_*_contracts.py")):
-        module = importlib.import_module(path.stem)
-        mine = [thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == path.stem]
+    for path in sorted((ROOT / "tests/contracts").glob("test_*_contracts.py")):
+        name = f"tests.contracts.{path.stem}"
+        things = vars(importlib.import_module(name)).values()
+        mine = [thing for thing in things if isinstance(thing, type) and thing.__module__ == name]
         found += [one for one in mine if any(base.__module__.startswith(SUITES) for base in one.__mro__)]
     for one in sorted(found, key=lambda one: (list(ADAPTERS).index(_word(one)), one.__qualname__)):
         yield one, [base for base in one.__mro__ if base.__module__.startswith(SUITES) and _tests(base)]

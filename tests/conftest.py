@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from oms.testing import Shop
 
 settings.register_profile("oms", parent=settings.default, deadline=None)
 settings.load_profile("oms")
@@ -50,3 +53,13 @@ def _migrated_files() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(factory, "sqlite_store", sqlite_store)
         yield
+
+
+@pytest.fixture(params=["memory", "embedded"])
+def new_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Shop]:
+    """Makes shops of one profile; those of the embedded one share a directory."""
+    from oms.testing import Shop
+
+    if request.param == "memory":
+        return Shop
+    return lambda **given: Shop(profile="embedded", data=tmp_path, **given)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.files import ROOT
+
 DOTTED = re.compile(r"(?<![\w./-])oms(?:\.[A-Za-z_]\w*)+")
 FILE = re.compile(r"(?<![\w./@:-])((?:[\w-]+/)+[\w.-]+\.(?:py|md|yml|toml|sql|lua|json|sh|txt|cfg|conf|java))\b")
 NO_MODULES = {

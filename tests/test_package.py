@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import oms
+from tests.support.files import ROOT
 
 
 @pytest.mark.skipif("OMS_TEST_WHEEL" not in os.environ, reason="`make` sets it; a source tree is being tested by hand")
@@ -47,7 +48,6 @@ def test_importing_opens_and_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-ROOT = Path(__file__).parent.parent
 OPTIONAL = {"testcontainers", "docker", "requests", "uvloop"}
 """The first three start servers for tests where they are installed; the last comes with uvicorn on some platforms."""
 

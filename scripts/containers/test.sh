@@ -19,7 +19,7 @@ if "$here/engine.sh" ours || [ -n "${OMS_TEST_STANDINS:-}" ]; then "$here/standi
 
 export OMS_TEST_CONTAINERS=1
 # The tests build on each other: the first failure is the one to read.
-"$python" -m pytest -s -x -m containers -p no:cacheprovider -q tests/containers "$@"
+"$python" -m pytest -s -x -m containers -p no:cacheprovider -q tests/system/stack "$@"
 
 # The real adapters once more, on servers that testcontainers starts on this engine.
 if [ -n "${OMS_TEST_CONTRACTS:-}" ]; then

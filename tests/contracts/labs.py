@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import sqlite3
 import struct
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-import atexit
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
@@ -20,38 +20,36 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import attrs
+import psycopg
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
-from redis import Redis
-import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from redis import Redis
 
-from oms.adapters.kafka.conf import conf_of
 from oms.adapters.kafka.broker import KafkaBroker
+from oms.adapters.kafka.conf import conf_of
 from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
 from oms.adapters.memory import CountedIds, ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.adapters.sql.core.database import Database
-from oms.adapters.sql.postgres.credentials import Credentials
-from oms.adapters.sql.provisioning.migrate import migrate
-from oms.adapters.sql.postgres.database import postgres_database, setup_database
-from oms.adapters.sql.stores.tables import KINDS
+from oms.adapters.redis.connection import connect
+from oms.adapters.redis.gate import PREFIX, RedisGate
 from oms.adapters.sql import factory
+from oms.adapters.sql.core.database import Database
 from oms.adapters.sql.factory import store_in
-from oms.adapters.sql.stores.tables import kind_of
+from oms.adapters.sql.postgres.credentials import Credentials
+from oms.adapters.sql.postgres.database import postgres_database, setup_database
+from oms.adapters.sql.provisioning.migrate import migrate
+from oms.adapters.sql.stores.tables import KINDS, kind_of
 from oms.adapters.sqlite_log.log import SqliteLog
 from oms.adapters.sqlite_log.records import pack_headers
 from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
 from oms.ports.errors import PortError
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Outgoing, Record
-from oms.settings import Settings
+from oms.settings import Settings, load_settings
 from oms.testing.contracts.broker import A, B
-from oms.adapters.redis.gate import PREFIX, RedisGate
-from oms.adapters.redis.connection import connect
-from oms.settings import load_settings
 from oms.testing.servers import servers
 
 T = TypeVar("T")

@@ -2,12 +2,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from labs import SqliteLogs
 
 from oms.adapters.memory import MemoryLog, WorkerKilled
 from oms.ports.errors import Permanent
 from oms.ports.messages import Outgoing
 from oms.testing.contracts.broker import BrokerContract
+from tests.contracts.labs import SqliteLogs
 
 
 class TestMemoryLog(BrokerContract):

@@ -10,15 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from extension_doubles import (
-    KNOWN,
-    LimitPolicy,
-    ListPricing,
-    MailNotifier,
-    ProxyAuthenticator,
-    Receiver,
-    TokenAuthenticator,
-)
 
 import oms
 from oms.adapters.auth.api_keys import ApiKeys, new_key
@@ -32,6 +23,15 @@ from oms.testing.contracts.notifier import NotifierContract
 from oms.testing.contracts.policy import PolicyContract
 from oms.testing.contracts.pricing import PricingContract
 from oms.testing.sim.gateway import TapeNotifier
+from tests.contracts.extension_doubles import (
+    KNOWN,
+    LimitPolicy,
+    ListPricing,
+    MailNotifier,
+    ProxyAuthenticator,
+    Receiver,
+    TokenAuthenticator,
+)
 
 
 class TestWebhook(NotifierContract):

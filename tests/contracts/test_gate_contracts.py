@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from labs import Timed
 
 from oms.adapters.memory import ManualClock, MemoryGate, WorkerKilled
 from oms.adapters.memory import gate_rules as script
 from oms.domain.values import OrderId, Sku
 from oms.testing.contracts.gate import GateContract
+from tests.contracts.labs import Timed
 
 
 class TestMemoryGate(Timed, GateContract):

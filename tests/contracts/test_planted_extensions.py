@@ -10,14 +10,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from extension_doubles import LimitPolicy, ListPricing, MailNotifier, ProxyAuthenticator, TokenAuthenticator
-from test_extension_suites import TestLimitPolicy as Limits
-from test_extension_suites import TestListPricing as Prices
-from test_extension_suites import TestMail as Mail
-from test_extension_suites import TestProxy as Proxy
-from test_extension_suites import TestTokens as Tokens
 
 import oms
+from tests.contracts.extension_doubles import (
+    LimitPolicy,
+    ListPricing,
+    MailNotifier,
+    ProxyAuthenticator,
+    TokenAuthenticator,
+)
+from tests.contracts.test_extension_suites import TestLimitPolicy as Limits
+from tests.contracts.test_extension_suites import TestListPricing as Prices
+from tests.contracts.test_extension_suites import TestMail as Mail
+from tests.contracts.test_extension_suites import TestProxy as Proxy
+from tests.contracts.test_extension_suites import TestTokens as Tokens
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
-from labs import InMemory, Timed
 
 from oms.adapters.memory import (
     CountedIds,
@@ -32,6 +31,7 @@ from oms.testing.contracts.broker import BrokerContract
 from oms.testing.contracts.gate import GateContract
 from oms.testing.contracts.inventory import InventoryStoreContract
 from oms.testing.contracts.orders import OrderStoreContract
+from tests.contracts.labs import InMemory, Timed
 
 pytestmark = pytest.mark.slow
 

@@ -1,11 +1,11 @@
 import pytest
-from labs import OnPostgres
 
 from oms.testing.contracts.inventory import InventoryStoreContract
 from oms.testing.contracts.notifications import NotificationStoreContract
 from oms.testing.contracts.orders import OrderStoreContract
 from oms.testing.contracts.payments import PaymentStoreContract
 from oms.testing.contracts.steps import StepStoreContract
+from tests.contracts.labs import OnPostgres
 
 pytestmark = pytest.mark.servers
 

@@ -3,16 +3,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
-from gate_twins import BUILT, COMMANDS, SCENARIOS, Command, Twins
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from labs import OnRedis, redis_settings
 from redis import Redis
 
 from oms.adapters.redis.connection import connect
 from oms.adapters.redis.scripts import Script
 from oms.ports.errors import PortError
 from oms.testing.contracts.gate import GateContract
+from tests.contracts.gate_twins import BUILT, COMMANDS, SCENARIOS, Command, Twins
+from tests.contracts.labs import OnRedis, redis_settings
 
 pytestmark = pytest.mark.servers
 
@@ -115,7 +115,7 @@ LUA_FAULTS: Mapping[str, tuple[str, str, str]] = {
     "a gate that opens before it is built": ("begin", "'replid', replid)", "'replid', replid, 'open', '1')"),
 }  # fmt: skip
 UNSEEN = frozenset({"a gate that opens before it is built"})
-"""Not to be seen by one client alone: tests/adapters/test_redis_rebuild.py looks on while another one rebuilds."""
+"""Not to be seen by one client alone: tests/adapters/redis/test_rebuild.py looks on while another one rebuilds."""
 
 
 @pytest.mark.parametrize("fault", sorted(LUA_FAULTS.keys() - UNSEEN))

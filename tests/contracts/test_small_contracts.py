@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from oms.adapters.memory import CountedIds, ManualClock, RecordingTelemetry, SequentialCallExecutor
-from oms.runtime.call_executor import ThreadPoolCallExecutor
 from oms.adapters.system.clock import SystemClock
 from oms.adapters.system.ids import SystemIds
 from oms.ports.errors import Permanent
 from oms.ports.telemetry import Telemetry
+from oms.runtime.call_executor import ThreadPoolCallExecutor
 from oms.testing.contracts.calls import LIMIT, LIMIT_S, CallsContract
 from oms.testing.contracts.clock import ClockContract, IdsContract
 

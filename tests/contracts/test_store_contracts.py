@@ -1,5 +1,3 @@
-from labs import InMemory, OnSqlite
-
 from oms.adapters.memory import (
     MemoryInventoryStore,
     MemoryNotificationStore,
@@ -12,6 +10,7 @@ from oms.testing.contracts.notifications import NotificationStoreContract
 from oms.testing.contracts.orders import OrderStoreContract
 from oms.testing.contracts.payments import PaymentStoreContract
 from oms.testing.contracts.steps import StepStoreContract
+from tests.contracts.labs import InMemory, OnSqlite
 
 
 class TestMemoryOrders(InMemory, OrderStoreContract):

@@ -25,8 +25,7 @@ from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.state_machine import Transition
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.values import OrderId, Sku, Terms, UserId
-
-from .model import CALLS, HANDLERS, Model, Scope, View
+from tests.domain.model import CALLS, HANDLERS, Model, Scope, View
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 END = AT + timedelta(minutes=15)

@@ -23,8 +23,7 @@ from oms.domain.reservation import RESERVATION_TABLE, ReservationState, Reservat
 from oms.domain.saga import routes
 from oms.domain.state_machine import Cell, Effect, move, stay
 from oms.domain.stated_terms import StatedTerms
-
-from .model import HANDLERS, Explored, Flaw, Model, Scope
+from tests.domain.model import HANDLERS, Explored, Flaw, Model, Scope
 
 OWN, FOREIGN, SOLD_OUT = Scope(), Scope(orders=(False,)), Scope(units=0)
 TWO = Scope(orders=(True, True), repeats=False, operator=False, deadline=False, lost=False, refusals=False)

@@ -24,10 +24,11 @@ from oms.engine import poison_guard, retries
 from oms.ports.extensions import Notification
 from oms.settings import Settings
 from oms.testing import Shop
+from tests.support.files import DOCS
 
 pytest_plugins = ["pytester"]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "extensions.md").read_text()
+PAGE = (DOCS / "extensions.md").read_text()
 BLOCKS = re.findall(r"```(python|json)\n(.*?)```", PAGE, re.DOTALL)
 CODE = "\n\n".join(code for language, code in BLOCKS if language == "python")
 BODY, KEYS = (json.loads(code) for language, code in BLOCKS if language == "json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +11,11 @@ import oms
 from oms.application.payments import ALARM_AFTER_ATTEMPTS
 from oms.settings import Settings
 from oms.testing import Shop
+from tests.support.files import DOCS
 
 pytest_plugins = ["pytester"]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "gateways.md").read_text()
+PAGE = (DOCS / "gateways.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 

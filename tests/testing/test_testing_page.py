@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import attrs
 import pytest
 
 from oms.testing.expect import OrderExpectation, SystemExpectation
 from oms.testing.fault_targets import ShopGate, ShopGateway, ShopTopic, ShopWorker
+from tests.support.files import ROOT
 
 pytest_plugins = ["pytester"]
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "testing.md").read_text()
 BLOCK = re.compile(r"(<!-- fails -->\n)?```(\w+)\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
 

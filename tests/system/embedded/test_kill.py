@@ -1,0 +1,121 @@
+"""`kill -9` of `oms serve` at random moments with hundreds of orders in flight; nothing accepted is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from oms.adapters.sql import factory
+from oms.adapters.system.clock import SystemClock
+from tests.support.serving import Load, Serving
+
+KILLS = 20
+IN_FLIGHT = 500
+
+FAST = {
+    "OMS_PAYMENT_DELAY_MS": "4000",
+    "OMS_PAYMENT_CALLS": "1024",
+    "OMS_PAYMENT_TIMEOUT_S": "5",
+    "OMS_PAYMENT_SETTLE_WINDOW_S": "5",
+    "OMS_WEBHOOK_TIMEOUT_S": "1",
+    "OMS_TASK_LEASE_S": "7",
+    "OMS_OUTBOX_LEASE_S": "2",
+    "OMS_PAYMENT_SUCCESS_RATE": "0.8",
+    "OMS_DEFAULT_STOCK": "20000",
+    "OMS_LOG_LEVEL": "warning",
+}
+
+
+def an_order(number: int) -> dict:
+    items = {f"sku-{random.randrange(12)}": random.randrange(1, 4) for _ in range(random.randrange(1, 4))}
+    return {"userId": f"user-{number % 50}", "amount": random.randrange(1, 500), "items": items}
+
+
+def states(serving: Serving) -> Counter[str]:
+    store = factory.read_only("order", serving.data / "order.db", SystemClock())
+    counted = Counter(order.state.value for order in store.all_orders())
+    store.close()
+    return counted
+
+
+def in_flight(counted: Counter[str]) -> int:
+    return sum(counted[state] for state in ("CREATED", "RESERVED", "CANCELLING"))
+
+
+def settle(serving: Serving, timeout_s: float) -> Counter[str]:
+    until = time.monotonic() + timeout_s
+    while True:
+        counted = states(serving)
+        if in_flight(counted) == 0:
+            return counted
+        assert time.monotonic() < until, counted
+        time.sleep(0.5)
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
+    seed = int(os.environ.get("OMS_TEST_SEED", random.randrange(10**6)))
+    print(f"OMS_TEST_SEED={seed}")
+    random.seed(seed)
+    serving = Serving(tmp_path / "data", FAST)
+    accepted: list[str] = []
+    flying: list[int] = []
+    for _ in range(KILLS):
+        serving.start()
+        load = Load(serving.port, an_order)
+        load.start(5000)
+        until = time.monotonic() + 60
+        while in_flight(states(serving)) < IN_FLIGHT + 50:
+            assert time.monotonic() < until, (states(serving), Counter(load.statuses))
+            time.sleep(0.05)
+        time.sleep(random.random() * 0.7)
+        serving.kill()
+        load.stop()
+        accepted += load.accepted
+        flying.append(in_flight(states(serving)))
+        assert set(load.statuses) <= {201, 503}, Counter(load.statuses)
+
+    assert min(flying) >= IN_FLIGHT, flying
+    serving.start()
+    counted = settle(serving, 240)
+    time.sleep(1)
+    for order_id in accepted:
+        status, order = serving.get(f"/orders/{order_id}")
+        assert (status, order["status"] in ("CONFIRMED", "CANCELLED", "REJECTED")) == (200, True), order
+    assert counted["CONFIRMED"] >= len(accepted) / 2, counted
+    verdict = serving.verify()
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    assert serving.stop() == 0
+    verdict = serving.verify()
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    print(f"{len(accepted)} accepted, {dict(counted)}, in flight at each kill: {flying}")
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_sigterm_under_load_ends_with_0_and_loses_nothing(tmp_path: Path) -> None:
+    serving = Serving(tmp_path / "data", FAST)
+    serving.start()
+    load = Load(serving.port, an_order)
+    load.start(3000)
+    time.sleep(1.5)
+    began = time.monotonic()
+    assert serving.stop() == 0
+    assert time.monotonic() - began < 10
+    load.stop()
+    assert load.accepted
+
+    serving.start()
+    settle(serving, 120)
+    for order_id in load.accepted:
+        assert serving.get(f"/orders/{order_id}")[0] == 200
+    verdict = serving.verify()
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    serving.stop()
