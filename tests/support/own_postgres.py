@@ -21,7 +21,7 @@ class OwnPostgres(NativePostgres):
 
     def _find(self) -> None:
         super()._find()
-        self._password = PASSWORD
+        self.password = PASSWORD
 
     @property
     def admin(self) -> str:

@@ -181,6 +181,10 @@ class GateKeeper(Runnable):
             raise Closed("the gate waits for a rebuild")
         return self._seen
 
+    def is_outdated(self, ledger: int) -> bool:
+        """Whether another worker rebuilt the gate since the last comparison; `ledger` is the ledger's epoch now."""
+        return self._seen not in (None, ledger)
+
     def run_once(self) -> int:
         """Compare the epochs when that is due; return 1 after a rebuild, else 0."""
         now = self.clock.steady()

@@ -68,6 +68,9 @@ class ServiceAssembly(Generic[W]):
     worker: Worker
     lanes: Sequence[Lane]
     health: ServiceHealth
+    subscription: Subscription
+    """The consumer's membership in the service's consumer group."""
+
     publish_batcher: PublishBatcher | None = None
 
     def advance_commands(self) -> int:
@@ -132,7 +135,8 @@ def assemble(
     tasks: list[TaskRunner[W]] = []
     units = UnitOfWorkFactory(service, outbox, relay, shared.telemetry, lambda: tasks[0].wake())
     tasks.append(TaskRunner(units, calls, shared, health, partial(woken, TASKS)))
-    consumer = Consumer(units, _subscribe(service, shared, starts), shared, health)
+    subscription = _subscribe(service, shared, starts)
+    consumer = Consumer(units, subscription, shared, health)
     batcher = PublishBatcher(relay, partial(woken, PUBLISH_BATCHER)) if grouped else None
     commands = CommandGroup(_offering_to(batcher, units), lock, shared, health, partial(woken, COMMANDS))
     pulse = Pulse(service.store, shared.clock, health, shared.outbox_lease_s + STALL_MARGIN_S)
@@ -160,6 +164,7 @@ def assemble(
             lane(UPKEEP, *upkeep),
         ),
         health,
+        subscription,
         batcher,
     )
 

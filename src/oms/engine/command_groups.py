@@ -134,6 +134,10 @@ class CommandGroup(Runnable, Generic[W]):
         """When a group that the store couldn't take is tried again."""
         return self._retry_at
 
+    def waiting(self) -> int:
+        """How many commands wait for the next group."""
+        return len(self._waiting)
+
     def refuse_all(self, error: Exception) -> None:
         """The process stops: whoever waits, or comes later, is told so. May be called from any thread."""
         self._refusal = error

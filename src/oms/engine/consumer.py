@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Generic
+from typing import Generic, NamedTuple
 
 import attrs
 
@@ -38,6 +38,13 @@ notes its batches again, and starts from the offset that was committed just befo
 
 MAX_DEFERRED = 1000
 """Messages that wait for their next try; no more are polled above that."""
+
+
+class ConsumerState(NamedTuple):
+    """The messages that a consumer keeps in memory: the batch that backs off, and the deferred messages."""
+
+    held: WaitingBatch | None
+    deferred: tuple[WaitingBatch, ...]
 
 
 class Consumer(Runnable, Generic[W]):
@@ -85,6 +92,14 @@ class Consumer(Runnable, Generic[W]):
             return self._held.due_at
         dues = [self._reading.next_due(), *(waiting.due_at for waiting in self._deferred)]
         return min((due for due in dues if due is not None), default=None)
+
+    def holds_messages(self) -> bool:
+        """Whether messages wait in memory for their next try."""
+        return self._held is not None or bool(self._deferred)
+
+    def inspect(self) -> ConsumerState:
+        """Return the messages that wait in memory, for tests and the simulator."""
+        return ConsumerState(self._held, tuple(self._deferred))
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for records or news of the group, as `Subscription.wait`."""

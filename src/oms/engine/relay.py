@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from oms.engine.blocked_topics import BlockedTopics
 from oms.engine.dependencies import ServiceDependencies
@@ -25,6 +26,19 @@ EXPECTED_S, LOOK_EVERY_S = 1.0, 0.02
 
 MARGIN = 0.2
 """A row is sent from memory only while this share of its lease is left; afterwards a sweeper may have claimed it."""
+
+
+class RelayState(NamedTuple):
+    """The rows that a relay keeps in memory, to compare two relays."""
+
+    queued: tuple[str, ...]
+    """The topics of the committed rows that wait to be sent, in order."""
+
+    sent: int
+    """Rows that are in the log and still in the outbox."""
+
+    blocked: Sequence[tuple[str, datetime, int, Sequence[str]]]
+    """The blocked topics, as `BlockedTopics.state` returns them."""
 
 
 class Relay(Runnable):
@@ -87,6 +101,19 @@ class Relay(Runnable):
         looks = (self._forget_at if self._sent else None, self._sweep_at if self._expected else None)
         waits = (self._blocked.next_due(), *looks)
         return min((due for due in waits if due is not None), default=None)
+
+    def holds_rows(self) -> bool:
+        """Whether rows in memory wait to be sent, or to be removed from the outbox."""
+        return bool(self._queue or self._sent)
+
+    def due_times(self) -> tuple[datetime | None, datetime | None]:
+        """When the relay looks for rows with an expired lease (None: at the next run), and retries a blocked topic."""
+        return self._sweep_at, self._blocked.next_due() if self._blocked else None
+
+    def inspect(self) -> RelayState:
+        """Return the rows in memory, for tests and the simulator."""
+        queued = tuple([row.message.topic for row in self._queue])
+        return RelayState(queued, len(self._sent), tuple(self._blocked.state()))
 
     def waiting_topics(self) -> Sequence[str]:
         """Return the topics that back off at present: their rows stay in the outbox."""

@@ -56,6 +56,18 @@ class TaskRunner(Runnable, Generic[W]):
         self._is_woken = True
         self._woken()
 
+    def unfinished(self) -> Sequence[Ended[Task]]:
+        """Return the calls that ended and whose outcome isn't committed yet."""
+        return tuple(self._unfinished)
+
+    def claims_at(self, now: datetime) -> bool:
+        """Whether a run at this time (steady time) looks for due tasks in the store."""
+        return self._is_woken or self._look_at is None or now >= self._look_at
+
+    def next_look(self) -> datetime | None:
+        """When to look for due tasks unless woken before, in steady time; None means at the next run."""
+        return self._look_at
+
     def run_once(self) -> int:
         """Finish the tasks whose calls ended, claim and start those that are due; returns how many of both."""
         if not self._service.executors:
@@ -105,7 +117,7 @@ class TaskRunner(Runnable, Generic[W]):
     def _claim(self) -> Sequence[Task]:
         now = self._clock.steady()
         limit = min(self._batch, self._calls.room())
-        if limit <= 0 or not (self._is_woken or self._look_at is None or now >= self._look_at):
+        if limit <= 0 or not self.claims_at(now):
             return ()
         self._is_woken = False  # before the look: a commit from now on is found by the next one
         tasks = self._service.store.claim_tasks(list(self._service.executors), limit, self._lease_s)

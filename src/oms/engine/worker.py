@@ -90,6 +90,10 @@ class Worker:
         due = self._due[index]
         return due is not None and self._clock.steady() < due
 
+    def retry_times(self) -> Sequence[datetime | None]:
+        """When each step is tried again, in steady time and by its index; None for a step that doesn't back off."""
+        return tuple(self._due)
+
     def next_due(self) -> datetime | None:
         """When a step that backs off is tried again, or something falls due that a step knows of."""
         dues = [*self._due, *(step.next_due() for step in self._steps)]

@@ -68,13 +68,13 @@ class OrderExpectation:
     def reservation(self, state: ReservationState | str) -> Self:
         """The state of its reservation; ABSENT where there is none."""
         wanted = ReservationState(state)
-        rows = self._shop._stores()["inventory"].reservations([self._order])
+        rows = self._shop.stores()["inventory"].reservations([self._order])
         found = rows[self._order].state if self._order in rows else ReservationState.ABSENT
         return self._is(wanted, found, f"a reservation {wanted.value}", found.value)
 
     def holds(self, items: Mapping[str, int]) -> Self:
         """So many units of each product are held for it, and none of others; sold ones aren't held any more."""
-        row = self._shop._stores()["inventory"].reservations([self._order]).get(self._order)
+        row = self._shop.stores()["inventory"].reservations([self._order]).get(self._order)
         found = dict(row.items) if row is not None and row.state is ReservationState.HELD else {}
         return self._is(dict(items), found, f"held units {dict(items)}", str(found))
 
@@ -85,7 +85,7 @@ class OrderExpectation:
     def payment(self, state: PaymentState | str) -> Self:
         """The state of its payment; ABSENT where there is none."""
         wanted = PaymentState(state)
-        rows = self._shop._stores()["payment"].payments([self._order])
+        rows = self._shop.stores()["payment"].payments([self._order])
         found = rows[self._order].state if self._order in rows else PaymentState.ABSENT
         return self._is(wanted, found, f"a payment {wanted.value}", found.value)
 
@@ -115,7 +115,7 @@ class OrderExpectation:
 
     def remembered(self, group: str, document: Mapping[str, object] | None) -> Self:
         """What a step of your own saved of it; None where it saved nothing."""
-        stores = self._shop._stores()
+        stores = self._shop.stores()
         if group not in stores or group in SERVICES:
             raise ValueError(f"there is no step {group!r}")
         text = stores[group].document(group, self._order)
@@ -176,7 +176,7 @@ class SystemExpectation:
 
     def nothing_owed(self) -> Self:
         """No event waits to be sent, and no task to be done."""
-        stores = self._shop._stores()
+        stores = self._shop.stores()
         owed = [f"{name}: {row.message.topic}" for name, store in stores.items() for row in store.all_outbox()]
         owed += [f"{name}: {task.kind.value}" for name, store in stores.items() for task in store.all_tasks()]
         return self._is([], owed, "nothing owed", ", ".join(owed))

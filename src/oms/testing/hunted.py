@@ -181,9 +181,10 @@ class HuntedShop(AnyShop):
     @property
     def begun_at(self) -> datetime:
         """When this world began, by its own clock."""
-        return self._run._begun
+        return self._run.begun_at
 
-    def _stores(self) -> Mapping[str, Any]:
+    def stores(self) -> Mapping[str, Any]:
+        """The store of each service and own step, by its name."""
         return self._world.stores
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Self, cast
 
@@ -32,13 +32,12 @@ from oms.domain.events import (
 from oms.domain.tasks import call_of
 from oms.domain.values import Sku, Terms
 from oms.ports.messages import AnyEvent
+from oms.ports.stores.steps import StepTransaction
 from oms.testing.aggregates import AT, ORDER_ID, TERMS
 
 __tracebackhide__ = True  # what failed is the test's own line
 
 Document = Mapping[str, object]
-NO_TRANSACTION: Any = None
-"""Handlers never touch it: it is loaded before them, and written after."""
 
 
 def event_of(topic: str, terms: Terms = TERMS) -> Event:
@@ -87,9 +86,9 @@ class GivenStep:
         handler = self.step.handlers.get(heard.topic)
         if handler is None:
             raise ValueError(f"{self.group} doesn't handle {heard.topic}")
-        work = self._work(heard.order_id)
+        work, documents = self._work(heard.order_id)
         handler(heard, StepContext(work, heard.order_id, heard.topic))
-        return ThenStep(self, heard.topic, heard.order_id, work)
+        return ThenStep(self, heard.topic, heard.order_id, work, documents)
 
     def answered(self, call: str, result: object = None) -> ThenStep:
         """An outside call that it asked for has its result."""
@@ -98,16 +97,30 @@ class GivenStep:
             raise ValueError(
                 f"{self.group} has no call {call!r}; it has {', '.join(sorted(self.step.calls)) or 'none'}"
             )
-        work = self._work(ORDER_ID)
+        work, documents = self._work(ORDER_ID)
         known.then(result, StepContext(work, ORDER_ID, call))
-        return ThenStep(self, f"the answer to {call}", ORDER_ID, work)
+        return ThenStep(self, f"the answer to {call}", ORDER_ID, work, documents)
 
-    def _work(self, order_id: str) -> StepWork:
+    def _work(self, order_id: str) -> tuple[StepWork, _Documents]:
         declared = DeclaredTopics(self.group, self.step.publishes, partial(_warn, self.group))
-        work = StepWork(NO_TRANSACTION, self.group, AT, declared, frozenset(self.step.calls))
-        if self.document is not None:
-            work._before[order_id] = self.document
-        return work
+        documents = _Documents({} if self.document is None else {order_id: self.document})
+        transaction = cast("StepTransaction", documents)
+        work = StepWork(transaction, self.group, AT, declared, frozenset(self.step.calls))
+        work.lock([order_id])
+        return work, documents
+
+
+@attrs.frozen
+class _Documents:
+    """The part of a step's transaction that handlers use, without a store: documents by order."""
+
+    by_order: dict[str, str]
+
+    def lock_documents(self, _group: str, keys: Collection[str]) -> Mapping[str, str]:
+        return {key: self.by_order[key] for key in keys if key in self.by_order}
+
+    def save_documents(self, _group: str, changes: Sequence[tuple[str, str | None, str]]) -> None:
+        self.by_order.update({key: after for key, _, after in changes})
 
 
 @attrs.frozen
@@ -118,6 +131,7 @@ class ThenStep:
     happened: str
     order_id: str
     work: StepWork
+    documents: _Documents
 
     def saves(self, document: Document | None) -> Self:
         """What it remembers of the order now; None where it never saved anything."""
@@ -144,7 +158,8 @@ class ThenStep:
 
     def as_given(self) -> GivenStep:
         """The step with this in its past."""
-        document = self.work._after.get(self.order_id, self.given.document)
+        self.work.flush()
+        document = self.documents.by_order.get(self.order_id)
         return attrs.evolve(self.given, past=(*self.given.past, self.happened), document=document)
 
     def _is(self, wanted: object, found: object, what: str) -> Self:

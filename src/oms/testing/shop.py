@@ -234,7 +234,8 @@ class Shop(AnyShop):
         """When this shop was made, by its own clock."""
         return self._begun_at
 
-    def _stores(self) -> Mapping[str, Any]:
+    def stores(self) -> Mapping[str, Any]:
+        """The store of each service and own step, by its name."""
         return {name: part.service.store for name, part in self.app.system.assemblies.items()}
 
     def _pump(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
@@ -264,7 +265,7 @@ class Shop(AnyShop):
         waits = [self._workers.next_due()]
         for part in self.app.system.assemblies.values():
             waits += [part.store_due(), part.consumer.next_due(), part.commands.next_due()]
-            waits += [part.relay.next_due(), *part.worker._due]
+            waits += [part.relay.next_due(), *part.worker.retry_times()]
         return min((due for due in waits if due is not None and now < due <= until), default=None)
 
 

@@ -127,7 +127,7 @@ class AnyShop(Protocol):
 
     def order(self, order: Order | str) -> Order:
         """An order as it is now; `NotFound` where there is none."""
-        found: Order | None = self._stores()["order"].order(order_id(order), None)
+        found: Order | None = self.stores()["order"].order(order_id(order), None)
         if found is None:
             raise NotFound("order_not_found", f"there is no order {order_id(order)}")
         return found
@@ -138,7 +138,7 @@ class AnyShop(Protocol):
 
     def stock(self, sku: str) -> Stock:
         """A product as it is now; one that nobody named yet raises `NotFound`."""
-        found: Stock | None = self._stores()["inventory"].stock([Sku(sku)]).get(Sku(sku))
+        found: Stock | None = self.stores()["inventory"].stock([Sku(sku)]).get(Sku(sku))
         if found is None:
             raise NotFound("product_not_found", f"there is no product {sku}")
         return found
@@ -157,12 +157,12 @@ class AnyShop(Protocol):
 
     def notifications(self, order: Order | str) -> Sequence[Notification]:
         """What the customer was told, by kind."""
-        rows = self._stores()["notification"].notifications(order_id(order))
+        rows = self.stores()["notification"].notifications(order_id(order))
         return [notification for notification, sent_at in rows if sent_at]
 
     def parked(self) -> Sequence[DeadLetter]:
         """The dead letters that wait for an operator, the oldest first."""
-        letters: list[DeadLetter] = [one for store in self._stores().values() for one in store.all_dead_letters()]
+        letters: list[DeadLetter] = [one for store in self.stores().values() for one in store.all_dead_letters()]
         parked = (letter for letter in letters if letter.state is DeadLetterState.PARKED)
         return sorted(parked, key=lambda letter: letter.parked_at)
 
@@ -237,7 +237,7 @@ class AnyShop(Protocol):
         """When this shop was made, by its own clock."""
 
     @abstractmethod
-    def _stores(self) -> Mapping[str, Any]:
+    def stores(self) -> Mapping[str, Any]:
         """The store of each service and own step, by its name."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from oms.adapters.memory.store import MemoryStore
 from oms.bootstrap.system import SERVICES
 from oms.domain.events import EVENTS
 from oms.domain.order import Order
@@ -100,7 +101,7 @@ class _Told:
             if row.order_id == order.id:
                 yield f"  reservation {row.state.value}: {_items(row.items) or 'nothing'}"
         yield from self._money(order)
-        for name, store in self._shop._stores().items():
+        for name, store in self._shop.stores().items():
             if name not in SERVICES and (document := store.document(name, order.id)) is not None:
                 yield f"  {name} remembers {document}"
         told = [one.kind for one in self._shop.notifications(order)]
@@ -149,23 +150,23 @@ class _Told:
             yield f"the gate is {state}; it would sell: {known or 'nothing'}"
 
     def _outbox(self) -> Iterator[str]:
-        for name, store in self._shop._stores().items():
+        for name, store in self._shop.stores().items():
             for row in store.all_outbox():
                 key = row.message.key.decode() if row.message.key else "?"
                 yield f"{name}: {row.message.topic} of {key}"
 
     def _tasks(self) -> Iterator[str]:
-        for name, store in self._shop._stores().items():
+        for name, store in self._shop.stores().items():
             for task in store.all_tasks():
                 yield f"{name}: {task.kind.value} {task.key}{self._due(store, task)}"
 
     def _due(self, store: Any, task: Any) -> str:
         """When it is due, where the store is one in memory."""
-        record = getattr(store, "_tables", None)
-        return f", due at {self._time(record.tasks.rows[task].due_at)}" if record is not None else ""
+        due_at = store.task_due_at(task) if isinstance(store, MemoryStore) else None
+        return f", due at {self._time(due_at)}" if due_at is not None else ""
 
     def _parked(self) -> Iterator[str]:
-        for name, store in self._shop._stores().items():
+        for name, store in self._shop.stores().items():
             for letter in store.all_dead_letters():
                 who = f" of {letter.order_id}" if letter.order_id else ""
                 state = "" if letter.state is DeadLetterState.PARKED else f", {letter.state.value}"

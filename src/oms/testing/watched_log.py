@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from oms.adapters.memory import MemoryLog, Point
-from oms.adapters.memory.groups import Member
-from oms.adapters.memory.log import MemorySubscription
 from oms.ports.broker import NO_STARTS, Subscription, TopicPartition
 from oms.ports.clock import Clock
 from oms.ports.messages import Record
@@ -20,7 +18,7 @@ class WatchedLog(MemoryLog):
     def __init__(
         self, partitions: int, clock: Clock, faults: Faults, point: Point, owner_of: Callable[[str], str]
     ) -> None:
-        super().__init__(partitions, point=point)
+        super().__init__(partitions, point=point, readable=self.readable)
         self._clock, self._faults, self._point, self._owner_of = clock, faults, point, owner_of
         self._late: dict[Record, datetime] = {}
 
@@ -28,15 +26,12 @@ class WatchedLog(MemoryLog):
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
     ) -> Subscription:
         """Join a group, as the present process of its service."""
-        return _Reading(self, self.worker(self._owner_of(group), self._point), group, topics, starts)
-
-    @property
-    def holds_back(self) -> bool:
-        """Whether any message is late, or is to be."""
-        return bool(self._late or self._faults.delays)
+        return self.worker(self._owner_of(group), self._point).subscribe(group, topics, starts)
 
     def readable(self, records: Sequence[Record]) -> int:
-        """How many of these, the first ones, may be read now."""
+        """How many of these records, from the first one on, may be read now."""
+        if not (self._late or self._faults.delays):
+            return len(records)
         for count, record in enumerate(records):
             if self._is_late(record):
                 return count
@@ -57,24 +52,3 @@ class WatchedLog(MemoryLog):
             self._late[record] = now + struck.by
             self._faults.strike(struck)
         return self._late[record] > now
-
-
-class _Reading(MemorySubscription):
-    def __init__(
-        self,
-        log: WatchedLog,
-        connection: MemoryLog,
-        group: str,
-        topics: Collection[str],
-        starts: Mapping[TopicPartition, int],
-    ) -> None:
-        member = Member(connection._hooks.owner, topics)
-        super().__init__(connection._topics, connection._hooks, group, member, starts)
-        self._log = log
-
-    def _next(self, place: TopicPartition, limit: int) -> list[Record]:
-        if self._log.holds_back:
-            position = self._member.positions[place]
-            wanted = self._topics.topic(place.topic)[place.partition][position : position + limit]
-            limit = self._log.readable(wanted)
-        return super()._next(place, limit)

@@ -68,6 +68,7 @@ class Workers:
         self.gate = MemoryGate(clock, owner="gate", point=self.point)
         self.gate_before: Any = None
         self._first: dict[str, Any] = {}
+        self._records: dict[str, Any] = {}
         self._processes: dict[str, Process] = {}
         self._at_work: list[tuple[Process, str]] = []
 
@@ -84,12 +85,15 @@ class Workers:
 
     def record(self, service: str) -> Any:
         """The memory of a service, which outlives its processes."""
-        return self._first_of(service)._tables
+        self._first_of(service)
+        return self._records[service]
 
     def _first_of(self, service: str) -> Any:
         first = self._first.get(service)
         if first is None:
-            first = self._first[service] = KINDS.get(service, MemoryStepStore)(self._clock, self._ids)
+            kind = KINDS.get(service, MemoryStepStore)
+            tables = self._records[service] = kind.new_tables(self._clock, self._ids)
+            first = self._first[service] = kind(self._clock, self._ids, tables=tables)
         return first
 
     def process(self, service: str) -> Process:

@@ -63,7 +63,7 @@ class Bite:
             shop.advance(minutes=self.minutes)
             shop.faults.check()
             shop.expect(order).in_state(self.ends if ask is self.ask else "CONFIRMED")
-            assert shop._stores()["counter"].document("counter", order.id) == '{"times": 1}'
+            assert shop.stores()["counter"].document("counter", order.id) == '{"times": 1}'
             shop.expect().nothing_owed().nothing_parked()
             if plant not in NO_INBOX:
                 shop.expect().promises_kept()

@@ -96,6 +96,10 @@ class MemoryBook(Book):
         """Every line."""
         return list(self._entries)
 
+    def all_pages(self) -> Iterable[Page]:
+        """Every page, in the order in which they were opened."""
+        return list(self._pages.values())
+
     def close(self) -> None:
         """Nothing."""
 

@@ -51,6 +51,10 @@ class SequentialCallExecutor(CallExecutor[Token]):
         ended, self._ended = self._ended, []
         return ended
 
+    def uncollected(self) -> int:
+        """How many ended calls `collect` would return."""
+        return len(self._ended)
+
     def close(self) -> None:
         """Take no more calls."""
         self._closed = True

@@ -168,5 +168,7 @@ class MemoryInventoryStore(MemoryStore[InventoryTables], InventoryStore, Invento
         """The whole ledger."""
         return [row for _, row in sorted(self._seen(self._tables.ledger).items())]
 
-    def _new_tables(self, clock: Clock, ids: Ids) -> InventoryTables:
+    @classmethod
+    def new_tables(cls, clock: Clock, ids: Ids) -> InventoryTables:
+        """Empty tables of the inventory service."""
         return InventoryTables(clock, ids)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 from zlib import crc32
 
 from oms.adapters.memory.call_hooks import CallHooks, Point, no_point, port_call, raise_deadlock
@@ -16,9 +17,12 @@ from oms.ports.messages import Headers, Outgoing, Record, too_large, within_limi
 class _Topics:
     """What outlives the workers: the records, the groups, and which workers are dead."""
 
-    def __init__(self, partitions: int, *, holds_back: bool) -> None:
+    def __init__(
+        self, partitions: int, *, holds_back: bool, readable: Callable[[Sequence[Record]], int] | None
+    ) -> None:
         self.partitions = partitions
         self.holds_back = holds_back
+        self.readable = readable
         self.records: dict[str, list[list[Record]]] = {}
         self.keyless: dict[str, int] = {}
         self.groups: dict[str, Group] = {}
@@ -41,11 +45,28 @@ class _Topics:
         return record
 
 
+class MemberState(NamedTuple):
+    """A member of a group: its next offsets, and how many lost partitions it hasn't asked about."""
+
+    owner: str
+    positions: frozenset[tuple[TopicPartition, int]]
+    unnoticed_losses: int
+
+
+class GroupState(NamedTuple):
+    """A consumer group, to compare two logs."""
+
+    name: str
+    offsets: frozenset[tuple[TopicPartition, int]]
+    members: tuple[MemberState, ...]
+
+
 class MemoryLog(Broker, LogEvidence):
     """One worker's connection to the log.
 
     The first one makes the log; `worker` gives a connection of another owner to the same. With `holds_back` it keeps
     new partitions closed as Kafka's subscription does, for tests of that: reading from memory ends no process.
+    `readable` returns how many of a partition's next records may be read now, for tests with late messages.
     """
 
     def __init__(
@@ -56,8 +77,9 @@ class MemoryLog(Broker, LogEvidence):
         point: Point = no_point,
         topics: _Topics | None = None,
         holds_back: bool = False,
+        readable: Callable[[Sequence[Record]], int] | None = None,
     ) -> None:
-        self._topics = topics if topics is not None else _Topics(partitions, holds_back=holds_back)
+        self._topics = topics or _Topics(partitions, holds_back=holds_back, readable=readable)
         self._hooks = CallHooks("log", owner, point, raise_deadlock, self._topics.dead)
 
     def worker(self, owner: str, point: Point = no_point) -> MemoryLog:
@@ -114,6 +136,28 @@ class MemoryLog(Broker, LogEvidence):
         """How far a group is: the next offset of each partition that it committed."""
         known = self._topics.groups.get(group)
         return dict(sorted(known.offsets.items())) if known else {}
+
+    def topics(self) -> Sequence[str]:
+        """The names of all topics, in the order in which they were made."""
+        return tuple(self._topics.records)
+
+    def read(self, place: TopicPartition, offset: int = 0) -> Sequence[Record]:
+        """The records of a partition from an offset on, outside of any group."""
+        return self._topics.topic(place.topic)[place.partition][offset:]
+
+    def record_keys(self) -> Iterable[tuple[str, Sequence[Sequence[bytes | None]]]]:
+        """Each topic with the keys of its records, by partition: to compare two logs."""
+        for name, partitions in self._topics.records.items():
+            yield name, [tuple([one.key for one in records]) for records in partitions]
+
+    def group_states(self) -> Iterable[GroupState]:
+        """All consumer groups, to compare two logs."""
+        for name, group in self._topics.groups.items():
+            members = [
+                MemberState(member.owner, frozenset(member.positions.items()), len(member.taken_away))
+                for member in group.members
+            ]
+            yield GroupState(name, frozenset(group.offsets.items()), tuple(members))
 
     def _publish(self, message: Outgoing) -> PortError | None:
         refused = too_large(message)
@@ -216,11 +260,32 @@ class MemorySubscription(Subscription):
         self._closed = True
         self._group.leave(self._member, self._topics.partitions)
 
+    def is_joined(self) -> bool:
+        """Whether the group has this member; an evicted one joins again with its next poll."""
+        return self._member in self._group.members
+
+    def unread(self) -> list[TopicPartition]:
+        """The assigned partitions that hold records after this member's position."""
+        topics, found = self._topics.records, []
+        for place, position in self._member.positions.items():
+            records = topics.get(place.topic)
+            if records is not None and position < len(records[place.partition]):
+                found.append(place)
+        return found
+
+    def poll_first(self, place: TopicPartition) -> None:
+        """Have the next poll begin with this partition, for a simulator that chooses the order of messages."""
+        readable = [one for one in self._member.positions if self._member.owns(one)]
+        if place in readable:
+            self._member.turn = readable.index(place) - 1
+
     def _is_closed(self, place: TopicPartition) -> bool:
         return self._holding and self._member.owns(place) and place not in self._open
 
     def _next(self, place: TopicPartition, limit: int) -> list[Record]:
         position = self._member.positions[place]
         records = self._topics.topic(place.topic)[place.partition][position : position + limit]
+        if self._topics.readable is not None:
+            records = records[: self._topics.readable(records)]
         self._member.positions[place] = position + len(records)
         return records

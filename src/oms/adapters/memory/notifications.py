@@ -94,5 +94,7 @@ class MemoryNotificationStore(MemoryStore[NotificationTables], NotificationStore
         """Every notification."""
         return [(row.notification, row.delivered_at) for row in self._seen(self._tables.news).values()]
 
-    def _new_tables(self, clock: Clock, ids: Ids) -> NotificationTables:
+    @classmethod
+    def new_tables(cls, clock: Clock, ids: Ids) -> NotificationTables:
+        """Empty tables of the notification service."""
         return NotificationTables(clock, ids)

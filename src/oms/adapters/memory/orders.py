@@ -181,7 +181,9 @@ class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
             return None
         return order
 
-    def _new_tables(self, clock: Clock, ids: Ids) -> OrderTables:
+    @classmethod
+    def new_tables(cls, clock: Clock, ids: Ids) -> OrderTables:
+        """Empty tables of the order service."""
         return OrderTables(clock, ids)
 
     def _oldest_open_at(self) -> datetime | None:

@@ -67,5 +67,7 @@ class MemoryPaymentStore(MemoryStore[PaymentTables], PaymentStore, PaymentEviden
         """Every payment."""
         return [row for _, row in sorted(self._seen(self._tables.payments).items())]
 
-    def _new_tables(self, clock: Clock, ids: Ids) -> PaymentTables:
+    @classmethod
+    def new_tables(cls, clock: Clock, ids: Ids) -> PaymentTables:
+        """Empty tables of the payment service."""
         return PaymentTables(clock, ids)

@@ -145,6 +145,32 @@ class ServiceTables:
         self.outbox.apply(id, StoredOutboxRow(row.message, until, row.created_at, owner))
         return OutboxRow(id, row.message, until)
 
+    def first_due(self, kind: TaskKind) -> datetime | None:
+        """When the first task of a kind falls due, or its lease lapses."""
+        queue = self._tasks_due.get(kind)
+        entry = queue.first() if queue is not None else None
+        return entry[0] if entry is not None else None
+
+    def has_due_task(self, kinds: Iterable[TaskKind], now: datetime) -> bool:
+        """Whether a task of one of these kinds is due."""
+        for kind in kinds:
+            queue = self._tasks_due.get(kind)
+            if queue is not None and (entry := queue.first()) is not None and entry[0] <= now:
+                return True
+        return False
+
+    def first_lapse(self) -> datetime | None:
+        """When the first lease of an outbox row lapses."""
+        entry = self._outbox_due.first()
+        return entry[0] if entry is not None else None
+
+    def first_dues(self) -> list[datetime]:
+        """When the first task of each kind falls due and the first outbox lease lapses, where there is one."""
+        dues = [entry[0] for queue in self._tasks_due.values() if (entry := queue.first()) is not None]
+        if (lapse := self._outbox_due.first()) is not None:
+            dues.append(lapse[0])
+        return dues
+
     def next_due(self, without: Collection[str] = ()) -> datetime | None:
         """The earliest due task or lapsing lease."""
         firsts = [entry[0] for queue in self._tasks_due.values() if (entry := queue.first())]

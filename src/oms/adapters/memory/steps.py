@@ -69,5 +69,7 @@ class MemoryStepStore(MemoryStore[StepTables], StepStore):
         """Keep offsets, unless there are some."""
         return self._tables.start_offsets.setdefault(group, dict(offsets))
 
-    def _new_tables(self, clock: Clock, ids: Ids) -> StepTables:
+    @classmethod
+    def new_tables(cls, clock: Clock, ids: Ids) -> StepTables:
+        """Empty tables of a user's own step."""
         return StepTables(clock, ids)

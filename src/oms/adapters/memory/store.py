@@ -42,9 +42,14 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
         blocked: Blocked = raise_deadlock,
         tables: R | None = None,
     ) -> None:
-        self._tables: R = tables if tables is not None else self._new_tables(clock, ids)
+        self._tables: R = tables if tables is not None else self.new_tables(clock, ids)
         self._hooks = CallHooks(self.name, owner, point, blocked, self._tables.dead)
         self._moment: dict[Table[Any, Any], dict[Any, Any]] | None = None
+
+    @classmethod
+    def new_tables(cls, clock: Clock, ids: Ids) -> R:
+        """Empty tables of a service, for an owner that makes several connections to them."""
+        raise NotImplementedError
 
     def worker(self, owner: str, point: Point = no_point, blocked: Blocked = raise_deadlock) -> Self:
         """Another worker's connection to the same memory."""
@@ -54,6 +59,11 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     def kill(self, owner: str) -> None:
         """A worker died: its transactions are rolled back and its later calls raise `WorkerKilled`."""
         self._tables.kill(owner)
+
+    def task_due_at(self, key: TaskKey) -> datetime | None:
+        """When a task falls due or its lease lapses; None for a task that the store doesn't have."""
+        row = self._tables.tasks.rows.get(key)
+        return row.due_at if row is not None else None
 
     @port_call
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
@@ -199,9 +209,6 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     def _seen(self, table: Table[K, V]) -> Mapping[K, V]:
         """The rows to show: those of the moment, where there is one."""
         return table.rows if self._moment is None else self._moment[table]
-
-    def _new_tables(self, clock: Clock, ids: Ids) -> R:
-        raise NotImplementedError
 
     def _oldest_open_at(self) -> datetime | None:
         return None

@@ -107,7 +107,7 @@ def _possible(world: World, may_vanish: Callable[[Worker], bool]) -> Iterator[st
         moving = (worker for worker in world.workers if _moves(world, worker))
         yield from (f"evict {worker.slot}" for worker in moving if may_vanish(worker) or not has_batch(worker))
     if REPEAT in faults:
-        yield from (f"repeat {topic}" for topic in world.log._topics.records if not topic.endswith(".dlq"))
+        yield from (f"repeat {topic}" for topic in world.log.topics() if not topic.endswith(".dlq"))
     if GATE in faults and world.gate.state["epoch"] is not None:
         yield "flush the gate"
         if world.gate_before is not None:
@@ -132,28 +132,26 @@ def _cancels(world: World) -> Iterator[str]:
 def has_memory(worker: Worker) -> bool:
     """Whether a crash now would lose more than its place in the group."""
     parts = worker.parts
-    consumer: Any = parts.consumer
-    waiting = parts.commands._waiting or parts.tasks._unfinished or parts.relay._queue or parts.relay._sent
-    return bool(waiting or consumer._held or consumer._deferred)
+    waits = parts.commands.waiting() or parts.tasks.unfinished() or parts.relay.holds_rows()
+    return bool(waits or parts.consumer.holds_messages())
 
 
 def has_batch(worker: Worker) -> bool:
     """Whether it is in the middle of a batch, so that to lose its partitions looks like its death."""
-    held: Any = worker.parts.consumer._held
+    held = worker.parts.consumer.inspect().held
     return (worker.green is not None and worker.handles) or (held is not None and held.is_noted)
 
 
 def _moves(world: World, worker: Worker) -> bool:
-    consumer: Any = worker.parts.consumer
     several = len(world.of(worker.service)) > 1
-    return bool(worker.green or consumer._held or consumer._deferred or several)
+    return bool(worker.green or several or worker.parts.consumer.holds_messages())
 
 
 def repeat(world: World, topic: str) -> None:
     """The first message of a topic once more, behind everything that is there."""
-    for records in world.log._topics.records[topic]:
-        if records:
-            first = records[0]
+    for place, end in world.log.ends([topic]).items():
+        if end > 0:
+            first = world.log.read(place)[0]
             world.log.append(topic, first.value, first.key, first.headers)
             return
 

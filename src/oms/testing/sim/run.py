@@ -18,6 +18,7 @@ from greenlet import greenlet
 from oms.adapters.memory import gate_rules
 from oms.adapters.memory.call_hooks import WorkerKilled, no_point, raise_deadlock
 from oms.application.steps.context import OwnStep
+from oms.domain.tasks import TaskKind
 from oms.engine.consumer import Consumer
 from oms.operations import promises
 from oms.operations.promises import Violation
@@ -108,7 +109,7 @@ class Run:
         self.world = World(scope, self._gateway_draw, self._points, own, own_calls=own_calls, lose=self._loss_draw)
         for worker in self.world.workers:
             worker.looks = runnable.looks(self.world, worker)
-        self._begun: datetime = self.world.clock.now()
+        self.begun_at: datetime = self.world.clock.now()
 
     def go(self) -> Outcome:
         """Run it to its end."""
@@ -145,7 +146,7 @@ class Run:
     def _outcome(self, *, pruned: bool) -> Outcome:
         counted = Counter[str]() if pruned else tally(self.world)
         self._drop()
-        passed = (self.world.clock.now() - self._begun).total_seconds()
+        passed = (self.world.clock.now() - self.begun_at).total_seconds()
         return Outcome(tuple(self.violations), self.tape.deviations, self.steps, passed, self.world, pruned, counted)
 
     @property
@@ -230,8 +231,9 @@ class Run:
                 self._standing(worker, now, found, asleep)
                 continue
             turning = worker.parts.worker
+            retries = turning.retry_times()
             for index, name, look in worker.looks:
-                if turning._due[index] is not None and turning.backs_off(index):
+                if retries[index] is not None and turning.backs_off(index):
                     continue
                 for topic in look(now):
                     label = _name(worker.slot, index, name, topic)
@@ -248,9 +250,8 @@ class Run:
             asleep.append(f"{worker.slot} {GOES_ON}")
 
     def _deadline(self) -> datetime | None:
-        queue = self.world.records["order"]._tasks_due.get(state.DEADLINE)
-        first: Any = queue.first() if queue is not None else None
-        return first[0] if first is not None and first[0] > self.world.clock.now() else None
+        due: datetime | None = self.world.records["order"].first_due(TaskKind.DEADLINE)
+        return due if due is not None and due > self.world.clock.now() else None
 
     def _may_vanish(self, worker: Worker) -> bool:
         return self.vanished[worker.service] < MOST_VANISHED
@@ -319,7 +320,7 @@ class Run:
         step = worker.parts.worker.steps[index]
         worker.handles = isinstance(step, Consumer)
         if isinstance(step, Consumer):
-            runnable.begin_with(step, topic)
+            runnable.begin_with(worker.subscription, topic)
         if worker.service == "inventory" and GATE in self.scope.faults:
             self.world.gate_before = gate_rules.copied(self.world.gate.state)
         worker.green = greenlet(worker.parts.worker.run_step)

@@ -10,11 +10,13 @@ from datetime import datetime
 from typing import Any
 
 from oms.adapters.memory.inventory import GATE_ROW
+from oms.adapters.memory.log import MemorySubscription
 from oms.application.stock_gate import GateKeeper
 from oms.engine.command_groups import CommandGroup
 from oms.engine.consumer import Consumer
 from oms.engine.relay import Relay
 from oms.engine.tasks import TaskRunner
+from oms.ports.broker import TopicPartition
 from oms.testing.sim.world import Worker, World
 
 NOTHING: tuple[str, ...] = ()
@@ -40,7 +42,7 @@ def looks(world: World, worker: Worker) -> list[tuple[int, str, Look]]:
 def _look(world: World, worker: Worker, step: Any) -> Look | None:
     match step:
         case Consumer():
-            return _records(world, step)
+            return _records(worker.subscription, step)
         case TaskRunner() if worker.parts.service.executors:
             return _tasks(world, worker, step)
         case Relay():
@@ -53,77 +55,60 @@ def _look(world: World, worker: Worker, step: Any) -> Look | None:
             return None
 
 
-def _records(world: World, consumer: Consumer[Any]) -> Look:
-    subscription: Any = consumer._subscription
-    member, group = subscription._member, subscription._group
-    topics = world.log._topics.records
-
+def _records(subscription: MemorySubscription, consumer: Consumer[Any]) -> Look:
     def look(now: datetime) -> tuple[str, ...]:
-        if member not in group.members:
+        if not subscription.is_joined():
             return HERE  # its next poll joins the group again
-        held = consumer._held
-        if held is not None:
-            return HERE if held.due_at <= now else NOTHING
-        if consumer._deferred and any(later.due_at <= now for later in consumer._deferred):
-            return HERE
-        found = []
-        for place, position in member.positions.items():
-            records = topics.get(place.topic)
-            if records is not None and position < len(records[place.partition]):
-                found.append(place.topic if place.partition == 0 else f"{place.topic}/{place.partition}")
-        return tuple(found)
+        if consumer.holds_messages():
+            held, deferred = consumer.inspect()
+            if held is not None:
+                return HERE if held.due_at <= now else NOTHING
+            if any(later.due_at <= now for later in deferred):
+                return HERE
+        unread = subscription.unread()
+        if not unread:
+            return NOTHING
+        return tuple([at.topic if at.partition == 0 else f"{at.topic}/{at.partition}" for at in unread])
 
     return look
 
 
-def begin_with(consumer: Consumer[Any], name: str) -> None:
-    """Have a consumer's next poll begin with a topic (and partition)."""
-    if not name:
-        return
-    topic, _, partition = name.partition("/")
-    member: Any = consumer._subscription._member  # type: ignore[attr-defined]
-    places = [place for place in member.positions if member.owns(place)]
-    for index, place in enumerate(places):
-        if place.topic == topic and place.partition == int(partition or 0):
-            member.turn = index - 1
+def begin_with(subscription: MemorySubscription, name: str) -> None:
+    """Have a consumer's next poll begin with a topic (and partition), by the name that its look returned."""
+    if name:
+        topic, _, partition = name.partition("/")
+        subscription.poll_first(TopicPartition(topic, int(partition or 0)))
 
 
 def _tasks(world: World, worker: Worker, runner: TaskRunner[Any]) -> Look:
-    calls: Any = worker.parts.calls
-    queues, kinds = world.records[worker.service]._tasks_due, tuple(worker.parts.service.executors)
+    calls, record = worker.calls, world.records[worker.service]
+    kinds = tuple(worker.parts.service.executors)
 
     def look(now: datetime) -> tuple[str, ...]:
-        if runner._unfinished or calls._ended:
+        if runner.unfinished() or calls.uncollected():
             return HERE
-        if not runner._is_woken and runner._look_at is not None and runner._look_at > now:
-            return NOTHING
-        for kind in kinds:
-            queue = queues.get(kind)
-            if queue is not None and (first := queue.first()) is not None and first[0] <= now:
-                return HERE
-        return NOTHING
+        return HERE if runner.claims_at(now) and record.has_due_task(kinds, now) else NOTHING
 
     return look
 
 
 def _owed(world: World, worker: Worker, relay: Relay) -> Look:
     record = world.records[worker.service]
-    outbox = record._outbox_due
 
     def look(now: datetime) -> tuple[str, ...]:
-        if relay._queue or relay._sent:
+        if relay.holds_rows():
             return HERE
-        retry_at = relay._blocked.next_due() if relay._blocked else None
+        sweep_at, retry_at = relay.due_times()
         if retry_at is not None and retry_at <= now:
             return HERE
-        if relay._sweep_at is not None and relay._sweep_at > now:
+        if sweep_at is not None and sweep_at > now:
             return NOTHING
         if retry_at is not None:
             waiting = relay.waiting_topics()
             rows = record.outbox.rows.values()
             return HERE if any(_is_swept(row, waiting, now) for row in rows) else NOTHING
-        first = outbox.first()
-        return HERE if first is not None and first[0] <= now else NOTHING
+        lapse = record.first_lapse()
+        return HERE if lapse is not None and lapse <= now else NOTHING
 
     return look
 
@@ -134,9 +119,10 @@ def _is_swept(row: Any, waiting: Sequence[str], now: datetime) -> bool:
 
 def _commands(group: CommandGroup[Any]) -> Look:
     def look(now: datetime) -> tuple[str, ...]:
-        if not group._waiting:
+        if not group.waiting():
             return NOTHING
-        return HERE if group._retry_at is None or group._retry_at <= now else NOTHING
+        retry_at = group.next_due()
+        return HERE if retry_at is None or retry_at <= now else NOTHING
 
     return look
 
@@ -148,7 +134,7 @@ def _gate(world: World, keeper: GateKeeper) -> Look:
         epoch = ledger[GATE_ROW]
         if epoch == 0 or epoch != memory["epoch"]:
             return HERE
-        return NOTHING if keeper._seen in (None, epoch) else HERE  # another worker rebuilt it
+        return HERE if keeper.is_outdated(epoch) else NOTHING  # another worker rebuilt it
 
     return look
 
@@ -157,14 +143,14 @@ def next_due(world: World, now: datetime) -> datetime | None:
     """When something that waits falls due, later than now."""
     found: list[datetime] = []
     for record in world.records.values():
-        queues = (*record._tasks_due.values(), record._outbox_due)
-        found += [first[0] for queue in queues if (first := queue.first()) is not None]
+        found += record.first_dues()
     for worker in world.workers:
         parts = worker.parts
-        consumer = parts.consumer
-        found += [held.due_at for held in (consumer._held, *consumer._deferred) if held is not None]
+        if parts.consumer.holds_messages():
+            held, deferred = parts.consumer.inspect()
+            found += [one.due_at for one in (held, *deferred) if one is not None]
         # A look is in the future only where the clock was set back.
-        looks = (parts.relay._sweep_at, parts.tasks._look_at)
+        looks = (parts.relay.due_times()[0], parts.tasks.next_look())
         waits = (parts.commands.next_due(), parts.relay.next_due(), worker.awake_at, *looks)
-        found += [due for due in (*waits, *parts.worker._due) if due is not None]
+        found += [due for due in (*waits, *parts.worker.retry_times()) if due is not None]
     return min((due for due in found if due > now), default=None)

@@ -12,13 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from oms.adapters.memory.service_tables import TaskRow
-from oms.domain.tasks import TaskKey, TaskKind
+from oms.domain.tasks import TaskKey
+from oms.engine.deliveries import WaitingBatch
 from oms.operations.promises import Violation
 from oms.ports.stores.rows import DeadLetterState
 from oms.testing.sim.faults import is_forged
 from oms.testing.sim.world import Worker, World
-
-DEADLINE = TaskKind.DEADLINE
 
 
 def state_of(world: World, used: dict[str, int]) -> int:
@@ -87,25 +86,11 @@ def _holder(owner: str, left: float) -> str:
 
 
 def _log(world: World) -> tuple[Any, ...]:
-    topics = world.log._topics
-    records = [
-        (name, [tuple([one.key for one in records]) for records in partitions])
-        for name, partitions in topics.records.items()
-    ]
     groups = [
-        (
-            name,
-            frozenset(group.offsets.items()),
-            tuple(
-                [
-                    (member.owner.partition(".")[0], frozenset(member.positions.items()), len(member.taken_away))
-                    for member in group.members
-                ]
-            ),
-        )
-        for name, group in topics.groups.items()
+        (group.name, group.offsets, tuple([(one.owner.partition(".")[0], *one[1:]) for one in group.members]))
+        for group in world.log.group_states()
     ]
-    return frozenset([(name, *partitions) for name, partitions in records]), frozenset(groups)
+    return frozenset([(name, *partitions) for name, partitions in world.log.record_keys()]), frozenset(groups)
 
 
 def _gate(world: World) -> tuple[Any, ...]:
@@ -122,32 +107,32 @@ def _gate(world: World) -> tuple[Any, ...]:
 
 
 def _book(world: World, now: datetime) -> tuple[Any, ...]:
-    book: Any = world.gateway.book
+    book = world.gateway.book
     pages = frozenset(
-        (key, page.outcome._value_, page.refunded, page.visible_at > now) for key, page in book._pages.items()
+        (page.key, page.outcome._value_, page.refunded, page.visible_at > now) for page in book.all_pages()
     )
-    return pages, len(book._entries)
+    return pages, len(list(book.all_entries()))
 
 
 def _worker(worker: Worker, now: datetime) -> tuple[Any, ...]:
-    parts: Any = worker.parts
-    consumer, relay, unfinished, due = parts.consumer, parts.relay, parts.tasks._unfinished, parts.worker._due
-    held = consumer._held
+    parts = worker.parts
+    relay, consumer, unfinished = parts.relay.inspect(), parts.consumer.inspect(), parts.tasks.unfinished()
+    retries = parts.worker.retry_times()
     return (
-        tuple([row.message.topic for row in relay._queue]),
-        len(relay._sent),
-        tuple([(topic, _left(due, now), *more) for topic, due, *more in relay._blocked.state()]),
-        () if held is None else _held(held, now),
-        tuple([_held(one, now) for one in consumer._deferred]),
+        relay.queued,
+        relay.sent,
+        tuple([(topic, _left(due, now), *more) for topic, due, *more in relay.blocked]),
+        () if consumer.held is None else _held(consumer.held, now),
+        tuple([_held(one, now) for one in consumer.deferred]),
         tuple([(one.token.kind._value_, one.token.key, type(one.answer).__name__) for one in unfinished]),
-        len(parts.calls._ended),
-        len(parts.commands._waiting),
-        _left(parts.commands._retry_at, now),
-        () if due.count(None) == len(due) else tuple([_left(one, now) for one in due]),
+        worker.calls.uncollected(),
+        parts.commands.waiting(),
+        _left(parts.commands.next_due(), now),
+        () if retries.count(None) == len(retries) else tuple([_left(one, now) for one in retries]),
     )
 
 
-def _held(held: Any, now: datetime) -> tuple[Any, ...]:
+def _held(held: WaitingBatch, now: datetime) -> tuple[Any, ...]:
     return (
         _left(held.due_at, now),
         held.failures,

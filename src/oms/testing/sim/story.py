@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from oms.ports.broker import TopicPartition
 from oms.testing.sim.run import Listener
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Story(Listener):
 
 
 def _seconds(run: Run) -> float:
-    return (run.world.clock.now() - run._begun).total_seconds()
+    return (run.world.clock.now() - run.begun_at).total_seconds()
 
 
 def _seen(world: World) -> Seen:
@@ -126,8 +127,8 @@ def _seen(world: World) -> Seen:
     for own in world.own:
         for (_group, order), document in records[own].documents.rows.items():
             seen[own, name(order)] = document
-    for topic, partitions in world.log._topics.records.items():
-        seen[LOG, topic] = str(sum(map(len, partitions)))
+    for topic in world.log.topics():
+        seen[LOG, topic] = str(sum(world.log.ends([topic]).values()))
     return seen
 
 
@@ -154,7 +155,7 @@ class Digest(Listener):
 
     def __init__(self) -> None:
         self._lines: list[str] = []
-        self._told: Counter[tuple[str, int]] = Counter()
+        self._told: Counter[TopicPartition] = Counter()
 
     def drew(self, label: str, option: str) -> None:
         """A choice."""
@@ -166,12 +167,12 @@ class Digest(Listener):
 
     def ended(self, run: Run, what: str) -> None:  # noqa: ARG002 - the listener's name
         """What is new in the log after it."""
-        for topic, partitions in run.world.log._topics.records.items():
-            for number, records in enumerate(partitions):
-                told = self._told[topic, number]
-                if told < len(records):
-                    self._lines += map(repr, records[told:])
-                    self._told[topic, number] = len(records)
+        log = run.world.log
+        for topic in log.topics():
+            for place, end in log.ends([topic]).items():
+                if self._told[place] < end:
+                    self._lines += map(repr, log.read(place, self._told[place]))
+                    self._told[place] = end
 
     def reached(self, worker: Worker, place: str) -> None:
         """A point."""

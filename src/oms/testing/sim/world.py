@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import attrs
 from greenlet import greenlet
@@ -21,6 +21,7 @@ from oms.adapters.memory import (
     MemoryStepStore,
     SequentialCallExecutor,
 )
+from oms.adapters.memory.log import MemorySubscription
 from oms.adapters.wire.codec import JsonCodec
 from oms.application import inventory, notifications, orders, payments
 from oms.application.steps.context import OwnStep
@@ -32,6 +33,7 @@ from oms.engine.dependencies import ServiceDependencies
 from oms.engine.service import Service
 from oms.ports.evidence import Evidence, StepEvidence
 from oms.ports.messages import Codec, Message, Outgoing, Record
+from oms.ports.stores.rows import Task
 from oms.ports.telemetry import Telemetry
 from oms.testing.sim.customers import Customers, command_of
 from oms.testing.sim.gateway import Draw, TapeGateway, TapeNotifier
@@ -105,13 +107,15 @@ class Worker:
     """One process of a service: its parts, and where it stands while others run."""
 
     __slots__ = (
-        "awake_at", "blocked", "green", "handles", "idle", "looks", "owner", "parts", "paused", "point", "service",
-        "slot", "stale",
+        "awake_at", "blocked", "calls", "green", "handles", "idle", "looks", "owner", "parts", "paused", "point",
+        "service", "slot", "stale", "subscription",
     )  # fmt: skip
 
     def __init__(self, slot: str, service: str, owner: str) -> None:
         self.slot, self.service, self.owner = slot, service, owner
         self.parts: ServiceAssembly[Any]
+        self.calls: SequentialCallExecutor[Task]
+        self.subscription: MemorySubscription
         self.green: greenlet | None = None
         """The step that is under way, where it stands still between two calls."""
         self.handles = False
@@ -153,9 +157,11 @@ class World:
         lose = lose or draw
         self.own_gateway = LossyGateway(own_calls.gateway, lose) if own_calls.gateway is not None else None
         self.own_notifier = LossyNotifier(own_calls.notifier, lose) if own_calls.notifier is not None else None
-        self.stores: dict[str, Any] = {name: KINDS[name](self.clock, self.ids) for name in SERVICES}
-        self.stores |= {name: MemoryStepStore(self.clock, self.ids) for name in self.own}
-        self.records: dict[str, Any] = {name: store._tables for name, store in self.stores.items()}
+        kinds = {**KINDS, **dict.fromkeys(self.own, MemoryStepStore)}
+        self.records: dict[str, Any] = {name: kind.new_tables(self.clock, self.ids) for name, kind in kinds.items()}
+        self.stores: dict[str, Any] = {
+            name: kind(self.clock, self.ids, tables=self.records[name]) for name, kind in kinds.items()
+        }
         self.gate_before: Any = None
         """The gate as it was a moment ago: what it comes back with after it lost its last second."""
         self.customers = Customers(self, COMMAND)
@@ -209,8 +215,10 @@ class World:
         more: dict[str, Any] = {"lock": orders.OrderWork.lock} if name == "order" else {}
         service = self._service(name, store, worker, point, ids)
         starts = service.starts(shared.broker)
-        made = assemble(service, shared, SequentialCallExecutor(500, point=point), starts=starts, **more)
+        worker.calls = SequentialCallExecutor(500, point=point)
+        made = assemble(service, shared, worker.calls, starts=starts, **more)
         worker.parts = attrs.evolve(made, lanes=())  # nobody drives those here
+        worker.subscription = cast("MemorySubscription", made.subscription)
         # All begin on one host; whoever takes a dead one's place starts on that host or on another one.
         successor = len(self.workers) == self._begun
         store.register(f"host {self._generation % 2 if successor else 0}")

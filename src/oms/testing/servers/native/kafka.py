@@ -70,9 +70,10 @@ class NativeKafka(NativeServer):
         super().__init__(settings)
         self.jvm = tuple(jvm)
         self._joins = joins
-        self._nodes: Iterator[int] = joins._nodes if joins else count(1)
-        self._node = next(self._nodes)
-        self._cluster: str = joins._cluster if joins else _new_cluster()
+        self.node_ids: Iterator[int] = joins.node_ids if joins else count(1)
+        """The ids for further brokers of the cluster."""
+        self.cluster_id: str = joins.cluster_id if joins else _new_cluster()
+        self._node = next(self.node_ids)
 
     @property
     def url(self) -> str:
@@ -95,7 +96,7 @@ class NativeKafka(NativeServer):
     def _prepare(self) -> None:
         """Give the log directory its cluster id, as every KRaft node needs."""
         properties = self._properties()
-        tool = self._jvm("kafka.tools.StorageTool", "format", "--cluster-id", self._cluster, "--config", properties)
+        tool = self._jvm("kafka.tools.StorageTool", "format", "--cluster-id", self.cluster_id, "--config", properties)
         self._run(tool)
 
     def _command(self) -> Sequence[str]:

@@ -46,11 +46,11 @@ class NativePostgres(NativeServer):
     @property
     def url(self) -> str:
         """`postgresql://postgres:PASSWORD@127.0.0.1:PORT/postgres`."""
-        return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def _find(self) -> None:
         self._programs = find_programs()
-        self._password: str = self._primary._password if self._primary else token_urlsafe(16)
+        self.password: str = self._primary.password if self._primary else token_urlsafe(16)
 
     def _account(self) -> str | None:
         if os.geteuid() != 0:
@@ -67,7 +67,7 @@ class NativePostgres(NativeServer):
             copied = ["--dbname", self._primary.url, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
             self._run([str(self._programs / "pg_basebackup"), data, *copied])
             return
-        secret = self._write("password", self._password)
+        secret = self._write("password", self.password)
         options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--locale=C"]
         self._run([str(self._programs / "initdb"), data, *options, "--no-sync"])
         secret.unlink()
