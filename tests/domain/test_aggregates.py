@@ -8,12 +8,14 @@ import pytest
 
 from oms.domain.errors import Conflict, DomainError, ImpossibleTransition, NotFound, TermsMismatch
 from oms.domain.events import (
+    EVENTS,
     InventoryReleased,
     InventoryReserved,
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
     PaymentSucceeded,
+    PaymentVoided,
     Reason,
     Shortage,
 )
@@ -30,7 +32,7 @@ from oms.domain.order import (
 from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState, ReservationTrigger
 from oms.domain.saga import possible_ends, publisher, routes, what_can_still_happen
-from oms.domain.state_machine import Effect
+from oms.domain.state_machine import Effect, by_state, state_table, stay
 from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.domain.values import OrderId, Sku, Terms, UserId
@@ -300,3 +302,34 @@ def test_the_saga_says_what_can_still_happen() -> None:
     assert what_can_still_happen(OrderState.CANCELLED) == ()
     assert possible_ends(OrderState.CANCELLING) == {OrderState.CANCELLED}
     assert OrderState.CONFIRMED in possible_ends(OrderState.CREATED)
+
+
+def test_a_table_names_each_cell_that_is_missing_or_unknown() -> None:
+    noted = stay(Effect.NOTED)
+    with pytest.raises(ValueError, match="missing or unknown cells: CONFIRMED in HELD, FITS in HOLD, FITS in REJECTED"):
+        state_table(
+            ReservationState,
+            ReservationTrigger,
+            {
+                trigger: by_state(
+                    ABSENT=noted,
+                    COMMITTED=noted,
+                    RELEASED=noted,
+                    **({} if trigger is ReservationTrigger.CONFIRMED else {"HELD": noted}),
+                    **({"HOLD": noted} if trigger is ReservationTrigger.FITS else {"REJECTED": noted}),
+                )
+                for trigger in ReservationTrigger
+            },
+        )
+
+
+def test_each_event_with_a_topic_is_found_and_has_a_topic_of_its_own() -> None:
+    assert len({event.topic for event in EVENTS}) == len(EVENTS) == 12
+    assert EVENTS[0] is OrderCreated
+
+
+def test_an_aggregate_refuses_to_make_an_event_of_another_one() -> None:
+    with pytest.raises(TypeError, match="an order publishes no PaymentVoided"):
+        Order(id=ID, terms=TERMS).event(PaymentVoided)
+    with pytest.raises(TypeError, match="a payment publishes no OrderCreated"):
+        Payment(order_id=ID, user_id=TERMS.user_id, total=TOTAL).event(OrderCreated)

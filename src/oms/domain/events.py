@@ -1,12 +1,17 @@
-"""What happened, in the past tense. An order has at most one event of each type."""
+"""Events, in the past tense. An order has at most one of each type.
+
+A class with a `topic` is all that an event needs here: `EVENTS` finds it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import ClassVar
 
 import attrs
 
+from oms.domain.errors import ImpossibleTransition
 from oms.domain.money import Money
 from oms.domain.values import NO_METADATA, Items, Metadata, OrderId, Sku, Terms, UserId
 
@@ -23,7 +28,7 @@ class Reason(Enum):
 
 @attrs.frozen
 class Shortage:
-    """A product of which fewer units were available than the order wanted."""
+    """A product with fewer available units than the order wanted."""
 
     sku: Sku
     requested: int
@@ -32,15 +37,29 @@ class Shortage:
 
 @attrs.frozen
 class Event:
-    """Something that happened to an order; `topic` is where the world hears of it."""
+    """Something that happened to an order; `topic` is where it is published."""
 
     topic: ClassVar[str]
     order_id: OrderId
 
 
 @attrs.frozen
-class _Agreed(Event):
+class OrderEvent(Event):
+    """An event that the order service makes of an order. Subclasses differ in the fields that they take."""
+
+    @classmethod
+    def of_order(cls, order_id: OrderId, terms: Terms, reason: Reason | None) -> OrderEvent:
+        """Return the event of an order with these terms; `reason` is None until the order begins to end."""
+        raise NotImplementedError
+
+
+@attrs.frozen
+class _Agreed(OrderEvent):
     terms: Terms
+
+    @classmethod
+    def of_order(cls, order_id: OrderId, terms: Terms, reason: Reason | None) -> OrderEvent:  # noqa: ARG003
+        return cls(order_id, terms)
 
 
 @attrs.frozen
@@ -68,7 +87,7 @@ class InventoryRejected(Event):
 
 @attrs.frozen
 class InventoryReleased(Event):
-    """What was held or sold is back; no items for an order that never held any."""
+    """The held or sold units are available again; no items for an order that never held any."""
 
     topic = "inventory.released"
     items: Items
@@ -76,7 +95,7 @@ class InventoryReleased(Event):
 
 @attrs.frozen
 class PaymentEvent(Event):
-    """News of an order's payment; `amount` is the order's total, whatever became of it."""
+    """An event of an order's payment; `amount` is always the order's total."""
 
     user_id: UserId
     amount: Money
@@ -107,7 +126,7 @@ class PaymentVoided(PaymentEvent):
 
 @attrs.frozen
 class PaymentRefunded(PaymentEvent):
-    """What was captured has been given back."""
+    """The captured amount was refunded."""
 
     topic = "payment.refunded"
 
@@ -120,49 +139,60 @@ class OrderConfirmed(_Agreed):
 
 
 @attrs.frozen
-class OrderCancelling(Event):
-    """The order shall end cancelled; payment decides between void and refund."""
+class OrderCancelling(OrderEvent):
+    """The order is being cancelled; the payment service decides between void and refund."""
 
     topic = "order.cancelling"
     user_id: UserId
     total: Money
     reason: Reason
 
+    @classmethod
+    def of_order(cls, order_id: OrderId, terms: Terms, reason: Reason | None) -> OrderEvent:
+        """As `OrderEvent.of_order`, without metadata."""
+        return cls(order_id, terms.user_id, terms.total, _known(reason))
+
 
 @attrs.frozen
-class _OrderEnded(Event):
+class _OrderEnded(OrderEvent):
     user_id: UserId
     total: Money
     reason: Reason
     metadata: Metadata = NO_METADATA
 
+    @classmethod
+    def of_order(cls, order_id: OrderId, terms: Terms, reason: Reason | None) -> OrderEvent:
+        return cls(order_id, terms.user_id, terms.total, _known(reason), terms.metadata)
+
+
+def _known(reason: Reason | None) -> Reason:
+    if reason is None:
+        raise ImpossibleTransition("order", "ending", "an end without a reason")
+    return reason
+
 
 @attrs.frozen
 class OrderCancelled(_OrderEnded):
-    """The money is settled; the stock may go back."""
+    """The money is settled; the stock may be released."""
 
     topic = "order.cancelled"
 
 
 @attrs.frozen
 class OrderRejected(_OrderEnded):
-    """The order ended because its stock was short."""
+    """The order ended because the stock didn't suffice."""
 
     topic = "order.rejected"
 
 
-EVENTS: tuple[type[Event], ...] = (
-    OrderCreated,
-    InventoryReserved,
-    InventoryRejected,
-    InventoryReleased,
-    PaymentSucceeded,
-    PaymentFailed,
-    PaymentVoided,
-    PaymentRefunded,
-    OrderConfirmed,
-    OrderCancelling,
-    OrderCancelled,
-    OrderRejected,
-)
+def _published() -> Iterator[type[Event]]:
+    """Yield the classes of this module that name a topic of their own, in the order of their definition."""
+    for kind in list(globals().values()):
+        if isinstance(kind, type) and issubclass(kind, Event) and "topic" in vars(kind):
+            yield kind
+
+
+EVENTS: tuple[type[Event], ...] = tuple(_published())
+"""All events of the system: every class above that has a `topic`."""
+
 BY_TOPIC = {event.topic: event for event in EVENTS}

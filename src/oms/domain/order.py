@@ -1,12 +1,10 @@
-"""The order: its state table and the aggregate that follows it.
+"""The order: its state table, and the aggregate that follows the table.
 
-The winner of cancel, deadline and payment is whoever changes (state, version) first; the table says what the
-others find.
+Of cancel, deadline and payment, the first to change (state, version) wins; the table says what the others do then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
 
@@ -19,19 +17,31 @@ from oms.domain.events import (
     OrderCancelling,
     OrderConfirmed,
     OrderCreated,
+    OrderEvent,
     OrderRejected,
     Reason,
 )
-from oms.domain.state_machine import Cell, Effect, HistoryEntry, Transition, evolve, move, row, stay
+from oms.domain.state_machine import (
+    Cell,
+    Effect,
+    HistoryEntry,
+    Transition,
+    by_state,
+    evolve,
+    move,
+    state_table,
+    stay,
+)
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 from oms.domain.values import OrderId, Terms
 
 
 class OrderState(Enum):
-    """Where an order is; `ABSENT` is no order yet, or only news that came before it.
+    """The state of an order.
 
-    `LEGACY` is an order of the system replaced, imported and not resumed: nobody was told of it, and it has no deadline.
+    `ABSENT`: there is no order yet, or only early news about it. `LEGACY`: imported from the Spring system and not
+    resumed; no event of it was published, and it has no deadline.
     """
 
     ABSENT = "ABSENT"
@@ -50,7 +60,7 @@ class OrderState(Enum):
 
     @property
     def resting(self) -> bool:
-        """Whether nothing has to happen to it: it has ended, or waits for somebody to resume it."""
+        """Whether nothing has to happen to it: it has ended, or waits until an operator resumes it."""
         return self in SETTLED or self is OrderState.LEGACY
 
 
@@ -62,7 +72,7 @@ TIMED = (OrderState.CREATED, OrderState.RESERVED)
 
 
 class OrderTrigger(Enum):
-    """What can happen to an order; the value is the topic or the command."""
+    """An event or command that an order reacts to; the value is the topic or the name of the command."""
 
     PLACED = "place"
     CREATED = "order.created"
@@ -80,7 +90,7 @@ class OrderTrigger(Enum):
     RESUMED = "resume"
 
 
-S = OrderState
+S, T = OrderState, OrderTrigger
 _created = move(S.CREATED, OrderCreated)
 _adopted = move(S.CREATED)
 _imported = move(S.LEGACY)
@@ -97,16 +107,22 @@ _same: Cell[OrderState] = stay(Effect.SAME)
 _refused: Cell[OrderState] = stay(Effect.REFUSED)
 
 # fmt: off
-ORDER_TABLE: Mapping[OrderState, Mapping[OrderTrigger, Cell[OrderState]]] = {
-    S.ABSENT:     row(OrderTrigger, [_created, _adopted, _reserved, _early,    _early, _early,     _early,     _early,     _early,     _unknown,    _unknown,    _noted,      _imported, _unknown]),
-    S.LEGACY:     row(OrderTrigger, [_never,   _noted,   _reserved, _rejected, _noted, _confirmed, _cancelled, _never,     _never,     _refused,    _cancelling, _noted,      _same,     _created]),
-    S.CREATED:    row(OrderTrigger, [_never,   _noted,   _reserved, _rejected, _noted, _confirmed, _cancelled, _never,     _never,     _cancelling, _cancelling, _cancelling, _same,     _same]),
-    S.RESERVED:   row(OrderTrigger, [_never,   _noted,   _noted,    _never,    _noted, _confirmed, _cancelled, _never,     _never,     _cancelling, _cancelling, _cancelling, _same,     _same]),
-    S.CANCELLING: row(OrderTrigger, [_never,   _noted,   _noted,    _noted,    _noted, _noted,     _cancelled, _cancelled, _cancelled, _same,       _same,       _noted,      _same,     _refused]),
-    S.CONFIRMED:  row(OrderTrigger, [_never,   _noted,   _noted,    _never,    _noted, _noted,     _never,     _never,     _never,     _refused,    _cancelling, _noted,      _same,     _same]),
-    S.REJECTED:   row(OrderTrigger, [_never,   _noted,   _never,    _noted,    _noted, _never,     _never,     _never,     _never,     _refused,    _refused,    _noted,      _same,     _refused]),
-    S.CANCELLED:  row(OrderTrigger, [_never,   _noted,   _noted,    _noted,    _noted, _noted,     _noted,     _noted,     _noted,     _same,       _same,       _noted,      _same,     _refused]),
-}
+ORDER_TABLE = state_table(OrderState, OrderTrigger, {
+    T.PLACED:          by_state(ABSENT=_created,  LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_never,     CONFIRMED=_never,      REJECTED=_never,   CANCELLED=_never),
+    T.CREATED:         by_state(ABSENT=_adopted,  LEGACY=_noted,      CREATED=_noted,      RESERVED=_noted,      CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_noted,   CANCELLED=_noted),
+    T.RESERVED:        by_state(ABSENT=_reserved, LEGACY=_reserved,   CREATED=_reserved,   RESERVED=_noted,      CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_never,   CANCELLED=_noted),
+    T.REJECTED:        by_state(ABSENT=_early,    LEGACY=_rejected,   CREATED=_rejected,   RESERVED=_never,      CANCELLING=_noted,     CONFIRMED=_never,      REJECTED=_noted,   CANCELLED=_noted),
+    T.RELEASED:        by_state(ABSENT=_early,    LEGACY=_noted,      CREATED=_noted,      RESERVED=_noted,      CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_noted,   CANCELLED=_noted),
+    T.PAID:            by_state(ABSENT=_early,    LEGACY=_confirmed,  CREATED=_confirmed,  RESERVED=_confirmed,  CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_never,   CANCELLED=_noted),
+    T.DECLINED:        by_state(ABSENT=_early,    LEGACY=_cancelled,  CREATED=_cancelled,  RESERVED=_cancelled,  CANCELLING=_cancelled, CONFIRMED=_never,      REJECTED=_never,   CANCELLED=_noted),
+    T.VOIDED:          by_state(ABSENT=_early,    LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_cancelled, CONFIRMED=_never,      REJECTED=_never,   CANCELLED=_noted),
+    T.REFUNDED:        by_state(ABSENT=_early,    LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_cancelled, CONFIRMED=_never,      REJECTED=_never,   CANCELLED=_noted),
+    T.CUSTOMER_CANCEL: by_state(ABSENT=_unknown,  LEGACY=_refused,    CREATED=_cancelling, RESERVED=_cancelling, CANCELLING=_same,      CONFIRMED=_refused,    REJECTED=_refused, CANCELLED=_same),
+    T.OPERATOR_CANCEL: by_state(ABSENT=_unknown,  LEGACY=_cancelling, CREATED=_cancelling, RESERVED=_cancelling, CANCELLING=_same,      CONFIRMED=_cancelling, REJECTED=_refused, CANCELLED=_same),
+    T.DEADLINE:        by_state(ABSENT=_noted,    LEGACY=_noted,      CREATED=_cancelling, RESERVED=_cancelling, CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_noted,   CANCELLED=_noted),
+    T.IMPORTED:        by_state(ABSENT=_imported, LEGACY=_same,       CREATED=_same,       RESERVED=_same,       CANCELLING=_same,      CONFIRMED=_same,       REJECTED=_same,    CANCELLED=_same),
+    T.RESUMED:         by_state(ABSENT=_unknown,  LEGACY=_created,    CREATED=_same,       RESERVED=_same,       CANCELLING=_refused,   CONFIRMED=_same,       REJECTED=_refused, CANCELLED=_refused),
+})
 # fmt: on
 
 _REASONS = {
@@ -119,30 +135,30 @@ _REASONS = {
 
 
 MAX_EARLY = 16
-"""Different early messages that one order id keeps. The services send six; only a forger sends more."""
+"""Different early messages that are kept for one order id. The services send six; only a forger sends more."""
 
 EARLY_MISMATCH = "early news contradicts its order and is not applied"
 
 
 @attrs.frozen
 class EarlyNews:
-    """News that came before its order. `stated` is None where it names no terms, or was stored without them."""
+    """An event that arrived before its order. `stated` is None if the event names no terms or was stored without them."""
 
     trigger: OrderTrigger
     stated: StatedTerms | None = None
 
     def contradicts(self, terms: Terms) -> bool:
-        """Whether it is about another customer or amount than the order that came."""
+        """Whether it names another customer or amount than `terms`."""
         return self.stated is not None and self.stated.differ_from(terms)
 
 
 @attrs.frozen(kw_only=True, slots=False)
 class Order:
-    """One customer's order. Every method answers with the `Transition` to save; none changes the order in place.
+    """One customer's order. Its methods return the `Transition` to save, and never change the order in place.
 
-    `version` is the number of its history entries. `terms`, `created_at` and `deadline_at` are None while it is
-    ABSENT, `early` is then the news that waits for it. Of a LEGACY order `created_at` is the system replaced's, and its
-    time begins anew when it is resumed.
+    `version` is the number of its history entries. `terms`, `created_at` and `deadline_at` are None while it is ABSENT;
+    `early` then holds the events that wait for it. A LEGACY order has the `created_at` of the Spring system until it is
+    resumed.
     """
 
     id: OrderId
@@ -157,59 +173,59 @@ class Order:
 
     @property
     def agreed(self) -> Terms:
-        """The terms of an order that exists; `NotFound` for one that is ABSENT."""
+        """The terms of the order; raises `NotFound` while it is ABSENT."""
         if self.terms is None:
             raise NotFound("order_not_found", f"there is no order {self.id}")
         return self.terms
 
     def place(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
-        """The customer's own command: CREATED, with its timer."""
+        """Create the order by its customer's command, and start its timer."""
         return self._adopt(OrderTrigger.PLACED, terms, at, deadline_at)
 
     def created(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
-        """`order.created` came back to us, or from a foreign producer whose order is adopted."""
+        """Handle `order.created`: this service's own event, or one of another producer, whose order is adopted."""
         return self._adopt(OrderTrigger.CREATED, terms, at, deadline_at)
 
     def reserved(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
-        """Inventory holds every line; it may know a foreign order before the order service does.
+        """Handle `inventory.reserved`, which may arrive before the `order.created` of another producer.
 
-        Raises `TermsMismatch` where the order exists with other terms.
+        Raises `TermsMismatch` if the order exists with other terms.
         """
         if self.terms is not None:
             StatedTerms.of(terms).check(self.id, self.terms)
         return self._adopt(OrderTrigger.RESERVED, terms, at, deadline_at)
 
     def imported(self, terms: Terms, *, at: datetime, created_at: datetime, detail: str = "") -> Transition[Order]:
-        """From the system replaced: LEGACY, told to nobody. An order that is here already stays as it is."""
+        """Import an order of the Spring system as LEGACY, without an event. An order that exists stays as it is."""
         if self.state is not S.ABSENT:
-            return self._on(OrderTrigger.IMPORTED, at)
+            return _apply(self, OrderTrigger.IMPORTED, at)
         known = evolve(self, terms=terms, created_at=created_at, early=())
         return _with_news(known, OrderTrigger.IMPORTED, self.early, at, detail)
 
     def resume(self, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
-        """A LEGACY order becomes one like any other, placed now; `Conflict` for one that ended otherwise."""
-        return self._timed(OrderTrigger.RESUMED, at, deadline_at)._on(OrderTrigger.RESUMED, at)
+        """Turn a LEGACY order into a normal one, placed now. Raises `Conflict` if it is cancelled or rejected."""
+        return _apply(self._timed(OrderTrigger.RESUMED, at, deadline_at), OrderTrigger.RESUMED, at)
 
     def hear(self, trigger: OrderTrigger, *, at: datetime, stated: StatedTerms | None = None) -> Transition[Order]:
-        """News of inventory or payment; where the order is still absent it waits in `early`.
+        """Handle an event of inventory or payment; while the order is ABSENT, the event waits in `early`.
 
-        `stated` are the terms that the message names. Raises `TermsMismatch` where they contradict the order's, or
-        where `MAX_EARLY` different messages wait for an absent order already.
+        `stated` are the terms that the message names. Raises `TermsMismatch` if they contradict the order's, or if
+        `MAX_EARLY` different messages wait for the absent order already.
         """
         if self.terms is not None and stated is not None:
             stated.check(self.id, self.terms)
         if self.state is not S.ABSENT or ORDER_TABLE[self.state][trigger].effect is not Effect.EARLY:
-            return self._on(trigger, at)
-        return self._keep(EarlyNews(trigger, stated))._note(trigger, at)
+            return _apply(self, trigger, at)
+        return _note(self._keep(EarlyNews(trigger, stated)), trigger, at)
 
     def cancel(self, reason: Reason, *, at: datetime) -> Transition[Order]:
-        """By its customer or an operator. `NotFound` while ABSENT; `Conflict` where the table refuses."""
+        """Cancel by its customer or an operator. Raises `NotFound` while ABSENT, `Conflict` if the table refuses."""
         by_operator = reason is Reason.OPERATOR
-        return self._on(OrderTrigger.OPERATOR_CANCEL if by_operator else OrderTrigger.CUSTOMER_CANCEL, at)
+        return _apply(self, OrderTrigger.OPERATOR_CANCEL if by_operator else OrderTrigger.CUSTOMER_CANCEL, at)
 
     def deadline(self, *, at: datetime) -> Transition[Order]:
-        """Its time is over: an order that isn't settled yet shall end cancelled."""
-        return self._on(OrderTrigger.DEADLINE, at)
+        """Handle the end of the order's time: begin to cancel it unless it is settled."""
+        return _apply(self, OrderTrigger.DEADLINE, at)
 
     def _keep(self, news: EarlyNews) -> Order:
         if news in self.early:
@@ -220,104 +236,86 @@ class Order:
 
     def _adopt(self, trigger: OrderTrigger, terms: Terms, at: datetime, deadline_at: datetime) -> Transition[Order]:
         if self.state is not OrderState.ABSENT:
-            return self._timed(trigger, at, deadline_at)._on(trigger, at)
+            return _apply(self._timed(trigger, at, deadline_at), trigger, at)
         known = evolve(self, terms=terms, created_at=at, deadline_at=deadline_at, early=())
         return _with_news(known, trigger, self.early, at)
 
     def _timed(self, trigger: OrderTrigger, at: datetime, deadline_at: datetime) -> Order:
-        """With a time of its own, where this trigger begins it."""
+        """Return the order with new times if this trigger starts its timer."""
         begins = ORDER_TABLE[self.state][trigger].to in TIMED and self.state not in TIMED
         return evolve(self, created_at=at, deadline_at=deadline_at) if begins else self
 
-    def _on(self, trigger: OrderTrigger, at: datetime, detail: str = "") -> Transition[Order]:
-        cell = ORDER_TABLE[self.state][trigger]
-        if cell.to is not None:
-            return self._move(trigger, cell, cell.to, at, detail)
-        if cell.effect is Effect.NOTED:
-            return self._note(trigger, at)
-        if cell.effect is Effect.SAME:
-            return Transition(self)
-        if cell.effect is Effect.NOT_FOUND:
-            raise NotFound("order_not_found", f"there is no order {self.id}")
-        if cell.effect is Effect.REFUSED:
-            raise self._refusal(trigger)
-        raise ImpossibleTransition("order", self.state.value, trigger.value)
-
-    def _refusal(self, trigger: OrderTrigger) -> Conflict:
-        if trigger is OrderTrigger.RESUMED:
-            return Conflict("order_settled", f"order {self.id} is {self.state.value} and can't be resumed")
-        if self.state is S.LEGACY:
-            return Conflict(
-                "order_legacy", f"order {self.id} was placed before this system: an operator has to cancel it"
-            )
-        return Conflict("order_settled", f"order {self.id} is {self.state.value} and can't be cancelled")
-
-    def _move(
-        self, trigger: OrderTrigger, cell: Cell[OrderState], to: OrderState, at: datetime, detail: str
-    ) -> Transition[Order]:
-        moved = evolve(
-            self,
-            state=to,
-            version=self.version + 1,
-            updated_at=at,
-            reason=self.reason or _REASONS.get(trigger),
-        )
-        events = (moved.event(cell.publishes),) if cell.publishes else ()
-        timed, timed_before = to in TIMED, self.state in TIMED
-        started = (TaskRequest(_TIMER, self.id, self.deadline_at),) if timed and not timed_before else ()
-        ended = (TaskKey(_TIMER, self.id),) if timed_before and not timed else ()
-        return Transition(moved, events, started, ended, (self._entry(trigger, to, at, detail),))
-
-    def _note(self, trigger: OrderTrigger, at: datetime) -> Transition[Order]:
-        noted = evolve(self, version=self.version + 1, updated_at=at)
-        return Transition(noted, history=(self._entry(trigger, self.state, at),))
-
-    def _entry(self, trigger: OrderTrigger, to: OrderState, at: datetime, detail: str = "") -> HistoryEntry:
-        return HistoryEntry(self.version + 1, at, trigger.value, self.state.value, to.value, detail)
-
     def event(self, kind: type[Event]) -> Event:
-        """The event of this type as this order publishes it; equal each time."""
-        return _MAKE[kind](self, self.agreed)
+        """Return the event of this type as this order publishes it; it is equal each time."""
+        if not issubclass(kind, OrderEvent):
+            raise TypeError(f"an order publishes no {kind.__name__}")
+        return kind.of_order(self.id, self.agreed, self.reason)
 
 
-def _why(order: Order) -> Reason:
-    if order.reason is None:
-        raise ImpossibleTransition("order", order.state.value, "an end without a reason")
-    return order.reason
+def _apply(order: Order, trigger: OrderTrigger, at: datetime, detail: str = "") -> Transition[Order]:
+    """Do what the table says about this trigger in the order's state."""
+    cell = ORDER_TABLE[order.state][trigger]
+    if cell.to is not None:
+        return _move(order, trigger, cell, at, detail)
+    if cell.effect is Effect.NOTED:
+        return _note(order, trigger, at)
+    if cell.effect is Effect.SAME:
+        return Transition(order)
+    if cell.effect is Effect.NOT_FOUND:
+        raise NotFound("order_not_found", f"there is no order {order.id}")
+    if cell.effect is Effect.REFUSED:
+        raise _refusal(order, trigger)
+    raise ImpossibleTransition("order", order.state.value, trigger.value)
 
 
-_MAKE: Mapping[type[Event], Callable[[Order, Terms], Event]] = {
-    OrderCreated: lambda order, terms: OrderCreated(order.id, terms),
-    OrderConfirmed: lambda order, terms: OrderConfirmed(order.id, terms),
-    OrderCancelling: lambda order, terms: OrderCancelling(order.id, terms.user_id, terms.total, _why(order)),
-    OrderCancelled: lambda order, terms: OrderCancelled(
-        order.id, terms.user_id, terms.total, _why(order), terms.metadata
-    ),
-    OrderRejected: lambda order, terms: OrderRejected(
-        order.id, terms.user_id, terms.total, _why(order), terms.metadata
-    ),
-}
+def _refusal(order: Order, trigger: OrderTrigger) -> Conflict:
+    if trigger is OrderTrigger.RESUMED:
+        return Conflict("order_settled", f"order {order.id} is {order.state.value} and can't be resumed")
+    if order.state is S.LEGACY:
+        detail = f"order {order.id} was placed before this system: an operator has to cancel it"
+        return Conflict("order_legacy", detail)
+    return Conflict("order_settled", f"order {order.id} is {order.state.value} and can't be cancelled")
+
+
+def _move(order: Order, trigger: OrderTrigger, cell: Cell[OrderState], at: datetime, detail: str) -> Transition[Order]:
+    to = cell.to or order.state
+    reason = order.reason or _REASONS.get(trigger)
+    moved = evolve(order, state=to, version=order.version + 1, updated_at=at, reason=reason)
+    events = (moved.event(cell.publishes),) if cell.publishes else ()
+    timed, timed_before = to in TIMED, order.state in TIMED
+    started = (TaskRequest(_TIMER, order.id, order.deadline_at),) if timed and not timed_before else ()
+    ended = (TaskKey(_TIMER, order.id),) if timed_before and not timed else ()
+    return Transition(moved, events, started, ended, (_entry(order, trigger, to, at, detail),))
+
+
+def _note(order: Order, trigger: OrderTrigger, at: datetime) -> Transition[Order]:
+    noted = evolve(order, version=order.version + 1, updated_at=at)
+    return Transition(noted, history=(_entry(order, trigger, order.state, at),))
+
+
+def _entry(order: Order, trigger: OrderTrigger, to: OrderState, at: datetime, detail: str = "") -> HistoryEntry:
+    return HistoryEntry(order.version + 1, at, trigger.value, order.state.value, to.value, detail)
 
 
 def _with_news(
     known: Order, trigger: OrderTrigger, early: tuple[EarlyNews, ...], at: datetime, detail: str = ""
 ) -> Transition[Order]:
-    """The order's first step, and behind it the early news that agrees with its terms.
+    """Return the order's first transition, followed by those of the early news that agrees with its terms.
 
-    News that contradicts them changes nothing, wherever it came in the order of arrival: it raises an alert, and the
-    first entry of the history names it.
+    News that contradicts the terms changes nothing, in whatever order it arrived: it raises an alert, and the first
+    entry of the history names it.
     """
     refused = [news for news in early if news.contradicts(known.agreed)]
     ignored = "; ".join(f"{news.trigger.value} ignored: {news.stated}" for news in refused)
-    step = known._on(trigger, at, "; ".join(filter(None, (detail, ignored))))
+    transition = _apply(known, trigger, at, "; ".join(filter(None, (detail, ignored))))
     for news in early:
         if news not in refused:
-            step = _joined(step, step.aggregate._on(news.trigger, at))
-    return attrs.evolve(step, alert=EARLY_MISMATCH) if refused else step
+            transition = _joined(transition, _apply(transition.aggregate, news.trigger, at))
+    return attrs.evolve(transition, alert=EARLY_MISMATCH) if refused else transition
 
 
 def _joined(first: Transition[Order], second: Transition[Order]) -> Transition[Order]:
-    """Both steps as one; a task that the second one ends isn't started."""
+    """Return both transitions as one; a task that the second one ends isn't started."""
     started = tuple(task for task in first.tasks if TaskKey(task.kind, task.key) not in second.ended)
     return Transition(
         second.aggregate,

@@ -1,7 +1,7 @@
-"""The payment of an order: one charge under one key, and the way back from every doubt.
+"""The payment of an order: one charge under one key, and how it is undone.
 
-INITIATED means that a call may have gone out, so a cancel turns it into VOIDING and never into VOIDED. Unknown
-is never taken for failed. Payment alone decides between void and refund.
+INITIATED means that a call may have been made, so a cancel turns it into VOIDING and never into VOIDED. An unknown
+outcome never counts as a failed one. The payment service alone decides between void and refund.
 """
 
 from __future__ import annotations
@@ -13,15 +13,23 @@ from enum import Enum
 import attrs
 
 from oms.domain.errors import ImpossibleTransition
-from oms.domain.events import Event, PaymentFailed, PaymentRefunded, PaymentSucceeded, PaymentVoided, Reason
+from oms.domain.events import (
+    Event,
+    PaymentEvent,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    PaymentVoided,
+    Reason,
+)
 from oms.domain.money import Money
-from oms.domain.state_machine import Cell, Effect, Transition, evolve, move, row, stay
+from oms.domain.state_machine import Cell, Effect, Transition, by_state, evolve, move, state_table, stay
 from oms.domain.tasks import TaskKind, TaskRequest
 from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId
 
 
 class PaymentState(Enum):
-    """Where the money of an order is."""
+    """The state of an order's payment."""
 
     ABSENT = "ABSENT"
     INITIATED = "INITIATED"
@@ -35,7 +43,7 @@ class PaymentState(Enum):
 
 
 class PaymentTrigger(Enum):
-    """What can happen to a payment: two messages, and the gateway's answers."""
+    """What a payment reacts to: two events, and the gateway's answers."""
 
     RESERVED = "inventory.reserved"
     CANCELLING = "order.cancelling"
@@ -47,7 +55,7 @@ class PaymentTrigger(Enum):
     REFUND_DONE = "refund done"
 
 
-S = PaymentState
+S, T = PaymentState, PaymentTrigger
 _initiated = move(S.INITIATED, starts=TaskKind.CHARGE)
 _tombstone = move(S.VOIDED, PaymentVoided)
 _voiding = move(S.VOIDING, starts=TaskKind.VOID)
@@ -62,21 +70,20 @@ _noted: Cell[PaymentState] = stay(Effect.NOTED)
 _never: Cell[PaymentState] = stay(Effect.IMPOSSIBLE)
 
 # fmt: off
-PAYMENT_TABLE: Mapping[PaymentState, Mapping[PaymentTrigger, Cell[PaymentState]]] = {
-    S.ABSENT:    row(PaymentTrigger, [_initiated, _tombstone, _never,     _never,    _never,   _never,  _never,     _never]),
-    S.INITIATED: row(PaymentTrigger, [_noted,     _voiding,   _captured,  _declined, _unknown, _never,  _never,     _never]),
-    S.UNKNOWN:   row(PaymentTrigger, [_noted,     _voiding,   _captured,  _declined, _noted,   _never,  _never,     _never]),
-    S.VOIDING:   row(PaymentTrigger, [_noted,     _noted,     _refunding, _voided,   _noted,   _voided, _refunding, _never]),
-    S.CAPTURED:  row(PaymentTrigger, [_noted,     _refunding, _noted,     _never,    _noted,   _noted,  _noted,     _never]),
-    S.REFUNDING: row(PaymentTrigger, [_noted,     _noted,     _noted,     _never,    _noted,   _noted,  _noted,     _refunded]),
-    S.DECLINED:  row(PaymentTrigger, [_noted,     _noted,     _never,     _noted,    _noted,   _noted,  _noted,     _never]),
-    S.VOIDED:    row(PaymentTrigger, [_noted,     _noted,     _broken,    _noted,    _noted,   _noted,  _broken,    _noted]),
-    S.REFUNDED:  row(PaymentTrigger, [_noted,     _noted,     _noted,     _never,    _noted,   _noted,  _noted,     _noted]),
-}
+PAYMENT_TABLE = state_table(PaymentState, PaymentTrigger, {
+    T.RESERVED:    by_state(ABSENT=_initiated, INITIATED=_noted,    UNKNOWN=_noted,    VOIDING=_noted,     CAPTURED=_noted,     REFUNDING=_noted,    DECLINED=_noted, VOIDED=_noted,  REFUNDED=_noted),
+    T.CANCELLING:  by_state(ABSENT=_tombstone, INITIATED=_voiding,  UNKNOWN=_voiding,  VOIDING=_noted,     CAPTURED=_refunding, REFUNDING=_noted,    DECLINED=_noted, VOIDED=_noted,  REFUNDED=_noted),
+    T.CAPTURED:    by_state(ABSENT=_never,     INITIATED=_captured, UNKNOWN=_captured, VOIDING=_refunding, CAPTURED=_noted,     REFUNDING=_noted,    DECLINED=_never, VOIDED=_broken, REFUNDED=_noted),
+    T.DECLINED:    by_state(ABSENT=_never,     INITIATED=_declined, UNKNOWN=_declined, VOIDING=_voided,    CAPTURED=_never,     REFUNDING=_never,    DECLINED=_noted, VOIDED=_noted,  REFUNDED=_never),
+    T.NO_ANSWER:   by_state(ABSENT=_never,     INITIATED=_unknown,  UNKNOWN=_noted,    VOIDING=_noted,     CAPTURED=_noted,     REFUNDING=_noted,    DECLINED=_noted, VOIDED=_noted,  REFUNDED=_noted),
+    T.VOID_DONE:   by_state(ABSENT=_never,     INITIATED=_never,    UNKNOWN=_never,    VOIDING=_voided,    CAPTURED=_noted,     REFUNDING=_noted,    DECLINED=_noted, VOIDED=_noted,  REFUNDED=_noted),
+    T.VOID_LOST:   by_state(ABSENT=_never,     INITIATED=_never,    UNKNOWN=_never,    VOIDING=_refunding, CAPTURED=_noted,     REFUNDING=_noted,    DECLINED=_noted, VOIDED=_broken, REFUNDED=_noted),
+    T.REFUND_DONE: by_state(ABSENT=_never,     INITIATED=_never,    UNKNOWN=_never,    VOIDING=_never,     CAPTURED=_never,     REFUNDING=_refunded, DECLINED=_never, VOIDED=_noted,  REFUNDED=_noted),
+})
 # fmt: on
 
 OPEN = frozenset({S.INITIATED, S.UNKNOWN, S.VOIDING, S.REFUNDING})
-"""States in which the service still owes the gateway a question."""
+"""States in which the outcome of a call to the gateway is still awaited."""
 
 _PUBLISHED_REASON: Mapping[type[Event], Reason] = {PaymentFailed: Reason.PAYMENT_DECLINED}
 
@@ -85,13 +92,13 @@ _KEY_PREFIX = "oms-"
 
 
 def order_of_key(key: str) -> OrderId | None:
-    """The order whose payment has this key at the gateway; None for a key that can't be a payment's of ours."""
+    """Return the order whose payment has this key at the gateway; None for a key of another system."""
     return OrderId(key.removeprefix(_KEY_PREFIX)) if key.startswith(_KEY_PREFIX) else None
 
 
 @attrs.frozen(kw_only=True, slots=False)
 class Payment:
-    """The money side of one order; `key` is the gateway's idempotency key, the same for every call."""
+    """The payment of one order. Its methods return the `Transition` to save, and never change the payment in place."""
 
     order_id: OrderId
     state: PaymentState = PaymentState.ABSENT
@@ -103,75 +110,67 @@ class Payment:
 
     @property
     def key(self) -> str:
-        """The gateway's idempotency key: made of the order alone, so that no retry can make a second one."""
+        """The gateway's idempotency key of every call: made of the order id alone, so that a retry has the same one."""
         return f"{_KEY_PREFIX}{self.order_id}"
 
     def start(self, terms: Terms, *, at: datetime) -> Transition[Payment]:
-        """The stock is held: owe the gateway a charge, unless a cancel was here first."""
+        """Start a charge when the stock is held, unless the order was cancelled before."""
         known = self
         if self.state is S.ABSENT:
             known = evolve(self, user_id=terms.user_id, total=terms.total, metadata=terms.metadata)
-        return known._on(PaymentTrigger.RESERVED, at)
+        return _apply(known, PaymentTrigger.RESERVED, at)
 
     def cancel(self, user_id: UserId, total: Money, *, at: datetime) -> Transition[Payment]:
-        """The order shall end cancelled: void what may be out, refund what is captured."""
+        """Cancel: void a charge that may have been made, refund a captured one."""
         known = self
         if self.state is S.ABSENT:
             known = evolve(self, user_id=user_id, total=total)
-        return known._on(PaymentTrigger.CANCELLING, at)
+        return _apply(known, PaymentTrigger.CANCELLING, at)
 
     def captured(self, payment_id: str, *, at: datetime) -> Transition[Payment]:
-        """The gateway took the money."""
-        return self._paid(payment_id)._on(PaymentTrigger.CAPTURED, at)
+        """Note that the gateway captured the money."""
+        return _apply(self._paid(payment_id), PaymentTrigger.CAPTURED, at)
 
     def declined(self, *, at: datetime) -> Transition[Payment]:
-        """The gateway refused, for good: no money moved or will."""
-        return self._on(PaymentTrigger.DECLINED, at)
+        """Note that the gateway declined for good: no money has moved or will move."""
+        return _apply(self, PaymentTrigger.DECLINED, at)
 
     def unanswered(self, *, at: datetime) -> Transition[Payment]:
-        """Nobody knows whether the charge happened; the service asks again by key."""
-        return self._on(PaymentTrigger.NO_ANSWER, at)
+        """Note that the outcome of the charge is unknown; the service looks it up by key."""
+        return _apply(self, PaymentTrigger.NO_ANSWER, at)
 
     def void_done(self, *, at: datetime) -> Transition[Payment]:
-        """The gateway promised that no charge under this key can capture any more."""
-        return self._on(PaymentTrigger.VOID_DONE, at)
+        """Note the gateway's promise that no charge under this key can capture any more."""
+        return _apply(self, PaymentTrigger.VOID_DONE, at)
 
     def void_lost(self, payment_id: str, *, at: datetime) -> Transition[Payment]:
-        """The void came too late: the money is captured and must go back."""
-        return self._paid(payment_id)._on(PaymentTrigger.VOID_LOST, at)
+        """Note that the void came too late: the money is captured and must be refunded."""
+        return _apply(self._paid(payment_id), PaymentTrigger.VOID_LOST, at)
 
     def refund_done(self, *, at: datetime) -> Transition[Payment]:
-        """The money is back with the customer."""
-        return self._on(PaymentTrigger.REFUND_DONE, at)
+        """Note that the money was refunded."""
+        return _apply(self, PaymentTrigger.REFUND_DONE, at)
 
     def _paid(self, payment_id: str) -> Payment:
         return self if self.payment_id else evolve(self, payment_id=payment_id)
 
-    def _on(self, trigger: PaymentTrigger, at: datetime) -> Transition[Payment]:
-        cell = PAYMENT_TABLE[self.state][trigger]
-        if cell.effect is Effect.NOTED:
-            return Transition(self)
-        if cell.to is None:
-            raise ImpossibleTransition("payment", self.state.value, trigger.value)
-        moved = evolve(self, state=cell.to, updated_at=at)
-        events = (moved.event(cell.publishes),) if cell.publishes else ()
-        tasks = (TaskRequest(cell.starts, self.order_id),) if cell.starts else ()
-        return Transition(moved, events, tasks, alert=cell.alert)
-
     def event(self, kind: type[Event]) -> Event:
-        """The event of this type as this payment publishes it; equal each time."""
+        """Return the event of this type as this payment publishes it; it is equal each time."""
+        if not issubclass(kind, PaymentEvent):
+            raise TypeError(f"a payment publishes no {kind.__name__}")
         if self.user_id is None or self.total is None:
             raise ImpossibleTransition("payment", self.state.value, "an event before its order")
-        make = _MAKE[kind]
-        return make(self.order_id, self.user_id, self.total, self.payment_id, _PUBLISHED_REASON.get(make))
+        return kind(self.order_id, self.user_id, self.total, self.payment_id, _PUBLISHED_REASON.get(kind))
 
 
-_MAKE: Mapping[
-    type[Event],
-    type[PaymentSucceeded] | type[PaymentFailed] | type[PaymentVoided] | type[PaymentRefunded],
-] = {
-    PaymentSucceeded: PaymentSucceeded,
-    PaymentFailed: PaymentFailed,
-    PaymentVoided: PaymentVoided,
-    PaymentRefunded: PaymentRefunded,
-}
+def _apply(payment: Payment, trigger: PaymentTrigger, at: datetime) -> Transition[Payment]:
+    """Do what the table says about this trigger in the payment's state."""
+    cell = PAYMENT_TABLE[payment.state][trigger]
+    if cell.effect is Effect.NOTED:
+        return Transition(payment)
+    if cell.to is None:
+        raise ImpossibleTransition("payment", payment.state.value, trigger.value)
+    moved = evolve(payment, state=cell.to, updated_at=at)
+    events = (moved.event(cell.publishes),) if cell.publishes else ()
+    tasks = (TaskRequest(cell.starts, payment.order_id),) if cell.starts else ()
+    return Transition(moved, events, tasks, alert=cell.alert)

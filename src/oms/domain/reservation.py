@@ -1,7 +1,7 @@
 """The reservation of an order's stock: all lines are held, or none is.
 
-RELEASED and REJECTED are sticky: whatever comes later finds them and changes nothing. A cancel that overtakes
-its order leaves a RELEASED tombstone, so the order can't take stock afterwards.
+RELEASED and REJECTED are final: no later event changes them. A cancel that overtakes its order leaves a RELEASED
+tombstone, so the order can't take stock afterwards.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import attrs
 
 from oms.domain.errors import ImpossibleTransition
 from oms.domain.events import Event, InventoryRejected, InventoryReleased, InventoryReserved, Reason, Shortage
-from oms.domain.state_machine import Cell, Effect, Transition, evolve, move, row, stay
+from oms.domain.state_machine import Cell, Effect, Transition, by_state, evolve, move, state_table, stay
 from oms.domain.stock import Movement, MovementKind, movements
 from oms.domain.values import Items, OrderId, Terms
 
 
 class ReservationState(Enum):
-    """Where the stock of an order is."""
+    """The state of an order's reservation."""
 
     ABSENT = "ABSENT"
     HELD = "HELD"
@@ -30,7 +30,7 @@ class ReservationState(Enum):
 
 
 class ReservationTrigger(Enum):
-    """What can happen to a reservation; `order.created` comes with the answer of the stock."""
+    """What a reservation reacts to; `order.created` is two triggers, by whether the stock suffices."""
 
     FITS = "order.created, all lines fit"
     SHORT = "order.created, a line is short"
@@ -38,7 +38,7 @@ class ReservationTrigger(Enum):
     CANCELLED = "order.cancelled"
 
 
-S = ReservationState
+S, T = ReservationState, ReservationTrigger
 _held = move(S.HELD, InventoryReserved)
 _rejected = move(S.REJECTED, InventoryRejected)
 _committed = move(S.COMMITTED)
@@ -46,13 +46,14 @@ _released = move(S.RELEASED, InventoryReleased)
 _noted: Cell[ReservationState] = stay(Effect.NOTED)
 _never: Cell[ReservationState] = stay(Effect.IMPOSSIBLE)
 
-RESERVATION_TABLE: Mapping[ReservationState, Mapping[ReservationTrigger, Cell[ReservationState]]] = {
-    S.ABSENT: row(ReservationTrigger, [_held, _rejected, _never, _released]),
-    S.HELD: row(ReservationTrigger, [_noted, _noted, _committed, _released]),
-    S.COMMITTED: row(ReservationTrigger, [_noted, _noted, _noted, _released]),
-    S.RELEASED: row(ReservationTrigger, [_noted, _noted, _noted, _noted]),
-    S.REJECTED: row(ReservationTrigger, [_noted, _noted, _never, _noted]),
-}
+# fmt: off
+RESERVATION_TABLE = state_table(ReservationState, ReservationTrigger, {
+    T.FITS:      by_state(ABSENT=_held,     HELD=_noted,     COMMITTED=_noted,    RELEASED=_noted, REJECTED=_noted),
+    T.SHORT:     by_state(ABSENT=_rejected, HELD=_noted,     COMMITTED=_noted,    RELEASED=_noted, REJECTED=_noted),
+    T.CONFIRMED: by_state(ABSENT=_never,    HELD=_committed, COMMITTED=_noted,    RELEASED=_noted, REJECTED=_never),
+    T.CANCELLED: by_state(ABSENT=_released, HELD=_released,  COMMITTED=_released, RELEASED=_noted, REJECTED=_noted),
+})
+# fmt: on
 
 _MOVEMENTS: Mapping[tuple[ReservationState, ReservationState], MovementKind] = {
     (S.ABSENT, S.HELD): MovementKind.HOLD,
@@ -64,7 +65,7 @@ _MOVEMENTS: Mapping[tuple[ReservationState, ReservationState], MovementKind] = {
 
 @attrs.frozen(kw_only=True, slots=False)
 class Reservation:
-    """What one order holds; `items` is empty for a tombstone and for a rejected order."""
+    """The units that one order holds; `items` is empty for a tombstone and for a rejected order."""
 
     order_id: OrderId
     state: ReservationState = ReservationState.ABSENT
@@ -72,33 +73,37 @@ class Reservation:
     updated_at: datetime | None = None
 
     def hold(self, terms: Terms, *, at: datetime) -> Transition[Reservation]:
-        """The stock had room for every line."""
+        """Hold the items, because the stock suffices for every line."""
         held = evolve(self, items=terms.items) if self.state is S.ABSENT else self
-        return held._on(ReservationTrigger.FITS, at, InventoryReserved(self.order_id, terms))
+        return _apply(held, ReservationTrigger.FITS, at, InventoryReserved(self.order_id, terms))
 
     def reject(self, short: tuple[Shortage, ...], *, at: datetime) -> Transition[Reservation]:
-        """At least one line didn't fit: nothing is held, and nothing ever will be."""
+        """Reject the order, because the stock doesn't suffice for a line: nothing is held, now or later."""
         event = InventoryRejected(self.order_id, Reason.OUT_OF_STOCK, short)
-        return self._on(ReservationTrigger.SHORT, at, event)
+        return _apply(self, ReservationTrigger.SHORT, at, event)
 
     def commit(self, *, at: datetime) -> Transition[Reservation]:
-        """The order is confirmed: the held units are sold."""
-        return self._on(ReservationTrigger.CONFIRMED, at)
+        """Sell the held units, because the order is confirmed."""
+        return _apply(self, ReservationTrigger.CONFIRMED, at)
 
     def release(self, *, at: datetime) -> Transition[Reservation]:
-        """The order is cancelled: held units are free again, sold units are restocked."""
-        return self._on(ReservationTrigger.CANCELLED, at, InventoryReleased(self.order_id, self.items))
+        """Free the held units, or restock the sold ones, because the order is cancelled."""
+        return _apply(self, ReservationTrigger.CANCELLED, at, InventoryReleased(self.order_id, self.items))
 
     def movements_to(self, after: Reservation) -> tuple[Movement, ...]:
-        """The ledger rows that belong to this change; none where no unit moves."""
+        """Return the ledger rows of the change to `after`; none if no unit moves."""
         kind = _MOVEMENTS.get((self.state, after.state))
         return movements(self.order_id, kind, after.items) if kind else ()
 
-    def _on(self, trigger: ReservationTrigger, at: datetime, event: Event | None = None) -> Transition[Reservation]:
-        cell = RESERVATION_TABLE[self.state][trigger]
-        if cell.effect is Effect.NOTED:
-            return Transition(self)
-        if cell.to is None:
-            raise ImpossibleTransition("reservation", self.state.value, trigger.value)
-        published = (event,) if cell.publishes and event else ()
-        return Transition(evolve(self, state=cell.to, updated_at=at), published)
+
+def _apply(
+    reservation: Reservation, trigger: ReservationTrigger, at: datetime, event: Event | None = None
+) -> Transition[Reservation]:
+    """Do what the table says about this trigger; `event` is published if the cell publishes one."""
+    cell = RESERVATION_TABLE[reservation.state][trigger]
+    if cell.effect is Effect.NOTED:
+        return Transition(reservation)
+    if cell.to is None:
+        raise ImpossibleTransition("reservation", reservation.state.value, trigger.value)
+    published = (event,) if cell.publishes and event else ()
+    return Transition(evolve(reservation, state=cell.to, updated_at=at), published)

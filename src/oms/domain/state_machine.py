@@ -1,8 +1,8 @@
-"""State tables as plain data: one cell for every (state, trigger), and what each kind of cell means."""
+"""State tables as plain data: one cell for every trigger in every state. Transitions: what an aggregate returns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -66,9 +66,25 @@ def move(
     return Cell(Effect.MOVE, to, publishes, starts, alert)
 
 
-def row(triggers: type[Trigger], cells: Sequence[Cell[State]]) -> Mapping[Trigger, Cell[State]]:
-    """One line of a table, a cell for each trigger in their order; a missing cell is a `ValueError`."""
-    return dict(zip(triggers, cells, strict=True))
+StateTable = Mapping[State, Mapping[Trigger, Cell[State]]]
+"""What each trigger does in each state: `table[state][trigger]`."""
+
+
+def by_state(**cells: Cell[State]) -> Mapping[str, Cell[State]]:
+    """Return the cells of one trigger, each with the name of its state."""
+    return cells
+
+
+def state_table(
+    states: type[State], triggers: type[Trigger], rows: Mapping[Trigger, Mapping[str, Cell[State]]]
+) -> StateTable[State, Trigger]:
+    """Make a table of one row for each trigger. Raises `ValueError` that names each missing or unknown cell."""
+    wanted = {(trigger.name, state.name) for trigger in triggers for state in states}
+    named = {(trigger.name, name) for trigger, cells in rows.items() for name in cells}
+    if wanted != named:
+        cells = ", ".join(f"{trigger} in {state}" for trigger, state in sorted(wanted ^ named))
+        raise ValueError(f"{states.__name__}: missing or unknown cells: {cells}")
+    return {state: {trigger: rows[trigger][state.name] for trigger in triggers} for state in states}
 
 
 @attrs.frozen(slots=False)
