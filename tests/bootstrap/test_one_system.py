@@ -49,7 +49,7 @@ def test_commands_of_many_threads_meet_in_one(built: list[Any]) -> None:
 
 
 def test_requests_during_a_start_are_told_to_come_again(built: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "what_is_wrong", lambda *_: [])
+    monkeypatch.setattr(front, "check_servers", lambda *_: [])
     app = oms.create(profile="memory")
     refused, seen = [0], []
 

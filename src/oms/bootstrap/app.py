@@ -22,7 +22,7 @@ from oms.application.use_cases.stock import StockUseCases
 from oms.bootstrap.authentication import authentication_of, untrusted_prices
 from oms.bootstrap.container import Container, close_opened
 from oms.bootstrap.opened import close_one
-from oms.bootstrap.servers import topics_of, what_is_wrong
+from oms.bootstrap.servers import check_servers, topics_of
 from oms.bootstrap.store_pins import pin_settings, register
 from oms.bootstrap.subscriptions import Subscription, with_subscription
 from oms.bootstrap.system import SERVICES, System, build, evidence_of
@@ -36,7 +36,7 @@ from oms.engine.health import PROCESS, Condition, HealthRecord, HealthReport, Pr
 from oms.ports.errors import Retryable
 from oms.ports.evidence import Evidence
 from oms.ports.extensions import Authentication, Authenticator
-from oms.ports.telemetry import WARNING, Telemetry
+from oms.ports.telemetry import Telemetry
 from oms.runtime.dependency_probes import questions
 from oms.runtime.health_watch import HealthWatch, Question
 from oms.runtime.runner import Runner, driven_apart, driven_in_lanes, driven_together
@@ -222,7 +222,7 @@ class App:
     def start_when_reachable(self) -> None:
         """Start in the background, as soon as every server that is needed answers; `problems` says which doesn't."""
         self._ensure_stopped()
-        self._waiting = WaitingStart(self._what_is_wrong, self._start, self._still_waiting, self._failed)
+        self._waiting = WaitingStart(self._start_problems, self._start, self._still_waiting, self._failed)
         self._report_start(self._waiting.problems)
         self._waiting.begin()
 
@@ -404,13 +404,13 @@ class App:
             if others and group in self.system.assemblies:
                 self.telemetry.note("topics that aren't the system's own", group=group, topics=", ".join(others))
 
-    def _what_is_wrong(self) -> Sequence[str]:
-        found = what_is_wrong(self.settings, self.services, topics_of(self.own_steps))
-        for line in found:
-            if line.startswith(WARNING) and line not in self._warned:
-                self._warned.append(line)
-                self.telemetry.note("warning", detail=line.removeprefix(WARNING))
-        return [line for line in found if not line.startswith(WARNING)]
+    def _start_problems(self) -> Sequence[str]:
+        found = check_servers(self.settings, self.services, topics_of(self.own_steps))
+        for one in found:
+            if one.is_warning and one.text not in self._warned:
+                self._warned.append(one.text)
+                self.telemetry.note("warning", detail=one.text)
+        return [one.text for one in found if not one.is_warning]
 
     def _still_waiting(self, problems: Sequence[str]) -> None:
         self.telemetry.note("waiting", problems="; ".join(problems))

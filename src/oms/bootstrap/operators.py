@@ -9,10 +9,11 @@ from oms.bootstrap import servers
 from oms.bootstrap.app import App
 from oms.bootstrap.create import create
 from oms.bootstrap.recorded import recorded
-from oms.bootstrap.servers import acl_commands, other_currencies, topics_of, what_is_wrong
+from oms.bootstrap.servers import acl_commands, check_servers, other_currencies, topics_of
 from oms.operations.promises import Report, check
 from oms.operations.reconciliation import Difference, differences
 from oms.ports.broker import log_kept
+from oms.ports.findings import Finding
 from oms.settings import Settings
 
 
@@ -55,7 +56,7 @@ def acl_of(app: App, principal: str) -> Sequence[str]:
     return acl_commands(app.settings, app.own_steps, principal)
 
 
-def problems_of(app: App) -> Sequence[str]:
-    """What keeps the servers from working for a distributed system; warnings begin with `warning: `."""
-    found = what_is_wrong(app.settings, app.services, topics_of(app.own_steps), by_operator=True)
+def problems_of(app: App) -> Sequence[Finding]:
+    """Check the servers of a distributed system, and the currency of its stores."""
+    found = check_servers(app.settings, app.services, topics_of(app.own_steps), by_operator=True)
     return [*found, *other_currencies(app.settings, app.services)]

@@ -8,6 +8,7 @@ from oms.application.routing import ROUTING
 from oms.application.steps.context import OwnStep
 from oms.application.topic_rights import topic_access
 from oms.bootstrap.system import SERVICES
+from oms.ports.findings import Finding
 from oms.settings import Settings
 
 
@@ -16,13 +17,12 @@ def topics_of(own: Mapping[str, OwnStep]) -> Collection[str]:
     return [row.topic for row in topic_access({group: step.topics for group, step in own.items()})]
 
 
-def what_is_wrong(
+def check_servers(
     settings: Settings, names: Collection[str], topics: Collection[str], *, by_operator: bool = False
-) -> Sequence[str]:
-    """Ask the servers that these services need: one line for each thing that keeps them from working.
+) -> Sequence[Finding]:
+    """Check the servers that these services need; one finding for each error or warning.
 
-    `by_operator` checks with the operator's role where the settings lack a service's password. A line that begins with
-    `warning: ` keeps nothing from working, and is for the operator to know.
+    `by_operator` checks with the operator's role where the settings lack a service's password.
     """
     if settings.profile != "distributed":
         return ()
@@ -61,8 +61,8 @@ def acl_commands(settings: Settings, own: Mapping[str, OwnStep], principal: str)
     return commands_of(settings, rights, [row.topic for row in table], principal)
 
 
-def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[str]:
-    """One line for each store on PostgreSQL whose pinned currency isn't that of the settings."""
+def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[Finding]:
+    """One finding for each store on PostgreSQL whose pinned currency isn't that of the settings."""
     if settings.profile != "distributed":
         return ()
     from oms.adapters.sql.provisioning.checks import other_currencies as found

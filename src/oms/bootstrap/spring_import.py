@@ -32,8 +32,8 @@ from oms.engine.command_groups import Command
 from oms.engine.unit_of_work import UnitOfWork
 from oms.operations.spring_rules import ORIGIN, Import, checked_count, checked_order
 from oms.ports.errors import PortError, SettingsError
+from oms.ports.findings import warning
 from oms.ports.legacy import LegacyOrders, LegacyStock
-from oms.ports.telemetry import WARNING
 from oms.settings import Settings
 
 T = TypeVar("T")
@@ -201,7 +201,7 @@ def migrate(settings: Settings, say: Say, *, apply: bool, skip_bad: bool) -> tup
         raise SettingsError("OMS_PROFILE: a system of profile 'memory' keeps nothing")
     there = legacy_of(settings)
     for line in left_to_read(settings):
-        say(f"{WARNING}{line}")
+        say(str(warning(line)))
     with _app(_for_a_look(settings)) as app:
         found = Migration(app, *there, say).look()
     if not apply or (found.bad and not skip_bad):

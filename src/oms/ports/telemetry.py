@@ -1,4 +1,4 @@
-"""What wakes an operator."""
+"""Log lines, counters and alerts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from oms.domain.text import storable_text
-
-WARNING = "warning: "
-"""How a line about a server begins that keeps nothing from working, and is for an operator to know."""
 
 
 class Telemetry(Protocol):

@@ -167,7 +167,7 @@ def test_settings_that_librdkafka_refuses_are_told_without_a_secret(conf: dict[s
 def test_a_secret_that_is_found_to_be_bad_later_is_not_told_either() -> None:
     conf = {"sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.config": PASSWORD}
     conf["enable.sasl.oauthbearer.unsecure.jwt"] = "true"
-    (line,) = check_topics(sasl(kafka_bootstrap="127.0.0.1:1", kafka_conf=conf), ["t"])
+    (line,) = map(str, check_topics(sasl(kafka_bootstrap="127.0.0.1:1", kafka_conf=conf), ["t"]))
     assert PASSWORD not in line
     assert "a secret or a certificate can't be used" in line
 

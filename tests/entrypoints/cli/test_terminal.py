@@ -25,6 +25,7 @@ from oms.entrypoints.cli.main import assembled
 from oms.entrypoints.cli.output import console
 from oms.operations.promises import Report, Violation
 from oms.operations.reconciliation import Difference
+from oms.ports.findings import Finding
 
 EVIL = "\x1b[2J\x1b]0;title\x07 \x9b31m\x7f\x08 \u202eevil\u2066\u200f \u2028 [bold]x[/] \ud83d \U000e0041 \x00"
 TEXTS = st.text(
@@ -185,7 +186,7 @@ def found(text: str) -> Iterator[None]:
         "oms.bootstrap.repair.repair": lambda _: [text],
         "oms.bootstrap.operators.verify": lambda _: report,
         "oms.bootstrap.operators.reconcile": lambda _: [Difference(text, text, text)],
-        "oms.bootstrap.operators.problems_of": lambda _: [text],
+        "oms.bootstrap.operators.problems_of": lambda _: [Finding(text)],
         "oms.bootstrap.spring_import.migrate": migrate,
     }
     with contextlib.ExitStack() as stack:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import attrs
 
 from oms.adapters.kafka.conf import READER_GROUP
-from oms.ports.telemetry import WARNING
+from oms.ports.findings import Finding, warning
 from oms.settings import Settings
 
 OPERATOR = "operator"
@@ -60,20 +60,19 @@ def acl_commands(
     return commands
 
 
-def connection_warnings(settings: Settings) -> Iterator[str]:
+def connection_warnings(settings: Settings) -> Iterator[Finding]:
     """One line if this connection to Kafka isn't encrypted, or doesn't tell Kafka who writes."""
     consequence = "see Security in docs/distributed.md"
     if settings.kafka_security == "plaintext":
-        yield (
-            f"{WARNING}OMS_KAFKA_SECURITY is plaintext: whoever reaches {settings.kafka_bootstrap} can write to every"
+        yield warning(
+            f"OMS_KAFKA_SECURITY is plaintext: whoever reaches {settings.kafka_bootstrap} can write to every"
             f" topic, and have customers charged; {consequence}"
         )
     elif settings.kafka_security == "sasl_plaintext":
-        yield f"{WARNING}OMS_KAFKA_SECURITY is sasl_plaintext: messages aren't encrypted; {consequence}"
+        yield warning(f"OMS_KAFKA_SECURITY is sasl_plaintext: messages aren't encrypted; {consequence}")
     elif settings.kafka_security == "ssl" and not _CERTIFICATE_KEYS & settings.kafka_conf.keys():
-        yield (
-            f"{WARNING}OMS_KAFKA_SECURITY is ssl without a client's certificate: Kafka can't tell who writes;"
-            f" {consequence}"
+        yield warning(
+            f"OMS_KAFKA_SECURITY is ssl without a client's certificate: Kafka can't tell who writes; {consequence}"
         )
 
 

@@ -23,8 +23,8 @@ from oms.adapters.kafka import driver_errors
 from oms.adapters.kafka.conf import FRAME_BYTES, LOGGER, conf_of
 from oms.ports.broker import log_kept
 from oms.ports.errors import Permanent, PortError, Retryable
+from oms.ports.findings import Finding, warning
 from oms.ports.messages import MAX_MESSAGE_BYTES
-from oms.ports.telemetry import WARNING
 from oms.settings import Settings
 
 ASK_S = 5.0
@@ -85,18 +85,18 @@ def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
         time.sleep(LOOK_EVERY_S)
 
 
-def check_topics(settings: Settings, names: Collection[str]) -> Sequence[str]:
-    """Return one line for each problem of these topics; lines that only warn begin with `WARNING`."""
+def check_topics(settings: Settings, names: Collection[str]) -> Sequence[Finding]:
+    """Return one finding for each problem of these topics."""
     errors: list[KafkaError] = []
     try:
         admin = _admin(settings, errors)
         have = _partitions(admin)
     except PortError as error:
         reason = next((driver_errors.said(seen) for seen in errors if driver_errors.is_telling(seen)), str(error))
-        return [f"Kafka can't be reached at {settings.kafka_bootstrap}: {reason.removeprefix('Kafka: ')}"]
+        return [Finding(f"Kafka can't be reached at {settings.kafka_bootstrap}: {reason.removeprefix('Kafka: ')}")]
     wanted = sorted(set(names))
     return [
-        *_problems(have, settings.partitions, wanted),
+        *map(Finding, _problems(have, settings.partitions, wanted)),
         *_unlimited(admin, [name for name in wanted if name in have]),
     ]
 
@@ -111,19 +111,19 @@ def _problems(have: Mapping[str, int], wanted: int, names: Sequence[str]) -> Ite
             yield f"topic {name} has {number}, OMS_PARTITIONS is {wanted}: `oms setup` adds them"
 
 
-def _unlimited(admin: AdminClient, names: Sequence[str]) -> Iterator[str]:
+def _unlimited(admin: AdminClient, names: Sequence[str]) -> Iterator[Finding]:
     """A warning for all topics that accept messages of any decompressed size, and one for those that can't be read."""
     found, unreadable = _size_settings(admin, names)
     open_topics = [name for name, values in found.items() if values != SIZE_LIMITS]
     if open_topics:
         wanted = ", ".join(f"{key}={value}" for key, value in SIZE_LIMITS.items())
-        yield (
-            f"{WARNING}a compressed message of any size can end its consumers: {', '.join(open_topics)}"
+        yield warning(
+            f"a compressed message of any size can end its consumers: {', '.join(open_topics)}"
             f" lack {wanted}; `oms setup` sets them"
         )
     if unreadable:
         reason = driver_errors.said(next(iter(unreadable.values())))
-        yield f"{WARNING}the size limits of {', '.join(unreadable)} can't be checked: {reason}"
+        yield warning(f"the size limits of {', '.join(unreadable)} can't be checked: {reason}")
 
 
 def _size_settings(

@@ -12,7 +12,7 @@ from oms.adapters.redis.connection import Address, Link, connect
 from oms.adapters.redis.driver_errors import BORDER
 from oms.adapters.redis.gate import PREFIX
 from oms.ports.errors import PortError, SettingsError
-from oms.ports.telemetry import WARNING
+from oms.ports.findings import Finding, warning
 from oms.settings import Settings
 
 VERSION = (7, 0)
@@ -30,16 +30,15 @@ No keys but the gate's; no KEYS, FLUSHALL, CONFIG, DEBUG. A login is allowed to 
 """
 
 
-def check(settings: Settings) -> Sequence[str]:
-    """One line for each problem of the Redis in `settings`; empty where the gate can use it. Never raises for them.
+def check(settings: Settings) -> Sequence[Finding]:
+    """One finding for each problem of the Redis in `settings`; empty where the gate can use it. Never raises for them.
 
-    A line that begins with `warning: ` keeps nobody from starting. Persistence is no part of it: the gate is rebuilt
-    after every restart, whatever that brings back.
+    Doesn't look at persistence: the gate is rebuilt after every restart of Redis.
     """
     try:
         at = Address.of(settings.redis_url)
     except SettingsError as error:
-        return [str(error)]
+        return [Finding(str(error))]
     with closing(connect(settings)) as client:
         try:
             with BORDER:
@@ -48,8 +47,8 @@ def check(settings: Settings) -> Sequence[str]:
                 Link(client, f"{PREFIX}probe").run("probe", [()])
         except PortError as error:
             problems = [str(error)]
-    warnings = [f"{WARNING}{line}" for line in _useless(settings, at)]
-    return [*warnings, *(f"OMS_REDIS_URL ({at}): {problem}" for problem in problems)]
+    warnings = map(warning, _useless(settings, at))
+    return [*warnings, *(Finding(f"OMS_REDIS_URL ({at}): {problem}") for problem in problems)]
 
 
 def _useless(settings: Settings, at: Address) -> Iterator[str]:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from oms.entrypoints.cli.client import InventoryRemote, Remote
 from oms.entrypoints.cli.local import Data, Json, data_settings
 from oms.entrypoints.cli.output import complain, console, plain, say, show_json, table
-from oms.ports.telemetry import WARNING
+from oms.ports.findings import Finding
 
 if TYPE_CHECKING:
     from oms.bootstrap.spring_import import Found
@@ -69,10 +69,10 @@ def setup(
             say(line)
         return 0
     if check:
-        return _said(problems_of(app), "nothing is missing")
+        return _report(problems_of(app), "nothing is missing")
     for line in set_up(app):
         say(line)
-    return _said(problems_of(app), "everything is set up")
+    return _report(problems_of(app), "everything is set up")
 
 
 def migrate_from_spring(
@@ -127,7 +127,7 @@ def doctor(
     from oms.bootstrap.create import create
     from oms.bootstrap.operators import problems_of
 
-    return _said(problems_of(create(profile="distributed")), "all servers are as they should be")
+    return _report(problems_of(create(profile="distributed")), "all servers are as they should be")
 
 
 def _health_of(remote: Remote) -> int:
@@ -170,11 +170,11 @@ def reconcile(
     return 1 if found else 0
 
 
-def _said(lines: Sequence[str], otherwise: str) -> int:
-    """The lines, and 1 where one of them is more than a warning."""
-    for line in lines:
-        complain(line)
-    wrong = any(not line.startswith(WARNING) for line in lines)
+def _report(findings: Sequence[Finding], otherwise: str) -> int:
+    """Print the findings; return 1 if one of them is an error, else print `otherwise` and return 0."""
+    for finding in findings:
+        complain(str(finding))
+    wrong = any(not finding.is_warning for finding in findings)
     if not wrong:
         say(otherwise)
     return 1 if wrong else 0

@@ -95,12 +95,17 @@ def test_requests_with_equal_keys_get_one_order_whatever_the_servers_language(
 
 
 def test_problems_are_told_apart_whatever_the_servers_language(settings: Settings) -> None:
-    (line,) = check_postgres(
-        _evolved(settings, postgres_url=settings.postgres_url.replace("/words", "/nowhere")), ["order"]
+    (line,) = list(
+        map(
+            str,
+            check_postgres(
+                _evolved(settings, postgres_url=settings.postgres_url.replace("/words", "/nowhere")), ["order"]
+            ),
+        )
     )
     assert "oms_order can't log in" in line
     assert line.endswith("; run `oms setup`")
-    (line,) = check_postgres(_evolved(settings, postgres_password="wrong"), ["order"])
+    (line,) = map(str, check_postgres(_evolved(settings, postgres_password="wrong"), ["order"]))
     assert "oms_order can't log in" in line
     assert not line.endswith("; run `oms setup`")
 

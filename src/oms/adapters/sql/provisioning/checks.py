@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
+import attrs
 import psycopg
 
 from oms.adapters.sql.postgres.credentials import Credentials, operator_credentials, schema_of, service_credentials
@@ -14,7 +15,7 @@ from oms.adapters.sql.postgres.login_errors import login_problem
 from oms.adapters.sql.provisioning.migrate import HEADS, VERSION_TABLE
 from oms.adapters.sql.stores.tables import kind_of
 from oms.ports.errors import Retryable
-from oms.ports.telemetry import WARNING
+from oms.ports.findings import Finding, warning
 from oms.settings import Settings
 
 OLDEST_SERVER = 14
@@ -42,14 +43,13 @@ _TABLES = """
 """
 
 
-def check_postgres(settings: Settings, services: Sequence[str], *, by_operator: bool = False) -> Sequence[str]:
-    """One line for each problem of these services (or steps), each once; nothing where all is well.
+def check_postgres(settings: Settings, services: Sequence[str], *, by_operator: bool = False) -> Sequence[Finding]:
+    """One finding for each problem of these services (or steps), each once; none where all is well.
 
     `by_operator` logs in as the operator's role where the settings have its password and not the service's: it checks
-    everything but the service's own log-in. Lines that begin with `warning: ` keep nobody from starting. Nothing is
-    changed. No line shows a password.
+    everything but the service's own log-in. Changes nothing. No finding shows a password.
     """
-    problems: dict[str, None] = {}
+    problems: dict[Finding, None] = {}
     for name in services:
         role = service_credentials(name, settings).role
         login = _operators(name, settings) if by_operator else service_credentials(name, settings)
@@ -57,12 +57,12 @@ def check_postgres(settings: Settings, services: Sequence[str], *, by_operator: 
             with login.connect() as connection:
                 problems.update(dict.fromkeys(_problems(connection, name, login, role)))
         except psycopg.Error as error:
-            problems[login_problem(login, error)] = None
+            problems[Finding(login_problem(login, error))] = None
     return list(problems)
 
 
-def other_currencies(settings: Settings, services: Sequence[str]) -> Sequence[str]:
-    """One line for each service (or step) whose store was started with another currency than that of the settings.
+def other_currencies(settings: Settings, services: Sequence[str]) -> Sequence[Finding]:
+    """One finding for each service (or step) whose store was started with another currency than that of the settings.
 
     Says nothing of a server that can't be reached: `check_postgres` does.
     """
@@ -73,7 +73,7 @@ def other_currencies(settings: Settings, services: Sequence[str]) -> Sequence[st
             kept = _currency(connection, schema_of(name))
             if kept not in (None, settings.currency):
                 where = f"PostgreSQL at {login.place}: the amounts of the schema {schema_of(name)}"
-                problems.append(f"{where} are in {kept}, OMS_CURRENCY is {settings.currency}")
+                problems.append(Finding(f"{where} are in {kept}, OMS_CURRENCY is {settings.currency}"))
     return problems
 
 
@@ -94,57 +94,54 @@ def _operators(name: str, settings: Settings) -> Credentials:
     return operator if operator.has_password and not login.has_password else login
 
 
-def _problems(connection: psycopg.Connection[Any], name: str, login: Credentials, role: str) -> Iterator[str]:
+def _problems(connection: psycopg.Connection[Any], name: str, login: Credentials, role: str) -> Iterator[Finding]:
     where = f"PostgreSQL at {login.place}"
     major = connection.info.server_version // 10000
     if major < OLDEST_SERVER:
-        yield f"{where}: version {major} is too old, {OLDEST_SERVER} is needed"
-    for problem in _of_server(connection, login):
-        yield problem.replace("{where}", where)
-    for problem in _of_schema(connection, name, role):
-        warning = WARNING if problem.startswith(WARNING) else ""
-        yield f"{warning}{where}: {problem.removeprefix(WARNING)}"
+        yield Finding(f"{where}: version {major} is too old, {OLDEST_SERVER} is needed")
+    for found in (*_of_server(connection, login), *_of_schema(connection, name, role)):
+        yield attrs.evolve(found, text=f"{where}: {found.text}")
 
 
-def _of_server(connection: psycopg.Connection[Any], login: Credentials) -> Iterator[str]:
+def _of_server(connection: psycopg.Connection[Any], login: Credentials) -> Iterator[Finding]:
     encoding, standby, creates, fsync, full_pages, synchronous = _row(connection, _SERVER)
     if encoding != "UTF8":
-        yield f"{{where}}: the database's encoding is {encoding}; make it with UTF8"
+        yield Finding(f"the database's encoding is {encoding}; make it with UTF8")
     if standby:
-        yield "{where}: a standby, which can't be written to"
+        yield Finding("a standby, which can't be written to")
     if creates:
-        yield f"{WARNING}{{where}}: {login.role} may make tables in the schema public, as anybody may there"
+        yield warning(f"{login.role} may make tables in the schema public, as anybody may there")
     if fsync == "off":
-        yield f"{WARNING}{{where}}: fsync is off, so a crash of the machine may lose or damage orders"
+        yield warning("fsync is off, so a crash of the machine may lose or damage orders")
     if full_pages == "off":
-        yield f"{WARNING}{{where}}: full_page_writes is off, so a crash of the machine may damage orders"
+        yield warning("full_page_writes is off, so a crash of the machine may damage orders")
     if synchronous == "off":
-        yield f"{WARNING}{{where}}: synchronous_commit is off, so a crash of the server may lose accepted orders"
+        yield warning("synchronous_commit is off, so a crash of the server may lose accepted orders")
 
 
-def _of_schema(connection: psycopg.Connection[Any], name: str, role: str) -> Iterator[str]:
+def _of_schema(connection: psycopg.Connection[Any], name: str, role: str) -> Iterator[Finding]:
     schema, head = schema_of(name), HEADS[kind_of(name)]
     if _row(connection, _ROLE, role) is None:
-        yield f"the role {role} is missing; {_SETUP}"
+        yield Finding(f"the role {role} is missing; {_SETUP}")
         return
     usable = _row(connection, _SCHEMA, role, schema)
     if usable is None:
-        yield f"the schema {schema} is missing; {_SETUP}"
+        yield Finding(f"the schema {schema} is missing; {_SETUP}")
     elif not usable[0]:
-        yield f"{role} may not use the schema {schema}; {_SETUP}"
+        yield Finding(f"{role} may not use the schema {schema}; {_SETUP}")
     elif (found := _revision(connection, schema)) != head:
-        yield f"the schema {schema} is at revision {found}, this program knows {head}; {_SETUP}"
+        yield Finding(f"the schema {schema} is at revision {found}, this program knows {head}; {_SETUP}")
     elif not _row(connection, _TABLES, *[role] * 4, schema, VERSION_TABLE)[0]:
-        yield f"{role} may not write all tables of the schema {schema}; {_SETUP}"
+        yield Finding(f"{role} may not write all tables of the schema {schema}; {_SETUP}")
     else:
         yield from _unsent(connection, name, schema)
 
 
-def _unsent(connection: psycopg.Connection[Any], name: str, schema: str) -> Iterator[str]:
+def _unsent(connection: psycopg.Connection[Any], name: str, schema: str) -> Iterator[Finding]:
     query = _UNSENT.format(schema=schema, age_s=UNSENT_AFTER_S)
     for topic, count, since in connection.execute(query.encode()):
-        yield (
-            f"{WARNING}{name}: {count} messages wait to be sent to the topic {topic}, the oldest since"
+        yield warning(
+            f"{name}: {count} messages wait to be sent to the topic {topic}, the oldest since"
             f" {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: does the topic exist, and may the service write to it?"
         )
 
