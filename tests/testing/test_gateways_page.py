@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import oms
-from oms.application.payments import ALARM_AFTER_ATTEMPTS
+from oms.application.payments import ALERT_EVERY_ATTEMPTS
 from oms.settings import Settings
 from oms.testing import Shop
 from tests.support.files import DOCS
@@ -77,7 +77,7 @@ def test_the_calls_come_when_the_page_says() -> None:
     assert told is not None
     expected = numbers(told[1])
     assert gateway.times("Charge", "Lookup")[: len(expected)] == expected
-    assert len(expected) == ALARM_AFTER_ATTEMPTS
+    assert len(expected) == ALERT_EVERY_ATTEMPTS
     following = gateway.times("Charge", "Lookup")[len(expected) :]
     assert following[0] - expected[-1] == 60.0
     assert [alert.event for alert in shop.telemetry.alerts] == ["payment without an answer"]

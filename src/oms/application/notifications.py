@@ -1,4 +1,4 @@
-"""The notification service: one row an order and kind, delivered at least once under the same id."""
+"""The notification service: one notification for each order and kind, delivered at least once under the same id."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OrderEnd = OrderCancelled | OrderRejected
 
 
 class NotificationWork:
-    """Notifications to record, and what was decided about those that were sent."""
+    """Notifications to insert, and those that were delivered. `calls`: whether there is a notifier to call."""
 
     def __init__(self, transaction: NotificationTransaction, now: datetime, *, calls: bool) -> None:
         self.changes = RecordedChanges()
@@ -51,10 +51,10 @@ class NotificationWork:
         self._sent: list[str] = []
 
     def load(self, events: Sequence[AnyEvent]) -> None:
-        """Nothing: a notification is only ever inserted."""
+        """Lock nothing: notifications are only inserted."""
 
     def notify(self, notification: Notification) -> None:
-        """Record it, and owe its delivery; where nobody is to be called, the log's line of this commit is that."""
+        """Insert a notification with its delivery task; without a notifier, log it instead of the task."""
         self._new.append(notification)
         if self._calls:
             self.changes.tasks.append(TaskRequest(TaskKind.NOTIFY, notification.id))
@@ -62,7 +62,7 @@ class NotificationWork:
             self.changes.note("Notification sent", order_id=notification.order_id, kind=notification.kind)
 
     def sent(self, notification_id: str) -> None:
-        """It was delivered."""
+        """Record that a notification was delivered."""
         self._sent.append(notification_id)
 
     def flush(self) -> None:
@@ -74,12 +74,12 @@ class NotificationWork:
 
 
 def _id(event: AnyEvent) -> str:
-    """Unambiguous although order ids may contain a colon: none of the topics in `ROUTES` does."""
+    """Return the notification's id. It is unambiguous although order ids may contain colons: topics contain none."""
     return f"{event.order_id}:{event.topic}"
 
 
 def payment_news(event: PaymentNews, work: NotificationWork) -> None:
-    """Money moved, or didn't."""
+    """Notify of a payment's outcome."""
     work.notify(
         Notification(
             _id(event), event.order_id, event.user_id, event.topic, event.amount, reason=event.reason, at=work.now
@@ -88,7 +88,7 @@ def payment_news(event: PaymentNews, work: NotificationWork) -> None:
 
 
 def order_confirmed(event: OrderConfirmed, work: NotificationWork) -> None:
-    """The order will be shipped."""
+    """Notify that the order will be shipped."""
     terms = event.terms
     work.notify(
         Notification(
@@ -98,7 +98,7 @@ def order_confirmed(event: OrderConfirmed, work: NotificationWork) -> None:
 
 
 def order_ended(event: OrderEnd, work: NotificationWork) -> None:
-    """The order won't be shipped."""
+    """Notify that the order won't be shipped."""
     work.notify(
         Notification(
             _id(event),
@@ -126,9 +126,9 @@ ROUTES: Mapping[str, Handler[NotificationWork]] = {
 
 @attrs.frozen
 class Deliveries:
-    """Hands notifications to the notifier, again with back-off for 24 h, then parks them.
+    """Task NOTIFY: passes notifications to the notifier, repeats with back-off for 24 h, then parks them.
 
-    Without a notifier, those that are still owed from a time when there was one are told to the log.
+    Without a notifier, tasks from a time when there was one end with a log line.
     """
 
     store: NotificationStore
@@ -136,17 +136,17 @@ class Deliveries:
     new_id: Callable[[], str]
 
     def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
-        """One delivery each."""
+        """Return one delivery for each task; none without a notifier."""
         if self.notifier is None:
             return {}
         notifications = self.store.notifications_by_id([task.key for task in tasks])
         return {key: partial(self.notifier.send, one) for key, one in notifications.items()}
 
     def load(self, work: NotificationWork, tasks: Sequence[Task]) -> None:
-        """Nothing."""
+        """Lock nothing."""
 
     def finish(self, work: NotificationWork, ended: Ended[Task]) -> Postponed | None:
-        """Delivered, later, or parked."""
+        """Record the delivery, postpone it, or park it with an alert."""
         task = ended.token
         if ended.error is None:
             work.sent(task.key)
@@ -170,7 +170,7 @@ class Deliveries:
 def notification_service(
     store: NotificationStore, clock: Clock, notifier: Notifier | None, new_id: Callable[[], str]
 ) -> Service[NotificationWork]:
-    """The notification service over its store and notifier; None: the log's lines are all that is to be told."""
+    """Make the notification service. Without a notifier, notifications are only logged."""
 
     def open_work(transaction: Transaction) -> NotificationWork:
         return NotificationWork(cast("NotificationTransaction", transaction), clock.now(), calls=notifier is not None)

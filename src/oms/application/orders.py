@@ -40,7 +40,7 @@ LATE_TIMERS = "late_timers"
 
 
 class OrderWork:
-    """Orders under lock, and what was decided about them."""
+    """Locked orders, and the changes that handlers decide."""
 
     def __init__(self, transaction: OrderTransaction, now: datetime, deadline_s: float) -> None:
         self.changes = RecordedChanges()
@@ -52,7 +52,7 @@ class OrderWork:
 
     @property
     def deadline_at(self) -> datetime:
-        """When an order that is accepted now must have ended."""
+        """The time by which an order that is accepted now has to settle."""
         return self.now + timedelta(seconds=self._deadline_s)
 
     def load(self, events: Sequence[AnyEvent]) -> None:
@@ -66,11 +66,11 @@ class OrderWork:
     def __getitem__(self, id: OrderId) -> Order:  # noqa: A002 - the field's name
         return self._orders[id]
 
-    def save(self, step: Transition[Order]) -> Order:
-        """Keep a step; nothing is written before `flush`."""
-        order = self.changes.take(step, step.aggregate.id)
+    def save(self, transition: Transition[Order]) -> Order:
+        """Record a transition; nothing is written before `flush`."""
+        order = self.changes.take(transition, transition.aggregate.id)
         self._orders[order.id] = order
-        self._history += [(order.id, entry) for entry in step.history]
+        self._history += [(order.id, entry) for entry in transition.history]
         return order
 
     def flush(self) -> None:
@@ -81,26 +81,26 @@ class OrderWork:
 
 
 def place(work: OrderWork, order_id: OrderId, terms: Terms) -> Order:
-    """Accept an order under an id made before."""
+    """Accept an order under an id that was made before the transaction."""
     return work.save(work[order_id].place(terms, at=work.now, deadline_at=work.deadline_at))
 
 
 def adopt_legacy(work: OrderWork, order_id: OrderId, terms: Terms, created_at: datetime | None, detail: str) -> Order:
-    """Keep an order of the system replaced as LEGACY; one that is here already stays as it is.
+    """Import an order of the Spring system as LEGACY; an order that exists already stays as it is.
 
-    `created_at` None: nobody knows when it was placed, so it counts from now.
+    If `created_at` is None, because the Spring system didn't record it, the present time takes its place.
     """
-    step = work[order_id].imported(terms, at=work.now, created_at=created_at or work.now, detail=detail)
-    return work.save(step)
+    transition = work[order_id].imported(terms, at=work.now, created_at=created_at or work.now, detail=detail)
+    return work.save(transition)
 
 
 def resume(work: OrderWork, order_id: OrderId) -> Order:
-    """Have a LEGACY order go on, as if it were placed now."""
+    """Continue a LEGACY order as if it were placed now."""
     return work.save(work[order_id].resume(at=work.now, deadline_at=work.deadline_at))
 
 
 def cancel(work: OrderWork, command: CancelOrder, owner: UserId | None) -> Order:
-    """End an order cancelled; another owner's is not found."""
+    """Cancel an order; `NotFound` for another owner's."""
     order = work[command.order_id]
     if owner is not None and (order.terms is None or order.terms.user_id != owner):
         raise NotFound("order_not_found", f"there is no order {command.order_id}")
@@ -109,17 +109,17 @@ def cancel(work: OrderWork, command: CancelOrder, owner: UserId | None) -> Order
 
 
 def created(event: OrderCreated, work: OrderWork) -> None:
-    """Our own order's echo, or a foreign order to adopt."""
+    """Note our own `order.created`, or adopt an order of another producer."""
     work.save(work[event.order_id].created(event.terms, at=work.now, deadline_at=work.deadline_at))
 
 
 def reserved(event: InventoryReserved, work: OrderWork) -> None:
-    """Its stock is held."""
+    """Note that the order's stock is held; adopt an unknown order."""
     work.save(work[event.order_id].reserved(event.terms, at=work.now, deadline_at=work.deadline_at))
 
 
-def hears(trigger: OrderTrigger) -> Callable[[AnyEvent, OrderWork], None]:
-    """A handler for news; its customer and amount, where it names them, must be the order's."""
+def applies(trigger: OrderTrigger) -> Callable[[AnyEvent, OrderWork], None]:
+    """Return a handler that applies a trigger; customer and amount of the event, if present, must be the order's."""
 
     def handle(event: AnyEvent, work: OrderWork) -> None:
         work.save(work[event.order_id].hear(trigger, at=work.now, stated=stated_in(event)))
@@ -130,20 +130,20 @@ def hears(trigger: OrderTrigger) -> Callable[[AnyEvent, OrderWork], None]:
 ROUTES: Mapping[str, Handler[OrderWork]] = {
     OrderCreated.topic: cast("Handler[OrderWork]", created),
     InventoryReserved.topic: cast("Handler[OrderWork]", reserved),
-    InventoryRejected.topic: hears(OrderTrigger.REJECTED),
-    InventoryReleased.topic: hears(OrderTrigger.RELEASED),
-    PaymentSucceeded.topic: hears(OrderTrigger.PAID),
-    PaymentFailed.topic: hears(OrderTrigger.DECLINED),
-    PaymentVoided.topic: hears(OrderTrigger.VOIDED),
-    PaymentRefunded.topic: hears(OrderTrigger.REFUNDED),
+    InventoryRejected.topic: applies(OrderTrigger.REJECTED),
+    InventoryReleased.topic: applies(OrderTrigger.RELEASED),
+    PaymentSucceeded.topic: applies(OrderTrigger.PAID),
+    PaymentFailed.topic: applies(OrderTrigger.DECLINED),
+    PaymentVoided.topic: applies(OrderTrigger.VOIDED),
+    PaymentRefunded.topic: applies(OrderTrigger.REFUNDED),
 }
 
 
 def inbox_id(message: Message) -> MessageId:
-    """The id under which the inbox keeps a message.
+    """Return the id under which the inbox keeps a message.
 
-    A message that is compared with its order is a repeat only of one that names the same terms. So a message that
-    contradicts the order never takes the place of the true one, which has the same message id.
+    For messages that are compared with their order, it depends on the terms that the message states. So a forged
+    message that contradicts the order isn't taken for a repeat of the true one, which has the same message id.
     """
     stated = stated_in(message.event)
     if stated is None:
@@ -153,22 +153,22 @@ def inbox_id(message: Message) -> MessageId:
 
 
 _DIGEST_BYTES = 12
-"""An id has 36 characters, a row of the inbox has room for 64."""
+"""A message id has 36 characters, and the inbox's column 64: room for a point and 24 hexadecimal digits."""
 
 
 class Deadlines:
-    """The timer of an order: nothing to call, only to decide."""
+    """Task DEADLINE: the timer of an order; it makes no outside call."""
 
     def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:  # noqa: ARG002
-        """None."""
+        """Return no calls."""
         return {}
 
     def load(self, work: OrderWork, tasks: Sequence[Task]) -> None:
-        """Lock the orders whose time is over."""
+        """Lock the orders whose deadlines have passed."""
         work.lock({OrderId(task.key) for task in tasks})
 
     def finish(self, work: OrderWork, ended: Ended[Task]) -> Postponed | None:
-        """Let the order decide what its deadline means now."""
+        """Apply the deadline to the order in its present state."""
         before = work[OrderId(ended.token.key)]
         after = work.save(before.deadline(at=work.now))
         if after.state is before.state:
@@ -178,7 +178,7 @@ class Deadlines:
 
 
 def order_service(store: OrderStore, clock: Clock, *, deadline_s: float) -> Service[OrderWork]:
-    """The order service over its store; `deadline_s` is what an order has to settle in, in seconds."""
+    """Make the order service; `deadline_s` is the time in which an order has to settle, in seconds."""
 
     def open_work(transaction: Transaction) -> OrderWork:
         return OrderWork(cast("OrderTransaction", transaction), clock.now(), deadline_s)

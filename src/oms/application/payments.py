@@ -1,7 +1,8 @@
-"""The payment service: owes the gateway a charge, and the way back where the order ends cancelled."""
+"""The payment service: charges orders at the gateway, and voids or refunds the charge of a cancelled order."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar, cast
@@ -28,8 +29,10 @@ from oms.ports.extensions import (
     Lookup,
     NotAttempted,
     PaymentGateway,
+    Pending,
     Refund,
     Refunded,
+    Unanswered,
     UnknownCharge,
     Void,
     Voided,
@@ -44,17 +47,17 @@ GROUP = "payment-group"
 
 R = TypeVar("R")
 
-ALARM_AFTER_ATTEMPTS = 10
-"""With the back-off of 0.25 s doubled: about two minutes without an answer."""
+ALERT_EVERY_ATTEMPTS = 10
+"""The first ten take about two minutes, because the back-off of 0.25 s doubles."""
 
 FIRST_ATTEMPTS = 2
-"""The first call and the first look-up: an answer that only a person can mend raises an alert at these already."""
+"""The first call and the first look-up: an answer that only a person can correct raises an alert at each of them."""
 
 _NOTES: Mapping[type[Event], str] = {PaymentSucceeded: "Payment success", PaymentFailed: "Payment failed"}
 
 
 class PaymentWork:
-    """Payments under lock, and what was decided about them."""
+    """Locked payments, and the changes that handlers decide."""
 
     def __init__(self, transaction: PaymentTransaction, now: datetime) -> None:
         self.changes = RecordedChanges()
@@ -73,11 +76,11 @@ class PaymentWork:
     def __getitem__(self, order_id: OrderId) -> Payment:
         return self._payments[order_id]
 
-    def save(self, step: Transition[Payment]) -> Payment:
-        """Keep a step; nothing is written before `flush`."""
-        payment = self.changes.take(step, step.aggregate.order_id)
+    def save(self, transition: Transition[Payment]) -> Payment:
+        """Record a transition; nothing is written before `flush`."""
+        payment = self.changes.take(transition, transition.aggregate.order_id)
         self._payments[payment.order_id] = payment
-        for event in step.events:
+        for event in transition.events:
             note = _NOTES.get(type(event), event.topic)
             self.changes.note(note, order_id=payment.order_id)
         return payment
@@ -90,12 +93,12 @@ class PaymentWork:
 
 
 def reserved(event: InventoryReserved, work: PaymentWork) -> None:
-    """The stock is held: a row first, the charge after its commit."""
+    """Start the payment of an order whose stock is held: its row now, the charge as a task after the commit."""
     work.save(work[event.order_id].start(event.terms, at=work.now))
 
 
 def cancelling(event: OrderCancelling, work: PaymentWork) -> None:
-    """The order shall end cancelled: answer with exactly one of voided, failed, refunded."""
+    """Undo the payment of an order that is being cancelled, with one of `voided`, `failed` and `refunded` as result."""
     work.save(work[event.order_id].cancel(event.user_id, event.total, at=work.now))
 
 
@@ -106,16 +109,16 @@ ROUTES: Mapping[str, Handler[PaymentWork]] = {
 
 
 @attrs.frozen
-class GatewayTask:
-    """The shared part of the three gateway tasks: which payments need the call, and how to go on without an answer."""
+class GatewayTask(ABC):
+    """A call to the gateway for each payment that needs it, repeated until there is a definite answer."""
 
     store: PaymentStore
     gateway: PaymentGateway
     wanted: Collection[PaymentState]
-    """The states in which the call is still owed; in any other the task is over."""
+    """The states of a payment in which the call is still needed; in any other state the task is done."""
 
     def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
-        """A call for each payment that still needs it."""
+        """Return a call for each payment that still needs it."""
         payments = self.store.payments({OrderId(task.key) for task in tasks})
         owed = [(task, payments.get(OrderId(task.key))) for task in tasks]
         return {
@@ -128,41 +131,51 @@ class GatewayTask:
         """Lock the payments of these tasks."""
         work.lock({OrderId(task.key) for task in tasks})
 
+    @abstractmethod
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:
-        raise NotImplementedError
+        """Return the gateway call for a payment."""
+
+    @abstractmethod
+    def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
+        """Apply the gateway's answer, or postpone the task."""
 
     def _again(self, work: PaymentWork, ended: Ended[Task], *, afresh: bool = False) -> Postponed | None:
-        """Repeat the call later, without end; alert an operator after a while. The stock stays held meanwhile.
+        """Repeat the call later, without limit, while the payment needs it. The stock stays held meanwhile.
 
-        `afresh` forgets that a call was made: the next one is no look-up.
+        `afresh` makes the next call a first one again, not a look-up.
         """
         task = ended.token
         if work[OrderId(task.key)].state not in self.wanted:
             return None
-        if task.attempts % ALARM_AFTER_ATTEMPTS == 0 or (
-            task.attempts <= FIRST_ATTEMPTS and self._needs_a_person(ended)
-        ):
-            fields = {
-                "order_id": task.key,
-                "task": task.kind.value,
-                "attempts": task.attempts,
-                "detail": _detail(ended),
-            }
-            work.changes.alerts.append(("payment without an answer", fields))
+        self._alert_if_due(work, ended)
         note = type(ended.error or ended.answer).__name__
         return Postponed(task, next_try(work.now, task.attempts), afresh=afresh, note=note)
 
+    def _alert_if_due(self, work: PaymentWork, ended: Ended[Task]) -> None:
+        """Alert an operator now and then; at the first attempts only if the answer needs a person."""
+        task = ended.token
+        is_first = task.attempts <= FIRST_ATTEMPTS and self._needs_a_person(ended)
+        if task.attempts % ALERT_EVERY_ATTEMPTS and not is_first:
+            return
+        fields = {
+            "order_id": task.key,
+            "task": task.kind.value,
+            "attempts": task.attempts,
+            "detail": _detail(ended),
+        }
+        work.changes.alerts.append(("payment without an answer", fields))
+
     def _needs_a_person(self, ended: Ended[Task]) -> bool:
-        """Whether the same answer will come again until the gateway's code, or its account, is mended."""
+        """Whether the same answer will come again until a person corrects the gateway's code or account."""
         return isinstance(ended.error, UnusableGatewayAnswer)
 
 
 @attrs.frozen
 class Charges(GatewayTask):
-    """Charges a payment; where a call may have gone out before, looks it up under the same key instead."""
+    """Task CHARGE: charges a payment; after an earlier call, it looks the charge up under the same key instead."""
 
     settle_window_s: float = 10.0
-    """Seconds from the charge in which `UnknownCharge` counts as unknown."""
+    """Time after the charge in which `UnknownCharge` counts as an unknown outcome, in seconds."""
 
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:
         if task.repeat:
@@ -172,7 +185,7 @@ class Charges(GatewayTask):
         return lambda: self.gateway.charge(charge)
 
     def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
-        """Captured and declined end it. A charge that was not attempted is made later; anything else is unknown."""
+        """End with `Captured` or `Declined`. A charge not attempted is made later; other outcomes are unknown."""
         payment = work[OrderId(ended.token.key)]
         answer = ended.answer
         if isinstance(answer, Captured):
@@ -184,7 +197,7 @@ class Charges(GatewayTask):
             return None
         if answer is NOT_CALLED:
             return None
-        if isinstance(answer, NotAttempted) and not ended.token.repeat:  # a look-up's says nothing of the charge
+        if isinstance(answer, NotAttempted) and not ended.token.repeat:  # a look-up's tells nothing of the charge
             return self._again(work, ended, afresh=True)
         work.save(payment.unanswered(at=work.now))
         again = self._again(work, ended)
@@ -201,14 +214,14 @@ class Charges(GatewayTask):
 
 @attrs.frozen
 class Voids(GatewayTask):
-    """Makes sure that no charge can capture any more, or learns that it is too late for that."""
+    """Task VOID: makes a later capture impossible, or finds that the money is already captured."""
 
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:  # noqa: ARG002
         void = _request(Void, payment, payment_id=payment.payment_id)
         return lambda: self.gateway.void(void)
 
     def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
-        """Voided or captured end it."""
+        """End with `Voided` or `Captured`; other outcomes are unknown."""
         payment = work[OrderId(ended.token.key)]
         if isinstance(ended.answer, Voided):
             work.save(payment.void_done(at=work.now))
@@ -221,14 +234,14 @@ class Voids(GatewayTask):
 
 @attrs.frozen
 class Refunds(GatewayTask):
-    """Gives captured money back."""
+    """Task REFUND: gives captured money back."""
 
     def _call(self, task: Task, payment: Payment) -> Callable[[], object]:  # noqa: ARG002
         refund = _request(Refund, payment, charge_key=payment.key, payment_id=payment.payment_id)
         return lambda: self.gateway.refund(refund)
 
     def finish(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
-        """Refunded ends it."""
+        """End with `Refunded`; other outcomes are repeated."""
         payment = work[OrderId(ended.token.key)]
         if isinstance(ended.answer, Refunded):
             work.save(payment.refund_done(at=work.now))
@@ -240,7 +253,7 @@ class Refunds(GatewayTask):
 
 
 def _request(kind: Callable[..., R], payment: Payment, **more: object) -> R:
-    """The record of one call about a payment; `ValueError` for a payment that has no terms."""
+    """Make the request of one call about a payment; `ValueError` for a payment without terms."""
     if payment.user_id is None or payment.total is None:
         raise ValueError(f"the payment of {payment.order_id} has no terms")
     return kind(
@@ -254,17 +267,20 @@ def _request(kind: Callable[..., R], payment: Payment, **more: object) -> R:
 
 
 def _detail(ended: Ended[Task]) -> str:
-    """The reason why there is no answer that can be used, for an operator."""
+    """Say for an operator why there is no usable answer."""
     if ended.error is not None:
         return f"{type(ended.error).__name__}: {storable_text(ended.error)}"
-    detail = getattr(ended.answer, "detail", "") or getattr(ended.answer, "reason", "")
-    return f"{type(ended.answer).__name__}: {detail}" if detail else type(ended.answer).__name__
+    match ended.answer:
+        case Pending(detail) | NotAttempted(detail) | Unanswered(detail) | Declined(detail) if detail:
+            return f"{type(ended.answer).__name__}: {detail}"
+        case answer:
+            return type(answer).__name__
 
 
 def payment_service(
     store: PaymentStore, clock: Clock, gateway: PaymentGateway, telemetry: Telemetry, *, settle_window_s: float
 ) -> Service[PaymentWork]:
-    """The payment service over its store and gateway, whose answers are checked before they are used."""
+    """Make the payment service. The gateway's answers are checked; `settle_window_s` is that of `Charges`."""
 
     def open_work(transaction: Transaction) -> PaymentWork:
         return PaymentWork(cast("PaymentTransaction", transaction), clock.now())

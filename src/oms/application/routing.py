@@ -1,7 +1,7 @@
-"""The routing as one table: which consumer group handles which topics.
+"""The routing table: which consumer group handles which topics.
 
-Each service keeps its lines beside its handlers. A test holds the table against the saga: a line that is missing on
-either side fails.
+Each service defines its routes next to its handlers. A test compares the table with the saga and fails if either has a
+route that the other lacks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from oms.application import inventory, notifications, orders, payments
 
 @attrs.frozen
 class Consumes:
-    """One service's lines."""
+    """The consumer group of a service, and its topics."""
 
     group: str
     topics: Collection[str]

@@ -1,7 +1,7 @@
 """Which service writes and which reads each topic, derived from the saga and the routes.
 
-A consumer can't check every message. The payment service charges what `inventory.reserved` names, so whoever may write
-to that topic can have a customer charged: only the broker's access lists prevent it.
+The broker has to enforce these rights, because a consumer can't check every message: the payment service charges the
+amount that `inventory.reserved` states, so any client that may write to that topic can have a customer charged.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from oms.domain.saga import SAGA
 from oms.ports.messages import copies_topic
 
 UNDECLARED_TOPICS_FAIL = False
-"""Whether a step that publishes to a topic which it didn't declare fails. Until the release that sets this to True, it
-writes a warning, and `oms setup --acl` lets steps that declare nothing write to every topic that a step handles."""
+"""Whether publishing to an undeclared topic fails. While this is False, it is logged as a warning, and
+`oms setup --acl` lets steps that declare no topics write to every topic that a step handles."""
 
 
 @attrs.frozen
 class StepTopics:
-    """The topics that an own step handles, and those that it declares to publish to."""
+    """The topics that a user's own step handles, and those that it declares as publishing to."""
 
     handles: Collection[str]
     publishes: Collection[str] = ()
@@ -30,7 +30,7 @@ class StepTopics:
 
 @attrs.frozen
 class TopicAccess:
-    """The services and own steps, by name, that write to a topic and that read it. No reader: operators' tools."""
+    """The services and own steps, by name, that write to and read a topic. One without readers is for operators."""
 
     topic: str
     writers: Sequence[str]
@@ -38,7 +38,7 @@ class TopicAccess:
 
 
 def topic_access(steps: Mapping[str, StepTopics]) -> Sequence[TopicAccess]:
-    """The access of all topics, sorted; `steps` are the own steps by group."""
+    """Return the access to all topics, sorted by topic; `steps` are the own steps by group."""
     own = {topic for step in steps.values() for topic in (*step.handles, *step.publishes)}
     copies = {copies_topic(name): name for name in (*ROUTING, *steps)}
     return [
@@ -52,8 +52,10 @@ def _writers(topic: str, copies: Mapping[str, str], steps: Mapping[str, StepTopi
         return [copies[topic]]
     if topic in BY_TOPIC:
         return sorted({step.service for step in SAGA if BY_TOPIC[topic] in step.publishes})
-    anyone = not UNDECLARED_TOPICS_FAIL and any(topic in step.handles for step in steps.values())
-    return sorted(group for group, step in steps.items() if topic in step.publishes or (anyone and not step.publishes))
+    open_to_all = not UNDECLARED_TOPICS_FAIL and any(topic in step.handles for step in steps.values())
+    return sorted(
+        group for group, step in steps.items() if topic in step.publishes or (open_to_all and not step.publishes)
+    )
 
 
 def _readers(topic: str, steps: Mapping[str, StepTopics]) -> Sequence[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oms.application.extensions.caller import CheckedAuthenticator
+from oms.application.extensions.authenticator import CheckedAuthenticator
 from oms.ports.extensions import Authentication, Authenticator, Pricing, Role
 
 

@@ -1,5 +1,5 @@
-"""The border to a shop's own code: extensions are refused at the door or called through a check of every answer.
+"""Checks of a shop's own code: its shape when it is given, and every answer when it is called.
 
-`bootstrap.container_of` puts these wrappers around each extension, so that one given as an argument, one named by an
-import path and a built-in one are checked alike.
+The container wraps each extension, so that one given as an argument, one named by an import path and a built-in one are
+checked alike.
 """

@@ -1,4 +1,4 @@
-"""Calls a function of an extension and refuses answers that no plain function gives."""
+"""Calls a function of an extension, and refuses coroutines, generators and the end of the calling thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def called(name: str, function: Callable[..., Any], *args: Any) -> Any:
     """Return `function(*args)`; its exceptions pass.
 
     Raises `WrongAnswer` for a coroutine, another awaitable or a generator, whose code never ran, and where the function
-    tried to end the thread that called it. `name` says in the error which function it was.
+    tried to end the thread that called it. `name` names the function in the error.
     """
     answer = guarded(name, function, *args)
     if not isinstance(answer, _PLAIN) and _is_deferred(answer):
@@ -59,6 +59,6 @@ def _is_deferred(answer: object) -> bool:
 
 
 def _close(answer: Any) -> None:
-    """A coroutine that is closed doesn't warn that it was never awaited."""
+    """Close a coroutine, so that Python doesn't warn that it was never awaited."""
     if inspect.iscoroutine(answer) or inspect.isgenerator(answer):
         answer.close()

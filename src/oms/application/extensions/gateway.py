@@ -52,10 +52,10 @@ class UnusableGatewayAnswer(OutcomeUnknown):
 
 @attrs.frozen
 class CheckedGateway(PaymentGateway):
-    """Passes calls on to a shop's gateway, and returns only answers that can be used and stored.
+    """A shop's gateway that returns only answers that the payment service can use and store.
 
     Raises `UnusableGatewayAnswer` for an answer of a type that the call doesn't allow. A payment id that can't be
-    stored becomes one that can (`storable_payment_id`) and raises an alert, so the news that money moved is never lost.
+    stored becomes one that can (`storable_payment_id`) and raises an alert, so that a captured payment is never lost.
     Exceptions of the gateway pass through: the task layer counts them as unanswered.
     """
 
@@ -64,25 +64,25 @@ class CheckedGateway(PaymentGateway):
 
     def charge(self, charge: Charge) -> ChargeAnswer:
         """Capture the amount."""
-        answer: ChargeAnswer = self._asked("charge", charge, self._gateway.charge)
+        answer: ChargeAnswer = self._call("charge", charge, self._gateway.charge)
         return answer
 
     def lookup(self, lookup: Lookup) -> LookupAnswer:
-        """Ask what became of a charge."""
-        answer: LookupAnswer = self._asked("lookup", lookup, self._gateway.lookup)
+        """Look up a charge."""
+        answer: LookupAnswer = self._call("lookup", lookup, self._gateway.lookup)
         return answer
 
     def void(self, void: Void) -> VoidAnswer:
         """Make a later capture impossible."""
-        answer: VoidAnswer = self._asked("void", void, self._gateway.void)
+        answer: VoidAnswer = self._call("void", void, self._gateway.void)
         return answer
 
     def refund(self, refund: Refund) -> RefundAnswer:
         """Give money back."""
-        answer: RefundAnswer = self._asked("refund", refund, self._gateway.refund)
+        answer: RefundAnswer = self._call("refund", refund, self._gateway.refund)
         return answer
 
-    def _asked(self, call: str, request: Request, method: Callable[[Any], object]) -> Any:
+    def _call(self, call: str, request: Request, method: Callable[[Any], object]) -> Any:
         try:
             answer = guarded(f"gateway.{call}", method, request)
         except WrongAnswer as ended:
@@ -115,12 +115,12 @@ class CheckedGateway(PaymentGateway):
 
 @attrs.frozen
 class CheckedBook(GatewayBook):
-    """Passes on the entries of a shop's own book; raises `WrongAnswer` for one that no sum can be made of."""
+    """A shop's own book; raises `WrongAnswer` for an entry that can't be summed."""
 
     _book: GatewayBook
 
     def all_entries(self) -> Iterable[BookEntry]:
-        """Every entry."""
+        """Return every entry."""
         for entry in self._book.all_entries():
             if not _is_entry(entry):
                 raise WrongAnswer(
@@ -131,7 +131,7 @@ class CheckedBook(GatewayBook):
 
 
 def book_of(gateway: object) -> GatewayBook | None:
-    """The book of a gateway that shows one, checked; None for any other."""
+    """Return the book of a gateway that implements `GatewayBook`, with checks; None for any other gateway."""
     return CheckedBook(gateway) if isinstance(gateway, GatewayBook) else None
 
 
@@ -150,7 +150,7 @@ def _is_entry(entry: object) -> bool:
 def storable_payment_id(found: object, key: str) -> str:
     """Return a gateway's payment id as text that every store and message accepts: 1 to 64 characters.
 
-    None and empty text become the charge's key, anything else its `str`; `storable_name` shortens what doesn't fit.
+    None and empty text become the charge's key, anything else its `str`; `storable_name` shortens a longer one.
     """
     return storable_name((found if isinstance(found, str) else _text(found)) or key, limits.ID)
 
@@ -160,14 +160,14 @@ def _text(found: object) -> str:
         return ""
     try:
         return str(found)
-    except Exception:  # noqa: BLE001 - money moved, whatever its id is: the text of an object that has none
+    except Exception:  # noqa: BLE001 - money has moved: keep the payment even if its id has no text
         return storable_text(found)
 
 
 def _refusal(call: str, answer: object) -> str:
     if isinstance(answer, CoroutineType):
-        answer.close()  # lest Python warns that it was never awaited
+        answer.close()  # or Python would warn that it was never awaited
     kind = answer if isinstance(answer, type) else type(answer)
     expected = ", ".join(one.__name__ for one in _EXPECTED[call])
-    what = "the class" if isinstance(answer, type) else storable_text(answer, 200)
-    return f"{call}() returned {kind.__module__}.{kind.__qualname__} ({what}); expected one of {expected}"
+    shown = "the class" if isinstance(answer, type) else storable_text(answer, 200)
+    return f"{call}() returned {kind.__module__}.{kind.__qualname__} ({shown}); expected one of {expected}"

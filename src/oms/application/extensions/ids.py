@@ -1,4 +1,4 @@
-"""Checks the names that a shop's own `Ids` makes."""
+"""Checks the ids that a shop's own `Ids` makes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _TOKEN = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.TOKEN}}}")
 
 @attrs.frozen
 class CheckedIds(Ids):
-    """Names that every store takes. A bad one raises `Retryable`: the work is kept and tried again."""
+    """A shop's `Ids` that returns only ids that every store accepts.
+
+    A bad one raises `Retryable`, so that the work is kept and tried again.
+    """
 
     inner: Ids
 

@@ -1,4 +1,4 @@
-"""Checks JSON that a shop's step saves, publishes or hands to an outside call."""
+"""Checks the JSON that a shop's step saves, publishes or passes to an outside call."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from oms.ports.messages import MAX_MESSAGE_BYTES
 
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
-"""Values in one body, counted once for each place they are in."""
+"""Values in one body; a value that is in several places counts for each of them."""
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 class NotJson(Permanent):
-    """A value isn't JSON that every store and log keeps as it is; the text names its place."""
+    """A value isn't JSON that every store and log keeps unchanged; the text names its place in the body."""
 
 
 def json_text(value: Mapping[str, object], name: str, *, sort_keys: bool = False) -> str:
-    """Return an object as JSON; `NotJson` for what can't be kept exactly.
+    """Return an object as JSON; `NotJson` for a value that can't be kept exactly.
 
     Allowed are objects with text keys, lists, tuples (kept as lists), text without U+0000 and lone surrogates, whole
     numbers of 64 bits, finite floats, booleans and None; at most 100 levels, 100,000 values and 1 MiB.
@@ -38,7 +38,7 @@ def json_text(value: Mapping[str, object], name: str, *, sort_keys: bool = False
 
 
 def _check(whole: Mapping[str, object], name: str) -> None:
-    """Look at each value, once for each place it is in: a few lists that hold each other can have 2^64 places."""
+    """Check each value, once for each place it is in; a few lists that hold each other can have 2^64 places."""
     left: list[tuple[object, str, int]] = [(whole, name, 0)]
     for _ in range(MAX_VALUES):
         if not left:

@@ -15,7 +15,7 @@ _GROUP = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{limits.ID - 1}}}")
 
 
 class WrongName(OmsError):
-    """A name that a broker, a database or a file system can't take; the text says what is expected."""
+    """A name that a broker, a database or a file system can't take; the text states the rule."""
 
 
 def check_topic(topic: object) -> None:

@@ -12,16 +12,16 @@ from oms.ports.extensions import Notification, Notifier
 
 @attrs.frozen
 class CheckedNotifier(Notifier):
-    """A notifier that has delivered only where it returns None."""
+    """A shop's notifier; a delivery counts only if the notifier returns None."""
 
     inner: Notifier
 
     def send(self, notification: Notification) -> None:
-        """Deliver it. `WrongAnswer`, which parks it at once, for any other answer than None."""
+        """Deliver a notification. `WrongAnswer`, which parks it at once, for any other answer than None."""
         returns_none("notifier.send", self.inner.send, notification)
 
     def close(self) -> None:
-        """Close the notifier, where it can be closed."""
+        """Close the notifier if it has a `close`."""
         close: Any = getattr(self.inner, "close", None)
         if close is not None:
             close()

@@ -1,4 +1,4 @@
-"""Refuses at the door what can't be an extension: missing methods, wrong arity, classes, async functions."""
+"""Checks that an extension can be called: it has the methods, their arity fits, and none is async."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from oms.domain.errors import OmsError
 
 
 class WrongShape(OmsError):
-    """An object can't do what is expected of it; the text names the argument, the expectation and the object."""
+    """An object can't be used as an extension; the text names the argument, the expectation and the object."""
 
 
 def check_port(argument: str, given: object, port: type[Any]) -> None:
     """Raise `WrongShape` unless `given` has every method of a port, callable with the port's arguments.
 
-    A method that the port implements may be missing; it is then up to the caller to do without.
+    A method that the port implements may be missing; the caller then does without it.
     """
     for name, declared in _methods_of(port).items():
         method = getattr(given, name, None)
@@ -48,7 +48,7 @@ def check_function(argument: str, given: object, arguments: int) -> None:
         raise WrongShape(f"{argument}: {expected}, got an async or generator function, which would never run")
     try:
         signature = inspect.signature(given)
-    except (TypeError, ValueError):  # some built-in functions show none
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return
     try:
         signature.bind(*[None] * arguments)

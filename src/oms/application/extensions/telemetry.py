@@ -1,4 +1,4 @@
-"""Keeps an error of the telemetry from changing the work that it reports on."""
+"""Keeps an error of the telemetry from failing the work that it reports on."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class CheckedTelemetry(Telemetry):
         self._failures = 0
 
     def __getattr__(self, name: str) -> Any:
-        """What the telemetry can do beside the port, such as `render_metrics`."""
+        """Return a method that the telemetry has and the port doesn't, such as `render_metrics`."""
         return getattr(self._inner, name)
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Add to a counter."""
         try:
             called("telemetry.count", partial(self._inner.count, name, value, **labels))
-        except Exception:  # noqa: BLE001 - reported, and of no consequence
+        except Exception:  # noqa: BLE001 - reported; the work goes on
             self._failed("count")
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
@@ -44,14 +44,14 @@ class CheckedTelemetry(Telemetry):
             return
         try:
             called("telemetry.gauge", partial(inner, name, value, **labels))
-        except Exception:  # noqa: BLE001 - reported, and of no consequence
+        except Exception:  # noqa: BLE001 - reported; the work goes on
             self._failed("gauge")
 
     def note(self, event: str, **fields: object) -> None:
         """Write one line."""
         try:
             called("telemetry.note", partial(self._inner.note, event, **fields))
-        except Exception:  # noqa: BLE001 - reported, and of no consequence
+        except Exception:  # noqa: BLE001 - reported; the work goes on
             self._failed("note")
 
     def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
@@ -62,25 +62,25 @@ class CheckedTelemetry(Telemetry):
             return
         try:
             called("telemetry.note_all", inner, notes)
-        except Exception:  # noqa: BLE001 - reported, and of no consequence
+        except Exception:  # noqa: BLE001 - reported; the work goes on
             self._failed("note_all")
 
     def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
-        """Report an error that the system deals with by itself."""
+        """Report an error that the system handles by itself."""
         inner = getattr(self._inner, "failure", None)
         if inner is None:
             super().failure(event, error, **fields)
             return
         try:
             called("telemetry.failure", partial(inner, event, error, **fields))
-        except Exception:  # noqa: BLE001 - reported, and of no consequence
+        except Exception:  # noqa: BLE001 - reported; the work goes on
             self._failed("failure")
 
     def alert(self, event: str, **fields: object) -> None:
-        """Report something that a person must look at."""
+        """Report a condition that a person must look at."""
         try:
             called("telemetry.alert", partial(self._inner.alert, event, **fields))
-        except Exception:  # noqa: BLE001 - reported, and of no consequence
+        except Exception:  # noqa: BLE001 - reported; the work goes on
             self._failed("alert")
 
     def _failed(self, method: str) -> None:
@@ -88,5 +88,5 @@ class CheckedTelemetry(Telemetry):
         if self._failures % _REPORT_EVERY == 1:
             trace = storable_text(traceback.format_exc(), _TRACE_LIMIT)
             with suppress(Exception):  # a handler of the host's may raise as well; there is nowhere left to report it
-                text, told = "telemetry.%s failed, %d times so far\n%s", logging.getLogger("oms.telemetry").error
-                called("logging", partial(told, text, method, self._failures, trace))
+                text, log_error = "telemetry.%s failed, %d times so far\n%s", logging.getLogger("oms.telemetry").error
+                called("logging", partial(log_error, text, method, self._failures, trace))

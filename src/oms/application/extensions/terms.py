@@ -1,4 +1,4 @@
-"""Checks the answers of pricing and policy before an order is placed."""
+"""Checks the answers of pricing and policy, and makes refusals storable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KINDS = (InvalidValue, NotFound, Conflict, KeyReused, Refused)
 def checked_total(total: object, currency: Currency, source: str) -> Money:
     """Return `total` if it is an amount of this currency, in whole minor units from 0 to `MAX_MINOR`.
 
-    Raises `InvalidValue` for anything else; `source` names who gave it.
+    Raises `InvalidValue` for anything else; `source` names its origin in the error.
     """
     if not isinstance(total, Money):
         raise InvalidValue("invalid_amount", f"{source}: expected Money, got {described(total)}")
@@ -32,8 +32,8 @@ def checked_total(total: object, currency: Currency, source: str) -> Money:
     return total
 
 
-def sound(refusal: DomainError) -> DomainError:
-    """Return a refusal that can be stored and answered: `refusal` itself if it can, else one of its kind.
+def storable_refusal(refusal: DomainError) -> DomainError:
+    """Return a refusal that can be stored and sent: `refusal` itself if it can, else one of its kind.
 
     Codes are 1 to 64 of `A-Z a-z 0-9 . _ -`; other characters become `_`. The detail is made storable.
     """
@@ -55,23 +55,23 @@ class CheckedPricing(Pricing):
     currency: Currency
 
     def price(self, terms: Terms) -> Money:
-        """Return the total; `InvalidValue` for one that can't be charged. A refusal is made sound."""
+        """Return the total; `InvalidValue` for one that can't be charged. A refusal is made storable."""
         try:
             total = called("pricing.price", self.inner.price, terms)
         except DomainError as refusal:
-            raise sound(refusal) from refusal
+            raise storable_refusal(refusal) from refusal
         return checked_total(total, self.currency, "pricing.price")
 
 
 @attrs.frozen
 class CheckedPolicy(Policy):
-    """A shop's policy, which accepts by returning None alone."""
+    """A shop's policy, which accepts only by returning None."""
 
     inner: Policy
 
     def check(self, terms: Terms, caller: Principal) -> None:
-        """Return to accept. A refusal is made sound; any other answer than None raises `WrongAnswer`."""
+        """Return to accept. A refusal is made storable; any other answer than None raises `WrongAnswer`."""
         try:
             returns_none("policy.check", self.inner.check, terms, caller)
         except DomainError as refusal:
-            raise sound(refusal) from refusal
+            raise storable_refusal(refusal) from refusal
