@@ -13,7 +13,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 from redis import Redis
 
-from oms.adapters.kafka import groups
+from oms.adapters.kafka import group_offsets
 from oms.application.routing import ROUTING
 from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from tests.support.cluster import SERVICES, Cluster, request
@@ -69,7 +69,7 @@ def read_from_the_beginning(bootstrap: str) -> None:
 def all_is_read(cluster: Cluster) -> bool:
     """Whether each group has read its topics to their end: a message that is read later may be parked later."""
     conf = {"bootstrap.servers": cluster.kafka_bootstrap}
-    return not any(groups.unread(conf, consumes.group, consumes.topics) for consumes in ROUTING.values())
+    return not any(group_offsets.unread(conf, consumes.group, consumes.topics) for consumes in ROUTING.values())
 
 
 def parked(cluster: Cluster) -> list[tuple[int, str]]:
