@@ -13,5 +13,4 @@ class TrustEveryone(Authenticator):
     """Every caller may act for any user, and as an operator."""
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal | None:  # noqa: ARG002 - nothing is asked
-        """Trusted."""
         return _ANYBODY

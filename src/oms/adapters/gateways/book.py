@@ -93,7 +93,6 @@ class MemoryBook(Book):
             return True
 
     def all_entries(self) -> Iterable[BookEntry]:
-        """Every line."""
         return list(self._entries)
 
     def all_pages(self) -> Iterable[Page]:
@@ -160,7 +159,6 @@ class SqliteBook(Book):
         return self._ask(_Write(at, refund)) is not None
 
     def all_entries(self) -> Iterable[BookEntry]:
-        """Every line."""
         return _RecordedBook(self._path).all_entries()
 
     def close(self) -> None:

@@ -105,20 +105,17 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         return _answer(page)
 
     def lookup(self, lookup: Lookup) -> Captured | Declined | UnknownCharge:
-        """Return the book's answer, as far as it is visible yet."""
         page = self._book.page(lookup.key)
         if page is None or page.visible_at > self._clock.now():
             return UnknownCharge()
         return _answer(page)
 
     def void(self, void: Void) -> Voided | Captured:
-        """Block the key, unless its money is taken."""
         now = self._clock.now()
         page = self._book.open(Page(void.key, BookKind.VOID, "", 0, now), now)
         return Captured(page.payment_id) if page.outcome is BookKind.CAPTURE else Voided()
 
     def refund(self, refund: Refund) -> Refunded | Declined | Unanswered:
-        """Give money of a captured charge back."""
         if self._book.page(refund.charge_key) is None:
             return Unanswered("no charge is known under this key")
         if self._book.refund(refund, self._clock.now()):
@@ -128,7 +125,6 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
     # -- the book
 
     def all_entries(self) -> Iterable[BookEntry]:
-        """Every line of the book."""
         return self._book.all_entries()
 
     def mend(self, payments: Iterable[Payment]) -> int:

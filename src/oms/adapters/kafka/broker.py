@@ -41,7 +41,6 @@ class KafkaBroker(Broker, LogEvidence):
         return cls(settings, telemetry)
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
-        """Send all together; answers when each is kept by all replicas in sync, refused, or given up."""
         return self._publisher.publish(messages)
 
     def check(self, topics: Collection[str], groups: Collection[str]) -> None:
@@ -51,15 +50,12 @@ class KafkaBroker(Broker, LogEvidence):
     def subscribe(
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
     ) -> Subscription:
-        """Join a group; the first partitions come after some polls."""
         return KafkaSubscription(group_conf(self._settings, group), topics, self._telemetry, starts)
 
     def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
-        """The next offset of each partition."""
         return ends(reader_conf(self._settings), topics)
 
     def knows(self, group: str, topics: Collection[str]) -> bool:
-        """Whether a group has committed an offset of these topics."""
         return bool(committed(reader_conf(self._settings), group, topics))
 
     def all_records(self) -> Iterable[Record]:
@@ -67,7 +63,6 @@ class KafkaBroker(Broker, LogEvidence):
         return read_all(reader_conf(self._settings), self._topics)
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
-        """The next offset that a group will read of each partition of `topics`, as far as it has committed one."""
         return committed(reader_conf(self._settings), group, self._topics)
 
     def close(self) -> None:

@@ -94,7 +94,6 @@ class KafkaSubscription(Subscription):
         return polled
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for a record, which the next poll gives out, or for news of the group."""
         if self._closed or self._broken or self._consumer is None or self._ahead:
             return False
         if self._news:
@@ -104,7 +103,6 @@ class KafkaSubscription(Subscription):
         return True
 
     def refusal(self) -> str | None:
-        """Why the group lets this member read nothing."""
         return self._membership.refusal
 
     def is_new(self) -> bool | None:
@@ -114,7 +112,6 @@ class KafkaSubscription(Subscription):
         return self._is_new
 
     def hold_back(self) -> bool:
-        """From now on, keep newly assigned partitions closed until they are opened."""
         self._holding = True
         return True
 
@@ -131,7 +128,6 @@ class KafkaSubscription(Subscription):
         return {place: self._positions[place] for place in sorted(closed)}
 
     def with_records(self, offsets: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
-        """The partitions that hold a record at or after these offsets."""
         return group_offsets.with_records(self._consumer, offsets) if self._consumer is not None else ()
 
     def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:
@@ -155,11 +151,9 @@ class KafkaSubscription(Subscription):
         self._send_commits(self._consumer)
 
     def lost(self) -> Collection[TopicPartition]:
-        """The partitions taken away since the last call."""
         return self._partitions.tell()
 
     def close(self) -> None:
-        """Leave the group."""
         self._closed = True
         self._drop_reader()
         self._leave()

@@ -28,7 +28,6 @@ class SequentialCallExecutor(CallExecutor[Token]):
         self._hooks = CallHooks("calls", "", point, raise_deadlock, ())
 
     def room(self) -> int:
-        """How many more calls can be submitted before their ends are collected."""
         return 0 if self._closed else self._limit - len(self._ended)
 
     @port_call
@@ -47,7 +46,6 @@ class SequentialCallExecutor(CallExecutor[Token]):
 
     @port_call
     def collect(self) -> Sequence[Ended[Token]]:
-        """The ends since the last time."""
         ended, self._ended = self._ended, []
         return ended
 
@@ -56,5 +54,4 @@ class SequentialCallExecutor(CallExecutor[Token]):
         return len(self._ended)
 
     def close(self) -> None:
-        """Take no more calls."""
         self._closed = True

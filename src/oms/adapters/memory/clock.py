@@ -18,7 +18,6 @@ class ManualClock(Clock):
         self._now = start
 
     def now(self) -> datetime:
-        """The time it was set to."""
         return self._now
 
     def advance(self, by: timedelta) -> datetime:
@@ -40,11 +39,9 @@ class CountedIds(Ids):
         self._tokens = 0
 
     def order_id(self) -> OrderId:
-        """The next order's id; later ones sort after earlier ones."""
         self._orders += 1
         return OrderId(str(UUID(int=(0x7000 << 64) | (0x8000 | self._source) << 48 | self._orders)))
 
     def token(self) -> str:
-        """The next name."""
         self._tokens += 1
         return f"{self._source:x}-{self._tokens:08x}"

@@ -54,7 +54,6 @@ class MemoryGate(StockGate, GateEvidence):
 
     @port_call
     def take(self, orders: Mapping[OrderId, Items], epoch: int | None = None) -> Mapping[OrderId, Taken]:
-        """Hold every line of an order or none, order by order."""
         now_ms = self._now_ms()
         self._ensure_open()
         answers = {
@@ -70,7 +69,6 @@ class MemoryGate(StockGate, GateEvidence):
 
     @port_call
     def give_back(self, orders: Collection[OrderId]) -> None:
-        """Give back what these orders hold."""
         now_ms = self._now_ms()
         self._ensure_open()
         for order in sorted(set(orders)):
@@ -78,13 +76,11 @@ class MemoryGate(StockGate, GateEvidence):
 
     @port_call
     def introduce(self, available: Mapping[Sku, int], epoch: int) -> None:
-        """Make products known, unless they are."""
         self._ensure_open()
         script.introduce(self._state, _plain(available), epoch)
 
     @port_call
     def add(self, deltas: Sequence[tuple[str, Sku, int]], epoch: int) -> None:
-        """Add units, once for each key."""
         if any(abs(units) > MOST_UNITS for _, _, units in deltas):
             raise Permanent(f"the gate counts up to {MOST_UNITS} units")
         self._ensure_open()
@@ -93,7 +89,6 @@ class MemoryGate(StockGate, GateEvidence):
 
     @port_call
     def settle(self, orders: Collection[OrderId]) -> None:
-        """The answers of these orders may expire."""
         now_ms = self._now_ms()
         self._ensure_open()
         for order in sorted(set(orders)):
@@ -102,22 +97,18 @@ class MemoryGate(StockGate, GateEvidence):
 
     @port_call
     def epoch(self) -> int | None:
-        """The epoch that is open."""
         return self._state["epoch"]
 
     @port_call
     def rebuild(self, available: Mapping[Sku, int], held: Mapping[OrderId, Items], epoch: int) -> None:
-        """Forget all and start again from the ledger's fold."""
         answers = {str(order): _plain(items) for order, items in held.items()}
         if not script.rebuild(self._state, _plain(available), answers, epoch):
             raise Retryable(f"the gate has a later epoch already: a rebuild of epoch {epoch} came too late")
 
     def all_available(self) -> Iterable[tuple[Sku, int]]:
-        """Every known product."""
         return [(Sku(sku), units) for sku, units in sorted(self._state["available"].items())]
 
     def all_answers(self) -> Iterable[tuple[OrderId, GateAnswer, Items]]:
-        """Every answer that is kept."""
         return [
             (OrderId(order), GateAnswer(kept["answer"]), {Sku(sku): units for sku, units in kept["lines"].items()})
             for order, kept in sorted(self._state["answers"].items())

@@ -43,34 +43,28 @@ class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
 
     @port_call
     def gate_epoch(self) -> int:
-        """The ledger's epoch, shared-locked."""
         self._open().share(self._tables.gate, GATE_ROW)
         return self.work.find(self._tables.gate, GATE_ROW) or 0
 
     @port_call
     def lock_gate(self) -> int:
-        """The ledger's epoch, locked alone."""
         return self._open().lock_row(self._tables.gate, GATE_ROW) or 0
 
     @port_call
     def set_gate_epoch(self, epoch: int) -> None:
-        """Write the epoch."""
         self._open().lock(self._tables.gate, GATE_ROW)
         self.work.put(self._tables.gate, GATE_ROW, epoch)
 
     @port_call
     def lock_reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
-        """The reservations of these orders, locked."""
         return self._lock_rows(self._tables.reservations, ids)
 
     @port_call
     def lock_stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
-        """The stock of these products, locked."""
         return self._lock_rows(self._tables.stock, skus)
 
     @port_call
     def introduce_stock(self, levels: Mapping[Sku, int]) -> None:
-        """Insert products that aren't there, with a ledger row that says so."""
         work = self._open()
         for sku, units in sorted(levels.items()):
             if work.insert(self._tables.stock, sku, Stock(sku, units)) and units:
@@ -78,7 +72,6 @@ class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
 
     @port_call
     def save_reservations(self, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
-        """Write reservations by compare-and-set on their state."""
         self._open()
         table = self._tables.reservations
         for before, after in sorted(changes, key=lambda pair: pair[1].order_id):
@@ -89,7 +82,6 @@ class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
 
     @port_call
     def move_stock(self, movements: Sequence[Movement]) -> None:
-        """Append to the ledger, and change each product by the sum of its rows."""
         work = self._open()
         sums: dict[Sku, tuple[int, int]] = {}
         for movement in movements:
@@ -108,7 +100,6 @@ class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
 
     @port_call
     def fold(self) -> tuple[Mapping[Sku, Stock], Mapping[OrderId, Items]]:
-        """All stock, and the items of every HELD reservation."""
         work = self._open()
         reservations = sorted(work.scan(self._tables.reservations))
         held = {order: row.items for order, row in reservations if row.state is ReservationState.HELD}
@@ -125,47 +116,38 @@ class MemoryInventoryStore(MemoryStore[InventoryTables], InventoryStore, Invento
 
     @port_call
     def begin(self) -> InventoryTransaction:
-        """Start a transaction."""
         return MemoryInventoryTransaction(self._tables, self._hooks)
 
     @port_call
     def reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
-        """Committed reservations, without locks."""
         rows = self._tables.reservations.rows
         return {order: rows[order] for order in sorted(set(ids)) if order in rows}
 
     @port_call
     def stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
-        """Committed stock, without locks."""
         rows = self._tables.stock.rows
         return {sku: rows[sku] for sku in sorted(set(skus)) if sku in rows}
 
     @port_call
     def stock_page(self, number: int, size: int) -> Page[Stock]:
-        """A page of all products, by sku."""
         rows = self._tables.stock.rows
         skus = sorted(rows)[number * size : (number + 1) * size]
         return Page(tuple(rows[sku] for sku in skus), number, size, len(rows))
 
     def default_stock(self) -> str | None:
-        """`OMS_DEFAULT_STOCK` of the first start."""
         return self._tables.default_stock
 
     def record_default_stock(self, text: str) -> None:
-        """Record it, unless a value is recorded."""
         if self._tables.default_stock is None:
             self._tables.default_stock = text
 
     def all_reservations(self) -> Iterable[Reservation]:
-        """Every reservation."""
         return [row for _, row in sorted(self._seen(self._tables.reservations).items())]
 
     def all_stock(self) -> Iterable[Stock]:
-        """Every product."""
         return [row for _, row in sorted(self._seen(self._tables.stock).items())]
 
     def all_movements(self) -> Iterable[Movement]:
-        """The whole ledger."""
         return [row for _, row in sorted(self._seen(self._tables.ledger).items())]
 
     @classmethod

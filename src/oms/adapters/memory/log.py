@@ -88,7 +88,6 @@ class MemoryLog(Broker, LogEvidence):
 
     @port_call
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
-        """Append each message that isn't too large."""
         return [self._publish(message) for message in messages]
 
     @port_call
@@ -99,7 +98,6 @@ class MemoryLog(Broker, LogEvidence):
         return MemorySubscription(self._topics, self._hooks, group, Member(self._hooks.owner, topics), starts)
 
     def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
-        """The next offset of each partition."""
         known = [topic for topic in sorted(set(topics)) if topic in self._topics.records]
         return {
             TopicPartition(topic, number): len(records)
@@ -108,7 +106,6 @@ class MemoryLog(Broker, LogEvidence):
         }
 
     def knows(self, group: str, topics: Collection[str]) -> bool:
-        """Whether a group has committed an offset of these topics."""
         return any(place.topic in topics for place in self.offsets(group))
 
     def append(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> Record:
@@ -128,12 +125,10 @@ class MemoryLog(Broker, LogEvidence):
                 group.leave(member, self._topics.partitions)
 
     def all_records(self) -> Iterable[Record]:
-        """Every record, by topic, partition and offset."""
         topics = sorted(self._topics.records.items())
         return [record for _, partitions in topics for records in partitions for record in records]
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
-        """How far a group is: the next offset of each partition that it committed."""
         known = self._topics.groups.get(group)
         return dict(sorted(known.offsets.items())) if known else {}
 
@@ -194,25 +189,20 @@ class MemorySubscription(Subscription):
         """The partition that is open for its next record alone."""
 
     def is_new(self) -> bool:
-        """Whether the group had no offsets when this member joined."""
         return self._member.is_new
 
     def hold_back(self) -> bool:
-        """Keep newly assigned partitions closed, where the log is made to."""
         self._holding = self._topics.holds_back
         return self._holding
 
     def held_back(self) -> Mapping[TopicPartition, int]:
-        """The closed partitions with their positions."""
         positions = self._member.positions
         return {place: offset for place, offset in positions.items() if self._is_closed(place)}
 
     def with_records(self, offsets: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
-        """The partitions that hold a record at or after these offsets."""
         return [at for at, offset in offsets.items() if len(self._topics.topic(at.topic)[at.partition]) > offset]
 
     def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:
-        """Give out records of these partitions; with `careful`, of one partition and at most one record."""
         for place, offset in offsets.items():
             if place in self._member.positions:
                 self._member.positions[place] = offset
@@ -221,7 +211,6 @@ class MemorySubscription(Subscription):
 
     @port_call
     def poll(self, max_records: int) -> Sequence[Record]:
-        """The next records, a different partition first each time so that none starves."""
         if self._closed:
             raise Permanent("this member has left its group")
         member = self._member
@@ -242,12 +231,10 @@ class MemorySubscription(Subscription):
 
     @port_call
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Remember how far the group is, in the partitions that are still ours."""
         self._group.commit(self._member, offsets)
 
     @port_call
     def lost(self) -> Collection[TopicPartition]:
-        """The partitions taken away since the last call."""
         lost = sorted(self._member.taken_away)
         self._member.taken_away.clear()
         for place in lost:
@@ -256,7 +243,6 @@ class MemorySubscription(Subscription):
 
     @port_call
     def close(self) -> None:
-        """Leave the group."""
         self._closed = True
         self._group.leave(self._member, self._topics.partitions)
 

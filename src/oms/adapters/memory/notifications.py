@@ -54,7 +54,6 @@ class MemoryNotificationTransaction(MemoryTransaction, NotificationTransaction):
 
     @port_call
     def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
-        """Insert those whose order has none of their kind yet."""
         work, at = self._open(), self._tables.clock.now() if delivered else None
         for one in sorted(notifications, key=lambda one: (one.order_id, one.kind)):
             if work.insert(self._tables.names, (one.order_id, one.kind), one.id):
@@ -62,7 +61,6 @@ class MemoryNotificationTransaction(MemoryTransaction, NotificationTransaction):
 
     @port_call
     def mark_notified(self, ids: Collection[str]) -> None:
-        """They were delivered now."""
         now = self._tables.clock.now()
         for name, row in self._lock_rows(self._tables.news, ids).items():
             self.work.put(self._tables.news, name, NotificationRow(row.notification, now))
@@ -75,23 +73,19 @@ class MemoryNotificationStore(MemoryStore[NotificationTables], NotificationStore
 
     @port_call
     def begin(self) -> NotificationTransaction:
-        """Start a transaction."""
         return MemoryNotificationTransaction(self._tables, self._hooks)
 
     @port_call
     def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
-        """The notifications with these ids."""
         rows = self._tables.news.rows
         return {name: rows[name].notification for name in ids if name in rows}
 
     @port_call
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
-        """An order's notifications, by kind."""
         rows = (self._tables.news.rows[name] for name in self._tables.by_order.get(order, ()))
         return sorted(((row.notification, row.delivered_at) for row in rows), key=lambda pair: pair[0].kind)
 
     def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
-        """Every notification."""
         return [(row.notification, row.delivered_at) for row in self._seen(self._tables.news).values()]
 
     @classmethod

@@ -63,7 +63,6 @@ class MemoryOrderTransaction(MemoryKeyedTransaction, OrderTransaction):
 
     @port_call
     def lock_orders(self, ids: Collection[OrderId]) -> Mapping[OrderId, Order]:
-        """The orders with these ids, locked."""
         return self._lock_rows(self._tables.orders, ids)
 
     @port_call
@@ -72,7 +71,6 @@ class MemoryOrderTransaction(MemoryKeyedTransaction, OrderTransaction):
         changes: Sequence[tuple[Order, Order]],
         history: Sequence[tuple[OrderId, HistoryEntry]],
     ) -> None:
-        """Write orders by compare-and-set on their version, and their history."""
         self._open()
         orders = self._tables.orders
         for before, after in sorted(changes, key=lambda pair: pair[1].id):
@@ -125,7 +123,6 @@ class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
 
     @port_call
     def begin(self) -> OrderTransaction:
-        """Start a transaction."""
         return MemoryOrderTransaction(self._tables, self._hooks)
 
     def join(self, connection: object, committing: Callable[[], None] = lambda: None) -> OrderTransaction:
@@ -140,12 +137,10 @@ class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
 
     @port_call
     def order(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002 - the port's name
-        """A committed order of this owner."""
         return self._owned(id, owner)
 
     @port_call
     def orders(self, owner: UserId | None, number: int, size: int) -> Page[Order]:
-        """A page of the owner's orders, the newest first."""
         known = self._tables.by_age.get(owner, [])
         end = len(known) - number * size
         newest = reversed(known[max(0, end - size) : max(0, end)])
@@ -154,25 +149,20 @@ class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
 
     @port_call
     def timeline(self, id: OrderId, owner: UserId | None) -> Sequence[HistoryEntry] | None:  # noqa: A002
-        """The history of an order by `seq`."""
         return list(self._tables.entries.get(id, ())) if self._owned(id, owner) is not None else None
 
     @port_call
     def answer(self, scope: str, key: str) -> StoredAnswer | None:
-        """The committed answer under a key."""
         row = self._tables.answers.rows.get((scope, key))
         return row.answer if row is not None and row.at > self._tables.clock.now() - ANSWERS_KEPT else None
 
     def all_orders(self) -> Iterable[Order]:
-        """Every order."""
         return [row for _, row in sorted(self._seen(self._tables.orders).items())]
 
     def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
-        """Every history entry, by order and seq."""
         return [(order, entry) for (order, _), entry in sorted(self._seen(self._tables.history).items())]
 
     def all_answers(self) -> Iterable[StoredAnswer]:
-        """Every kept answer."""
         return [row.answer for row in self._seen(self._tables.answers).values()]
 
     def _owned(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002

@@ -32,12 +32,10 @@ class MemoryPaymentTransaction(MemoryTransaction, PaymentTransaction):
 
     @port_call
     def lock_payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
-        """The payments of these orders, locked."""
         return self._lock_rows(self._tables.payments, ids)
 
     @port_call
     def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
-        """Write payments by compare-and-set on their state."""
         self._open()
         table = self._tables.payments
         for before, after in sorted(changes, key=lambda pair: pair[1].order_id):
@@ -54,17 +52,14 @@ class MemoryPaymentStore(MemoryStore[PaymentTables], PaymentStore, PaymentEviden
 
     @port_call
     def begin(self) -> PaymentTransaction:
-        """Start a transaction."""
         return MemoryPaymentTransaction(self._tables, self._hooks)
 
     @port_call
     def payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
-        """Committed payments, without locks."""
         rows = self._tables.payments.rows
         return {order: rows[order] for order in sorted(set(ids)) if order in rows}
 
     def all_payments(self) -> Iterable[Payment]:
-        """Every payment."""
         return [row for _, row in sorted(self._seen(self._tables.payments).items())]
 
     @classmethod

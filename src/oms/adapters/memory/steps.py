@@ -31,13 +31,11 @@ class MemoryStepTransaction(MemoryTransaction, StepTransaction):
 
     @port_call
     def lock_documents(self, group: str, keys: Collection[str]) -> Mapping[str, str]:
-        """The documents, locked."""
         rows = self._lock_rows(self._tables.documents, [(group, key) for key in keys])
         return {key: body for (_, key), body in rows.items()}
 
     @port_call
     def save_documents(self, group: str, changes: Sequence[tuple[str, str | None, str]]) -> None:
-        """Write documents by compare-and-set on their text."""
         self._open()
         for key, before, after in sorted(changes, key=lambda change: change[0]):
             if before is None:
@@ -53,20 +51,16 @@ class MemoryStepStore(MemoryStore[StepTables], StepStore):
 
     @port_call
     def begin(self) -> StepTransaction:
-        """Start a transaction."""
         return MemoryStepTransaction(self._tables, self._hooks)
 
     @port_call
     def document(self, group: str, key: str) -> str | None:
-        """A committed document, without locks."""
         return self._tables.documents.rows.get((group, key))
 
     def start_offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
-        """The offsets that were pinned."""
         return self._tables.start_offsets.get(group)
 
     def pin_start_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Keep offsets, unless there are some."""
         return self._tables.start_offsets.setdefault(group, dict(offsets))
 
     @classmethod

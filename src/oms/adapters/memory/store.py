@@ -67,7 +67,6 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
 
     @port_call
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Count how often a batch began at these offsets."""
         tries: dict[TopicPartition, int] = {}
         with MemoryTransaction(self._tables, self._hooks) as transaction:
             work, table = transaction.work, self._tables.attempts
@@ -81,7 +80,6 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
 
     @port_call
     def clear_attempts(self, group: str, partitions: Collection[TopicPartition]) -> None:
-        """Forget these counters."""
         with MemoryTransaction(self._tables, self._hooks) as transaction:
             for partition in sorted(set(partitions)):
                 if transaction.work.lock_row(self._tables.attempts, (group, partition)) is not None:
@@ -90,24 +88,20 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
 
     @port_call
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
-        """Lease due tasks, the longest due first."""
         return self._tables.claim_tasks(kinds, limit, lease_s, self._hooks.owner)
 
     @port_call
     def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> Sequence[OutboxRow]:
-        """Lease outbox rows whose lease has expired."""
         return self._tables.claim_outbox(limit, lease_s, without, self._hooks.owner)
 
     @port_call
     def mark_sent(self, ids: Collection[str]) -> None:
-        """Remove what is in the log."""
         for name in ids:
             if name in self._tables.outbox.rows:
                 self._tables.outbox.apply(name, None)
 
     @port_call
     def return_outbox(self, ids: Collection[str]) -> None:
-        """Give the leases of rows back."""
         now = self._tables.clock.now()
         for name in sorted(set(ids)):
             if name in self._tables.outbox.rows:
@@ -117,24 +111,20 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     def dead_letters(
         self, state: DeadLetterState | None = None, *, limit: int = 100, offset: int = 0
     ) -> Sequence[DeadLetterSummary]:
-        """Summaries of dead letters, the oldest first."""
         letters = (letter for letter in self._tables.dead_letters.rows.values() if state in (None, letter.state))
         page = sorted(letters, key=lambda letter: (letter.parked_at, letter.id))[offset : offset + limit]
         return [summary_of(letter) for letter in page]
 
     @port_call
     def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - the port's name
-        """One dead letter."""
         return self._tables.dead_letters.rows.get(id)
 
     @port_call
     def next_due(self, without: Collection[str] = ()) -> datetime | None:
-        """When the next task or outbox lease falls due."""
         return self._tables.next_due(without)
 
     @port_call
     def backlog(self) -> Backlog:
-        """What waits here."""
         tables, now = self._tables, self._tables.clock.now()
         return Backlog(
             oldest_outbox_at=min((row.created_at for row in tables.outbox.rows.values()), default=None),
@@ -146,11 +136,9 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
 
     @port_call
     def purge(self, older_than: datetime, *, keys_older_than: datetime, limit: int) -> int:
-        """Remove what is past its retention, at most `limit` rows."""
         return self._tables.purge(older_than, keys_older_than, limit)
 
     def register(self, instance: str) -> int:
-        """Release what the dead workers of this instance hold."""
         tables = self._tables
         tables.instances[self._hooks.owner] = instance
         return tables.release({owner for owner in tables.dead if tables.instances.get(owner) == instance})
@@ -160,16 +148,13 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
         """A memory always answers."""
 
     def first_handled(self, group: str) -> datetime | None:
-        """When the oldest message in the inbox was handled."""
         rows = self._tables.inbox.rows.items()
         return min((at for (consumer, _), at in rows if consumer == group), default=None)
 
     def currency(self) -> str | None:
-        """The currency that was pinned."""
         return self._tables.currency
 
     def pin_currency(self, code: str) -> str:
-        """Keep a currency, unless there is one."""
         if self._tables.currency is None:
             self._tables.currency = code
         return self._tables.currency
@@ -180,7 +165,6 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:
-        """A copy of all rows for what is shown in the block."""
         with COMMITTING:
             tables = [table for table in vars(self._tables).values() if isinstance(table, Table)]
             self._moment = {table: dict(table.rows) for table in tables}
@@ -190,20 +174,16 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
             self._moment = None
 
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
-        """Each (group, message)."""
         return sorted(self._seen(self._tables.inbox))
 
     def all_outbox(self) -> Iterable[OutboxRow]:
-        """Rows that aren't sent yet."""
         rows = self._seen(self._tables.outbox).items()
         return [OutboxRow(name, row.message, row.leased_until) for name, row in rows]
 
     def all_tasks(self) -> Iterable[TaskKey]:
-        """Tasks that aren't done yet."""
         return list(self._seen(self._tables.tasks))
 
     def all_dead_letters(self) -> Iterable[DeadLetter]:
-        """Every dead letter."""
         return list(self._seen(self._tables.dead_letters).values())
 
     def _seen(self, table: Table[K, V]) -> Mapping[K, V]:

@@ -46,23 +46,18 @@ class RecordingTelemetry(Telemetry):
         self.alerts: list[Line] = []
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
-        """Keep a count."""
         self.counts.append(Count(name, value, labels))
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
-        """Keep the last value."""
         self.gauges[name, frozenset(labels.items())] = value
 
     def note(self, event: str, **fields: object) -> None:
-        """Keep a line."""
         self.notes.append(Line(event, fields))
 
     def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
-        """Keep a failure."""
         self.failures.append(Failure(event, error, fields))
 
     def alert(self, event: str, **fields: object) -> None:
-        """Keep an alert."""
         self.alerts.append(Line(event, fields))
 
     def total(self, name: str, **labels: str) -> int:

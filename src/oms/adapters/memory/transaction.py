@@ -37,7 +37,6 @@ class MemoryTransaction(Transaction):
 
     @port_call
     def claim_inbox(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
-        """Mark messages as handled by `group`; those returned are new."""
         work = self._open()
         now = self._tables.clock.now()
         inbox = self._tables.inbox
@@ -45,7 +44,6 @@ class MemoryTransaction(Transaction):
 
     @port_call
     def finish_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
-        """Remove the tasks whose lease is still ours."""
         held = self._held(tasks)
         for key in held:
             self.work.put(self._tables.tasks, key, None)
@@ -53,23 +51,19 @@ class MemoryTransaction(Transaction):
 
     @port_call
     def held_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
-        """Lock the tasks whose lease is still ours."""
         return self._held(tasks)
 
     @port_call
     def lock_dead_letters(self, ids: Collection[str]) -> Sequence[DeadLetter]:
-        """The dead letters with these ids, locked, by id."""
         return list(self._lock_rows(self._tables.dead_letters, ids).values())
 
     @port_call
     def mark_dead_letters(self, ids: Collection[str], state: DeadLetterState) -> None:
-        """Change the state of dead letters."""
         for name, letter in self._lock_rows(self._tables.dead_letters, ids).items():
             self.work.put(self._tables.dead_letters, name, attrs.evolve(letter, state=state))
 
     @port_call
     def park_again(self, letters: Sequence[DeadLetter]) -> None:
-        """Write dead letters over those with the same ids."""
         known = self._lock_rows(self._tables.dead_letters, [letter.id for letter in letters])
         for letter in letters:
             if letter.id in known:
@@ -77,7 +71,6 @@ class MemoryTransaction(Transaction):
 
     @port_call
     def flush(self, delivery: Delivery) -> None:
-        """Write what the transaction owes; a task that it ends can be started anew."""
         self._open()
         self._flush_outbox(delivery)
         self._flush_tasks(delivery)
@@ -88,7 +81,6 @@ class MemoryTransaction(Transaction):
 
     @port_call
     def commit(self) -> None:
-        """Make it visible to everybody at once."""
         self._open()
         self.end()
 
@@ -170,7 +162,6 @@ class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
 
     @port_call
     def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
-        """The answers that are kept and not over."""
         work = self._open()
         since = self._tables.clock.now() - ANSWERS_KEPT
         rows = ((key, work.find(self._tables.answers, key)) for key in keys)
@@ -178,7 +169,6 @@ class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
 
     @port_call
     def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
-        """Keep answers; one that is over makes room for its key's next one."""
         work = self._open()
         now = self._tables.clock.now()
         for answer in sorted(answers, key=lambda answer: (answer.scope, answer.key)):

@@ -84,16 +84,13 @@ class RedisGate(StockGate, GateEvidence):
         return {order: _taken(answer) for order, answer in answers.items()}
 
     def give_back(self, orders: Collection[OrderId]) -> None:
-        """Give back what these orders hold."""
         self._each("give_back", (self._now_ms(),), sorted(set(orders)), ORDERS_A_CALL)
 
     def introduce(self, available: Mapping[Sku, int], epoch: int) -> None:
-        """Make products known, unless they are."""
         fields = [field for sku, units in available.items() for field in (_word(sku), units)]
         self._each("introduce", (epoch,), fields, 2 * FIELDS_A_CALL)
 
     def add(self, deltas: Sequence[tuple[str, Sku, int]], epoch: int) -> None:
-        """Add units, once for each key."""
         if any(abs(units) > MOST_UNITS for _, _, units in deltas):
             raise Permanent(f"the gate counts up to {MOST_UNITS} units")
         self._each("add", (epoch,), [field for delta in deltas for field in delta], 3 * FIELDS_A_CALL)
@@ -105,7 +102,6 @@ class RedisGate(StockGate, GateEvidence):
         self._each("sweep", (now_ms, SWEPT_AT_ONCE), (), 1)
 
     def epoch(self) -> int | None:
-        """The epoch that is open."""
         return self._opened()[0]
 
     def rebuild(self, available: Mapping[Sku, int], held: Mapping[OrderId, Items], epoch: int) -> None:
@@ -126,7 +122,6 @@ class RedisGate(StockGate, GateEvidence):
             raise Retryable(f"the rebuild of epoch {epoch} lost its place to another one, or its server")
 
     def all_available(self) -> Iterable[tuple[Sku, int]]:
-        """Every known product."""
         return [(Sku(sku), int(units)) for sku, units in sorted(dict(self._all("available")).items())]
 
     def all_answers(self) -> Iterator[tuple[OrderId, GateAnswer, Items]]:

@@ -30,7 +30,6 @@ class RedisLegacyStock(LegacyStock):
         )
 
     def counts(self) -> Iterable[tuple[str, str]]:
-        """Each product with the text of its key."""
         at = Address.of(self._settings.redis_url)
         with closing(connect(self._settings)) as client:
             try:

@@ -83,27 +83,22 @@ class SqliteLog(Broker, LogEvidence):
         return [report or error for report in reports]
 
     def check(self, topics: Collection[str], groups: Collection[str]) -> None:  # noqa: ARG002 - a file refuses none
-        """Raise unless the file can be written."""
         file.check_writable(self._path)
 
     def subscribe(
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
     ) -> Subscription:
-        """Join a group of this process."""
         ends = self._writer.ends
         starts = {place: offset for place, offset in starts.items() if offset <= ends.get(place, 0)}
         return SqliteSubscription(self._path, self._groups, Member(group, topics), ends, starts)
 
     def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
-        """The next offset of each partition that has, or had, records."""
         return {place: end for place, end in dict(self._writer.ends).items() if place.topic in topics}
 
     def knows(self, group: str, topics: Collection[str]) -> bool:
-        """Whether a group has an offset of these topics."""
         return any(place.topic in topics for place in self._groups.offsets(group))
 
     def all_records(self) -> Iterable[Record]:
-        """Every record that is durable, by topic, partition and offset."""
         return records.RecordedLog(self._path).all_records()
 
     def in_order(self, first: Mapping[TopicPartition, int]) -> Iterator[Record]:
@@ -111,7 +106,6 @@ class SqliteLog(Broker, LogEvidence):
         return records.in_order(self._path, first)
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
-        """How far a group is."""
         return self._groups.offsets(group)
 
     def purge(self, older_than: datetime, limit: int) -> int:
@@ -168,11 +162,9 @@ class SqliteSubscription(Subscription):
         groups.join(member, starts)
 
     def is_new(self) -> bool:
-        """Whether the group had no offsets when this member joined."""
         return self._member.is_new
 
     def poll(self, max_records: int) -> Sequence[Record]:
-        """The next records, a different partition first each time so that none starves."""
         if self._connection is None:
             raise Permanent("this member has left its group")
         polled: list[Record] = []
@@ -190,15 +182,12 @@ class SqliteSubscription(Subscription):
         return polled
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Remember how far the group is, in the partitions that are still ours."""
         self._groups.commit(self._member, offsets)
 
     def lost(self) -> Collection[TopicPartition]:
-        """The partitions taken away since the last call."""
         return self._groups.lost(self._member)
 
     def close(self) -> None:
-        """Leave the group."""
         self._groups.leave(self._member)
         if self._connection is not None:
             self._connection.close()

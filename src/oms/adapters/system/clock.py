@@ -15,7 +15,6 @@ class SystemClock(Clock):
         self._began_at, self._began_s = datetime.now(UTC), time.monotonic()
 
     def now(self) -> datetime:
-        """The present, in UTC."""
         return datetime.now(UTC)
 
     def steady(self) -> datetime:

@@ -27,13 +27,11 @@ class DiskSorter(Sorter):
         self._connection: sqlite3.Connection | None = None
 
     def add(self, row: Row) -> None:
-        """Keep a row."""
         self._waiting.append(row)
         if len(self._waiting) >= CHUNK:
             self._write()
 
     def rows(self) -> Iterator[Row]:
-        """Every row, in order."""
         if self._connection is None:  # few enough for memory
             yield from sorted(self._waiting)
             return

@@ -15,9 +15,7 @@ class SystemIds(Ids):
     """Version 7 UUIDs: new rows land at the end of an index instead of all over it."""
 
     def order_id(self) -> OrderId:
-        """A new order's id."""
         return OrderId(str(uuid7()))
 
     def token(self) -> str:
-        """A new opaque name."""
         return str(uuid7())

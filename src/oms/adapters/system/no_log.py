@@ -22,7 +22,6 @@ class NoLog(Broker):
         topics: Collection[str],  # noqa: ARG002
         starts: Mapping[TopicPartition, int] = NO_STARTS,  # noqa: ARG002
     ) -> Subscription:
-        """A member of nothing."""
         return _NoRecords()
 
 

@@ -85,7 +85,6 @@ class JsonCodec(Codec):
         return Outgoing(event.topic, order.encode(), _write(topic.shape.to_wire(event), event.topic), headers)
 
     def decode(self, record: Record) -> Message:
-        """The event in a record; no part of it is trusted."""
         if is_copies_topic(record.topic):
             return Message(place_id(record), None, read_cause(record.headers), record)
         if record.oversized is not None:
