@@ -240,7 +240,7 @@ def test_in_mid_batch_a_lost_partition_goes_to_the_other_member_whole(server: Ka
 def test_a_member_that_only_shows_that_it_is_alive_misses_nothing(
     server: KafkaServer, broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    monkeypatch.setattr(subscription, "AHEAD", ahead)
+    monkeypatch.setattr(subscription, "MAX_BUFFERED", ahead)
     topic = new_topic(server)
     broker.publish(numbered(topic, 400))
     member, dice = broker.subscribe(topic, [topic]), random.Random(7)

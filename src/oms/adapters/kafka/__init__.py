@@ -1,6 +1,7 @@
 """The log in Apache Kafka, through confluent-kafka (librdkafka).
 
-`log` is the broker, on top of `producer` (sends and waits for the reports), `subscription` (one member of a group) and,
-for evidence, `records` (the whole log) and `groups` (how far a group is); `topics` makes and checks the topics; `conf`
-turns settings into librdkafka's keys, and `border` is the only file that knows what its errors mean.
+`broker` implements the port. It uses `producer` (sends messages and waits for their delivery reports), `subscription`
+(one member of a group) and, for verification, `records` (reads whole topics) and `group_offsets` (committed offsets).
+`topics` creates and checks the topics. `conf` turns settings into librdkafka's keys, `clients` makes its clients, and
+only `driver_errors` knows what its error codes mean.
 """

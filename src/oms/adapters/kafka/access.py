@@ -1,4 +1,4 @@
-"""Access to Kafka: the commands that grant it, and warnings about a connection that doesn't tell who writes."""
+"""Access to Kafka: the commands that grant it, and warnings about connections that aren't secure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from oms.ports.findings import Finding, warning
 from oms.settings import Settings
 
 OPERATOR = "operator"
-"""The name for which `oms doctor`, `verify` and `reconcile` log in."""
+"""The name in the principal of `oms doctor`, `verify` and `reconcile`."""
 
 _CERTIFICATE_KEYS = frozenset({"ssl.certificate.location", "ssl.certificate.pem", "ssl.keystore.location"})
 
 
 @attrs.frozen
 class Rights:
-    """What one service or own step does with Kafka: its consumer group, and the topics that it reads and writes."""
+    """The consumer group of one service or of a user's own step, and the topics that it reads and writes."""
 
     group: str
     reads: Sequence[str]
@@ -31,22 +31,22 @@ def acl_commands(
 ) -> list[str]:
     """The `kafka-acls.sh` commands that give each service, by name, its rights and no others.
 
-    `topics` are all topics, which everybody may describe; `principal` is a pattern, as in `User:oms-{name}`. The last
-    commands are for an operator, who may read every topic and describe every group.
+    `topics` are all topics, which every principal may describe; `principal` is a pattern, as in `User:oms-{name}`. The
+    last commands are for an operator, who may read every topic and describe every group.
     """
     commands: list[str] = []
 
     def grant(name: str, operations: Sequence[str], *resources: str) -> None:
-        words = [
+        command = [
             "kafka-acls.sh",
             "--bootstrap-server",
             settings.kafka_bootstrap,
             "--command-config",
             "admin.properties",
         ]
-        words += ["--add", "--force", "--allow-principal", principal.replace("{name}", name)]
-        words += [word for operation in operations for word in ("--operation", operation)]
-        commands.append(shlex.join([*words, *resources]))
+        command += ["--add", "--force", "--allow-principal", principal.replace("{name}", name)]
+        command += [argument for operation in operations for argument in ("--operation", operation)]
+        commands.append(shlex.join([*command, *resources]))
 
     known = _flags("--topic", topics)
     for name, its in rights.items():
@@ -61,7 +61,7 @@ def acl_commands(
 
 
 def connection_warnings(settings: Settings) -> Iterator[Finding]:
-    """One line if this connection to Kafka isn't encrypted, or doesn't tell Kafka who writes."""
+    """One line if this connection to Kafka isn't encrypted, or doesn't identify the client to Kafka."""
     consequence = "see Security in docs/distributed.md"
     if settings.kafka_security == "plaintext":
         yield warning(
@@ -77,4 +77,4 @@ def connection_warnings(settings: Settings) -> Iterator[Finding]:
 
 
 def _flags(flag: str, names: Collection[str]) -> list[str]:
-    return [word for name in sorted(set(names)) for word in (flag, name)]
+    return [argument for name in sorted(set(names)) for argument in (flag, name)]

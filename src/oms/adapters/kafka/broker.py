@@ -1,4 +1,4 @@
-"""The broker: what the application sees of Kafka."""
+"""The broker port on Kafka."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ OWN_TOPICS = (*BY_TOPIC, *sorted({copies_topic(step.service) for step in SAGA}))
 class KafkaBroker(Broker, LogEvidence):
     """Kafka as the log. Connects when it is first used; may be used by several threads at once.
 
-    `topics` are those that `all_records` and `offsets` tell of: the domain's own and the services' copies of dead
-    letters, unless told otherwise.
+    `all_records` and `offsets` read `topics`: by default the domain's own, and those with copies of dead letters.
     """
 
     def __init__(self, settings: Settings, telemetry: Telemetry, *, topics: Collection[str] = OWN_TOPICS) -> None:
@@ -37,15 +36,15 @@ class KafkaBroker(Broker, LogEvidence):
 
     @classmethod
     def from_settings(cls, settings: Settings, telemetry: Telemetry) -> Self:
-        """The broker that the `OMS_KAFKA_...` settings name; `SettingsError` where librdkafka's keys contradict."""
+        """The broker of the `OMS_KAFKA_...` settings; `SettingsError` if librdkafka refuses its keys."""
         return cls(settings, telemetry)
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
         return self._publisher.publish(messages)
 
     def check(self, topics: Collection[str], groups: Collection[str]) -> None:
-        """Raise `Retryable` unless Kafka answers within a second, `Permanent` where it refuses a topic or group."""
-        self._probe.ask(topics, groups)
+        """`Retryable` unless Kafka responds within a second, `Permanent` if it refuses a topic or group."""
+        self._probe.check(topics, groups)
 
     def subscribe(
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
@@ -59,12 +58,12 @@ class KafkaBroker(Broker, LogEvidence):
         return bool(committed(reader_conf(self._settings), group, topics))
 
     def all_records(self) -> Iterable[Record]:
-        """Every record that Kafka holds when the reading begins; topic by topic, each partition's in order."""
+        """Every record that Kafka holds at the first read, topic by topic, the records of a partition in order."""
         return read_all(reader_conf(self._settings), self._topics)
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
         return committed(reader_conf(self._settings), group, self._topics)
 
     def close(self) -> None:
-        """Let go of the producers; each subscription is closed by itself."""
+        """Close the producers. Subscriptions are closed by their callers."""
         self._publisher.close()

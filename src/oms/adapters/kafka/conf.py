@@ -1,7 +1,7 @@
-"""From settings to librdkafka's own keys, as plain data.
+"""Turns settings into librdkafka's configuration.
 
-Three layers: what suits `oms`, then the user's keys (`OMS_KAFKA_CONF_...`), then what the promises rest on. librdkafka
-takes the last of two names for the same thing, so nobody gets around the third layer by another name.
+It has three layers: defaults for `oms`, then the user's keys (`OMS_KAFKA_CONF_...`), then the keys on which delivery
+guarantees depend. Of two names for the same key librdkafka takes the last, so an alias can't override the third layer.
 """
 
 from __future__ import annotations
@@ -14,111 +14,111 @@ from oms.ports.messages import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
 from oms.settings import Settings
 
 FRAME_BYTES = MAX_KEY_BYTES
-"""Room for key, names of headers and Kafka's own framing around the largest message."""
+"""Bytes for the key, the names of headers and Kafka's framing around the largest message."""
 
 MAX_DELIVERY_S = 5.0
-"""A publish that can't be reported by then is unknown; its worker has other things to do than to wait for longer."""
+"""Time limit of a delivery, in seconds; after it the outcome is unknown, and the worker that waited goes on."""
 
 READER_GROUP = "oms-reader"
-"""The group id of consumers that belong to no group: librdkafka wants one, and looks for its coordinator."""
+"""The group id of consumers that belong to no group: librdkafka requires one, and looks up its coordinator."""
 
 LOGGER = logging.getLogger("oms.kafka")
-"""Gets librdkafka's own lines, while a client is polled."""
+"""The logger for librdkafka's own lines, which it writes while a client is polled."""
 
 Conf = Mapping[str, str]
 
 _CLIENT: Conf = {
     "client.id": "oms",
-    # Trouble is told by errors, counters and alerts; librdkafka's own lines repeat it twenty times a second.
-    # `OMS_KAFKA_CONF_DEBUG=broker,cgrp` brings them back, on the logger `oms.kafka`.
+    # Errors, counters and alerts report failures; librdkafka's own lines repeat them twenty times a second.
+    # `OMS_KAFKA_CONF_DEBUG=broker,cgrp` logs them on the logger `oms.kafka`.
     "log_level": "2",
     "message.max.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES),
     "reconnect.backoff.max.ms": "1000",
     "socket.connection.setup.timeout.ms": "5000",
     "socket.keepalive.enable": "true",
-    # How soon a topic or partition that `oms setup` adds is noticed, and how long a missing one is waited for.
+    # How soon clients see a topic or partition that `oms setup` adds, and how long they wait for a missing one.
     "topic.metadata.refresh.interval.ms": "10000",
     "topic.metadata.propagation.max.ms": "2000",
 }
 _PRODUCER: Conf = {
     "linger.ms": "1",
-    # An order's messages share their partition with those that a Java producer sends.
+    # The Java client's partitioner, so that an order's messages share a partition whichever client sends them.
     "partitioner": "murmur2_random",
     "queue.buffering.max.kbytes": "32768",
     "queue.buffering.max.messages": "10000",
 }
-_PROMISED_OF_PRODUCER: Conf = {"acks": "all", "enable.idempotence": "true"}
+_FIXED_FOR_PRODUCER: Conf = {"acks": "all", "enable.idempotence": "true"}
 _CLASSIC_GROUP: Conf = {
     "heartbeat.interval.ms": "1000",
-    # Sticky assignment evens out partitions, not topics: one member of three had all that is placed.
+    # Sticky assignment balances partitions but not topics: one of three members had all partitions of `order.created`.
     "partition.assignment.strategy": "roundrobin",
-    # How long the partitions of a dead member wait; the least that brokers allow by default. librdkafka's own thread
-    # sends the heartbeats, so no handler can delay them.
+    # How long a dead member keeps its partitions; the least that brokers allow by default. librdkafka sends the
+    # heartbeats on its own thread, so no handler can delay them.
     "session.timeout.ms": "6000",
 }
 _READER: Conf = {
-    # A service at rest stays small: at most 4 MiB wait here, and a fetch brings at most 8.
+    # Bounds the memory of an idle service: 4 MiB are fetched ahead, 8 MiB per fetch.
     "fetch.max.bytes": "8388608",
     "fetch.queue.backoff.ms": "20",
     "queued.max.messages.kbytes": "4096",
-    # librdkafka refuses a zstd batch above this when decompressed, for ever, and stops at it; it has no limit for gzip,
-    # lz4 and snappy. Topics that `oms setup` makes hold no such batch.
+    # librdkafka never gets past a zstd batch that is larger than this when decompressed; it has no limit for gzip, lz4
+    # and snappy. Topics that `oms setup` creates hold no such batch.
     "receive.message.max.bytes": "1000000000",
 }
 _MEMBER: Conf = {"statistics.interval.ms": "1000"}
-"""Statistics tell whether the member is in its group: nothing else does while there is nothing to read."""
+"""While there is nothing to read, only the statistics show whether the member is in its group."""
 
 _CAREFUL: Conf = {
     "enable.partition.eof": "true",
     "statistics.interval.ms": "0",
-    "fetch.message.max.bytes": "1",  # Kafka sends the first batch nevertheless, and no second one
+    "fetch.message.max.bytes": "1",  # Kafka sends the first batch regardless of its size, but no second one
     "queued.min.messages": "1",
     "queued.max.messages.kbytes": "1",
 }
-_PROMISED_OF_READER: Conf = {
+_FIXED_FOR_READER: Conf = {
     "auto.offset.reset": "earliest",
     "enable.auto.commit": "false",
     "enable.auto.offset.store": "false",
 }
-_NOT_YOURS = {
+_REFUSED = {
     "metadata.broker.list": "OMS_KAFKA_BOOTSTRAP says where Kafka is",
     "request.required.acks": "every message is acknowledged by all replicas in sync",
-    "transactional.id": "oms rests on outbox and inbox, not on Kafka's transactions",
+    "transactional.id": "oms relies on outbox and inbox, not on Kafka's transactions",
 }
 
 
 def conf_of(settings: Settings) -> dict[str, str]:
-    """What every client needs: where Kafka is and how to log in. Holds the password: not for any log."""
+    """The keys of every client: address and credentials. They include the password, so they must not be logged."""
     return _layered(settings, {}, {})
 
 
 def producer_conf(settings: Settings) -> dict[str, str]:
     """The keys of a producer."""
     timeout_ms = round(min(MAX_DELIVERY_S, settings.outbox_lease_s / 2) * 1000)
-    return _layered(settings, {**_PRODUCER, "message.timeout.ms": str(timeout_ms)}, _PROMISED_OF_PRODUCER)
+    return _layered(settings, {**_PRODUCER, "message.timeout.ms": str(timeout_ms)}, _FIXED_FOR_PRODUCER)
 
 
 def group_conf(settings: Settings, group: str) -> dict[str, str]:
     """The keys of a member of a consumer group."""
-    # Kafka's own way to run a group (KIP-848) refuses the keys of the classic way.
+    # The newer group protocol (KIP-848) refuses the keys of the classic one.
     classic = {} if settings.kafka_conf.get("group.protocol") == "consumer" else _CLASSIC_GROUP
     ours = {"max.poll.interval.ms": "120000", "queued.min.messages": str(2 * settings.batch)}
-    return _layered(settings, {**_READER, **classic, **ours}, {**_PROMISED_OF_READER, **_MEMBER, "group.id": group})
+    return _layered(settings, {**_READER, **classic, **ours}, {**_FIXED_FOR_READER, **_MEMBER, "group.id": group})
 
 
 def reader_conf(settings: Settings) -> dict[str, str]:
-    """The keys of a consumer that belongs to no group, and is told where a partition ends."""
-    nobody = {"group.id": READER_GROUP, "enable.partition.eof": "true"}  # it has to have a name; it never joins
-    return _layered(settings, {**_READER, "queued.min.messages": "1000"}, {**_PROMISED_OF_READER, **nobody})
+    """The keys of a consumer that belongs to no group, and gets an event at the end of a partition."""
+    reader = {"group.id": READER_GROUP, "enable.partition.eof": "true"}  # it never joins the group
+    return _layered(settings, {**_READER, "queued.min.messages": "1000"}, {**_FIXED_FOR_READER, **reader})
 
 
 def careful_conf(conf: Conf) -> Conf:
-    """The keys of a consumer that has one batch in memory at a time, from those of a member of a group."""
+    """The keys of a consumer that holds one batch in memory at a time, made from those of a member of a group."""
     return {**conf, **_CAREFUL}
 
 
 def delivery_timeout_s(conf: Conf) -> float:
-    """How long librdkafka tries to deliver a message; `SettingsError` where that is for ever."""
+    """How long librdkafka tries to deliver a message, in seconds; `SettingsError` if there is no limit."""
     given = [text for key, text in conf.items() if key in ("message.timeout.ms", "delivery.timeout.ms")]
     try:
         timeout_s = int(given[-1]) / 1000
@@ -129,13 +129,13 @@ def delivery_timeout_s(conf: Conf) -> float:
     return timeout_s
 
 
-def _layered(settings: Settings, suits: Conf, promised: Conf) -> dict[str, str]:
-    for key, reason in _NOT_YOURS.items():
+def _layered(settings: Settings, defaults: Conf, fixed: Conf) -> dict[str, str]:
+    for key, reason in _REFUSED.items():
         if key in settings.kafka_conf:
             raise SettingsError(f"OMS_KAFKA_CONF_{key.upper().replace('.', '_')} isn't yours to set: {reason}")
-    theirs = {key: text for key, text in settings.kafka_conf.items() if key not in promised}
+    users = {key: text for key, text in settings.kafka_conf.items() if key not in fixed}
     address = {"bootstrap.servers": settings.kafka_bootstrap}
-    return {**_CLIENT, **suits, **_login(settings), **theirs, **promised, **address}
+    return {**_CLIENT, **defaults, **_login(settings), **users, **fixed, **address}
 
 
 def _login(settings: Settings) -> Conf:

@@ -1,6 +1,8 @@
-"""What librdkafka's errors mean to us: the only place that knows their codes.
+"""Translates librdkafka's errors; the only module that knows their codes.
 
-A text made here holds librdkafka's own words and names of topics and settings, never the value of a setting.
+The texts hold librdkafka's own messages and names of topics and settings, never the value of a setting.
+
+librdkafka's own error codes have names with an underscore, as in its C interface; they are public all the same.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from confluent_kafka import KafkaError, KafkaException
 
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable, SettingsError
 
-_UNSENDABLE = frozenset({
+_MESSAGE_REFUSED = frozenset({
     KafkaError.INVALID_RECORD,
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
     KafkaError.TOPIC_EXCEPTION,
     KafkaError._INVALID_ARG,
 })  # fmt: skip
-_NOT_TAKEN = frozenset({
+_NOT_APPENDED = frozenset({
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.NOT_ENOUGH_REPLICAS,
     KafkaError.POLICY_VIOLATION,
@@ -31,18 +33,18 @@ _NOT_TAKEN = frozenset({
     KafkaError._UNKNOWN_TOPIC,
 })  # fmt: skip
 _INVALID_DIFFERENT_RECORD = -138
-"""A neighbour in the batch was refused; the library's type stubs don't have the name."""
+"""Another record of the batch was refused; confluent-kafka's type stubs lack the name."""
 
 _STALE_MEMBER_EPOCH = 113
-"""As ILLEGAL_GENERATION, of groups that Kafka runs itself (KIP-848); the library's type stubs don't have the name."""
+"""As ILLEGAL_GENERATION, of groups that Kafka runs itself (KIP-848); confluent-kafka's type stubs lack the name."""
 
-_OF_THE_WHOLE_BATCH = frozenset({
+_BATCH_REFUSED = frozenset({
     KafkaError.INVALID_RECORD,
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
     _INVALID_DIFFERENT_RECORD,
 })  # fmt: skip
-_STOPS_ALL = frozenset({
+_STOPS_READING = frozenset({
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -53,10 +55,10 @@ _STOPS_ALL = frozenset({
     KafkaError._UNKNOWN_TOPIC,
 })  # fmt: skip
 _UNRELEASED_INSTANCE_ID = 111
-"""An instance id in use, in groups that Kafka runs itself (KIP-848); the library's type stubs don't have the name."""
+"""An instance id in use, in groups that Kafka runs itself (KIP-848); confluent-kafka's type stubs lack the name."""
 
-_OF_THE_NEW_PROTOCOL = (110, _UNRELEASED_INSTANCE_ID, 112)
-"""A fenced epoch, an instance id in use, an unknown assignor; the library's type stubs don't have the names."""
+_KIP_848_CODES = (110, _UNRELEASED_INSTANCE_ID, 112)
+"""A fenced epoch, an instance id in use, an unknown assignor; confluent-kafka's type stubs lack the names."""
 
 _REFUSES_MEMBER = frozenset({
     KafkaError.FENCED_INSTANCE_ID,
@@ -65,65 +67,73 @@ _REFUSES_MEMBER = frozenset({
     KafkaError.INCONSISTENT_GROUP_PROTOCOL,
     KafkaError.INVALID_GROUP_ID,
     KafkaError.INVALID_SESSION_TIMEOUT,
-    *_OF_THE_NEW_PROTOCOL,
+    *_KIP_848_CODES,
 })  # fmt: skip
-"""A group doesn't take, or no longer has, a member. Some end by themselves, when other members leave."""
+"""The group refuses a member, or has removed it. Some of these errors end by themselves, when other members leave."""
 
-_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
-# Words of settings whose values librdkafka may repeat when it can't read them.
+_STUCK = frozenset({
+    KafkaError._BAD_COMPRESSION,
+    KafkaError._BAD_MSG,
+    KafkaError._NOT_IMPLEMENTED,
+})  # fmt: skip
+_MISSING = frozenset({
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+})  # fmt: skip
+# Names of settings whose values librdkafka may quote when it can't read them.
 _SECRET = re.compile(r"(sasl|key|keystore)\.password|ssl\.(key|certificate|ca)\.pem|client\.secret|oauthbearer")
 
 
 def said(error: KafkaError) -> str:
-    """An error in librdkafka's words, with its name."""
-    return f"{_discreet(error.str())} ({error.name()})"
+    """Librdkafka's message of an error, and its name."""
+    return f"{_without_secrets(error.str())} ({error.name()})"
 
 
 def of(error: KafkaException) -> KafkaError:
-    """What a raised exception is about."""
+    """The error that an exception carries."""
     return cast(KafkaError, error.args[0])
 
 
 def undelivered(error: KafkaError, topic: str) -> PortError:
-    """Why a message has no place in the log. What isn't known to be refused may have been taken."""
+    """Why a message wasn't delivered. `OutcomeUnknown` unless the error proves that it isn't in the log."""
     text = f"{topic}: {said(error)}"
-    if error.code() in _UNSENDABLE:
+    if error.code() in _MESSAGE_REFUSED:
         return Permanent(text)
-    return Retryable(text) if error.code() in _NOT_TAKEN else OutcomeUnknown(text)
+    return Retryable(text) if error.code() in _NOT_APPENDED else OutcomeUnknown(text)
 
 
 def refuses_a_batch(error: KafkaError) -> bool:
-    """Whether Kafka refuses whole batches for this, so that a message may suffer for its neighbours."""
-    return error.code() in _OF_THE_WHOLE_BATCH
+    """Whether Kafka refuses whole batches with this error, so that other messages of the batch may be to blame."""
+    return error.code() in _BATCH_REFUSED
 
 
 def is_missing(error: KafkaError) -> bool:
-    """Whether there is no such topic."""
+    """Whether a topic doesn't exist."""
     return error.code() in _MISSING
 
 
 def is_done_already(error: KafkaError) -> bool:
-    """Whether somebody else made the topic, or its partitions, first."""
+    """Whether another process created the topic, or its partitions, first."""
     return error.code() in (KafkaError.TOPIC_ALREADY_EXISTS, KafkaError.INVALID_PARTITIONS)
 
 
 def is_forbidden(error: KafkaError) -> bool:
-    """Whether this user may not do it to this topic."""
+    """Whether this user has no right to a change of the topic."""
     return error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
-def is_passing(error: KafkaError) -> bool:
-    """Whether the cluster may answer otherwise when it is asked again; the client's own errors say nothing of it."""
+def is_transient(error: KafkaError) -> bool:
+    """Whether a repeated request may succeed; also for the client's own errors, which don't say."""
     return error.retriable() or error.code() < 0
 
 
-def is_telling(error: KafkaError) -> bool:
-    """Whether this says more than that there is no connection."""
+def names_cause(error: KafkaError) -> bool:
+    """Whether an error says more than that there is no connection."""
     return error.code() != KafkaError._ALL_BROKERS_DOWN
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """Whether a client is of no use after this: another one has to be made."""
+    """Whether the client can't be used after this error, so that another one has to be made."""
     return error.fatal() or error.code() == KafkaError._FATAL
 
 
@@ -137,7 +147,7 @@ def is_instance_taken(error: KafkaError) -> bool:
 
 
 def has_members(error: KafkaError) -> bool:
-    """Whether a group takes no offsets from outside, because it has members."""
+    """Whether a group refuses offsets from outside because it has members."""
     return error.code() in (
         KafkaError.UNKNOWN_MEMBER_ID,
         KafkaError.ILLEGAL_GENERATION,
@@ -147,46 +157,46 @@ def has_members(error: KafkaError) -> bool:
 
 
 def is_partition_end(error: KafkaError) -> bool:
-    """Whether this only says that a partition has been read to its end."""
+    """Whether this isn't an error, but the event that a partition has been read to its end."""
     return error.code() == KafkaError._PARTITION_EOF
 
 
 def is_stuck(error: KafkaError) -> bool:
-    """Whether librdkafka can't get past a batch: it reads the same one again and again."""
-    return error.code() in (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED)
+    """Whether librdkafka can't get past a batch: it fetches the same one again and again."""
+    return error.code() in _STUCK
 
 
 def stops_reading(error: KafkaError) -> PortError | None:
-    """What a reader has to wait for; None where the others of the cluster, or librdkafka itself, get over it."""
-    if is_fatal(error) or error.code() in _STOPS_ALL:
+    """`Retryable` for an error that keeps a consumer from reading; None if librdkafka recovers by itself."""
+    if is_fatal(error) or error.code() in _STOPS_READING:
         return Retryable(f"Kafka: {said(error)}")
     return None
 
 
 def refuses_member(error: KafkaError) -> bool:
-    """Whether a group lets this member read nothing."""
+    """Whether the group refuses this member."""
     return is_fatal(error) or error.code() in _REFUSES_MEMBER
 
 
 def refuses_topic(error: KafkaError) -> bool:
-    """Whether a topic is missing, or not for this user to read."""
+    """Whether a topic is missing, or this user may not read it."""
     return is_missing(error) or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
 def refuses_group(error: KafkaError) -> bool:
-    """Whether a group isn't for this user to read with."""
+    """Whether this user may not use a group."""
     return error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 def unreachable(error: KafkaException) -> Retryable:
-    """Why a question to the cluster got no answer."""
+    """The error of a request that failed or timed out."""
     return Retryable(f"Kafka: {said(of(error))}")
 
 
 def refused_settings(error: KafkaException) -> SettingsError:
-    """Why librdkafka doesn't make a client of its settings."""
-    return SettingsError(f"Kafka's settings: {_discreet(of(error).str())}")
+    """The error for settings that librdkafka refuses."""
+    return SettingsError(f"Kafka's settings: {_without_secrets(of(error).str())}")
 
 
-def _discreet(text: str) -> str:
+def _without_secrets(text: str) -> str:
     return "a secret or a certificate can't be used" if _SECRET.search(text) else text

@@ -1,7 +1,7 @@
-"""Whether a member is in its group, by what librdkafka's errors and statistics say.
+"""Whether a member is in its group, according to librdkafka's errors and statistics.
 
-An error comes once, or again and again, as librdkafka retries; that the group has taken the member comes in its
-statistics alone, once a second. So an error makes the refusal, and only the statistics end it.
+An error is reported once, or repeatedly while librdkafka retries. That the group has accepted the member shows only in
+the statistics, once a second. So an error begins a refusal, and only the statistics end it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 import msgspec
 
 JOINS_WITHIN_S = 30.0
-"""How long a member may wait for its group without a reason; a rebalance waits for the slowest member of the group."""
+"""Time in seconds after which a member that isn't in its group counts as refused, even without an error. A rebalance
+waits for the slowest member of the group."""
 
-
-SURE = 2
-"""Statistics in a row that end a refusal."""
+STEADY_STATISTICS = 2
+"""Statistics in a row that must show the member in its group to end a refusal."""
 
 
 class _Group(msgspec.Struct):
@@ -32,7 +32,7 @@ _decode = msgspec.json.Decoder(_Statistics).decode
 
 
 class Membership:
-    """One member's, on the thread that polls."""
+    """The membership of one member; used on the thread that polls."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
@@ -41,26 +41,26 @@ class Membership:
         self._steady = 0
         """Statistics in a row that show the member in its group, without an error in between."""
         self.refusal: str | None = None
-        """Why the group doesn't have this member; None where it has, or may have soon."""
+        """Why the group refuses this member; None if it is a member, or may become one soon."""
 
     def refuse(self, reason: str) -> None:
         """The group refused the member, or one of its heartbeats."""
         self.refusal, self._steady = reason, 0
 
     def fail(self, reason: str) -> None:
-        """The client is at its end by this error."""
+        """The client can't be used any more because of this error."""
         self.refusal, self._has_ended = reason, True
 
     def begin(self) -> None:
-        """A new client joins; what refused the last one stays until the group has this one."""
+        """A new client joins; the refusal of the last one remains until the group accepts this one."""
         self._has_ended = False
 
     def end(self) -> None:
-        """The client is closed: its statistics say nothing any more."""
+        """The client was closed; its later statistics are ignored."""
         self._has_ended = True
 
     def note_statistics(self, text: str) -> None:
-        """A callback of librdkafka: nothing may be raised here."""
+        """Read the statistics of one second. A callback of librdkafka: it must not raise."""
         if self._has_ended:
             return
         try:
@@ -71,8 +71,8 @@ class Membership:
             return
         is_member = group.state == "up" and group.join_state == "steady"
         self._steady = self._steady + 1 if is_member else 0
-        if is_member:  # librdkafka believes so for some time after the group has refused its heartbeats
+        if is_member:  # librdkafka still says so for some time after the group has refused its heartbeats
             self._outside_since = self._now_s()
-            self.refusal = None if self._steady >= SURE else self.refusal
+            self.refusal = None if self._steady >= STEADY_STATISTICS else self.refusal
         elif self.refusal is None and (waited_s := self._now_s() - self._outside_since) > JOINS_WITHIN_S:
             self.refusal = f"not a member for {waited_s:.0f} s (coordinator {group.state}, {group.join_state})"

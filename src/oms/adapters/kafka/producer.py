@@ -1,4 +1,4 @@
-"""Sending: messages of all callers go out together, and each caller waits for the reports of its own."""
+"""Sends messages. Those of all callers share batches; each caller waits for the delivery reports of its own."""
 
 from __future__ import annotations
 
@@ -11,41 +11,43 @@ from functools import lru_cache, partial
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from oms.adapters.kafka import driver_errors
-from oms.adapters.kafka.clients import keep_in_forks
-from oms.adapters.kafka.conf import LOGGER, Conf, delivery_timeout_s
+from oms.adapters.kafka.clients import keep_in_forks, new_producer
+from oms.adapters.kafka.conf import Conf, delivery_timeout_s
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 from oms.ports.messages import Outgoing, too_large
 from oms.ports.telemetry import Telemetry
 
 SCAN_S = 2.0
-"""librdkafka looks once a second for messages whose time is up; their reports come that much later."""
+"""librdkafka looks once a second for messages whose time limit has passed, so their reports come up to that much
+later, in seconds."""
 
 LEAD_S = 0.1
 FOLLOW_S = 0.005
-"""One thread at a time asks librdkafka for the reports, whoever's they are; the others look so often if it left."""
+"""One thread at a time, the leader, polls librdkafka for the reports of all callers, for at most `LEAD_S` seconds. The
+others check every `FOLLOW_S` seconds whether there still is a leader."""
 
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
-_SILENCE = OutcomeUnknown("Kafka didn't say in time whether it has the message")
+_NO_REPORT = OutcomeUnknown("Kafka didn't say in time whether it has the message")
 
 Report = KafkaError | PortError | None
 
 
 class Batch:
-    """The reports of one call, in the order of its messages. Until one comes, it is unknown."""
+    """The reports of one call, in the order of its messages. A message without a report has an unknown outcome."""
 
     def __init__(self, size: int) -> None:
-        self.reports: list[Report] = [_SILENCE] * size
+        self.reports: list[Report] = [_NO_REPORT] * size
         self.complete = threading.Event()
         self._size, self._delivered, self._refused = size, 0, 0
 
     def delivered(self, index: int, error: KafkaError | None, _message: object) -> None:
-        """The delivery report, on the thread that leads."""
+        """Take a delivery report; called on the leader's thread."""
         self.reports[index] = error
         self._delivered += 1
         self._check()
 
     def refuse(self, index: int, report: Report) -> None:
-        """Not even librdkafka took it; on the caller's own thread."""
+        """Note that librdkafka didn't accept a message; called on the caller's own thread."""
         self.reports[index] = report
         self._refused += 1
         self._check()
@@ -56,7 +58,7 @@ class Batch:
 
 
 class Sender:
-    """One producer, made when it is first needed, and anew after an error that it can't get over."""
+    """Sends with one producer, which is made for the first message, and again after a fatal error."""
 
     def __init__(self, conf: Conf, telemetry: Telemetry) -> None:
         self._conf, self._telemetry = conf, telemetry
@@ -66,7 +68,7 @@ class Sender:
         keep_in_forks(self)
 
     def send(self, messages: Sequence[Outgoing]) -> Sequence[Report]:
-        """Send all and wait for their reports: for the delivery timeout and a little more, at most."""
+        """Send messages and wait for their reports, at most for the delivery timeout and `SCAN_S`."""
         until = time.monotonic() + self._timeout_s + SCAN_S
         producer, batch = self._current(), Batch(len(messages))
         for index, message in enumerate(messages):
@@ -76,17 +78,14 @@ class Sender:
         return list(batch.reports)
 
     def close(self) -> None:
-        """Let go of the producer."""
+        """Drop the producer; a later `send` makes another one."""
         with self._making:
             self._producer = None
 
     def _current(self) -> Producer:
         with self._making:
             if self._producer is None:
-                try:
-                    self._producer = Producer({**self._conf, "error_cb": self._count}, logger=LOGGER)
-                except KafkaException as error:
-                    raise driver_errors.refused_settings(error) from None
+                self._producer = new_producer(self._conf, error_cb=self._count)
             return self._producer
 
     def _produce(self, producer: Producer, batch: Batch, index: int, message: Outgoing, until: float) -> None:
@@ -95,7 +94,7 @@ class Sender:
         while True:
             try:
                 producer.produce(message.topic, message.value, message.key, on_delivery=report, headers=headers)
-            except BufferError:  # librdkafka's queue is full of messages that it will get rid of, or give up
+            except BufferError:  # librdkafka's queue is full until messages are delivered or time out
                 if time.monotonic() >= until:
                     return batch.refuse(index, Retryable(f"{message.topic}: too many messages wait to be sent"))
                 self._serve(producer, batch, LEAD_S)
@@ -108,14 +107,14 @@ class Sender:
         if self._leading.acquire(blocking=False):
             try:
                 producer.poll(min(at_most_s, LEAD_S))
-            except KafkaException as error:  # it says once that it is at its end; the reports come nevertheless
-                self._give_up(producer, driver_errors.of(error))
+            except KafkaException as error:  # a fatal error is raised once; the reports still come
+                self._replace(producer, driver_errors.of(error))
             finally:
                 self._leading.release()
         else:
             batch.complete.wait(min(at_most_s, FOLLOW_S))
 
-    def _give_up(self, producer: Producer, error: KafkaError) -> None:
+    def _replace(self, producer: Producer, error: KafkaError) -> None:
         self._count(error)
         self._telemetry.alert("Kafka's producer is made anew", cause=driver_errors.said(error))
         with self._making:
@@ -127,25 +126,25 @@ class Sender:
 
 
 class Publisher:
-    """Sends batches. Kafka refuses batches whole, so whoever was refused in company is sent once more, alone."""
+    """Sends messages in batches. Kafka refuses whole batches, so those of a refused batch are sent again singly."""
 
     def __init__(self, conf: Conf, telemetry: Telemetry) -> None:
-        self._together = Sender(conf, telemetry)
-        self._alone = Sender({**conf, "batch.num.messages": "1"}, telemetry)
+        self._batched = Sender(conf, telemetry)
+        self._single = Sender({**conf, "batch.num.messages": "1"}, telemetry)
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
-        """One answer a message, in their order."""
+        """The outcome of each message, in their order; None if every in-sync replica has it."""
         reports: list[Report] = [_unsendable(message) for message in messages]
         fit = [index for index, report in enumerate(reports) if report is None]
-        _send(self._together, messages, reports, fit)
-        accused = [index for index, report in enumerate(reports) if _may_be_innocent(report)]
-        _send(self._alone, messages, reports, accused)
-        return [_answer(message, report) for message, report in zip(messages, reports, strict=True)]
+        _send(self._batched, messages, reports, fit)
+        refused = [index for index, report in enumerate(reports) if _may_be_sendable(report)]
+        _send(self._single, messages, reports, refused)
+        return [_outcome(message, report) for message, report in zip(messages, reports, strict=True)]
 
     def close(self) -> None:
-        """Let go of the producers."""
-        self._together.close()
-        self._alone.close()
+        """Drop the producers."""
+        self._batched.close()
+        self._single.close()
 
 
 def _send(sender: Sender, messages: Sequence[Outgoing], reports: list[Report], chosen: Sequence[int]) -> None:
@@ -155,21 +154,21 @@ def _send(sender: Sender, messages: Sequence[Outgoing], reports: list[Report], c
             reports[index] = report
 
 
-def _may_be_innocent(report: Report) -> bool:
+def _may_be_sendable(report: Report) -> bool:
     return isinstance(report, KafkaError) and driver_errors.refuses_a_batch(report)
 
 
-def _answer(message: Outgoing, report: Report) -> PortError | None:
+def _outcome(message: Outgoing, report: Report) -> PortError | None:
     return driver_errors.undelivered(report, message.topic) if isinstance(report, KafkaError) else report
 
 
 def _unsendable(message: Outgoing) -> Permanent | None:
-    """Why a message can't be sent as it is. The library would cut a name short at a NUL, and crash on half a letter."""
+    """Why a message can't be sent. librdkafka would truncate a name at a NUL, and crash on an unpaired surrogate."""
     if not _is_topic(message.topic):
-        return Permanent(f"{message.topic[:300]!r} is no name that Kafka allows for a topic")
+        return Permanent(f"{message.topic[:300]!r} isn't a valid name of a topic")
     for name, _ in message.headers:
         if not _is_header(name):
-            return Permanent(f"{message.topic}: {name[:300]!r} is no name of a header")
+            return Permanent(f"{message.topic}: {name[:300]!r} isn't a valid name of a header")
     return too_large(message)
 
 

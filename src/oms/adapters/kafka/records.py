@@ -1,4 +1,4 @@
-"""Records as librdkafka gives them, and the whole log of some topics, read as a stream."""
+"""Records as librdkafka returns them, and whole topics, read as a stream."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from contextlib import closing
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaException, Message
-from confluent_kafka import TopicPartition as KafkaPlace
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from oms.adapters.kafka import driver_errors
-from oms.adapters.kafka.conf import LOGGER, Conf
+from oms.adapters.kafka.clients import new_consumer
+from oms.adapters.kafka.conf import Conf
 from oms.ports.errors import Retryable
 from oms.ports.messages import Headers, Record, within_limits
 
 ASK_S = 10.0
-"""How long the cluster may take over one question."""
+"""Time limit of one request to the cluster, in seconds."""
 
 SILENCE_S = 30.0
-"""A read that brings nothing for so long is given up."""
+"""Time without a record after which a read fails, in seconds."""
 
 CHUNK = 500
+"""Records that are consumed at a time."""
 
 
 def record_of(message: Message) -> Record:
-    """The record of a message, within the limits; a foreign producer's header without a value is an empty one."""
+    """The record of a message, within the limits. Another producer's header without a value becomes an empty one."""
     headers = cast(Sequence[tuple[str, bytes | None]] | None, message.headers())
     kept: Headers = tuple([(name, value or b"") for name, value in headers]) if headers else ()
     return within_limits(
@@ -41,15 +43,11 @@ def record_of(message: Message) -> Record:
 
 
 def read_all(conf: Conf, topics: Collection[str]) -> Iterator[Record]:
-    """Every record that the topics hold when the reading begins, one topic after the other.
+    """Every record that the topics hold at the first read, one topic after the other.
 
-    `Retryable` where Kafka can't be read. A topic that doesn't exist holds nothing.
+    `Retryable` if Kafka can't be read. A topic that doesn't exist holds no record.
     """
-    try:
-        consumer = Consumer(dict(conf), logger=LOGGER)
-    except KafkaException as error:
-        raise driver_errors.refused_settings(error) from None
-    with closing(consumer):
+    with closing(new_consumer(conf)) as consumer:
         try:
             spans = [(topic, _spans(consumer, topic)) for topic in sorted(set(topics))]
             for topic, span in spans:
@@ -59,7 +57,7 @@ def read_all(conf: Conf, topics: Collection[str]) -> Iterator[Record]:
 
 
 def _spans(consumer: Consumer, topic: str) -> Mapping[int, tuple[int, int]]:
-    """Of each partition that holds something: its first offset, and the one behind its last."""
+    """(first offset, offset after the last) of each partition that holds records."""
     found = consumer.list_topics(topic, timeout=ASK_S).topics[topic]
     if found.error is not None:
         if driver_errors.is_missing(found.error):
@@ -67,14 +65,14 @@ def _spans(consumer: Consumer, topic: str) -> Mapping[int, tuple[int, int]]:
         raise KafkaException(found.error)
     spans = {}
     for number in found.partitions:
-        first, end = consumer.get_watermark_offsets(KafkaPlace(topic, number), timeout=ASK_S)
+        first, end = consumer.get_watermark_offsets(KafkaPartition(topic, number), timeout=ASK_S)
         if first < end:
             spans[number] = (first, end)
     return spans
 
 
 def _read(consumer: Consumer, topic: str, spans: Mapping[int, tuple[int, int]]) -> Iterator[Record]:
-    consumer.assign([KafkaPlace(topic, number, first) for number, (first, _) in spans.items()])
+    consumer.assign([KafkaPartition(topic, number, first) for number, (first, _) in spans.items()])
     unread = set(spans)
     give_up_at = time.monotonic() + SILENCE_S
     while unread:
@@ -82,22 +80,22 @@ def _read(consumer: Consumer, topic: str, spans: Mapping[int, tuple[int, int]]) 
         if messages:
             give_up_at = time.monotonic() + SILENCE_S
         elif time.monotonic() > give_up_at:
-            raise Retryable(f"{topic}: Kafka sends nothing more")
+            raise Retryable(f"{topic}: Kafka sends no more records")
         for message in messages:
             yield from _kept(message, spans, unread)
     consumer.unassign()
 
 
 def _kept(message: Message, spans: Mapping[int, tuple[int, int]], unread: set[int]) -> Iterator[Record]:
-    """The record, where it was there at the beginning; notes which partitions are read.
+    """The record if it is within `spans`; removes partitions that have been read to their end from `unread`.
 
-    Offsets may have gaps, and the last one may belong to no record: then Kafka tells the end of the partition.
+    Offsets may have gaps, and the last one may belong to no record: then Kafka reports the end of the partition.
     """
     error = message.error()
     if error is not None:
-        trouble = driver_errors.stops_reading(error)
-        if trouble is not None:
-            raise trouble
+        stopped = driver_errors.stops_reading(error)
+        if stopped is not None:
+            raise stopped
         if driver_errors.is_partition_end(error):
             unread.discard(cast(int, message.partition()))
         return

@@ -1,52 +1,42 @@
 """One member of a consumer group.
 
-librdkafka fetches ahead in threads of its own and tells of everything else (partitions given and taken, failed
-commits, errors) only while it is asked for records, on the asking thread. So does this: nothing here waits but `wait`,
-and nothing happens between two calls. No callback may raise: librdkafka would drop the records it is about to hand out.
+librdkafka fetches records in threads of its own. It reports everything else (partitions assigned and revoked, failed
+commits, errors) by callbacks, and calls them only during `consume` and `close`, on the calling thread. So nothing here
+changes between two calls, and only `wait` waits. No callback may raise: librdkafka would then drop the records that it
+is about to return.
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
-from confluent_kafka import TopicPartition as KafkaPlace
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from oms.adapters.kafka import driver_errors, group_offsets
 from oms.adapters.kafka.careful_reader import CarefulReader
-from oms.adapters.kafka.clients import keep_in_forks
-from oms.adapters.kafka.conf import LOGGER, Conf
+from oms.adapters.kafka.clients import keep_in_forks, new_consumer
+from oms.adapters.kafka.conf import Conf
+from oms.adapters.kafka.consumer_errors import ConsumerErrors
 from oms.adapters.kafka.membership import Membership
-from oms.adapters.kafka.partitions import Partitions
+from oms.adapters.kafka.offset_commits import OffsetCommits
+from oms.adapters.kafka.partitions import Partitions, RecordBuffer
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import NO_STARTS, Subscription, TopicPartition
-from oms.ports.errors import Permanent, PortError
+from oms.ports.errors import Permanent
 from oms.ports.messages import Record
 from oms.ports.telemetry import Telemetry
 
-AHEAD = 16
-"""Records kept for later by polls that want none. After so many the partitions are paused, for which librdkafka
-throws away what it has fetched: too dear for a short wait."""
+MAX_BUFFERED = 16
+"""Records that are buffered while the caller polls for none. After that the partitions are paused, for which librdkafka
+discards what it has fetched: too expensive for a short pause."""
 
-COMMIT_EVERY_S = 0.25
-"""Offsets that were asked for go together. Whoever takes over after a crash reads so much again, and drops it."""
-
-APART_S = 0.02
-"""How often a reader of a single partition is asked for its record."""
-
-MAX_STUCK = 100
-"""Batches that can't be read which are remembered, so that each is reported once."""
-
-_INSTANCE = "group.instance.id"
-
-COMMIT_AGAIN_S = 1.0
-"""A commit that failed is tried again after that, or with the next one."""
+CAREFUL_POLL_S = 0.02
+"""Time between two polls of the careful reader, in seconds."""
 
 
 class KafkaSubscription(Subscription):
-    """A member; joins at once, or with `starts` at the first poll, and again when the group or client gave it up."""
+    """A member that joins at once, or with `starts` at the first poll; joins again after its client has failed."""
 
     def __init__(
         self,
@@ -55,58 +45,52 @@ class KafkaSubscription(Subscription):
         telemetry: Telemetry,
         starts: Mapping[TopicPartition, int] = NO_STARTS,
     ) -> None:
-        self._conf, self._topics, self._telemetry, self._starts = conf, sorted(set(topics)), telemetry, starts
-        self._is_new: bool | None = None
+        self._topics, self._starts = sorted(set(topics)), starts
+        self._membership = Membership()
+        self._errors = ConsumerErrors(conf, telemetry, self._membership)
+        self._commits = OffsetCommits(telemetry, self._membership)
         self._partitions = Partitions()
-        self._ahead: deque[Record] = deque()
-        """Received, and not given out yet: for polls that wanted none, or from a partition that is closed."""
-        self._asked: dict[TopicPartition, int] = {}
-        self._unsent: set[TopicPartition] = set()
-        """Partitions whose offset Kafka hasn't been asked to keep, or couldn't."""
-        self._send_at = 0.0
-        self._commits_open = 0
+        self._is_new: bool | None = None
+        self._buffer = RecordBuffer(self._partitions)
         self._holding = False
         self._positions: dict[TopicPartition, int] = {}
-        """The next offset of closed partitions, as far as it was asked for."""
+        """The next offset of closed partitions, as far as it is known."""
         self._reader: CarefulReader | None = None
-        self._news = False
-        """Whether partitions were closed since the last wait."""
-        self._stuck: set[tuple[str | None, int | None, int | None]] = set()
-        """Batches that librdkafka can't get past, each of them reported."""
-        self._trouble: PortError | None = None
-        self._membership = Membership()
-        self._broken = False
+        self._newly_closed = False
+        """Whether partitions were closed since the last `wait`."""
         self._closed = False
         keep_in_forks(self)
         self._consumer: Consumer | None = None if starts else self._join()
 
     def poll(self, max_records: int) -> Sequence[Record]:
-        """The next records, without waiting. `Retryable` where Kafka can't be read; then nothing was given out."""
+        """The next records, without waiting. `Retryable` if Kafka can't be read; no record is lost then."""
         consumer = self._member()
-        self._steer(consumer, closed=max_records <= 0 and len(self._ahead) >= AHEAD)
+        self._pause_and_resume(consumer, all_closed=max_records <= 0 and len(self._buffer) >= MAX_BUFFERED)
         self._send_commits(consumer)
-        # Only whoever asks for records is alive, and is told anything.
-        self._receive(consumer, max(1, max_records - len(self._ahead)))
-        self._read_apart()
-        polled = self._give_out(max_records)
-        if not polled:
-            self._tell_trouble()
+        # Also if no record is wanted: librdkafka keeps the membership alive, and calls back, only during `consume`.
+        self._receive(consumer, max(1, max_records - len(self._buffer)))
+        self._read_carefully()
+        polled = self._buffer.take(max_records)
+        error = None if polled else self._errors.take()
+        if error is not None:
+            raise error
         return polled
 
     def wait(self, timeout_s: float) -> bool:
-        if self._closed or self._broken or self._consumer is None or self._ahead:
+        if self._closed or self._errors.is_broken or self._consumer is None or self._buffer:
             return False
-        if self._news:
-            self._news = False
+        if self._newly_closed:
+            self._newly_closed = False
             return True
-        self._receive(self._consumer, 1, min(timeout_s, APART_S) if self._partitions.read_apart else timeout_s)
+        careful = self._partitions.read_carefully is not None
+        self._receive(self._consumer, 1, min(timeout_s, CAREFUL_POLL_S) if careful else timeout_s)
         return True
 
     def refusal(self) -> str | None:
         return self._membership.refusal
 
     def is_new(self) -> bool | None:
-        """Whether the group had no offsets; asked as soon as it has given partitions to this member."""
+        """Whether the group had no offsets; read as soon as the group has assigned partitions to this member."""
         if self._is_new is None and self._consumer is not None and self._partitions.ours:
             self._is_new = group_offsets.is_unknown(self._consumer, self._topics)
         return self._is_new
@@ -116,11 +100,15 @@ class KafkaSubscription(Subscription):
         return True
 
     def held_back(self) -> Mapping[TopicPartition, int]:
-        """The closed partitions with their positions; not while a commit is under way, which a death would undo."""
+        """The closed partitions with their positions.
+
+        Leaves out the partition that is read carefully while a commit is under way: if the process dies of the next
+        record, that commit must have been made.
+        """
         closed = self._partitions.held - self._partitions.taken_away
-        if not closed or self._consumer is None or self._broken:
+        if not closed or self._consumer is None or self._errors.is_broken:
             return {}
-        if self._reader is not None and (self._commits_open or self._unsent):
+        if self._reader is not None and self._commits.pending:
             closed = closed - {self._reader.place}
         unknown = closed - self._positions.keys()
         if unknown:
@@ -131,7 +119,7 @@ class KafkaSubscription(Subscription):
         return group_offsets.with_records(self._consumer, offsets) if self._consumer is not None else ()
 
     def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:
-        """Give out the records of closed partitions; with `careful`, the next one through a reader of its own."""
+        """Return the records of closed partitions again; with `careful`, the next one through a `CarefulReader`."""
         for place, offset in offsets.items():
             if place not in self._partitions.held or self._consumer is None:
                 continue
@@ -142,16 +130,15 @@ class KafkaSubscription(Subscription):
             self._partitions.held.discard(place)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Ask Kafka to remember, now or with a later poll; the answer comes there, and a failure is made up for."""
+        """Commit now or during a later poll, without waiting; a failed commit is repeated."""
         ours = {place: offset for place, offset in offsets.items() if self._partitions.is_open(place)}
-        if self._consumer is None or self._broken or not ours:
-            return  # of a client at its end, all partitions are lost
-        self._asked.update(ours)
-        self._unsent.update(ours)
+        if self._consumer is None or self._errors.is_broken or not ours:
+            return  # a broken client has lost all its partitions
+        self._commits.add(ours)
         self._send_commits(self._consumer)
 
     def lost(self) -> Collection[TopicPartition]:
-        return self._partitions.tell()
+        return self._partitions.take_lost()
 
     def close(self) -> None:
         self._closed = True
@@ -160,24 +147,37 @@ class KafkaSubscription(Subscription):
 
     @property
     def assigned(self) -> Collection[TopicPartition]:
-        """The partitions that are this member's, as of the last poll."""
+        """The partitions of this member, as of the last poll."""
         return sorted(self._partitions.ours)
 
     @property
     def commits_open(self) -> int:
-        """Commits that Kafka hasn't answered, or wasn't asked for yet, as of the last poll."""
-        return self._commits_open + bool(self._unsent)
+        """Commits that Kafka hasn't confirmed, or that weren't sent yet, as of the last poll."""
+        return self._commits.pending
 
-    # -- librdkafka's side
+    # -- the client
+
+    def _member(self) -> Consumer:
+        if self._closed:
+            raise Permanent("this member has left its group")
+        if self._errors.is_broken:
+            self._leave()
+        if self._consumer is None:
+            self._membership.begin()
+            if self._starts:
+                was_new = group_offsets.begin(self._errors.conf, self._topics, self._starts)
+                self._is_new = was_new if self._is_new is None else self._is_new
+            self._consumer = self._join()
+        return self._consumer
 
     def _join(self) -> Consumer:
-        callbacks: Mapping[str, Callable[..., None]] = {
-            "error_cb": self._noticed,
-            "on_commit": self._on_commit,
-            "stats_cb": self._membership.note_statistics,
-        }
+        consumer = new_consumer(
+            self._errors.conf,
+            error_cb=self._errors.note,
+            on_commit=self._commits.on_commit,
+            stats_cb=self._membership.note_statistics,
+        )
         try:
-            consumer = Consumer({**self._conf, **callbacks}, logger=LOGGER)
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
@@ -185,65 +185,48 @@ class KafkaSubscription(Subscription):
             raise driver_errors.refused_settings(error) from None
         return consumer
 
-    def _member(self) -> Consumer:
-        if self._closed:
-            raise Permanent("this member has left its group")
-        if self._broken:
-            self._leave()
-        if self._consumer is None:
-            self._membership.begin()
-            if self._starts:
-                was_new = group_offsets.begin(self._conf, self._topics, self._starts)
-                self._is_new = was_new if self._is_new is None else self._is_new
-            self._consumer = self._join()
-        return self._consumer
-
     def _leave(self) -> None:
-        consumer, self._consumer, self._broken = self._consumer, None, False
+        consumer, self._consumer, self._errors.is_broken = self._consumer, None, False
         if consumer is not None:
             self._membership.end()
             consumer.close()
         self._forget(list(self._partitions.ours))
-        self._commits_open = 0
+        self._commits.client_closed()
 
-    def _steer(self, consumer: Consumer, *, closed: bool) -> None:
-        pause, resume = self._partitions.to_steer(closed=closed)
+    def _pause_and_resume(self, consumer: Consumer, *, all_closed: bool) -> None:
+        pause, resume = self._partitions.to_pause_and_resume(all_closed=all_closed)
         try:
             if pause:
-                consumer.pause([KafkaPlace(place.topic, place.partition) for place in pause])
+                consumer.pause(_for_driver(pause))
             if resume:
-                consumer.resume([KafkaPlace(place.topic, place.partition) for place in resume])
+                consumer.resume(_for_driver(resume))
         except KafkaException as error:
-            self._broken = True
+            self._errors.is_broken = True
             raise driver_errors.unreachable(error) from None
 
     def _receive(self, consumer: Consumer, limit: int, timeout_s: float = 0) -> None:
         try:
             messages = consumer.consume(limit, timeout_s)
         except KafkaException as error:
-            self._noticed(driver_errors.of(error))
+            self._errors.note(driver_errors.of(error))
             return
         for message in messages:
             fault = message.error()
             if fault is not None:
-                self._noticed(fault)
-                self._report_stuck(fault, (message.topic(), message.partition(), message.offset()))
+                self._errors.note_message(fault, message)
                 continue
-            record = record_of(message)
-            if (record.topic, record.partition) in self._partitions.ours:
-                self._ahead.append(record)
+            self._buffer.add(record_of(message))
 
-    def _report_stuck(self, fault: KafkaError, at: tuple[str | None, int | None, int | None]) -> None:
-        if driver_errors.is_stuck(fault) and at not in self._stuck and len(self._stuck) < MAX_STUCK:
-            self._stuck.add(at)
-            topic, partition, offset = at
-            self._telemetry.alert(
-                "a partition can't be read on",
-                topic=topic,
-                partition=partition,
-                offset=offset,
-                cause=driver_errors.said(fault),
-            )
+    def _send_commits(self, consumer: Consumer) -> None:
+        self._commits.send_due(consumer, at_once=self._reader is not None)
+
+    @property
+    def _is_cooperative(self) -> bool:
+        """Whether a rebalance changes single partitions instead of the whole assignment."""
+        conf = self._errors.conf
+        return conf.get("group.protocol") == "consumer" or "cooperative" in conf.get(
+            "partition.assignment.strategy", ""
+        )
 
     # -- careful reading
 
@@ -251,158 +234,77 @@ class KafkaSubscription(Subscription):
         reader = self._reader
         if reader is None or (reader.place, reader.offset) != (place, offset):
             self._drop_reader()
-            self._reader = CarefulReader(self._conf, place, offset)
-        self._partitions.read_apart = place
+            self._reader = CarefulReader(self._errors.conf, place, offset)
+        self._partitions.read_carefully = place
 
     def _close_reader(self, consumer: Consumer, place: TopicPartition, offset: int) -> None:
-        """Have the member itself read on from where the reader came to."""
+        """Let the member's own client read on from the reader's position."""
         if self._reader is None or self._reader.place != place:
             return
         try:
-            consumer.seek(KafkaPlace(place.topic, place.partition, offset))
+            consumer.seek(KafkaPartition(*place, offset))
         except KafkaException as error:
             raise driver_errors.unreachable(error) from None
         self._drop_reader()
-        self._partitions.read_apart = None
+        self._partitions.read_carefully = None
 
     def _drop_reader(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
 
-    def _read_apart(self) -> None:
-        """Keep the reader's next record for the caller and close its partition again; also at the partition's end."""
-        reader, place = self._reader, self._partitions.read_apart
+    def _read_carefully(self) -> None:
+        """Buffer the reader's next record and close its partition again; also at the partition's end."""
+        reader, place = self._reader, self._partitions.read_carefully
         if reader is None or place is None or place in self._partitions.held:
             return
         record = reader.next()
         if record is not None:
-            self._ahead.append(record)
+            self._buffer.add(record)
         if record is not None or reader.at_end:
             self._positions[place] = reader.offset
             self._partitions.held.add(place)
-            self._news = True
+            self._newly_closed = True
 
-    def _give_out(self, limit: int) -> Sequence[Record]:
-        if not self._partitions.taken_away:  # as nearly always: what is kept here is ours, and open
-            return [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
-        polled: list[Record] = []
-        waiting: list[Record] = []
-        while self._ahead and len(polled) < limit:
-            record = self._ahead.popleft()
-            is_open = self._partitions.is_open((record.topic, record.partition))
-            (polled if is_open else waiting).append(record)
-        self._ahead.extendleft(reversed(waiting))
-        return polled
+    # -- callbacks of librdkafka, during `consume` and `close`
 
-    @property
-    def _cooperative(self) -> bool:
-        """Whether the group gives partitions one by one instead of all anew."""
-        strategy = self._conf.get("partition.assignment.strategy", "")
-        return self._conf.get("group.protocol") == "consumer" or "cooperative" in strategy
-
-    def _send_commits(self, consumer: Consumer) -> None:
-        now = time.monotonic()
-        if self._unsent and (now >= self._send_at or self._reader is not None):
-            self._send_at = now + COMMIT_EVERY_S
-            self._send_commit(consumer, self._unsent)
-
-    def _send_commit(self, consumer: Consumer, places: Collection[TopicPartition]) -> None:
-        offsets = {place: self._asked[place] for place in places}
-        self._unsent = self._unsent.difference(places)
-        if not offsets:
-            return
-        try:
-            consumer.commit(
-                offsets=[KafkaPlace(place.topic, place.partition, offset) for place, offset in offsets.items()],
-                asynchronous=True,
-            )
-            self._commits_open += 1
-        except KafkaException as error:
-            self._commit_failed(driver_errors.of(error), offsets.keys())
-
-    # -- what librdkafka tells, during `consume` and `close`
-
-    def _on_assign(self, consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
-        given = [_place(one) for one in places]
+    def _on_assign(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
+        assigned = _from_driver(partitions)
         if not self._holding:
-            self._partitions.give(given)
+            self._partitions.give(assigned)
             return
         try:
             # Paused before librdkafka knows their offsets, so before it fetches anything.
-            (consumer.incremental_assign if self._cooperative else consumer.assign)(list(places))
-            consumer.pause(list(places))
+            (consumer.incremental_assign if self._is_cooperative else consumer.assign)(list(partitions))
+            consumer.pause(list(partitions))
         except KafkaException as error:
-            self._noticed(driver_errors.of(error))
-            self._broken = True
+            self._errors.note(driver_errors.of(error))
+            self._errors.is_broken = True
             return
-        self._partitions.hold(given)
-        self._news = True
+        self._partitions.hold(assigned)
+        self._newly_closed = True
 
-    def _on_revoke(self, consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
-        given_back = [_place(one) for one in places]
-        self._send_commit(consumer, self._unsent.intersection(given_back))
-        self._forget(given_back)
+    def _on_revoke(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
+        revoked = _from_driver(partitions)
+        self._commits.send_for(consumer, revoked)
+        self._forget(revoked)
 
-    def _on_lost(self, _consumer: Consumer, places: Sequence[KafkaPlace]) -> None:
-        self._forget([_place(one) for one in places])
+    def _on_lost(self, _consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
+        self._forget(_from_driver(partitions))
 
-    def _forget(self, places: Collection[TopicPartition]) -> None:
-        gone = frozenset(places)
+    def _forget(self, partitions: Collection[TopicPartition]) -> None:
+        gone = frozenset(partitions)
         self._partitions.take(gone)
+        self._commits.forget(gone)
         self._positions = {place: offset for place, offset in self._positions.items() if place not in gone}
+        self._buffer.forget(gone)
         if self._reader is not None and self._reader.place in gone:
             self._drop_reader()
-        self._unsent -= gone
-        self._asked = {place: offset for place, offset in self._asked.items() if place not in gone}
-        self._ahead = deque(record for record in self._ahead if (record.topic, record.partition) not in gone)
-
-    def _on_commit(self, error: KafkaError | None, places: Sequence[KafkaPlace]) -> None:
-        self._commits_open = max(0, self._commits_open - 1)
-        for one in places:
-            failed = error or one.error
-            if failed is not None:
-                self._commit_failed(failed, [_place(one)])
-
-    def _commit_failed(self, error: KafkaError, places: Collection[TopicPartition]) -> None:
-        self._telemetry.count("kafka_commit_failures", cause=error.name())
-        if driver_errors.refuses_member(error):
-            self._membership.refuse(driver_errors.said(error))
-        self._unsent.update(place for place in places if place in self._asked)
-        self._send_at = time.monotonic() + COMMIT_AGAIN_S
-
-    def _noticed(self, error: KafkaError) -> None:
-        self._telemetry.count("kafka_errors", client="consumer", cause=error.name())
-        self._broken = self._broken or driver_errors.is_fatal(error)
-        if driver_errors.is_instance_taken(error):
-            self._give_up_instance(error)
-        if driver_errors.is_fatal(error):
-            self._membership.fail(driver_errors.said(error))
-        elif driver_errors.refuses_member(error):
-            self._membership.refuse(driver_errors.said(error))
-        self._trouble = driver_errors.stops_reading(error) or self._trouble
-
-    def _give_up_instance(self, error: KafkaError) -> None:
-        """Have the next client join as a dynamic member.
-
-        With the same `group.instance.id` it would fence the other process, which would fence it again, and neither
-        would read anything.
-        """
-        instance = self._conf.get(_INSTANCE)
-        if instance is not None:
-            self._conf = {key: text for key, text in self._conf.items() if key != _INSTANCE}
-            self._telemetry.alert(
-                "another process has this group.instance.id, this one joins without it",
-                group=self._conf["group.id"],
-                instance=instance,
-                cause=driver_errors.said(error),
-            )
-
-    def _tell_trouble(self) -> None:
-        trouble, self._trouble = self._trouble, None
-        if trouble is not None:
-            raise trouble
 
 
-def _place(one: KafkaPlace) -> TopicPartition:
-    return TopicPartition(one.topic, one.partition)
+def _from_driver(partitions: Iterable[KafkaPartition]) -> list[TopicPartition]:
+    return [TopicPartition(one.topic, one.partition) for one in partitions]
+
+
+def _for_driver(partitions: Iterable[TopicPartition]) -> list[KafkaPartition]:
+    return [KafkaPartition(place.topic, place.partition) for place in partitions]

@@ -1,4 +1,4 @@
-"""The topics: making them, and telling what is wrong with them."""
+"""Creates topics, and reports problems of existing ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from confluent_kafka.admin import (
 )
 
 from oms.adapters.kafka import driver_errors
-from oms.adapters.kafka.conf import FRAME_BYTES, LOGGER, conf_of
+from oms.adapters.kafka.clients import new_admin_client
+from oms.adapters.kafka.conf import FRAME_BYTES, conf_of
 from oms.ports.broker import log_kept
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.ports.findings import Finding, warning
@@ -28,20 +29,20 @@ from oms.ports.messages import MAX_MESSAGE_BYTES
 from oms.settings import Settings
 
 ASK_S = 5.0
-"""How long the cluster may take over one question."""
+"""Time limit of one request to the cluster, in seconds."""
 
 REASON_S = 0.2
-"""How long after a question without an answer its reasons may still come."""
+"""How long after a request has timed out the client may still report the cause, in seconds."""
 
 ENSURE_S = 30.0
-"""How long all of it may take: what was made is only seen after a while."""
+"""Time limit of `ensure_topics`, in seconds: Kafka shows a change only after a while."""
 
 LOOK_EVERY_S = 0.05
 SEGMENTS = 6
-"""Kafka forgets whole segments, the youngest message of one late by its length: a sixth of what is kept at most."""
+"""Segments per retention period. Kafka deletes whole segments, so a message may stay a sixth of the period longer."""
 
 SAFE_COPIES = 3
-"""From so many copies on, a message needs most of them; fewer copies couldn't spare one."""
+"""From this replication factor on, a write needs a majority of the replicas; with fewer, no replica could fail."""
 
 
 SIZE_LIMITS = {"max.message.bytes": str(MAX_MESSAGE_BYTES + FRAME_BYTES), "compression.type": "uncompressed"}
@@ -76,7 +77,7 @@ def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
             limited = _limit_sizes(admin, sorted(set(wanted) - created), settings, until)
             return TopicsReport(sorted(created), sorted(widened), sorted(set(wanted) - created - widened), limited)
         if time.monotonic() > until:
-            raise Retryable(f"topic {(missing + narrow)[0]}: Kafka doesn't show it as it was made")
+            raise Retryable(f"topic {(missing + narrow)[0]}: Kafka doesn't show it as it was created")
         if missing:
             created |= _done(admin.create_topics([_new(settings, name) for name in missing]), settings)
         if narrow:
@@ -92,7 +93,7 @@ def check_topics(settings: Settings, names: Collection[str]) -> Sequence[Finding
         admin = _admin(settings, errors)
         have = _partitions(admin)
     except PortError as error:
-        reason = next((driver_errors.said(seen) for seen in errors if driver_errors.is_telling(seen)), str(error))
+        reason = next((driver_errors.said(seen) for seen in errors if driver_errors.names_cause(seen)), str(error))
         return [Finding(f"Kafka can't be reached at {settings.kafka_bootstrap}: {reason.removeprefix('Kafka: ')}")]
     wanted = sorted(set(names))
     return [
@@ -172,18 +173,15 @@ def _limit_sizes(admin: AdminClient, names: Sequence[str], settings: Settings, u
 
 def _admin(settings: Settings, errors: list[KafkaError] | None = None) -> AdminClient:
     noticed = errors.append if errors is not None else _ignore
-    try:
-        return AdminClient({**conf_of(settings), "error_cb": noticed}, logger=LOGGER)
-    except KafkaException as error:
-        raise driver_errors.refused_settings(error) from None
+    return new_admin_client(conf_of(settings), error_cb=noticed)
 
 
 def _ignore(_error: KafkaError) -> None:
-    """What goes wrong beside a question is told by the question's own error."""
+    """Ignored: the error of the request itself reports the failure."""
 
 
 def _partitions(admin: AdminClient) -> Mapping[str, int]:
-    """The number of partitions of each topic that there is."""
+    """The number of partitions of each existing topic."""
     try:
         topics = admin.list_topics(timeout=ASK_S).topics
     except KafkaException as error:
@@ -209,9 +207,9 @@ def _ms(time: timedelta) -> str:
 
 
 def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:
-    """The topics for which it was done; not those where somebody else was first, or that are tried again.
+    """The topics that were changed; not those that another process changed first, or that have to be tried again.
 
-    The caller holds on to its client meanwhile: the futures of one that is gone fail.
+    The caller must keep its client: the futures of a destroyed client fail.
     """
     done = set()
     for name, future in asked.items():
@@ -224,7 +222,7 @@ def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:
 
 
 def _check(error: KafkaError, name: str, settings: Settings) -> None:
-    if driver_errors.is_done_already(error) or driver_errors.is_passing(error):
+    if driver_errors.is_done_already(error) or driver_errors.is_transient(error):
         return
     if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
         raise Permanent(f"OMS_KAFKA_REPLICATION is {settings.kafka_replication}: {driver_errors.said(error)}")
