@@ -23,7 +23,7 @@ from oms.adapters.sql.factory import store_in
 from oms.adapters.sql.postgres.credentials import Credentials
 from oms.adapters.sql.postgres.database import postgres_database, setup_database
 from oms.adapters.sql.provisioning.migrate import migrate
-from oms.adapters.system.ids import SystemIds
+from oms.adapters.system.clock import SystemIds
 from oms.domain.tasks import TaskKind, TaskRequest
 from oms.ports.stores.rows import Delivery, Postponed, Task
 from oms.testing.servers import running_servers

@@ -18,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oms
-from oms.adapters.auth.api_keys import ApiKeys, new_key
-from oms.adapters.gateways.book import Book, MemoryBook, SqliteBook
+from oms.adapters.auth.authenticators import ApiKeys
+from oms.adapters.auth.keys_file import new_key
+from oms.adapters.gateways.book import Book, MemoryBook
 from oms.adapters.gateways.script import ScriptError, read_script
 from oms.adapters.gateways.simulated import SimulatedGateway
+from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.adapters.memory.clock import ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.notifiers.webhook import WebhookNotifier

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import oms
-from oms.adapters.auth.api_keys import new_key
+from oms.adapters.auth.keys_file import new_key
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.settings import changed, load_settings
 from oms.testing import Shop

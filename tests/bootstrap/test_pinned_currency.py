@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import oms
-from oms.adapters.gateways.book import SqliteBook
 from oms.adapters.gateways.simulated import SimulatedGateway
+from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.sql import factory

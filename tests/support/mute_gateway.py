@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import oms
-from oms.adapters.gateways.simulated import SimulatedGateway, SqliteBook
+from oms.adapters.gateways.simulated import SimulatedGateway
+from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.adapters.system.clock import SystemClock
 from oms.settings import load_settings
 

@@ -16,7 +16,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import oms
-from oms.adapters.auth.api_keys import ApiKeys, read_keys
+from oms.adapters.auth.authenticators import ApiKeys
+from oms.adapters.auth.keys_file import read_keys
 from oms.adapters.memory import ManualClock, RecordingTelemetry
 from oms.adapters.notifiers.webhook import shape, signature
 from oms.application import notifications

@@ -48,7 +48,7 @@ def clock() -> Clock:
 
 def ids() -> Ids:
     """Return the maker of ids: UUIDs of version 7."""
-    from oms.adapters.system.ids import SystemIds
+    from oms.adapters.system.clock import SystemIds
 
     return SystemIds()
 
@@ -204,8 +204,8 @@ def authenticator(settings: Settings, clock: Clock, telemetry: Telemetry, opened
     if settings.authenticator:
         authenticator: Authenticator = load_extension(settings.authenticator, "OMS_AUTHENTICATOR", Authenticator)
         return opened.note("given_authenticator", authenticator)
-    from oms.adapters.auth.api_keys import ApiKeys
-    from oms.adapters.auth.trust import TrustEveryone
+    from oms.adapters.auth.authenticators import ApiKeys
+    from oms.adapters.auth.authenticators import TrustEveryone
 
     if settings.api_keys_file is None:
         return TrustEveryone()

@@ -10,8 +10,8 @@ from oms.ports.extensions import Authentication, Authenticator, Pricing, Role
 
 def authentication_of(authenticator: Authenticator) -> Authentication:
     """How callers prove to this authenticator who they are."""
-    from oms.adapters.auth.api_keys import ApiKeys
-    from oms.adapters.auth.trust import TrustEveryone
+    from oms.adapters.auth.authenticators import ApiKeys
+    from oms.adapters.auth.authenticators import TrustEveryone
 
     if isinstance(authenticator, TrustEveryone):
         return Authentication.NONE
@@ -25,8 +25,8 @@ def checked_authenticator(given: Authenticator) -> Authenticator:
 
 def untrusted_prices(authenticator: Authenticator, pricing: Pricing | None) -> str | None:
     """Say that callers who are customers set the total of their own orders; None where they don't."""
-    from oms.adapters.auth.api_keys import ApiKeys
-    from oms.adapters.auth.trust import TrustEveryone
+    from oms.adapters.auth.authenticators import ApiKeys
+    from oms.adapters.auth.authenticators import TrustEveryone
 
     if pricing is not None or isinstance(authenticator, TrustEveryone):
         return None
@@ -40,6 +40,6 @@ def untrusted_prices(authenticator: Authenticator, pricing: Pricing | None) -> s
 
 def new_api_key(name: str, role: Role, user: str | None) -> tuple[str, Mapping[str, object]]:
     """Make an API key; returns the key and its entry for the keys file, which holds only a hash of it."""
-    from oms.adapters.auth.api_keys import new_key
+    from oms.adapters.auth.keys_file import new_key
 
     return new_key(name, role, user)

@@ -120,7 +120,7 @@ def _book(settings: Settings) -> GatewayBook | None:
     """The gateway's book, read beside the processes that use the gateway; None where it shows none."""
     if settings.payment_gateway != "simulated":
         return book_of(load_extension(settings.payment_gateway, "OMS_PAYMENT_GATEWAY", PaymentGateway))
-    from oms.adapters.gateways.simulated import SqliteBook
+    from oms.adapters.gateways.sqlite_book import SqliteBook
 
     path = settings.data / "gateway.db"
     return SqliteBook.read_only(path, immutable=_is_immutable(path)) if path.exists() else None

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import attrs
 
 from oms.adapters.gateways.book import Book
-from oms.adapters.gateways.script import Behaviour, Line, Script
+from oms.adapters.gateways.script import Behaviour, Rule, Script
 from oms.adapters.gateways.simulated import OrderScript, SimulatedGateway
 from oms.domain.order import Order
 from oms.ports.clock import Clock
@@ -63,23 +63,23 @@ class ShopGateway(SimulatedGateway, NextCharge):
 
     def lose_next_answer(self) -> None:
         """Take the money of the next charge, and lose the answer: it is found under the same key."""
-        self._watched.add(Line(Behaviour.NO_ANSWER_AFTER_CHARGE, times=1))
+        self._watched.add(Rule(Behaviour.NO_ANSWER_AFTER_CHARGE, times=1))
 
     def lose_next_call(self) -> None:
         """Lose the next charge before it has any effect: it is made again once it is sure that it had none."""
-        self._watched.add(Line(Behaviour.NO_ANSWER_BEFORE_CHARGE, times=1))
+        self._watched.add(Rule(Behaviour.NO_ANSWER_BEFORE_CHARGE, times=1))
 
     def hide_next(self, *, seconds: float = LATE_S) -> None:
         """Take the money of the next charge, lose the answer, and know nothing of it for so long."""
-        self._watched.add(Line(Behaviour.LATE, times=1, seconds=seconds))
+        self._watched.add(Rule(Behaviour.LATE, times=1, seconds=seconds))
 
     def refuse_next(self, times: int = 1) -> None:
         """Answer the next calls with 503."""
-        self._watched.add(Line(Behaviour.REFUSE, times=times))
+        self._watched.add(Rule(Behaviour.REFUSE, times=times))
 
     def unreachable_next(self, times: int = 1) -> None:
         """Refuse the connection of the next calls: the charge is made later, without a look-up."""
-        self._watched.add(Line(Behaviour.UNREACHABLE, times=times))
+        self._watched.add(Rule(Behaviour.UNREACHABLE, times=times))
 
 
 @attrs.frozen
@@ -211,16 +211,16 @@ class _WatchedScript(Script):
         super().__init__()
         self._faults = faults
         self._asked: dict[int, Fault] = {}
-        self._kept: list[Line] = []
+        self._kept: list[Rule] = []
 
-    def add(self, line: Line) -> None:
+    def add(self, rule: Rule) -> None:
         """Play this as well."""
-        who = f", for {line.order}" if line.order else ""
-        self._asked[id(line)] = self._faults.ask(Fault(f"{_WORDS[line.behaviour]}{who}"))
-        self._kept.append(line)  # so that no other line gets its identity
-        super().add(line)
+        who = f", for {rule.order}" if rule.order else ""
+        self._asked[id(rule)] = self._faults.ask(Fault(f"{_WORDS[rule.behaviour]}{who}"))
+        self._kept.append(rule)  # so that no other line gets its identity
+        super().add(rule)
 
-    def take(self, charge: Charge) -> list[Line]:
+    def take(self, charge: Charge) -> list[Rule]:
         """What happens to this call."""
         found = super().take(charge)
         for line in found:

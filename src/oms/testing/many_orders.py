@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from oms.adapters.gateways.simulated import SqliteBook
+from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.adapters.wire.names import message_id
 from oms.domain.events import BY_TOPIC
 from oms.settings import Settings

@@ -9,7 +9,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from oms.adapters.gateways.simulated import MemoryBook
+from oms.adapters.gateways.book import MemoryBook
 from oms.adapters.memory.call_executor import SequentialCallExecutor
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry

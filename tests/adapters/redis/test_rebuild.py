@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oms.adapters.redis import RedisGate
-from oms.adapters.redis.connection import Call, Link
+from oms.adapters.redis.scripts import Call, Link
 from oms.adapters.redis.scripts import Script
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.errors import Closed, Retryable

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import oms
-from oms.adapters.auth.api_keys import read_keys
+from oms.adapters.auth.keys_file import read_keys
 from oms.entrypoints.cli import main
 from oms.settings.settings import settings_markdown
 

@@ -11,7 +11,7 @@ import pytest
 import oms
 from oms.adapters.sql.factory import sqlite_store
 from oms.adapters.system.clock import SystemClock
-from oms.adapters.system.ids import SystemIds
+from oms.adapters.system.clock import SystemIds
 from oms.entrypoints.cli import main
 from oms.entrypoints.serve import bound
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 import oms
-from oms.adapters.auth.api_keys import new_key
+from oms.adapters.auth.keys_file import new_key
 from oms.entrypoints.http.host_guard import name_of
 from oms.entrypoints.http.routes import ROUTES
 from oms.entrypoints.serve import Server

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 import oms
-from oms.adapters.auth.api_keys import new_key
+from oms.adapters.auth.keys_file import new_key
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.entrypoints.http import server
 from oms.entrypoints.http.rate_limit import RateLimit

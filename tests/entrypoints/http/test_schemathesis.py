@@ -22,7 +22,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.generation.stateful.state_machine import StepInput
 
 import oms
-from oms.adapters.auth.api_keys import new_key
+from oms.adapters.auth.keys_file import new_key
 from oms.entrypoints.http.routes import ROUTES
 from oms.entrypoints.serve import Server, address, bound
 from oms.ports.messages import Outgoing

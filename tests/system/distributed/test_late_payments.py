@@ -81,7 +81,7 @@ def ended(cluster: Cluster, order_id: str) -> str:
 
 
 def booked(cluster: Cluster, order_id: str) -> list[BookKind]:
-    from oms.adapters.gateways.simulated import SqliteBook
+    from oms.adapters.gateways.sqlite_book import SqliteBook
 
     book = SqliteBook.read_only(cluster.directory / "data" / "gateway.db")
     return [entry.kind for entry in book.all_entries() if entry.key == f"oms-{order_id}"]

@@ -1,6 +1,6 @@
-"""How the simulated gateway misbehaves: by order in process, or by a file where order ids aren't known beforehand.
+"""Scripted failures of the simulated gateway: rules added in process, or read from a file.
 
-The file is a JSON list. Each entry selects charges and says what happens to them:
+The file is a JSON list. Each entry selects charges, by order, user or metadata, and says what happens to them:
 
     [{"user": "ann", "behaviour": "decline"},
      {"metadata": {"case": "late"}, "behaviour": "late", "seconds": 20},
@@ -23,7 +23,7 @@ from oms.ports.extensions import Charge
 
 
 class Behaviour(Enum):
-    """What a charge meets instead of a prompt answer."""
+    """What happens to a charge instead of a prompt response."""
 
     DECLINE = "decline"
     DELAY = "delay"
@@ -35,12 +35,12 @@ class Behaviour(Enum):
 
 
 class ScriptError(OmsError):
-    """The script can't be used; the text is one line that says where and why."""
+    """The script file can't be used; the text says in one line where and why."""
 
 
 @attrs.define
-class Line:
-    """One line of a script: which charges, what happens, how often (None: always)."""
+class Rule:
+    """Which charges it selects, what happens to them, and how many times (None: always)."""
 
     behaviour: Behaviour
     order: str | None = None
@@ -49,8 +49,8 @@ class Line:
     times: int | None = None
     seconds: float = 0.0
 
-    def fits(self, charge: Charge) -> bool:
-        """Whether it is about this charge."""
+    def matches(self, charge: Charge) -> bool:
+        """Whether it selects this charge."""
         return (
             self.order in (None, charge.order_id)
             and self.user in (None, charge.user_id)
@@ -59,45 +59,45 @@ class Line:
 
 
 class Script:
-    """The lines that are still to be played. Used by many threads at once."""
+    """The rules that still apply. Safe for threads."""
 
-    def __init__(self, lines: list[Line] | None = None) -> None:
-        self._lines = lines or []
+    def __init__(self, rules: list[Rule] | None = None) -> None:
+        self._rules = rules or []
         self._lock = threading.Lock()
 
-    def add(self, line: Line) -> None:
-        """Play this as well."""
+    def add(self, rule: Rule) -> None:
+        """Add a rule."""
         with self._lock:
-            self._lines.append(line)
+            self._rules.append(rule)
 
-    def take(self, charge: Charge) -> list[Line]:
-        """What happens to this call; a line that was for so many times is used up by it."""
+    def take(self, charge: Charge) -> list[Rule]:
+        """The rules for this charge; counts the use of those with a limited number of times."""
         with self._lock:
-            found = [line for line in self._lines if line.fits(charge)]
-            for line in found:
-                if line.times is not None:
-                    line.times -= 1
-            self._lines = [line for line in self._lines if line.times is None or line.times > 0]
+            found = [rule for rule in self._rules if rule.matches(charge)]
+            for rule in found:
+                if rule.times is not None:
+                    rule.times -= 1
+            self._rules = [rule for rule in self._rules if rule.times is None or rule.times > 0]
         return found
 
 
-_KEYS = {"order", "user", "metadata", "behaviour", "times", "seconds"}
+_FIELDS = {"order", "user", "metadata", "behaviour", "times", "seconds"}
 
 
 def read_script(path: Path) -> Script:
-    """The script in a file; `ScriptError` with one line for one that can't be used."""
+    """Read a script file; `ScriptError` if it can't be used."""
     try:
         entries = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ScriptError(f"OMS_PAYMENT_SCRIPT: {path} can't be read: {error}") from error
     if not isinstance(entries, list):
         raise ScriptError(f"OMS_PAYMENT_SCRIPT: {path} must be a JSON list")
-    return Script([_line(entry, f"OMS_PAYMENT_SCRIPT: {path}, entry {n}") for n, entry in enumerate(entries, 1)])
+    return Script([_rule(entry, f"OMS_PAYMENT_SCRIPT: {path}, entry {n}") for n, entry in enumerate(entries, 1)])
 
 
-def _line(entry: Any, where: str) -> Line:
-    if not isinstance(entry, dict) or not set(entry) <= _KEYS:
-        raise ScriptError(f"{where}: an object of {', '.join(sorted(_KEYS))} is wanted")
+def _rule(entry: Any, where: str) -> Rule:
+    if not isinstance(entry, dict) or not set(entry) <= _FIELDS:
+        raise ScriptError(f"{where}: an object of {', '.join(sorted(_FIELDS))} is wanted")
     try:
         behaviour = Behaviour(entry.get("behaviour"))
     except ValueError:
@@ -111,4 +111,4 @@ def _line(entry: Any, where: str) -> Line:
     metadata = entry.get("metadata", {})
     if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
         raise ScriptError(f"{where}: metadata must be a flat object of text")
-    return Line(behaviour, entry.get("order"), entry.get("user"), metadata, times, float(seconds))
+    return Rule(behaviour, entry.get("order"), entry.get("user"), metadata, times, float(seconds))

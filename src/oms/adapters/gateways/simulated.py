@@ -1,4 +1,4 @@
-"""A payment gateway that does everything real ones do, good and bad, with a book of its own."""
+"""A simulated payment gateway with a book of its own, whose failures can be scripted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Self
 
 import attrs
 
-from oms.adapters.gateways.book import Book, MemoryBook, Page, SqliteBook
-from oms.adapters.gateways.script import Behaviour, Line, Script, read_script
+from oms.adapters.gateways.book import Book, MemoryBook, Page
+from oms.adapters.gateways.script import Behaviour, Rule, Script, read_script
+from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.domain.money import Currency, Money
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.text import storable_name
@@ -37,13 +38,11 @@ from oms.ports.extensions import (
 )
 from oms.settings import Settings
 
-__all__ = ["MemoryBook", "OrderScript", "SimulatedGateway", "SqliteBook"]
-
 
 class SimulatedGateway(PaymentGateway, GatewayBook):
-    """Captures a share of the charges and declines the others, decided by the key: a repeat has the same answer.
+    """Captures a share of the charges and declines the others. The key decides, so a repeated charge ends the same way.
 
-    `decline_next()` and `on(order)` script what happens in process; `delay_s` is how long each charge takes.
+    `decline_next()` and `on(order)` script failures of calls in this process; `delay_s` is how long each charge takes.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
 
     @classmethod
     def from_settings(cls, settings: Settings, clock: Clock, path: Path | None) -> Self:
-        """By the `OMS_PAYMENT_...` settings, with its book in a file (None: in memory)."""
+        """By the `OMS_PAYMENT_...` settings, with its book in the file `path` (None: in memory)."""
         return cls(
             SqliteBook(path) if path else MemoryBook(),
             clock,
@@ -79,36 +78,36 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
     # -- scripted in process
 
     def decline_next(self) -> None:
-        """Decline the next charge, whosever it is."""
-        self._script.add(Line(Behaviour.DECLINE, times=1))
+        """Decline the next charge, of any order."""
+        self._script.add(Rule(Behaviour.DECLINE, times=1))
 
     def on(self, order_id: str) -> OrderScript:
-        """What is to happen to the charges of one order."""
+        """Scripts the charges of one order."""
         return OrderScript(self._script, order_id)
 
     # -- the port
 
     def charge(self, charge: Charge) -> Captured | Declined | NotAttempted | Unanswered:
-        """Capture or decline; the script may lose the answer before or after that."""
-        lines = {line.behaviour: line for line in self._script.take(charge)}
-        if Behaviour.UNREACHABLE in lines:
+        """Capture or decline; the script may lose the response before or after that."""
+        rules = {rule.behaviour: rule for rule in self._script.take(charge)}
+        if Behaviour.UNREACHABLE in rules:
             return NotAttempted("connection refused")
-        delay_s = lines[Behaviour.DELAY].seconds if Behaviour.DELAY in lines else self._delay_s
+        delay_s = rules[Behaviour.DELAY].seconds if Behaviour.DELAY in rules else self._delay_s
         self._wait_for(min(delay_s, self._timeout_s))
-        if Behaviour.REFUSE in lines:
+        if Behaviour.REFUSE in rules:
             return Unanswered("503: come again")
-        if Behaviour.NO_ANSWER_BEFORE_CHARGE in lines:
+        if Behaviour.NO_ANSWER_BEFORE_CHARGE in rules:
             return Unanswered("timed out before the charge")
-        page = self._decide(charge, lines)
-        if Behaviour.NO_ANSWER_AFTER_CHARGE in lines or Behaviour.LATE in lines or delay_s > self._timeout_s:
+        page = self._decide(charge, rules)
+        if Behaviour.NO_ANSWER_AFTER_CHARGE in rules or Behaviour.LATE in rules or delay_s > self._timeout_s:
             return Unanswered("timed out after the charge")
-        return _answer(page)
+        return _outcome(page)
 
     def lookup(self, lookup: Lookup) -> Captured | Declined | UnknownCharge:
         page = self._book.page(lookup.key)
         if page is None or page.visible_at > self._clock.now():
             return UnknownCharge()
-        return _answer(page)
+        return _outcome(page)
 
     def void(self, void: Void) -> Voided | Captured:
         now = self._clock.now()
@@ -128,10 +127,10 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         return self._book.all_entries()
 
     def mend(self, payments: Iterable[Payment]) -> int:
-        """Make a book of another moment agree with these payments; how many lines were written.
+        """Make a book that was copied at another moment agree with these payments.
 
-        A payment that says it was captured, or refunded, is in the book afterwards. Money that no payment is about
-        goes back.
+        Writes captures and refunds that the payments have and the book lacks, and refunds captures without a payment.
+        Returns the number of entries written.
         """
         now, before = self._clock.now(), list(self._book.all_entries())
         known: set[str] = set()
@@ -142,17 +141,17 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
                 page = Page(payment.key, BookKind.CAPTURE, payment.payment_id, payment.total.minor, now, 0, currency)
                 self._book.open(page, now)
                 if payment.state is PaymentState.REFUNDED:
-                    self._give_back(payment.key, payment.order_id, payment.total)
+                    self._write_refund(payment.key, payment.order_id, payment.total)
         net: Counter[str] = Counter()
         for entry in before:
             net[entry.key] += {BookKind.CAPTURE: entry.amount, BookKind.REFUND: -entry.amount}.get(entry.kind, 0)
         currencies = {entry.key: entry.currency for entry in before if entry.currency is not None}
         for key, minor in net.items():
             if minor > 0 and key not in known and key in currencies:
-                self._give_back(key, OrderId(""), Money(minor, Currency.of(currencies[key])))
+                self._write_refund(key, OrderId(""), Money(minor, Currency.of(currencies[key])))
         return len(list(self._book.all_entries())) - len(before)
 
-    def _give_back(self, key: str, order_id: OrderId, amount: Money) -> None:
+    def _write_refund(self, key: str, order_id: OrderId, amount: Money) -> None:
         refund = Refund(key=key, charge_key=key, order_id=order_id, user_id=UserId(""), amount=amount)
         self._book.refund(refund, self._clock.now())
 
@@ -160,10 +159,10 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         """Close the book."""
         self._book.close()
 
-    def _decide(self, charge: Charge, lines: dict[Behaviour, Line]) -> Page:
+    def _decide(self, charge: Charge, rules: dict[Behaviour, Rule]) -> Page:
         now = self._clock.now()
-        late = lines[Behaviour.LATE].seconds if Behaviour.LATE in lines else 0.0
-        captured = Behaviour.DECLINE not in lines and self._chance(charge.key) < self._success_rate
+        late = rules[Behaviour.LATE].seconds if Behaviour.LATE in rules else 0.0
+        captured = Behaviour.DECLINE not in rules and self._chance(charge.key) < self._success_rate
         outcome = BookKind.CAPTURE if captured else BookKind.DECLINE
         amount = charge.amount.minor if captured else 0
         name, seen_at = storable_name(f"sim-{charge.key}", limits.ID), now + timedelta(seconds=late)
@@ -171,7 +170,7 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         return self._book.open(first, now)
 
     def _chance(self, key: str) -> float:
-        """A number from 0 to 1 that depends on seed and key alone."""
+        """A number from 0 to 1 that depends only on seed and key."""
         digest = hashlib.sha256(f"{self._seed}:{key}".encode()).digest()
         return int.from_bytes(digest[:8]) / 2**64
 
@@ -180,7 +179,7 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
             self._wait(seconds)
 
 
-def _answer(page: Page) -> Captured | Declined:
+def _outcome(page: Page) -> Captured | Declined:
     if page.outcome is BookKind.CAPTURE:
         return Captured(page.payment_id)
     return Declined("voided" if page.outcome is BookKind.VOID else "declined")
@@ -188,35 +187,35 @@ def _answer(page: Page) -> Captured | Declined:
 
 @attrs.frozen
 class OrderScript:
-    """Misbehaviours of one order's charges, one a line."""
+    """Adds rules for the charges of one order to a script."""
 
     _script: Script
     order_id: str
 
     def decline(self) -> None:
-        """Decline it."""
-        self._script.add(Line(Behaviour.DECLINE, self.order_id))
+        """Decline the charge."""
+        self._script.add(Rule(Behaviour.DECLINE, self.order_id))
 
     def delay(self, seconds: float) -> None:
-        """Take so long to answer."""
-        self._script.add(Line(Behaviour.DELAY, self.order_id, seconds=seconds))
+        """Respond after `seconds` seconds."""
+        self._script.add(Rule(Behaviour.DELAY, self.order_id, seconds=seconds))
 
     def no_answer_before_charge(self, times: int = 1) -> None:
-        """Lose the call before it has any effect."""
-        self._script.add(Line(Behaviour.NO_ANSWER_BEFORE_CHARGE, self.order_id, times=times))
+        """Lose the call before it takes effect."""
+        self._script.add(Rule(Behaviour.NO_ANSWER_BEFORE_CHARGE, self.order_id, times=times))
 
     def no_answer_after_charge(self, times: int = 1) -> None:
-        """Take the money and lose the answer."""
-        self._script.add(Line(Behaviour.NO_ANSWER_AFTER_CHARGE, self.order_id, times=times))
+        """Capture, and lose the response."""
+        self._script.add(Rule(Behaviour.NO_ANSWER_AFTER_CHARGE, self.order_id, times=times))
 
     def late(self, seconds: float) -> None:
-        """Take the money, lose the answer, and know nothing of it for a while."""
-        self._script.add(Line(Behaviour.LATE, self.order_id, times=1, seconds=seconds))
+        """Capture, lose the response, and let a lookup find the charge only after `seconds` seconds."""
+        self._script.add(Rule(Behaviour.LATE, self.order_id, times=1, seconds=seconds))
 
     def refuse(self, times: int = 1) -> None:
-        """Answer 503 so many times."""
-        self._script.add(Line(Behaviour.REFUSE, self.order_id, times=times))
+        """Respond 503 the next `times` times."""
+        self._script.add(Rule(Behaviour.REFUSE, self.order_id, times=times))
 
     def unreachable(self, times: int = 1) -> None:
-        """Refuse the connection so many times: the charge is surely not made."""
-        self._script.add(Line(Behaviour.UNREACHABLE, self.order_id, times=times))
+        """Refuse the connection the next `times` times: the charge certainly isn't made."""
+        self._script.add(Rule(Behaviour.UNREACHABLE, self.order_id, times=times))

@@ -8,7 +8,8 @@ from typing import Any
 
 from redis import Redis
 
-from oms.adapters.redis.connection import Address, Link, connect
+from oms.adapters.redis.connection import Address, connect
+from oms.adapters.redis.scripts import Link
 from oms.adapters.redis.driver_errors import BORDER
 from oms.adapters.redis.gate import PREFIX
 from oms.ports.errors import PortError, SettingsError

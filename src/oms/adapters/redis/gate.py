@@ -22,7 +22,8 @@ from uuid import uuid4
 
 from redis import Redis
 
-from oms.adapters.redis.connection import Call, Link, chunks, connect
+from oms.adapters.redis.scripts import Call, Link
+from oms.adapters.redis.connection import chunks, connect
 from oms.adapters.redis.driver_errors import BORDER
 from oms.domain.events import Shortage
 from oms.domain.values import Items, OrderId, Sku

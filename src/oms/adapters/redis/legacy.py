@@ -9,7 +9,8 @@ import attrs
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from oms.adapters.redis.connection import CALLS_AT_ONCE, Address, chunks, connect
+from oms.adapters.redis.scripts import CALLS_AT_ONCE
+from oms.adapters.redis.connection import Address, chunks, connect
 from oms.adapters.redis.driver_errors import BORDER
 from oms.ports.errors import PortError
 from oms.ports.legacy import LegacyStock

@@ -24,7 +24,7 @@ import psycopg
 from confluent_kafka import KafkaError, KafkaException, Producer
 from redis import Redis
 
-from oms.adapters.system.ids import SystemIds
+from oms.adapters.system.clock import SystemIds
 from oms.testing.bench.orders import ITEMS, PRODUCTS, lines
 
 ROWS: Mapping[str, Mapping[str, int]] = {

@@ -23,7 +23,7 @@ from oms.adapters.sql.postgres.credentials import Credentials
 from oms.adapters.sql.postgres.database import BY_KEY, Session, postgres_database, setup_database
 from oms.adapters.sql.provisioning.migrate import migrate
 from oms.adapters.sql.stores.tables import kind_of
-from oms.adapters.system.ids import SystemIds
+from oms.adapters.system.clock import SystemIds
 from oms.domain.order import Order
 from oms.domain.reservation import Reservation
 from oms.domain.stock import MovementKind, movements

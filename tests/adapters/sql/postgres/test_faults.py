@@ -21,7 +21,7 @@ from oms.adapters.sql.postgres.credentials import Credentials
 from oms.adapters.sql.postgres.database import PING_AFTER_S, postgres_database, setup_database
 from oms.adapters.sql.provisioning.migrate import migrate
 from oms.adapters.sql.stores.tables import kind_of
-from oms.adapters.system.ids import SystemIds
+from oms.adapters.system.clock import SystemIds
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Sku
 from oms.ports.broker import TopicPartition

@@ -21,7 +21,7 @@ from oms.adapters.sql.postgres.credentials import Credentials, service_credentia
 from oms.adapters.sql.postgres.database import postgres_database
 from oms.adapters.sql.postgres.joining import PostgresJoining
 from oms.adapters.sql.provisioning.roles import set_up_postgres
-from oms.adapters.system.ids import SystemIds
+from oms.adapters.system.clock import SystemIds
 from oms.bootstrap.app import App
 from oms.domain.order import Order
 from oms.ports.errors import Permanent

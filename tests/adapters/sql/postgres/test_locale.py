@@ -15,7 +15,7 @@ import oms
 from oms.adapters.sql.factory import postgres_store
 from oms.adapters.sql.provisioning.checks import check_postgres
 from oms.adapters.sql.provisioning.roles import set_up_postgres
-from oms.adapters.system.ids import SystemIds
+from oms.adapters.system.clock import SystemIds
 from oms.bootstrap.app import App
 from oms.settings import Settings, load_settings
 from tests.support.own_postgres import OwnPostgres

@@ -1,0 +1,257 @@
+"""The simulated gateway's book in an SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import SimpleQueue
+
+import attrs
+
+from oms.adapters.gateways.book import Book, Page
+from oms.ports.errors import Permanent
+from oms.ports.evidence import BookEntry, BookKind, GatewayBook
+from oms.ports.extensions import Refund
+
+MAX_GROUP = 500
+"""Writes in one commit."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS pages (
+    key TEXT PRIMARY KEY, outcome TEXT NOT NULL, payment_id TEXT NOT NULL, amount INTEGER NOT NULL,
+    visible_at TEXT NOT NULL, refunded INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS entries (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, amount INTEGER NOT NULL, at TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS refunds (key TEXT PRIMARY KEY, charge_key TEXT NOT NULL, amount INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS refunds_by_charge ON refunds (charge_key);
+INSERT OR IGNORE INTO refunds SELECT key, key, amount FROM pages WHERE refunded <> 0;
+"""
+"""Older files have only whole refunds, in the column `refunded`: the last statement copies them."""
+
+
+_INSERT_PAGE = "INSERT INTO pages (key, outcome, payment_id, amount, visible_at, refunded) VALUES (?, ?, ?, ?, ?, 0)"
+_INSERT_REFUND = "INSERT INTO refunds (key, charge_key, amount) VALUES (?, ?, ?)"
+_INSERT_ENTRY = "INSERT INTO entries (key, kind, amount, at, currency) VALUES (?, ?, ?, ?, ?)"
+
+
+class _Reader(threading.local):
+    """The connection with which each thread reads."""
+
+    connection: sqlite3.Connection | None = None
+
+
+class SqliteBook(Book):
+    """A book in an SQLite file. One thread writes, with one commit for all calls that wait: many charges, one fsync."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writes: SimpleQueue[_Write | None] = SimpleQueue()
+        self._reader = _Reader()
+        with _errors_name(path), sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(_SCHEMA)
+            if not _names_currencies(connection):
+                connection.execute("ALTER TABLE entries ADD COLUMN currency TEXT")
+        with _errors_name(path):  # not on the thread, so that a failure reaches the caller
+            writing = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            writing.execute("PRAGMA synchronous=FULL")
+        self._thread = threading.Thread(target=self._work, args=(writing,), name="oms-gateway-book", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def read_only(cls, path: Path, *, immutable: bool = False) -> GatewayBook:
+        """The book of another process; `immutable`: no process can change the file."""
+        return _RecordedBook(path, immutable=immutable)
+
+    def page(self, key: str) -> Page | None:
+        connection = self._reader.connection
+        if connection is None:
+            connection = self._reader.connection = sqlite3.connect(self._path)
+        return _page(connection, key)
+
+    def open(self, page: Page, at: datetime) -> Page:
+        written = self._submit(_Write(at, page))
+        if written is None:
+            raise Permanent(f"the book has no page {page.key}")
+        return written
+
+    def refund(self, refund: Refund, at: datetime) -> bool:
+        return self._submit(_Write(at, refund)) is not None
+
+    def all_entries(self) -> Iterable[BookEntry]:
+        return _RecordedBook(self._path).all_entries()
+
+    def close(self) -> None:
+        """End the writer after it has written what was submitted."""
+        self._writes.put(None)
+        self._thread.join(5)
+
+    def _submit(self, write: _Write) -> Page | None:
+        self._writes.put(write)
+        write.done.acquire()
+        if write.error is not None:
+            raise write.error
+        return write.page
+
+    def _work(self, connection: sqlite3.Connection) -> None:
+        while (first := self._writes.get()) is not None:
+            group, stop = [first], False
+            while not self._writes.empty() and len(group) < MAX_GROUP:
+                following = self._writes.get()
+                if following is None:
+                    stop = True
+                    break
+                group.append(following)
+            _commit(connection, group)
+            if stop:
+                break
+        connection.close()
+
+
+def _held() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@attrs.define(eq=False)
+class _Write:
+    """What one call waits for. The lock `done` is held until it is written: a future would take ten times as long."""
+
+    at: datetime
+    wanted: Page | Refund
+    """The first outcome of a charge key, or a refund."""
+
+    page: Page | None = None
+    """The charge's page after it; None where a refund was refused."""
+
+    error: sqlite3.Error | None = None
+    done: threading.Lock = attrs.field(factory=_held)
+
+
+def _commit(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        _apply(connection, group)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for write in group:
+            write.error = error
+    for write in group:
+        write.done.release()
+
+
+def _apply(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
+    """Decide every write, and insert the new pages, refunds and entries."""
+    pending = _PendingChanges(connection)
+    for write in group:
+        pending.decide(write)
+    connection.executemany(_INSERT_PAGE, [_row(page) for page in pending.opened])
+    connection.executemany(
+        _INSERT_REFUND, [(one.key, one.charge_key, one.amount.minor) for one in pending.refunds.values()]
+    )
+    entries = [(one.key, one.kind.value, one.amount, one.at.isoformat(), one.currency) for one in pending.entries]
+    connection.executemany(_INSERT_ENTRY, entries)
+
+
+class _PendingChanges:
+    """The changes of one commit, and the pages as they will be after it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._pages: dict[str, Page] = {}
+        self.opened: list[Page] = []
+        self.refunds: dict[str, Refund] = {}
+        self.entries: list[BookEntry] = []
+
+    def decide(self, write: _Write) -> None:
+        """Set the resulting page of one write, and collect its changes."""
+        if isinstance(write.wanted, Page):
+            write.page = self._open(write.wanted, write.at)
+        else:
+            write.page = self._refund(write.wanted, write.at)
+
+    def _open(self, page: Page, at: datetime) -> Page:
+        known = self._page(page.key)
+        if known is not None:
+            return known
+        self._pages[page.key] = page
+        self.opened.append(page)
+        self.entries.append(BookEntry(page.key, page.outcome, page.amount, at, page.currency))
+        return page
+
+    def _refund(self, refund: Refund, at: datetime) -> Page | None:
+        page, amount = self._page(refund.charge_key), refund.amount.minor
+        if self._is_refunded(refund.key):
+            return page
+        if page is None or not page.allows_refund(amount):
+            return None
+        self.refunds[refund.key] = refund
+        self.entries.append(BookEntry(page.key, BookKind.REFUND, amount, at, refund.amount.currency.code))
+        self._pages[page.key] = attrs.evolve(page, refunded=page.refunded + amount)
+        return self._pages[page.key]
+
+    def _page(self, key: str) -> Page | None:
+        return self._pages.get(key) or _page(self._connection, key)
+
+    def _is_refunded(self, key: str) -> bool:
+        if key in self.refunds:
+            return True
+        return self._connection.execute("SELECT 1 FROM refunds WHERE key = ?", (key,)).fetchone() is not None
+
+
+class _RecordedBook(GatewayBook):
+    """A book on disk, read-only."""
+
+    def __init__(self, path: Path, *, immutable: bool = False) -> None:
+        self._path = path
+        self._address = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+
+    def all_entries(self) -> Iterable[BookEntry]:
+        """Every entry; `Permanent` if the file is damaged or isn't a book."""
+        with (
+            _errors_name(self._path),
+            closing(sqlite3.connect(self._address, uri=True)) as book,
+        ):
+            currency = "currency" if _names_currencies(book) else "NULL"
+            select = f"SELECT key, kind, amount, at, {currency} FROM entries ORDER BY number"  # noqa: S608 - ours
+            for key, kind, amount, at, code in book.execute(select):
+                yield BookEntry(key, BookKind(kind), amount, datetime.fromisoformat(at), code)
+
+
+def _names_currencies(connection: sqlite3.Connection) -> bool:
+    """Whether the entries have a currency; those of older files have none."""
+    return any(column[1] == "currency" for column in connection.execute("PRAGMA table_info(entries)"))
+
+
+def _row(page: Page) -> tuple[object, ...]:
+    at = page.visible_at.isoformat()
+    return page.key, page.outcome.value, page.payment_id, page.amount, at
+
+
+def _page(connection: sqlite3.Connection, key: str) -> Page | None:
+    row = connection.execute(
+        "SELECT key, outcome, payment_id, amount, visible_at,"
+        " (SELECT COALESCE(SUM(amount), 0) FROM refunds WHERE charge_key = pages.key) FROM pages WHERE key = ?",
+        (key,),
+    ).fetchone()
+    if row is None:
+        return None
+    return Page(row[0], BookKind(row[1]), row[2], row[3], datetime.fromisoformat(row[4]).astimezone(UTC), row[5])
+
+
+@contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite, or of a row that can't be read, into `Permanent` with the file's name."""
+    try:
+        yield
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise Permanent(f"{path} can't be used as the gateway's book: {error}") from error
