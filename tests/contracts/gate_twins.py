@@ -164,7 +164,7 @@ class Twins:
         """A take below the port, where a product may be on several lines and a quantity is anything."""
         now_ms = int(self.clock.now().timestamp() * 1000)
         expected = script.take(self.twin.state, order, lines, now_ms)
-        (found,) = self.gate._link.run("take", [take_call(order, lines, now_ms)])
+        (found,) = self.gate._scripts.run("take", [take_call(order, lines, now_ms)])
         assert _answer(*found) == expected
 
     def advance(self, seconds: int) -> None:
@@ -188,14 +188,14 @@ PARTS = ("available", "answers", "expires", "deltas")
 def names(gate: RedisGate) -> list[str]:
     """The names of all keys that the gate may have."""
     head = f"{gate.prefix}head"
-    keys = gate._link.client.hget(head, "keys")
+    keys = gate._scripts.client.hget(head, "keys")
     return [head, *(f"{keys}{part}" for part in PARTS)]
 
 
 def dump(gate: RedisGate) -> script.GateState:
     """What Redis holds under the gate's prefix, in the twin's shape."""
     head_name, available, answers, expires, deltas = names(gate)
-    with gate._link.client.pipeline(transaction=False) as pipeline:
+    with gate._scripts.client.pipeline(transaction=False) as pipeline:
         for name in (head_name, available, answers, deltas):
             pipeline.hgetall(name)
         pipeline.zrange(expires, 0, -1, withscores=True)

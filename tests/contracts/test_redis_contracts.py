@@ -46,7 +46,7 @@ def test_a_quantity_is_digits(client: Redis, quantity: str) -> None:
     """Lua's own `tonumber` takes most of these."""
     twins = Twins(client)
     twins.gate.rebuild({"a": 5}, {}, 1)
-    (found,) = twins.gate._link.run("take", [(0, "o1", 10**15, "", "a", quantity)])
+    (found,) = twins.gate._scripts.run("take", [(0, "o1", 10**15, "", "a", quantity)])
     assert found == ["INVALID", 1]
     assert twins.gate.all_available() == [("a", 5)]
     twins.lose_memory()

@@ -15,7 +15,7 @@ from oms.adapters.memory import ManualClock
 from oms.adapters.redis import RedisGate, check
 from oms.adapters.redis.checks import _problems
 from oms.adapters.redis.connection import CONNECTIONS, Address, connect
-from oms.adapters.redis.driver_errors import BORDER, translated
+from oms.adapters.redis.driver_errors import translated, translated_errors
 from oms.ports.errors import Permanent, PortError, Retryable, SettingsError
 from oms.settings import load_settings
 from tests.support.redis_servers import Server, eventually, running
@@ -176,7 +176,7 @@ def test_nothing_connects_before_it_is_used() -> None:
 
 def test_no_repr_shows_the_password() -> None:
     gate = RedisGate.from_settings(load_settings({}, redis_password=PASSWORD), ManualClock())
-    for thing in (gate, gate._link, gate._link.client, gate._link.client.connection_pool):
+    for thing in (gate, gate._scripts, gate._scripts.client, gate._scripts.client.connection_pool):
         assert PASSWORD not in repr(thing)
 
 
@@ -204,7 +204,7 @@ def _kinds(of: type[Exception]) -> Iterator[type[Exception]]:
 def test_no_error_of_the_driver_gets_through(kind: type[Exception]) -> None:
     error = kind.__new__(kind)
     error.args = ("it said so\nand more",)
-    with pytest.raises(PortError) as raised, BORDER:
+    with pytest.raises(PortError) as raised, translated_errors:
         raise error
     assert "\n" not in str(raised.value)
     assert raised.value.__suppress_context__
@@ -222,7 +222,7 @@ def test_no_error_of_the_driver_gets_through(kind: type[Exception]) -> None:
         "NOAUTH Authentication required.",
         "BUSY Redis is busy running a script.",
         "NOSCRIPT No matching script.",
-        "MASTERDOWN Link with MASTER is down",
+        "MASTERDOWN ScriptRunner with MASTER is down",
         "NOREPLICAS Not enough good replicas to write.",
         "CLUSTERDOWN Hash slot not served",
         "MOVED 3999 127.0.0.1:6381",

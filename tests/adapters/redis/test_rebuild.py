@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from oms.adapters.redis import RedisGate
-from oms.adapters.redis.scripts import Call, Link
-from oms.adapters.redis.scripts import Script
+from oms.adapters.redis.scripts import Call, Script, ScriptRunner
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.errors import Closed, Retryable
 from oms.ports.gate import GateAnswer
@@ -24,7 +23,7 @@ MANY = {Sku(f"sku-{number:04}"): 1 for number in range(1200)}
 HELD: dict[OrderId, Items] = {OrderId(f"held-{number:04}"): {A: 1} for number in range(1200)}
 
 
-class Interrupted(Link):
+class Interrupted(ScriptRunner):
     """A worker that is paused before each script call, while `meanwhile` happens."""
 
     meanwhile: Callable[[str], object]
@@ -40,9 +39,9 @@ class Interrupted(Link):
 
 def paused(server: Server, meanwhile: Callable[[str], object]) -> RedisGate:
     gate = server.gate()
-    link = Interrupted(gate._link.client, gate._link.head)
+    link = Interrupted(gate._scripts.client, gate._scripts.head)
     object.__setattr__(link, "meanwhile", meanwhile)
-    gate._link = link
+    gate._scripts = link
     return gate
 
 

@@ -1,4 +1,4 @@
-"""What has to be true of a Redis before the gate may use it, and the rights that the gate's user needs."""
+"""Checks whether the gate can use a Redis server, and lists the rights that the gate's user needs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from redis import Redis
 
 from oms.adapters.redis.connection import Address, connect
-from oms.adapters.redis.scripts import Link
-from oms.adapters.redis.driver_errors import BORDER
+from oms.adapters.redis.driver_errors import translated_errors
 from oms.adapters.redis.gate import PREFIX
+from oms.adapters.redis.scripts import ScriptRunner
 from oms.ports.errors import PortError, SettingsError
 from oms.ports.findings import Finding, warning
 from oms.settings import Settings
 
 VERSION = (7, 0)
-"""The first with flags of scripts, without which a take could stop half-way where memory is full."""
+"""The first version with script flags; without them, a full server could stop a `take` half-way."""
 
 ACL_RULES = (
     f"resetkeys ~{PREFIX}* resetchannels -@all "
@@ -27,7 +27,7 @@ ACL_RULES = (
 )
 """The rights of the gate's user, for `ACL SETUSER` or an ACL file: `user oms on #<SHA-256 of the password> <these>`.
 
-No keys but the gate's; no KEYS, FLUSHALL, CONFIG, DEBUG. A login is allowed to everybody by Redis itself.
+Only the gate's keys; no KEYS, FLUSHALL, CONFIG or DEBUG. Redis itself allows every user to log in.
 """
 
 
@@ -42,24 +42,24 @@ def check(settings: Settings) -> Sequence[Finding]:
         return [Finding(str(error))]
     with closing(connect(settings)) as client:
         try:
-            with BORDER:
+            with translated_errors:
                 problems = list(_problems(_facts(client)))
             if not problems:
-                Link(client, f"{PREFIX}probe").run("probe", [()])
+                ScriptRunner(client, f"{PREFIX}probe").run("probe", [()])
         except PortError as error:
             problems = [str(error)]
     warnings = map(warning, _useless(settings, at))
     return [*warnings, *(Finding(f"OMS_REDIS_URL ({at}): {problem}") for problem in problems)]
 
 
-def _useless(settings: Settings, at: Address) -> Iterator[str]:
+def _ineffective(settings: Settings, at: Address) -> Iterator[str]:
     if settings.redis_ca_file and not at.tls:
         yield "OMS_REDIS_CA_FILE has no effect without rediss:// in OMS_REDIS_URL"
 
 
 def _facts(client: Redis) -> Mapping[str, Any]:
     facts: dict[str, Any] = {}
-    for part in ("server", "replication", "memory", "cluster"):  # one a call: an old server knows no more
+    for part in ("server", "replication", "memory", "cluster"):  # one per call: older servers accept only one
         facts.update(client.info(part))
     return facts
 

@@ -1,9 +1,9 @@
-"""The border at which the driver's errors become the ports' own.
+"""Translates the driver's errors into those of the ports.
 
-Trouble of the server as a whole (full, read-only, loading, a login that is refused) is `Retryable`, also where only
-an operator can end it: no order is to blame, so none must be parked for it. A call whose answer is lost is
-`Retryable` too, because every call of the gate is keyed and its answer sticks. `Permanent` is what is known to be
-about a value; whatever else a server says, orders wait. The driver's error isn't chained: it may show what was sent.
+An error of the whole server (full, read-only, loading, login refused) is `Retryable`, even if only an operator can fix
+it: no order is to blame, so none must become a dead letter. A call whose reply was lost is `Retryable` too, because
+every call of the gate has a key and a repeated call gets the same reply. `Permanent` is only an error that is known to
+be about a value. The driver's error isn't chained, because it may contain what was sent.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _BY_CODE: Mapping[str, str] = {
 }
 
 
-class Border:
-    """`with BORDER: ...` lets no error of the driver through."""
+class _TranslatedErrors:
+    """`with translated_errors: ...` raises the port's errors in place of the driver's."""
 
     def __enter__(self) -> None: ...
 
@@ -56,11 +56,11 @@ class Border:
 
 
 DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException, driver.ChildDeadlockedError, OSError, UnicodeError)
-BORDER = Border()
+translated_errors = _TranslatedErrors()
 
 
 def translated(error: Exception) -> PortError:
-    """What an error means to us, in one line without a secret."""
+    """The port's error for one of the driver; its text is one line without secrets."""
     for kinds, meaning in _BY_KIND:
         if isinstance(error, kinds):
             return Retryable(meaning)

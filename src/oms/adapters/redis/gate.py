@@ -1,17 +1,17 @@
-"""The stock gate on Redis: the port's face of the scripts in `lua/`, rule by rule those of the twin in memory.
+"""The stock gate on Redis: it runs the scripts in `lua/`, each of which is a rule of `oms.adapters.memory.gate_rules`.
 
-What is there under a prefix, and nothing else: `head`, a hash (the epoch, how its keys begin, where it was built, and
+Under its prefix the gate keeps `head`, a hash (the epoch, the prefix of the epoch's keys, where it was built, and
 whether it is open), and four keys of that epoch: `available` (hash, product to units), `answers` (hash, order to
 `HELD sku-a 2`, `REJECTED sku-a 6 5` or `RELEASED`), `expires` (sorted set, order to milliseconds), `deltas` (hash).
-All carry one hash tag. A rebuild names its keys anew, so writes of one that lost its way can't reach another's.
+All have one hash tag. Each rebuild uses new keys, so a late write of an earlier rebuild can't reach a later one.
 
-A memory that was lost is seen in each single call: the head remembers run id and replication id of the server on which
-it was built, and the script compares them with those of the server that runs it. A restart changes the first, also
-when nothing is missing; the promotion of a replica changes both; a flush takes the head along. So persistence buys
-nothing: whatever a restart brings back is closed until it is rebuilt. Redis also takes a new replication id when its
-first replica comes, and an hour after the last one left: that costs a rebuild for nothing.
+Every call detects lost memory: the head holds run id and replication id of the server on which the gate was built, and
+the script compares them with those of the server that runs it. A restart changes the first, even if no data was lost;
+the promotion of a replica changes both; a flush removes the head. So persistence has no use here: after a restart the
+gate is closed until it is rebuilt. Redis also changes its replication id when its first replica connects, and an hour
+after the last one has left; that causes an unnecessary rebuild.
 
-Redis Cluster isn't supported. One hash tag would keep all of it in one slot, so a cluster would add nothing.
+Redis Cluster isn't supported. One hash tag would keep all keys in one slot, so a cluster would add nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from uuid import uuid4
 
 from redis import Redis
 
-from oms.adapters.redis.scripts import Call, Link
 from oms.adapters.redis.connection import chunks, connect
-from oms.adapters.redis.driver_errors import BORDER
+from oms.adapters.redis.driver_errors import translated_errors
+from oms.adapters.redis.scripts import Call, ScriptRunner
 from oms.domain.events import Shortage
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Clock
@@ -53,7 +53,7 @@ class RedisGate(StockGate, GateEvidence):
     """
 
     def __init__(self, client: Redis, clock: Clock, *, prefix: str = PREFIX) -> None:
-        self._link, self._probe = Link(client, f"{prefix}head"), Link(client, f"{prefix}probe")
+        self._scripts, self._probe = ScriptRunner(client, f"{prefix}head"), ScriptRunner(client, f"{prefix}probe")
         self._clock = clock
         self.prefix = prefix
 
@@ -64,7 +64,7 @@ class RedisGate(StockGate, GateEvidence):
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
-        self._link.client.close()
+        self._scripts.client.close()
 
     def check(self) -> None:
         """Raise unless Redis answers and takes writes; the probe's script isn't run where memory is full."""
@@ -76,7 +76,7 @@ class RedisGate(StockGate, GateEvidence):
             _ensure_open(self.epoch() is not None)
         now_ms = self._now_ms()
         calls = [take_call(order, list(items.items()), now_ms, epoch) for order, items in orders.items()]
-        answers = dict(zip(orders, self._link.run("take", calls), strict=True))
+        answers = dict(zip(orders, self._scripts.run("take", calls), strict=True))
         kinds = {order: answer[0] for order, answer in answers.items()}
         _ensure_open("CLOSED" not in kinds.values())
         refused = [order for order, kind in kinds.items() if kind == "INVALID"]
@@ -112,13 +112,13 @@ class RedisGate(StockGate, GateEvidence):
         or another server took this one's place before it was published.
         """
         keys = f"{self.prefix}{epoch}-{uuid4().hex}:"
-        (later,) = self._link.run("begin", [(epoch, keys)])
+        (later,) = self._scripts.run("begin", [(epoch, keys)])
         if later:
             raise Retryable(f"the gate has epoch {later} already: a rebuild of epoch {epoch} came too late")
         stock = [(_word(sku), units) for sku, units in available.items()]
         answers = [(order, " ".join(("HELD", *map(str, _lines(items.items()))))) for order, items in held.items()]
         filled = [*_fill(keys, "available", stock), *_fill(keys, "answers", answers)]
-        ours = [*self._link.run("fill", filled), *self._link.run("publish", [(keys,)])]
+        ours = [*self._scripts.run("fill", filled), *self._scripts.run("publish", [(keys,)])]
         if not all(ours):
             raise Retryable(f"the rebuild of epoch {epoch} lost its place to another one, or its server")
 
@@ -134,16 +134,16 @@ class RedisGate(StockGate, GateEvidence):
     def _each(self, script: str, first: Call, fields: Sequence[Any], size: int) -> None:
         calls = [(*first, *some) for some in chunks(fields, size)]
         # Nothing to do is still a question whether the gate is open.
-        _ensure_open(all(self._link.run(script, calls or [first])))
+        _ensure_open(all(self._scripts.run(script, calls or [first])))
 
     def _all(self, part: str) -> Iterator[tuple[str, str]]:
         keys = self._opened()[1]
         if keys is not None:
-            with BORDER:
-                yield from self._link.client.hscan_iter(f"{keys}{part}", count=1000)
+            with translated_errors:
+                yield from self._scripts.client.hscan_iter(f"{keys}{part}", count=1000)
 
     def _opened(self) -> tuple[int | None, str | None]:
-        (answer,) = self._link.run("epoch", [()])
+        (answer,) = self._scripts.run("epoch", [()])
         return tuple(answer) if answer else (None, None)
 
     def _now_ms(self) -> int:

@@ -1,4 +1,4 @@
-"""Reads the stock of the system replaced from its Redis: a key `inventory:<product>` for each count."""
+"""Reads the stock of the Spring system from its Redis: one key `inventory:<product>` for each product."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import attrs
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from oms.adapters.redis.scripts import CALLS_AT_ONCE
 from oms.adapters.redis.connection import Address, chunks, connect
-from oms.adapters.redis.driver_errors import BORDER
+from oms.adapters.redis.driver_errors import translated_errors
+from oms.adapters.redis.scripts import CALLS_AT_ONCE
 from oms.ports.errors import PortError
 from oms.ports.legacy import LegacyStock
 from oms.settings import Settings
@@ -20,7 +20,7 @@ PREFIX = "inventory:"
 
 
 class RedisLegacyStock(LegacyStock):
-    """The Redis that `OMS_SPRING_REDIS_URL` names; asked by SCAN and GET alone."""
+    """The Redis that `OMS_SPRING_REDIS_URL` names; read with SCAN and GET alone."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = attrs.evolve(
@@ -34,11 +34,11 @@ class RedisLegacyStock(LegacyStock):
         at = Address.of(self._settings.redis_url)
         with closing(connect(self._settings)) as client:
             try:
-                with BORDER:
+                with translated_errors:
                     return list(_counts(client))
             except PortError as error:
-                said = str(error).replace("OMS_REDIS_", "OMS_SPRING_REDIS_")
-                raise type(error)(f"OMS_SPRING_REDIS_URL ({at}): {said}") from None
+                message = str(error).replace("OMS_REDIS_", "OMS_SPRING_REDIS_")
+                raise type(error)(f"OMS_SPRING_REDIS_URL ({at}): {message}") from None
 
 
 def _counts(client: Redis) -> Iterator[tuple[str, str]]:
@@ -51,10 +51,10 @@ def _of(client: Redis, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
     with client.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.get(key)
-        answers = pipeline.execute(raise_on_error=False)
-    for key, answer in zip(keys, answers, strict=True):
-        if isinstance(answer, ResponseError) and not str(answer).startswith("WRONGTYPE"):
-            raise answer
-        if answer is not None:  # one that went meanwhile
-            text = "something else than a text" if isinstance(answer, ResponseError) else answer
+        replies = pipeline.execute(raise_on_error=False)
+    for key, reply in zip(keys, replies, strict=True):
+        if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
+            raise reply
+        if reply is not None:  # None for a key that was deleted meanwhile
+            text = "something else than a text" if isinstance(reply, ResponseError) else reply
             yield key.removeprefix(PREFIX), text

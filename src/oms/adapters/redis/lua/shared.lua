@@ -1,4 +1,4 @@
--- The beginning of every script. KEYS[1] is the head: the epoch, how its keys begin, and where it was built.
+-- Functions that every script begins with. KEYS[1] is the head: the epoch, how its keys begin, and where it was built.
 -- Each script is one rule of oms.adapters.memory.gate_rules; numbers and `now` come from the caller.
 --
 -- The server is asked who it is in every call, not once a connection: a connection outlives a change of the
