@@ -204,8 +204,7 @@ def authenticator(settings: Settings, clock: Clock, telemetry: Telemetry, opened
     if settings.authenticator:
         authenticator: Authenticator = load_extension(settings.authenticator, "OMS_AUTHENTICATOR", Authenticator)
         return opened.note("given_authenticator", authenticator)
-    from oms.adapters.auth.authenticators import ApiKeys
-    from oms.adapters.auth.authenticators import TrustEveryone
+    from oms.adapters.auth.authenticators import ApiKeys, TrustEveryone
 
     if settings.api_keys_file is None:
         return TrustEveryone()

@@ -10,8 +10,7 @@ from oms.ports.extensions import Authentication, Authenticator, Pricing, Role
 
 def authentication_of(authenticator: Authenticator) -> Authentication:
     """How callers prove to this authenticator who they are."""
-    from oms.adapters.auth.authenticators import ApiKeys
-    from oms.adapters.auth.authenticators import TrustEveryone
+    from oms.adapters.auth.authenticators import ApiKeys, TrustEveryone
 
     if isinstance(authenticator, TrustEveryone):
         return Authentication.NONE
@@ -25,8 +24,7 @@ def checked_authenticator(given: Authenticator) -> Authenticator:
 
 def untrusted_prices(authenticator: Authenticator, pricing: Pricing | None) -> str | None:
     """Say that callers who are customers set the total of their own orders; None where they don't."""
-    from oms.adapters.auth.authenticators import ApiKeys
-    from oms.adapters.auth.authenticators import TrustEveryone
+    from oms.adapters.auth.authenticators import ApiKeys, TrustEveryone
 
     if pricing is not None or isinstance(authenticator, TrustEveryone):
         return None

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oms
-from oms.adapters.auth.keys_file import FIELDS, new_key, read_keys
 from oms.adapters.auth.authenticators import ApiKeys
+from oms.adapters.auth.keys_file import FIELDS, new_key, read_keys
 from oms.adapters.memory.clock import ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
 

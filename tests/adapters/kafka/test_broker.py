@@ -23,8 +23,7 @@ from oms.adapters.kafka.subscription import KafkaSubscription
 from oms.adapters.kafka.topics import ensure_topics
 from oms.adapters.memory.steps import MemoryStepStore
 from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.adapters.system.clock import SystemClock
-from oms.adapters.system.clock import SystemIds
+from oms.adapters.system.clock import SystemClock, SystemIds
 from oms.adapters.wire.codec import JsonCodec
 from oms.domain.money import Currency
 from oms.engine.dependencies import ServiceDependencies

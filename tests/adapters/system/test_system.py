@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from oms.adapters.system.clock import SystemClock
-from oms.adapters.system.clock import SystemIds
+from oms.adapters.system.clock import SystemClock, SystemIds
 from oms.domain.values import checked_id
 from oms.ports.call_executor import CallAbandoned, Ended
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable

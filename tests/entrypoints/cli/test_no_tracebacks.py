@@ -10,8 +10,7 @@ import pytest
 
 import oms
 from oms.adapters.sql.factory import sqlite_store
-from oms.adapters.system.clock import SystemClock
-from oms.adapters.system.clock import SystemIds
+from oms.adapters.system.clock import SystemClock, SystemIds
 from oms.entrypoints.cli import main
 from oms.entrypoints.serve import bound
 

@@ -1,1 +1,1 @@
-"""Who callers are."""
+"""Authentication of callers."""

@@ -36,20 +36,20 @@ from oms.settings import Settings
 PREFIX = "oms:{stock}:"
 ANSWER_KEPT_MS = 24 * 60 * 60 * 1000
 ORDERS_A_CALL = 100
-"""Orders that one script call gives back or settles, while the server does nothing else."""
+"""Orders that one script call gives back or settles; the server runs nothing else meanwhile."""
 
 FIELDS_A_CALL = 500
 """Fields that one script call writes; Lua can't unpack more than some thousands."""
 
 SWEPT_AT_ONCE = 1000
-"""Expired answers that a call of `settle` removes at most; callers settle no more orders than that at once."""
+"""Maximum of expired answers that a call of `settle` removes; callers settle no more orders than that at once."""
 
 
 class RedisGate(StockGate, GateEvidence):
-    """One system's gate. Two systems on one server need databases, or prefixes, of their own.
+    """The gate of one system. Two systems on one server need separate databases or prefixes.
 
-    Safe for threads. The client's time limit holds for each answer by itself; a call that timed out or lost its
-    connection is `Retryable`, may have taken effect, and is safe to repeat.
+    Safe for threads. The client's time limit applies to each reply. A call that timed out or lost its connection
+    raises `Retryable`; it may have taken effect, and is safe to repeat.
     """
 
     def __init__(self, client: Redis, clock: Clock, *, prefix: str = PREFIX) -> None:
@@ -67,11 +67,11 @@ class RedisGate(StockGate, GateEvidence):
         self._scripts.client.close()
 
     def check(self) -> None:
-        """Raise unless Redis answers and takes writes; the probe's script isn't run where memory is full."""
+        """Raise unless Redis responds and accepts writes; the script `probe` fails on a server whose memory is full."""
         self._probe.run("probe", [()])
 
     def take(self, orders: Mapping[OrderId, Items], epoch: int | None = None) -> Mapping[OrderId, Taken]:
-        """Hold every line of an order or none: one script call an order."""
+        """One script call for each order."""
         if not orders:
             _ensure_open(self.epoch() is not None)
         now_ms = self._now_ms()
@@ -88,7 +88,7 @@ class RedisGate(StockGate, GateEvidence):
         self._each("give_back", (self._now_ms(),), sorted(set(orders)), ORDERS_A_CALL)
 
     def introduce(self, available: Mapping[Sku, int], epoch: int) -> None:
-        fields = [field for sku, units in available.items() for field in (_word(sku), units)]
+        fields = [field for sku, units in available.items() for field in (_checked_sku(sku), units)]
         self._each("introduce", (epoch,), fields, 2 * FIELDS_A_CALL)
 
     def add(self, deltas: Sequence[tuple[str, Sku, int]], epoch: int) -> None:
@@ -97,7 +97,7 @@ class RedisGate(StockGate, GateEvidence):
         self._each("add", (epoch,), [field for delta in deltas for field in delta], 3 * FIELDS_A_CALL)
 
     def settle(self, orders: Collection[OrderId]) -> None:
-        """The answers of these orders may expire; those whose time is over are removed, some at once."""
+        """Also removes some of the answers that have expired."""
         now_ms = self._now_ms()
         self._each("settle", (now_ms, now_ms + ANSWER_KEPT_MS), sorted(set(orders)), ORDERS_A_CALL)
         self._each("sweep", (now_ms, SWEPT_AT_ONCE), (), 1)
@@ -106,16 +106,16 @@ class RedisGate(StockGate, GateEvidence):
         return self._opened()[0]
 
     def rebuild(self, available: Mapping[Sku, int], held: Mapping[OrderId, Items], epoch: int) -> None:
-        """Close, forget all and start again from the ledger's fold.
+        """Close the gate, delete its keys, write those of the new epoch, and open it.
 
-        Readers see the gate closed or whole. `Retryable` where the gate has a later epoch already, or another rebuild
-        or another server took this one's place before it was published.
+        Readers see the gate closed or complete. `Retryable` if the gate has a later epoch already, or if another
+        rebuild began, or the server changed, before this one was done.
         """
         keys = f"{self.prefix}{epoch}-{uuid4().hex}:"
         (later,) = self._scripts.run("begin", [(epoch, keys)])
         if later:
             raise Retryable(f"the gate has epoch {later} already: a rebuild of epoch {epoch} came too late")
-        stock = [(_word(sku), units) for sku, units in available.items()]
+        stock = [(_checked_sku(sku), units) for sku, units in available.items()]
         answers = [(order, " ".join(("HELD", *map(str, _lines(items.items()))))) for order, items in held.items()]
         filled = [*_fill(keys, "available", stock), *_fill(keys, "answers", answers)]
         ours = [*self._scripts.run("fill", filled), *self._scripts.run("publish", [(keys,)])]
@@ -126,14 +126,14 @@ class RedisGate(StockGate, GateEvidence):
         return [(Sku(sku), int(units)) for sku, units in sorted(dict(self._all("available")).items())]
 
     def all_answers(self) -> Iterator[tuple[OrderId, GateAnswer, Items]]:
-        """Every answer that is kept, some at a time; one may come twice where others are added meanwhile."""
+        """Every answer, read in chunks; one may occur twice if others are added meanwhile."""
         for order, text in self._all("answers"):
             answer, *rest = text.split()
             yield OrderId(order), GateAnswer(answer), _held(answer, rest)
 
     def _each(self, script: str, first: Call, fields: Sequence[Any], size: int) -> None:
         calls = [(*first, *some) for some in chunks(fields, size)]
-        # Nothing to do is still a question whether the gate is open.
+        # Without fields, one call still checks that the gate is open.
         _ensure_open(all(self._scripts.run(script, calls or [first])))
 
     def _all(self, part: str) -> Iterator[tuple[str, str]]:
@@ -151,16 +151,16 @@ class RedisGate(StockGate, GateEvidence):
 
 
 def take_call(order: str, lines: Iterable[tuple[str, int]], now_ms: int, epoch: int | None = None) -> Call:
-    """What the script `take` gets. A product may be on several lines."""
+    """The ARGV of the script `take`. A product may be on several lines."""
     return (now_ms, order, MOST_UNITS, "" if epoch is None else epoch, *_lines(lines))
 
 
 def _lines(lines: Iterable[tuple[str, int]]) -> Iterable[str | int]:
-    return [field for sku, units in sorted(lines) for field in (_word(sku), units)]
+    return [field for sku, units in sorted(lines) for field in (_checked_sku(sku), units)]
 
 
-def _word(sku: str) -> str:
-    """Products are kept in a line of words, so they can't hold a space; `checked_id` lets none through."""
+def _checked_sku(sku: str) -> str:
+    """Refuse an id with spaces, which separate the fields of a stored answer; `checked_id` refuses them too."""
     if len(sku.split()) != 1 or sku != sku.strip():
         raise Permanent("the name of a product can't be empty or hold spaces")
     return sku

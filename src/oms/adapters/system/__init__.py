@@ -1,1 +1,1 @@
-"""The host: its clock, names and threads for outside calls."""
+"""Adapters to the host: clock, ids and temporary files."""

@@ -1,4 +1,4 @@
-"""A sorter whose rows are in a temporary file: its memory doesn't grow with their number."""
+"""A sorter that keeps its rows in a temporary file, so that its memory doesn't grow with their number."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from oms.ports.errors import Permanent
 from oms.ports.sorting import Row, Sorter
 
 CACHE_KIB = 16_384
-"""Memory of a sorter. SQLite uses as much again while it sorts."""
+"""Memory of a sorter, in KiB. SQLite uses as much again while it sorts."""
 
 CHUNK = 2_000
-"""Rows that are written, and read, at a time."""
+"""Rows that are written or read at a time."""
 
 
 class DiskSorter(Sorter):
-    """Keeps its rows in a private SQLite database, which SQLite removes by itself, also after a `kill -9`.
+    """Keeps its rows in a private SQLite database, which SQLite removes by itself, even after a `kill -9`.
 
-    SQLite puts it where `SQLITE_TMPDIR` or `TMPDIR` says, else in `/var/tmp`. `Permanent` where it can't be written.
+    Its directory is `SQLITE_TMPDIR` or `TMPDIR`, else `/var/tmp`. Raises `Permanent` if it can't be written.
     """
 
     def __init__(self) -> None:
-        self._waiting: list[Row] = []
+        self._unwritten: list[Row] = []
         self._insert = ""
         self._connection: sqlite3.Connection | None = None
 
     def add(self, row: Row) -> None:
-        self._waiting.append(row)
-        if len(self._waiting) >= CHUNK:
+        self._unwritten.append(row)
+        if len(self._unwritten) >= CHUNK:
             self._write()
 
     def rows(self) -> Iterator[Row]:
-        if self._connection is None:  # few enough for memory
-            yield from sorted(self._waiting)
+        if self._connection is None:  # few enough to sort in memory
+            yield from sorted(self._unwritten)
             return
         self._write()
         columns = ", ".join(str(number + 1) for number in range(self._insert.count("?")))
@@ -45,15 +45,15 @@ class DiskSorter(Sorter):
             raise _unusable(error) from error
 
     def _write(self) -> None:
-        if not self._waiting:
+        if not self._unwritten:
             return
         try:
             if self._connection is None:
-                self._connection = self._created(len(self._waiting[0]))
-            self._connection.executemany(self._insert, self._waiting)
+                self._connection = self._created(len(self._unwritten[0]))
+            self._connection.executemany(self._insert, self._unwritten)
         except sqlite3.Error as error:
             raise _unusable(error) from error
-        self._waiting = []
+        self._unwritten = []
 
     def _created(self, width: int) -> sqlite3.Connection:
         connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)

@@ -1,4 +1,4 @@
-"""For a process that only writes records: it joins no group, and leaves what it owes to the log to whoever runs."""
+"""The broker of a process that only writes to stores: it publishes nothing and reads nothing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from oms.ports.messages import Outgoing, Record
 
 
 class NoLog(Broker):
-    """Takes nothing and gives nothing."""
+    """Refuses every message, so that the outbox keeps its rows for the services, and returns no records."""
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
-        """Nothing is taken: the rows stay where they are."""
+        """`Retryable` for every message: the rows stay in the outbox."""
         return [Retryable("this process publishes nothing") for _ in messages]
 
     def subscribe(

@@ -1,8 +1,7 @@
-"""API keys in a file that holds only their hashes.
+"""The file of API keys, which holds only their hashes.
 
-A JSON list of objects: `name`, `role` (`customer` or `operator`), `user` (a customer's id), `sha256` (hex of the key),
-and `expires` (ISO date and time) if it does. Two entries with one user are a key and its successor. The file is read
-again when it changes, and no key is accepted while it is deleted.
+It is a JSON list of objects: `name`, `role` (`customer` or `operator`), `user` (a customer's id), `sha256` (hex digest
+of the key), and optionally `expires` (ISO date and time). Two entries with one user are a key and its successor.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,24 +18,16 @@ import attrs
 
 from oms.domain.errors import InvalidValue
 from oms.domain.values import UserId, checked_id
-from oms.ports.clock import Clock
 from oms.ports.errors import SettingsError
-from oms.ports.extensions import Authenticator, Principal, Role
-from oms.ports.telemetry import Telemetry
+from oms.ports.extensions import Role
 
 FIELDS = ("name", "role", "user", "sha256", "expires")
 """The fields of an entry; an unknown one is refused, since a misspelt `expires` would make a key that never expires."""
 
-SHOWN_DIGITS = 16
-"""Digits of `sha256` that identify a key: in the log, an operator finds the entry by them."""
-
-_DELETED: tuple[int, ...] = ()
-_UNKNOWN = (0,)
-
 
 @attrs.frozen
 class Entry:
-    """One key."""
+    """The entry of one key."""
 
     name: str
     role: Role
@@ -45,66 +36,15 @@ class Entry:
     expires: datetime | None = None
 
 
-Entries = Mapping[str, Sequence[Entry]]
-"""Entries by the hash of their key; one key may have several, such as one that has expired and its extension."""
-
-
-class ApiKeys(Authenticator):
-    """`Authorization: Bearer <key>` or `X-API-Key: <key>`. A file that can't be read stops the start."""
-
-    def __init__(self, file: Path, clock: Clock, telemetry: Telemetry) -> None:
-        self._file, self._clock, self._telemetry = file, clock, telemetry
-        self._stamp = _stamp(file)  # before reading: a change in between is seen by the next request
-        self._entries = _by_hash(read_keys(file))
-
-    def __repr__(self) -> str:
-        return f"ApiKeys({str(self._file)!r})"
-
-    @property
-    def has_customers(self) -> bool:
-        """Whether the file has a customer's key."""
-        return any(entry.role is Role.CUSTOMER for entries in self._current().values() for entry in entries)
-
-    def authenticate(self, headers: Mapping[str, str]) -> Principal | None:
-        """Return the owner of a key that is known and hasn't expired.
-
-        The look-up takes the same time for any number of entries. How far a hash in the file agrees with that of the
-        key can't be measured to any use: a caller who doesn't know the key can't choose its SHA-256.
-        """
-        key = _given(headers)
-        if not key:
-            return None
-        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-        for entry in self._current().get(digest, ()):
-            if entry.expires is None or self._clock.now() < entry.expires:
-                return Principal(entry.role, entry.user, digest[:SHOWN_DIGITS])
-        return None
-
-    def _current(self) -> Entries:
-        """Return the file's entries; the last good ones where it can't be used; none where it has been deleted."""
-        stamp = _stamp(self._file)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            if stamp == _DELETED:
-                self._entries = {}
-                self._telemetry.alert("API keys file deleted, every key is refused", file=str(self._file))
-                return self._entries
-            try:
-                self._entries = _by_hash(read_keys(self._file))
-            except SettingsError as error:
-                self._telemetry.alert("API keys can't be read, the old ones stay", detail=str(error))
-        return self._entries
-
-
 def new_key(name: str, role: Role, user: str | None = None) -> tuple[str, dict[str, str]]:
-    """A new key with 256 bits of chance, to be shown once, and its entry for the file."""
+    """A new key with 256 random bits, to be shown once, and its entry for the file."""
     key = f"oms_{secrets.token_urlsafe(32)}"
     entry = {"name": name, "role": role.value, "sha256": hashlib.sha256(key.encode()).hexdigest()}
     return key, entry | ({"user": user} if user else {})
 
 
 def read_keys(file: Path) -> Sequence[Entry]:
-    """Read the entries of a file; `SettingsError` says in one line which entry can't be used, on which line and why."""
+    """Read the entries of a file; `SettingsError` names the first entry that can't be used, its line and the reason."""
     where = f"OMS_API_KEYS_FILE: {file}"
     try:
         text = file.read_text(encoding="utf-8")
@@ -129,8 +69,8 @@ def _elements(text: str, where: str) -> Iterator[tuple[int, object]]:
         except json.JSONDecodeError as error:
             raise SettingsError(f"{where}, line {error.lineno}: {error.msg}") from error
         except (RecursionError, ValueError) as error:
-            said = "too deeply nested" if isinstance(error, RecursionError) else str(error)
-            raise SettingsError(f"{where}, line {_line(text, at)}: {said}") from error
+            reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+            raise SettingsError(f"{where}, line {_line(text, at)}: {reason}") from error
         yield at, element
         at = _after_blanks(text, end)
         if text[at : at + 1] not in (",", "]"):
@@ -201,26 +141,3 @@ def _expiry(raw: Mapping[str, object]) -> datetime:
     if expires.tzinfo is None:
         raise ValueError("expires needs a time zone")
     return expires
-
-
-def _by_hash(entries: Iterable[Entry]) -> Entries:
-    found: dict[str, list[Entry]] = {}
-    for entry in entries:
-        found.setdefault(entry.sha256, []).append(entry)
-    return found
-
-
-def _given(headers: Mapping[str, str]) -> str:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-
-
-def _stamp(file: Path) -> tuple[int, ...]:
-    """Return numbers that differ after each change of the file, also one that keeps its size and time."""
-    try:
-        found = file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return _DELETED
-    except OSError:
-        return _UNKNOWN
-    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
