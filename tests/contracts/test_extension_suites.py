@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 import oms
-from oms.adapters.auth.authenticators import ApiKeys
+from oms.adapters.auth.authenticators import ApiKeys, TrustEveryone
 from oms.adapters.auth.keys_file import new_key
-from oms.adapters.auth.authenticators import TrustEveryone
 from oms.adapters.memory import ManualClock, RecordingTelemetry
 from oms.adapters.notifiers.webhook import WebhookNotifier
 from oms.adapters.system.clock import SystemClock

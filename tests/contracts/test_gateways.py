@@ -16,9 +16,9 @@ import pytest
 
 import oms
 from oms.adapters.gateways.book import Book, MemoryBook
-from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.adapters.gateways.script import read_script
 from oms.adapters.gateways.simulated import SimulatedGateway
+from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.adapters.memory import ManualClock
 from oms.testing.contracts.gateway import GatewayContract
 

@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 import oms
 from oms.adapters.sql.factory import store_in
 from oms.adapters.sql.postgres.database import postgres_database
-from oms.adapters.system.ids import SystemIds
+from oms.adapters.system.clock import SystemIds
 from oms.bootstrap.app import App
 from oms.testing.contracts.joining import JoiningContract
 from tests.contracts.labs import give_back_schema, new_schema, postgres_login

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from oms.adapters.memory import CountedIds, ManualClock, RecordingTelemetry, SequentialCallExecutor
-from oms.adapters.system.clock import SystemClock
-from oms.adapters.system.clock import SystemIds
+from oms.adapters.system.clock import SystemClock, SystemIds
 from oms.ports.errors import Permanent
 from oms.ports.telemetry import Telemetry
 from oms.runtime.call_executor import ThreadPoolCallExecutor

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from oms.adapters.auth.api_keys import new_key
+from oms.adapters.auth.keys_file import new_key
 from oms.ports.extensions import Role
 from tests.support.cluster import OPEN, Cluster, Worker, request
 from tests.support.serving import wait_for

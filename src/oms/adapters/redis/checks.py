@@ -48,7 +48,7 @@ def check(settings: Settings) -> Sequence[Finding]:
                 ScriptRunner(client, f"{PREFIX}probe").run("probe", [()])
         except PortError as error:
             problems = [str(error)]
-    warnings = map(warning, _useless(settings, at))
+    warnings = map(warning, _ineffective(settings, at))
     return [*warnings, *(Finding(f"OMS_REDIS_URL ({at}): {problem}") for problem in problems)]
 
 
