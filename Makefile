@@ -33,7 +33,7 @@ test-faults: $(WHEEL) servers
 
 # The stack of docker-compose.yml on a Docker engine: one that answers, else Debian's own, started and stopped again.
 test-containers: $(WHEEL)
-	scripts/containers/test.sh
+	scripts/stack/test.sh
 
 # The longer searches: two orders 3 coarse and 2 fine, twenty thousand seeds, every crash of every path; and the same
 # seeds on each Python that is here. About half an hour of one core.

@@ -13,7 +13,7 @@ from tests.support.files import ROOT
 
 SERVICES = ("order", "inventory", "payment", "notification")
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
-SECRETS = (ROOT / "containers/secrets.yml").read_text()
+SECRETS = (ROOT / "deploy/secrets.yml").read_text()
 EXAMPLE = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 DEFAULTS = dict(re.findall(r"\$\{(\w+):?-([^}]*)\}", COMPOSE))
 SETTINGS = {row.name: row for row in settings_table()}
@@ -85,7 +85,7 @@ def test_containers_are_given_settings_that_exist(text: str) -> None:
 
 
 def test_files_of_secrets_hold_the_defaults() -> None:
-    files = {path.name: path.read_text() for path in (ROOT / "containers/secrets.example").iterdir()}
+    files = {path.name: path.read_text() for path in (ROOT / "deploy/secrets.example").iterdir()}
     assert files.keys() == yaml.load(SECRETS, _Loader)["secrets"].keys()
     for name, password in files.items():
         variables = {"postgres": "POSTGRES_PASSWORD", "redis": "OMS_REDIS_PASSWORD"}
@@ -121,7 +121,7 @@ def test_the_image_needs_no_buildkit_to_build_and_no_shell_to_run() -> None:
 
 
 def test_stand_ins_have_the_names_that_are_asked_for() -> None:
-    script = (ROOT / "scripts/containers/standins.sh").read_text().replace("$KAFKA_VERSION", "4.3.1")
+    script = (ROOT / "scripts/stack/standins.sh").read_text().replace("$KAFKA_VERSION", "4.3.1")
     made = set(re.findall(r"[\w/.-]+:[\w.-]+", "\n".join(re.findall(r"^build \w+ (.*)$", script, re.MULTILINE))))
     asked = {default for name, default in DEFAULTS.items() if name.endswith("_IMAGE") and name != "APP_IMAGE"}
     base = re.search(r"ARG BASE_IMAGE=(\S+)", (ROOT / "Dockerfile").read_text())

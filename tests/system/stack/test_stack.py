@@ -266,7 +266,7 @@ def test_all_orders_are_there_after_down_and_up_with_secrets_in_files(stack: Sta
     """The containers are made anew from the volumes, as production runs them: no password in any environment."""
     known = settled(load.orders)
     stack.compose("down", "--timeout", "20")
-    stack.files = ["docker-compose.yml", "containers/secrets.yml"]
+    stack.files = ["docker-compose.yml", "deploy/secrets.yml"]
     stack.up()
     assert {order: state_of(order) for order in load.orders} == known
     for name in stack.names():

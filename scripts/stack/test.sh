@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The container tests, from nothing: engine, compose, images, tests, and everything stopped again.
 #
-#     scripts/containers/test.sh [pytest arguments]
+#     scripts/stack/test.sh [pytest arguments]
 #
 # OMS_TEST_STANDINS=1 makes the stand-in images on an engine that was there, too (its images of those names are
 # replaced); on our own engine they are always made. OMS_TEST_PYTHON is the Python to test with.

@@ -3,7 +3,7 @@
 # registry: Debian by debootstrap, servers from its packages, Kafka from Maven Central. For tests only: nothing of them
 # goes into the project's own image but its base. Safe to repeat; what is there and unchanged is left alone.
 #
-#     scripts/containers/standins.sh          # needs root (debootstrap) and a Docker engine
+#     scripts/stack/standins.sh          # needs root (debootstrap) and a Docker engine
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/cache.sh"

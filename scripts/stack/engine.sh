@@ -2,9 +2,9 @@
 # A Docker engine for the container tests: the one that answers, else one of our own (Debian's docker.io, as root), with
 # its own data and socket beside any other.
 #
-#     scripts/containers/engine.sh start             # idempotent; exit code 3 and one line where none can run
-#     eval "$(scripts/containers/engine.sh env)"     # DOCKER_HOST and so on for docker, compose and testcontainers
-#     scripts/containers/engine.sh stop              # ends the engine that `start` started, and no other
+#     scripts/stack/engine.sh start             # idempotent; exit code 3 and one line where none can run
+#     eval "$(scripts/stack/engine.sh env)"     # DOCKER_HOST and so on for docker, compose and testcontainers
+#     scripts/stack/engine.sh stop              # ends the engine that `start` started, and no other
 set -euo pipefail
 . "$(dirname "$0")/cache.sh"
 RUN=/run/oms-containers          # short: a socket's path has at most 107 characters
