@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, func, literal_column, select, text
 
 from oms.adapters.sql.core.database import Database
-from oms.adapters.sql.core.query import Query
+from oms.adapters.sql.core.statements import Statement
 from oms.adapters.sql.factory import store_in
-from oms.adapters.sql.postgres.connection import PostgresConnection
+from oms.adapters.sql.postgres.sender import PostgresSender
 from oms.adapters.sql.postgres.credentials import Credentials
 from oms.adapters.sql.postgres.database import BY_KEY, Session, postgres_database, setup_database
 from oms.adapters.sql.provisioning.migrate import migrate
@@ -75,18 +75,18 @@ def stores(login: Credentials) -> Iterator[Open]:
 def said() -> Iterator[list[tuple[str, Any]]]:
     """Every text that goes to the server, one a round trip, and its parameters; a text may have several statements."""
     statements: list[tuple[str, Any]] = []
-    send = PostgresConnection._execute_text
+    send = PostgresSender._execute_text
 
-    def note_text(link: PostgresConnection, words: str) -> None:
+    def note_text(sender: PostgresSender, words: str) -> None:
         statements.append((words, None))
-        send(link, words)
+        send(sender, words)
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         statements.append((statement, parameters))
 
     event.listen(Engine, "before_cursor_execute", note)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PostgresConnection, "_execute_text", note_text)
+        patch.setattr(PostgresSender, "_execute_text", note_text)
         yield statements
     event.remove(Engine, "before_cursor_execute", note)
 
@@ -136,7 +136,7 @@ class TestSession:
             transaction.commit()
         store.start_attempts("g", {P0: 1})
         list(store.all_inbox())
-        for way in (database_of(store)._read, database_of(store)._write, database_of(store)._alone):
+        for way in (database_of(store)._read, database_of(store)._write, database_of(store)._autocommit):
             assert way is not None
             with way.engine.connect() as connection:
                 found = connection.exec_driver_sql(
@@ -149,28 +149,28 @@ class TestSession:
 
     def test_each_transaction_has_its_limits(self, stores: Open, session: str) -> None:
         store = stores("order")
-        for link in (database_of(store).begin(), database_of(store)._begin(database_of(store)._snapshot)):
-            limits = link.first(
+        for connection in (database_of(store).begin(), database_of(store)._begin(database_of(store)._snapshot)):
+            limits = connection.first(
                 text(
                     "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),"
                     " current_setting('idle_in_transaction_session_timeout')"
                 )
             )
             assert tuple(limits) == ("30s", "5s", "1min")
-            database_of(store).abandon(link)
+            database_of(store).abandon(connection)
 
     def test_only_notes_at_the_side_skip_the_wait_for_the_disk(self, stores: Open, session: str) -> None:
         names = "synchronous_commit", "transaction_isolation", "enable_seqscan", "lock_timeout"
-        asked = Query(select(*(func.current_setting(literal_column(f"'{name}'")).label(name) for name in names)))
+        asked = Statement(select(*(func.current_setting(literal_column(f"'{name}'")).label(name) for name in names)))
         store = stores("order")
-        with database_of(store).alone(side=True) as link:
-            assert link.found(asked) == [("off", "read committed", "off", "5s")]
-        with database_of(store).alone() as link:
-            assert link.found(asked) == [("on", "read committed", "off", "5s")]
-        with database_of(store).writing() as link:
-            assert link.found(asked) == [("on", "read committed", "off", "5s")]
-        with database_of(store).snapshot() as link:
-            assert link.found(asked) == [("on", "repeatable read", "on", "5s")]
+        with database_of(store).autocommit(synced=False) as connection:
+            assert connection.fetch(asked) == [("off", "read committed", "off", "5s")]
+        with database_of(store).autocommit() as connection:
+            assert connection.fetch(asked) == [("on", "read committed", "off", "5s")]
+        with database_of(store).writing() as connection:
+            assert connection.fetch(asked) == [("on", "read committed", "off", "5s")]
+        with database_of(store).snapshot() as connection:
+            assert connection.fetch(asked) == [("on", "repeatable read", "on", "5s")]
 
     def test_a_batch_is_the_same_behind_a_pooler(self, stores: Open, session: str) -> None:
         store = stores("order")
@@ -210,8 +210,8 @@ class TestTime:
     def test_a_transaction_has_the_servers_time_in_utc(self, stores: Open, server: OwnPostgres) -> None:
         store = stores("order")
         ((before,),) = server.run("SELECT clock_timestamp()")
-        with database_of(store).writing() as link:
-            now = link.now
+        with database_of(store).writing() as connection:
+            now = connection.now
         ((after,),) = server.run("SELECT clock_timestamp()")
         assert before <= now <= after
         assert now.tzinfo is UTC
@@ -226,7 +226,7 @@ class TestTime:
             def now(cls, tz: Any = None) -> datetime:
                 return datetime.now(tz) + timedelta(hours=1)
 
-        for module in ("stores.store", "stores.transaction", "core.connection", "postgres.connection"):
+        for module in ("stores.store", "stores.transaction", "stores.claims", "core.connection", "postgres.sender"):
             monkeypatch.setattr(f"oms.adapters.sql.{module}.datetime", Fast)
         store = stores("order")
         start(store, request("a"))
@@ -388,8 +388,8 @@ class TestClaims:
     def test_what_another_is_claiming_is_passed_over_and_not_waited_for(self, stores: Open) -> None:
         store = stores("order")
         flush(store, Delivery(outbox=[row("a"), row("b")]))
-        with database_of(store).writing() as link:
-            link.first(text(f"SELECT id FROM {database_of(store).schema}.outbox WHERE id = 'a' FOR UPDATE"))
+        with database_of(store).writing() as connection:
+            connection.first(text(f"SELECT id FROM {database_of(store).schema}.outbox WHERE id = 'a' FOR UPDATE"))
             assert [owed.id for owed in store.claim_outbox(10, 60)] == ["b"]
         assert [owed.id for owed in store.claim_outbox(10, 60)] == ["a"]
 

@@ -145,13 +145,13 @@ def test_another_server_with_the_same_database_is_refused(
     app: App, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy has the same names and object ids; only the time at which its server was started differs."""
-    asked = PostgresJoining._asked
+    asked = PostgresJoining._read_identity
 
     def earlier(joining: PostgresJoining, database: Database) -> tuple[int, int]:
         started, number = asked(joining, database)
         return started - 1, number
 
-    monkeypatch.setattr(PostgresJoining, "_asked", earlier)
+    monkeypatch.setattr(PostgresJoining, "_read_identity", earlier)
     with engines().connect() as connection:
         _assert_refused(app, connection, "another database or server")
 
@@ -191,7 +191,7 @@ def test_a_transaction_may_not_end_with_unsent_statements(settings: Settings, en
     database = postgres_database(service_credentials("order", settings), "oms_order")
     for looking in (database.reading, database.snapshot):
         with pytest.raises(Permanent), looking() as link:
-            link._waiting.append("SELECT 1")  # type: ignore[attr-defined]
+            link._sender._buffer.append("SELECT 1")  # type: ignore[attr-defined]
     database.close()
     store.close()
 

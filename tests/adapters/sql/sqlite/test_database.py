@@ -19,6 +19,7 @@ from oms.adapters.sql import factory
 from oms.adapters.sql.core.connection import SqlConnection
 from oms.adapters.sql.provisioning.migrate import HEADS, migrate
 from oms.adapters.sql.sqlite.database import sqlite_database
+from oms.adapters.sql.sqlite.sender import SqliteSender
 from oms.adapters.sql.stores.tables import KINDS
 from oms.adapters.system.clock import SystemClock
 from oms.bootstrap.recorded import recorded
@@ -38,10 +39,10 @@ def test_migrations_make_the_schema_and_take_it_away(tmp_path: Path, kind: str) 
     database = sqlite_database(tmp_path / "x.db", SystemClock())
     migrate(database, kind)
     with database.reading() as link:
-        assert compare_metadata(MigrationContext.configure(link.connection), KINDS[kind].metadata) == []
+        assert compare_metadata(MigrationContext.configure(link.sqlalchemy), KINDS[kind].metadata) == []
     migrate(database, kind, "base")
     with database.reading() as link:
-        assert inspect(link.connection).get_table_names() == ["alembic_version"]
+        assert inspect(link.sqlalchemy).get_table_names() == ["alembic_version"]
 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -120,16 +121,16 @@ def test_orders_in_memory_join_nothing() -> None:
 
 
 def test_statements_that_were_never_sent_are_an_error(tmp_path: Path) -> None:
-    class Forgetful(SqlConnection):
-        unsent = 2
+    class Forgetful(SqliteSender):
+        buffered = 2
 
     database = sqlite_database(tmp_path / "x.db", SystemClock())
     with database.reading() as link:
-        forgetful = Forgetful(link.connection, None)
+        forgetful = SqlConnection(link.sqlalchemy, Forgetful(link.sqlalchemy, None))
         with pytest.raises(oms.Permanent, match="before 2 of its statements were sent"):
             forgetful.end()
         with pytest.raises(oms.Permanent, match="has ended"):
-            forgetful.rows(select(1))
+            forgetful.all(select(1))
 
 
 def test_a_reader_of_the_same_file_sees_commits_and_writes_nothing(tmp_path: Path) -> None:

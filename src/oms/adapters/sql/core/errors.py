@@ -1,8 +1,8 @@
-"""The border at which the drivers' errors become the ports' own.
+"""Translates errors of SQLAlchemy and the drivers into errors of the ports.
 
-A text made here names the kind of error, constraints and columns, never a value, a statement, an address or a
-password: SQLite's messages hold none, and of PostgreSQL's nothing is taken over but names. The original is not chained
-either, because an error on a connection of the caller's would show its parameters.
+The messages name the kind of error, constraints and columns, never a value, a statement, an address or a password:
+SQLite's messages contain none, and of PostgreSQL's only names are used. The original error isn't chained, because an
+error on the caller's connection would show the statement's parameters.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from oms.ports.errors import OutcomeUnknown, Permanent, PortError, Retryable
 
-_WAITS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-# Trouble of the whole file or machine: no message is to blame, so none must be parked for it.
-_TROUBLE = frozenset({
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+# Faults of the whole file or machine: no message caused them, so none may be parked for them.
+_FAULTS = frozenset({
     sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_INTERRUPT,
@@ -30,15 +30,15 @@ _TROUBLE = frozenset({
     sqlite3.SQLITE_SCHEMA,
     sqlite3.SQLITE_NOTADB,
 })  # fmt: skip
-_FIRST = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"})
+_DUPLICATES = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"})
 
-_UNIQUE, _CHECK = "23505", "23514"
-_ENDS = ("08", "57P")
-"""Of a lost connection, and of a server that shuts down."""
+_UNIQUE_VIOLATION, _CHECK_VIOLATION = "23505", "23514"
+_CONNECTION_LOST = ("08", "57P")
+"""Classes of a lost connection, and of a server that shuts down."""
 
-# PostgreSQL's classes of errors that come of the values given: these alone would fail again. All others are trouble of
-# the server, of the connection, or of a schema that isn't this program's.
-_VALUES = {
+# Classes of PostgreSQL's errors that the values caused: only these would fail again. All others are faults of the
+# server, of the connection, or of a schema that isn't at this program's revision.
+_VALUE_ERRORS = {
     "21": "cardinality violation",
     "22": "data exception",
     "23": "integrity constraint violation",
@@ -48,7 +48,10 @@ _VALUES = {
 
 
 class ErrorTranslation:
-    """`with TRANSLATE_ERRORS: ...` lets no error of SQLAlchemy or of a driver through."""
+    """In `with TRANSLATE_ERRORS: ...`, an error of SQLAlchemy or a driver becomes one of the ports.
+
+    While committing, an error that leaves open whether the transaction was committed becomes `OutcomeUnknown`.
+    """
 
     def __init__(self, *, committing: bool = False) -> None:
         self._committing = committing
@@ -59,7 +62,7 @@ class ErrorTranslation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         ours = isinstance(error, SQLAlchemyError | sqlite3.Error | OverflowError | UnicodeError)
-        # Every error of psycopg has a `sqlstate`; whoever stays with SQLite need not import psycopg.
+        # Every error of psycopg has a `sqlstate`. Checking for that spares SQLite's users the import of psycopg.
         if isinstance(error, Exception) and (ours or hasattr(error, "sqlstate")):
             raise translated(error, committing=self._committing) from None
 
@@ -69,7 +72,7 @@ TRANSLATE_COMMIT_ERRORS = ErrorTranslation(committing=True)
 
 
 def translated(error: Exception, *, committing: bool = False) -> PortError:
-    """What an error means to us."""
+    """Return the port's error for an error of SQLAlchemy, sqlite3 or psycopg."""
     original: Any = getattr(error, "orig", None) or error
     code = getattr(original, "sqlite_errorcode", None)
     if code is not None:
@@ -77,26 +80,26 @@ def translated(error: Exception, *, committing: bool = False) -> PortError:
     if isinstance(error, PoolTimeoutError):
         return Retryable("every connection of the store is in use")
     if _is_lost(error, original):
-        never_was = getattr(original, "pgconn", None) is not None  # psycopg's mark of a failed attempt to connect
-        said = "the database can't be reached" if never_was else "the connection was lost"
-        return OutcomeUnknown(said) if committing else Retryable(said)
+        not_made = getattr(original, "pgconn", None) is not None  # psycopg sets it if an attempt to connect failed
+        text = "the database can't be reached" if not_made else "the connection was lost"
+        return OutcomeUnknown(text) if committing else Retryable(text)
     if getattr(original, "sqlstate", None):
         return _of_postgres(original)
-    said = f"the database can't take this: {type(original).__name__}"
+    text = f"the database can't take this: {type(original).__name__}"
     if isinstance(original, UnicodeEncodeError):  # raised before anything is sent
-        return Permanent(said)
-    return OutcomeUnknown(said) if committing else Permanent(said)
+        return Permanent(text)
+    return OutcomeUnknown(text) if committing else Permanent(text)
 
 
 def _is_lost(error: Exception, original: Any) -> bool:
-    """Whether the connection is gone, or never was: what it was doing may have happened."""
+    """Whether the connection was lost, or could not be made. The statement may have taken effect."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     if not hasattr(original, "sqlstate"):
         return False
-    if original.sqlstate is None:  # not the server's word: the driver's own
+    if original.sqlstate is None:  # raised by the driver, not by the server
         return _is_operational(original)
-    return original.sqlstate.startswith(_ENDS) or original.diag.severity_nonlocalized in ("FATAL", "PANIC")
+    return original.sqlstate.startswith(_CONNECTION_LOST) or original.diag.severity_nonlocalized in ("FATAL", "PANIC")
 
 
 def _is_operational(original: Exception) -> bool:
@@ -104,27 +107,27 @@ def _is_operational(original: Exception) -> bool:
 
 
 def _of_sqlite(code: int, name: str, message: str, *, committing: bool) -> PortError:
-    said = f"{message} ({name})"
-    if name in _FIRST:
-        return Retryable(f"another transaction was first: {said}")
+    text = f"{message} ({name})"
+    if name in _DUPLICATES:
+        return Retryable(f"another transaction was first: {text}")
     if name == "SQLITE_CONSTRAINT_CHECK":
-        return Permanent(f"the database refuses what breaks its rule: {said}")
-    if code in _WAITS:
-        return Retryable(said)
-    if code in _TROUBLE:
-        return OutcomeUnknown(said) if committing else Retryable(said)
-    return OutcomeUnknown(said) if committing else Permanent(said)
+        return Permanent(f"the database refuses what breaks its rule: {text}")
+    if code in _BUSY:
+        return Retryable(text)
+    if code in _FAULTS:
+        return OutcomeUnknown(text) if committing else Retryable(text)
+    return OutcomeUnknown(text) if committing else Permanent(text)
 
 
 def _of_postgres(original: Any) -> PortError:
-    """An error of the server's: the transaction is undone, also where it was about to commit."""
+    """For an error that the server reported: it rolled the transaction back, even if it was to commit."""
     state, where = original.sqlstate, original.diag
     name = where.constraint_name or where.column_name or where.table_name
-    said = f"{type(original).__name__} ({state})" + (f" at {name}" if name else "")
-    if state == _UNIQUE:
-        return Retryable(f"another transaction was first: {said}")
-    if state == _CHECK:
-        return Permanent(f"the database refuses what breaks its rule: {said}")
-    if state[:2] in _VALUES:
-        return Permanent(f"the database can't take this: {said}")
-    return Retryable(said)
+    text = f"{type(original).__name__} ({state})" + (f" at {name}" if name else "")
+    if state == _UNIQUE_VIOLATION:
+        return Retryable(f"another transaction was first: {text}")
+    if state == _CHECK_VIOLATION:
+        return Permanent(f"the database refuses what breaks its rule: {text}")
+    if state[:2] in _VALUE_ERRORS:
+        return Permanent(f"the database can't take this: {text}")
+    return Retryable(text)

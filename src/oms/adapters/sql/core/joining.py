@@ -1,7 +1,7 @@
-"""Joining a transaction of the caller's: which connections can be joined, and how its commit becomes known.
+"""Joining the caller's transaction: which connections can be joined, and what is called at the caller's commit.
 
-A connection is refused before anything is written where its commit would not be the order's: in AUTOCOMMIT mode, to
-another database, without the rights that the tables need.
+A connection is refused before anything is written if its commit would not commit the order: in AUTOCOMMIT mode, for
+another database, or without the rights that the tables need.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from sqlalchemy import Connection, Dialect, event
 
 from oms.ports.errors import Permanent
 
-Act = Callable[[], None]
+Callback = Callable[[], None]
 
 
 def refused(reason: str) -> Permanent:
-    """The error for a connection that can't be joined."""
+    """Return the error for a connection that can't be joined."""
     return Permanent(f"an order can't join this connection: {reason}")
 
 
-def joinable(connection: object, store: Dialect) -> Connection:
-    """The connection, if it is of the same kind as the store's own and not in AUTOCOMMIT mode; else `Permanent`."""
+def check_joinable(connection: object, store: Dialect) -> Connection:
+    """Return the connection if its dialect is that of the store and it isn't in AUTOCOMMIT mode; else `Permanent`."""
     if not isinstance(connection, Connection):
         kind = f"{type(connection).__module__}.{type(connection).__qualname__}"
         raise refused(f"it is a {kind}, not a sqlalchemy.Connection (of a Session, that is session.connection())")
@@ -45,28 +45,28 @@ def _is_autocommit(connection: Connection) -> bool:
     return bool(level == "AUTOCOMMIT")
 
 
-class Commits:
+class CommitCallbacks:
     """Calls functions when callers commit, and forgets them when callers roll back.
 
-    SQLAlchemy announces a commit just before it sends it, and only one that it sends itself: a COMMIT that the caller
+    SQLAlchemy reports a commit just before it sends it, and only one that it sends itself: a COMMIT that the caller
     sends as text isn't seen.
     """
 
     def __init__(self) -> None:
-        self._owed: WeakKeyDictionary[Connection, list[Act]] = WeakKeyDictionary()
+        self._pending: WeakKeyDictionary[Connection, list[Callback]] = WeakKeyDictionary()
 
-    def call(self, act: Act, connection: Connection) -> None:
-        """Call `act` once, when the connection's transaction is about to be committed."""
+    def add(self, callback: Callback, connection: Connection) -> None:
+        """Call `callback` once, just before the connection's transaction is committed."""
         if not event.contains(connection, "commit", self._committing):
             event.listen(connection, "commit", self._committing)
             event.listen(connection, "commit_twophase", self._committing)
             event.listen(connection, "rollback", self._rolled_back)
             event.listen(connection, "rollback_twophase", self._rolled_back)
-        self._owed.setdefault(connection, []).append(act)
+        self._pending.setdefault(connection, []).append(callback)
 
     def _committing(self, connection: Connection, *_: Any) -> None:
-        for act in self._owed.pop(connection, ()):
-            act()
+        for callback in self._pending.pop(connection, ()):
+            callback()
 
     def _rolled_back(self, connection: Connection, *_: Any) -> None:
-        self._owed.pop(connection, None)
+        self._pending.pop(connection, None)

@@ -33,16 +33,16 @@ DDL_LOCK_TIMEOUT_S = 5
 
 def version(database: Database) -> str | None:
     """The revision that a database is at; None for a new one."""
-    with database.snapshot() as link:
-        return version_in(link)
+    with database.snapshot() as connection:
+        return version_in(connection)
 
 
-def version_in(link: SqlConnection) -> str | None:
+def version_in(connection: SqlConnection) -> str | None:
     """The same within a transaction."""
     with TRANSLATE_ERRORS:
-        known = inspect(link.connection).has_table(VERSION_TABLE, schema=link.schema)
-    versions = table(VERSION_TABLE, column("version_num"), schema=link.schema)
-    row = link.first(select(versions)) if known else None
+        known = inspect(connection.sqlalchemy).has_table(VERSION_TABLE, schema=connection.schema)
+    versions = table(VERSION_TABLE, column("version_num"), schema=connection.schema)
+    row = connection.first(select(versions)) if known else None
     return row[0] if row else None
 
 
@@ -65,33 +65,35 @@ def migrate(database: Database, kind: str, target: str = "head") -> None:
     """
     if target == "head" and version(database) == HEADS[kind]:
         return
-    with database.writing() as link:
-        lock_setup(link)
-        migrate_in(link, kind, target)
+    with database.writing() as connection:
+        lock_setup(connection)
+        migrate_in(connection, kind, target)
 
 
-def lock_setup(link: SqlConnection) -> None:
+def lock_setup(connection: SqlConnection) -> None:
     """Let nobody else make roles or tables until the end of the transaction."""
-    if link.on_postgres:
-        link.do(select(func.pg_advisory_xact_lock(SETUP_LOCK)))
-        link.do(text(f"SET LOCAL lock_timeout = '{DDL_LOCK_TIMEOUT_S}s'"))
+    if connection.on_postgres:
+        connection.execute(select(func.pg_advisory_xact_lock(SETUP_LOCK)))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{DDL_LOCK_TIMEOUT_S}s'"))
 
 
-def migrate_in(link: SqlConnection, kind: str, target: str = "head") -> None:
+def migrate_in(connection: SqlConnection, kind: str, target: str = "head") -> None:
     """The same within a transaction, whose schema exists."""
     from alembic import command
     from alembic.util import CommandError
 
-    if link.schema is not None:
-        link.do(text(f"SET LOCAL search_path TO {link.schema}"))  # alembic's own statements name no schema
+    if connection.schema is not None:
+        connection.execute(
+            text(f"SET LOCAL search_path TO {connection.schema}")
+        )  # alembic's own statements name no schema
     with TRANSLATE_ERRORS:
         try:
-            (command.downgrade if target == "base" else command.upgrade)(_config(link, kind), target)
+            (command.downgrade if target == "base" else command.upgrade)(_config(connection, kind), target)
         except CommandError as error:
             raise Permanent(f"the {kind} database can't be migrated: {error}") from None
 
 
-def _config(link: SqlConnection, kind: str) -> Any:
+def _config(connection: SqlConnection, kind: str) -> Any:
     from alembic.config import Config
 
     config = Config()
@@ -99,5 +101,5 @@ def _config(link: SqlConnection, kind: str) -> Any:
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.set_main_option("version_locations", str(SCRIPTS / "versions" / kind).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
-    config.attributes.update(kind=kind, connection=link.connection)
+    config.attributes.update(kind=kind, connection=connection.sqlalchemy)
     return config

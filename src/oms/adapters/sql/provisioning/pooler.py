@@ -49,16 +49,16 @@ def check_pooler(settings: Settings, connections: int) -> None:
 
 def _begin(session: psycopg.Connection[Any], until: float) -> int | None:
     """Begin a transaction, which stays open; the process id of the server's side, or None without an answer in time."""
-    link = session.pgconn
-    link.send_query(_BEGIN)
-    link.flush()
+    connection = session.pgconn
+    connection.send_query(_BEGIN)
+    connection.flush()
     pid = None
     while True:
-        while link.is_busy():
-            if not select.select([link.socket], [], [], max(0.0, until - time.monotonic()))[0]:
+        while connection.is_busy():
+            if not select.select([connection.socket], [], [], max(0.0, until - time.monotonic()))[0]:
                 return None
-            link.consume_input()
-        result = link.get_result()
+            connection.consume_input()
+        result = connection.get_result()
         if result is None:
             return pid
         if result.status == ExecStatus.FATAL_ERROR:

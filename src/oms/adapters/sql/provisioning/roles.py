@@ -55,9 +55,9 @@ def set_up_postgres(settings: Settings, services: Sequence[str], steps: Sequence
     roles = {login.role: login for login in (*logins.values(), operator)}
     database = setup_database(admin)
     try:
-        with database.writing() as link:
-            lock_setup(link)
-            setup = _Setup(link, admin)
+        with database.writing() as connection:
+            lock_setup(connection)
+            setup = _Setup(connection, admin)
             lines += [f"role {role}: {setup.role(login)}" for role, login in roles.items()]
             for name, login in logins.items():
                 lines.append(f"schema {schema_of(name)}: {setup.schema(name, login.role, operator.role)}")
@@ -104,9 +104,9 @@ def _create(server: psycopg.Connection[Any], name: sql.Identifier) -> None:
 class _Setup:
     """One run, in one transaction."""
 
-    def __init__(self, link: SqlConnection, admin: Credentials) -> None:
-        self._link, self._admin = link, admin
-        self._driver: psycopg.Connection[Any] = link.connection.connection.driver_connection  # type: ignore[assignment]
+    def __init__(self, connection: SqlConnection, admin: Credentials) -> None:
+        self._connection, self._admin = connection, admin
+        self._driver: psycopg.Connection[Any] = connection.sqlalchemy.connection.driver_connection  # type: ignore[assignment]
         self._database = sql.Identifier(admin.parameters["dbname"])
 
     def role(self, login: Credentials) -> str:
@@ -123,14 +123,11 @@ class _Setup:
 
     def schema(self, name: str, owner: str, operator: str) -> str:
         """Make a schema with its tables, for the role that works with it and the one that looks; what was done."""
-        schema, link = (
-            sql.Identifier(schema_of(name)),
-            SqlConnection(self._link.connection, self._link.now, schema_of(name)),
-        )
+        schema, connection = sql.Identifier(schema_of(name)), self._connection.for_schema(schema_of(name))
         self._do("CREATE SCHEMA IF NOT EXISTS {}", schema)
-        before = version_in(link)
-        migrate_in(link, kind_of(name))
-        after = version_in(link)
+        before = version_in(connection)
+        migrate_in(connection, kind_of(name))
+        after = version_in(connection)
         self._grant(schema, _SEES, sql.Identifier(operator))
         self._grant(schema, _WRITES, sql.Identifier(owner))
         if owner != self._admin.role:

@@ -1,4 +1,4 @@
-"""The inventory service's record: stock, ledger and reservations."""
+"""The inventory service's tables: stock, its ledger and reservations."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from oms.adapters.sql.core.bulk import Bulk, of
-from oms.adapters.sql.core.connection import Missed
+from oms.adapters.sql.core.bulk_statements import BulkStatement
 from oms.adapters.sql.core.database import Database
-from oms.adapters.sql.core.query import Query
-from oms.adapters.sql.stores.rows import dump, load_items, parted
-from oms.adapters.sql.stores.store import SqlStore
+from oms.adapters.sql.core.sender import Missed
+from oms.adapters.sql.core.statements import Statement, columns_of
+from oms.adapters.sql.stores.aggregates import AggregateTable, Versions
+from oms.adapters.sql.stores.rows import dump, load_items
+from oms.adapters.sql.stores.store import SqlKeyedStore
 from oms.adapters.sql.stores.tables import HELD, INVENTORY, InventoryTables
 from oms.adapters.sql.stores.transaction import SqlKeyedTransaction
 from oms.domain.reservation import Reservation, ReservationState
@@ -28,112 +29,80 @@ DEFAULT_STOCK = "default_stock"
 """The name of the pinned `OMS_DEFAULT_STOCK`."""
 
 DEFAULT_REFERENCE = "default"
-"""The ledger's reference for the stock that a product nobody counted starts with."""
+"""The ledger's reference for the default stock of a product that was never counted."""
 
 _STOCK, _LEDGER, _RESERVATIONS, _GATE = INVENTORY.stock, INVENTORY.ledger, INVENTORY.reservations, INVENTORY.gate
 _ABSENT = ReservationState.ABSENT
-_COLUMNS = of(_RESERVATIONS)
 _STATES = {state.value: state for state in ReservationState}
 _KINDS = {kind.value: kind for kind in MovementKind}
-_INSERT = Bulk(lambda new: new.into(_RESERVATIONS), _COLUMNS)
-_UPDATE = Bulk(
-    lambda new: (
-        update(_RESERVATIONS)
-        .where(_RESERVATIONS.c.order_id == new.order_id, _RESERVATIONS.c.state == new.before)
-        .values(new.all_of(name for name in _COLUMNS if name != "order_id"))
-    ),
-    {**_COLUMNS, "before": _RESERVATIONS.c.state},
+_INSERT_LEDGER = BulkStatement(
+    lambda row: row.insert_into(_LEDGER),
+    columns_of(_LEDGER, "reference", "sku", "kind", "on_hand", "held"),
+    columns_of(_LEDGER, "at"),
+    key_length=3,
 )
-_MOVE_ON = Bulk(
-    lambda new: (
-        update(_RESERVATIONS)
-        .where(_RESERVATIONS.c.order_id == new.order_id, _RESERVATIONS.c.state == new.before)
-        .values(state=new.state, updated_at=new.updated_at)
-    ),
-    {**of(_RESERVATIONS, "order_id", "state", "updated_at"), "before": _RESERVATIONS.c.state},
+_INSERT_STOCK = BulkStatement(
+    lambda row: row.insert_into(_STOCK).on_conflict_do_nothing().returning(_STOCK.c.sku),
+    columns_of(_STOCK, "sku", "on_hand"),
+    columns_of(_STOCK, "held"),
 )
-"""To another state, with the same items."""
-
-_APPEND = Bulk(
-    lambda new: new.into(_LEDGER),
-    of(_LEDGER, "reference", "sku", "kind", "on_hand", "held"),
-    of(_LEDGER, "at"),
-    key=3,
-)
-_INTRODUCE = Bulk(
-    lambda new: new.into(_STOCK).on_conflict_do_nothing().returning(_STOCK.c.sku),
-    of(_STOCK, "sku", "on_hand"),
-    of(_STOCK, "held"),
-)
-_MOVE = Bulk(
-    lambda moved: (
+_MOVE_STOCK = BulkStatement(
+    lambda row: (
         update(_STOCK)
-        .where(_STOCK.c.sku == moved.sku)
-        .values(on_hand=_STOCK.c.on_hand + moved.on_hand, held=_STOCK.c.held + moved.held)
+        .where(_STOCK.c.sku == row["sku"])
+        .values(on_hand=_STOCK.c.on_hand + row["on_hand"], held=_STOCK.c.held + row["held"])
     ),
-    of(_STOCK),
+    columns_of(_STOCK),
 )
-_EPOCH = Query(select(_GATE.c.epoch).with_for_update(read=True))
-_LOCKED = Query(
+_SHARE_EPOCH = Statement(select(_GATE.c.epoch).with_for_update(read=True))
+_LOCK_RESERVATIONS = Statement(
     select(_RESERVATIONS).order_by(_RESERVATIONS.c.order_id).with_for_update(), among=_RESERVATIONS.c.order_id
 )
-_READ = Query(select(_RESERVATIONS), among=_RESERVATIONS.c.order_id)
-_LOCKED_STOCK = Query(select(_STOCK).order_by(_STOCK.c.sku).with_for_update(), among=_STOCK.c.sku)
-_READ_STOCK = Query(select(_STOCK), among=_STOCK.c.sku)
+_READ_RESERVATIONS = Statement(select(_RESERVATIONS), among=_RESERVATIONS.c.order_id)
+_LOCK_STOCK = Statement(select(_STOCK).order_by(_STOCK.c.sku).with_for_update(), among=_STOCK.c.sku)
+_READ_STOCK = Statement(select(_STOCK), among=_STOCK.c.sku)
 
 
 class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTransaction):
     """The inventory service's unit of work."""
 
     def gate_epoch(self) -> int:
-        """The ledger's epoch, shared-locked."""
-        return int(self._link.found(_EPOCH)[0].epoch)
+        return int(self._connection.fetch(_SHARE_EPOCH)[0].epoch)
 
     def lock_gate(self) -> int:
-        """The ledger's epoch, locked alone."""
-        self._link.lock_table(_GATE)
-        return int(self._link.first(select(_GATE.c.epoch).with_for_update()).epoch)
+        self._connection.lock_table(_GATE)
+        return int(self._connection.first(select(_GATE.c.epoch).with_for_update()).epoch)
 
     def set_gate_epoch(self, epoch: int) -> None:
-        """Write the epoch."""
-        self._link.do(update(_GATE).values(epoch=epoch))
+        self._connection.execute(update(_GATE).values(epoch=epoch))
 
     def lock_reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
-        """The reservations of these orders."""
-        return {known.order_id: known for known in map(reservation_of, self._link.found(_LOCKED, ids))}
+        return {known.order_id: known for known in map(reservation_of, self._connection.fetch(_LOCK_RESERVATIONS, ids))}
 
     def lock_stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
-        """The stock of these products."""
-        return {stock.sku: stock for stock in map(stock_of, self._link.found(_LOCKED_STOCK, skus))}
+        return {stock.sku: stock for stock in map(stock_of, self._connection.fetch(_LOCK_STOCK, skus))}
 
     def introduce_stock(self, levels: Mapping[Sku, int]) -> None:
-        """Insert products that aren't there, with the ledger row that says why."""
-        skus = sorted(Sku(sku) for (sku,) in self._link.answers(_INTRODUCE, levels.items(), held=0))
+        skus = sorted(Sku(sku) for (sku,) in self._connection.fetch_for_rows(_INSERT_STOCK, levels.items(), held=0))
         default = MovementKind.DEFAULT
         self._append([Movement(DEFAULT_REFERENCE, sku, default, levels[sku], 0) for sku in skus if levels[sku]])
 
     def save_reservations(self, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
-        """Insert, and update by compare-and-set."""
-        self._link.many(_INSERT, [_row(after) for before, after in changes if before.state is _ABSENT])
-        moved, others = parted([change for change in changes if change[0].state is not _ABSENT], _only_moved)
-        self._link.each(_UPDATE, [(*_row(after), before.state.value) for before, after in others])
-        self._link.each(_MOVE_ON, [(*_moved(after), before.state.value) for before, after in moved])
+        _SAVED.save(self._connection, changes)
 
     def move_stock(self, movements: Sequence[Movement]) -> None:
-        """One summed update a product, and the ledger rows that say why."""
         sums: defaultdict[Sku, list[int]] = defaultdict(lambda: [0, 0])
         for movement in movements:
             total = sums[movement.sku]
             total[0] += movement.on_hand
             total[1] += movement.held
         rows = [(sku, units, held) for sku, (units, held) in sums.items()]
-        self._link.each(_MOVE, rows, missed=Missed.NO_PRODUCT)
+        self._connection.change_every_row(_MOVE_STOCK, rows, missed=Missed.NO_PRODUCT)
         self._append(movements)
 
     def fold(self) -> tuple[Mapping[Sku, Stock], Mapping[OrderId, Items]]:
-        """All stock, and what every HELD reservation holds."""
-        stock = self._link.rows(select(_STOCK).order_by(_STOCK.c.sku))
-        held = self._link.rows(select(_RESERVATIONS).where(HELD).order_by(_RESERVATIONS.c.order_id))
+        stock = self._connection.all(select(_STOCK).order_by(_STOCK.c.sku))
+        held = self._connection.all(select(_RESERVATIONS).where(HELD).order_by(_RESERVATIONS.c.order_id))
         return (
             {Sku(row.sku): stock_of(row) for row in stock},
             {OrderId(row.order_id): reservation_of(row).items for row in held},
@@ -141,81 +110,84 @@ class SqlInventoryTransaction(SqlKeyedTransaction[InventoryTables], InventoryTra
 
     def _append(self, movements: Sequence[Movement]) -> None:
         rows = [(one.reference, one.sku, one.kind.value, one.on_hand, one.held) for one in movements]
-        self._link.many(_APPEND, rows, at=self._link.now)
+        self._connection.run_for_rows(_INSERT_LEDGER, rows, at=self._connection.now)
 
 
-class SqlInventoryStore(SqlStore[InventoryTables], InventoryStore, InventoryEvidence):
+class SqlInventoryStore(SqlKeyedStore[InventoryTables], InventoryStore, InventoryEvidence):
     """Stock, its ledger and its reservations."""
 
     def __init__(self, database: Database, ids: Ids) -> None:
         super().__init__(database, INVENTORY, ids)
 
     def begin(self) -> SqlInventoryTransaction:
-        """Start a write transaction."""
         return SqlInventoryTransaction(self._database, self._tables, self._database.begin())
 
     def reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
-        """Committed reservations."""
-        with self._database.reading() as link:
-            rows = link.found(_READ, ids)
+        with self._database.reading() as connection:
+            rows = connection.fetch(_READ_RESERVATIONS, ids)
         return {known.order_id: known for known in map(reservation_of, rows)}
 
     def stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
-        """Committed stock."""
-        with self._database.reading() as link:
-            rows = link.found(_READ_STOCK, skus)
+        with self._database.reading() as connection:
+            rows = connection.fetch(_READ_STOCK, skus)
         return {stock.sku: stock for stock in map(stock_of, rows)}
 
     def stock_page(self, number: int, size: int) -> Page[Stock]:
-        """A page of products, by sku."""
-        with self._database.snapshot() as link:
-            (total,) = link.first(select(func.count()).select_from(_STOCK))
-            rows = link.rows(select(_STOCK).order_by(_STOCK.c.sku).limit(size).offset(number * size))
+        with self._database.snapshot() as connection:
+            (total,) = connection.first(select(func.count()).select_from(_STOCK))
+            rows = connection.all(select(_STOCK).order_by(_STOCK.c.sku).limit(size).offset(number * size))
         return Page(tuple(map(stock_of, rows)), number, size, total)
 
     def default_stock(self) -> str | None:
-        """`OMS_DEFAULT_STOCK` of the first start."""
         return self._pinned(DEFAULT_STOCK)
 
     def record_default_stock(self, text: str) -> None:
-        """Record it, unless a value is recorded."""
         self._pin(DEFAULT_STOCK, text)
 
     def all_reservations(self) -> Iterable[Reservation]:
-        """Every reservation."""
         rows = self._database.stream(select(_RESERVATIONS).order_by(_RESERVATIONS.c.order_id))
         return map(reservation_of, rows)
 
     def all_stock(self) -> Iterable[Stock]:
-        """Every product."""
         return map(stock_of, self._database.stream(select(_STOCK).order_by(_STOCK.c.sku)))
 
     def all_movements(self) -> Iterable[Movement]:
-        """The whole ledger."""
         ledger = _LEDGER.c
         columns = ledger.reference, ledger.sku, ledger.kind, ledger.on_hand, ledger.held
         rows = self._database.stream(select(*columns).order_by(*_LEDGER.primary_key.columns))
         return (Movement(name, sku, _KINDS[kind], on_hand, held) for name, sku, kind, on_hand, held in rows)
 
 
-def _row(reservation: Reservation) -> tuple[Any, ...]:
+def _row_of(reservation: Reservation) -> tuple[Any, ...]:
     return reservation.order_id, reservation.state.value, dump(reservation.items), reservation.updated_at
 
 
-def _only_moved(before: Reservation, after: Reservation) -> bool:
+def _only_state_changed(before: Reservation, after: Reservation) -> bool:
     return before.items is after.items
 
 
-def _moved(reservation: Reservation) -> tuple[Any, ...]:
+def _state_row_of(reservation: Reservation) -> tuple[Any, ...]:
     return reservation.order_id, reservation.state.value, reservation.updated_at
 
 
+_SAVED = AggregateTable(
+    _RESERVATIONS,
+    Versions[Reservation](
+        _RESERVATIONS.c.state, of=lambda known: known.state.value, is_new=lambda known: known.state is _ABSENT
+    ),
+    _row_of,
+    ("state", "updated_at"),
+    _state_row_of,
+    _only_state_changed,
+)
+
+
 def reservation_of(row: Any) -> Reservation:
-    """The reservation of a row of all columns."""
+    """Return the reservation of a row of all columns."""
     order_id, state, items, updated_at = row
     return Reservation(order_id=OrderId(order_id), state=_STATES[state], items=load_items(items), updated_at=updated_at)
 
 
 def stock_of(row: Any) -> Stock:
-    """The product of a row."""
+    """Return the stock of a row."""
     return Stock(Sku(row.sku), row.on_hand, row.held)

@@ -1,4 +1,4 @@
-"""The notification service's record: one row for each order and kind."""
+"""The notification service's table: one row for each order and kind."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from oms.adapters.sql.core.bulk import Bulk, of
+from oms.adapters.sql.core.bulk_statements import BulkStatement
 from oms.adapters.sql.core.database import Database
-from oms.adapters.sql.core.query import Query, given
+from oms.adapters.sql.core.statements import Statement, columns_of, parameter
 from oms.adapters.sql.stores.rows import dump, load_metadata, money
 from oms.adapters.sql.stores.store import SqlStore
 from oms.adapters.sql.stores.tables import NOTIFICATION, NotificationTables
@@ -23,16 +23,18 @@ from oms.ports.extensions import Notification
 from oms.ports.stores.notification import NotificationStore, NotificationTransaction
 
 _NOTIFICATIONS = NOTIFICATION.notifications
-_RECORD = Bulk(
-    lambda new: new.into(_NOTIFICATIONS).on_conflict_do_nothing(),
-    of(_NOTIFICATIONS, "id", "order_id", "kind", "user_id", "total_minor", "currency", "reason", "metadata", "at"),
-    of(_NOTIFICATIONS, "sent_at"),
+_INSERT_NOTIFICATIONS = BulkStatement(
+    lambda row: row.insert_into(_NOTIFICATIONS).on_conflict_do_nothing(),
+    columns_of(
+        _NOTIFICATIONS, "id", "order_id", "kind", "user_id", "total_minor", "currency", "reason", "metadata", "at"
+    ),
+    columns_of(_NOTIFICATIONS, "sent_at"),
 )
-_READ = Query(select(_NOTIFICATIONS), among=_NOTIFICATIONS.c.id)
-_DELIVERED = Query(
-    update(_NOTIFICATIONS).values(sent_at=given(_NOTIFICATIONS.c.sent_at)),
+_READ_NOTIFICATIONS = Statement(select(_NOTIFICATIONS), among=_NOTIFICATIONS.c.id)
+_MARK_DELIVERED = Statement(
+    update(_NOTIFICATIONS).values(sent_at=parameter(_NOTIFICATIONS.c.sent_at)),
     _NOTIFICATIONS.c.id,
-    of(_NOTIFICATIONS, "sent_at"),
+    columns_of(_NOTIFICATIONS, "sent_at"),
 )
 
 
@@ -40,13 +42,13 @@ class SqlNotificationTransaction(SqlTransaction[NotificationTables], Notificatio
     """The notification service's unit of work."""
 
     def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
-        """Insert those that aren't there."""
-        sent_at = self._link.now if delivered else None
-        self._link.many(_RECORD, [_row(notification) for notification in notifications], sent_at=sent_at)
+        sent_at = self._connection.now if delivered else None
+        self._connection.run_for_rows(
+            _INSERT_NOTIFICATIONS, [_row_of(notification) for notification in notifications], sent_at=sent_at
+        )
 
     def mark_notified(self, ids: Collection[str]) -> None:
-        """They were delivered now."""
-        self._link.change(_DELIVERED, ids, sent_at=self._link.now)
+        self._connection.run(_MARK_DELIVERED, ids, sent_at=self._connection.now)
 
 
 class SqlNotificationStore(SqlStore[NotificationTables], NotificationStore, NotificationEvidence):
@@ -56,27 +58,23 @@ class SqlNotificationStore(SqlStore[NotificationTables], NotificationStore, Noti
         super().__init__(database, NOTIFICATION, ids)
 
     def begin(self) -> SqlNotificationTransaction:
-        """Start a write transaction."""
         return SqlNotificationTransaction(self._database, self._tables, self._database.begin())
 
     def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
-        """Notifications."""
-        with self._database.reading() as link:
-            rows = link.found(_READ, ids)
+        with self._database.reading() as connection:
+            rows = connection.fetch(_READ_NOTIFICATIONS, ids)
         return {row.id: notification_of(row) for row in rows}
 
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
-        """An order's notifications, by kind."""
         found = select(_NOTIFICATIONS).where(_NOTIFICATIONS.c.order_id == order).order_by(_NOTIFICATIONS.c.kind)
-        with self._database.reading() as link:
-            return [(notification_of(row), row.sent_at) for row in link.rows(found)]
+        with self._database.reading() as connection:
+            return [(notification_of(row), row.sent_at) for row in connection.all(found)]
 
     def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
-        """Every notification."""
         return ((notification_of(row), row.sent_at) for row in self._database.stream(select(_NOTIFICATIONS)))
 
 
-def _row(notification: Notification) -> tuple[Any, ...]:
+def _row_of(notification: Notification) -> tuple[Any, ...]:
     return (
         notification.id,
         notification.order_id,
@@ -91,7 +89,7 @@ def _row(notification: Notification) -> tuple[Any, ...]:
 
 
 def notification_of(row: Any) -> Notification:
-    """The notification of a row."""
+    """Return the notification of a row."""
     return Notification(
         row.id,
         OrderId(row.order_id),

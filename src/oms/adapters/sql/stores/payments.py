@@ -1,16 +1,16 @@
-"""The payment service's record."""
+"""The payment service's table."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from oms.adapters.sql.core.bulk import Bulk, of
 from oms.adapters.sql.core.database import Database
-from oms.adapters.sql.core.query import Query
-from oms.adapters.sql.stores.rows import dump, load_metadata, money, parted
+from oms.adapters.sql.core.statements import Statement
+from oms.adapters.sql.stores.aggregates import AggregateTable, Versions
+from oms.adapters.sql.stores.rows import dump, load_metadata, money
 from oms.adapters.sql.stores.store import SqlStore
 from oms.adapters.sql.stores.tables import PAYMENT, PaymentTables
 from oms.adapters.sql.stores.transaction import SqlTransaction
@@ -21,45 +21,21 @@ from oms.ports.evidence import PaymentEvidence
 from oms.ports.stores.payment import PaymentStore, PaymentTransaction
 
 _PAYMENTS, _ABSENT = PAYMENT.payments, PaymentState.ABSENT
-_COLUMNS = of(_PAYMENTS)
 _STATES = {state.value: state for state in PaymentState}
-_INSERT = Bulk(lambda new: new.into(_PAYMENTS), _COLUMNS)
-_UPDATE = Bulk(
-    lambda new: (
-        update(_PAYMENTS)
-        .where(_PAYMENTS.c.order_id == new.order_id, _PAYMENTS.c.state == new.before)
-        .values(new.all_of(name for name in _COLUMNS if name != "order_id"))
-    ),
-    {**_COLUMNS, "before": _PAYMENTS.c.state},
+_LOCK_PAYMENTS = Statement(
+    select(_PAYMENTS).order_by(_PAYMENTS.c.order_id).with_for_update(), among=_PAYMENTS.c.order_id
 )
-_MOVING = "state", "payment_id", "updated_at"
-_MOVE = Bulk(
-    lambda new: (
-        update(_PAYMENTS)
-        .where(_PAYMENTS.c.order_id == new.order_id, _PAYMENTS.c.state == new.before)
-        .values(new.all_of(_MOVING))
-    ),
-    {**of(_PAYMENTS, "order_id", *_MOVING), "before": _PAYMENTS.c.state},
-)
-"""What a payment's own steps change; whose it is and how much stays."""
-
-_LOCKED = Query(select(_PAYMENTS).order_by(_PAYMENTS.c.order_id).with_for_update(), among=_PAYMENTS.c.order_id)
-_READ = Query(select(_PAYMENTS), among=_PAYMENTS.c.order_id)
+_READ_PAYMENTS = Statement(select(_PAYMENTS), among=_PAYMENTS.c.order_id)
 
 
 class SqlPaymentTransaction(SqlTransaction[PaymentTables], PaymentTransaction):
     """The payment service's unit of work."""
 
     def lock_payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
-        """The payments of these orders."""
-        return {payment.order_id: payment for payment in map(payment_of, self._link.found(_LOCKED, ids))}
+        return {payment.order_id: payment for payment in map(payment_of, self._connection.fetch(_LOCK_PAYMENTS, ids))}
 
     def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
-        """Insert, and update by compare-and-set."""
-        self._link.many(_INSERT, [_row(after) for before, after in changes if before.state is _ABSENT])
-        moved, others = parted([change for change in changes if change[0].state is not _ABSENT], _only_moved)
-        self._link.each(_UPDATE, [(*_row(after), before.state.value) for before, after in others])
-        self._link.each(_MOVE, [(*_moved(after), before.state.value) for before, after in moved])
+        _SAVED.save(self._connection, changes)
 
 
 class SqlPaymentStore(SqlStore[PaymentTables], PaymentStore, PaymentEvidence):
@@ -69,21 +45,18 @@ class SqlPaymentStore(SqlStore[PaymentTables], PaymentStore, PaymentEvidence):
         super().__init__(database, PAYMENT, ids)
 
     def begin(self) -> SqlPaymentTransaction:
-        """Start a write transaction."""
         return SqlPaymentTransaction(self._database, self._tables, self._database.begin())
 
     def payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
-        """Committed payments."""
-        with self._database.reading() as link:
-            rows = link.found(_READ, ids)
+        with self._database.reading() as connection:
+            rows = connection.fetch(_READ_PAYMENTS, ids)
         return {payment.order_id: payment for payment in map(payment_of, rows)}
 
     def all_payments(self) -> Iterable[Payment]:
-        """Every payment."""
         return map(payment_of, self._database.stream(select(_PAYMENTS).order_by(_PAYMENTS.c.order_id)))
 
 
-def _row(payment: Payment) -> tuple[Any, ...]:
+def _row_of(payment: Payment) -> tuple[Any, ...]:
     return (
         payment.order_id,
         payment.state.value,
@@ -96,16 +69,28 @@ def _row(payment: Payment) -> tuple[Any, ...]:
     )
 
 
-def _only_moved(before: Payment, after: Payment) -> bool:
+def _only_state_changed(before: Payment, after: Payment) -> bool:
     return (before.user_id, before.total) == (after.user_id, after.total) and before.metadata is after.metadata
 
 
-def _moved(payment: Payment) -> tuple[Any, ...]:
+def _state_row_of(payment: Payment) -> tuple[Any, ...]:
     return payment.order_id, payment.state.value, payment.payment_id, payment.updated_at
 
 
+_SAVED = AggregateTable(
+    _PAYMENTS,
+    Versions[Payment](
+        _PAYMENTS.c.state, of=lambda payment: payment.state.value, is_new=lambda payment: payment.state is _ABSENT
+    ),
+    _row_of,
+    ("state", "payment_id", "updated_at"),
+    _state_row_of,
+    _only_state_changed,
+)
+
+
 def payment_of(row: Any) -> Payment:
-    """The payment of a row of all columns."""
+    """Return the payment of a row of all columns."""
     order_id, state, user, minor, code, metadata, payment_id, updated_at = row
     return Payment(
         order_id=OrderId(order_id),

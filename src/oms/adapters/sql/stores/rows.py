@@ -1,8 +1,8 @@
-"""Records to columns and back, as far as several services share them."""
+"""Conversions between records and rows that several services share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -23,18 +23,8 @@ _metadata = msgspec.json.Decoder(dict[str, str]).decode
 _headers = msgspec.json.Decoder(tuple[tuple[str, bytes], ...]).decode
 
 
-def parted(
-    changes: Sequence[tuple[A, A]], moved: Callable[[A, A], bool]
-) -> tuple[list[tuple[A, A]], list[tuple[A, A]]]:
-    """The changes that only moved a record on from what it was, and those that also changed what else it says."""
-    parts: tuple[list[tuple[A, A]], list[tuple[A, A]]] = [], []
-    for before, after in changes:
-        parts[0 if moved(before, after) else 1].append((before, after))
-    return parts
-
-
 def dump(value: Mapping[Any, Any]) -> str:
-    """A flat mapping as JSON; `Permanent` for what JSON can't hold, such as half a surrogate pair."""
+    """Return a flat mapping as JSON; `Permanent` for values that JSON can't hold, such as half a surrogate pair."""
     return _json(dict(value))
 
 
@@ -46,44 +36,44 @@ def _json(value: object) -> str:
 
 
 def load_items(text: str) -> Items:
-    """Items of JSON."""
+    """Return the items that were stored as JSON."""
     return MappingProxyType(_items(text))  # type: ignore[arg-type]
 
 
 def load_metadata(text: str | None) -> Metadata:
-    """Metadata of JSON."""
+    """Return the metadata that was stored as JSON."""
     return MappingProxyType(_metadata(text)) if text and text != "{}" else NO_METADATA
 
 
 def dump_headers(headers: Headers) -> str:
-    """Headers as JSON; values are bytes, so they are kept as base64."""
+    """Return headers as JSON. Their values are bytes, written as base64."""
     return _json(headers)
 
 
 def load_headers(text: str) -> Headers:
-    """Headers of JSON."""
+    """Return the headers that were stored as JSON."""
     return _headers(text)
 
 
 @lru_cache
 def currency(code: str) -> Currency:
-    """A currency by code."""
+    """Return a currency by its code."""
     return Currency.of(code)
 
 
 def money(minor: int, code: str) -> Money:
-    """An amount of its two columns."""
+    """Return an amount from its two columns."""
     return Money(minor, currency(code))
 
 
 def outbox_row(row: Any) -> OutboxRow:
-    """The outbox row of a row; one that was never leased is due since it was written."""
+    """Return an outbox row. `leased_until` is None for one that was never leased: it is due since it was written."""
     until = None if row.leased_until == row.at else row.leased_until
     return OutboxRow(row.id, Outgoing(row.topic, row.key, row.value, load_headers(row.headers)), until)
 
 
 def answer_of(row: Any) -> StoredAnswer:
-    """The answer of a row."""
+    """Return the stored answer of a row."""
     return StoredAnswer(row.scope, row.key, row.fingerprint, row.body)
 
 
@@ -111,7 +101,7 @@ LETTER_SUMMARY = tuple(name for name in LETTER if name not in ("message_id", "ke
 
 
 def letter_row(letter: DeadLetter) -> tuple[Any, ...]:
-    """The columns of a dead letter."""
+    """Return the columns of a dead letter."""
     return (
         letter.id,
         letter.group,
@@ -132,7 +122,7 @@ def letter_row(letter: DeadLetter) -> tuple[Any, ...]:
 
 
 def letter_of(row: Any) -> DeadLetter:
-    """The dead letter of a row."""
+    """Return the dead letter of a row."""
     return DeadLetter(
         id=row.id,
         group=row.consumer,
@@ -153,7 +143,7 @@ def letter_of(row: Any) -> DeadLetter:
 
 
 def letter_summary_of(row: Any) -> DeadLetterSummary:
-    """The summary of a dead letter."""
+    """Return the summary of a row with the columns `LETTER_SUMMARY`."""
     return DeadLetterSummary(
         id=row.id,
         group=row.consumer,
