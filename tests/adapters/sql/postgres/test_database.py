@@ -18,9 +18,9 @@ from sqlalchemy import Engine, create_engine, event, func, literal_column, selec
 from oms.adapters.sql.core.database import Database
 from oms.adapters.sql.core.statements import Statement
 from oms.adapters.sql.factory import store_in
-from oms.adapters.sql.postgres.sender import PostgresSender
 from oms.adapters.sql.postgres.credentials import Credentials
 from oms.adapters.sql.postgres.database import BY_KEY, Session, postgres_database, setup_database
+from oms.adapters.sql.postgres.sender import PostgresSender
 from oms.adapters.sql.provisioning.migrate import migrate
 from oms.adapters.sql.stores.tables import kind_of
 from oms.adapters.system.clock import SystemIds

@@ -1,7 +1,7 @@
-"""Reads the orders of the system replaced from its PostgreSQL database, with the rights of whoever may read there.
+"""Reads the orders of the Spring system from its PostgreSQL database, with any role that may read its tables.
 
-What is known of its tables is their names, and what its API shows of them. The names of their columns are taken from
-the lists below: the first of each that is there.
+Known are the names of its tables, and the fields that its API shows. For each field, the first of the column names
+listed below that the table has is used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ORDERS: Mapping[str, Sequence[str]] = {
     "status": ("status",),
 }
 CREATED: Sequence[str] = ("created_at", "created_date", "order_date")
-"""It may have none of these."""
+"""The tables may have none of these."""
 
 LINES: Mapping[str, Sequence[str]] = {
     "order": ("order_id", "orders_id", "order_entity_id"),
@@ -50,18 +50,17 @@ _ROWS = """
 
 
 class PostgresLegacyOrders(LegacyOrders):
-    """`orders` and `order_items`, in one snapshot that writes nothing."""
+    """The tables `orders` and `order_items`, in one read-only snapshot."""
 
-    def __init__(self, login: Credentials) -> None:
-        self._login = login
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
 
     @classmethod
     def from_settings(cls, settings: Settings) -> PostgresLegacyOrders:
-        """The database that `OMS_SPRING_POSTGRES_URL` names."""
+        """Return the orders in the database that `OMS_SPRING_POSTGRES_URL` names."""
         return cls(spring_credentials(settings))
 
     def orders(self) -> Iterable[LegacyOrder]:
-        """Every order by id, streamed."""
         with self._connected() as connection, TRANSLATE_ERRORS:
             connection.execute("SET TIME ZONE 'UTC'")
             connection.execute("SET datestyle = 'ISO'")
@@ -73,42 +72,46 @@ class PostgresLegacyOrders(LegacyOrders):
 
     def _connected(self) -> psycopg.Connection[Any]:
         try:
-            connection = psycopg.connect(**self._login.parameters)
+            connection = psycopg.connect(**self._credentials.parameters)
         except psycopg.Error as error:
-            said = login_problem(self._login, error, credential_setting="OMS_SPRING_POSTGRES_PASSWORD", remedy="")
-            raise Retryable(said) from None
+            problem = login_problem(
+                self._credentials, error, credential_setting="OMS_SPRING_POSTGRES_PASSWORD", remedy=""
+            )
+            raise Retryable(problem) from None
         connection.read_only = True
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         return connection
 
     def _query(self, connection: psycopg.Connection[Any]) -> sql.Composed:
         orders, lines = (self._columns(connection, table) for table in ("orders", "order_items"))
-        names = {part: self._found("orders", known, orders) for part, known in ORDERS.items()}
-        names |= {part: self._found("order_items", known, lines) for part, known in LINES.items()}
-        parts: dict[str, sql.Composable] = {part: sql.Identifier(name) for part, name in names.items()}
+        names = {field: self._column("orders", known, orders) for field, known in ORDERS.items()}
+        names |= {field: self._column("order_items", known, lines) for field, known in LINES.items()}
+        columns: dict[str, sql.Composable] = {field: sql.Identifier(name) for field, name in names.items()}
         created = next((name for name in CREATED if name in orders), None)
         no_time = sql.SQL("NULL::timestamptz")
         at = sql.SQL("o.{}::timestamptz").format(sql.Identifier(created)) if created else no_time
-        return sql.SQL(_ROWS).format(**parts, created=at)
+        return sql.SQL(_ROWS).format(**columns, created=at)
 
     def _columns(self, connection: psycopg.Connection[Any], table: str) -> frozenset[str]:
         found = frozenset(name for (name,) in connection.execute(_COLUMNS, [table]))
         if not found:
-            raise Permanent(f"PostgreSQL at {self._login.place}: there is no table {table}")
+            raise Permanent(f"PostgreSQL at {self._credentials.place}: there is no table {table}")
         return found
 
-    def _found(self, table: str, known: Sequence[str], there: frozenset[str]) -> str:
+    def _column(self, table: str, known: Sequence[str], existing: frozenset[str]) -> str:
         for name in known:
-            if name in there:
+            if name in existing:
                 return name
-        raise Permanent(f"PostgreSQL at {self._login.place}: the table {table} has no column {' or '.join(known)}")
+        raise Permanent(
+            f"PostgreSQL at {self._credentials.place}: the table {table} has no column {' or '.join(known)}"
+        )
 
 
 def _orders(rows: Iterable[tuple[Any, ...]]) -> Iterator[LegacyOrder]:
     for order_id, group in groupby(rows, key=lambda row: row[0]):
-        its = list(group)
-        _, user, total, status, created, *_ = its[0]
-        lines = tuple((product, quantity) for *_, product, quantity, is_line in its if is_line)
+        order_rows = list(group)
+        _, user, total, status, created, *_ = order_rows[0]
+        lines = tuple((product, quantity) for *_, product, quantity, is_line in order_rows if is_line)
         yield LegacyOrder(order_id, user, total, status, _utc(created), lines)
 
 
