@@ -11,8 +11,8 @@ from oms.bootstrap.app import App
 from oms.bootstrap.backups import naming_files
 from oms.bootstrap.system import SERVICES, findings
 from oms.engine.dependencies import ServiceDependencies
-from oms.operations.full_record import Records
 from oms.operations.repair import Repair
+from oms.operations.system_records import Records
 from oms.ports.errors import SettingsError
 
 

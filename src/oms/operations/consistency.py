@@ -1,7 +1,7 @@
-"""Whether the records of a system are of one moment: what they owe each other, and what is missing.
+"""Checks whether the files of an embedded system are of one moment, and lists what is missing if they aren't.
 
-A running system is always consistent in this sense, also after a crash: a store changes before its messages are
-published, and reads a message before its group moves on. Files that were copied at different moments are not.
+The files of a running system always agree in this sense, even after a crash: a store commits before its messages are
+published, and handles a message before its group commits the offset. Files that were copied at different moments don't.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from oms.domain.order import Order, OrderState
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.values import OrderId, Terms
-from oms.operations.full_record import Records, topics_by_order
 from oms.operations.log_snapshot import read_message
+from oms.operations.system_records import Records, topics_by_order
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import Evidence
 from oms.ports.messages import Codec, Outgoing, Record, is_copies_topic
@@ -75,21 +75,21 @@ _HOLDS = (ReservationState.HELD, ReservationState.COMMITTED)
 
 @attrs.frozen
 class Findings:
-    """What the records of a system don't agree about."""
+    """The disagreements between the records of a system."""
 
     unpublished: Mapping[str, Sequence[Event]]
-    """By service: events that its record says were published, and that are neither in the log nor in its outbox."""
+    """By service: events that its records say were published, and that are neither in the log nor in its outbox."""
 
     unhandled: int
     """Messages that a group has moved past and that aren't in its inbox."""
 
     payments: Sequence[Payment]
     reservations: Sequence[Reservation]
-    """Of orders that neither the order service nor the log knows."""
+    """Payments and reservations of orders that neither the order service nor the log knows."""
 
     @property
     def lines(self) -> Sequence[str]:
-        """One line for each kind of disagreement; none where the records are of one moment."""
+        """One line for each kind of disagreement; none if the files agree."""
         events = [event for some in self.unpublished.values() for event in some]
         found = (
             (len(events), f"messages were published and aren't in the log, such as {_named(events)}"),
@@ -101,7 +101,7 @@ class Findings:
 
 
 def look(evidence: Evidence, codec: Codec, since: datetime) -> Findings:
-    """Compare the records of all services with the log; orders from before `since` may have left it."""
+    """Compare the records of all services with the log, which may no longer have orders from before `since`."""
     records = Records.read(evidence)
     assert evidence.log is not None  # noqa: S101 - a directory has one
     waiting = [_as_record(message) for message in records.outbox]
@@ -132,7 +132,7 @@ def _as_record(message: Outgoing) -> Record:
 
 
 def _owed(evidence: Evidence, records: Records, old: frozenset[OrderId]) -> Mapping[str, list[Event]]:
-    """What each service has published, by its own record."""
+    """Return the events that each service has published, according to its own records."""
     owed: defaultdict[str, list[Event]] = defaultdict(list)
     for order_id, entry in evidence.order.all_history():
         order, kind = records.orders.get(order_id), _ORDER.get(OrderState(entry.after))
@@ -150,7 +150,7 @@ def _owed(evidence: Evidence, records: Records, old: frozenset[OrderId]) -> Mapp
 
 
 def _terms(order: Order | None, payment: Payment | None, reservation: Reservation) -> Terms | None:
-    """The terms of a reservation's order, as far as another service knows them."""
+    """Return the terms of a reservation's order from another service's records; None if no service knows them."""
     if order is not None and order.terms is not None:
         return order.terms
     if payment is not None and payment.user_id is not None and payment.total is not None:
@@ -189,7 +189,7 @@ def _unhandled(evidence: Evidence, records: Records, codec: Codec) -> int:
 
 
 def _names(record: Record, codec: Codec) -> frozenset[str] | None:
-    """The ids under which an inbox may keep a record; None for one that services skip."""
+    """Return the ids under which an inbox may have a record; None for a record that services skip."""
     place = codec.name(record)
     message = read_message(record, codec)
     if message is None:

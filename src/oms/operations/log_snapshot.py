@@ -1,4 +1,4 @@
-"""The messages of the log, sorted by order, and by the names under which consumers keep them."""
+"""Reads the messages of the log once, and sorts them by order, and by the ids in the consumers' inboxes."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class Said(NamedTuple):
     partition: int
     offset: int
     date: int
-    """When the event happened, in microseconds since 1970; `NO_DATE` for a message that isn't of our making."""
+    """When the event happened, in microseconds since 1970; `NO_DATE` for a message of another producer."""
 
     money: int
-    """Of the customer and the amount that it states; 0 where it states none."""
+    """Hash of the customer and the amount that it states; 0 if it states none."""
 
     items: int
-    """Of the items that it states; 0 where it states none."""
+    """Hash of the items that it states; 0 if it states none."""
 
     content: int
-    """Of all that it says, however it is spelled."""
+    """Hash of the decoded content."""
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Its place in the log, for people."""
         return f"{self.topic}/{self.partition} offset {self.offset}"
 
     def contradicts(self, agreed: StatedHashes | None) -> bool:
-        """Whether it names another customer, amount or items than its order: no service of ours has sent it."""
+        """Whether it names another customer, amount or items than its order: this system didn't send it."""
         if agreed is None or not self.money:
             return False
         return self.money != agreed.money or (self.items != 0 and self.items != agreed.items)
@@ -53,21 +53,21 @@ class Said(NamedTuple):
 
 @attrs.frozen
 class StatedHashes:
-    """What the messages of an order have to state."""
+    """Hashes of the terms that the messages of an order must state."""
 
     money: int
     items: int
 
     @classmethod
     def of(cls, terms: Terms) -> StatedHashes:
-        """Of an order's terms."""
+        """Return the hashes of an order's terms."""
         stated = StatedTerms.of(terms)
         return cls(_money(stated), _hash(stated.items) or 1)
 
 
 @attrs.frozen
 class Listener:
-    """A consumer group: what it reads, from where on, and how far it has read."""
+    """A consumer group: the topics that it reads, the offsets where it began, and how far it has read."""
 
     group: str
     topics: Collection[str]
@@ -77,13 +77,13 @@ class Listener:
 
 @attrs.define
 class LogSnapshot:
-    """All that the log has kept."""
+    """The messages that the log has kept."""
 
     ends: dict[TopicPartition, int] = attrs.field(factory=dict)
-    """Behind the last message of each partition."""
+    """The end offset of each partition."""
 
     copies: set[bytes] = attrs.field(factory=set)
-    """Those of the wanted dead letters of which there are copies."""
+    """The ids of wanted dead letters that have a copy in the log."""
 
     count: int = 0
     _by_order: Sorter = attrs.field(kw_only=True)
@@ -98,7 +98,7 @@ class LogSnapshot:
         listeners: Collection[Listener],
         wanted: Collection[bytes],
     ) -> LogSnapshot:
-        """Read it once; of copies of dead letters only those that are `wanted`."""
+        """Read the log once. Copies of dead letters count only if the letter is `wanted`."""
         found = cls(by_order=make(), names={one.group: make() for one in listeners})
         by_topic: dict[str, list[Listener]] = {}
         for listener in listeners:
@@ -114,13 +114,13 @@ class LogSnapshot:
         return found
 
     def by_order(self) -> Iterator[tuple[str, Said]]:
-        """Every message that can be read, by order, topic and place."""
+        """Yield every message that can be decoded, by order, topic, partition and offset."""
         return ((row[0], Said._make(row[1:])) for row in self._by_order.rows())
 
     def names(self, group: str) -> Iterator[tuple[str, str, str, int, int, bool]]:
-        """(name, order, topic, partition, offset, passed) of each message for a group, by the name in its inbox.
+        """Yield (inbox id, order, topic, partition, offset, passed) of each message for a group, by inbox id.
 
-        The order is empty for a message that can't be read. `passed`: the group has read on behind it.
+        The order is empty for a message that can't be decoded. `passed`: the group has read later messages.
         """
         return self._names[group].rows()
 
@@ -130,7 +130,7 @@ class LogSnapshot:
         self.ends[place] = max(self.ends.get(place, 0), record.offset + 1)
         message = read_message(record, codec)
         if message is not None and message.event is None:
-            return  # of the system replaced, about no order
+            return  # of the Spring system, about no order
         order_id = "" if message is None or message.event is None else message.event.order_id
         if message is not None:
             self._by_order.add((order_id, *_said(message)))
@@ -143,12 +143,12 @@ class LogSnapshot:
 
 
 def microseconds(at: datetime) -> int:
-    """Since 1970, as `Said.date` has it."""
+    """Return a time as whole microseconds since 1970."""
     return int(at.timestamp() * _US)
 
 
 def written_at(headers: Mapping[str, bytes], *names: str) -> datetime | None:
-    """The time that the first of these headers names; None where none is there, or it can't be read."""
+    """Return the time in the first of these headers that is present; None if none is, or it is no time with a zone."""
     text = next((headers[name] for name in names if name in headers), b"")
     try:
         at = datetime.fromisoformat(text.decode())
@@ -158,7 +158,7 @@ def written_at(headers: Mapping[str, bytes], *names: str) -> datetime | None:
 
 
 def read_message(record: Record, codec: Codec) -> Message | None:
-    """Decode a record; None for one that can't be read."""
+    """Return the decoded record; None if it can't be decoded."""
     try:
         return codec.decode(record)
     except Undecodable:
@@ -188,7 +188,7 @@ def _money(stated: StatedTerms) -> int:
 
 
 def _hash(value: Any) -> int:
-    """Equal for equal records, also where mappings and lists are in them; of 64 bits, with this process's own salt."""
+    """Return a 64-bit hash that is equal for equal records, mappings and lists; valid in this process only."""
     try:
         return hash(value)
     except TypeError:  # something in it is a mapping or a list

@@ -1,4 +1,4 @@
-"""Streams that are sorted by the same key, read side by side: one key at a time, whatever their length."""
+"""Merges streams that are sorted by the same key: one key at a time, in memory that doesn't depend on their length."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class MemorySorter(Sorter):
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:
-        """Keep a row."""
+        """Add a row."""
         self._rows.append(row)
 
     def rows(self) -> Iterator[Row]:
-        """Every row, in order."""
+        """Return an iterator over all rows, sorted."""
         self._rows.sort()
         return iter(self._rows)
 
 
 class Grouped(Generic[T]):
-    """A stream of (key, item), sorted by key. `key` is that of the next item; None at the end.
+    """A stream of (key, item), sorted by key. `key` is the key of the next item; None at the end.
 
-    `Permanent` for a stream that isn't sorted: what is merged by it would be wrong without a sign.
+    Raises `Permanent` if the stream isn't sorted, because the merge would be wrong without an error.
     """
 
     __slots__ = ("_item", "_pairs", "key")
@@ -41,7 +41,7 @@ class Grouped(Generic[T]):
         self._next()
 
     def take(self, key: str) -> list[T]:
-        """The items of a key; those of earlier keys are passed over."""
+        """Return the items of a key, and drop those of earlier keys."""
         found: list[T] = []
         while self.key is not None and self.key < key:
             self._next()
@@ -61,7 +61,7 @@ class Grouped(Generic[T]):
 
 
 def keys_of(streams: Iterable[Grouped[Any]]) -> Iterator[str]:
-    """Each key that one of the streams has, ascending; all its items have to be taken before the next one."""
+    """Yield the keys of all streams, ascending. The caller takes all items of a key before it asks for the next key."""
     streams = tuple(streams)
     while True:
         key = min([stream.key for stream in streams if stream.key is not None], default=None)
@@ -71,7 +71,7 @@ def keys_of(streams: Iterable[Grouped[Any]]) -> Iterator[str]:
 
 
 def without(rows: Iterable[Row], known: Iterator[str]) -> Iterator[Row]:
-    """The rows whose first column isn't among `known`; both are sorted."""
+    """Yield the rows whose first column isn't among `known`; both are sorted."""
     head = next(known, None)
     for row in rows:
         name = row[0]

@@ -1,4 +1,4 @@
-"""The promises about one order, checked against all that is on record of it."""
+"""Checks the promises about one order against all of its records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oms.domain.state_machine import Effect, HistoryEntry
 from oms.domain.stock import Movement, MovementKind
 from oms.domain.values import OrderId
 from oms.operations.log_snapshot import NO_DATE, Said, StatedHashes, microseconds
-from oms.operations.record_snapshot import Balance, Missed, OrderSnapshot, Passed
+from oms.operations.snapshot_rows import Balance, Missed, OrderSnapshot, Passed
 from oms.operations.violations import Violation
 from oms.ports.broker import TopicPartition
 
@@ -35,7 +35,7 @@ _LEDGER: Mapping[ReservationState, tuple[frozenset[MovementKind], ...]] = {
 
 
 def effects(reservation: Reservation, rows: Sequence[Movement]) -> Iterator[Violation]:
-    """P3: each effect on stock is there once, for each line, and fits the reservation's state."""
+    """P3: each effect on stock is recorded once for each line, and agrees with the reservation's state."""
     order_id = reservation.order_id
     kinds = frozenset(row.kind for row in rows)
     if kinds not in _LEDGER[reservation.state]:
@@ -51,7 +51,7 @@ def effects(reservation: Reservation, rows: Sequence[Movement]) -> Iterator[Viol
 
 
 def history(order_id: OrderId, order: Order | None, entries: Iterable[HistoryEntry]) -> Iterator[Violation]:
-    """P5: no gap, no step that its table doesn't have, and the last one leads to where the order is."""
+    """P5: no gap, only transitions of the state table, and the last one leads to the order's state."""
     last: HistoryEntry | None = None
     for entry in entries:
         if entry.seq != (last.seq + 1 if last else 1):
@@ -67,7 +67,7 @@ def history(order_id: OrderId, order: Order | None, entries: Iterable[HistoryEnt
 
 @cache
 def _allowed(before: str, trigger: str, after: str) -> bool:
-    """Whether the table has this step."""
+    """Whether the state table has this transition."""
     cell = ORDER_TABLE[OrderState(before)][OrderTrigger(trigger)]
     if cell.effect is Effect.MOVE and cell.to is not None:
         return cell.to.value == after
@@ -75,10 +75,10 @@ def _allowed(before: str, trigger: str, after: str) -> bool:
 
 
 def late_from(order: Order, settle_s: float) -> datetime | None:
-    """When an order that has to settle becomes late; None for one that rests.
+    """Return when an order that has to settle becomes late; None if it has nothing left to do.
 
-    That is `settle_s` after its own deadline. An operator may cancel a confirmed order after that, or a LEGACY one,
-    which has no deadline: such an order has as long from its latest news.
+    That is `settle_s` seconds after its deadline. An operator may cancel a confirmed order after that, or a LEGACY one,
+    which has no deadline: such an order becomes late `settle_s` seconds after its last change.
     """
     if order.state.resting or order.state is OrderState.ABSENT:
         return None
@@ -88,7 +88,7 @@ def late_from(order: Order, settle_s: float) -> datetime | None:
 
 
 def balance(order: Order, found: Balance | None) -> Iterator[Violation]:
-    """P4: what an order that has ended (or is LEGACY) owes is what the gateway has of it."""
+    """P4: the gateway's balance of an order that has ended (or is LEGACY) is what the order's state demands."""
     owed = order.agreed.total.minor if order.state is OrderState.CONFIRMED else 0
     net = found.net if found is not None else 0
     if net != owed:
@@ -97,7 +97,7 @@ def balance(order: Order, found: Balance | None) -> Iterator[Violation]:
 
 
 def charges(order_id: OrderId, order: Order | None, found: Balance) -> Iterator[Violation]:
-    """P4 of any order: never two captures, and all in its own currency."""
+    """P4 of every order: never two captures, and only in its own currency."""
     if found.captures > 1:
         yield Violation("P4", order_id, f"was captured {found.captures} times")
     agreed = order.agreed.total.currency.code if order is not None and order.terms is not None else ""
@@ -133,15 +133,15 @@ _ENDED_BY: Mapping[OrderState, tuple[str, str]] = {
     OrderState.CANCELLED: ("order.cancelled", "inventory"),
     OrderState.REJECTED: ("inventory.rejected", "order"),
 }
-"""Who has to have read what, so that the order's stock is where it belongs."""
+"""The topic and service whose handling of it brings the order's stock into its final state."""
 
 Found = Callable[[Violation, bool], None]
-"""Takes a violation; the second argument says whether it is one only of a system at rest."""
+"""Takes a violation; the second argument is true if it is one only in a system at rest."""
 
 
 @attrs.frozen
 class OrderChecks:
-    """The checks of one order that need more than a single record of it; `since` is from when the log is whole."""
+    """The checks that compare several records of one order; from `since` on, the log still has all messages."""
 
     passed: Passed
     found: Found
@@ -163,12 +163,12 @@ class OrderChecks:
                 self._handled(one, order, missed)
 
     def _answers(self, one: OrderSnapshot, order: Order | None) -> None:
-        """P10: an answer that was given stands for an order that is there."""
+        """P10: an order that was the answer to a request exists."""
         for key in one.answers if order is None else ():
             self.found(Violation("P10", one.id, f"was answered under the key {key!r} and isn't there"), False)  # noqa: FBT003
 
     def _stock(self, one: OrderSnapshot, order: Order | None, said: Sequence[Said]) -> None:
-        """P2: no hold outlives its order, once inventory has read the end of it."""
+        """P2: no hold outlives its order, once inventory has read that the order ended."""
         if order is None or order.state not in _AT_REST:
             return
         found = one.reservation.state if one.reservation else ReservationState.ABSENT
@@ -185,9 +185,9 @@ class OrderChecks:
         return message.offset < self.passed.get(group, {}).get(place, 0)
 
     def _copies(self, one: OrderSnapshot, order: Order | None, said: Sequence[Said]) -> None:
-        """P8, as far as a record shows it: each (order, topic) has one message, however many copies.
+        """P8, as far as records show it: all copies of an (order, topic) are the same message.
 
-        Of an order that isn't known yet nobody can tell which copy contradicts it.
+        Of an order that the order service doesn't know yet, it is open which copy contradicts it.
         """
         if len({message.topic for message in said}) == len(said):
             return
@@ -200,7 +200,7 @@ class OrderChecks:
                 return
 
     def _published(self, one: OrderSnapshot, order: Order | None, topics: Collection[str]) -> None:
-        """P7: what was decided was said; what was said before `since` may be gone from the log by now."""
+        """P7: every decided event was published; the log may have removed those from before `since`."""
         for topic, at in _decided(one, order):
             if topic in topics or (at is not None and microseconds(at) < self.since):
                 continue
@@ -208,10 +208,10 @@ class OrderChecks:
             self.found(Violation("P7", one.id, detail, order=one.id, topic=topic), topic in one.owed)
 
     def _handled(self, one: OrderSnapshot, order: Order | None, missed: Missed) -> None:
-        """P9: every message has been handled or parked by each group that listens to its topic.
+        """P9: every message has been handled or parked by each group that reads its topic.
 
-        That one of before `since` was may be forgotten by now, where the log keeps it for longer. What the system
-        replaced said of its orders was handled there: no service of ours owes them an effect.
+        The inbox rows of messages from before `since` may be purged while the log still has the messages. Messages of
+        the Spring system about its own orders were handled there, so they need no effect here.
         """
         places = (missed.topic, missed.partition, missed.offset)
         message = next((known for known in one.said if known[:3] == places), None)
@@ -233,7 +233,7 @@ def _imported(order: Order, entries: Sequence[HistoryEntry]) -> bool:
 
 
 def _decided(one: OrderSnapshot, order: Order | None) -> Iterator[tuple[str, datetime | None]]:
-    """The messages that the present states have led to, and when."""
+    """Yield the topics that the present states have published, and when."""
     if order is not None and order.state in _ORDER_SAYS:
         moved = [entry.at for entry in one.history if entry.before != entry.after]
         yield _ORDER_SAYS[order.state], moved[-1] if moved else order.created_at

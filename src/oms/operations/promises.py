@@ -1,15 +1,13 @@
-"""The promises, checked against what is on record. Used by tests, chaos runs and `oms verify` alike.
+"""Checks the promises against the records of a system, for tests, fault runs and `oms verify`.
 
-They can be checked at any time, also beside a system at work: the order in which the records are read
-(`on_record.py`) keeps work under way from being taken for a fault. Only where the system is at rest is the gate
-compared as well, and a LEGACY order's money. P8 (order of delivery doesn't matter) and P11 (nobody reaches another's
-order) can't be read off a record as a whole: what of P8 can be seen is that all copies of a message are equal, and of
-P11 nothing.
+The checks are exact while the system works, because of the order in which the records are read
+(`record_snapshot.py`). The gate and the money of LEGACY orders are compared only if the system is at rest. Records
+can't show all of P8 (the order of delivery doesn't matter), only that all copies of a message are equal; and nothing of
+P11 (no caller reaches another caller's order).
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,14 +17,17 @@ import attrs
 
 from oms.domain.order import Order, OrderState
 from oms.domain.stock import Movement
-from oms.domain.values import OrderId, Sku
+from oms.domain.values import Sku
 from oms.operations import order_promises
 from oms.operations.log_snapshot import NO_DATE, microseconds
 from oms.operations.merging import Grouped, MemorySorter
-from oms.operations.order_promises import Found, OrderChecks
+from oms.operations.money_promises import MoneyCheck
+from oms.operations.order_promises import OrderChecks
 from oms.operations.reconciliation import LedgerFold, gate_hold, gate_stock
-from oms.operations.record_snapshot import Balance, Letter, OrderSnapshot, RecordSnapshot, balances
-from oms.operations.violations import MOST_LISTED, Violation, Violations
+from oms.operations.record_snapshot import RecordSnapshot
+from oms.operations.snapshot_reading import balances
+from oms.operations.snapshot_rows import Balance, Letter, OrderSnapshot
+from oms.operations.violations import Violation, Violations
 from oms.ports.evidence import Evidence, InventoryEvidence
 from oms.ports.messages import Codec, copies_topic
 from oms.ports.sorting import MakeSorter
@@ -36,7 +37,7 @@ __all__ = ["Report", "Violation", "at_every_instant", "check"]
 
 @attrs.frozen
 class Report:
-    """What was found. `quiet` says whether the system was at rest, so that the gate could be compared as well.
+    """The result of a check. `quiet`: the system was at rest, so the gate was compared as well.
 
     `notes` are facts that an operator should know and that break no promise.
     """
@@ -51,7 +52,7 @@ class Report:
 
     @property
     def whole(self) -> bool:
-        """No promise is broken."""
+        """Whether no promise is broken."""
         return not self.violations
 
 
@@ -66,11 +67,12 @@ def check(
     quiet: bool | None = None,
     sorter: MakeSorter = MemorySorter,
 ) -> Report:
-    """Check everything; `kept_s` is how long the log keeps its messages, None for ever.
+    """Check all promises. `kept_s` is how long the log keeps its messages, in seconds; None means for ever.
 
-    A message may wait to be sent for as long as a new order has to settle (`deadline_s` and `settle_s`); an order has
-    its own deadline. `quiet` None finds out by itself whether the system is at rest: no outbox row, no task, every
-    order settled or LEGACY, and no message that a service hasn't read. `sorter` makes what sorts the orders' records.
+    A message may wait in the outbox for as long as a new order has to settle (`deadline_s` and `settle_s`, in seconds);
+    each order is checked against its own deadline. With `quiet` None, the check decides whether the system is at rest:
+    no outbox row, no task, every order settled or LEGACY, and every message read. `sorter` makes the sorters of the
+    orders' records.
     """
     unsent_since = now - timedelta(seconds=deadline_s + settle_s)
     with ExitStack() as moments:
@@ -83,10 +85,10 @@ def check(
 
 
 def at_every_instant(evidence: Evidence, services: Collection[str] = ("order", "inventory")) -> list[Violation]:
-    """What must hold while work is under way: P1, P3 and the ledger's part of P2 of inventory, P5 and P4 of orders.
+    """Check what must hold between any two steps: P1, P3 and the ledger's part of P2 of inventory, P5 and P4 of orders.
 
-    Nothing moves meanwhile. `services` are those whose record may have changed since the last look; "payment" looks at
-    the money alone.
+    The caller keeps the system still meanwhile. `services` are those whose records may have changed since the last
+    call; "payment" checks the money alone.
     """
     found: list[Violation] = []
     if "inventory" in services:
@@ -126,12 +128,8 @@ def _money(order: Order, found: Balance | None) -> Iterator[Violation]:
         yield from order_promises.balance(order, found)
 
 
-MOST_DOUBTFUL = 100_000
-"""Orders that don't fit the gateway's book and are looked at again."""
-
-
 class _Check:
-    """What one pass over the orders finds."""
+    """One pass over the orders."""
 
     def __init__(self, record: RecordSnapshot, now: datetime, settle_s: float, since: datetime | None) -> None:
         self._record, self._settle_s, self._since = record, settle_s, since
@@ -140,7 +138,7 @@ class _Check:
         self._fold = LedgerFold()
         self._states: Counter[OrderState] = Counter()
         has_book = record.evidence.book is not None and record.as_of is None
-        self._money = _Money(record) if has_book else None
+        self._money = MoneyCheck(record) if has_book else None
         bound = NO_DATE if since is None else microseconds(since)
         self._checks = OrderChecks(record.passed, self._add, record.log is not None, bound)
 
@@ -148,7 +146,7 @@ class _Check:
         (self._at_rest if only_at_rest else self._found).add(violation)
 
     def take(self, one: OrderSnapshot) -> None:
-        """Check all that can be told of one order alone."""
+        """Check one order."""
         self._fold.add(one)
         if one.reservation is not None:
             self._found.extend(order_promises.effects(one.reservation, one.movements))
@@ -162,14 +160,14 @@ class _Check:
         self._checks.check(one)
 
     def _settles(self, order: Order) -> None:
-        """P6: every order settles in its time."""
+        """P6: every order settles in time."""
         if not order.state.resting:
             late = order_promises.late_from(order, self._settle_s)
             is_late = late is not None and late < self._now
             self._add(Violation("P6", order.id, f"is still {order.state.value}", order.id), not is_late)
 
     def report(self, quiet: bool | None) -> Report:  # noqa: FBT001
-        """What was found, once the snapshots have ended."""
+        """Return the result; called after the snapshots have ended."""
         record = self._record
         notes = [
             f"{name} is the record of a step that OMS_STEPS doesn't name: its messages and dead letters aren't checked"
@@ -209,9 +207,9 @@ class _Check:
                     self._at_rest.add(Violation("P2", found.subject, found.detail))
 
     def _copied(self, letters: Sequence[Letter], copies: Collection[bytes]) -> None:
-        """P7: each dead letter has its copy, unless it waits to be sent, or the broker refused it.
+        """P7: each dead letter has its copy in the log, unless the copy waits to be sent or the broker refused it.
 
-        The copies of those parked before the log's time may be gone by now.
+        The log may have removed the copies of letters that were parked before `since`.
         """
         refused = {letter.copy_of for letter in letters if letter.copy_of is not None}
         for letter in letters:
@@ -223,7 +221,7 @@ class _Check:
                 self._add(Violation("P7", letter.id, detail, topic=topic), name in self._record.owed_copies)
 
     def _unsent(self) -> Iterator[Violation]:
-        """P7: no message waits to be sent for longer than an order may take."""
+        """P7: no message waits in the outbox for longer than an order may take to settle."""
         for one in self._record.unsent:
             detail = f"its message for the topic {one.topic} has been in the outbox of {one.service} since {one.since}"
             yield Violation("P7", one.order_id, detail, one.order_id, one.topic)
@@ -238,87 +236,3 @@ class _Check:
             if quiet or all(member.group in record.passed for member in record.members):
                 checked.append("P9")
         return tuple(sorted(checked, key=lambda name: int(name[1:])))
-
-
-class _Money:
-    """P4, by the gateway's own book."""
-
-    def __init__(self, record: RecordSnapshot) -> None:
-        self._evidence, self._others = record.evidence, record.other_payments
-        self._doubtful: dict[OrderId, tuple[OrderState, Violation]] = {}
-        self._doubts = 0
-        self._first_at: int | None = None
-        """The first line that is about this system."""
-
-        self._unbooked: list[tuple[int, OrderId, Violation]] = []
-        """The latest of the confirmed orders of which a book that may have begun after them has no line."""
-
-        self._count_unbooked = 0
-
-    @property
-    def covers(self) -> bool:
-        """Whether the book is one of this system's payments."""
-        return self._evidence.whole_book or self._first_at is not None or self._count_unbooked == 0
-
-    def take(self, one: OrderSnapshot, found: Found) -> None:
-        """Check one order."""
-        order = one.order if one.order is not None and one.order.terms is not None else None
-        known = order is not None or one.payment is not None
-        if one.balance is not None:
-            if known or self._evidence.whole_book:
-                self._charges(one, order, one.balance, found)
-            else:
-                self._others += 1
-        if order is not None and order.state.resting:
-            for wrong in order_promises.balance(order, one.balance):
-                self._doubt(order, one.balance, wrong)
-
-    def _charges(self, one: OrderSnapshot, order: Order | None, balance: Balance, found: Found) -> None:
-        if self._first_at is None or balance.first_at < self._first_at:
-            self._first_at = balance.first_at
-        for wrong in order_promises.charges(one.id, order, balance):
-            found(wrong, False)  # noqa: FBT003
-        if order is None and balance.captures and balance.net:
-            detail = f"was captured for an order that isn't there; {balance.net} minor units are left"
-            found(Violation("P4", one.id, detail), True)  # noqa: FBT003
-
-    def _doubt(self, order: Order, balance: Balance | None, wrong: Violation) -> None:
-        if balance is None and not self._evidence.whole_book:
-            self._count_unbooked += 1
-            at = microseconds(order.created_at) if order.created_at is not None else 0
-            push = heapq.heappush if len(self._unbooked) < MOST_LISTED else heapq.heappushpop
-            push(self._unbooked, (at, order.id, wrong))
-            return
-        self._doubts += 1
-        if len(self._doubtful) < MOST_DOUBTFUL:
-            self._doubtful[order.id] = (order.state, wrong)
-
-    def look_again(self, found: Found) -> None:
-        """Tell of the doubtful orders that are still in the state in which they didn't fit the book."""
-        judged = [one for one in self._unbooked if self._first_at is not None and one[0] >= self._first_at]
-        self._count_unbooked -= len(judged)
-        for _, order_id, wrong in judged:
-            self._doubtful[order_id] = (OrderState.CONFIRMED, wrong)
-        if not self._doubtful:
-            return
-        for order in self._evidence.order.all_orders():
-            doubtful = self._doubtful.get(order.id)
-            if doubtful is not None and doubtful[0] is order.state:
-                found(doubtful[1], order.state is OrderState.LEGACY)
-
-    def notes(self) -> Iterator[str]:
-        """What isn't checked, and why."""
-        if self._count_unbooked:
-            orders = (
-                "1 confirmed order isn't"
-                if self._count_unbooked == 1
-                else f"{self._count_unbooked} confirmed orders aren't"
-            )
-            why = "it begins later" if self._first_at is not None else "it has no payment of this system"
-            yield f"{orders} in the gateway's book: {why}"
-        if self._others:
-            payments = "1 payment" if self._others == 1 else f"{self._others} payments"
-            yield f"the gateway's book has {payments} of other systems"
-        if self._doubts > len(self._doubtful):
-            known = len(self._doubtful)
-            yield f"{self._doubts} orders don't fit the gateway's book; {known} of them were looked at again"

@@ -1,7 +1,7 @@
-"""Gate, ledger and orders held against each other: what an operator looks at when something seems stuck.
+"""Compares Redis, the stock ledger and the orders, for an operator who looks for something that is stuck.
 
-Read while the system works, so a difference may be one that is about to go; one that stays is real. Repairing is one
-operation, the gate's rebuild from the ledger; nothing repairs single holds. Promise P2 is checked by the same rules.
+The system works meanwhile, so a difference may disappear; one that stays is real. The only repair is a rebuild of the
+gate from the ledger; no operation repairs single holds. The check of promise P2 uses the same rules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from oms.domain.stock import Movement, MovementKind, Stock
 from oms.domain.values import Sku
 from oms.operations.merging import MemorySorter
 from oms.operations.order_promises import late_from
-from oms.operations.record_snapshot import GateStock, OrderSnapshot, RecordSnapshot
+from oms.operations.record_snapshot import RecordSnapshot
+from oms.operations.snapshot_rows import GateStock, OrderSnapshot
 from oms.ports.evidence import Evidence
 from oms.ports.sorting import MakeSorter
 
@@ -36,7 +37,7 @@ class Difference:
 def differences(
     evidence: Evidence, *, now: datetime, settle_s: float, sorter: MakeSorter = MemorySorter
 ) -> list[Difference]:
-    """Everything that doesn't agree, gate first."""
+    """Return all differences: of the gate, then of the ledger, then of the orders."""
     fold, gate, orders = LedgerFold(), list[Difference](), list[Difference]()
     with ExitStack() as moments:
         record = RecordSnapshot.of_stock(evidence, sorter, moments)
@@ -50,7 +51,7 @@ def differences(
 
 
 def gate_stock(gate: GateStock, stock: Mapping[Sku, Stock]) -> Iterator[Difference]:
-    """Where the gate would sell something else than the ledger has."""
+    """Yield the products of which the gate would sell another number of units than the ledger has."""
     if gate.closed:
         yield Difference("gate-closed", "gate", "is closed: it waits for a rebuild")
     for sku, units in gate.available.items():
@@ -60,10 +61,10 @@ def gate_stock(gate: GateStock, stock: Mapping[Sku, Stock]) -> Iterator[Differen
 
 
 def gate_hold(one: OrderSnapshot) -> Iterator[Difference]:
-    """Where the gate keeps a hold that the ledger doesn't know."""
+    """Yield the hold of an order that the gate keeps and the ledger doesn't have."""
     if one.gate_holds:
         kinds = {row.kind for row in one.movements}
-        # What was sold is restocked by a delta of its own: the answer of its hold stays until it expires.
+        # Sold units are restocked by a delta, so the gate keeps its answer about the hold until it expires.
         if MovementKind.HOLD not in kinds or MovementKind.RELEASE in kinds:
             yield Difference("gate-hold", one.id, "is held at the gate and not in the ledger")
 
@@ -76,25 +77,25 @@ class LedgerFold:
         self._held: Counter[Sku] = Counter()
 
     def add(self, one: OrderSnapshot) -> None:
-        """What refers to one order, or to something else that changed stock."""
+        """Add the records of one order, or of a change of stock by an operator."""
         self.add_movements(one.movements)
         if one.reservation is not None:
             self.add_reservation(one.reservation)
 
     def add_movements(self, rows: Iterable[Movement]) -> None:
-        """Rows of the ledger."""
+        """Add rows of the ledger."""
         for row in rows:
             total = self._sums[row.sku]
             total[0] += row.on_hand
             total[1] += row.held
 
     def add_reservation(self, reservation: Reservation) -> None:
-        """The items of one that holds them."""
+        """Add the items of a reservation that is HELD."""
         if reservation.state is ReservationState.HELD:
             self._held.update(reservation.items)
 
     def differences(self, stock: Mapping[Sku, Stock]) -> Iterator[Difference]:
-        """Where stock isn't the fold of its ledger, or isn't held by the orders that say so."""
+        """Yield products whose stock isn't the sum of the ledger, or whose held units aren't those of the orders."""
         for sku, row in stock.items():
             fold = tuple(self._sums.get(sku, (0, 0)))
             if fold != (row.on_hand, row.held):

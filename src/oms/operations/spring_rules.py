@@ -1,4 +1,4 @@
-"""What may be taken over from the system replaced, and as what."""
+"""Checks which orders and counts of the Spring system can be imported."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from oms.domain.values import OrderId, Terms, checked_id
 from oms.ports.legacy import LegacyOrder
 
 ORIGIN = "migrate-from-spring"
-"""What the ledger's rows of imported counts refer to: at most one a product, so no count is taken over twice."""
+"""Reference of the ledger rows of imported counts: one for each product, so no count is imported twice."""
 
 STATUS = "CREATED"
-"""The only one that the system replaced knows."""
+"""The only status in the Spring system."""
 
 
 @attrs.frozen
 class Import:
-    """An order that can be taken over, whole."""
+    """A complete order that can be imported."""
 
     order_id: OrderId
     terms: Terms
@@ -32,7 +32,10 @@ class Import:
 
 
 def checked_order(row: LegacyOrder, money: Callable[[str], Money], products: Collection[str] | None) -> Import:
-    """The order of a row; `InvalidValue` says in one line why it can't be one. `products` None: any may be named."""
+    """Return the order of a row; raises `InvalidValue` with the reason if it can't be imported.
+
+    `products` are those that have stock; None allows every product.
+    """
     if row.user_id is None and row.total is None and row.status is None:
         raise InvalidValue("no_order", "order_items has lines of it, orders has no such row")
     if row.status != STATUS:
@@ -43,13 +46,13 @@ def checked_order(row: LegacyOrder, money: Callable[[str], Money], products: Col
     terms = Terms.checked(row.user_id or "", money(row.total), [_line(line) for line in row.lines])
     unknown = sorted(set(terms.items) - set(products)) if products is not None else []
     if unknown:
-        raise InvalidValue("unknown_product", f"the product {unknown[0]} has no stock in the system replaced")
+        raise InvalidValue("unknown_product", f"the product {unknown[0]} has no stock in the Spring system")
     since = f", placed {row.created_at.isoformat()}" if row.created_at else ""
-    return Import(order_id, terms, row.created_at, f"{row.status} in the system replaced{since}")
+    return Import(order_id, terms, row.created_at, f"{row.status} in the Spring system{since}")
 
 
 def checked_count(product: str, text: str) -> SetStock:
-    """The count of a product; `InvalidValue` says why it is none."""
+    """Return the command that sets a product's count; raises `InvalidValue` if the text is no count."""
     if not _WHOLE.fullmatch(text):
         raise InvalidValue("invalid_units", f"its count is {text[:40]!r}, which is no whole number")
     return SetStock.of(product, int(text))

@@ -1,4 +1,4 @@
-"""What a check of the promises finds, as many as a person can read."""
+"""Violations of promises, in a bounded number."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MOST_LISTED = 1000
 
 @attrs.frozen
 class Violation:
-    """A promise that doesn't hold: which one, of what, and what was found.
+    """A broken promise: its id, its subject and what was found.
 
-    `order`, `topic`, `partition` and `offset` say where, as far as it is about an order or a message in the log.
+    `order`, `topic`, `partition` and `offset` are set if it is about an order or a message in the log.
     """
 
     promise: str
@@ -38,18 +38,18 @@ class Violations:
         self._counts: Counter[str] = Counter()
 
     def add(self, violation: Violation) -> None:
-        """One more."""
+        """Add a violation."""
         self._counts[violation.promise] += 1
         if self._counts[violation.promise] <= MOST_LISTED:
             self._listed.append(violation)
 
     def extend(self, violations: Iterable[Violation]) -> None:
-        """Several more."""
+        """Add several violations."""
         for violation in violations:
             self.add(violation)
 
     def merged(self, other: Violations) -> Sequence[Violation]:
-        """All that are listed here and there, and a line for those of each promise that are only counted."""
+        """Return all listed violations of both, and one line for each promise that has more than are listed."""
         listed = [*self._listed, *other._listed]
         kept = Counter(violation.promise for violation in listed)
         counts = self._counts + other._counts

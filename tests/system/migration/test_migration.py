@@ -214,7 +214,7 @@ def test_nothing_is_owed_to_anybody_and_the_history_says_where_they_come_from(em
     assert embedded.migrate("--apply").returncode == 0
     rows = records(embedded.settings)
     assert rows["outbox"] == rows["tasks"] == []
-    assert rows["history"] == [(name, "import", "CREATED in the system replaced") for name in (FIRST, SECOND, THIRD)]
+    assert rows["history"] == [(name, "import", "CREATED in the Spring system") for name in (FIRST, SECOND, THIRD)]
 
 
 def test_gate_and_ledger_agree(distributed: Target) -> None:
@@ -280,7 +280,7 @@ def test_what_is_bad_gets_a_line_each_and_nothing_is_changed_unless_told_so(lega
         "inventory:odd\ufffd[31m: its count is 'many', which is no whole number",
         "inventory:sold-too-often: a count is a whole number from 0 to 1000000000000",
         "order 00000000-0000-0000-0000-000000000001: the amount can't be negative",
-        "order 00000000-0000-0000-0000-000000000002: the product cccccccc-cccc-cccc-cccc-cccccccccccc has no stock in the system replaced",
+        "order 00000000-0000-0000-0000-000000000002: the product cccccccc-cccc-cccc-cccc-cccccccccccc has no stock in the Spring system",
         f"order 00000000-0000-0000-0000-000000000003: the quantity of {B} must be a whole number from 1 to 10000",
         "order 00000000-0000-0000-0000-000000000004: its status is SHIPPED, only CREATED is known",
         "order 00000000-0000-0000-0000-000000000005: an order needs at least one item",
@@ -319,7 +319,7 @@ def test_columns_as_the_framework_names_them_unless_told_otherwise_and_times_whe
     rows = records(embedded.settings)
     assert len(rows["orders"]) == 3
     assert {detail for _, _, detail in rows["history"]} == {
-        "CREATED in the system replaced, placed 2026-03-01T10:00:00+00:00"
+        "CREATED in the Spring system, placed 2026-03-01T10:00:00+00:00"
     }
 
 

@@ -1,7 +1,7 @@
 """`oms verify` beside a system at work: whatever happens between two of its reads, it reports no fault of a right system.
 
 Each check is made while a schedule of the simulator goes on: before each read, the schedule makes some steps. A record
-that is read too early, or too late, for the order of reads in `on_record.py` is a wrong check, and is found here.
+that is read too early, or too late, for the order of reads in `record_snapshot.py` is a wrong check, and is found here.
 """
 
 from __future__ import annotations

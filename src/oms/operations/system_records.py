@@ -1,4 +1,4 @@
-"""What is on record of a system, all of it in memory: to compare the files of a small one, and to repair them."""
+"""The rows of all services in memory: to compare and repair the files of an embedded system."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from oms.ports.messages import Codec, Message, Outgoing, Record, is_copies_topic
 
 @attrs.frozen
 class Records:
-    """The rows of all four services, each service's as of a moment of its own."""
+    """The rows of all four services. Each service is read at its own moment."""
 
     orders: Mapping[OrderId, Order]
     reservations: Mapping[OrderId, Reservation]
     payments: Mapping[OrderId, Payment]
     done: Mapping[str, frozenset[str]]
-    """The messages that each group has handled or parked."""
+    """By group: the ids of the messages that it has handled or parked."""
 
     outbox: Sequence[Outgoing]
-    """Messages that aren't sent yet."""
+    """Messages that wait to be sent."""
 
     @classmethod
     def read(cls, evidence: Evidence) -> Records:
-        """Read all of them now."""
+        """Read all rows now."""
         services: Sequence[ServiceEvidence] = (
             evidence.order,
             evidence.inventory,
@@ -44,7 +44,7 @@ class Records:
         for service in services:
             for group, message in service.all_inbox():
                 done[group].add(message)
-            for letter in service.all_dead_letters():  # it stays until it has ended, and may outlive its inbox row
+            for letter in service.all_dead_letters():  # a parked one may outlive its inbox row
                 done[letter.group].add(letter.message_id)
         return cls(
             {order.id: order for order in evidence.order.all_orders() if order.state is not OrderState.ABSENT},
@@ -55,7 +55,7 @@ class Records:
         )
 
     def before(self, since: datetime) -> frozenset[OrderId]:
-        """The orders that were made before a moment."""
+        """Return the orders that were created before `since`."""
         return frozenset(
             one.id for one in self.orders.values() if one.created_at is not None and one.created_at < since
         )
@@ -64,7 +64,7 @@ class Records:
 def topics_by_order(
     records: Iterable[Record], codec: Codec, orders: Mapping[OrderId, Order]
 ) -> Mapping[OrderId, frozenset[str]]:
-    """The topics in which an order has a message, unless that contradicts the order: no service of ours sent it."""
+    """Return the topics in which each order has a message; messages that contradict their order don't count."""
     topics: defaultdict[OrderId, set[str]] = defaultdict(set)
     for record in records:
         message = None if is_copies_topic(record.topic) else read_message(record, codec)
@@ -76,6 +76,6 @@ def topics_by_order(
 
 
 def _contradicts(message: Message, order: Order | None) -> bool:
-    """Whether the order service has refused a message: it names another customer, amount or items than its order."""
+    """Whether the message names another customer, amount or items than its order."""
     stated = stated_in(message.event)
     return stated is not None and order is not None and stated.differ_from(order.agreed)
