@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 import oms
 from oms.adapters.auth.keys_file import new_key
 from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.entrypoints.http import server
+from oms.entrypoints.http import access, server
 from oms.entrypoints.http.rate_limit import RateLimit
 from oms.entrypoints.http.refusals import LINES_PER_S
 
@@ -58,7 +58,8 @@ def served(telemetry: RecordingTelemetry, **given: object) -> Iterator[TestClien
 def second(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that the server reads; a test sets it."""
     now = [1000.0]
-    monkeypatch.setattr(server, "monotonic", lambda: now[0])
+    for module in (access, server):
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
     return now
 
 

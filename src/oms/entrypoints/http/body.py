@@ -1,4 +1,4 @@
-"""A request's body: counted while it streams, decoded once, refused with the name of what is wrong."""
+"""Reads request bodies: counts their size while they arrive, decodes them once, and names the wrong field in errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 MAX_BODY_BYTES = 64 * 1024
 _LONGEST_NUMBER = 64
-"""More digits than any amount or quantity within its bounds needs: longer ones aren't even read."""
+"""Longer than any amount or quantity within its bounds; a longer number is refused unread."""
 
 _NUMBER_STARTS = b"-0123456789"
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,20})?")
@@ -30,7 +30,7 @@ _usual_lines = msgspec.json.Decoder(dict[str, int])
 
 
 async def read_body(request: Request, *, required: bool = True) -> bytes:
-    """The body, of JSON's media type (or none) and at most 64 KiB, whatever the headers say of its length."""
+    """Return the body; `HttpProblem` above 64 KiB, whatever Content-Length says, or if its media type isn't JSON."""
     parts: list[bytes] = []
     size = 0
     more = True
@@ -51,7 +51,7 @@ async def read_body(request: Request, *, required: bool = True) -> bytes:
 
 
 def read_typed(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """A body as the decoder's type; `InvalidValue` or `HttpProblem` names what is wrong with it."""
+    """Return a body as the decoder's type; `InvalidValue` or `HttpProblem` names the error."""
     found = _decode(decoder, body)
     _refuse_repeated_names(body)
     return found
@@ -61,7 +61,7 @@ Placed = shapes.PlaceOrderBody | shapes.SpringOrderBody
 
 
 def read_place(body: bytes, *, spring: bool = False) -> tuple[Placed, Decimal, Mapping[str, int]]:
-    """The body of an order, its exact amount, and its quantities by product.
+    """Return the body of an order, its exact amount, and its quantities by product.
 
     `spring` reads as the Spring system does: unknown fields have no effect, and numbers may be strings.
     """
@@ -96,7 +96,7 @@ def _is_number(value: object) -> TypeGuard[str]:
 
 
 def whole(raw: msgspec.Raw, field: str) -> int:
-    """Units: a JSON number that is exactly whole. JSON has one kind of number, so `5.0` is 5."""
+    """Return a whole JSON number; `InvalidValue` for another one. JSON has one kind of number, so `5.0` is 5."""
     text = bytes(raw)
     if text[:1] not in _NUMBER_STARTS:
         raise InvalidValue("invalid_body", f"Expected `int` - at `$.{field}`")
@@ -121,7 +121,7 @@ def _refuse_repeated_names(body: bytes) -> None:
 
 
 def _load(text: bytes, number: Callable[[str], object]) -> Any:
-    """JSON with every number as `number` makes it, and with no name twice in one object."""
+    """Parse JSON, with numbers converted by `number`; `InvalidValue` if an object has a name twice."""
     try:
         return json.loads(text.decode(), object_pairs_hook=_unique, parse_float=number, parse_int=number)
     except (ValueError, RecursionError) as error:
@@ -146,7 +146,7 @@ def _amount(raw: bytes) -> Decimal:
 
 
 def _lines(raw: bytes) -> Mapping[str, int]:
-    """Quantities by product; those written as plain integers are read at a tenth of the cost of others."""
+    """Return quantities by product. Plain integers take a fast path, at a tenth of the cost."""
     try:
         return _usual_lines.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -157,7 +157,7 @@ def _lines(raw: bytes) -> Mapping[str, int]:
 
 
 def _whole(text: str) -> int | None:
-    """The value of a JSON number that is whole (`2.0` is); None, which is no quantity, for others and for huge ones."""
+    """Return the value of a whole JSON number, such as `2` or `2.0`; None for other and for very large ones."""
     if len(text) > _LONGEST_NUMBER:
         return None
     exact = _exact(text)
@@ -167,7 +167,7 @@ def _whole(text: str) -> int | None:
 
 
 def _exact(text: str) -> Decimal | None:
-    """None for an exponent beyond what a decimal can hold."""
+    """Return the number; None if its exponent is too large for a decimal."""
     try:
         return Decimal(text)
     except InvalidOperation:

@@ -19,32 +19,37 @@ from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from oms.entrypoints.http.body import MAX_BODY_BYTES
 from oms.entrypoints.http.connections import Connections
 from oms.entrypoints.http.problems import CODES, HttpProblem, problem
-from oms.entrypoints.http.responses import Response
+from oms.entrypoints.http.request_head import (
+    check_version,
+    closing_response,
+    head_without_upgrade,
+    parser_error_detail,
+    path_of,
+)
 
 SLICE_BYTES = 16 * 1024
 """The parser gets at most this much at once; a limit on an incomplete message is exact to this."""
 
 MAX_MESSAGE_BYTES = 4 * MAX_BODY_BYTES
-"""Of a body with its chunk sizes, extensions and trailers; also how much is read of a body after its answer."""
+"""Limit of a body with its chunk sizes, extensions and trailers, also of a body that is read after its response."""
 
 MAX_PIPELINED = 50
-"""Requests that wait for the answer to an earlier one on the same connection."""
+"""Requests that may wait for the response to an earlier one on the same connection."""
 
 LINGER_S = 1.0
 LINGER_BYTES = 1024 * 1024
-"""How much of a refused client's data is read and dropped. Closed at once, the kernel could discard the answer."""
-
-_UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
+"""How much of a refused client's data is read and dropped. If the connection closed at once, the kernel could discard
+the response."""
 
 
 class _Phase(Enum):
-    """Which part of a message the client sends next."""
+    """The part of a message that the client sends next."""
 
     IDLE = auto()
     HEAD = auto()
@@ -57,7 +62,7 @@ _IDLE, _HEAD, _BODY, _NOTHING = _Phase  # read several times for each request
 
 
 class Connection(HttpToolsProtocol):
-    """A client's connection; answers with a problem (RFC 9457) what never reaches the application."""
+    """A client's connection. A message that can't reach the application gets a problem (RFC 9457) as response."""
 
     def __init__(
         self,
@@ -72,7 +77,7 @@ class Connection(HttpToolsProtocol):
         self._registry = registry
         self._limits = registry.limits
         self._max_head_bytes = registry.limits.head_bytes
-        self._answering: RequestResponseCycle | None = None
+        self._cycle_in_progress: RequestResponseCycle | None = None
         self._phase = _IDLE
         self._deadline: float | None = None
         self._unsent_since: float | None = None
@@ -97,7 +102,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """The client sends no more; the transport closes itself after this."""
+        """Forget the message that is being read: the client sends no more, and the transport closes itself."""
         self._end()
 
     def abort(self) -> None:
@@ -108,11 +113,11 @@ class Connection(HttpToolsProtocol):
     def _end(self) -> None:
         self._phase, self._deadline = _NOTHING, None
         self.pipeline.clear()
-        if self._answering is not None:
-            _disconnect(self._answering)  # its answer would be written to a closed transport
+        if self._cycle_in_progress is not None:
+            _disconnect(self._cycle_in_progress)  # its response would be written to a closed transport
 
     def close_if_late(self, now: float) -> None:
-        """Close if the client has kept the server waiting for too long, at both ends."""
+        """Close if the client is too slow to send its request or to read its response."""
         if not self.transport.get_write_buffer_size():
             self._unsent_since = None
         elif self._unsent_since is None:
@@ -149,8 +154,10 @@ class Connection(HttpToolsProtocol):
                     self._feed(view[start : start + SLICE_BYTES])
         except httptools.HttpParserError as error:
             cause = error.__context__
-            refused = cause if isinstance(cause, HttpProblem) else HttpProblem("malformed_request", _detail(error))
-            self._refuse(refused.code, refused.detail)
+            if isinstance(cause, HttpProblem):
+                self._refuse(cause.code, cause.detail)
+            else:
+                self._refuse("malformed_request", parser_error_detail(error))
         except HttpProblem as refused:
             self._refuse(refused.code, refused.detail)
 
@@ -184,16 +191,11 @@ class Connection(HttpToolsProtocol):
 
     def _parse_again_without_upgrade(self) -> None:
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
-        lines += [
-            b"%b: %b" % (name, _without_upgrade(value) if name == b"connection" else value)
-            for name, value in self.headers
-            if name not in _UPGRADE_HEADERS
-        ]
+        head = head_without_upgrade(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
         self._head_bytes = 0
-        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        self.parser.feed_data(head)
 
     def _expect_head(self) -> None:
         self._phase, self._received, self._head_bytes = _HEAD, 0, 0
@@ -206,20 +208,20 @@ class Connection(HttpToolsProtocol):
     # -- from the parser
 
     def on_message_begin(self) -> None:
-        """A request begins; a pipelined one begins without new data."""
+        """Start the limits of a request; a pipelined one begins without new data."""
         if self._phase is not _HEAD:
             self._expect_head()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request's target."""
+        """Append a part of the request's target."""
         self._head_bytes += len(url)
         if self._head_bytes > self._max_head_bytes:
             self._refuse_head_size()
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which is dropped. Does the same as uvicorn's method, which is called most of all."""
+        """Store a header, or drop a trailer. Does the work of uvicorn's method itself: it is called most often."""
         size = self._head_bytes = self._head_bytes + len(name) + len(value) + 4
         if size > self._max_head_bytes:
             self._refuse_head_size()
@@ -242,10 +244,10 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.time() + self._limits.body_s
         super().on_headers_complete()
         if not self.pipeline:
-            self._answering = self.cycle
+            self._cycle_in_progress = self.cycle
 
     def on_message_complete(self) -> None:
-        """The request is complete."""
+        """Leave a complete request to the application."""
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
@@ -260,32 +262,21 @@ class Connection(HttpToolsProtocol):
             raise HttpProblem("malformed_request", "this server is no proxy")
 
     def _check_head(self) -> None:
-        version = self.parser.get_http_version()
-        if version != "1.1" and (version != "1.0" or any(name == b"transfer-encoding" for name, _ in self.headers)):
-            raise HttpProblem("malformed_request", "the version must be HTTP/1.1, or HTTP/1.0 with a Content-Length")
+        check_version(self.parser.get_http_version(), self.headers)
         if len(self.pipeline) >= MAX_PIPELINED:
             raise HttpProblem("malformed_request", f"at most {MAX_PIPELINED} requests may wait on one connection")
         if self.url[:1] != b"/":
-            self.url = self._path_of_absolute_target()
-
-    def _path_of_absolute_target(self) -> bytes:
-        """`http://host/path` names the host a second time (RFC 9112, section 3.2.2); both must be the same."""
-        scheme, _, rest = self.url.partition(b"://")
-        authority, _, path = rest.partition(b"/")
-        hosts = [value.strip().lower() for name, value in self.headers if name == b"host"]
-        if scheme.lower() not in (b"http", b"https") or [authority.lower()] != hosts:
-            raise HttpProblem("malformed_request", "the target must be a path on the host of the Host header")
-        return b"/" + path
+            self.url = path_of(self.url, self.headers)
 
     # -- to the client
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request, or wait for the client."""
         if self.pipeline:
-            self._answering = self.pipeline[-1][0]
+            self._cycle_in_progress = self.pipeline[-1][0]
             super().on_response_complete()
             return
-        # As uvicorn's, without its timer for each response: one sweep looks after all connections.
+        # As in uvicorn, but without a timer for each response: one sweep checks all connections.
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
@@ -297,23 +288,23 @@ class Connection(HttpToolsProtocol):
         self._registry.waits(self)
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answer the message that is being read, after those before it, and end the connection."""
+        """Refuse the message that is being read, after the responses to earlier ones, and end the connection."""
         self._registry.refused(code)
         own = self.cycle if self._phase is _BODY else None
         self._phase, self._deadline = _NOTHING, None
         if own is not None and not own.response_started:
             self._withdraw(own)
-        before = self.pipeline[0][0] if self.pipeline else self._answering
+        before = self.pipeline[0][0] if self.pipeline else self._cycle_in_progress
         if before is not None and not before.response_complete and not before.disconnected:
-            before.keep_alive = False  # uvicorn closes the connection after this answer
+            before.keep_alive = False  # uvicorn closes the connection after this response
         elif own is not None and own.response_started:
             self._linger()
         else:
-            self.transport.write(_response(problem(CODES[code][0], code, detail)))
+            self.transport.write(closing_response(problem(CODES[code][0], code, detail)))
             self._linger()
 
     def _withdraw(self, cycle: RequestResponseCycle) -> None:
-        """Take a request that didn't arrive whole from the application."""
+        """Withdraw an incomplete request from the application."""
         if self.pipeline and self.pipeline[0][0] is cycle:
             self.pipeline.popleft()
         _disconnect(cycle)
@@ -327,18 +318,3 @@ class Connection(HttpToolsProtocol):
 def _disconnect(cycle: RequestResponseCycle) -> None:
     cycle.disconnected = True
     cycle.message_event.set()
-
-
-def _without_upgrade(options: bytes) -> bytes:
-    return b",".join(option for option in options.split(b",") if option.strip().lower() not in _UPGRADE_HEADERS)
-
-
-def _detail(error: httptools.HttpParserError) -> str:
-    if isinstance(error, httptools.HttpParserCallbackError):
-        return "the target of the request can't be read"
-    return str(error)
-
-
-def _response(response: Response) -> bytes:
-    lines = [b"%b: %b\r\n" % header for header in response.header_lines()]
-    return b"".join([STATUS_LINE[response.status], *lines, b"connection: close\r\n\r\n", response.body])

@@ -1,4 +1,4 @@
-"""The open connections of the HTTP server: how many there may be, and which one closes for a new one."""
+"""The open connections of the HTTP server: their limit, and which one is closed to admit a new one."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Connections:
         self._telemetry = telemetry
         self._open: set[Limited] = set()
         self._waiting: dict[Limited, None] = {}
-        """Connections that wait for their client, those that wait longest first."""
+        """Connections that wait for their client, the longest waiting first."""
         self._report_at = 0.0
 
     def admit(self, new: Limited) -> bool:
-        """Register a new connection; False if the limit is reached and every connection has a request in work.
+        """Register a new connection; False if the limit is reached and every connection has a request in progress.
 
         At the limit the connection that has waited longest for its client is closed. Clients that send complete
         requests get in, however many connections others hold open.
@@ -56,20 +56,20 @@ class Connections:
 
     @property
     def crowded(self) -> bool:
-        """Whether so many connections are being refused that a further one can't even be answered."""
+        """Whether so many connections are being refused that a further one gets no response."""
         return len(self._open) > self.limits.connections + EXTRA
 
     def waits(self, connection: Limited) -> None:
-        """The connection waits for its client from now on."""
+        """Note that the connection waits for its client."""
         if connection in self._open:
             self._waiting[connection] = None
 
     def works(self, connection: Limited) -> None:
-        """The connection has a complete request, so it is not closed in favour of a new one."""
+        """Note that the connection has a complete request, so that it isn't closed in favour of a new one."""
         self._waiting.pop(connection, None)
 
     def remove(self, connection: Limited) -> None:
-        """The connection is closed."""
+        """Forget a closed connection."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
 

@@ -1,14 +1,14 @@
-"""The API's description, for programs and for people. Made when it is first asked for."""
+"""Serves the API's description, as an OpenAPI document and as a page; both are made on first use."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from oms.bootstrap.app import App
 from oms.entrypoints.http import page
 from oms.entrypoints.http.openapi import Json, document
-from oms.entrypoints.http.request import Request
+from oms.entrypoints.http.request import Handler, Request
 from oms.entrypoints.http.responses import Response, json
 from oms.entrypoints.http.routes import Route
 from oms.ports.extensions import Principal
@@ -20,12 +20,16 @@ class Description:
     def __init__(self, routes: Sequence[Route], app: App) -> None:
         self._routes, self._app = routes, app
 
+    def by_route(self) -> Mapping[str, Handler]:
+        """The handlers by the names of their routes."""
+        return {"openapi": self.openapi, "docs": self.docs}
+
     async def openapi(self, request: Request, _caller: Principal | None) -> Response:
-        """The OpenAPI document; its server is wherever this is mounted."""
+        """GET /openapi.json. The document's server is the path at which the API is mounted."""
         return json({**self._document, "servers": [{"url": request.scope.get("root_path") or "/"}]})
 
     async def docs(self, _request: Request, _caller: Principal | None) -> Response:
-        """The same as a page without script, in which nothing may run and nothing is fetched."""
+        """GET /docs. The document as a page."""
         return Response(self._page, headers={**page.HEADERS}, media="text/html; charset=utf-8")
 
     @cached_property

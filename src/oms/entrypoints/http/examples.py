@@ -32,7 +32,7 @@ _LETTER = shapes.DeadLetterView(
     headers=[shapes.Header("ce_type", "inventory.reserved", base64=False)],
 )
 
-_ANSWERS: dict[str, object] = {
+_RESPONSES: dict[str, object] = {
     "placeOrder": _ORDER,
     "listOrders": shapes.OrderPage(
         content=[_ORDER], empty=False, first=True, last=True, number=0, number_of_elements=1,
@@ -70,16 +70,16 @@ PATHS = {"orders": ORDER_ID, "stock": SKU, "dead-letters": LETTER_ID}
 NOT_READY = shapes.Readiness("not ready", ("store_not_writable",), ())
 
 
-def answer_to(route: str) -> Any:
-    """An example of a route's answer; None where there is none."""
-    return plain(_ANSWERS.get(route))
+def response_to(route: str) -> Any:
+    """Return an example of a route's response; None if there is none."""
+    return plain(_RESPONSES.get(route))
 
 
 def body_of(route: str) -> Any:
-    """An example of a route's body."""
+    """Return an example of a route's request body."""
     return plain(_BODIES[route])
 
 
 def plain(value: object) -> Any:
-    """As JSON has it."""
+    """Return a value as its JSON is decoded: dictionaries, lists and plain values."""
     return msgspec.json.decode(shapes.encode(value))

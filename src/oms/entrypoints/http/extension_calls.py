@@ -1,4 +1,4 @@
-"""Runs a shop's own code (authenticator, pricing, policy) for requests, so that a call that hangs locks nobody out."""
+"""Runs a shop's own code (authenticator, pricing, policy) for requests; a hanging call blocks no other request."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 THREADS = 16
 MOST_HUNG = 16
-"""Abandoned calls that may be waited for; while there are so many, requests that need a call are answered 503."""
+"""Abandoned calls that may still run; while there are so many, requests that need a call get 503."""
 
 MAX_WAITING = 1000
-"""Calls that wait for a thread; more would only wait longer than their callers do."""
+"""Calls that wait for a thread. A call behind so many others would outlast its caller's patience."""
 
 LOOK_EVERY_S = 0.1
 """How often to look for calls that have outlasted their limit."""
 
-_Asked = tuple["asyncio.Future[Any]", Callable[[], Any]]
+_Queued = tuple["asyncio.Future[Any]", Callable[[], Any]]
 
 
 class ExtensionCalls:
@@ -40,11 +40,11 @@ class ExtensionCalls:
         health: ServiceHealth | None = None,
     ) -> None:
         self.loop, self.name, self._health = loop, name, health
-        self._alarm, self._alarmed = alert, False
+        self._alert, self._alerted = alert, False
         self._calls: ThreadPoolCallExecutor[asyncio.Future[Any]] = ThreadPoolCallExecutor(
             THREADS, self._wake, limit_s=limit_s, most_hung=MOST_HUNG
         )
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_Queued] = deque()
         self._open = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -63,18 +63,18 @@ class ExtensionCalls:
             self._open -= 1
 
     def _wake(self) -> None:
-        """A call has ended; on its thread."""
-        with suppress(RuntimeError):  # the loop is closed, and no request waits any more
+        """Have the loop collect an ended call; called on the call's thread."""
+        with suppress(RuntimeError):  # the loop is closed, so no request waits
             self.loop.call_soon_threadsafe(self._collect)
 
     def _collect(self) -> None:
         for ended in self._calls.collect():
-            if ended.token.done():  # its caller went away
+            if ended.token.done():  # the client has disconnected, or the request gave up
                 continue
             if ended.error is None:
                 ended.token.set_result(ended.answer)
             else:
-                ended.token.set_exception(_told(self.name, ended.error))
+                ended.token.set_exception(_error_for(self.name, ended.error))
         self._watch()
         self._fill()
 
@@ -85,15 +85,15 @@ class ExtensionCalls:
                 self._calls.submit(future, call)
 
     def _watch(self) -> None:
-        """Alert once where calls are blocked, and refuse the requests that wait for one."""
+        """When calls become blocked, alert once and fail the requests that wait for one."""
         if not self._calls.blocked():
-            if self._alarmed and self._health is not None:
+            if self._alerted and self._health is not None:
                 self._health.succeeded(Condition.CALLS_BLOCKED, self.name)
-            self._alarmed = False
+            self._alerted = False
             return
-        if not self._alarmed:
-            self._alarmed = True
-            self._alarm("calls blocked", extension=self.name, abandoned=MOST_HUNG)
+        if not self._alerted:
+            self._alerted = True
+            self._alert("calls blocked", extension=self.name, abandoned=MOST_HUNG)
             detail = f"{self.name}: {MOST_HUNG} abandoned calls haven't returned; no further one is made until some do"
             if self._health is not None:
                 self._health.failed(Condition.CALLS_BLOCKED, self.name, detail, opens_after=1)
@@ -112,6 +112,6 @@ class ExtensionCalls:
         self._keep_looking()
 
 
-def _told(name: str, error: Exception) -> Exception:
-    """Nothing has happened where this code didn't answer, so its request may be sent again."""
+def _error_for(name: str, error: Exception) -> Exception:
+    """Return the error for the request: `Retryable` for an abandoned call, because nothing has happened yet."""
     return Retryable(f"the {name} took too long") if isinstance(error, CallAbandoned) else error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
@@ -19,7 +19,7 @@ from oms.engine.command_groups import Reply
 from oms.entrypoints.http import shapes, views
 from oms.entrypoints.http.body import read_body, read_place, read_typed, whole
 from oms.entrypoints.http.problems import HttpProblem
-from oms.entrypoints.http.request import Request
+from oms.entrypoints.http.request import Handler, Request
 from oms.entrypoints.http.request_waits import RequestWaits
 from oms.entrypoints.http.responses import Response, json
 from oms.entrypoints.http.routes import Allowed, may
@@ -41,6 +41,29 @@ class Handlers:
         self._app, self._waits = app, waits
         self._read = waits.read
         self._spring = app.settings.http_compat == "spring"
+
+    def by_route(self) -> Mapping[str, Handler]:
+        """The handlers by the names of their routes."""
+        return {
+            "placeOrder": self.place_order,
+            "listOrders": self.list_orders,
+            "getOrder": self.get_order,
+            "getTimeline": self.get_timeline,
+            "cancelOrder": self.cancel_order,
+            "resumeOrder": self.resume_order,
+            "listStock": self.list_stock,
+            "rebuildGate": self.rebuild_gate,
+            "getStock": self.get_stock,
+            "setStock": self.set_stock,
+            "addStock": self.add_stock,
+            "listDeadLetters": self.list_dead_letters,
+            "getDeadLetter": self.get_dead_letter,
+            "redriveDeadLetter": self.redrive_dead_letter,
+            "discardDeadLetter": self.discard_dead_letter,
+            "health": self.health,
+            "ready": self.ready,
+            "metrics": self.metrics,
+        }
 
     # -- orders
 

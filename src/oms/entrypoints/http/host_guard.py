@@ -1,9 +1,9 @@
 """Protection against DNS rebinding for servers that trust every caller.
 
 A web page can have its own name resolve to the address of such a server. Its visitor's browser then takes the server
-for the page's own site, and the page can read and change everything. The `Host` header gives the page away: it is the
-name that the browser asked for, and no page can choose that. An address in `Host` was never resolved, so the address
-that a request arrived at is always allowed; probes and scrapers use it.
+for the page's own site, and the page can read and change everything. The `Host` header reveals the page's name,
+because the browser sets it and no page can change it. An IP address in `Host` was never resolved, so the address at
+which a request arrived is always allowed; probes and scrapers use it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_PORT = 65535
 
 @lru_cache(maxsize=100)
 def name_of(host: str) -> str | None:
-    """The host of a `Host` header without its port, in lower case; None for anything that is no such header.
+    """Return the host of a `Host` header in lower case, without its port; None for an invalid header.
 
     Any port is allowed: a tunnel's or a container's differs from the server's, and a page gains nothing by choosing it.
     """
@@ -35,7 +35,7 @@ def name_of(host: str) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """One spelling of a name or address: lower case, without brackets, IPv6 addresses in their short form."""
+    """Normalise a name or address: lower case, no brackets, IPv6 addresses in their short form."""
     bare = name.strip("[]").lower()
     return str(ip_address(bare)) if _is_address(bare) else bare
 
@@ -56,7 +56,7 @@ class HostGuard:
         self._names = frozenset(map(_plain, (*settings.http_hosts, settings.http_host)))
 
     def check(self, request: Request) -> None:
-        """Raise `HttpProblem` (421) for another host. `X-Forwarded-Host` and its like count for nothing."""
+        """Raise `HttpProblem` (421) for another host. `X-Forwarded-Host` and similar headers are ignored."""
         if self._any:
             return
         name = name_of(request.headers.get("host", ""))
@@ -65,6 +65,6 @@ class HostGuard:
 
 
 def _address_arrived_at(scope: Scope) -> str | None:
-    """The server's own address; None where the server tells no address, or copies a name out of the request."""
+    """Return the server's own address; None if the ASGI server gives none, or gives a name from the request."""
     server = scope.get("server")
     return _plain(server[0]) if server and _is_address(server[0]) else None

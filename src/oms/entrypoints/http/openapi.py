@@ -29,29 +29,29 @@ _IMPOSSIBLE = {
     Authentication.API_KEYS: _WITHOUT_KEYS,
     Authentication.HOST: _WITHOUT_KEYS,
 }
-"""Codes that a server of each kind never answers with."""
+"""Codes that a server with each kind of authentication never returns."""
 
 _TAGS = {
     "order": "Place orders, follow them, cancel them.",
     "inventory": "Stock by product.",
-    "dead letters": "Messages and tasks that couldn't be handled: nothing is dropped.",
-    "operations": "For whoever runs the system.",
+    "dead letters": "Messages and tasks that couldn't be handled. None is dropped.",
+    "operations": "For the operators of the system.",
 }
 _ID: Json = {"type": "string", "pattern": ID_PATTERN}
 _QUERY: dict[str, tuple[str, Json]] = {
     "userId": ("Only orders of this user", _ID),
-    "page": ("Which page, from 0", {"type": "integer", "minimum": 0, "maximum": 10**6, "default": 0}),
+    "page": ("Page number, from 0", {"type": "integer", "minimum": 0, "maximum": 10**6, "default": 0}),
     "size": ("Entries on a page", {"type": "integer", "minimum": 1, "maximum": 100, "default": 10}),
     "state": ("Only letters in this state", {"enum": [*shapes.LETTER_STATES], "default": "PARKED"}),
     "service": ("Only letters of this service", _ID),
-    "limit": ("At most so many", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+    "limit": ("The most letters to return", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
 }
 _KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Equal key and body get the equal answer and have one effect, for 24 h. A request with the same "
-    "key that is under way is waited for.",
+    "description": "For 24 h, requests with the same key and body have one effect and get the same response. A "
+    "request waits for another one with the same key that is under way.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     "example": "checkout-7f3a",
 }
@@ -59,11 +59,11 @@ _TRACE: Json = {
     "name": "traceparent",
     "in": "header",
     "required": False,
-    "description": "W3C trace context: every message that comes of this request carries it. An invalid one is ignored.",
+    "description": "W3C trace context, carried by every message that this request causes. An invalid one is ignored.",
     "schema": {"type": "string"},
 }
 _OPEN_CODES = {("placeOrder", 403), ("placeOrder", 422)}
-"""Where a shop's own pricing and policy may answer with codes of their own."""
+"""Responses in which a shop's own pricing and policy may use codes of their own."""
 
 _ORDER_LINKS = ("getOrder", "getTimeline", "cancelOrder", "resumeOrder")
 _LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -77,7 +77,7 @@ _LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "listStock": (("getStock",), "sku", "$response.body#/content/0/productId"),
     "listDeadLetters": (("getDeadLetter", "redriveDeadLetter", "discardDeadLetter"), "id", "$response.body#/0/id"),
 }
-_RETRY_AFTER: Json = {"Retry-After": {"description": "When to come again, in seconds", "schema": {"type": "integer"}}}
+_RETRY_AFTER: Json = {"Retry-After": {"description": "When to try again, in seconds", "schema": {"type": "integer"}}}
 _HEADERS: dict[int, Json] = {
     401: {"WWW-Authenticate": {"description": "How to prove who you are", "schema": {"type": "string"}}},
     429: _RETRY_AFTER,
@@ -86,7 +86,7 @@ _HEADERS: dict[int, Json] = {
 
 
 def document(routes: Sequence[Route], *, login: Authentication, currency: Currency, spring: bool = False) -> Json:
-    """OpenAPI 3.1 of these routes. `spring` is the document of the system replaced: 200 for a placed order."""
+    """OpenAPI 3.1 of these routes. `spring` describes the API as the Spring system has it: 200 for a placed order."""
     refs, schemas = _schemas(routes, currency)
     if "OrderView" in schemas:
         properties = schemas["OrderView"]["properties"]
@@ -121,7 +121,7 @@ def document(routes: Sequence[Route], *, login: Authentication, currency: Curren
 
 def _schemas(routes: Sequence[Route], currency: Currency) -> tuple[dict[Any, Json], Json]:
     """The schema of each type that the routes name, and the components that these refer to."""
-    types = {shapes.Problem, *(route.answer for route in routes), *(route.body for route in routes if route.body)}
+    types = {shapes.Problem, *(route.response for route in routes), *(route.body for route in routes if route.body)}
     ordered = sorted(types, key=str)
     found, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     refs: dict[Any, Json] = {kind: _amounts(schema) for kind, schema in zip(ordered, found, strict=True)}
@@ -208,14 +208,14 @@ class _Operation:
         for status, names in codes.items():
             found[str(status)] = self._problem(status, names)
         if route.unready is not None:
-            content = {"schema": self._refs[route.answer], "example": examples.plain(examples.NOT_READY)}
+            content = {"schema": self._refs[route.response], "example": examples.plain(examples.NOT_READY)}
             found[str(route.unready)]["content"]["application/json"] = content
         return found
 
     def _success(self) -> Json:
         route = self._route
-        content: Json = {"schema": self._refs[route.answer]}
-        example = examples.answer_to(route.name)
+        content: Json = {"schema": self._refs[route.response]}
+        example = examples.response_to(route.name)
         if example is not None:
             content["example"] = _without_currency(example) if self._spring else example
         answer: Json = {"description": route.summary, "content": {route.media: content}}

@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page: no script, nothing fetched, and a policy under which nothing could be."""
+"""The OpenAPI document as a web page without scripts, which loads nothing and has a policy that forbids both."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ HEADERS = {
     "form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
-"""What a browser may do with the page: show it."""
+"""The browser may show the page and do nothing else."""
 
 _Cells = Sequence[str]
 
 
 def render(document: Json) -> str:
-    """The document as HTML."""
+    """Return the document as HTML."""
     info, schemas = document["info"], document["components"]["schemas"]
     groups: dict[str, list[tuple[str, str, Json]]] = {tag["name"]: [] for tag in document["tags"]}
     for path, operations in document["paths"].items():
@@ -71,9 +71,9 @@ def _route(method: str, path: str, operation: Json, schemas: Json) -> str:
         wanted = "" if operation["requestBody"]["required"] else " (may be left out)"
         inside += _content(f"Body{wanted}", operation["requestBody"]["content"], schemas)
     (ok, success), *refusals = operation["responses"].items()
-    inside += _content(f"Answer {ok}", success["content"], schemas)
+    inside += _content(f"Response {ok}", success["content"], schemas)
     inside += "<h3>Refusals</h3>" + _table(("status", "codes"), map(_refusal, refusals))
-    # A browser opens what a link's target is inside of; the target is therefore not the <details> itself.
+    # A browser opens the <details> that contains a link's target, so the target isn't the <details> itself.
     return (
         f'<details class="route"><summary>{_verb(method)}<span class="said"><span class="path">{_text(path)}</span> '
         f'<span class="soft">{_text(operation["summary"])}</span></span></summary>'
@@ -82,7 +82,7 @@ def _route(method: str, path: str, operation: Json, schemas: Json) -> str:
 
 
 def _curl(method: str, path: str, operation: Json) -> str:
-    """A call to copy, with the examples of the document."""
+    """Return a curl command with the examples of the document."""
     for parameter in operation["parameters"]:
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
@@ -171,7 +171,7 @@ def _codes() -> str:
         (f'<code id="{code}">{code}</code>', f'<span class="status bad">{status}</span>', _text(meaning))
         for code, (status, meaning) in CODES.items()
     )
-    about = "Every error is <code>application/problem+json</code>; its <code>code</code> stays what it is."
+    about = "Every error is <code>application/problem+json</code>; its <code>code</code> is stable."
     table = _table(("code", "status", "meaning"), rows, kind="codes")
     return f'<h2 id="codes">Errors</h2><p class="soft">{about}</p>{table}'
 
@@ -191,6 +191,6 @@ def _slug(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Escaped; what stands between backticks is code."""
+    """Return escaped text, in which text between backticks is marked as code."""
     parts = html.escape(text).split("`")
     return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))

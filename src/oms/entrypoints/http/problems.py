@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: every code in one table, and one way from what was raised to what is answered."""
+"""Errors as RFC 9457 problems: the table of all codes, and the response to each kind of exception."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ TITLES = {
 
 CODES: Mapping[str, tuple[int, str]] = {
     "malformed_request": (400, "The request is not HTTP/1.1, or two servers could read it differently."),
-    "repeated_header": (400, "A header that has one value only comes twice: of Host, credentials and the like."),
+    "repeated_header": (400, "A header that may have only one value is sent twice, such as Host or a credential."),
     "malformed_json": (400, "The body isn't JSON."),
-    "disconnected": (400, "The body didn't come to its end."),
-    "not_authenticated": (401, "No key, or none that is known and hasn't expired."),
+    "disconnected": (400, "The client disconnected before the end of the body."),
+    "not_authenticated": (401, "The request has no key, or one that is unknown or has expired."),
     "not_allowed": (403, "The route is for operators."),
     "not_your_user": (403, "An order can only be placed for oneself."),
     "operators_only": (403, "Only an operator may cancel as an operator."),
-    "cross_origin": (403, "A page of another site in somebody's browser asked for a change."),
+    "cross_origin": (403, "A web page of another site sent a request that would change data."),
     "no_such_route": (404, "There is nothing at this path."),
     "service_not_here": (404, "The service runs in another process."),
     "order_not_found": (404, "There is no such order of this caller."),
-    "no_gate": (404, "The ledger alone decides about stock here; there is no gate to rebuild."),
-    "product_not_found": (404, "Nobody has named this product yet."),
+    "no_gate": (404, "This system has no stock gate; the ledger alone decides."),
+    "product_not_found": (404, "There is no such product."),
     "dead_letter_not_found": (404, "There is no such dead letter."),
     "method_not_allowed": (405, "The path has other methods; `Allow` names them."),
-    "request_timeout": (408, "The request didn't come to its end in time."),
+    "request_timeout": (408, "The client didn't complete the request in time."),
     "order_settled": (409, "The order has ended and can't be changed any more."),
     "order_legacy": (409, "The order was placed before this system; an operator has to cancel it."),
     "stock_below_held": (409, "Fewer units would be on hand than are held."),
     "dead_letter_ended": (409, "The dead letter was redriven or discarded already."),
-    "redrive_failed": (409, "It failed again and stays parked, with the new cause."),
+    "redrive_failed": (409, "Handling failed again; the dead letter stays parked, with the new cause."),
     "content_not_kept": (409, "The message exceeds the size limit, so its dead letter doesn't hold its content."),
     "request_in_flight": (409, "A request with this key is still under way after 5 s."),
     "body_too_large": (413, "A body is at most 64 KiB."),
     "unsupported_media_type": (415, "A body has to be application/json."),
     "wrong_host": (421, "The server trusts every caller, so `Host` has to be one of `OMS_HTTP_HOSTS`."),
     "invalid_body": (422, "A field is missing, unknown or of the wrong type; the detail names it."),
-    "repeated_name": (422, "A name comes twice in one object of the body."),
+    "repeated_name": (422, "An object of the body has the same name twice."),
     "invalid_id": (422, "An id is 1 to 64 of `A-Z a-z 0-9 . _ : -`."),
     "no_items": (422, "An order needs an item."),
     "too_many_items": (422, "An order has at most 100 lines."),
@@ -75,13 +75,16 @@ CODES: Mapping[str, tuple[int, str]] = {
     "idempotency_key_reused": (422, "The key was used with another body."),
     "too_many_requests": (429, "The caller has made more requests than `OMS_RATE_LIMIT` allows."),
     "headers_too_large": (431, "The target and headers of a request are at most `OMS_HTTP_HEAD_BYTES`."),
-    "internal_error": (500, "A fault here; it has been reported under `instance`."),
-    "unavailable": (503, "Nothing happened: the same request may be sent again."),
-    "outcome_unknown": (503, "It may have happened: send the same again with the same Idempotency-Key."),
-    "too_many_connections": (503, "The server has `OMS_HTTP_CONNECTIONS` connections, all with requests in work."),
-    "overloaded": (503, "Too much work is waiting already."),
+    "internal_error": (500, "A fault in the server; it has been reported under `instance`."),
+    "unavailable": (503, "Nothing has happened: the request may be repeated."),
+    "outcome_unknown": (503, "The request may have taken effect: repeat it with the same Idempotency-Key."),
+    "too_many_connections": (
+        503,
+        "The server has `OMS_HTTP_CONNECTIONS` connections, all with requests in progress.",
+    ),
+    "overloaded": (503, "Too many orders are waiting to be processed."),
 }
-"""Status and meaning of every stable code. A shop's own pricing and policy may add codes with status 403 or 422."""
+"""Status and meaning of every stable code. A shop's pricing and policy may add codes with status 403 or 422."""
 
 RETRY_AFTER_S = 1
 _AGAIN = {"Retry-After": str(RETRY_AFTER_S)}
@@ -95,7 +98,7 @@ _STATUS: tuple[tuple[type[DomainError], int], ...] = (
 
 
 class HttpProblem(Exception):
-    """A refusal that only HTTP knows; its status is that of its code."""
+    """A refusal of the HTTP layer itself; its status is that of its code."""
 
     def __init__(self, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -105,13 +108,13 @@ class HttpProblem(Exception):
 def problem(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, instance: str | None = None
 ) -> Response:
-    """A problem as an answer."""
+    """Make the response for a problem."""
     body = Problem(f"urn:oms:problem:{code}", TITLES[status], status, storable_text(detail), code, instance)
     return Response(encode(body), status, headers or {}, "application/problem+json")
 
 
 def response_to(error: Exception) -> Response | None:
-    """The problem that an error is answered with; None for one that nobody expected."""
+    """Return the response to an exception; None for an unexpected one."""
     if isinstance(error, HttpProblem):
         return problem(CODES[error.code][0], error.code, error.detail, error.headers)
     if isinstance(error, DomainError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 MAX_CALLERS = 10_000
-"""Callers that are remembered; beyond that the one whose last request is oldest starts with a full bucket again."""
+"""Callers whose buckets are kept; beyond that, the one whose last request is oldest starts with a full bucket again."""
 
 
 class RateLimit:

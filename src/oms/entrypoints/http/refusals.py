@@ -10,7 +10,7 @@ from oms.ports.telemetry import Telemetry
 
 STATUSES = frozenset({401, 403, 429})
 LINES_PER_S = 10
-"""Lines of the log; a client that is refused more often must not fill it."""
+"""Limit of log lines, so that a client that is refused often can't fill the log."""
 
 BY_THE_SHOP = "refused_by_shop"
 """The counter's label for codes of a shop's own pricing and policy, of which there may be any number."""
@@ -25,7 +25,7 @@ class Refusals:
         self._unlogged = 0
 
     def refused(self, request: Request, route: str, code: str, caller: Principal | None, now: float) -> None:
-        """Count a request in `oms_http_refused_total`, and log it unless there were too many lines in this second."""
+        """Count a request in `oms_http_refused_total`, and log it unless this second's lines are used up."""
         self._telemetry.count("http_refused", code=code if code in CODES else BY_THE_SHOP)
         if self._lines.wait_s("", now):
             self._unlogged += 1

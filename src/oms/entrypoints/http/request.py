@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
 from oms.entrypoints.http.problems import HttpProblem
+from oms.entrypoints.http.responses import Response
 from oms.ports.extensions import Principal
 
 _SINGLE = frozenset({
@@ -26,7 +27,7 @@ _SINGLE = frozenset({
 
 
 class Request:
-    """An ASGI request with its headers decoded once, because several are read."""
+    """An ASGI request. Its headers are decoded once, because every request reads several."""
 
     __slots__ = ("caller", "headers", "receive", "scope")
 
@@ -36,12 +37,12 @@ class Request:
             name.decode("latin-1"): value.decode("latin-1").strip(" \t")
             for name, value in reversed([*scope["headers"]])
         }
-        """By name in lower case, without blanks around the value; of a name that comes twice, the first."""
+        """By name in lower case, without blanks around the value; the first one of a repeated name."""
         self.caller: Principal | None = None
         """Set as soon as the caller is known."""
 
     def check_headers(self) -> None:
-        """Raise `HttpProblem` (400) if a header comes twice that has one value only."""
+        """Raise `HttpProblem` (400) if a header that may have only one value is repeated."""
         if len(self.headers) == len(self.scope["headers"]):
             return
         counts = Counter(name.decode("latin-1") for name, _ in self.scope["headers"])
@@ -51,7 +52,7 @@ class Request:
 
     @property
     def client(self) -> str:
-        """The address of the connection's other end, which may be a proxy; empty where the server knows none."""
+        """The address of the connection's other end, which may be a proxy; empty if the ASGI server gives none."""
         address = self.scope.get("client")
         return str(address[0]) if address else ""
 
@@ -65,3 +66,7 @@ class Request:
     def query_params(self) -> Mapping[str, str]:
         """The query of the URL."""
         return QueryParams(self.scope["query_string"])
+
+
+Handler = Callable[[Request, Any], Awaitable[Response]]
+"""Handles the requests of one route. The second argument is the `Principal`; None for an anonymous caller."""

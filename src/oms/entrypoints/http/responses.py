@@ -1,4 +1,4 @@
-"""What a handler gives back, sent without detours."""
+"""The response of a handler, sent without Starlette's layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SAFE = tuple((name.encode(), value.encode()) for name, value in SAFE_HEADERS.it
 
 @attrs.frozen
 class Response:
-    """A whole response. Nothing that the API answers is to be kept or taken for another type."""
+    """A whole response. Its headers forbid caches to store it and browsers to guess another type."""
 
     body: bytes
     status: int = 200
@@ -29,12 +29,12 @@ class Response:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self.body})
 
     def header_lines(self) -> list[tuple[bytes, bytes]]:
-        """All headers, names in lower case."""
+        """Return all headers, with names in lower case."""
         headers = [(b"content-type", self.media.encode()), (b"content-length", b"%d" % len(self.body)), *_SAFE]
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()]
         return headers
 
 
 def json(value: object, status: int = 200, headers: Mapping[str, str] = NO_HEADERS) -> Response:
-    """A value as JSON; amounts are numbers."""
+    """Return a value as a JSON response; amounts are numbers."""
     return Response(encode(value), status, headers)

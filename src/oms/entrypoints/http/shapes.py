@@ -1,4 +1,4 @@
-"""What requests and responses look like on the wire."""
+"""The JSON of requests and responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oms.ports.stores.rows import DeadLetterState
 
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1 to 64 of `A-Z a-z 0-9 . _ : -`")]
 Amount = Annotated[float, Meta(ge=0, description="A number in major units of the currency, no finer; read exactly")]
-"""As it is documented. What is read and written are decimals: no amount is ever a float."""
+"""This type is only documented. The code reads and writes decimals: no amount is ever a float."""
 
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 Items = Annotated[
@@ -28,7 +28,7 @@ Metadata = Annotated[dict[Text, Text], Meta(description="Your own text, at most 
 
 
 class Struct(msgspec.Struct, rename="camel", omit_defaults=True):
-    """camelCase on the wire."""
+    """A JSON object with camelCase names."""
 
 
 class PlaceOrder(Struct, forbid_unknown_fields=True):
@@ -41,7 +41,7 @@ class PlaceOrder(Struct, forbid_unknown_fields=True):
 
 
 class PlaceOrderBody(Struct, forbid_unknown_fields=True):
-    """`PlaceOrder` as it is read: numbers stay as they are written, and are read exactly."""
+    """`PlaceOrder` as it is parsed: numbers stay text, so that they are read exactly."""
 
     user_id: str
     amount: msgspec.Raw
@@ -50,7 +50,7 @@ class PlaceOrderBody(Struct, forbid_unknown_fields=True):
 
 
 class SpringOrderBody(Struct):
-    """`PlaceOrderBody` as the Spring system reads it: unknown fields have no effect."""
+    """`PlaceOrderBody` as the Spring system parses it: unknown fields are ignored."""
 
     user_id: str
     amount: msgspec.Raw
@@ -59,31 +59,31 @@ class SpringOrderBody(Struct):
 
 
 class CancelOrder(Struct, forbid_unknown_fields=True):
-    """Who cancels. By default an operator cancels as operator, everybody else as customer."""
+    """Who cancels. By default an operator cancels as operator, every other caller as customer."""
 
     by: Literal["customer", "operator"] | None = None
 
 
 class SetStock(Struct, forbid_unknown_fields=True):
-    """A count: so many units are on hand."""
+    """The number of units on hand, as counted."""
 
     on_hand: Annotated[int, Meta(ge=0, le=MAX_UNITS)]
 
 
 class AddStock(Struct, forbid_unknown_fields=True):
-    """A delta: so many units came or, negative, were lost; not 0."""
+    """The number of units received or, negative, lost; not 0."""
 
     delta: Annotated[int, Meta(ge=-MAX_UNITS, le=MAX_UNITS)]
 
 
 class SetStockBody(Struct, forbid_unknown_fields=True):
-    """`SetStock` as it is read: the number stays as it is written."""
+    """`SetStock` as it is parsed: the number stays text."""
 
     on_hand: msgspec.Raw
 
 
 class AddStockBody(Struct, forbid_unknown_fields=True):
-    """`AddStock` as it is read: the number stays as it is written."""
+    """`AddStock` as it is parsed: the number stays text."""
 
     delta: msgspec.Raw
 
@@ -99,11 +99,11 @@ class OrderView(Struct):
     reason: str | None = None
     metadata: dict[str, str] | None = None
     currency: str | None = None
-    """ISO 4217 code; absent in the shape of the Spring system, which has no such field."""
+    """ISO 4217 code; absent under `OMS_HTTP_COMPAT=spring`, because the Spring system has no such field."""
 
 
 class Sort(msgspec.Struct, frozen=True):
-    """How a page is sorted, in the shape of the system replaced."""
+    """How a page is sorted, as the Spring system reports it."""
 
     empty: bool = True
     sorted: bool = False
@@ -111,7 +111,7 @@ class Sort(msgspec.Struct, frozen=True):
 
 
 class Pageable(Struct, omit_defaults=False):
-    """What was asked for, in the shape of the system replaced."""
+    """The requested page, as the Spring system reports it."""
 
     offset: int
     page_number: int
@@ -122,7 +122,7 @@ class Pageable(Struct, omit_defaults=False):
 
 
 class OrderPage(Struct, omit_defaults=False):
-    """A page of orders, in the shape of the system replaced."""
+    """A page of orders, as the Spring system returns it."""
 
     content: list[OrderView]
     empty: bool
@@ -138,7 +138,7 @@ class OrderPage(Struct, omit_defaults=False):
 
 
 class TimelineEntry(Struct, omit_defaults=False):
-    """One thing that the order service did or heard. `trigger` is a topic, a command or `deadline`."""
+    """One transition of the order. `trigger` is a topic, a command or `deadline`."""
 
     seq: int
     at: str
@@ -148,7 +148,7 @@ class TimelineEntry(Struct, omit_defaults=False):
 
 
 class StockView(Struct, omit_defaults=False):
-    """A product's stock: `available` is what isn't held."""
+    """A product's stock: `available` units are on hand and not held for orders."""
 
     product_id: str
     on_hand: int
@@ -157,7 +157,7 @@ class StockView(Struct, omit_defaults=False):
 
 
 class GateView(Struct, omit_defaults=False):
-    """The epoch that the stock gate is in."""
+    """The epoch of the stock gate."""
 
     epoch: int
 
@@ -172,7 +172,7 @@ class StockPage(Struct, omit_defaults=False):
 
 
 class DeadLetterSummary(Struct, omit_defaults=False):
-    """A message or task that couldn't be handled, without what it holds."""
+    """A message or task that couldn't be handled, without its content."""
 
     id: str
     service: str
@@ -189,7 +189,7 @@ class DeadLetterSummary(Struct, omit_defaults=False):
 
 
 class Header(Struct, omit_defaults=False):
-    """A header of a message; `value` is its text, or base64 where `base64` says so."""
+    """A header of a message; `value` is text, or base64 if `base64` is true."""
 
     name: str
     value: str
@@ -197,7 +197,7 @@ class Header(Struct, omit_defaults=False):
 
 
 class DeadLetterView(DeadLetterSummary, omit_defaults=False):
-    """The same with what it holds: key and value in base64, the value as text too where it is text."""
+    """A dead letter with its content: key and value in base64; `text` is the value if it is UTF-8."""
 
     message_id: str
     key: str | None
@@ -218,14 +218,14 @@ class Problem(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How it is; `problems` is empty when all is well."""
+    """The state of the process; `problems` is empty when all is well."""
 
     status: str
     problems: tuple[str, ...] = ()
 
 
 class ProblemDetail(msgspec.Struct, frozen=True):
-    """One thing that fails: its code, the service, what it is (a topic, a call, a worker), since when, and why."""
+    """One open problem: its code, the service, the topic, call or worker concerned, its start, and its cause."""
 
     code: str
     service: str
@@ -238,8 +238,8 @@ class ProblemDetail(msgspec.Struct, frozen=True):
 class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     """`ready`, `degraded` or `not ready`.
 
-    `problems` and `degraded` are codes: the former keep it from its work, meanwhile the latter don't. `details` are for
-    operators; no other caller gets them.
+    `problems` are the codes of problems that stop the process from working, `degraded` those of problems that don't.
+    Only operators get `details`.
     """
 
     status: str
@@ -257,11 +257,11 @@ ENUMS = {
     ("DeadLetterSummary", "state"): LETTER_STATES,
     ("DeadLetterView", "state"): LETTER_STATES,
 }
-"""Fields that are written as text and documented with all their values."""
+"""The values of fields that the schemas have as text."""
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def encode(value: object) -> bytes:
-    """JSON; decimals are numbers."""
+    """Return a value as JSON; decimals are numbers."""
     return _encoder.encode(value)

@@ -1,4 +1,4 @@
-"""Results as the shapes that callers see."""
+"""Turns results of use cases into the JSON shapes of responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oms.ports.stores.rows import DeadLetter, DeadLetterSummary, Page
 
 
 def readiness(report: HealthReport, *, details: bool) -> shapes.Readiness:
-    """How a process is; `details` are for operators."""
+    """Return the readiness of a process; `details` are for operators."""
     return shapes.Readiness(
         report.status,
         _codes(report.not_ready),
@@ -89,7 +89,7 @@ def dead_letter_summary(service: str, letter: DeadLetterSummary) -> shapes.DeadL
 
 
 def dead_letter_view(service: str, letter: DeadLetter) -> shapes.DeadLetterView:
-    """A dead letter with what it holds."""
+    """A dead letter with its content."""
     return shapes.DeadLetterView(
         *_summary(service, letter),
         letter.message_id,
