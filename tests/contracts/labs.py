@@ -522,7 +522,7 @@ class OnRedis(Timed):
 
     @pytest.fixture
     def new_gate(self) -> Iterator[Callable[[], Any]]:
-        self.client = connect(redis_settings())
+        self.client = connect(redis_settings().redis)
         mine, numbers = f"{PREFIX}test-{uuid4().hex}:", count()
         yield lambda: RedisGate(self.client, self.clock, prefix=f"{mine}{next(numbers)}:")
         unlink(self.client, mine)

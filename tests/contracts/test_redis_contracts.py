@@ -23,7 +23,7 @@ class TestRedisGate(OnRedis, GateContract):
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Redis]:
-    client = connect(redis_settings())
+    client = connect(redis_settings().redis)
     yield client
     client.close()
 

@@ -89,7 +89,7 @@ class Server:
 
     def gate(self, *, timeout_s: float = 2.0, **more: Any) -> RedisGate:
         """One worker's gate, with connections of its own."""
-        return RedisGate(connect(self.settings(**more), timeout_s=timeout_s), ManualClock())
+        return RedisGate(connect(self.settings(**more).redis, timeout_s=timeout_s), ManualClock())
 
     @property
     def _log(self) -> Path:

@@ -57,7 +57,7 @@ def telemetry(settings: Settings) -> Telemetry:
     """Return structured log lines and Prometheus metrics, by the `OMS_LOG_...` settings."""
     from oms.adapters.telemetry.logs_and_metrics import StructlogTelemetry
 
-    return StructlogTelemetry.from_settings(settings)
+    return StructlogTelemetry.from_config(settings.telemetry)
 
 
 def health(clock: Clock, telemetry: Telemetry) -> HealthRecord:
@@ -159,7 +159,7 @@ def redis_gate(settings: Settings, clock: Clock, opened: Opened) -> StockGate:
     """Return the stock gate on Redis; it connects on first use."""
     from oms.adapters.redis.gate import RedisGate
 
-    return opened.note("redis_gate", RedisGate.from_settings(settings, clock))
+    return opened.note("redis_gate", RedisGate.from_config(settings.redis, clock))
 
 
 def memory_gate(clock: Clock) -> StockGate:
@@ -179,10 +179,10 @@ def gateway(
     from oms.adapters.gateways.simulated import SimulatedGateway
 
     if settings.profile == "memory":  # its book is in memory, and survives a stop like every record in memory
-        return SimulatedGateway.from_settings(settings, clock, None)
+        return SimulatedGateway.from_config(settings.simulated_gateway, clock, None)
     if settings.profile == "embedded":
         log()  # opens and locks the directory before any other file
-    gateway = SimulatedGateway.from_settings(settings, clock, files.admit(BOOK))
+    gateway = SimulatedGateway.from_config(settings.simulated_gateway, clock, files.admit(BOOK))
     files.made(BOOK)
     return opened.note("gateway", gateway)
 
@@ -194,7 +194,7 @@ def notifier(settings: Settings, clock: Clock, opened: Opened) -> Notifier | Non
     if settings.notifier == "webhook":
         from oms.adapters.notifiers.webhook import WebhookNotifier
 
-        return opened.note("given_notifier", WebhookNotifier.from_settings(settings, clock))
+        return opened.note("given_notifier", WebhookNotifier.from_config(settings.webhook, clock))
     notifier: Notifier = load_extension(settings.notifier, "OMS_NOTIFIER", Notifier)
     return opened.note("given_notifier", notifier)
 

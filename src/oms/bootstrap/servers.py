@@ -39,7 +39,7 @@ def check_servers(
     if "inventory" in names:
         from oms.adapters.redis.checks import check as check_redis
 
-        found += check_redis(settings)
+        found += check_redis(settings.redis)
     return found
 
 

@@ -242,7 +242,7 @@ def legacy_of(settings: Settings) -> tuple[LegacyOrders | None, LegacyStock | No
             "OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL say where the system replaced is; set them"
         )
     orders = PostgresLegacyOrders.from_settings(settings) if settings.spring_postgres_url else None
-    return orders, RedisLegacyStock(settings) if settings.spring_redis_url else None
+    return orders, RedisLegacyStock(settings.spring_redis) if settings.spring_redis else None
 
 
 def left_to_read(settings: Settings) -> Sequence[str]:

@@ -42,6 +42,14 @@ from oms.settings.kinds import (
     optional,
     whole,
 )
+from oms.settings.records import (
+    KafkaConfig,
+    PostgresConfig,
+    RedisConfig,
+    SimulatedGatewayConfig,
+    TelemetryConfig,
+    WebhookConfig,
+)
 
 PREFIX = "OMS_"
 KAFKA_CONF = "OMS_KAFKA_CONF_"
@@ -363,6 +371,93 @@ class Settings:
         return self.call_timeout_s or self.task_lease_s * 2 / 3
 
     @property
+    def kafka(self) -> KafkaConfig:
+        """What the Kafka adapter needs."""
+        return KafkaConfig(
+            bootstrap=self.kafka_bootstrap,
+            security=self.kafka_security,
+            sasl_mechanism=self.kafka_sasl_mechanism,
+            user=self.kafka_user,
+            password=_text(self.kafka_password),
+            ca_file=self.kafka_ca_file,
+            conf=self.kafka_conf,
+            replication=self.kafka_replication,
+            partitions=self.partitions,
+            retention_days=self.retention_days,
+            batch=self.batch,
+            outbox_lease_s=self.outbox_lease_s,
+        )
+
+    @property
+    def postgres(self) -> PostgresConfig:
+        """What the PostgreSQL adapter needs."""
+        of_services = {
+            "order": self.postgres_password_order,
+            "inventory": self.postgres_password_inventory,
+            "payment": self.postgres_password_payment,
+            "notification": self.postgres_password_notification,
+        }
+        return PostgresConfig(
+            url=self.postgres_url,
+            user=self.postgres_user,
+            password=_text(self.postgres_password),
+            service_passwords={name: secret.get_secret_value() for name, secret in of_services.items() if secret},
+            operator_password=_text(self.postgres_password_operator),
+            admin_user=self.postgres_admin_user,
+            admin_password=_text(self.postgres_admin_password),
+        )
+
+    @property
+    def redis(self) -> RedisConfig:
+        """What the Redis adapter needs."""
+        return RedisConfig(
+            url=self.redis_url, user=self.redis_user, password=_text(self.redis_password), ca_file=self.redis_ca_file
+        )
+
+    @property
+    def webhook(self) -> WebhookConfig:
+        """What the webhook notifier needs; `SettingsError` where the settings have no webhook."""
+        secret = _text(self.webhook_secret)
+        if self.webhook_url is None or secret is None:
+            raise SettingsError("OMS_WEBHOOK_URL and OMS_WEBHOOK_SECRET are missing")
+        return WebhookConfig(url=self.webhook_url, secret=secret, timeout_s=self.webhook_timeout_s)
+
+    @property
+    def simulated_gateway(self) -> SimulatedGatewayConfig:
+        """What the simulated gateway needs."""
+        return SimulatedGatewayConfig(
+            success_rate=self.payment_success_rate,
+            seed=self.payment_seed or 0,
+            delay_s=self.payment_delay_ms / 1000,
+            timeout_s=self.payment_timeout_s,
+            script=self.payment_script,
+        )
+
+    @property
+    def telemetry(self) -> TelemetryConfig:
+        """What the log needs; it never shows a secret of the settings."""
+        secret = _text(self.webhook_secret)
+        return TelemetryConfig(level=self.log_level, form=self.log_format, secrets=() if secret is None else (secret,))
+
+    @property
+    def spring_postgres(self) -> PostgresConfig | None:
+        """Where the orders of the Spring system are; None where the settings don't say."""
+        if self.spring_postgres_url is None:
+            return None
+        password = _text(self.spring_postgres_password)
+        return PostgresConfig(url=self.spring_postgres_url, user=self.spring_postgres_user, password=password)
+
+    @property
+    def spring_redis(self) -> RedisConfig | None:
+        """Where the stock of the Spring system is; None where the settings don't say."""
+        if self.spring_redis_url is None:
+            return None
+        password = _text(self.spring_redis_password)
+        return RedisConfig(
+            url=self.spring_redis_url, user=self.spring_redis_user, password=password, ca_file=self.redis_ca_file
+        )
+
+    @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         try:
@@ -377,6 +472,10 @@ class Settings:
                 f"OMS_HTTP_HOST: {self.http_host!r} can be reached from other machines and there are no API keys; "
                 "set OMS_API_KEYS_FILE, or OMS_AUTH=none to trust every caller"
             )
+
+
+def _text(secret: Secret[str] | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _contradictions(its: Settings) -> Iterator[str]:

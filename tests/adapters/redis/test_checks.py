@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def line(settings: Any) -> str:
-    found = str(*check(settings))
+    found = str(*check(settings.redis))
     assert "\n" not in found
     assert PASSWORD not in found
     return found
@@ -38,7 +38,7 @@ def line(settings: Any) -> str:
 
 @pytest.mark.servers
 def test_a_server_that_is_as_it_should_be_has_no_problem(server: Server) -> None:
-    assert check(server.settings(redis_password=PASSWORD)) == []
+    assert check(server.settings(redis_password=PASSWORD).redis) == []
 
 
 @pytest.mark.servers
@@ -98,7 +98,7 @@ def test_a_memory_that_is_full(tmp_path: Path) -> None:
 @pytest.mark.servers
 def test_a_restart_without_persistence_is_no_problem(tmp_path: Path) -> None:
     with running(tmp_path / "redis", "--appendonly", "no") as server:
-        assert check(server.settings()) == []
+        assert check(server.settings().redis) == []
 
 
 GOOD = {
@@ -145,7 +145,7 @@ def test_an_address_holds_server_and_database_only(url: str) -> None:
     settings = load_settings({}, redis_url=url)
     assert "OMS_REDIS_URL" in line(settings)
     with pytest.raises(SettingsError):
-        RedisGate.from_settings(settings, ManualClock())
+        RedisGate.from_config(settings.redis, ManualClock())
 
 
 @pytest.mark.parametrize(
@@ -171,18 +171,18 @@ def test_a_file_of_authorities_that_is_not_there() -> None:
 
 
 def test_nothing_connects_before_it_is_used() -> None:
-    RedisGate.from_settings(load_settings({}, redis_url="redis://127.0.0.1:1/0"), ManualClock()).close()
+    RedisGate.from_config(load_settings({}, redis_url="redis://127.0.0.1:1/0").redis, ManualClock()).close()
 
 
 def test_no_repr_shows_the_password() -> None:
-    gate = RedisGate.from_settings(load_settings({}, redis_password=PASSWORD), ManualClock())
+    gate = RedisGate.from_config(load_settings({}, redis_password=PASSWORD).redis, ManualClock())
     for thing in (gate, gate._scripts, gate._scripts.client, gate._scripts.client.connection_pool):
         assert PASSWORD not in repr(thing)
 
 
 @pytest.mark.servers
 def test_connections_are_bounded(server: Server) -> None:
-    client = connect(server.settings(redis_password=PASSWORD))
+    client = connect(server.settings(redis_password=PASSWORD).redis)
     taken = [client.connection_pool.get_connection() for _ in range(CONNECTIONS)]
     with pytest.raises(Retryable, match="in use"):
         RedisGate(client, ManualClock()).epoch()

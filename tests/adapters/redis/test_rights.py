@@ -54,7 +54,7 @@ class TestGateWithItsRightsAlone(GateContract):
     @pytest.fixture
     def new_gate(self, server: Server) -> Iterator[Callable[[], Any]]:
         self.server, self.clock, numbers = server, ManualClock(), count()
-        client = connect(settings_of(server))
+        client = connect(settings_of(server).redis)
         server.admin.acl_log_reset()
         yield lambda: RedisGate(client, self.clock, prefix=f"{PREFIX}{next(numbers)}:")
         client.close()
@@ -74,7 +74,7 @@ class TestGateWithItsRightsAlone(GateContract):
 
     def test_it_works_in_any_database(self, server: Server) -> None:
         url = server.url.removesuffix("/0") + "/5"
-        gate = RedisGate.from_settings(settings_of(server, redis_url=url), ManualClock())
+        gate = RedisGate.from_config(settings_of(server, redis_url=url).redis, ManualClock())
         gate.rebuild({"sku-a": 1}, {}, 1)  # type: ignore[dict-item]
         assert server.admin.info("keyspace").keys() == {"db5"}
         gate.close()
@@ -97,11 +97,11 @@ def test_the_checks_pass_with_these_rights(server: Server) -> None:
 )  # fmt: skip
 def test_nothing_else_is_allowed(server: Server, command: tuple[str, ...]) -> None:
     with pytest.raises(NoPermissionError):
-        connect(settings_of(server)).execute_command(*command)
+        connect(settings_of(server).redis).execute_command(*command)
 
 
 def test_scripts_reach_no_other_keys(server: Server) -> None:
-    client = connect(settings_of(server))
+    client = connect(settings_of(server).redis)
     sha = client.script_load("return redis.call('HGET', 'another', 'a')")
     with pytest.raises(ResponseError, match=r"access at least one of the keys|ACL failure"):
         client.evalsha(sha, 0)
@@ -176,7 +176,7 @@ def test_the_gate_works_over_tls(server: Server, tls: tuple[str, Path]) -> None:
     url, ca = tls
     settings = server.settings(redis_url=url, redis_ca_file=ca)
     assert check(settings) == []
-    gate = RedisGate.from_settings(settings, ManualClock())
+    gate = RedisGate.from_config(settings.redis, ManualClock())
     gate.rebuild({"a": 1}, {}, 1)  # type: ignore[dict-item]
     assert gate.epoch() == 1
     gate.close()
@@ -184,7 +184,7 @@ def test_the_gate_works_over_tls(server: Server, tls: tuple[str, Path]) -> None:
 
 def test_a_certificate_of_nobody_we_trust_is_refused(server: Server, tls: tuple[str, Path]) -> None:
     url, _ = tls
-    gate = RedisGate.from_settings(server.settings(redis_url=url), ManualClock())
+    gate = RedisGate.from_config(server.settings(redis_url=url).redis, ManualClock())
     with pytest.raises(Retryable, match=r"(?i)certificate verify failed"):
         gate.epoch()
     assert len(check(server.settings(redis_url=url))) == 1
@@ -194,4 +194,4 @@ def test_a_certificate_of_another_host_is_refused(server: Server, tls: tuple[str
     url, ca = tls
     settings = server.settings(redis_url=url.replace("127.0.0.1", "localhost"), redis_ca_file=ca)
     with pytest.raises(Retryable, match=r"(?i)certificate verify failed"):
-        RedisGate.from_settings(settings, ManualClock()).epoch()
+        RedisGate.from_config(settings.redis, ManualClock()).epoch()

@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture
 def shop(server: Server) -> Iterator[Shop]:
     clock = ManualClock()
-    gate = RedisGate(connect(server.settings()), clock)
+    gate = RedisGate(connect(server.settings().redis), clock)
     shop = Shop(clock=clock, gate=gate)
     yield shop
     shop.check()

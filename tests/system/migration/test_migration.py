@@ -219,7 +219,7 @@ def test_nothing_is_owed_to_anybody_and_the_history_says_where_they_come_from(em
 
 def test_gate_and_ledger_agree(distributed: Target) -> None:
     assert distributed.migrate("--apply").returncode == 0
-    gate = RedisGate.from_settings(distributed.settings, SystemClock())
+    gate = RedisGate.from_config(distributed.settings.redis, SystemClock())
     assert dict(gate.all_available()) == {A: 98, B: 7}
     gate.close()
     assert records(distributed.settings)["tasks"] == []

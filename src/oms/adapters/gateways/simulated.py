@@ -36,7 +36,7 @@ from oms.ports.extensions import (
     Void,
     Voided,
 )
-from oms.settings import Settings
+from oms.settings.records import SimulatedGatewayConfig
 
 
 class SimulatedGateway(PaymentGateway, GatewayBook):
@@ -63,16 +63,16 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         self._script = script or Script()
 
     @classmethod
-    def from_settings(cls, settings: Settings, clock: Clock, path: Path | None) -> Self:
-        """By the `OMS_PAYMENT_...` settings, with its book in the file `path` (None: in memory)."""
+    def from_config(cls, config: SimulatedGatewayConfig, clock: Clock, path: Path | None) -> Self:
+        """Return the gateway with its book in a file (None: in memory)."""
         return cls(
             SqliteBook(path) if path else MemoryBook(),
             clock,
-            success_rate=settings.payment_success_rate,
-            seed=settings.payment_seed or 0,
-            delay_s=settings.payment_delay_ms / 1000,
-            timeout_s=settings.payment_timeout_s,
-            script=read_script(settings.payment_script) if settings.payment_script else None,
+            success_rate=config.success_rate,
+            seed=config.seed,
+            delay_s=config.delay_s,
+            timeout_s=config.timeout_s,
+            script=read_script(config.script) if config.script else None,
         )
 
     # -- scripted in process

@@ -19,7 +19,7 @@ from oms.ports.clock import Clock
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.extensions import Notification, Notifier
 from oms.ports.webhook import signature
-from oms.settings import Settings
+from oms.settings.records import WebhookConfig
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -37,12 +37,9 @@ class WebhookNotifier(Notifier):
         self._pools = LimitedPools(maxsize=32, retries=False)
 
     @classmethod
-    def from_settings(cls, settings: Settings, clock: Clock) -> Self:
-        """By the `OMS_WEBHOOK_...` settings."""
-        if settings.webhook_url is None or settings.webhook_secret is None:
-            raise ValueError("the settings have no webhook")
-        secret = settings.webhook_secret.get_secret_value()
-        return cls(settings.webhook_url, secret, clock, timeout_s=settings.webhook_timeout_s)
+    def from_config(cls, config: WebhookConfig, clock: Clock) -> Self:
+        """Return the notifier that posts to this webhook."""
+        return cls(config.url, config.secret, clock, timeout_s=config.timeout_s)
 
     def __repr__(self) -> str:
         return f"WebhookNotifier({self._url!r})"

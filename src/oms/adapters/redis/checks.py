@@ -14,7 +14,7 @@ from oms.adapters.redis.gate import PREFIX
 from oms.adapters.redis.scripts import ScriptRunner
 from oms.ports.errors import PortError, SettingsError
 from oms.ports.findings import Finding, warning
-from oms.settings import Settings
+from oms.settings.records import RedisConfig
 
 VERSION = (7, 0)
 """The first version with script flags; without them, a full server could stop a `take` half-way."""
@@ -31,16 +31,16 @@ Only the gate's keys; no KEYS, FLUSHALL, CONFIG or DEBUG. Redis itself allows ev
 """
 
 
-def check(settings: Settings) -> Sequence[Finding]:
-    """One finding for each problem of the Redis in `settings`; empty where the gate can use it. Never raises for them.
+def check(config: RedisConfig) -> Sequence[Finding]:
+    """One finding for each problem of this Redis; empty where the gate can use it. Never raises for them.
 
     Doesn't look at persistence: the gate is rebuilt after every restart of Redis.
     """
     try:
-        at = Address.of(settings.redis_url)
+        at = Address.of(config.url)
     except SettingsError as error:
         return [Finding(str(error))]
-    with closing(connect(settings)) as client:
+    with closing(connect(config)) as client:
         try:
             with translated_errors:
                 problems = list(_problems(_facts(client)))
@@ -48,12 +48,12 @@ def check(settings: Settings) -> Sequence[Finding]:
                 ScriptRunner(client, f"{PREFIX}probe").run("probe", [()])
         except PortError as error:
             problems = [str(error)]
-    warnings = map(warning, _ineffective(settings, at))
+    warnings = map(warning, _ineffective(config, at))
     return [*warnings, *(Finding(f"OMS_REDIS_URL ({at}): {problem}") for problem in problems)]
 
 
-def _ineffective(settings: Settings, at: Address) -> Iterator[str]:
-    if settings.redis_ca_file and not at.tls:
+def _ineffective(config: RedisConfig, at: Address) -> Iterator[str]:
+    if config.ca_file and not at.tls:
         yield "OMS_REDIS_CA_FILE has no effect without rediss:// in OMS_REDIS_URL"
 
 

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from oms.ports.errors import SettingsError
-from oms.settings import Settings
+from oms.settings.records import RedisConfig
 
 TIMEOUT_S = 2.0
 """Time limit of connecting and of each reply, in seconds; the caller repeats a call that timed out."""
@@ -48,19 +48,18 @@ class Address:
         return f"{self.host}:{self.port}"
 
 
-def connect(settings: Settings, *, timeout_s: float = TIMEOUT_S) -> Redis:
+def connect(config: RedisConfig, *, timeout_s: float = TIMEOUT_S) -> Redis:
     """A client that connects when it is first used and never repeats a command by itself."""
-    at = Address.of(settings.redis_url)
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
+    at = Address.of(config.url)
     tls: dict[str, Any] = {}
     if at.tls:
-        tls = {"ssl": True, "ssl_ca_certs": str(settings.redis_ca_file) if settings.redis_ca_file else None}
+        tls = {"ssl": True, "ssl_ca_certs": str(config.ca_file) if config.ca_file else None}
     return Redis(
         host=at.host,
         port=at.port,
         db=at.database,
-        username=settings.redis_user,
-        password=password,
+        username=config.user,
+        password=config.password,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),

@@ -31,7 +31,7 @@ from oms.ports.clock import Clock
 from oms.ports.errors import Closed, Permanent, Retryable
 from oms.ports.evidence import GateEvidence
 from oms.ports.gate import MOST_UNITS, GateAnswer, StockGate, Taken
-from oms.settings import Settings
+from oms.settings.records import RedisConfig
 
 PREFIX = "oms:{stock}:"
 ANSWER_KEPT_MS = 24 * 60 * 60 * 1000
@@ -58,9 +58,9 @@ class RedisGate(StockGate, GateEvidence):
         self.prefix = prefix
 
     @classmethod
-    def from_settings(cls, settings: Settings, clock: Clock) -> Self:
-        """The gate on the Redis of the settings; connects when it is first used."""
-        return cls(connect(settings), clock)
+    def from_config(cls, config: RedisConfig, clock: Clock) -> Self:
+        """Return the gate on this Redis; it connects when it is first used."""
+        return cls(connect(config), clock)
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 
-import attrs
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -14,7 +13,7 @@ from oms.adapters.redis.driver_errors import translated_errors
 from oms.adapters.redis.scripts import CALLS_AT_ONCE
 from oms.ports.errors import PortError
 from oms.ports.legacy import LegacyStock
-from oms.settings import Settings
+from oms.settings.records import RedisConfig
 
 PREFIX = "inventory:"
 
@@ -22,17 +21,12 @@ PREFIX = "inventory:"
 class RedisLegacyStock(LegacyStock):
     """The Redis that `OMS_SPRING_REDIS_URL` names; read with SCAN and GET alone."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = attrs.evolve(
-            settings,
-            redis_url=settings.spring_redis_url or "",
-            redis_user=settings.spring_redis_user,
-            redis_password=settings.spring_redis_password,
-        )
+    def __init__(self, config: RedisConfig) -> None:
+        self._config = config
 
     def counts(self) -> Iterable[tuple[str, str]]:
-        at = Address.of(self._settings.redis_url)
-        with closing(connect(self._settings)) as client:
+        at = Address.of(self._config.url)
+        with closing(connect(self._config)) as client:
             try:
                 with translated_errors:
                     return list(_counts(client))

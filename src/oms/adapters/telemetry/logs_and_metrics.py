@@ -23,7 +23,7 @@ from oms.adapters.telemetry.metrics import PrometheusMetrics
 from oms.adapters.telemetry.redaction import Redaction
 from oms.domain.text import storable_text
 from oms.ports.telemetry import Telemetry
-from oms.settings import Settings
+from oms.settings.records import TelemetryConfig
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _NAMES = {level: name for name, level in _LEVELS.items()}
@@ -48,11 +48,9 @@ class StructlogTelemetry(PrometheusMetrics, Telemetry):
         self._lines = LineWriter(stream, self._lost) if stream is not None else None
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """By the `OMS_LOG_...` settings; secrets of the settings are masked in every line."""
-        secret = settings.webhook_secret
-        secrets = [secret.get_secret_value()] if secret is not None else []
-        return cls(level=settings.log_level, form=settings.log_format, secrets=secrets)
+    def from_config(cls, config: TelemetryConfig) -> Self:
+        """Return telemetry that writes to stdout and never shows the secrets of the record."""
+        return cls(level=config.level, form=config.form, secrets=config.secrets)
 
     def note(self, event: str, **fields: object) -> None:
         """Write a line of level info."""
