@@ -87,7 +87,7 @@ def test_the_commands_name_each_principal_group_and_topic() -> None:
     ids=["plaintext", "SASL without TLS", "TLS without a certificate", "TLS with a certificate", "SASL over TLS"],
 )
 def test_a_connection_that_does_not_protect_the_topics_is_a_warning(given: dict[str, object], word: str | None) -> None:
-    found = list(map(str, connection_warnings(Settings(**given))))
+    found = list(map(str, connection_warnings(Settings(**given).kafka)))
     assert len(found) == (word is not None)
     for line in found:
         assert line.startswith("warning: ")

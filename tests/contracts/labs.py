@@ -334,7 +334,9 @@ class KafkaLogs:
         for member in broker.members:
             self._await_commits(member)
             self.evict(broker, member)
-        again = ApartKafka(broker.settings, broker.prefix, sends=KafkaBroker(broker.settings, RecordingTelemetry()))
+        again = ApartKafka(
+            broker.settings, broker.prefix, sends=KafkaBroker(broker.settings.kafka, RecordingTelemetry())
+        )
         self.opened.append(again)
         return again
 
@@ -342,12 +344,14 @@ class KafkaLogs:
         """Through a topic without the protection that `oms setup` gives it."""
         topic = broker.prefix + message.topic
         unprotected = {"max.message.bytes": str(2**26), "compression.type": "producer"}
-        admin = AdminClient(conf_of(broker.settings))
+        admin = AdminClient(conf_of(broker.settings.kafka))
         changes = [ConfigEntry(name, value, incremental_operation=_SET) for name, value in unprotected.items()]
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=changes)
         for future in admin.incremental_alter_configs([resource]).values():
             future.result()
-        producer = Producer({**conf_of(broker.settings), "message.max.bytes": str(2**26), "compression.type": "gzip"})
+        producer = Producer(
+            {**conf_of(broker.settings.kafka), "message.max.bytes": str(2**26), "compression.type": "gzip"}
+        )
         failed: list[object] = []
         producer.produce(
             topic,
@@ -386,7 +390,7 @@ class KafkaLogs:
     def _delete_topics(self, settings: Settings) -> None:
         made = sorted({topic for broker in self.opened for topic in broker.made})
         if made:
-            admin = AdminClient(conf_of(settings))
+            admin = AdminClient(conf_of(settings.kafka))
             for future in admin.delete_topics(made).values():
                 future.result()
 
@@ -394,7 +398,7 @@ class KafkaLogs:
 @cache
 def _sender(bootstrap: str) -> KafkaBroker:
     """One producer for all tests: a new one takes half a second to be let in."""
-    return KafkaBroker(Settings(kafka_bootstrap=bootstrap), RecordingTelemetry())
+    return KafkaBroker(Settings(kafka_bootstrap=bootstrap).kafka, RecordingTelemetry())
 
 
 class ApartKafka(Broker, LogEvidence):
@@ -402,7 +406,7 @@ class ApartKafka(Broker, LogEvidence):
 
     def __init__(self, settings: Settings, prefix: str, *, sends: KafkaBroker) -> None:
         self.settings, self.prefix, self._sends = settings, prefix, sends
-        self.its = KafkaBroker(settings, RecordingTelemetry(), topics=[prefix + A, prefix + B])
+        self.its = KafkaBroker(settings.kafka, RecordingTelemetry(), topics=[prefix + A, prefix + B])
         self.members: list[ApartMember] = []
         self.made: set[str] = set()
 
@@ -447,7 +451,7 @@ class ApartKafka(Broker, LogEvidence):
     def _make(self, topics: Collection[str]) -> None:
         names = {self.prefix + topic for topic in topics} - self.made
         if names:
-            ensure_topics(self.settings, names)
+            ensure_topics(self.settings.kafka, names)
             self.made |= names
 
 

@@ -104,7 +104,7 @@ def kafka_log(settings: Settings, telemetry: Telemetry, opened: Opened) -> Broke
     """Return the log on Kafka; it connects on first use."""
     from oms.adapters.kafka.broker import KafkaBroker
 
-    return opened.note("kafka_log", KafkaBroker.from_settings(settings, telemetry))
+    return opened.note("kafka_log", KafkaBroker(settings.kafka, telemetry))
 
 
 def memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:

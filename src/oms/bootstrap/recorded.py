@@ -110,7 +110,7 @@ def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int |
         for name, step in own.items()
     }
     topics = (*OWN_TOPICS, *map(copies_topic, own))
-    log = KafkaBroker(settings, make.telemetry(settings), topics=topics)
+    log = KafkaBroker(settings.kafka, make.telemetry(settings), topics=topics)
     gate = RedisGate.from_config(settings.redis, make.clock())
     unread = other_steps(settings, [f"step-{name}" for name in own])
     return Evidence(order, stock, payment, news, log, gate=gate, steps=steps, unread_steps=unread, whole_book=False)

@@ -33,8 +33,8 @@ def check_servers(
     stores = [name if name in SERVICES else f"step-{name}" for name in names]
     found = [
         *check_postgres(settings, stores, by_operator=by_operator),
-        *check_topics(settings, topics),
-        *connection_warnings(settings),
+        *check_topics(settings.kafka, topics),
+        *connection_warnings(settings.kafka),
     ]
     if "inventory" in names:
         from oms.adapters.redis.checks import check as check_redis
@@ -58,7 +58,7 @@ def acl_commands(settings: Settings, own: Mapping[str, OwnStep], principal: str)
         )
         for name, group in groups.items()
     }
-    return commands_of(settings, rights, [row.topic for row in table], principal)
+    return commands_of(settings.kafka, rights, [row.topic for row in table], principal)
 
 
 def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[Finding]:
@@ -76,7 +76,7 @@ def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
     from oms.adapters.sql.provisioning.roles import set_up_postgres
 
     record = set_up_postgres(settings, SERVICES, list(own))
-    topics = ensure_topics(settings, topics_of(own))
+    topics = ensure_topics(settings.kafka, topics_of(own))
     made = [f"Kafka: topic {name} made" for name in topics.created]
     widened = [f"Kafka: topic {name} has more partitions" for name in topics.widened]
     return [*record, *made, *widened, *(f"Kafka: topic {name} limits the size of messages" for name in topics.limited)]

@@ -254,7 +254,7 @@ def left_to_read(settings: Settings) -> Sequence[str]:
 
     groups = (inventory.GROUP, payments.GROUP, notifications.GROUP)
     try:
-        left = {group: unread(reader_conf(settings), group, topics_of({})) for group in groups}
+        left = {group: unread(reader_conf(settings.kafka), group, topics_of({})) for group in groups}
     except PortError as error:
         return [f"nobody knows whether {', '.join(groups)} have read all: {error}"]
     return [

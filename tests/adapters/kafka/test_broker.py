@@ -47,7 +47,7 @@ def server() -> KafkaServer:
 
 @pytest.fixture(scope="module")
 def broker(server: KafkaServer) -> KafkaBroker:
-    return KafkaBroker.from_settings(server.settings(), RecordingTelemetry())
+    return KafkaBroker(server.settings().kafka, RecordingTelemetry())
 
 
 def numbered(topic: str, count: int, *, first: int = 0, size: int = 0) -> list[Outgoing]:
@@ -59,7 +59,7 @@ def numbered(topic: str, count: int, *, first: int = 0, size: int = 0) -> list[O
 
 def values(broker: KafkaBroker, topic: str) -> list[bytes | None]:
     return sorted(
-        record.value or b"" for record in KafkaBroker(broker._settings, broker._telemetry, topics=[topic]).all_records()
+        record.value or b"" for record in KafkaBroker(broker._config, broker._telemetry, topics=[topic]).all_records()
     )
 
 
@@ -78,7 +78,7 @@ def test_a_message_that_is_too_large_for_its_topic_is_refused_alone(server: Kafk
 
 def test_the_largest_message_is_as_large_as_in_every_other_log(server: KafkaServer, broker: KafkaBroker) -> None:
     topic = f"topic-{uuid4().hex}"
-    ensure_topics(server.settings(), [topic])
+    ensure_topics(server.settings().kafka, [topic])
     header = ("name", b"12")
     fits, too_large = b"x" * (1_048_576 - 6), b"x" * (1_048_576 - 5)
     first, second, third = broker.publish(
@@ -117,7 +117,7 @@ def test_what_can_never_be_sent_is_refused_alone(server: KafkaServer, broker: Ka
 
 def test_a_topic_that_is_missing_delays_no_other_topic(server: KafkaServer) -> None:
     telemetry, clock, ids = RecordingTelemetry(), SystemClock(), SystemIds()
-    broker = KafkaBroker.from_settings(server.settings(), telemetry)
+    broker = KafkaBroker(server.settings().kafka, telemetry)
     there, missing = new_topic(server, 2), f"topic-{uuid4().hex}"
     store = MemoryStepStore(clock, ids)
     shared = ServiceDependencies(broker, JsonCodec(Currency.of("USD")), clock, ids, telemetry, batch=10)
@@ -139,7 +139,7 @@ def test_a_topic_that_is_missing_delays_no_other_topic(server: KafkaServer) -> N
     assert len(values(broker, there)) == 60
     moves(lambda: bool(health.report().not_ready), 10)
     assert health.report().not_ready[0].subject == missing
-    ensure_topics(server.settings(partitions=2), [missing])
+    ensure_topics(server.settings(partitions=2).kafka, [missing])
     moves(lambda: not health.report().not_ready and not list(store.all_outbox()), 75)
     assert len(values(broker, missing)) == 60
 
@@ -148,14 +148,14 @@ def test_a_topic_that_is_missing_is_waited_for(server: KafkaServer, broker: Kafk
     topic = f"topic-{uuid4().hex}"
     (report,) = broker.publish(numbered(topic, 1))
     assert isinstance(report, Retryable)
-    ensure_topics(server.settings(), [topic])
+    ensure_topics(server.settings().kafka, [topic])
     wait_for(lambda: list(broker.publish(numbered(topic, 1))) == [None])
     assert set(values(broker, topic)) == {b"0"}
 
 
 def test_more_than_the_queue_holds_goes_out_in_turn(server: KafkaServer) -> None:
     conf = {"queue.buffering.max.messages": "10"}
-    broker = KafkaBroker.from_settings(server.settings(conf), RecordingTelemetry())
+    broker = KafkaBroker(server.settings(conf).kafka, RecordingTelemetry())
     topic = new_topic(server)
     assert list(broker.publish(numbered(topic, 300))) == [None] * 300
     assert len(values(broker, topic)) == 300
@@ -184,7 +184,7 @@ def test_callers_on_many_threads_each_get_their_own_reports(server: KafkaServer,
 def test_a_producer_that_gave_up_for_good_is_made_anew(server: KafkaServer) -> None:
     telemetry = RecordingTelemetry()
     # With this key, which nobody should want, librdkafka takes any refusal for the end.
-    broker = KafkaBroker.from_settings(server.settings({"enable.gapless.guarantee": "true"}), telemetry)
+    broker = KafkaBroker(server.settings({"enable.gapless.guarantee": "true"}).kafka, telemetry)
     topic = new_topic(server, 1, **{"max.message.bytes": "2000"})
     (report,) = broker.publish([Outgoing(topic, b"k", b"x" * 3000)])
     assert isinstance(report, Permanent)
@@ -201,8 +201,8 @@ def test_login_and_tls_work_on_a_real_listener(server: KafkaServer, listener: st
         "tls": server.settings(kafka_bootstrap=server.tls, kafka_security="ssl", kafka_ca_file=server.ca_file),
     }[listener]
     topic = f"topic-{uuid4().hex}"
-    ensure_topics(settings, [topic])
-    broker = KafkaBroker(settings, RecordingTelemetry(), topics=[topic])
+    ensure_topics(settings.kafka, [topic])
+    broker = KafkaBroker(settings.kafka, RecordingTelemetry(), topics=[topic])
     assert list(broker.publish(numbered(topic, 1))) == [None]
     member = broker.subscribe(topic, [topic])
     assert [record.value for record in read(member, 1)] == [b"0"]
@@ -303,7 +303,7 @@ class Flaky:
 
 def test_a_commit_that_failed_is_counted_and_made_up_for(server: KafkaServer) -> None:
     telemetry = RecordingTelemetry()
-    broker = KafkaBroker.from_settings(server.settings(), telemetry)
+    broker = KafkaBroker(server.settings().kafka, telemetry)
     topic = new_topic(server, 1)
     broker.publish(numbered(topic, 5))
     member = broker.subscribe(topic, [topic])
@@ -395,14 +395,14 @@ def test_all_records_of_a_log_with_gaps(server: KafkaServer, broker: KafkaBroker
         foreign.flush(30)
         foreign.abort_transaction(30) if value == b"aborted" else foreign.commit_transaction(30)
     begun = time.monotonic()
-    (record,) = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic, missing]).all_records()
+    (record,) = KafkaBroker(server.settings().kafka, RecordingTelemetry(), topics=[topic, missing]).all_records()
     assert (record.value, record.headers) == (b"kept", (("none", b""),))
     assert time.monotonic() - begun < 10
 
 
 def test_all_records_are_a_stream(server: KafkaServer) -> None:
     topic = new_topic(server)
-    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic])
+    broker = KafkaBroker(server.settings().kafka, RecordingTelemetry(), topics=[topic])
     for first in range(0, 20_000, 1000):
         broker.publish(numbered(topic, 1000, first=first, size=1000))
     records = iter(broker.all_records())
@@ -430,7 +430,7 @@ def test_a_group_that_begins_now_reads_partitions_that_are_added_from_their_begi
     topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
     quick = {**conf, "topic.metadata.refresh.interval.ms": "200"}
     settings = server.settings(quick) if conf.get("group.protocol") != "consumer" else only(server, quick)
-    broker = KafkaBroker(settings, RecordingTelemetry(), topics=[topic])
+    broker = KafkaBroker(settings.kafka, RecordingTelemetry(), topics=[topic])
     broker.publish(numbered(topic, 20))
     starts = broker.ends([topic])
     assert sum(starts.values()) == 20
@@ -462,7 +462,7 @@ def answers(broker: KafkaBroker, group: str, topic: str) -> bool:
 def test_a_group_with_members_takes_no_offsets_from_an_instance_that_comes_late(server: KafkaServer) -> None:
     """The members read on from the earliest record, because another version began the group."""
     topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
-    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic])
+    broker = KafkaBroker(server.settings().kafka, RecordingTelemetry(), topics=[topic])
     first = broker.subscribe(group, [topic])
     wait_for(lambda: not first.poll(10) and len(first.assigned) == 2)
     broker.publish(numbered(topic, 20))
@@ -484,7 +484,7 @@ def test_a_group_with_members_takes_no_offsets_from_an_instance_that_comes_late(
 
 def test_instances_that_begin_a_group_at_once_skip_nothing_later(server: KafkaServer) -> None:
     topic, group = new_topic(server, 4), f"group-{uuid4().hex}"
-    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic])
+    broker = KafkaBroker(server.settings().kafka, RecordingTelemetry(), topics=[topic])
     broker.publish(numbered(topic, 20))
     starts = broker.ends([topic])
     members = [broker.subscribe(group, [topic], starts) for _ in range(3)]
@@ -514,7 +514,7 @@ def test_instances_that_begin_a_group_at_once_skip_nothing_later(server: KafkaSe
 
 def test_a_group_whose_offsets_were_deleted_is_new_and_begins_where_it_began(server: KafkaServer) -> None:
     topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
-    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic])
+    broker = KafkaBroker(server.settings().kafka, RecordingTelemetry(), topics=[topic])
     broker.publish(numbered(topic, 10))
     starts = broker.ends([topic])
     for is_new in (True, False, True):
@@ -567,7 +567,7 @@ def test_a_group_of_members_that_spread_partitions_otherwise_lets_ours_in_when_t
     spring.subscribe([topic])
     wait_for(lambda: spring.poll(0.1) is None and spring.assignment())
     telemetry = RecordingTelemetry()
-    broker = KafkaBroker(server.settings(), telemetry, topics=[topic])
+    broker = KafkaBroker(server.settings().kafka, telemetry, topics=[topic])
     broker.publish(numbered(topic, 5))
     ours = broker.subscribe(group, [topic])
 
@@ -591,7 +591,7 @@ def test_a_group_of_members_that_spread_partitions_otherwise_lets_ours_in_when_t
 
 def test_how_far_a_group_is_while_it_reads_and_after_it_left(server: KafkaServer) -> None:
     topic, group = new_topic(server, 2), f"group-{uuid4().hex}"
-    broker = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic, "of-nobody"])
+    broker = KafkaBroker(server.settings().kafka, RecordingTelemetry(), topics=[topic, "of-nobody"])
     assert broker.publish(numbered(topic, 20)) == [None] * 20
     assert broker.offsets(group) == {}
     member = broker.subscribe(group, [topic])
@@ -607,7 +607,7 @@ def test_how_far_a_group_is_while_it_reads_and_after_it_left(server: KafkaServer
 
 def test_what_a_group_has_left_to_read(server: KafkaServer, broker: KafkaBroker) -> None:
     topic, other, group = new_topic(server, 2), new_topic(server, 1), f"group-{uuid4().hex}"
-    conf = reader_conf(server.settings())
+    conf = reader_conf(server.settings().kafka)
     assert group_offsets.unread(conf, group, [topic, other]) == {}
     broker.publish([*numbered(topic, 20), *numbered(other, 5)])
     member = broker.subscribe(group, [topic, other])
@@ -621,7 +621,7 @@ def test_what_a_group_has_left_to_read(server: KafkaServer, broker: KafkaBroker)
 
 def test_a_cluster_that_does_not_answer_is_no_group_without_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_offsets, "ASK_S", 0.5)
-    nowhere = KafkaBroker(Settings(kafka_bootstrap="127.0.0.1:1"), RecordingTelemetry())
+    nowhere = KafkaBroker(Settings(kafka_bootstrap="127.0.0.1:1").kafka, RecordingTelemetry())
     with pytest.raises(Retryable):
         nowhere.offsets("order-group")
 
@@ -630,7 +630,7 @@ def test_a_cluster_that_does_not_answer_is_no_group_without_offsets(monkeypatch:
 def test_every_kind_of_group_holds_new_partitions_back(server: KafkaServer, conf: dict[str, str]) -> None:
     topic = new_topic(server, 2)
     settings = server.settings(conf) if conf.get("group.protocol") != "consumer" else only(server, conf)
-    broker = KafkaBroker(settings, RecordingTelemetry(), topics=[topic])
+    broker = KafkaBroker(settings.kafka, RecordingTelemetry(), topics=[topic])
     assert list(broker.publish([Outgoing(topic, b"k", b"v")])) == [None]
     member = broker.subscribe(f"group-{uuid4().hex}", [topic])
     assert member.hold_back()
@@ -658,7 +658,7 @@ def test_a_batch_that_librdkafka_cannot_decompress_is_reported_once_and_the_othe
     assert producer.flush(30) == 0
     telemetry = RecordingTelemetry()
     settings = server.settings({"receive.message.max.bytes": "9000000"})
-    broker = KafkaBroker(settings, telemetry, topics=[fine])
+    broker = KafkaBroker(settings.kafka, telemetry, topics=[fine])
     member = broker.subscribe(f"group-{uuid4().hex}", [stuck, fine])
     wait_for(lambda: member.poll(10) or telemetry.alerts)
     broker.publish([Outgoing(fine, b"k", b"v")])

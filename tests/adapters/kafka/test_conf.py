@@ -30,17 +30,22 @@ def sasl(**more: object) -> Settings:
 
 
 def confs(settings: Settings) -> list[dict[str, str]]:
-    return [conf_of(settings), producer_conf(settings), group_conf(settings, "g"), reader_conf(settings)]
+    return [
+        conf_of(settings.kafka),
+        producer_conf(settings.kafka),
+        group_conf(settings.kafka, "g"),
+        reader_conf(settings.kafka),
+    ]
 
 
 def test_plaintext_needs_an_address_and_nothing_else() -> None:
-    conf = conf_of(Settings(kafka_bootstrap="a:1,b:2"))
+    conf = conf_of(Settings(kafka_bootstrap="a:1,b:2").kafka)
     assert (conf["bootstrap.servers"], conf["security.protocol"]) == ("a:1,b:2", "plaintext")
     assert not [key for key in conf if key.startswith(("sasl.", "ssl."))]
 
 
 def test_sasl_and_tls_as_librdkafka_calls_them() -> None:
-    conf = conf_of(sasl(kafka_ca_file="/etc/ca.pem", kafka_sasl_mechanism="SCRAM-SHA-256"))
+    conf = conf_of(sasl(kafka_ca_file="/etc/ca.pem", kafka_sasl_mechanism="SCRAM-SHA-256").kafka)
     assert conf["security.protocol"] == "sasl_ssl"
     assert conf["ssl.ca.location"] == "/etc/ca.pem"
     assert conf["sasl.mechanism"] == "SCRAM-SHA-256"
@@ -49,17 +54,17 @@ def test_sasl_and_tls_as_librdkafka_calls_them() -> None:
 
 @pytest.mark.parametrize("security", ["plaintext", "sasl_plaintext"])
 def test_authorities_are_for_tls_alone(security: str) -> None:
-    assert "ssl.ca.location" not in conf_of(sasl(kafka_security=security, kafka_ca_file="/etc/ca.pem"))
+    assert "ssl.ca.location" not in conf_of(sasl(kafka_security=security, kafka_ca_file="/etc/ca.pem").kafka)
 
 
 def test_every_client_logs_in_alike() -> None:
-    login = {key: text for key, text in conf_of(sasl()).items() if key.startswith(("sasl.", "ssl.", "security."))}
+    login = {key: text for key, text in conf_of(sasl().kafka).items() if key.startswith(("sasl.", "ssl.", "security."))}
     for conf in confs(sasl()):
         assert login.items() <= conf.items()
 
 
 def test_the_promises_of_producer_and_group() -> None:
-    producer, group = producer_conf(Settings()), group_conf(Settings(), "payment-group")
+    producer, group = producer_conf(Settings().kafka), group_conf(Settings().kafka, "payment-group")
     assert (producer["acks"], producer["enable.idempotence"]) == ("all", "true")
     assert group["group.id"] == "payment-group"
     assert (group["enable.auto.commit"], group["enable.auto.offset.store"]) == ("false", "false")
@@ -88,18 +93,18 @@ def test_a_key_of_the_users_wins_where_no_promise_rests_on_it(given_: dict[str, 
 
 
 def test_what_is_ours_comes_last_so_that_no_other_name_gets_around_it() -> None:
-    keys = list(producer_conf(Settings(kafka_conf={"acks": "0", "queue.buffering.max.ms": "3"})))
+    keys = list(producer_conf(Settings(kafka_conf={"acks": "0", "queue.buffering.max.ms": "3"}).kafka))
     assert keys.index("acks") > keys.index("queue.buffering.max.ms") > keys.index("linger.ms")
 
 
 @pytest.mark.parametrize("key", ["request.required.acks", "metadata.broker.list", "transactional.id"])
 def test_other_names_of_what_is_ours_are_refused(key: str) -> None:
     with pytest.raises(SettingsError, match=key.upper().replace(".", "_")):
-        conf_of(Settings(kafka_conf={key: "1"}))
+        conf_of(Settings(kafka_conf={key: "1"}).kafka)
 
 
 def test_kafkas_new_way_to_run_a_group_gets_no_keys_of_the_old_one() -> None:
-    conf = group_conf(Settings(kafka_conf={"group.protocol": "consumer"}), "g")
+    conf = group_conf(Settings(kafka_conf={"group.protocol": "consumer"}).kafka, "g")
     assert not conf.keys() & {"session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"}
 
 
@@ -114,13 +119,13 @@ def test_kafkas_new_way_to_run_a_group_gets_no_keys_of_the_old_one() -> None:
     ],
 )
 def test_a_publish_ends_within_the_outbox_lease_or_when_the_user_says(settings: Settings, seconds: float) -> None:
-    assert delivery_timeout_s(producer_conf(settings)) == seconds
+    assert delivery_timeout_s(producer_conf(settings.kafka)) == seconds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon"])
 def test_a_publish_that_never_ends_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="DELIVERY_TIMEOUT"):
-        KafkaBroker.from_settings(Settings(kafka_conf={"delivery.timeout.ms": text}), RecordingTelemetry())
+        KafkaBroker(Settings(kafka_conf={"delivery.timeout.ms": text}).kafka, RecordingTelemetry())
 
 
 def test_librdkafka_takes_every_conf_of_ours() -> None:
@@ -131,10 +136,10 @@ from oms.ports.messages import Outgoing
 from oms.settings import Settings
 for conf in ({}, {"group.protocol": "consumer"}):
     settings = Settings(kafka_bootstrap="127.0.0.1:1", kafka_conf=conf)
-    confluent_kafka.Producer(producer_conf(settings))
-    confluent_kafka.Consumer(group_conf(settings, "g")).close()
-    confluent_kafka.Consumer(reader_conf(settings)).close()
-    confluent_kafka.admin.AdminClient(conf_of(settings))
+    confluent_kafka.Producer(producer_conf(settings.kafka))
+    confluent_kafka.Consumer(group_conf(settings.kafka, "g")).close()
+    confluent_kafka.Consumer(reader_conf(settings.kafka)).close()
+    confluent_kafka.admin.AdminClient(conf_of(settings.kafka))
 """
     ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert ran.stdout + ran.stderr == ""  # not even a warning
@@ -142,7 +147,7 @@ for conf in ({}, {"group.protocol": "consumer"}):
 
 def test_nothing_connects_before_it_is_used() -> None:
     telemetry = RecordingTelemetry()
-    KafkaBroker.from_settings(Settings(kafka_bootstrap="127.0.0.1:1"), telemetry).close()
+    KafkaBroker(Settings(kafka_bootstrap="127.0.0.1:1").kafka, telemetry).close()
     assert telemetry.counts == []
 
 
@@ -150,12 +155,12 @@ def test_nothing_connects_before_it_is_used() -> None:
     "conf", [{"linger.ms": "soon"}, {"no.such.key": "1"}, {"ssl.key.pem": PASSWORD}], ids=lambda conf: next(iter(conf))
 )
 def test_settings_that_librdkafka_refuses_are_told_without_a_secret(conf: dict[str, str]) -> None:
-    broker = KafkaBroker.from_settings(sasl(kafka_conf=conf), RecordingTelemetry())
+    broker = KafkaBroker(sasl(kafka_conf=conf).kafka, RecordingTelemetry())
     for start in (
         lambda: broker.publish([Outgoing("t", None, b"v")]),
         lambda: broker.subscribe("g", ["t"]),
         lambda: list(broker.all_records()),
-        lambda: check_topics(sasl(kafka_conf=conf), ["t"]),
+        lambda: check_topics(sasl(kafka_conf=conf).kafka, ["t"]),
     ):
         with pytest.raises(SettingsError, match="Kafka's settings") as raised:
             start()
@@ -167,15 +172,15 @@ def test_settings_that_librdkafka_refuses_are_told_without_a_secret(conf: dict[s
 def test_a_secret_that_is_found_to_be_bad_later_is_not_told_either() -> None:
     conf = {"sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.config": PASSWORD}
     conf["enable.sasl.oauthbearer.unsecure.jwt"] = "true"
-    (line,) = map(str, check_topics(sasl(kafka_bootstrap="127.0.0.1:1", kafka_conf=conf), ["t"]))
+    (line,) = map(str, check_topics(sasl(kafka_bootstrap="127.0.0.1:1", kafka_conf=conf).kafka, ["t"]))
     assert PASSWORD not in line
     assert "a secret or a certificate can't be used" in line
 
 
 def test_nobody_shows_the_password() -> None:
-    broker = KafkaBroker.from_settings(sasl(kafka_bootstrap="127.0.0.1:1"), RecordingTelemetry())
+    broker = KafkaBroker(sasl(kafka_bootstrap="127.0.0.1:1").kafka, RecordingTelemetry())
     subscription = broker.subscribe("g", ["t"])
-    assert PASSWORD not in f"{broker!r} {subscription!r} {broker._settings!r}"
+    assert PASSWORD not in f"{broker!r} {subscription!r} {broker._config!r}"
     subscription.close()
 
 
@@ -252,7 +257,7 @@ def test_keys_of_librdkafka_come_as_lines_from_a_variable_or_a_file(tmp_path: Pa
     path = tmp_path / "kafka.conf"
     path.write_text(LINES)
     assert load_settings({"OMS_KAFKA_CONF_FILE": str(path)}).kafka_conf == wanted
-    assert producer_conf(load_settings({"OMS_KAFKA_CONF_FILE": str(path)}))["linger.ms"] == "7"
+    assert producer_conf(load_settings({"OMS_KAFKA_CONF_FILE": str(path)}).kafka)["linger.ms"] == "7"
 
 
 def test_a_variable_of_its_own_comes_before_a_line() -> None:

@@ -47,7 +47,7 @@ def poll_through(member: Subscription, found: set[bytes | None], errors: list[Po
 
 def test_a_broker_that_is_killed_in_the_middle_loses_nothing(server: KafkaServer) -> None:
     telemetry = RecordingTelemetry()
-    broker = KafkaBroker.from_settings(server.settings({"message.timeout.ms": "2000"}), telemetry)
+    broker = KafkaBroker(server.settings({"message.timeout.ms": "2000"}).kafka, telemetry)
     topic = new_topic(server)
     member, found, errors = broker.subscribe(topic, [topic]), set[bytes | None](), list[PortError]()
     assert list(broker.publish([message(topic, 0)])) == [None]
@@ -83,14 +83,14 @@ def test_a_broker_that_is_killed_in_the_middle_loses_nothing(server: KafkaServer
     assert all(isinstance(report, OutcomeUnknown | Retryable) for report in failures)
     assert errors  # the reader was told, and waited
     wait_for(lambda: poll_through(member, found, errors) or len(found) == 2001, 60)
-    kept = {record.value for record in KafkaBroker(broker._settings, telemetry, topics=[topic]).all_records()}
+    kept = {record.value for record in KafkaBroker(broker._config, telemetry, topics=[topic]).all_records()}
     assert kept == found == {str(number).encode() for number in range(2001)}
     assert list(broker.publish([message(topic, 5000)])) == [None]
     member.close()
 
 
 def test_a_publish_and_a_close_end_in_time_while_kafka_is_away(server: KafkaServer) -> None:
-    broker = KafkaBroker.from_settings(server.settings({"message.timeout.ms": "1000"}), RecordingTelemetry())
+    broker = KafkaBroker(server.settings({"message.timeout.ms": "1000"}).kafka, RecordingTelemetry())
     topic = new_topic(server)
     wait_for(lambda: list(broker.publish([message(topic, 0)])) == [None])
     member = broker.subscribe(topic, [topic])
@@ -107,7 +107,7 @@ def test_a_publish_and_a_close_end_in_time_while_kafka_is_away(server: KafkaServ
         assert time.monotonic() - begun < 5
         begun = time.monotonic()
         with pytest.raises(Retryable):
-            list(KafkaBroker(server.settings(), RecordingTelemetry(), topics=[topic]).all_records())
+            list(KafkaBroker(server.settings().kafka, RecordingTelemetry(), topics=[topic]).all_records())
         assert time.monotonic() - begun < 15
     finally:
         server.start()
@@ -115,7 +115,7 @@ def test_a_publish_and_a_close_end_in_time_while_kafka_is_away(server: KafkaServ
 
 def test_what_kafka_was_away_for_is_told_once_and_costs_little(server: KafkaServer) -> None:
     telemetry = RecordingTelemetry()
-    broker = KafkaBroker.from_settings(server.settings(kafka_bootstrap="127.0.0.1:1"), telemetry)
+    broker = KafkaBroker(server.settings(kafka_bootstrap="127.0.0.1:1").kafka, telemetry)
     member, errors = broker.subscribe("g", ["t"]), list[PortError]()
     until, spent = time.monotonic() + 3, time.process_time()
     while time.monotonic() < until:
@@ -128,7 +128,7 @@ def test_what_kafka_was_away_for_is_told_once_and_costs_little(server: KafkaServ
 
 
 def test_a_member_that_was_silent_for_too_long_forgets_and_comes_back(server: KafkaServer) -> None:
-    broker = KafkaBroker.from_settings(server.settings(IMPATIENT), RecordingTelemetry())
+    broker = KafkaBroker(server.settings(IMPATIENT).kafka, RecordingTelemetry())
     topic = new_topic(server)
     broker.publish([message(topic, number) for number in range(40)])
     member = broker.subscribe(topic, [topic])
@@ -149,7 +149,7 @@ from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.settings import Settings
 
 bootstrap, topic, conf = sys.argv[1], sys.argv[2], dict(pair.split("=") for pair in sys.argv[3:])
-broker = KafkaBroker.from_settings(Settings(kafka_bootstrap=bootstrap, kafka_conf=conf), RecordingTelemetry())
+broker = KafkaBroker(Settings(kafka_bootstrap=bootstrap, kafka_conf=conf).kafka, RecordingTelemetry())
 member = broker.subscribe(topic, [topic])
 while True:
     for place in member.lost():
@@ -161,7 +161,7 @@ while True:
 
 
 def test_a_worker_that_was_stopped_for_too_long_forgets_and_joins_again(server: KafkaServer, tmp_path: Path) -> None:
-    broker = KafkaBroker.from_settings(server.settings(IMPATIENT), RecordingTelemetry())
+    broker = KafkaBroker(server.settings(IMPATIENT).kafka, RecordingTelemetry())
     topic = new_topic(server)
     broker.publish([message(topic, number) for number in range(40)])
     output = tmp_path / "worker.log"
@@ -194,7 +194,7 @@ def test_two_members_with_one_instance_id_both_read(server: KafkaServer, protoco
     if protocol == "consumer":  # it refuses the keys of the classic one
         settings = attrs.evolve(settings, kafka_conf={"group.instance.id": "one", "group.protocol": protocol})
     topic = new_topic(server, 2)
-    broker = KafkaBroker.from_settings(settings, telemetry)
+    broker = KafkaBroker(settings.kafka, telemetry)
     first = broker.subscribe(topic, [topic])
     found: set[bytes | None] = set()
     errors: list[PortError] = []

@@ -38,33 +38,34 @@ def partitions(server: KafkaServer, name: str) -> int:
 
 def test_what_is_missing_is_made_and_doing_it_again_changes_nothing(server: KafkaServer) -> None:
     wanted = names(3)
-    assert list(map(str, check_topics(server.settings(), wanted))) == [
+    assert list(map(str, check_topics(server.settings().kafka, wanted))) == [
         f"topic {name} is missing: `oms setup` makes it" for name in wanted
     ]
-    assert ensure_topics(server.settings(), wanted) == TopicsReport(wanted, [], [])
-    assert check_topics(server.settings(), wanted) == []
-    assert ensure_topics(server.settings(), wanted) == TopicsReport([], [], wanted)
+    assert ensure_topics(server.settings().kafka, wanted) == TopicsReport(wanted, [], [])
+    assert check_topics(server.settings().kafka, wanted) == []
+    assert ensure_topics(server.settings().kafka, wanted) == TopicsReport([], [], wanted)
 
 
 def test_partitions_are_added_and_never_taken_away(server: KafkaServer) -> None:
     one, three, nine = new_topic(server, 1), new_topic(server, 3), new_topic(server, 9)
-    *found, warning = map(str, check_topics(server.settings(), [one, three, nine]))
+    *found, warning = map(str, check_topics(server.settings().kafka, [one, three, nine]))
     assert set(found) == {
         f"topic {one} has 1 partition, OMS_PARTITIONS is 4: `oms setup` adds them",
         f"topic {three} has 3 partitions, OMS_PARTITIONS is 4: `oms setup` adds them",
     }
     assert warning.startswith("warning: ")
-    report = ensure_topics(server.settings(), [one, three, nine])
+    report = ensure_topics(server.settings().kafka, [one, three, nine])
     assert report == TopicsReport([], sorted([one, three]), [nine], sorted([one, three, nine]))
     assert [partitions(server, name) for name in (one, three, nine)] == [4, 4, 9]
-    assert check_topics(server.settings(), [one, three, nine]) == []
+    assert check_topics(server.settings().kafka, [one, three, nine]) == []
 
 
 def test_several_hosts_at_once(server: KafkaServer) -> None:
     wanted = [*names(6), *(new_topic(server, 1) for _ in range(3))]
     reports: list[Any] = []
     hosts = [
-        threading.Thread(target=lambda: reports.append(ensure_topics(server.settings(), wanted))) for _ in range(4)
+        threading.Thread(target=lambda: reports.append(ensure_topics(server.settings().kafka, wanted)))
+        for _ in range(4)
     ]
     for host in hosts:
         host.start()
@@ -73,22 +74,22 @@ def test_several_hosts_at_once(server: KafkaServer) -> None:
     assert len(reports) == 4
     made = [name for report in reports for name in report.created]
     assert sorted(made) == sorted(wanted[:6])  # each by exactly one of them
-    assert check_topics(server.settings(), wanted) == []
+    assert check_topics(server.settings().kafka, wanted) == []
 
 
 def test_more_copies_than_brokers_are_refused_in_the_words_of_the_settings(server: KafkaServer) -> None:
     with pytest.raises(Permanent, match="OMS_KAFKA_REPLICATION is 3"):
-        ensure_topics(server.settings(kafka_replication=3), names(1))
+        ensure_topics(server.settings(kafka_replication=3).kafka, names(1))
 
 
 def test_a_name_that_kafka_doesnt_take_is_refused(server: KafkaServer) -> None:
     with pytest.raises(Permanent, match="no topic"):
-        ensure_topics(server.settings(), ["no topic"])
+        ensure_topics(server.settings().kafka, ["no topic"])
 
 
 def test_the_largest_message_of_ours_fits(server: KafkaServer) -> None:
     (name,) = names(1)
-    ensure_topics(server.settings(), [name])
+    ensure_topics(server.settings().kafka, [name])
     admin = AdminClient({"bootstrap.servers": server.plain})
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
     assert int(described.result()["max.message.bytes"].value) == 1_048_576 + 65_536
@@ -96,11 +97,11 @@ def test_the_largest_message_of_ours_fits(server: KafkaServer) -> None:
 
 def test_existing_topics_get_the_size_limits(server: KafkaServer) -> None:
     limited, wide = names(1)[0], new_topic(server, 4, **{"max.message.bytes": "9000000", "retention.ms": "12345678"})
-    ensure_topics(server.settings(), [limited])
-    (warning,) = map(str, check_topics(server.settings(), [limited, wide]))
+    ensure_topics(server.settings().kafka, [limited])
+    (warning,) = map(str, check_topics(server.settings().kafka, [limited, wide]))
     assert warning.startswith(f"warning: a compressed message of any size can end its consumers: {wide} lack ")
-    assert ensure_topics(server.settings(), [limited, wide]).limited == [wide]
-    assert check_topics(server.settings(), [limited, wide]) == []
+    assert ensure_topics(server.settings().kafka, [limited, wide]).limited == [wide]
+    assert check_topics(server.settings().kafka, [limited, wide]) == []
     admin = AdminClient({"bootstrap.servers": server.plain})
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, wide)]).values()
     assert described.result()["retention.ms"].value == "12345678"
@@ -113,7 +114,7 @@ def test_the_broker_refuses_a_bomb_and_goes_on_with_its_small_heap(
 ) -> None:
     """Some of them don't fit into the broker's heap (512 MiB) when decompressed and copied; it outlives them all."""
     (name,) = names(1)
-    ensure_topics(server.settings(), [name])
+    ensure_topics(server.settings().kafka, [name])
     most = {"message.max.bytes": 10**9, "batch.size": 15 * 10**8, "queue.buffering.max.kbytes": 2 * 10**6}
     foreign = {"bootstrap.servers": server.plain, "compression.codec": codec, "retries": 0, **most}
     reports: list[object] = []
@@ -122,7 +123,7 @@ def test_the_broker_refuses_a_bomb_and_goes_on_with_its_small_heap(
     producer.flush(60)
     (report,) = reports
     assert report is not None, "it was taken"
-    log = KafkaBroker(server.settings(), RecordingTelemetry(), topics=[name])
+    log = KafkaBroker(server.settings().kafka, RecordingTelemetry(), topics=[name])
     assert list(log.publish([Outgoing(name, b"k", b"small")])) == [None]
     assert [record.value for record in log.all_records()] == [b"small"]
     log.close()
@@ -130,7 +131,7 @@ def test_the_broker_refuses_a_bomb_and_goes_on_with_its_small_heap(
 
 def test_kafka_forgets_before_the_inboxes_do(server: KafkaServer) -> None:
     (name,) = names(1)
-    ensure_topics(attrs.evolve(server.settings(), retention_days=8), [name])
+    ensure_topics(attrs.evolve(server.settings(), retention_days=8).kafka, [name])
     admin = AdminClient({"bootstrap.servers": server.plain})
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
     day_ms = 24 * 3600 * 1000
@@ -146,11 +147,11 @@ def test_from_three_copies_on_a_message_needs_most_of_them(copies: int, in_sync:
 
 def test_what_cant_be_reached_is_one_clear_line() -> None:
     settings = Settings(kafka_bootstrap="127.0.0.1:1")
-    (line,) = map(str, check_topics(settings, ["t"]))
+    (line,) = map(str, check_topics(settings.kafka, ["t"]))
     assert line.startswith("Kafka can't be reached at 127.0.0.1:1: ")
     assert "Connection refused" in line
     with pytest.raises(Retryable):
-        ensure_topics(settings, ["t"])
+        ensure_topics(settings.kafka, ["t"])
 
 
 def test_a_wrong_password_is_told_and_not_shown(server: KafkaServer) -> None:
@@ -162,16 +163,16 @@ def test_a_wrong_password_is_told_and_not_shown(server: KafkaServer) -> None:
         kafka_user=USER,
         kafka_password=wrong,
     )
-    (line,) = map(str, check_topics(settings, ["t"]))
+    (line,) = map(str, check_topics(settings.kafka, ["t"]))
     assert "Invalid username or password" in line
     assert wrong.get_secret_value() not in line
 
 
 def test_a_certificate_that_nobody_trusts_is_told(server: KafkaServer) -> None:
-    (line,) = map(str, check_topics(server.settings(kafka_bootstrap=server.tls, kafka_security="ssl"), ["t"]))
+    (line,) = map(str, check_topics(server.settings(kafka_bootstrap=server.tls, kafka_security="ssl").kafka, ["t"]))
     assert "certificate verify failed" in line
 
 
 def test_no_tls_on_a_listener_that_wants_it_is_told(server: KafkaServer) -> None:
-    (line,) = map(str, check_topics(server.settings(kafka_bootstrap=server.tls), ["t"]))
+    (line,) = map(str, check_topics(server.settings(kafka_bootstrap=server.tls).kafka, ["t"]))
     assert line.startswith("Kafka can't be reached")

@@ -176,7 +176,7 @@ def test_a_step_publishes_to_the_topic_that_it_declares(stack: Stack) -> None:
     status, order = request(stack.cluster.of("order")[0].port, "POST", "/orders", body)
     assert status == 201, order
     settings = load_settings(stack.cluster.settings())
-    broker = KafkaBroker(settings, RecordingTelemetry(), topics=["parcels.booked"])
+    broker = KafkaBroker(settings.kafka, RecordingTelemetry(), topics=["parcels.booked"])
     wait_for(lambda: order["id"].encode() in {record.key for record in broker.all_records()}, "its event is sent")
     assert stack.refusal("oms-parcels", "parcels.booked") is None
     assert stack.refusal("oms-payment", "parcels.booked") == KafkaError.TOPIC_AUTHORIZATION_FAILED

@@ -230,4 +230,4 @@ def records(cluster: Cluster, topic: str) -> list[Record]:
     given = {
         name: text for name, text in cluster.settings().items() if name not in clean_environ() and name != "PYTHONPATH"
     }
-    return list(KafkaBroker(load_settings(given), RecordingTelemetry(), topics=[topic]).all_records())
+    return list(KafkaBroker(load_settings(given).kafka, RecordingTelemetry(), topics=[topic]).all_records())

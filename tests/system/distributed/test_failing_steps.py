@@ -90,7 +90,7 @@ class Stack:
 
     def records(self, topic: str) -> list[Record]:
         given = {name: text for name, text in self.cluster.settings().items() if name.startswith("OMS_")}
-        return list(KafkaBroker(load_settings(given), RecordingTelemetry(), topics=[topic]).all_records())
+        return list(KafkaBroker(load_settings(given).kafka, RecordingTelemetry(), topics=[topic]).all_records())
 
     def done(self) -> Counter[str]:
         """How many different messages of each order are in the log. The same message may be in it twice."""

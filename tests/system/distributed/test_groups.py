@@ -47,7 +47,7 @@ class Running(Cluster):
 
     @property
     def broker(self) -> KafkaBroker:
-        return KafkaBroker(load_settings(self.settings()), RecordingTelemetry())
+        return KafkaBroker(load_settings(self.settings()).kafka, RecordingTelemetry())
 
     @property
     def admin(self) -> AdminClient:

@@ -163,7 +163,7 @@ def test_a_death_after_the_give_back_and_copies_of_the_cancellation_give_back_on
     inventory.start().await_ready()
     assert ended(cluster, refused) == "CANCELLED"
 
-    broker = KafkaBroker(load_settings(cluster.settings()), RecordingTelemetry())
+    broker = KafkaBroker(load_settings(cluster.settings()).kafka, RecordingTelemetry())
     (ours,) = [one for one in broker.all_records() if (one.topic, one.key) == ("order.cancelled", refused.encode())]
     copy = Outgoing(ours.topic, ours.key, ours.value or b"", ours.headers)
     assert broker.publish([copy, copy]) == [None, None]

@@ -38,7 +38,7 @@ def messages(cluster: Cluster, topic: str) -> dict[str, set[bytes]]:
     """The ids of the different messages of each order in a topic."""
     given = {name: text for name, text in cluster.settings().items() if name.startswith("OMS_")}
     found = defaultdict(set)
-    for record in KafkaBroker(load_settings(given), RecordingTelemetry(), topics=[topic]).all_records():
+    for record in KafkaBroker(load_settings(given).kafka, RecordingTelemetry(), topics=[topic]).all_records():
         found[(record.key or b"").decode()].add(dict(record.headers)["ce_id"])
     return found
 

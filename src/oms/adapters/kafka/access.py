@@ -9,7 +9,7 @@ import attrs
 
 from oms.adapters.kafka.conf import READER_GROUP
 from oms.ports.findings import Finding, warning
-from oms.settings import Settings
+from oms.settings.records import KafkaConfig
 
 OPERATOR = "operator"
 """The name in the principal of `oms doctor`, `verify` and `reconcile`."""
@@ -27,7 +27,7 @@ class Rights:
 
 
 def acl_commands(
-    settings: Settings, rights: Mapping[str, Rights], topics: Collection[str], principal: str
+    config: KafkaConfig, rights: Mapping[str, Rights], topics: Collection[str], principal: str
 ) -> list[str]:
     """The `kafka-acls.sh` commands that give each service, by name, its rights and no others.
 
@@ -40,7 +40,7 @@ def acl_commands(
         command = [
             "kafka-acls.sh",
             "--bootstrap-server",
-            settings.kafka_bootstrap,
+            config.bootstrap,
             "--command-config",
             "admin.properties",
         ]
@@ -60,17 +60,17 @@ def acl_commands(
     return commands
 
 
-def connection_warnings(settings: Settings) -> Iterator[Finding]:
+def connection_warnings(config: KafkaConfig) -> Iterator[Finding]:
     """One line if this connection to Kafka isn't encrypted, or doesn't identify the client to Kafka."""
     consequence = "see Security in docs/distributed.md"
-    if settings.kafka_security == "plaintext":
+    if config.security == "plaintext":
         yield warning(
-            f"OMS_KAFKA_SECURITY is plaintext: whoever reaches {settings.kafka_bootstrap} can write to every"
+            f"OMS_KAFKA_SECURITY is plaintext: whoever reaches {config.bootstrap} can write to every"
             f" topic, and have customers charged; {consequence}"
         )
-    elif settings.kafka_security == "sasl_plaintext":
+    elif config.security == "sasl_plaintext":
         yield warning(f"OMS_KAFKA_SECURITY is sasl_plaintext: messages aren't encrypted; {consequence}")
-    elif settings.kafka_security == "ssl" and not _CERTIFICATE_KEYS & settings.kafka_conf.keys():
+    elif config.security == "ssl" and not _CERTIFICATE_KEYS & config.conf.keys():
         yield warning(
             f"OMS_KAFKA_SECURITY is ssl without a client's certificate: Kafka can't tell who writes; {consequence}"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Self
 
 from oms.adapters.kafka.conf import conf_of, group_conf, producer_conf, reader_conf
 from oms.adapters.kafka.group_offsets import committed, ends
@@ -18,7 +17,7 @@ from oms.ports.errors import PortError
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Outgoing, Record, copies_topic
 from oms.ports.telemetry import Telemetry
-from oms.settings import Settings
+from oms.settings.records import KafkaConfig
 
 OWN_TOPICS = (*BY_TOPIC, *sorted({copies_topic(step.service) for step in SAGA}))
 
@@ -29,15 +28,10 @@ class KafkaBroker(Broker, LogEvidence):
     `all_records` and `offsets` read `topics`: by default the domain's own, and those with copies of dead letters.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, *, topics: Collection[str] = OWN_TOPICS) -> None:
-        self._settings, self._telemetry, self._topics = settings, telemetry, tuple(topics)
-        self._publisher = Publisher(producer_conf(settings), telemetry)
-        self._probe = Probe(conf_of(settings))
-
-    @classmethod
-    def from_settings(cls, settings: Settings, telemetry: Telemetry) -> Self:
-        """The broker of the `OMS_KAFKA_...` settings; `SettingsError` if librdkafka refuses its keys."""
-        return cls(settings, telemetry)
+    def __init__(self, config: KafkaConfig, telemetry: Telemetry, *, topics: Collection[str] = OWN_TOPICS) -> None:
+        self._config, self._telemetry, self._topics = config, telemetry, tuple(topics)
+        self._publisher = Publisher(producer_conf(config), telemetry)
+        self._probe = Probe(conf_of(config))
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
         return self._publisher.publish(messages)
@@ -49,20 +43,20 @@ class KafkaBroker(Broker, LogEvidence):
     def subscribe(
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
     ) -> Subscription:
-        return KafkaSubscription(group_conf(self._settings, group), topics, self._telemetry, starts)
+        return KafkaSubscription(group_conf(self._config, group), topics, self._telemetry, starts)
 
     def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
-        return ends(reader_conf(self._settings), topics)
+        return ends(reader_conf(self._config), topics)
 
     def knows(self, group: str, topics: Collection[str]) -> bool:
-        return bool(committed(reader_conf(self._settings), group, topics))
+        return bool(committed(reader_conf(self._config), group, topics))
 
     def all_records(self) -> Iterable[Record]:
         """Every record that Kafka holds at the first read, topic by topic, the records of a partition in order."""
-        return read_all(reader_conf(self._settings), self._topics)
+        return read_all(reader_conf(self._config), self._topics)
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
-        return committed(reader_conf(self._settings), group, self._topics)
+        return committed(reader_conf(self._config), group, self._topics)
 
     def close(self) -> None:
         """Close the producers. Subscriptions are closed by their callers."""

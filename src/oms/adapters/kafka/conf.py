@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from oms.ports.errors import SettingsError
 from oms.ports.messages import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
-from oms.settings import Settings
+from oms.settings.records import KafkaConfig
 
 FRAME_BYTES = MAX_KEY_BYTES
 """Bytes for the key, the names of headers and Kafka's framing around the largest message."""
@@ -87,29 +87,29 @@ _REFUSED = {
 }
 
 
-def conf_of(settings: Settings) -> dict[str, str]:
+def conf_of(config: KafkaConfig) -> dict[str, str]:
     """The keys of every client: address and credentials. They include the password, so they must not be logged."""
-    return _layered(settings, {}, {})
+    return _layered(config, {}, {})
 
 
-def producer_conf(settings: Settings) -> dict[str, str]:
+def producer_conf(config: KafkaConfig) -> dict[str, str]:
     """The keys of a producer."""
-    timeout_ms = round(min(MAX_DELIVERY_S, settings.outbox_lease_s / 2) * 1000)
-    return _layered(settings, {**_PRODUCER, "message.timeout.ms": str(timeout_ms)}, _FIXED_FOR_PRODUCER)
+    timeout_ms = round(min(MAX_DELIVERY_S, config.outbox_lease_s / 2) * 1000)
+    return _layered(config, {**_PRODUCER, "message.timeout.ms": str(timeout_ms)}, _FIXED_FOR_PRODUCER)
 
 
-def group_conf(settings: Settings, group: str) -> dict[str, str]:
+def group_conf(config: KafkaConfig, group: str) -> dict[str, str]:
     """The keys of a member of a consumer group."""
     # The newer group protocol (KIP-848) refuses the keys of the classic one.
-    classic = {} if settings.kafka_conf.get("group.protocol") == "consumer" else _CLASSIC_GROUP
-    ours = {"max.poll.interval.ms": "120000", "queued.min.messages": str(2 * settings.batch)}
-    return _layered(settings, {**_READER, **classic, **ours}, {**_FIXED_FOR_READER, **_MEMBER, "group.id": group})
+    classic = {} if config.conf.get("group.protocol") == "consumer" else _CLASSIC_GROUP
+    ours = {"max.poll.interval.ms": "120000", "queued.min.messages": str(2 * config.batch)}
+    return _layered(config, {**_READER, **classic, **ours}, {**_FIXED_FOR_READER, **_MEMBER, "group.id": group})
 
 
-def reader_conf(settings: Settings) -> dict[str, str]:
+def reader_conf(config: KafkaConfig) -> dict[str, str]:
     """The keys of a consumer that belongs to no group, and gets an event at the end of a partition."""
     reader = {"group.id": READER_GROUP, "enable.partition.eof": "true"}  # it never joins the group
-    return _layered(settings, {**_READER, "queued.min.messages": "1000"}, {**_FIXED_FOR_READER, **reader})
+    return _layered(config, {**_READER, "queued.min.messages": "1000"}, {**_FIXED_FOR_READER, **reader})
 
 
 def careful_conf(conf: Conf) -> Conf:
@@ -129,25 +129,25 @@ def delivery_timeout_s(conf: Conf) -> float:
     return timeout_s
 
 
-def _layered(settings: Settings, defaults: Conf, fixed: Conf) -> dict[str, str]:
+def _layered(config: KafkaConfig, defaults: Conf, fixed: Conf) -> dict[str, str]:
     for key, reason in _REFUSED.items():
-        if key in settings.kafka_conf:
+        if key in config.conf:
             raise SettingsError(f"OMS_KAFKA_CONF_{key.upper().replace('.', '_')} isn't yours to set: {reason}")
-    users = {key: text for key, text in settings.kafka_conf.items() if key not in fixed}
-    address = {"bootstrap.servers": settings.kafka_bootstrap}
-    return {**_CLIENT, **defaults, **_login(settings), **users, **fixed, **address}
+    users = {key: text for key, text in config.conf.items() if key not in fixed}
+    address = {"bootstrap.servers": config.bootstrap}
+    return {**_CLIENT, **defaults, **_login(config), **users, **fixed, **address}
 
 
-def _login(settings: Settings) -> Conf:
-    login = {"security.protocol": settings.kafka_security}
-    if settings.kafka_security.endswith("ssl") and settings.kafka_ca_file is not None:
-        login["ssl.ca.location"] = str(settings.kafka_ca_file)
-    if settings.kafka_security.startswith("sasl"):
+def _login(config: KafkaConfig) -> Conf:
+    login = {"security.protocol": config.security}
+    if config.security.endswith("ssl") and config.ca_file is not None:
+        login["ssl.ca.location"] = str(config.ca_file)
+    if config.security.startswith("sasl"):
         # The settings refuse SASL without user or password.
-        password = settings.kafka_password.get_secret_value() if settings.kafka_password else ""
+        password = config.password or ""
         login |= {
-            "sasl.mechanism": settings.kafka_sasl_mechanism,
-            "sasl.username": settings.kafka_user or "",
+            "sasl.mechanism": config.sasl_mechanism,
+            "sasl.username": config.user or "",
             "sasl.password": password,
         }
     return login

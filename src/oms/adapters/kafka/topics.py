@@ -26,7 +26,7 @@ from oms.ports.broker import log_kept
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.ports.findings import Finding, warning
 from oms.ports.messages import MAX_MESSAGE_BYTES
-from oms.settings import Settings
+from oms.settings.records import KafkaConfig
 
 ASK_S = 5.0
 """Time limit of one request to the cluster, in seconds."""
@@ -60,44 +60,44 @@ class TopicsReport:
     limited: Sequence[str] = attrs.Factory(list)
 
 
-def ensure_topics(settings: Settings, names: Collection[str]) -> TopicsReport:
+def ensure_topics(config: KafkaConfig, names: Collection[str]) -> TopicsReport:
     """Create missing topics, add partitions up to `OMS_PARTITIONS`, and set the size limits of existing topics.
 
     Safe to repeat, and from several hosts at once. Other properties of a topic that exists stay as they are, and so do
     the size limits where this user may not change them; `check_topics` then warns. Raises `Permanent` where Kafka
     refuses, `Retryable` where it can't be reached in time.
     """
-    admin, until = _admin(settings), time.monotonic() + ENSURE_S
+    admin, until = _admin(config), time.monotonic() + ENSURE_S
     wanted, created, widened = sorted(set(names)), set[str](), set[str]()
     while True:
         have = _partitions(admin)
         missing = [name for name in wanted if name not in have]
-        narrow = [name for name in wanted if have.get(name, settings.partitions) < settings.partitions]
+        narrow = [name for name in wanted if have.get(name, config.partitions) < config.partitions]
         if not missing and not narrow:
-            limited = _limit_sizes(admin, sorted(set(wanted) - created), settings, until)
+            limited = _limit_sizes(admin, sorted(set(wanted) - created), config, until)
             return TopicsReport(sorted(created), sorted(widened), sorted(set(wanted) - created - widened), limited)
         if time.monotonic() > until:
             raise Retryable(f"topic {(missing + narrow)[0]}: Kafka doesn't show it as it was created")
         if missing:
-            created |= _done(admin.create_topics([_new(settings, name) for name in missing]), settings)
+            created |= _done(admin.create_topics([_new(config, name) for name in missing]), config)
         if narrow:
-            more = [NewPartitions(name, settings.partitions) for name in narrow]
-            widened |= _done(admin.create_partitions(more), settings)
+            more = [NewPartitions(name, config.partitions) for name in narrow]
+            widened |= _done(admin.create_partitions(more), config)
         time.sleep(LOOK_EVERY_S)
 
 
-def check_topics(settings: Settings, names: Collection[str]) -> Sequence[Finding]:
+def check_topics(config: KafkaConfig, names: Collection[str]) -> Sequence[Finding]:
     """Return one finding for each problem of these topics."""
     errors: list[KafkaError] = []
     try:
-        admin = _admin(settings, errors)
+        admin = _admin(config, errors)
         have = _partitions(admin)
     except PortError as error:
         reason = next((driver_errors.said(seen) for seen in errors if driver_errors.names_cause(seen)), str(error))
-        return [Finding(f"Kafka can't be reached at {settings.kafka_bootstrap}: {reason.removeprefix('Kafka: ')}")]
+        return [Finding(f"Kafka can't be reached at {config.bootstrap}: {reason.removeprefix('Kafka: ')}")]
     wanted = sorted(set(names))
     return [
-        *map(Finding, _problems(have, settings.partitions, wanted)),
+        *map(Finding, _problems(have, config.partitions, wanted)),
         *_unlimited(admin, [name for name in wanted if name in have]),
     ]
 
@@ -145,7 +145,7 @@ def _size_settings(
     return found, unreadable
 
 
-def _limit_sizes(admin: AdminClient, names: Sequence[str], settings: Settings, until: float) -> Sequence[str]:
+def _limit_sizes(admin: AdminClient, names: Sequence[str], config: KafkaConfig, until: float) -> Sequence[str]:
     """Set the size limits of the topics that lack them, wait until Kafka shows them, and return those topics."""
     entries = [
         ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in SIZE_LIMITS.items()
@@ -167,13 +167,13 @@ def _limit_sizes(admin: AdminClient, names: Sequence[str], settings: Settings, u
                 if driver_errors.is_forbidden(driver_errors.of(error)):
                     forbidden.add(resource.name)
                 else:
-                    _check(driver_errors.of(error), resource.name, settings)
+                    _check(driver_errors.of(error), resource.name, config)
         time.sleep(LOOK_EVERY_S)
 
 
-def _admin(settings: Settings, errors: list[KafkaError] | None = None) -> AdminClient:
+def _admin(config: KafkaConfig, errors: list[KafkaError] | None = None) -> AdminClient:
     noticed = errors.append if errors is not None else _ignore
-    return new_admin_client(conf_of(settings), error_cb=noticed)
+    return new_admin_client(conf_of(config), error_cb=noticed)
 
 
 def _ignore(_error: KafkaError) -> None:
@@ -190,23 +190,23 @@ def _partitions(admin: AdminClient) -> Mapping[str, int]:
     return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
 
-def _new(settings: Settings, name: str) -> NewTopic:
-    kept = log_kept(settings.retention_days)
-    config = {
+def _new(config: KafkaConfig, name: str) -> NewTopic:
+    kept = log_kept(config.retention_days)
+    entries = {
         **SIZE_LIMITS,
         "retention.ms": _ms(kept),
         "segment.ms": _ms(kept / SEGMENTS),
     }
-    if settings.kafka_replication >= SAFE_COPIES:
-        config["min.insync.replicas"] = str(settings.kafka_replication // 2 + 1)
-    return NewTopic(name, settings.partitions, settings.kafka_replication, config=config)
+    if config.replication >= SAFE_COPIES:
+        entries["min.insync.replicas"] = str(config.replication // 2 + 1)
+    return NewTopic(name, config.partitions, config.replication, config=entries)
 
 
 def _ms(time: timedelta) -> str:
     return str(time // timedelta(milliseconds=1))
 
 
-def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:
+def _done(asked: Mapping[str, Future[None]], config: KafkaConfig) -> set[str]:
     """The topics that were changed; not those that another process changed first, or that have to be tried again.
 
     The caller must keep its client: the futures of a destroyed client fail.
@@ -217,13 +217,13 @@ def _done(asked: Mapping[str, Future[None]], settings: Settings) -> set[str]:
             future.result()
             done.add(name)
         except KafkaException as error:
-            _check(driver_errors.of(error), name, settings)
+            _check(driver_errors.of(error), name, config)
     return done
 
 
-def _check(error: KafkaError, name: str, settings: Settings) -> None:
+def _check(error: KafkaError, name: str, config: KafkaConfig) -> None:
     if driver_errors.is_done_already(error) or driver_errors.is_transient(error):
         return
     if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
-        raise Permanent(f"OMS_KAFKA_REPLICATION is {settings.kafka_replication}: {driver_errors.said(error)}")
+        raise Permanent(f"OMS_KAFKA_REPLICATION is {config.replication}: {driver_errors.said(error)}")
     raise Permanent(f"topic {name}: {driver_errors.said(error)}")
