@@ -152,7 +152,7 @@ def postgres_stores(settings: Settings, ids: Ids) -> Callable[[str], Store]:
     """Return a function that makes the PostgreSQL store of a service or step by name."""
     from oms.adapters.sql import factory
 
-    return lambda name: factory.postgres_store(name, settings, ids)
+    return lambda name: factory.postgres_store(name, settings.postgres, ids)
 
 
 def redis_gate(settings: Settings, clock: Clock, opened: Opened) -> StockGate:

@@ -103,16 +103,16 @@ def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int |
     from oms.adapters.sql.provisioning.checks import other_steps
     from oms.adapters.sql.provisioning.pooler import check_pooler
 
-    check_pooler(settings, snapshots or len(SERVICES) + len(own))
-    order, stock, payment, news = (factory.postgres_reader(name, settings) for name in SERVICES)
+    check_pooler(settings.postgres, snapshots or len(SERVICES) + len(own))
+    order, stock, payment, news = (factory.postgres_reader(name, settings.postgres) for name in SERVICES)
     steps = {
-        name: StepEvidence(factory.postgres_reader(f"step-{name}", settings), tuple(step.handlers))
+        name: StepEvidence(factory.postgres_reader(f"step-{name}", settings.postgres), tuple(step.handlers))
         for name, step in own.items()
     }
     topics = (*OWN_TOPICS, *map(copies_topic, own))
     log = KafkaBroker(settings.kafka, make.telemetry(settings), topics=topics)
     gate = RedisGate.from_config(settings.redis, make.clock())
-    unread = other_steps(settings, [f"step-{name}" for name in own])
+    unread = other_steps(settings.postgres, [f"step-{name}" for name in own])
     return Evidence(order, stock, payment, news, log, gate=gate, steps=steps, unread_steps=unread, whole_book=False)
 
 

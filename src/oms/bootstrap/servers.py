@@ -32,7 +32,7 @@ def check_servers(
 
     stores = [name if name in SERVICES else f"step-{name}" for name in names]
     found = [
-        *check_postgres(settings, stores, by_operator=by_operator),
+        *check_postgres(settings.postgres, stores, by_operator=by_operator),
         *check_topics(settings.kafka, topics),
         *connection_warnings(settings.kafka),
     ]
@@ -67,7 +67,8 @@ def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[Fin
         return ()
     from oms.adapters.sql.provisioning.checks import other_currencies as found
 
-    return found(settings, [name if name in SERVICES else f"step-{name}" for name in names])
+    stores = [name if name in SERVICES else f"step-{name}" for name in names]
+    return found(settings.postgres, stores, settings.currency)
 
 
 def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
@@ -75,7 +76,7 @@ def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
     from oms.adapters.kafka.topics import ensure_topics
     from oms.adapters.sql.provisioning.roles import set_up_postgres
 
-    record = set_up_postgres(settings, SERVICES, list(own))
+    record = set_up_postgres(settings.postgres, SERVICES, list(own))
     topics = ensure_topics(settings.kafka, topics_of(own))
     made = [f"Kafka: topic {name} made" for name in topics.created]
     widened = [f"Kafka: topic {name} has more partitions" for name in topics.widened]

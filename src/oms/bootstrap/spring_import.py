@@ -241,7 +241,7 @@ def legacy_of(settings: Settings) -> tuple[LegacyOrders | None, LegacyStock | No
         raise SettingsError(
             "OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL say where the system replaced is; set them"
         )
-    orders = PostgresLegacyOrders.from_settings(settings) if settings.spring_postgres_url else None
+    orders = PostgresLegacyOrders.from_config(settings.spring_postgres) if settings.spring_postgres else None
     return orders, RedisLegacyStock(settings.spring_redis) if settings.spring_redis else None
 
 

@@ -133,7 +133,7 @@ def distributed(legacy: Legacy, postgres: OwnPostgres, redis: Server) -> Target:
             "OMS_KAFKA_BOOTSTRAP": "127.0.0.1:1",
         },
     )
-    set_up_postgres(target.settings, ["order", "inventory", "payment", "notification"], [])
+    set_up_postgres(target.settings.postgres, ["order", "inventory", "payment", "notification"], [])
     return target
 
 
@@ -387,7 +387,7 @@ def test_a_run_that_died_is_finished_by_the_next(legacy: Legacy, embedded: Targe
         INSERT INTO orders SELECT gen_random_uuid(), 'CREATED', n, '{ANN}' FROM generate_series(1, 1200) n;
         INSERT INTO order_items SELECT id, '{A}', 1 FROM orders WHERE id NOT IN (SELECT order_id FROM order_items);
     """)
-    there = PostgresLegacyOrders.from_settings(embedded.settings)
+    there = PostgresLegacyOrders.from_config(embedded.settings.spring_postgres)
     app = oms.create(embedded.settings, services=("order", "inventory"), broker=NoLog())
     with pytest.raises(oms.Retryable):
         Migration(app, Dying(there, 700), None, print).apply()

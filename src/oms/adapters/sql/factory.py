@@ -20,7 +20,7 @@ from oms.adapters.sql.stores.tables import kind_of
 from oms.domain.values import OrderId
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import PortError
-from oms.settings import Settings
+from oms.settings.records import PostgresConfig
 
 _STORES: dict[str, Callable[[Database, Ids], SqlStore[Any]]] = {
     "order": SqlOrderStore,
@@ -44,7 +44,7 @@ def sqlite_store(name: str, path: Path, clock: Clock, ids: Ids) -> SqlStore[Any]
         return store_in(database, name, ids)
 
 
-def postgres_store(name: str, settings: Settings, ids: Ids) -> SqlStore[Any]:
+def postgres_store(name: str, config: PostgresConfig, ids: Ids) -> SqlStore[Any]:
     """The store of a service (or a step) in its schema, by its own role.
 
     Its time is the server's. `Permanent` where the schema isn't at this program's revision: `oms setup` brings it
@@ -53,16 +53,16 @@ def postgres_store(name: str, settings: Settings, ids: Ids) -> SqlStore[Any]:
     from oms.adapters.sql.postgres.credentials import schema_of, service_credentials
     from oms.adapters.sql.postgres.database import postgres_database
 
-    database = postgres_database(service_credentials(name, settings), schema_of(name))
+    database = postgres_database(service_credentials(name, config), schema_of(name))
     return store_in(_checked(database, name), name, ids)
 
 
-def postgres_reader(name: str, settings: Settings) -> Any:
+def postgres_reader(name: str, config: PostgresConfig) -> Any:
     """The same store for somebody who only looks, by the operator's role: reads work, writes don't."""
     from oms.adapters.sql.postgres import database as postgres
     from oms.adapters.sql.postgres.credentials import operator_credentials, schema_of
 
-    database = postgres.postgres_reader(operator_credentials(settings), schema_of(name))
+    database = postgres.postgres_reader(operator_credentials(config), schema_of(name))
     return store_in(_checked(database, name), name, _NoNames())
 
 

@@ -52,7 +52,7 @@ def settings(server: OwnPostgres) -> Settings:
         postgres_password="secret-of-oms",
         postgres_admin_password=at["password"],
     )
-    set_up_postgres(made, ["order"])
+    set_up_postgres(made.postgres, ["order"])
     with _admin(server).connect() as connection:
         connection.execute("CREATE ROLE shop LOGIN PASSWORD 'secret-of-shop'")
         connection.execute("CREATE ROLE stranger LOGIN PASSWORD 'secret-of-shop'")
@@ -64,7 +64,7 @@ def settings(server: OwnPostgres) -> Settings:
 
 @pytest.fixture
 def app(settings: Settings, tmp_path: Path) -> Iterator[App]:
-    store = postgres_store("order", settings, SystemIds())
+    store = postgres_store("order", settings.postgres, SystemIds())
     made = oms.create(environ={}, profile="embedded", data=tmp_path, stores={"order": store})
     yield made
     made.stop()
@@ -76,7 +76,7 @@ def engines(settings: Settings) -> Engines:
 
     def engine(role: str = "shop", **more: Any) -> Engine:
         login = {
-            **service_credentials("order", settings).parameters,
+            **service_credentials("order", settings.postgres).parameters,
             "user": role,
             "password": "secret-of-shop",
             **more,
@@ -164,7 +164,7 @@ def test_a_restarted_server_is_the_same(app: App, engines: Engines) -> None:
 
 
 def test_a_connection_of_an_async_engine_is_refused(app: App, settings: Settings) -> None:
-    login = {**service_credentials("order", settings).parameters, "user": "shop", "password": "secret-of-shop"}
+    login = {**service_credentials("order", settings.postgres).parameters, "user": "shop", "password": "secret-of-shop"}
 
     async def place() -> None:
         engine = create_async_engine(
@@ -179,7 +179,7 @@ def test_a_connection_of_an_async_engine_is_refused(app: App, settings: Settings
 
 
 def test_a_transaction_may_not_end_with_unsent_statements(settings: Settings, engines: Engines) -> None:
-    store = postgres_store("order", settings, SystemIds())
+    store = postgres_store("order", settings.postgres, SystemIds())
     with engines().connect() as connection:
         joined = store.join(connection)
         joined.flush(Delivery(outbox=[row("r")]))
@@ -188,7 +188,7 @@ def test_a_transaction_may_not_end_with_unsent_statements(settings: Settings, en
         with pytest.raises(ZeroDivisionError), store.join(connection) as joined:  # noqa: PT012 - in one transaction
             joined.flush(Delivery(outbox=[row("r")]))
             raise ZeroDivisionError
-    database = postgres_database(service_credentials("order", settings), "oms_order")
+    database = postgres_database(service_credentials("order", settings.postgres), "oms_order")
     for looking in (database.reading, database.snapshot):
         with pytest.raises(Permanent), looking() as link:
             link._sender._buffer.append("SELECT 1")  # type: ignore[attr-defined]

@@ -64,12 +64,12 @@ def settings(german: GermanPostgres) -> Settings:
         postgres_password="secret-of-oms",
         postgres_admin_password=at["password"],
     )
-    set_up_postgres(made, ["order"])
+    set_up_postgres(made.postgres, ["order"])
     return made
 
 
 def shop(settings: Settings, data: Path) -> App:
-    store = postgres_store("order", settings, SystemIds())
+    store = postgres_store("order", settings.postgres, SystemIds())
     return oms.create(environ={}, profile="embedded", data=data, stores={"order": store}, log_level="error")
 
 
@@ -95,17 +95,11 @@ def test_requests_with_equal_keys_get_one_order_whatever_the_servers_language(
 
 
 def test_problems_are_told_apart_whatever_the_servers_language(settings: Settings) -> None:
-    (line,) = list(
-        map(
-            str,
-            check_postgres(
-                _evolved(settings, postgres_url=settings.postgres_url.replace("/words", "/nowhere")), ["order"]
-            ),
-        )
-    )
+    nowhere = _evolved(settings, postgres_url=settings.postgres_url.replace("/words", "/nowhere"))
+    (line,) = map(str, check_postgres(nowhere.postgres, ["order"]))
     assert "oms_order can't log in" in line
     assert line.endswith("; run `oms setup`")
-    (line,) = map(str, check_postgres(_evolved(settings, postgres_password="wrong"), ["order"]))
+    (line,) = map(str, check_postgres(_evolved(settings, postgres_password="wrong").postgres, ["order"]))
     assert "oms_order can't log in" in line
     assert not line.endswith("; run `oms setup`")
 

@@ -38,7 +38,7 @@ def settings_on(port: int) -> Settings:
 
 
 def claiming(settings: Settings, instance: str = HOST) -> Any:
-    store = postgres_store("payment", settings, CountedIds())
+    store = postgres_store("payment", settings.postgres, CountedIds())
     store.register(instance)
     assert len(store.claim_tasks([TaskKind.CHARGE], 10, 3600)) == 1
     return store
@@ -47,9 +47,9 @@ def claiming(settings: Settings, instance: str = HOST) -> Any:
 @pytest.fixture
 def settings(server: OwnPostgres) -> Settings:
     made = settings_on(server.port)
-    set_up_postgres(made, ["payment"])
+    set_up_postgres(made.postgres, ["payment"])
     run(made, "TRUNCATE oms_payment.tasks, oms_payment.owners")
-    store = postgres_store("payment", made, CountedIds())
+    store = postgres_store("payment", made.postgres, CountedIds())
     start(store, request("a"))
     store.close()
     return made
@@ -58,13 +58,13 @@ def settings(server: OwnPostgres) -> Settings:
 def run(settings: Settings, statement: str) -> list[Any]:
     from oms.adapters.sql.postgres.credentials import admin_credentials
 
-    with admin_credentials(settings).connect() as connection:
+    with admin_credentials(settings.postgres).connect() as connection:
         cursor = connection.execute(statement)  # type: ignore[call-overload]
         return list(cursor.fetchall()) if cursor.description else []
 
 
 def registered(settings: Settings) -> int:
-    store = postgres_store("payment", settings, CountedIds())
+    store = postgres_store("payment", settings.postgres, CountedIds())
     released: int = store.register(HOST)
     store.close()
     return released
@@ -81,7 +81,7 @@ def drop_session(settings: Settings) -> None:
 
 
 def test_a_process_that_is_killed_leaves_its_leases_to_its_successor(settings: Settings) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(service_credentials("payment", settings).parameters["port"])]
+    command = [sys.executable, "-c", SCRIPT, str(service_credentials("payment", settings.postgres).parameters["port"])]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
     assert process.stdout.readline() == b"claimed\n"
@@ -118,7 +118,7 @@ def test_a_place_that_another_process_took_meanwhile_is_left_to_it(settings: Set
     store = claiming(settings)
     drop_session(settings)
     run(settings, "UPDATE oms_payment.owners SET server_started_at = server_started_at - interval '1 hour'")
-    other = postgres_store("payment", settings, CountedIds())
+    other = postgres_store("payment", settings.postgres, CountedIds())
     assert other.register(HOST) == 0
     store.keep_registration()
     assert run(settings, "SELECT slot FROM oms_payment.owners ORDER BY 1") == [(1,), (2,)]
@@ -130,7 +130,7 @@ def test_a_place_that_another_process_took_meanwhile_is_left_to_it(settings: Set
 
 def test_owners_that_have_not_come_back_for_a_day_are_forgotten(settings: Settings) -> None:
     claiming(settings, "host-2").close()
-    living = postgres_store("payment", settings, CountedIds())
+    living = postgres_store("payment", settings.postgres, CountedIds())
     living.register("host-3")
     run(settings, "UPDATE oms_payment.owners SET registered_at = now() - interval '2 days'")
     assert registered(settings) == 0
@@ -142,7 +142,7 @@ def test_owners_that_have_not_come_back_for_a_day_are_forgotten(settings: Settin
 def test_two_processes_that_start_at_once_take_different_places(settings: Settings) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    stores = [postgres_store("payment", settings, CountedIds()) for _ in range(6)]
+    stores = [postgres_store("payment", settings.postgres, CountedIds()) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda store: store.register(HOST), stores))
     assert run(settings, "SELECT slot FROM oms_payment.owners ORDER BY 1") == [(slot,) for slot in range(1, 7)]

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import PGconn, Ping
 
 from oms.ports.errors import Permanent
-from oms.settings import Settings
+from oms.settings.records import PostgresConfig
 
 SERVICES = ("order", "inventory", "payment", "notification")
 OPERATOR = "oms_operator"
@@ -77,43 +77,42 @@ def schema_of(name: str) -> str:
     return f"oms_step_{slug}"
 
 
-def role_of(name: str, settings: Settings) -> str:
+def role_of(name: str, config: PostgresConfig) -> str:
     """The role that a store logs in as."""
-    return settings.postgres_user or schema_of(name)
+    return config.user or schema_of(name)
 
 
-def service_credentials(name: str, settings: Settings) -> Credentials:
+def service_credentials(name: str, config: PostgresConfig) -> Credentials:
     """How the store of a service (or a step) logs in."""
-    own = getattr(settings, f"postgres_password_{name}", None) if name in SERVICES else None
-    password = (None if settings.postgres_user else own) or settings.postgres_password
-    return _login(role_of(name, settings), password, settings)
+    own = None if config.user else config.service_passwords.get(name)
+    password = own or config.password
+    return _login(role_of(name, config), password, config)
 
 
-def operator_credentials(settings: Settings) -> Credentials:
+def operator_credentials(config: PostgresConfig) -> Credentials:
     """How somebody who only looks logs in."""
-    if settings.postgres_user:
-        return _login(settings.postgres_user, settings.postgres_password, settings)
-    return _login(OPERATOR, settings.postgres_password_operator or settings.postgres_password, settings)
+    if config.user:
+        return _login(config.user, config.password, config)
+    return _login(OPERATOR, config.operator_password or config.password, config)
 
 
-def admin_credentials(settings: Settings) -> Credentials:
+def admin_credentials(config: PostgresConfig) -> Credentials:
     """How `oms setup` logs in."""
-    return _login(settings.postgres_admin_user, settings.postgres_admin_password, settings)
+    return _login(config.admin_user, config.admin_password, config)
 
 
-def spring_credentials(settings: Settings) -> Credentials:
+def spring_credentials(config: PostgresConfig) -> Credentials:
     """How the migration logs in to the database of the system replaced."""
-    there = attrs.evolve(settings, postgres_url=settings.spring_postgres_url or "")
-    return _login(settings.spring_postgres_user, settings.spring_postgres_password, there)
+    return _login(config.user or "", config.password, config)
 
 
-def _login(role: str, password: Any, settings: Settings) -> Credentials:
+def _login(role: str, password: str | None, config: PostgresConfig) -> Credentials:
     try:
-        address = conninfo_to_dict(settings.postgres_url)
+        address = conninfo_to_dict(config.url)
     except psycopg.Error as error:
         raise Permanent(f"OMS_POSTGRES_URL: {error}") from None
     names = {"dbname": DATABASE, "application_name": role}
     parameters = {**_PATIENCE, **names, **address, "user": role, "client_encoding": "UTF8"}
     if password is not None:
-        parameters["password"] = password.get_secret_value()
+        parameters["password"] = password
     return Credentials(role, parameters)

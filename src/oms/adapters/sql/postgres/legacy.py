@@ -19,7 +19,7 @@ from oms.adapters.sql.postgres.credentials import Credentials, spring_credential
 from oms.adapters.sql.postgres.login_errors import login_problem
 from oms.ports.errors import Permanent, Retryable
 from oms.ports.legacy import LegacyOrder, LegacyOrders
-from oms.settings import Settings
+from oms.settings.records import PostgresConfig
 
 ORDERS: Mapping[str, Sequence[str]] = {
     "id": ("id", "order_id"),
@@ -56,9 +56,9 @@ class PostgresLegacyOrders(LegacyOrders):
         self._credentials = credentials
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> PostgresLegacyOrders:
+    def from_config(cls, config: PostgresConfig) -> PostgresLegacyOrders:
         """Return the orders in the database that `OMS_SPRING_POSTGRES_URL` names."""
-        return cls(spring_credentials(settings))
+        return cls(spring_credentials(config))
 
     def orders(self) -> Iterable[LegacyOrder]:
         with self._connected() as connection, TRANSLATE_ERRORS:

@@ -16,7 +16,7 @@ from oms.adapters.sql.provisioning.migrate import HEADS, VERSION_TABLE
 from oms.adapters.sql.stores.tables import kind_of
 from oms.ports.errors import Retryable
 from oms.ports.findings import Finding, warning
-from oms.settings import Settings
+from oms.settings.records import PostgresConfig
 
 OLDEST_SERVER = 14
 _SETUP = "run `oms setup`"
@@ -43,7 +43,7 @@ _TABLES = """
 """
 
 
-def check_postgres(settings: Settings, services: Sequence[str], *, by_operator: bool = False) -> Sequence[Finding]:
+def check_postgres(config: PostgresConfig, services: Sequence[str], *, by_operator: bool = False) -> Sequence[Finding]:
     """One finding for each problem of these services (or steps), each once; none where all is well.
 
     `by_operator` logs in as the operator's role where the settings have its password and not the service's: it checks
@@ -51,8 +51,8 @@ def check_postgres(settings: Settings, services: Sequence[str], *, by_operator: 
     """
     problems: dict[Finding, None] = {}
     for name in services:
-        role = service_credentials(name, settings).role
-        login = _operators(name, settings) if by_operator else service_credentials(name, settings)
+        role = service_credentials(name, config).role
+        login = _operators(name, config) if by_operator else service_credentials(name, config)
         try:
             with login.connect() as connection:
                 problems.update(dict.fromkeys(_problems(connection, name, login, role)))
@@ -61,25 +61,25 @@ def check_postgres(settings: Settings, services: Sequence[str], *, by_operator: 
     return list(problems)
 
 
-def other_currencies(settings: Settings, services: Sequence[str]) -> Sequence[Finding]:
-    """One finding for each service (or step) whose store was started with another currency than that of the settings.
+def other_currencies(config: PostgresConfig, services: Sequence[str], currency: str) -> Sequence[Finding]:
+    """One finding for each service (or step) whose store was started with another currency than this.
 
     Says nothing of a server that can't be reached: `check_postgres` does.
     """
     problems = []
     for name in services:
-        login = _operators(name, settings)
+        login = _operators(name, config)
         with suppress(psycopg.Error), login.connect() as connection:
             kept = _currency(connection, schema_of(name))
-            if kept not in (None, settings.currency):
+            if kept not in (None, currency):
                 where = f"PostgreSQL at {login.place}: the amounts of the schema {schema_of(name)}"
-                problems.append(Finding(f"{where} are in {kept}, OMS_CURRENCY is {settings.currency}"))
+                problems.append(Finding(f"{where} are in {kept}, OMS_CURRENCY is {currency}"))
     return problems
 
 
-def other_steps(settings: Settings, known: Sequence[str]) -> Sequence[str]:
+def other_steps(config: PostgresConfig, known: Sequence[str]) -> Sequence[str]:
     """The schemas of steps that aren't `known`, as the operator's role finds them; `Retryable` where it can't look."""
-    login = operator_credentials(settings)
+    login = operator_credentials(config)
     try:
         with login.connect() as connection:
             rows = connection.execute(_STEPS).fetchall()
@@ -88,9 +88,9 @@ def other_steps(settings: Settings, known: Sequence[str]) -> Sequence[str]:
     return sorted({name for (name,) in rows} - {schema_of(name) for name in known})
 
 
-def _operators(name: str, settings: Settings) -> Credentials:
+def _operators(name: str, config: PostgresConfig) -> Credentials:
     """The log-in of a service, or of the operator where the settings have the operator's password alone."""
-    login, operator = service_credentials(name, settings), operator_credentials(settings)
+    login, operator = service_credentials(name, config), operator_credentials(config)
     return operator if operator.has_password and not login.has_password else login
 
 

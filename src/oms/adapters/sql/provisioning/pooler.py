@@ -13,7 +13,7 @@ from psycopg.pq import ExecStatus
 from oms.adapters.sql.postgres.credentials import operator_credentials
 from oms.adapters.sql.postgres.login_errors import login_problem
 from oms.ports.errors import Retryable
-from oms.settings import Settings
+from oms.settings.records import PostgresConfig
 
 ANSWERS_WITHIN_S = 5.0
 """How long all transactions together may take to begin. A pooler lets a client wait for a connection for minutes."""
@@ -21,13 +21,13 @@ ANSWERS_WITHIN_S = 5.0
 _BEGIN = b"BEGIN READ ONLY; SELECT pg_backend_pid()"
 
 
-def check_pooler(settings: Settings, connections: int) -> None:
+def check_pooler(config: PostgresConfig, connections: int) -> None:
     """Have a pooler show that the operator's role can have `connections` transactions open at once.
 
     `Retryable` where it can't within `ANSWERS_WITHIN_S`, or can't be reached. Without a pooler there is nothing to
     show: PostgreSQL refuses a connection too many at once.
     """
-    login, until = operator_credentials(settings), time.monotonic() + ANSWERS_WITHIN_S
+    login, until = operator_credentials(config), time.monotonic() + ANSWERS_WITHIN_S
     with ExitStack() as sessions:
         for number in range(connections):
             try:

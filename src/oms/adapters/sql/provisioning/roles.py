@@ -27,7 +27,7 @@ from oms.adapters.sql.postgres.login_errors import MAINTENANCE, login_problem
 from oms.adapters.sql.provisioning.migrate import SETUP_LOCK, VERSION_TABLE, lock_setup, migrate_in, version_in
 from oms.adapters.sql.stores.tables import kind_of
 from oms.ports.errors import Permanent, PortError
-from oms.settings import Settings
+from oms.settings.records import PostgresConfig
 
 _ROLE_SETTINGS: Mapping[str, str] = {
     # A transaction sets these for itself; a single statement outside of one has only its role's.
@@ -41,17 +41,17 @@ _ROLE_SETTINGS: Mapping[str, str] = {
 _SEES, _WRITES = sql.SQL("SELECT"), sql.SQL("SELECT, INSERT, UPDATE, DELETE")
 
 
-def set_up_postgres(settings: Settings, services: Sequence[str], steps: Sequence[str] = ()) -> Sequence[str]:
+def set_up_postgres(config: PostgresConfig, services: Sequence[str], steps: Sequence[str] = ()) -> Sequence[str]:
     """Bring a server to where these services, and the steps of these groups, can work; what was done, line by line.
 
     May be repeated, and run by several hosts at once: one works, the others wait and find it done. All but the
     database itself is one transaction. Passwords reach the server only as SCRAM verifiers, so no log of its can show
     one. `Permanent` where the admin can't log in or may not do it; `Retryable` where another host is at it for minutes.
     """
-    admin = admin_credentials(settings)
+    admin = admin_credentials(config)
     lines = [f"database {admin.parameters['dbname']}: {'made' if _make_database(admin) else 'is there'}"]
     names = [*services, *(f"step-{group}" for group in steps)]
-    logins, operator = {name: service_credentials(name, settings) for name in names}, operator_credentials(settings)
+    logins, operator = {name: service_credentials(name, config) for name in names}, operator_credentials(config)
     roles = {login.role: login for login in (*logins.values(), operator)}
     database = setup_database(admin)
     try:
