@@ -175,5 +175,5 @@ class HealthWatch:
 
 def _stack(ident: int) -> str:
     """Where a thread is, innermost frame last; for the log alone."""
-    frame = sys._current_frames().get(ident)
+    frame = sys._current_frames().get(ident)  # noqa: SLF001 - the documented name
     return "" if frame is None else "".join(traceback.format_stack(frame, STACK_LIMIT))

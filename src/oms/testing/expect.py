@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from oms.bootstrap.system import SERVICES
 from oms.domain.events import Reason
@@ -17,9 +17,8 @@ from oms.domain.payment import PaymentState
 from oms.domain.reservation import ReservationState
 from oms.domain.values import OrderId
 from oms.ports.stores.rows import DeadLetter
-
-if TYPE_CHECKING:
-    from oms.testing.shop_protocol import AnyShop
+from oms.testing.shop_report import story_of
+from oms.testing.shop_view import ShopView
 
 __tracebackhide__ = True  # what failed is the test's own line
 
@@ -27,8 +26,8 @@ __tracebackhide__ = True  # what failed is the test's own line
 class Unmet(AssertionError):
     """An expectation that isn't met; the text ends with the story. `short` is the text without it."""
 
-    def __init__(self, shop: AnyShop, wanted: str, found: str) -> None:
-        super().__init__(f"expected {wanted}\n   found {found}\n\n{shop.story()}")
+    def __init__(self, shop: ShopView, wanted: str, found: str) -> None:
+        super().__init__(f"expected {wanted}\n   found {found}\n\n{story_of(shop)}")
         self.shop = shop
         self.short = f"expected {wanted}, found {found}"
 
@@ -36,7 +35,7 @@ class Unmet(AssertionError):
 class OrderExpectation:
     """What is expected of one order. Every method answers with the expectation itself, for the next one."""
 
-    def __init__(self, shop: AnyShop, order: OrderId) -> None:
+    def __init__(self, shop: ShopView, order: OrderId) -> None:
         self._shop, self._order = shop, order
 
     # -- where it is
@@ -146,7 +145,7 @@ class OrderExpectation:
 class SystemExpectation:
     """What is expected of the shop as a whole."""
 
-    def __init__(self, shop: AnyShop) -> None:
+    def __init__(self, shop: ShopView) -> None:
         self._shop = shop
 
     def stock(

@@ -28,7 +28,8 @@ from oms.ports.messages import Codec
 from oms.testing.expect import Unmet
 from oms.testing.fault_targets import NextCharge
 from oms.testing.faults import Fault, Faults, NeverHappened
-from oms.testing.shop_protocol import AnyShop, order_id
+from oms.testing.shop_protocol import AnyShop
+from oms.testing.shop_view import order_id
 from oms.testing.sim.gateway import AFTER, BEFORE, TapeGateway
 from oms.testing.sim.own_calls import LossyGateway
 from oms.testing.sim.rolling_upgrade import SimulatedApp

@@ -30,7 +30,8 @@ from oms.ports.messages import Codec, Headers, Outgoing
 from oms.settings import Settings, changed
 from oms.testing.fault_targets import ShopGate, ShopGateway, ShopTopic, ShopWorker, worker_of
 from oms.testing.faults import Faults
-from oms.testing.shop_protocol import AnyShop, order_id
+from oms.testing.shop_protocol import AnyShop
+from oms.testing.shop_view import order_id
 from oms.testing.workers import Workers
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
@@ -19,9 +19,7 @@ from oms.domain.order import Order
 from oms.domain.saga import SAGA
 from oms.ports.messages import Message, MessageId
 from oms.ports.stores.rows import DeadLetterState
-
-if TYPE_CHECKING:
-    from oms.testing.shop_protocol import AnyShop
+from oms.testing.shop_view import ShopView
 
 MOST_ORDERS = 20
 """More of them are counted, and not told."""
@@ -38,7 +36,7 @@ CAUSES: Mapping[str, frozenset[str]] = {
 _RANK = {event.topic: rank for rank, event in enumerate(EVENTS)}
 
 
-def story_of(shop: AnyShop) -> str:
+def story_of(shop: ShopView) -> str:
     """The whole of it, in lines."""
     return "\n".join(_Told(shop).lines())
 
@@ -54,7 +52,7 @@ class _Sent:
 
 
 class _Told:
-    def __init__(self, shop: AnyShop) -> None:
+    def __init__(self, shop: ShopView) -> None:
         self._shop = shop
         self._evidence = shop.evidence
         self._sent: dict[str, dict[MessageId, _Sent]] = {}

@@ -215,5 +215,5 @@ class TableTransaction:
                 return True
             if work not in seen:
                 seen[work] = None
-                todo.extend(work._waits_for)
+                todo.extend(work._waits_for)  # noqa: SLF001 - another transaction of this class
         return False

@@ -20,9 +20,9 @@ from oms.bootstrap.create import create
 from oms.bootstrap.operators import verify
 from oms.entrypoints.cli import crowd
 from oms.entrypoints.cli.customer import Customer
-from oms.entrypoints.cli.local import NOT_ON_RECORD, PROMISES
 from oms.entrypoints.cli.notes import Notes
 from oms.entrypoints.cli.output import COLOURS, console, plain, timeline
+from oms.entrypoints.cli.promise_texts import NOT_ON_RECORD, PROMISES
 from oms.entrypoints.serve import Server, address, bound
 from oms.settings import Settings, load_settings
 

@@ -19,7 +19,7 @@ from oms.testing.sim.tape import Deviation, Deviations, Replay
 
 if TYPE_CHECKING:
     from oms.testing.sim.run import Run
-    from oms.testing.sim.world import Worker
+    from oms.testing.sim.worker import Worker
 
 SCOPES = (Scope(), Scope(orders=2, units=1))
 """One order that there is enough of, and two on the last unit."""

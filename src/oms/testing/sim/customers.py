@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oms.adapters.memory import CountedIds
 from oms.application.use_cases.orders import OrderUseCases
@@ -13,9 +13,7 @@ from oms.domain.commands import CancelOrder, PlaceOrder
 from oms.domain.money import Money
 from oms.domain.values import OrderId
 from oms.ports.errors import PortError
-
-if TYPE_CHECKING:
-    from oms.testing.sim.world import Worker, World
+from oms.testing.sim.worker import Worker
 
 TOTAL_MINOR = 1000
 SKU = "apple"
@@ -37,10 +35,10 @@ class Customer:
 class Customers:
     """All customers of a world; what they do is taken by the first worker of the order service that is up."""
 
-    def __init__(self, world: World, command: PlaceOrder) -> None:
-        self._world, self._command = world, command
+    def __init__(self, orders: int, workers: Sequence[Worker], command: PlaceOrder) -> None:
+        self._workers, self._command = workers, command
         self.ids = CountedIds(0xFFF)
-        self.all = [Customer(f"order-{number + 1}") for number in range(world.scope.orders)]
+        self.all = [Customer(f"order-{number + 1}") for number in range(orders)]
         self._by_name = {one.name: one for one in self.all}
 
     def to_ask(self) -> list[str]:
@@ -96,7 +94,7 @@ class Customers:
         return one.asked < 20
 
     def _desk_worker(self) -> Worker | None:
-        up = [worker for worker in self._world.workers if worker.service == "order"]
+        up = [worker for worker in self._workers if worker.service == "order"]
         return next((worker for worker in up if worker.green is None), up[0])
 
     def _desk(self, worker: Worker) -> OrderUseCases:

@@ -27,7 +27,8 @@ from oms.testing.sim.scope import (
 )
 
 if TYPE_CHECKING:
-    from oms.testing.sim.world import Worker, World
+    from oms.testing.sim.worker import Worker
+    from oms.testing.sim.world import World
 
 GOES_ON, DIES, FAILS, LOST, NAPS, SLEEPS = "goes on", "dies", "fails", "answer lost", "naps", "sleeps"
 ASLEEP_S = 60.0

@@ -27,7 +27,8 @@ from oms.testing.sim.own_calls import NOTHING_OWN, OwnCalls
 from oms.testing.sim.scope import ANSWERS, CLOCK, GATE, GATEWAY, PAUSES, Scope
 from oms.testing.sim.tally import tally
 from oms.testing.sim.tape import Deviations, Replay, Tape
-from oms.testing.sim.world import Worker, World
+from oms.testing.sim.worker import Worker
+from oms.testing.sim.world import World
 
 NEXT = "next"
 REST = "rest"

@@ -17,7 +17,8 @@ from oms.engine.consumer import Consumer
 from oms.engine.relay import Relay
 from oms.engine.tasks import TaskRunner
 from oms.ports.broker import TopicPartition
-from oms.testing.sim.world import Worker, World
+from oms.testing.sim.worker import Worker
+from oms.testing.sim.world import World
 
 NOTHING: tuple[str, ...] = ()
 HERE = ("",)

@@ -17,7 +17,8 @@ from oms.engine.deliveries import WaitingBatch
 from oms.operations.promises import Violation
 from oms.ports.stores.rows import DeadLetterState
 from oms.testing.sim.faults import is_forged
-from oms.testing.sim.world import Worker, World
+from oms.testing.sim.worker import Worker
+from oms.testing.sim.world import World
 
 
 def state_of(world: World, used: dict[str, int]) -> int:

@@ -14,7 +14,8 @@ from oms.testing.sim.run import Listener
 
 if TYPE_CHECKING:
     from oms.testing.sim.run import Outcome, Run
-    from oms.testing.sim.world import Worker, World
+    from oms.testing.sim.worker import Worker
+    from oms.testing.sim.world import World
 
 Seen = dict[tuple[str, str], str]
 """What can be seen of a world: (where, of what) -> state."""

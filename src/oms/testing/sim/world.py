@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, ClassVar, cast
 
 import attrs
-from greenlet import greenlet
 
 from oms.adapters.memory import (
     CountedIds,
@@ -28,18 +26,18 @@ from oms.application.steps.context import OwnStep
 from oms.application.steps.service import step_service
 from oms.bootstrap.system import SERVICES
 from oms.domain.money import Currency
-from oms.engine.assembly import ServiceAssembly, assemble
+from oms.engine.assembly import assemble
 from oms.engine.dependencies import ServiceDependencies
 from oms.engine.service import Service
 from oms.ports.evidence import Evidence, StepEvidence
 from oms.ports.messages import Codec, Message, Outgoing, Record
-from oms.ports.stores.rows import Task
 from oms.ports.telemetry import Telemetry
 from oms.testing.sim.customers import Customers, command_of
 from oms.testing.sim.gateway import Draw, TapeGateway, TapeNotifier
 from oms.testing.sim.own_calls import NOTHING_OWN, LossyGateway, LossyNotifier, OwnCalls
 from oms.testing.sim.rolling_upgrade import beside_of
 from oms.testing.sim.scope import Scope
+from oms.testing.sim.worker import Worker
 
 CURRENCY = Currency.of("USD")
 SETTLE_WINDOW_S = 10.0
@@ -103,31 +101,6 @@ CODEC = RememberingCodec()
 COMMAND = command_of(CURRENCY)
 
 
-class Worker:
-    """One process of a service: its parts, and where it stands while others run."""
-
-    __slots__ = (
-        "awake_at", "blocked", "calls", "green", "handles", "idle", "looks", "owner", "parts", "paused", "point",
-        "service", "slot", "stale", "subscription",
-    )  # fmt: skip
-
-    def __init__(self, slot: str, service: str, owner: str) -> None:
-        self.slot, self.service, self.owner = slot, service, owner
-        self.parts: ServiceAssembly[Any]
-        self.calls: SequentialCallExecutor[Task]
-        self.subscription: MemorySubscription
-        self.green: greenlet | None = None
-        """The step that is under way, where it stands still between two calls."""
-        self.handles = False
-        """Whether that step is its consumer's."""
-        self.paused = False
-        self.awake_at: Any = None
-        self.blocked = -1
-        self.idle: dict[str, int] = {}
-        self.stale = False
-        self.looks: list[tuple[int, str, Callable[[datetime], tuple[str, ...]]]] = []
-
-
 Points = Callable[[Worker], tuple[Callable[[str], None], Callable[[str], None]]]
 
 
@@ -164,9 +137,9 @@ class World:
         }
         self.gate_before: Any = None
         """The gate as it was a moment ago: what it comes back with after it lost its last second."""
-        self.customers = Customers(self, COMMAND)
         self._generation = 0
         self.workers: list[Worker] = []
+        self.customers = Customers(scope.orders, self.workers, COMMAND)
         self._begun = sum(map(self.workers_of, (*SERVICES, *self.own)))
         for name in (*SERVICES, *self.own):
             for number in range(1, self.workers_of(name) + 1):
