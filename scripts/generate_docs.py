@@ -57,14 +57,14 @@ the aggregates work together.
 
 
 SAGA_INTRO = """\
-The saga takes an order from placed to confirmed, rejected or cancelled. No service calls another one: each step of the
-table is a service that handles an event, commits its own state, and publishes the next event. A step that already
-happened is undone by its compensating step.
+The saga takes an order from placed to confirmed, rejected or cancelled. No service calls another one: in each step of
+the table, a service handles an event, commits its own state, and publishes the next event. If an order is cancelled,
+a compensating step undoes each step that already happened.
 
 - **listens to**: the events that start the step; a customer's or operator's command starts the steps without one.
 - **publishes one of**: at most one of these events, in the same transaction as the step's own change.
 - **undone by**: the compensating step, if the order ends cancelled.
-- **bound**: what ends the wait for the next event, or limits the tries.
+- **limit**: the end of the wait for the next event, or of the tries; "at once" if the step waits for nothing.
 
 [state-machines.md](state-machines.md) says what each event does in each state.
 """
@@ -80,9 +80,10 @@ Derived from the order's state table: each trigger that moves an order on, and t
 
 ACCESS = """\
 `oms setup --acl` prints this table as Kafka ACL commands. Only access control keeps forged messages out: the payment
-service can't check `inventory.reserved`, so a client that may write to that topic can have a customer charged.
-Producers of the shop may also need to write to `order.created`. A step of your own reads the topics that it subscribes
-to, and writes to `<group>.dlq` and to the topics that it declares (`publishes=` of `app.subscribe`).
+service can't check `inventory.reserved`, so a client that may write to that topic can cause a customer to be charged.
+A producer of your own that places orders by message needs the right to write to `order.created`. A step of your own
+reads the topics that it subscribes to, and writes to `<group>.dlq` and to the topics that it declares (`publishes=` of
+`app.subscribe`). Operators read the `.dlq` topics with their own tools.
 """
 
 
@@ -125,11 +126,11 @@ def state_machines() -> str:
 def saga() -> str:
     lines = ["# The order saga", "", "Generated from `oms.domain.saga` by `scripts/generate_docs.py`; don't edit.", ""]
     lines += [SAGA_INTRO]
-    lines += ["| step | service | listens to | publishes one of | undone by | bound |", "| --- " * 6 + "|"]
+    lines += ["| step | service | listens to | publishes one of | undone by | limit |", "| --- " * 6 + "|"]
     for step in SAGA:
         listens = ", ".join(event.topic for event in step.listens)
         publishes = ", ".join(event.topic for event in step.publishes)
-        lines.append(f"| {step.name} | {step.service} | {listens} | {publishes} | {step.undone_by} | {step.bound} |")
+        lines.append(f"| {step.name} | {step.service} | {listens} | {publishes} | {step.undone_by} | {step.limit} |")
     lines += ["", "## How events flow", "", FLOW, "```mermaid", "flowchart LR"]
     ways = (
         f"    {step.service} -- {event.topic} --> {consumer}"
@@ -159,7 +160,10 @@ def saga() -> str:
 
 
 def settings() -> str:
-    return "# Settings\n\nMade from `oms.settings` by `scripts/generate_docs.py`; don't edit.\n\n" + settings_markdown()
+    return (
+        "# Settings\n\nGenerated from `oms.settings` by `scripts/generate_docs.py`; don't edit.\n\n"
+        + settings_markdown()
+    )
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
-"""The order saga as one table: who does what on which news, how it is undone, and what bounds it.
+"""The order saga as one table: the services, the events that start their steps, compensations and limits.
 
-The documents, the answer to "what can still happen?" and the check of the routing are made from it.
+Pages, the possible ends of an order, topic access and the check of the routing are derived from it.
 """
 
 from __future__ import annotations
@@ -31,59 +31,59 @@ Events = tuple[type[Event], ...]
 
 @attrs.frozen
 class SagaStep:
-    """One step: `listens` to news, `publishes` at most one of these; `undone_by` names the compensating step."""
+    """One step: the events that start it, the events of which it publishes at most one, and the step that undoes it."""
 
     name: str
     service: str
     listens: Events
     publishes: Events
     undone_by: str
-    bound: str
+    limit: str
 
 
 _deadline = "the order's deadline: cancel"
 _once = "at once"
-_patient = "asked again with back-off for ever, alert after a bound; stock stays held"
-_asked = "customer, operator or deadline, any time before the end; operator also after a confirmation"
-_money_ended = (PaymentFailed, PaymentVoided, PaymentRefunded)
-_news = (PaymentSucceeded, *_money_ended, OrderConfirmed, OrderCancelled, OrderRejected)
+_unlimited = "repeated with back-off, without limit; an alert at each tenth try; the stock stays held"
+_cancellable = "customer, operator or deadline, until the order is settled; operator also when it is confirmed"
+_payment_ended = (PaymentFailed, PaymentVoided, PaymentRefunded)
+_notified = (PaymentSucceeded, *_payment_ended, OrderConfirmed, OrderCancelled, OrderRejected)
 
 # fmt: off
 SAGA: tuple[SagaStep, ...] = (
-    #        step                service         listens to            publishes one of
-    #                            undone by         bound
-    SagaStep("place or adopt",    "order",        (OrderCreated,),      (OrderCreated,),
-                                  "cancel",         _deadline),
-    SagaStep("reserve stock",     "inventory",    (OrderCreated,),      (InventoryReserved, InventoryRejected),
-                                  "release stock",  _deadline),
-    SagaStep("note the hold",     "order",        (InventoryReserved,), (),
-                                  "",               _deadline),
-    SagaStep("reject",            "order",        (InventoryRejected,), (OrderRejected,),
-                                  "",               _once),
-    SagaStep("charge",            "payment",      (InventoryReserved,), (PaymentSucceeded, PaymentFailed),
-                                  "void or refund", f"{_deadline}; {_patient}"),
-    SagaStep("confirm",           "order",        (PaymentSucceeded,),  (OrderConfirmed,),
-                                  "cancel",         _once),
-    SagaStep("sell stock",        "inventory",    (OrderConfirmed,),    (),
-                                  "release stock",  _once),
-    SagaStep("cancel",            "order",        (),                   (OrderCancelling,),
-                                  "",               _asked),
-    SagaStep("void or refund",    "payment",      (OrderCancelling,),   _money_ended,
-                                  "",               _patient),
-    SagaStep("close",             "order",        _money_ended,         (OrderCancelled,),
-                                  "",               _once),
-    SagaStep("release stock",     "inventory",    (OrderCancelled,),    (InventoryReleased,),
-                                  "",               _once),
-    SagaStep("note the release",  "order",        (InventoryReleased,), (),
-                                  "",               _once),
-    SagaStep("tell the customer", "notification", _news,                (),
-                                  "",               "24 h of tries, then a dead letter"),
+    #        step                   service         listens to            publishes one of
+    #                               undone by         limit
+    SagaStep("place or adopt",      "order",        (OrderCreated,),      (OrderCreated,),
+                                    "cancel",         _deadline),
+    SagaStep("reserve stock",       "inventory",    (OrderCreated,),      (InventoryReserved, InventoryRejected),
+                                    "release stock",  _deadline),
+    SagaStep("record the hold",     "order",        (InventoryReserved,), (),
+                                    "",               _deadline),
+    SagaStep("reject",              "order",        (InventoryRejected,), (OrderRejected,),
+                                    "",               _once),
+    SagaStep("charge",              "payment",      (InventoryReserved,), (PaymentSucceeded, PaymentFailed),
+                                    "void or refund", f"{_deadline}; {_unlimited}"),
+    SagaStep("confirm",             "order",        (PaymentSucceeded,),  (OrderConfirmed,),
+                                    "cancel",         _once),
+    SagaStep("sell stock",          "inventory",    (OrderConfirmed,),    (),
+                                    "release stock",  _once),
+    SagaStep("cancel",              "order",        (),                   (OrderCancelling,),
+                                    "",               _cancellable),
+    SagaStep("void or refund",      "payment",      (OrderCancelling,),   _payment_ended,
+                                    "",               _unlimited),
+    SagaStep("close",               "order",        _payment_ended,       (OrderCancelled,),
+                                    "",               _once),
+    SagaStep("release stock",       "inventory",    (OrderCancelled,),    (InventoryReleased,),
+                                    "",               _once),
+    SagaStep("record the release",  "order",        (InventoryReleased,), (),
+                                    "",               _once),
+    SagaStep("notify the customer", "notification", _notified,            (),
+                                    "",               "24 h of tries, then a dead letter"),
 )
 # fmt: on
 
 
 def routes() -> Mapping[str, tuple[str, ...]]:
-    """The services that consume each topic, sorted: what the subscriptions have to be."""
+    """The services that consume each topic, sorted; the subscriptions must match."""
     consumers: dict[str, set[str]] = {}
     for step in SAGA:
         for event in step.listens:
@@ -92,13 +92,13 @@ def routes() -> Mapping[str, tuple[str, ...]]:
 
 
 def publisher(topic: str) -> str:
-    """The service that sends a topic; for a trigger that is no topic (a command, the deadline) it is order."""
+    """The service that publishes a topic; `order` for a trigger that isn't a topic (a command or the deadline)."""
     return next((s.service for s in SAGA for event in s.publishes if event.topic == topic), "order")
 
 
 @attrs.frozen
 class Prospect:
-    """Something that can still change an order: what would have to happen, where it leads, who would be told."""
+    """A trigger that can still change an order, its service, the next state, and the topic that is then published."""
 
     trigger: OrderTrigger
     by: str
@@ -107,7 +107,7 @@ class Prospect:
 
 
 def what_can_still_happen(state: OrderState) -> tuple[Prospect, ...]:
-    """Every trigger that moves an order on from `state`, in the order of its table; none where all is over."""
+    """Every trigger that moves an order on from `state`, in the order of its table; empty for a final state."""
     return tuple(
         Prospect(trigger, publisher(trigger.value), cell.to, cell.publishes.topic if cell.publishes else "")
         for trigger, cell in ORDER_TABLE[state].items()
@@ -116,7 +116,7 @@ def what_can_still_happen(state: OrderState) -> tuple[Prospect, ...]:
 
 
 def possible_ends(state: OrderState) -> frozenset[OrderState]:
-    """The settled states that an order can still end in, `state` itself included where it is one."""
+    """The settled states in which an order can still end, including `state` itself if it is settled."""
     found, open_states = {state}, [state]
     while open_states:
         following = {prospect.to for prospect in what_can_still_happen(open_states.pop())} - found

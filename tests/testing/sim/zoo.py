@@ -215,11 +215,11 @@ def committed_past_a_failed_message() -> Iterator[None]:
 
 
 @planted(
-    "a batch is lost until the next rebalance if its start could not be recorded (a real fault, found by this search)",
+    "a batch is lost until the next rebalance if its start couldn't be recorded (a real mistake, which this search found)",
     fine=True,
     depth=1,
 )
-def batch_lost_at_its_note() -> Iterator[None]:
+def batch_lost_when_its_start_is_not_recorded() -> Iterator[None]:
     hold = Consumer._hold
 
     def careless(self: Consumer[Any], batch: Any, error: Exception) -> None:
@@ -258,7 +258,7 @@ def key_is_ignored() -> Iterator[None]:
 
 
 @planted("an order that is being cancelled ignores `payment.voided`", depth=2)
-def voided_is_not_heard() -> Iterator[None]:
+def voided_is_ignored() -> Iterator[None]:
     with cell(order.ORDER_TABLE, OrderState.CANCELLING, OrderTrigger.VOIDED, stay(Effect.NOTED)):
         yield
 
@@ -371,7 +371,7 @@ def take_not_bound_to_an_epoch() -> Iterator[None]:
     faults=(PAUSES, GATE),
     workers={"inventory": 2},
 )
-def the_gate_has_the_last_word() -> Iterator[None]:
+def the_ledger_trusts_the_gate() -> Iterator[None]:
     def trusting(self: Any, movements: Any) -> None:
         work = self._open()
         for movement in movements:
