@@ -1,4 +1,7 @@
-"""The ports that differ from shop to shop. Give your own to `oms.create` or by import path in the settings."""
+"""The ports that a shop may implement: gateway, notifier, authenticator, pricing and policy, with their records.
+
+Pass your own to `oms.create`, or name it by import path in the settings.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,11 @@ from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId, che
 
 @attrs.frozen(kw_only=True)
 class Charge:
-    """A request to capture `amount`.
+    """A request to capture `amount`, the order's total, from the customer `user_id`.
 
     `key` is the idempotency key: at most 72 characters of `A-Z a-z 0-9 . _ : -`, the same in every call about this
-    order's charge, and never used for another one. `metadata` is the caller's own, at most 4 KiB.
+    order's charge, and never used for another one. `metadata` is the order's own text,
+    at most 4 KiB.
     """
 
     key: str
@@ -35,7 +39,7 @@ class Charge:
 class Lookup:
     """A question about the charge under `key`; `amount` is the amount that was to be captured.
 
-    `payment_id` is the gateway's id of the payment, or None while no answer has told it.
+    `payment_id` is the gateway's id of the payment, or None before an answer with it.
     """
 
     key: str
@@ -50,7 +54,7 @@ class Lookup:
 class Void:
     """A request to make any capture under `key` impossible; `amount` is the amount that was to be captured.
 
-    `payment_id` is the gateway's id of the payment, or None while no answer has told it.
+    `payment_id` is the gateway's id of the payment, or None before an answer with it.
     """
 
     key: str
@@ -67,7 +71,7 @@ class Refund:
 
     `key` is the idempotency key of this refund. The refund of a whole charge has the key of its charge; refunds of a
     part have keys of their own, at most 200 characters. `payment_id` is the gateway's id of the captured payment, as
-    `Captured` told it (shortened where it was too long, see `Captured`).
+    `Captured` had it (shortened if it was too long, see `Captured`).
     """
 
     key: str
@@ -197,28 +201,42 @@ class PaymentGateway(Protocol):
 
 @attrs.frozen
 class Notification:
-    """News for the customer. `id` is the same on each try; there is one of a `kind` (topic) for an order."""
+    """News for the customer `user_id`; an order has at most one notification of each kind."""
 
     id: str
+    """The same at each try: drop repeats by it."""
+
     order_id: OrderId
     user_id: UserId
     kind: str
+    """The topic of the event that it is about, such as `order.confirmed` or `payment.failed`."""
+
     amount: Money
+    """The order's total, or the amount of the payment event."""
+
     reason: Reason | None = None
+    """Why the order or the payment ended; None for a confirmation or a success."""
+
     metadata: Metadata = NO_METADATA
+    """The text that came with the order; empty for the kinds `payment...`, whose events don't carry it."""
+
     at: datetime | None = None
+    """When the service recorded it, with time zone; None if that isn't known."""
 
 
 class Notifier(Protocol):
-    """Who tells the customer: at least once, with an id to drop repeats by."""
+    """Delivers notifications to customers, at least once; repeats have the same id."""
 
     @abstractmethod
     def send(self, notification: Notification) -> None:
-        """Deliver it. `Permanent` makes a dead letter at once; any other exception is tried again for 24 h."""
+        """Deliver a notification and return None.
+
+        `Permanent` parks it at once; after any other exception the delivery is repeated with back-off for 24 h.
+        """
 
 
 class Role(Enum):
-    """What a caller may do."""
+    """The rights of a caller."""
 
     CUSTOMER = "customer"
     OPERATOR = "operator"
@@ -228,10 +246,10 @@ class Role(Enum):
 
 @attrs.frozen
 class Principal:
-    """Who is calling. A customer has the `user_id` that owns the orders.
+    """The caller of a request. `user_id` is a customer, who sees only their own orders; other roles may omit it.
 
-    `credential` identifies the API key or token that the caller showed, without revealing it: each operator's has a
-    rate limit of its own, and the log of refused requests names it. Without it all operators share one rate limit.
+    `credential` identifies the caller's API key or token without revealing it: each operator's credential has a rate
+    limit of its own, and the log of refused requests names it. Without it all operators share one rate limit.
     Raises `InvalidValue` for a customer without a user (nothing would limit it to its own orders), and for an illegal
     id or credential.
     """
@@ -251,7 +269,7 @@ class Principal:
 
     @property
     def owner(self) -> UserId | None:
-        """The owner that every query of this caller is limited to; None for whoever may see all."""
+        """The owner to whose orders this caller is limited; None for callers that may see all orders."""
         return self.user_id if self.role is Role.CUSTOMER else None
 
     @property
@@ -272,24 +290,35 @@ class Authentication(Enum):
 
 
 class Authenticator(Protocol):
-    """Who a request is from."""
+    """Identifies the caller of a request."""
 
     @abstractmethod
     def authenticate(self, headers: Mapping[str, str]) -> Principal | None:
-        """The caller by the request's headers (names in lower case); None where nobody is proven: 401."""
+        """Return the caller; None if the headers identify none, which gives 401.
+
+        `headers` are those of the request, by name in lower case. `Refused` gives 403; after another exception the
+        response is 503. May block: the call runs on a thread, with a time limit.
+        """
 
 
 class Pricing(Protocol):
-    """What an order costs. Without one, the caller's amount is trusted."""
+    """Calculates an order's total. Without pricing, the caller's amount is trusted."""
 
     @abstractmethod
     def price(self, terms: Terms) -> Money:
-        """The total to charge for these terms, whose `total` is the caller's amount; may raise `DomainError`."""
+        """Return the total to charge for these terms, in their currency.
+
+        `terms` are the customer, items and metadata of the order; `terms.total` is the caller's amount. A `DomainError`
+        refuses the order with its code.
+        """
 
 
 class Policy(Protocol):
-    """A shop's last word before an order is accepted: fraud, limits."""
+    """Decides whether an order is accepted, for instance by its risk of fraud or by limits."""
 
     @abstractmethod
     def check(self, terms: Terms, caller: Principal) -> None:
-        """Return to accept; raise `Refused(code, detail)` to refuse: the caller gets 403 and no order."""
+        """Return None to accept the order; raise `Refused(code, detail)` to refuse it with 403.
+
+        `terms` have the total of the shop's pricing.
+        """
