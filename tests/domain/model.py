@@ -51,15 +51,14 @@ def heard(order: Order, trigger: OrderTrigger, event: Event) -> Transition[Order
     return order.hear(trigger, at=NOW, stated=stated_in(event))
 
 
+def hears(trigger: OrderTrigger) -> Handler:
+    return lambda order, event: heard(order, trigger, event)
+
+
 HANDLERS: Mapping[tuple[str, str], Handler] = {
+    **{("order", trigger.value): hears(trigger) for trigger in OrderTrigger},
     ("order", "order.created"): lambda order, event: order.created(event.terms, at=NOW, deadline_at=LATER),
     ("order", "inventory.reserved"): lambda order, event: order.reserved(event.terms, at=NOW, deadline_at=LATER),
-    ("order", "inventory.rejected"): lambda order, _: order.hear(OrderTrigger.REJECTED, at=NOW),
-    ("order", "inventory.released"): lambda order, _: order.hear(OrderTrigger.RELEASED, at=NOW),
-    ("order", "payment.success"): lambda order, event: heard(order, OrderTrigger.PAID, event),
-    ("order", "payment.failed"): lambda order, event: heard(order, OrderTrigger.DECLINED, event),
-    ("order", "payment.voided"): lambda order, event: heard(order, OrderTrigger.VOIDED, event),
-    ("order", "payment.refunded"): lambda order, event: heard(order, OrderTrigger.REFUNDED, event),
     ("inventory", "order.created"): lambda row, event: row.hold(event.terms, at=NOW),
     ("inventory", "order.confirmed"): lambda row, _: row.commit(at=NOW),
     ("inventory", "order.cancelled"): lambda row, _: row.release(at=NOW),

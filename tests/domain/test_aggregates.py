@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import oms
 from oms.domain.errors import Conflict, DomainError, ImpossibleTransition, NotFound, TermsMismatch
 from oms.domain.events import (
     EVENTS,
@@ -36,6 +37,7 @@ from oms.domain.state_machine import Effect, by_state, state_table, stay
 from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.tasks import TaskKey, TaskKind
 from oms.domain.values import OrderId, Sku, Terms, UserId
+from oms.operations.consistency import CAUSAL
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 END = AT + timedelta(minutes=15)
@@ -333,3 +335,9 @@ def test_an_aggregate_refuses_to_make_an_event_of_another_one() -> None:
         Order(id=ID, terms=TERMS).event(PaymentVoided)
     with pytest.raises(TypeError, match="a payment publishes no OrderCreated"):
         Payment(order_id=ID, user_id=TERMS.user_id, total=TOTAL).event(OrderCreated)
+
+
+def test_every_event_has_a_public_name_and_a_place_among_causes_and_effects() -> None:
+    assert {event.__name__ for event in EVENTS} <= set(oms.__all__)
+    assert all(getattr(oms, event.__name__) is event for event in EVENTS)
+    assert set(CAUSAL) == set(EVENTS)

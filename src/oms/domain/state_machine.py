@@ -87,6 +87,12 @@ def state_table(
     return {state: {trigger: rows[trigger][state.name] for trigger in triggers} for state in states}
 
 
+def events_by_state(table: StateTable[State, Trigger]) -> dict[State, type[Event]]:
+    """Return the event that is published on entering each state; states that are entered without one are left out."""
+    cells = (cell for row in table.values() for cell in row.values())
+    return {cell.to: cell.publishes for cell in cells if cell.to is not None and cell.publishes is not None}
+
+
 @attrs.frozen(slots=False)
 class HistoryEntry:
     """One line of an aggregate's history; `seq` counts from 1 without a gap."""

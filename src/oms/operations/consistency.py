@@ -31,9 +31,10 @@ from oms.domain.events import (
     PaymentVoided,
     Reason,
 )
-from oms.domain.order import Order, OrderState
-from oms.domain.payment import Payment, PaymentState
+from oms.domain.order import ORDER_TABLE, Order, OrderState
+from oms.domain.payment import PAYMENT_TABLE, Payment
 from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.state_machine import events_by_state
 from oms.domain.values import OrderId, Terms
 from oms.operations.log_snapshot import read_message
 from oms.operations.system_records import Records, topics_by_order
@@ -57,19 +58,8 @@ CAUSAL: Sequence[type[Event]] = (
 )
 """Events in an order in which none comes before its cause."""
 
-_ORDER: Mapping[OrderState, type[Event]] = {
-    OrderState.CREATED: OrderCreated,
-    OrderState.CONFIRMED: OrderConfirmed,
-    OrderState.CANCELLING: OrderCancelling,
-    OrderState.CANCELLED: OrderCancelled,
-    OrderState.REJECTED: OrderRejected,
-}
-_PAYMENT: Mapping[PaymentState, type[Event]] = {
-    PaymentState.CAPTURED: PaymentSucceeded,
-    PaymentState.DECLINED: PaymentFailed,
-    PaymentState.VOIDED: PaymentVoided,
-    PaymentState.REFUNDED: PaymentRefunded,
-}
+_ORDER = events_by_state(ORDER_TABLE)
+_PAYMENT = events_by_state(PAYMENT_TABLE)
 _HOLDS = (ReservationState.HELD, ReservationState.COMMITTED)
 
 

@@ -10,10 +10,11 @@ from functools import cache
 import attrs
 
 from oms.application.routing import ROUTING
-from oms.domain.order import ORDER_TABLE, TIMED, Order, OrderState, OrderTrigger
-from oms.domain.payment import PaymentState
-from oms.domain.reservation import Reservation, ReservationState
-from oms.domain.state_machine import Effect, HistoryEntry
+from oms.domain.events import InventoryReserved
+from oms.domain.order import ORDER_TABLE, SETTLED, TIMED, Order, OrderState, OrderTrigger
+from oms.domain.payment import PAYMENT_TABLE
+from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState
+from oms.domain.state_machine import Effect, HistoryEntry, events_by_state
 from oms.domain.stock import Movement, MovementKind
 from oms.domain.values import OrderId
 from oms.operations.log_snapshot import NO_DATE, Said, StatedHashes, microseconds
@@ -111,23 +112,9 @@ _AT_REST: Mapping[OrderState, tuple[ReservationState, ...]] = {
     OrderState.CANCELLED: (ReservationState.RELEASED, ReservationState.REJECTED),
     OrderState.REJECTED: (ReservationState.REJECTED,),
 }
-_PAYMENT_SAYS: Mapping[PaymentState, str] = {
-    PaymentState.CAPTURED: "payment.success",
-    PaymentState.DECLINED: "payment.failed",
-    PaymentState.VOIDED: "payment.voided",
-    PaymentState.REFUNDED: "payment.refunded",
-}
-_RESERVATION_SAYS: Mapping[ReservationState, str] = {
-    ReservationState.HELD: "inventory.reserved",
-    ReservationState.COMMITTED: "inventory.reserved",
-    ReservationState.REJECTED: "inventory.rejected",
-    ReservationState.RELEASED: "inventory.released",
-}
-_ORDER_SAYS: Mapping[OrderState, str] = {
-    OrderState.CONFIRMED: "order.confirmed",
-    OrderState.CANCELLED: "order.cancelled",
-    OrderState.REJECTED: "order.rejected",
-}
+_PAYMENT_EVENTS = events_by_state(PAYMENT_TABLE)
+_RESERVATION_EVENTS = events_by_state(RESERVATION_TABLE) | {ReservationState.COMMITTED: InventoryReserved}
+_ORDER_EVENTS = {state: event for state, event in events_by_state(ORDER_TABLE).items() if state in SETTLED}
 _ENDED_BY: Mapping[OrderState, tuple[str, str]] = {
     OrderState.CONFIRMED: ("order.confirmed", "inventory"),
     OrderState.CANCELLED: ("order.cancelled", "inventory"),
@@ -234,16 +221,16 @@ def _imported(order: Order, entries: Sequence[HistoryEntry]) -> bool:
 
 def _decided(one: OrderSnapshot, order: Order | None) -> Iterator[tuple[str, datetime | None]]:
     """Yield the topics that the present states have published, and when."""
-    if order is not None and order.state in _ORDER_SAYS:
+    if order is not None and order.state in _ORDER_EVENTS:
         moved = [entry.at for entry in one.history if entry.before != entry.after]
-        yield _ORDER_SAYS[order.state], moved[-1] if moved else order.created_at
+        yield _ORDER_EVENTS[order.state].topic, moved[-1] if moved else order.created_at
     reservation, payment = one.reservation, one.payment
-    if reservation is not None and reservation.state in _RESERVATION_SAYS:
+    if reservation is not None and reservation.state in _RESERVATION_EVENTS:
         ended = reservation.state in (ReservationState.REJECTED, ReservationState.RELEASED)
         at = reservation.updated_at if ended or order is None else order.created_at
-        yield _RESERVATION_SAYS[reservation.state], at
-    if payment is not None and payment.state in _PAYMENT_SAYS:
-        yield _PAYMENT_SAYS[payment.state], payment.updated_at
+        yield _RESERVATION_EVENTS[reservation.state].topic, at
+    if payment is not None and payment.state in _PAYMENT_EVENTS:
+        yield _PAYMENT_EVENTS[payment.state].topic, payment.updated_at
 
 
 def _in_log(promise: str, order_id: OrderId, at: Said | Missed, detail: str) -> Violation:

@@ -15,7 +15,7 @@ from typing import Any, Generic, Self, TypeVar
 import attrs
 
 from oms.domain.errors import DomainError, ImpossibleTransition, OmsError
-from oms.domain.events import Event, Reason, Shortage
+from oms.domain.events import BY_TOPIC, Event, PaymentEvent, Reason, Shortage
 from oms.domain.money import Currency, Money
 from oms.domain.order import Order, OrderTrigger
 from oms.domain.payment import Payment, PaymentTrigger
@@ -37,18 +37,10 @@ TERMS = Terms.checked("customer-1", Money.of(100, Currency.of("USD")), {"apple":
 
 Act = Callable[[Any, Terms], Transition[Any]]
 
-_heard = (
-    OrderTrigger.REJECTED,
-    OrderTrigger.RELEASED,
-    OrderTrigger.PAID,
-    OrderTrigger.DECLINED,
-    OrderTrigger.VOIDED,
-    OrderTrigger.REFUNDED,
-)
-
 
 def _hears(trigger: OrderTrigger) -> Act:
-    names_terms = trigger not in (OrderTrigger.REJECTED, OrderTrigger.RELEASED)
+    """Apply an event that the order only hears of; a payment's event states the order's terms."""
+    names_terms = issubclass(BY_TOPIC[trigger.value], PaymentEvent)
     return lambda order, terms: order.hear(
         trigger, at=AT, stated=StatedTerms(terms.user_id, terms.total) if names_terms else None
     )
@@ -58,17 +50,17 @@ def _short(terms: Terms) -> tuple[Shortage, ...]:
     return tuple(Shortage(Sku(sku), units, 0) for sku, units in terms.items.items())
 
 
-_ORDER: Mapping[Enum, Act] = {
+_ORDER_ACTS: Mapping[Enum, Act] = {
     OrderTrigger.PLACED: lambda order, terms: order.place(terms, at=AT, deadline_at=LATER),
     OrderTrigger.CREATED: lambda order, terms: order.created(terms, at=AT, deadline_at=LATER),
     OrderTrigger.RESERVED: lambda order, terms: order.reserved(terms, at=AT, deadline_at=LATER),
-    **{trigger: _hears(trigger) for trigger in _heard},
     OrderTrigger.CUSTOMER_CANCEL: lambda order, _terms: order.cancel(Reason.CUSTOMER, at=AT),
     OrderTrigger.OPERATOR_CANCEL: lambda order, _terms: order.cancel(Reason.OPERATOR, at=AT),
     OrderTrigger.DEADLINE: lambda order, _terms: order.deadline(at=AT),
     OrderTrigger.IMPORTED: lambda order, terms: order.imported(terms, at=AT, created_at=AT),
     OrderTrigger.RESUMED: lambda order, _terms: order.resume(at=AT, deadline_at=LATER),
 }
+_ORDER: Mapping[Enum, Act] = {trigger: _ORDER_ACTS.get(trigger) or _hears(trigger) for trigger in OrderTrigger}
 _RESERVATION: Mapping[Enum, Act] = {
     ReservationTrigger.FITS: lambda row, terms: row.hold(terms, at=AT),
     ReservationTrigger.SHORT: lambda row, terms: row.reject(_short(terms), at=AT),
