@@ -1,7 +1,7 @@
-"""The adapters of the `memory` profile: nothing outside of the process, nothing by chance, no waiting.
+"""The adapters of the `memory` profile, which are deterministic and use nothing outside of the process.
 
-They are also what the simulator runs on: transactions with row locks and unique waits, a log with rebalances, the
-stock gate's script over a dict, all with hooks at each port call (`oms.adapters.memory.call_hooks`).
+The simulator runs on them too: transactions with row locks, a log with rebalances, and the stock gate's rules over
+dicts, all with hooks at each port call (`oms.adapters.memory.call_hooks`).
 """
 
 from oms.adapters.memory.call_executor import SequentialCallExecutor

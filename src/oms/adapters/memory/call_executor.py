@@ -1,4 +1,4 @@
-"""Calls to the outside, made one after the other by whoever submits them."""
+"""Runs external calls one after the other, in the thread that submits them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from oms.ports.errors import Permanent
 
 
 class SequentialCallExecutor(CallExecutor[Token]):
-    """Runs each call at once, in the caller; the ends are collected in the order of submission.
+    """Runs each call during `submit`; `collect` returns the results in the order of submission.
 
-    With a clock, a call during which more than `limit_s` seconds pass by that clock is abandoned like any other.
+    With a clock, a call that takes more than `limit_s` seconds by that clock ends as `CallAbandoned`.
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class SequentialCallExecutor(CallExecutor[Token]):
 
     @port_call
     def submit(self, token: Token, call: Callable[[], object]) -> None:
-        """Make the call now and keep its answer, or what it raised."""
+        """Make the call now, and keep its result or its error."""
         if self.room() <= 0:
             raise Permanent("no room for another call: ask for room() first")
         began = self._clock.steady() if self._clock else None
         try:
             ended = Ended(token, call())
-        except Exception as error:  # noqa: BLE001 - whatever a gateway raises is an end like any other
+        except Exception as error:  # noqa: BLE001 - every error of a gateway is a result of the call
             ended = Ended(token, error=error)
         if self._clock and began and self._clock.steady() - began > timedelta(seconds=min(self._limit_s, 1e9)):
             ended = Ended(token, error=CallAbandoned(f"no answer within {self._limit_s:g} s"))

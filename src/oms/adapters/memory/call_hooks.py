@@ -1,8 +1,8 @@
-"""Where a simulator gets in: before and after each port call, while a call waits, and when a worker dies.
+"""Hooks for a simulator: before and after each port call, while a call waits for a lock, and when a worker dies.
 
-Nothing else yields. A simulator that runs each worker in a greenlet switches to another one inside of `point`
-and `blocked`; a fault is an exception raised there. Raised before a call, nothing happened; raised after it, the
-call took effect and only its answer is lost.
+The simulator runs each worker in a greenlet and switches to another one in the hooks `point` and `blocked`, and only
+there. It injects a fault by raising in a hook: before a call, so that the call has no effect, or after it, so that the
+call took effect and only its result is lost.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ Blocked = Callable[[str], None]
 
 
 class WorkerKilled(BaseException):
-    """The worker is dead: nothing that it still does reaches a store, a log or a gate.
+    """The worker is dead: none of its later calls reaches a store, a log or a gate.
 
-    Not an `Exception`, because no handler may take the death of its own process for a failure to be handled.
+    Not an `Exception`, so that no `except Exception` handles the death of its own process.
     """
 
 
 def no_point(_place: str) -> None:
-    """Yield to nobody."""
+    """The hook of an adapter without a simulator."""
 
 
 def raise_deadlock(what: str) -> None:
-    """Waiting where nobody else can run would last for ever."""
+    """The hook of an adapter without other workers, where a wait would never end."""
     raise RuntimeError(f"deadlock: no other worker can run while {what} is awaited")
 
 
 class PointNames(dict[str, tuple[str, str]]):
-    """Both names of each call of an adapter, made once: a search has millions of calls."""
+    """The names of the two points of each call of an adapter, built once: a search has millions of calls."""
 
     _known: ClassVar[dict[str, PointNames]] = {}
 
@@ -44,7 +44,7 @@ class PointNames(dict[str, tuple[str, str]]):
 
     @classmethod
     def of(cls, prefix: str) -> PointNames:
-        """Those of an adapter, shared by all workers."""
+        """The names of an adapter, which all workers share."""
         return cls._known.setdefault(prefix, cls(prefix))
 
     def __missing__(self, call: str) -> tuple[str, str]:
@@ -66,39 +66,39 @@ class CallHooks:
     )
 
     def check(self) -> None:
-        """Raise where the worker is dead."""
+        """Raise `WorkerKilled` if the worker is dead."""
         if self.owner in self.dead:
             raise WorkerKilled(self.owner)
 
     def before(self, call: str) -> None:
-        """A call is about to be made."""
+        """The point before a call."""
         self.check()
         self.point(self._names[call][0])
         self.check()
 
     def after(self, call: str) -> None:
-        """A call took effect, and its answer is on the way."""
+        """The point after a call took effect, before it returns."""
         self.point(self._names[call][1])
         self.check()
 
 
-class _Hooked(Protocol):
+class _HasHooks(Protocol):
     _hooks: CallHooks
 
 
-Self_ = TypeVar("Self_", bound=_Hooked)
+Self_ = TypeVar("Self_", bound=_HasHooks)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def port_call(method: Callable[Concatenate[Self_, P], R]) -> Callable[Concatenate[Self_, P], R]:
-    """A method of a port: a point before it and one after it."""
+    """Decorates a method of a port with a point before the call and one after it."""
     name = method.__name__
 
     @wraps(method)
     def call(self: Self_, /, *args: P.args, **kwargs: P.kwargs) -> R:
         hooks = self._hooks
-        if hooks.point is no_point:  # nobody gets in, so who is alive before it is alive after it
+        if hooks.point is no_point:  # no hook runs, so a worker that is alive before the call is alive after it
             hooks.check()
             return method(self, *args, **kwargs)
         hooks.before(name)

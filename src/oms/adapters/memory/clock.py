@@ -1,4 +1,4 @@
-"""Time and names that stand still unless a test moves them."""
+"""A clock and ids that a test controls."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class ManualClock(Clock):
         return self._now
 
     def advance(self, by: timedelta) -> datetime:
-        """Let time pass; answers the new present."""
+        """Move the clock forward; returns the new time."""
         self._now += by
         return self._now
 
     def set(self, now: datetime) -> None:
-        """Set the clock, back as well."""
+        """Set the clock, also to an earlier time."""
         self._now = now.astimezone(UTC)
 
 
 class CountedIds(Ids):
-    """Names made from a counter: order ids look like UUIDs of version 7. Each `source` has names of its own."""
+    """Ids from a counter. Order ids look like version 7 UUIDs. Each `source` makes different ids."""
 
     def __init__(self, source: int = 0) -> None:
         self._source = source

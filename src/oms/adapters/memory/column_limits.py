@@ -1,7 +1,8 @@
-"""What rows the memory stores refuse: the ones that PostgreSQL's columns couldn't hold.
+"""Refuses rows that PostgreSQL's columns couldn't hold, so that the memory stores accept no more than production does.
 
-Text of a column is limited in characters and can't hold U+0000; neither text nor JSON can hold half a surrogate pair;
-numbers are bounded by 32 or 64 bits. Lengths are those of `oms.ports.limits`, as in the SQL schema.
+A text column limits the number of characters and can't hold U+0000. Neither text nor JSON can hold an unpaired
+surrogate. Integers have 32 or 64 bits. The lengths are those of `oms.ports.limits`, as in the SQL schema. Each function
+raises `Permanent`.
 """
 
 from __future__ import annotations
@@ -31,27 +32,27 @@ if TYPE_CHECKING:
 _INT_32, _INT_64 = 2**31, 2**63
 
 
-def text(value: object, limit: int) -> None:
-    """Refuse what a text column of so many characters couldn't hold; None is NULL."""
+def check_text(value: object, limit: int) -> None:
+    """Refuse a value that a text column of `limit` characters couldn't hold; None is NULL."""
     if value is None:
         return
     if not isinstance(value, str) or len(value) > limit or not is_storable(value):
         raise Permanent(f"the store can't take this: expected text of at most {limit} characters without U+0000")
 
 
-def free_text(value: object) -> None:
-    """Refuse what a text column without a limit couldn't hold."""
+def check_unlimited_text(value: object) -> None:
+    """Refuse a value that a text column without a limit couldn't hold."""
     if not isinstance(value, str) or not is_storable(value):
         raise Permanent("the store can't take this: expected text without U+0000 and half surrogate pairs")
 
 
-def whole(value: int | None, bound: int = _INT_64) -> None:
-    """Refuse a number beyond the bits of its column."""
+def check_integer(value: int | None, bound: int = _INT_64) -> None:
+    """Refuse a number that is out of its column's range."""
     if value is not None and not -bound <= value < bound:
         raise Permanent("the store can't take this: a whole number has too many bits")
 
 
-def in_json(values: Iterable[str]) -> None:
+def check_json_text(values: Iterable[str]) -> None:
     """Refuse text that can't be encoded in JSON, which escapes U+0000."""
     for value in values:
         if not value.isascii():
@@ -61,128 +62,128 @@ def in_json(values: Iterable[str]) -> None:
                 raise Permanent("the store can't take this: half a surrogate pair") from None
 
 
-def money(total: Money | None) -> None:
+def check_money(total: Money | None) -> None:
     """Refuse an amount that its two columns couldn't hold."""
     if total is not None:
-        whole(total.minor)
-        text(total.currency.code, limits.CURRENCY)
+        check_integer(total.minor)
+        check_text(total.currency.code, limits.CURRENCY)
 
 
-def inbox_row(key: tuple[str, str], _at: datetime) -> None:
-    """Refuse a handled message's row."""
-    text(key[0], limits.ID)
-    text(key[1], limits.ID)
+def check_inbox(key: tuple[str, str], _at: datetime) -> None:
+    """Check the row of a handled message."""
+    check_text(key[0], limits.ID)
+    check_text(key[1], limits.ID)
 
 
-def outbox_row(key: str, row: StoredOutboxRow) -> None:
-    """Refuse an outbox row."""
-    text(key, limits.TOKEN)
-    text(row.message.topic, limits.TOPIC)
-    in_json(name for name, _ in row.message.headers)
+def check_outbox(key: str, row: StoredOutboxRow) -> None:
+    """Check an outbox row."""
+    check_text(key, limits.TOKEN)
+    check_text(row.message.topic, limits.TOPIC)
+    check_json_text(name for name, _ in row.message.headers)
 
 
-def task_row(key: TaskKey, row: TaskRow) -> None:
-    """Refuse a task."""
-    text(key.key, limits.TASK_KEY)
-    free_text(row.payload)
-    text(row.lease, limits.TOKEN)
-    whole(row.attempts, _INT_32)
-    free_text(row.note)
-    text(row.trace, limits.TRACE)
+def check_task(key: TaskKey, row: TaskRow) -> None:
+    """Check a task."""
+    check_text(key.key, limits.TASK_KEY)
+    check_unlimited_text(row.payload)
+    check_text(row.lease, limits.TOKEN)
+    check_integer(row.attempts, _INT_32)
+    check_unlimited_text(row.note)
+    check_text(row.trace, limits.TRACE)
 
 
-def letter_row(key: str, letter: DeadLetter) -> None:
-    """Refuse a dead letter; its texts are storable as it is made."""
-    text(key, limits.TOKEN)
-    whole(letter.partition, _INT_32)
-    whole(letter.offset)
-    whole(letter.attempts, _INT_32)
+def check_dead_letter(key: str, letter: DeadLetter) -> None:
+    """Check a dead letter. Its texts are made storable when it is built."""
+    check_text(key, limits.TOKEN)
+    check_integer(letter.partition, _INT_32)
+    check_integer(letter.offset)
+    check_integer(letter.attempts, _INT_32)
 
 
-def attempt_row(key: tuple[str, TopicPartition], row: tuple[int, int]) -> None:
-    """Refuse a counter of attempts."""
+def check_attempt(key: tuple[str, TopicPartition], row: tuple[int, int]) -> None:
+    """Check a counter of attempts."""
     group, place = key
-    text(group, limits.ID)
-    text(place.topic, limits.TOPIC)
-    whole(place.partition, _INT_32)
-    whole(row[0])
+    check_text(group, limits.ID)
+    check_text(place.topic, limits.TOPIC)
+    check_integer(place.partition, _INT_32)
+    check_integer(row[0])
 
 
-def answer_row(key: tuple[str, str], row: AnswerRow) -> None:
-    """Refuse a kept answer."""
-    text(key[0], limits.SCOPE)
-    text(key[1], limits.KEY)
-    text(row.answer.fingerprint, limits.FINGERPRINT)
-    free_text(row.answer.body)
+def check_answer(key: tuple[str, str], row: AnswerRow) -> None:
+    """Check the stored response of an idempotency key."""
+    check_text(key[0], limits.SCOPE)
+    check_text(key[1], limits.KEY)
+    check_text(row.answer.fingerprint, limits.FINGERPRINT)
+    check_unlimited_text(row.answer.body)
 
 
-def order_row(key: str, order: Order) -> None:
-    """Refuse an order."""
-    text(key, limits.ID)
-    whole(order.version, _INT_32)
+def check_order(key: str, order: Order) -> None:
+    """Check an order."""
+    check_text(key, limits.ID)
+    check_integer(order.version, _INT_32)
     terms = order.terms
     if terms is not None:
-        text(terms.user_id, limits.ID)
-        money(terms.total)
-        in_json(terms.items)
-        metadata(terms.metadata)
+        check_text(terms.user_id, limits.ID)
+        check_money(terms.total)
+        check_json_text(terms.items)
+        check_metadata(terms.metadata)
 
 
-def history_row(key: tuple[str, int], entry: HistoryEntry) -> None:
-    """Refuse a line of an order's history."""
-    text(key[0], limits.ID)
-    whole(key[1], _INT_32)
-    free_text(entry.detail)
+def check_history(key: tuple[str, int], entry: HistoryEntry) -> None:
+    """Check an entry of an order's history."""
+    check_text(key[0], limits.ID)
+    check_integer(key[1], _INT_32)
+    check_unlimited_text(entry.detail)
 
 
-def stock_row(key: str, stock: Stock) -> None:
-    """Refuse a product."""
-    text(key, limits.ID)
-    whole(stock.on_hand)
-    whole(stock.held)
+def check_stock(key: str, stock: Stock) -> None:
+    """Check a product's stock."""
+    check_text(key, limits.ID)
+    check_integer(stock.on_hand)
+    check_integer(stock.held)
 
 
-def ledger_row(key: tuple[str, str, str], movement: Movement) -> None:
-    """Refuse a movement of stock."""
-    text(key[0], limits.ID)
-    text(key[1], limits.ID)
-    whole(movement.on_hand)
-    whole(movement.held)
+def check_ledger(key: tuple[str, str, str], movement: Movement) -> None:
+    """Check a row of the stock ledger."""
+    check_text(key[0], limits.ID)
+    check_text(key[1], limits.ID)
+    check_integer(movement.on_hand)
+    check_integer(movement.held)
 
 
-def reservation_row(key: str, reservation: Reservation) -> None:
-    """Refuse a reservation."""
-    text(key, limits.ID)
-    in_json(reservation.items)
+def check_reservation(key: str, reservation: Reservation) -> None:
+    """Check a reservation."""
+    check_text(key, limits.ID)
+    check_json_text(reservation.items)
 
 
-def payment_row(key: str, payment: Payment) -> None:
-    """Refuse a payment."""
-    text(key, limits.ID)
-    text(payment.user_id, limits.ID)
-    money(payment.total)
-    metadata(payment.metadata)
-    text(payment.payment_id, limits.ID)
+def check_payment(key: str, payment: Payment) -> None:
+    """Check a payment."""
+    check_text(key, limits.ID)
+    check_text(payment.user_id, limits.ID)
+    check_money(payment.total)
+    check_metadata(payment.metadata)
+    check_text(payment.payment_id, limits.ID)
 
 
-def notification_row(key: str, one: Notification) -> None:
-    """Refuse a notification."""
-    text(key, limits.TASK_KEY)
-    text(one.order_id, limits.ID)
-    text(one.kind, limits.TOPIC)
-    text(one.user_id, limits.ID)
-    money(one.amount)
-    metadata(one.metadata)
+def check_notification(key: str, one: Notification) -> None:
+    """Check a notification."""
+    check_text(key, limits.TASK_KEY)
+    check_text(one.order_id, limits.ID)
+    check_text(one.kind, limits.TOPIC)
+    check_text(one.user_id, limits.ID)
+    check_money(one.amount)
+    check_metadata(one.metadata)
 
 
-def document_row(key: tuple[str, str], body: str) -> None:
-    """Refuse a step's document."""
-    text(key[0], limits.ID)
-    text(key[1], limits.DOCUMENT_KEY)
-    free_text(body)
+def check_document(key: tuple[str, str], body: str) -> None:
+    """Check a document of a user's own step."""
+    check_text(key[0], limits.ID)
+    check_text(key[1], limits.DOCUMENT_KEY)
+    check_unlimited_text(body)
 
 
-def metadata(pairs: Metadata) -> None:
+def check_metadata(pairs: Metadata) -> None:
     """Refuse metadata that its column's JSON couldn't hold."""
-    in_json(pairs)
-    in_json(pairs.values())
+    check_json_text(pairs)
+    check_json_text(pairs.values())

@@ -1,4 +1,4 @@
-"""Keys in the order in which they fall due, so that claiming work doesn't look through all of it."""
+"""Keys in the order in which they fall due, so that claiming work needs no scan of all rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ K = TypeVar("K")
 
 
 class DueQueue(Generic[K]):
-    """A heap whose entries may be stale: `due_of` tells the truth, and an entry that differs is dropped when met."""
+    """A heap of due times. Its entries may be stale: one that differs from `due_of` is dropped when it comes first."""
 
     __slots__ = ("_bound", "_due_of", "_heap", "_pushed")
 
@@ -22,7 +22,7 @@ class DueQueue(Generic[K]):
         self._bound = 1024
 
     def push(self, due: datetime, key: K) -> None:
-        """Note when a key falls due; its earlier entries become stale."""
+        """Set when a key falls due; its earlier entries become stale."""
         self._pushed += 1
         heapq.heappush(self._heap, (due, self._pushed, key))
         if len(self._heap) > self._bound:
@@ -31,7 +31,7 @@ class DueQueue(Generic[K]):
             self._bound = 2 * len(self._heap) + 1024
 
     def first(self) -> tuple[datetime, int, K] | None:
-        """The entry that falls due next, in place."""
+        """The next entry (due time, number, key), which stays in the queue."""
         while self._heap:
             entry = self._heap[0]
             if self._due_of(entry[2]) == entry[0]:
@@ -40,5 +40,5 @@ class DueQueue(Generic[K]):
         return None
 
     def pop(self) -> None:
-        """Take the entry out that `first` just showed."""
+        """Remove the entry that `first` just returned."""
         heapq.heappop(self._heap)

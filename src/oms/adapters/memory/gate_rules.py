@@ -1,7 +1,8 @@
-"""The stock gate's rules over plain data: each function is one atomic script call, so that both can be compared.
+"""The stock gate's rules over plain data.
 
-`now_ms` comes from the caller, like every number here. An answer whose time is over is forgotten when it is next
-looked at, or swept. The keys of deltas are kept until the next rebuild.
+Each function is the twin of one Lua script of the Redis gate, and as atomic, so that tests can compare the two. The
+caller passes the time, `now_ms`. An expired answer is removed when it is next read, or by `sweep`. The keys of deltas
+are kept until the next rebuild.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ShortLine = tuple[str, int, int]
 
 
 class StoredAnswer(TypedDict):
-    """What is kept of an order."""
+    """The stored answer of an order."""
 
     answer: str
     lines: dict[str, int]
@@ -35,7 +36,7 @@ class StoredAnswer(TypedDict):
 
 
 class GateState(TypedDict):
-    """All that the gate remembers. `expires` is in milliseconds, for settled orders only."""
+    """The gate's data. `expires` is in milliseconds, and only for settled orders."""
 
     epoch: int | None
     available: dict[str, int]
@@ -45,7 +46,7 @@ class GateState(TypedDict):
 
 
 class Answer(TypedDict):
-    """What a take answers."""
+    """The result of `take`."""
 
     answer: str
     epoch: int
@@ -54,12 +55,12 @@ class Answer(TypedDict):
 
 
 def empty() -> GateState:
-    """A gate that knows nothing: closed."""
+    """A gate without data, which is closed."""
     return {"epoch": None, "available": {}, "answers": {}, "expires": {}, "deltas": {}}
 
 
 def copied(state: GateState) -> GateState:
-    """The same for itself: what is kept of an order is replaced as a whole, never changed."""
+    """A copy. Stored answers are shared: they are replaced, never changed."""
     return {
         "epoch": state["epoch"],
         "available": dict(state["available"]),
@@ -70,7 +71,7 @@ def copied(state: GateState) -> GateState:
 
 
 def take(state: GateState, order: str, lines: Lines, now_ms: int, bound_to: int | None = None) -> Answer:
-    """Hold every line or none; the answer is kept unless a product is unknown or a quantity is invalid."""
+    """Hold every line or none; stores the answer unless a product is unknown or a quantity invalid."""
     epoch = state["epoch"]
     if epoch is None or bound_to not in (None, epoch):
         return _answer(CLOSED, 0)
@@ -78,11 +79,9 @@ def take(state: GateState, order: str, lines: Lines, now_ms: int, bound_to: int 
     stored = state["answers"].get(order)
     if stored is not None:
         return _answer(stored["answer"], epoch, short=stored["short"])
-    summed: dict[str, int] = {}
-    for sku, quantity in lines:
-        summed[sku] = summed.get(sku, 0) + quantity
-        if quantity <= 0 or summed[sku] > MOST_UNITS:
-            return _answer(INVALID, epoch)
+    summed = _summed(lines)
+    if summed is None:
+        return _answer(INVALID, epoch)
     available = state["available"]
     unknown = sorted(sku for sku in summed if sku not in available)
     if unknown:
@@ -97,8 +96,18 @@ def take(state: GateState, order: str, lines: Lines, now_ms: int, bound_to: int 
     return _answer(HELD, epoch)
 
 
+def _summed(lines: Lines) -> dict[str, int] | None:
+    """The units of each product; None if a quantity is invalid."""
+    summed: dict[str, int] = {}
+    for sku, quantity in lines:
+        summed[sku] = summed.get(sku, 0) + quantity
+        if quantity <= 0 or summed[sku] > MOST_UNITS:
+            return None
+    return summed
+
+
 def give_back(state: GateState, order: str, now_ms: int) -> bool:
-    """Put back what the order holds, and keep RELEASED for it whatever it was; False where closed."""
+    """Return the units that an order holds, and store RELEASED in any case; False if the gate is closed."""
     if state["epoch"] is None:
         return False
     _expire(state, order, now_ms)
@@ -112,7 +121,7 @@ def give_back(state: GateState, order: str, now_ms: int) -> bool:
 
 
 def introduce(state: GateState, available: Mapping[str, int], epoch: int) -> bool:
-    """Make products known that aren't; nothing in another epoch; False where closed."""
+    """Add unknown products; no effect in another epoch; False if the gate is closed."""
     if state["epoch"] is None:
         return False
     if state["epoch"] == epoch:
@@ -122,7 +131,7 @@ def introduce(state: GateState, available: Mapping[str, int], epoch: int) -> boo
 
 
 def add(state: GateState, key: str, sku: str, delta: int, epoch: int) -> bool:
-    """Add once for a key; nothing in another epoch; an unknown product stays unknown; False where closed."""
+    """Add units of a known product, once for each key; no effect in another epoch; False if the gate is closed."""
     if state["epoch"] is None:
         return False
     if state["epoch"] == epoch and key not in state["deltas"]:
@@ -133,7 +142,7 @@ def add(state: GateState, key: str, sku: str, delta: int, epoch: int) -> bool:
 
 
 def settle(state: GateState, order: str, now_ms: int) -> bool:
-    """Let the answer of an order expire after 24 h; False where closed."""
+    """Let the answer of an order expire after 24 h; False if the gate is closed."""
     if state["epoch"] is None:
         return False
     _expire(state, order, now_ms)
@@ -143,7 +152,7 @@ def settle(state: GateState, order: str, now_ms: int) -> bool:
 
 
 def sweep(state: GateState, now_ms: int, limit: int) -> bool:
-    """Forget answers whose time is over, the oldest first, so many at once; False where closed."""
+    """Remove at most `limit` expired answers, the oldest first; False if the gate is closed."""
     if state["epoch"] is None:
         return False
     due = [(expires, order) for order, expires in state["expires"].items() if expires <= now_ms]
@@ -153,7 +162,7 @@ def sweep(state: GateState, now_ms: int, limit: int) -> bool:
 
 
 def rebuild(state: GateState, available: Mapping[str, int], held: Mapping[str, Mapping[str, int]], epoch: int) -> bool:
-    """Forget all, write stock and HELD answers, publish the epoch last; False, and nothing, under a later epoch."""
+    """Replace all data by stock and HELD answers, the epoch last; False, without effect, if the gate's is later."""
     if state["epoch"] is not None and state["epoch"] > epoch:
         return False
     forget(state)
@@ -165,7 +174,7 @@ def rebuild(state: GateState, available: Mapping[str, int], held: Mapping[str, M
 
 
 def forget(state: GateState) -> None:
-    """Lose everything, the epoch first."""
+    """Remove all data, the epoch first."""
     state["epoch"] = None
     state["available"].clear()
     state["answers"].clear()

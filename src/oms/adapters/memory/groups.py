@@ -1,4 +1,4 @@
-"""Consumer groups: who of the members reads which partition, and how far the group is."""
+"""Consumer groups: which member reads which partition, and the group's offsets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from oms.ports.broker import TopicPartition
 
 
 class Member:
-    """One member of a group, as the log sees it. `taken_away` is what it hasn't asked about yet."""
+    """One member of a group. `taken_away` has the partitions whose loss `lost` hasn't reported yet."""
 
     __slots__ = ("is_new", "owner", "positions", "taken_away", "topics", "turn")
 
@@ -22,7 +22,7 @@ class Member:
         """Whether its group had no offsets when it joined."""
 
     def owns(self, partition: TopicPartition) -> bool:
-        """Whether it may read and commit here: not before it knows that it had lost the partition in between."""
+        """Whether it may read and commit; not until it has been told that it lost the partition meanwhile."""
         return partition in self.positions and partition not in self.taken_away
 
 
@@ -34,23 +34,23 @@ class Group:
         self.offsets: dict[TopicPartition, int] = {}
 
     def join(self, member: Member, partitions: int) -> None:
-        """Add a member and spread the partitions again."""
+        """Add a member and rebalance."""
         self.members.append(member)
-        self._spread(partitions)
+        self._rebalance(partitions)
 
     def leave(self, member: Member, partitions: int) -> None:
-        """Remove a member: what it had is the others'."""
+        """Remove a member; the others get its partitions."""
         if member in self.members:
             self.members.remove(member)
             _assign(member, {})
-            self._spread(partitions)
+            self._rebalance(partitions)
 
     def commit(self, member: Member, offsets: Mapping[TopicPartition, int]) -> None:
-        """Keep the offsets of partitions that are the member's."""
+        """Commit the offsets of partitions that the member owns."""
         if member in self.members:
             self.offsets.update({place: offset for place, offset in offsets.items() if member.owns(place)})
 
-    def _spread(self, partitions: int) -> None:
+    def _rebalance(self, partitions: int) -> None:
         shares: dict[int, dict[TopicPartition, int]] = {index: {} for index in range(len(self.members))}
         for topic in sorted({topic for member in self.members for topic in member.topics}):
             readers = [index for index, member in enumerate(self.members) if topic in member.topics]
@@ -62,7 +62,7 @@ class Group:
 
 
 def _assign(member: Member, share: dict[TopicPartition, int]) -> None:
-    """Give a member its share; it goes on where it was in the partitions that it keeps."""
+    """Assign partitions to a member; those that it keeps retain their positions."""
     for place in member.positions:
         if place not in share:
             member.taken_away[place] = None

@@ -1,4 +1,4 @@
-"""The inventory service's memory: reservations, stock, the ledger and the gate's row."""
+"""The inventory service's store: reservations, stock, the ledger and the gate's row."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ class InventoryTables(ServiceTables):
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.reservations: Table[OrderId, Reservation] = Table("reservations", fits=column_limits.reservation_row)
-        self.stock: Table[Sku, Stock] = Table("stock", fits=column_limits.stock_row)
-        self.ledger: Table[tuple[str, Sku, str], Movement] = Table("ledger", fits=column_limits.ledger_row)
+        self.reservations: Table[OrderId, Reservation] = Table(
+            "reservations", check_row=column_limits.check_reservation
+        )
+        self.stock: Table[Sku, Stock] = Table("stock", check_row=column_limits.check_stock)
+        self.ledger: Table[tuple[str, Sku, str], Movement] = Table("ledger", check_row=column_limits.check_ledger)
         self.gate: Table[str, int] = Table("gate")
         self.gate.rows[GATE_ROW] = 0
         self.default_stock: str | None = None
@@ -110,7 +112,7 @@ class MemoryInventoryTransaction(MemoryKeyedTransaction, InventoryTransaction):
 
 
 class MemoryInventoryStore(MemoryStore[InventoryTables], InventoryStore, InventoryEvidence):
-    """The inventory service's record."""
+    """The inventory service's store in memory."""
 
     name = "inventory"
 
@@ -142,13 +144,13 @@ class MemoryInventoryStore(MemoryStore[InventoryTables], InventoryStore, Invento
             self._tables.default_stock = text
 
     def all_reservations(self) -> Iterable[Reservation]:
-        return [row for _, row in sorted(self._seen(self._tables.reservations).items())]
+        return [row for _, row in sorted(self._evidence(self._tables.reservations).items())]
 
     def all_stock(self) -> Iterable[Stock]:
-        return [row for _, row in sorted(self._seen(self._tables.stock).items())]
+        return [row for _, row in sorted(self._evidence(self._tables.stock).items())]
 
     def all_movements(self) -> Iterable[Movement]:
-        return [row for _, row in sorted(self._seen(self._tables.ledger).items())]
+        return [row for _, row in sorted(self._evidence(self._tables.ledger).items())]
 
     @classmethod
     def new_tables(cls, clock: Clock, ids: Ids) -> InventoryTables:

@@ -1,4 +1,4 @@
-"""The log in memory: topics of partitions that keep every record, read by consumer groups."""
+"""The broker in memory: partitioned topics that keep every record, read by consumer groups."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oms.ports.messages import Headers, Outgoing, Record, too_large, within_limi
 
 
 class _Topics:
-    """What outlives the workers: the records, the groups, and which workers are dead."""
+    """The state that outlives workers: records, groups, and the names of dead workers."""
 
     def __init__(
         self, partitions: int, *, holds_back: bool, readable: Callable[[Sequence[Record]], int] | None
@@ -29,11 +29,11 @@ class _Topics:
         self.dead: dict[str, None] = {}
 
     def topic(self, name: str) -> list[list[Record]]:
-        """A topic's partitions; a topic is made when it is first named."""
+        """The partitions of a topic; a topic is created when it is first named."""
         return self.records.setdefault(name, [[] for _ in range(self.partitions)])
 
     def append(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Record:
-        """One record at the end of the partition of its key; records without a key take turns."""
+        """Append a record to the partition of its key; records without a key take the partitions in turn."""
         if key is None:
             number = self.keyless[topic] = self.keyless.get(topic, -1) + 1
         else:
@@ -64,8 +64,8 @@ class GroupState(NamedTuple):
 class MemoryLog(Broker, LogEvidence):
     """One worker's connection to the log.
 
-    The first one makes the log; `worker` gives a connection of another owner to the same. With `holds_back` it keeps
-    new partitions closed as Kafka's subscription does, for tests of that: reading from memory ends no process.
+    The first connection makes the log; `worker` makes a connection to it for another owner. With `holds_back` it keeps
+    new partitions closed, as Kafka's subscription does, for tests of that protocol.
     `readable` returns how many of a partition's next records may be read now, for tests with late messages.
     """
 
@@ -94,7 +94,7 @@ class MemoryLog(Broker, LogEvidence):
     def subscribe(
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
     ) -> Subscription:
-        """Join a group; the partitions are spread again at once."""
+        """Join a group, which rebalances at once."""
         return MemorySubscription(self._topics, self._hooks, group, Member(self._hooks.owner, topics), starts)
 
     def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:
@@ -109,17 +109,17 @@ class MemoryLog(Broker, LogEvidence):
         return any(place.topic in topics for place in self.offsets(group))
 
     def append(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> Record:
-        """What a foreign producer sends: any bytes, with or without key and headers."""
+        """Append what another producer sent: any bytes, with or without key and headers."""
         return self._topics.append(topic, key, value, headers)
 
     def kill(self, owner: str, *, noticed: bool = True) -> None:
-        """A worker died. Until that is `noticed` (`evict`), its partitions stay with it and wait."""
+        """Let a worker die. Unless the log has `noticed` it, the worker keeps its partitions until `evict`."""
         self._topics.dead[owner] = None
         if noticed:
             self.evict(owner)
 
     def evict(self, owner: str) -> None:
-        """The log gave a worker up that was silent for too long; where it lives, its next poll joins again."""
+        """Remove a worker that was silent for too long from its groups; if it is alive, its next poll joins again."""
         for group in self._topics.groups.values():
             for member in [member for member in group.members if member.owner == owner]:
                 group.leave(member, self._topics.partitions)
@@ -186,7 +186,7 @@ class MemorySubscription(Subscription):
         self._holding = False
         self._open: dict[TopicPartition, None] = {}
         self._careful: TopicPartition | None = None
-        """The partition that is open for its next record alone."""
+        """The partition that is open for one record only."""
 
     def is_new(self) -> bool:
         return self._member.is_new

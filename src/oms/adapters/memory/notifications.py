@@ -1,4 +1,4 @@
-"""The notification service's memory: what customers are told, each once for an order and kind."""
+"""The notification service's store: at most one notification for each order and kind."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from oms.ports.stores.notification import NotificationStore, NotificationTransac
 
 @attrs.frozen
 class NotificationRow:
-    """A notification and when it was delivered."""
+    """A notification, and when it was delivered."""
 
     notification: Notification
     delivered_at: datetime | None = None
 
 
-def _fits(key: str, row: NotificationRow) -> None:
-    column_limits.notification_row(key, row.notification)
+def _check_notification(key: str, row: NotificationRow) -> None:
+    column_limits.check_notification(key, row.notification)
 
 
 class NotificationTables(ServiceTables):
@@ -38,8 +38,8 @@ class NotificationTables(ServiceTables):
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
         self.names: Table[tuple[str, str], str] = Table("notification_names", self._named)
-        """(order, kind) -> id: the unique key of the business."""
-        self.news: Table[str, NotificationRow] = Table("notifications", fits=_fits)
+        """(order, kind) -> id: the business key, which is unique."""
+        self.notifications: Table[str, NotificationRow] = Table("notifications", check_row=_check_notification)
         self.by_order: dict[str, list[str]] = {}
 
     def _named(self, key: tuple[str, str], _before: str | None, id: str | None) -> None:  # noqa: A002
@@ -57,17 +57,17 @@ class MemoryNotificationTransaction(MemoryTransaction, NotificationTransaction):
         work, at = self._open(), self._tables.clock.now() if delivered else None
         for one in sorted(notifications, key=lambda one: (one.order_id, one.kind)):
             if work.insert(self._tables.names, (one.order_id, one.kind), one.id):
-                self._insert(self._tables.news, one.id, NotificationRow(one, at))
+                self._insert(self._tables.notifications, one.id, NotificationRow(one, at))
 
     @port_call
     def mark_notified(self, ids: Collection[str]) -> None:
         now = self._tables.clock.now()
-        for name, row in self._lock_rows(self._tables.news, ids).items():
-            self.work.put(self._tables.news, name, NotificationRow(row.notification, now))
+        for name, row in self._lock_rows(self._tables.notifications, ids).items():
+            self.work.put(self._tables.notifications, name, NotificationRow(row.notification, now))
 
 
 class MemoryNotificationStore(MemoryStore[NotificationTables], NotificationStore, NotificationEvidence):
-    """The notification service's record."""
+    """The notification service's store in memory."""
 
     name = "notifications"
 
@@ -77,16 +77,16 @@ class MemoryNotificationStore(MemoryStore[NotificationTables], NotificationStore
 
     @port_call
     def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
-        rows = self._tables.news.rows
+        rows = self._tables.notifications.rows
         return {name: rows[name].notification for name in ids if name in rows}
 
     @port_call
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
-        rows = (self._tables.news.rows[name] for name in self._tables.by_order.get(order, ()))
+        rows = (self._tables.notifications.rows[name] for name in self._tables.by_order.get(order, ()))
         return sorted(((row.notification, row.delivered_at) for row in rows), key=lambda pair: pair[0].kind)
 
     def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
-        return [(row.notification, row.delivered_at) for row in self._seen(self._tables.news).values()]
+        return [(row.notification, row.delivered_at) for row in self._evidence(self._tables.notifications).values()]
 
     @classmethod
     def new_tables(cls, clock: Clock, ids: Ids) -> NotificationTables:

@@ -1,4 +1,4 @@
-"""The order service's memory: orders, their history and the listing by owner."""
+"""The order service's store: orders, their history and the listing by owner."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from oms.ports.stores.rows import Page, StoredAnswer
 
 
 class OrderTables(ServiceTables):
-    """The order service's tables, and two indexes over them: orders by age, and those that wait for inventory."""
+    """The order service's tables, and two indexes: orders by age, and orders that wait for inventory."""
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.orders: Table[OrderId, Order] = Table("orders", self._order_changed, column_limits.order_row)
+        self.orders: Table[OrderId, Order] = Table("orders", self._order_changed, column_limits.check_order)
         self.history: Table[tuple[OrderId, int], HistoryEntry] = Table(
-            "history", self._entry_added, column_limits.history_row
+            "history", self._entry_added, column_limits.check_history
         )
         self.entries: dict[OrderId, list[HistoryEntry]] = {}
         self.by_age: dict[UserId | None, list[tuple[datetime, OrderId]]] = {}
         self.waiting: dict[OrderId, datetime] = {}
         self.joining: Joining | None = None
-        """Makes an order a part of a caller's transaction: tests of joined orders have a database for it."""
+        """Opens a unit of work within the caller's transaction. Only tests of joined orders set it."""
 
     def _order_changed(self, id: OrderId, before: Order | None, after: Order | None) -> None:  # noqa: A002
         if after is None or after.created_at is None or after.terms is None:
@@ -83,33 +83,33 @@ class MemoryOrderTransaction(MemoryKeyedTransaction, OrderTransaction):
 
 
 class MemoryJoinedTransaction(MemoryOrderTransaction):
-    """A unit of work within the caller's transaction, which ends it with `settle` or `drop`."""
+    """A unit of work within the caller's transaction, whose end calls `settle` or `drop`."""
 
     _written = False
     _failed = False
 
     @property
     def failed(self) -> bool:
-        """Whether an error ended it, so that only a part of the order may be written."""
+        """Whether an error aborted it, so that the order may be written only in part."""
         return self._failed or self.work.state is not TransactionState.OPEN
 
     def commit(self) -> None:
-        """Everything is written; it becomes visible with the caller's commit."""
+        """End the writes of the order; it becomes visible with the caller's commit."""
         self._open()
         self._written = True
 
     def rollback(self) -> None:
-        """Undo nothing: the caller does. Without `commit` before it, the caller's transaction can't be committed."""
+        """Undo nothing, which is the caller's task. Without a `commit` before it, the caller can't commit."""
         self._failed = self._failed or not self._written
 
     def settle(self) -> Sequence[OrderId]:
-        """The caller has committed: make the orders visible; returns their ids."""
+        """Make the orders visible after the caller's commit; returns their ids."""
         orders = [order for order, _ in self.work.own(self._tables.orders)]
         self.end()
         return orders
 
     def drop(self) -> None:
-        """The caller has rolled back."""
+        """Discard the orders after the caller's rollback."""
         super().rollback()
 
 
@@ -117,7 +117,7 @@ Joining = Callable[[object, Callable[[], MemoryJoinedTransaction], Callable[[], 
 
 
 class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
-    """The order service's record."""
+    """The order service's store in memory."""
 
     name = "orders"
 
@@ -126,10 +126,7 @@ class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
         return MemoryOrderTransaction(self._tables, self._hooks)
 
     def join(self, connection: object, committing: Callable[[], None] = lambda: None) -> OrderTransaction:
-        """Part of the caller's transaction where a test has given this memory a database of the caller's; else refused.
-
-        A memory alone has no SQL connections.
-        """
+        """Join the caller's transaction through `joining`; `Permanent` without it, because memory has no SQL."""
         if self._tables.joining is None:
             raise Permanent("an order can't join this connection: the orders are in memory (OMS_PROFILE=memory)")
         hooks = CallHooks(self.name, "caller", no_point, raise_deadlock, self._tables.dead)
@@ -157,13 +154,13 @@ class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
         return row.answer if row is not None and row.at > self._tables.clock.now() - ANSWERS_KEPT else None
 
     def all_orders(self) -> Iterable[Order]:
-        return [row for _, row in sorted(self._seen(self._tables.orders).items())]
+        return [row for _, row in sorted(self._evidence(self._tables.orders).items())]
 
     def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
-        return [(order, entry) for (order, _), entry in sorted(self._seen(self._tables.history).items())]
+        return [(order, entry) for (order, _), entry in sorted(self._evidence(self._tables.history).items())]
 
     def all_answers(self) -> Iterable[StoredAnswer]:
-        return [row.answer for row in self._seen(self._tables.answers).values()]
+        return [row.answer for row in self._evidence(self._tables.answers).values()]
 
     def _owned(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002
         order = self._tables.orders.rows.get(id)

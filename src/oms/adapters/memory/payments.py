@@ -1,4 +1,4 @@
-"""The payment service's memory."""
+"""The payment service's store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PaymentTables(ServiceTables):
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.payments: Table[OrderId, Payment] = Table("payments", fits=column_limits.payment_row)
+        self.payments: Table[OrderId, Payment] = Table("payments", check_row=column_limits.check_payment)
 
 
 class MemoryPaymentTransaction(MemoryTransaction, PaymentTransaction):
@@ -46,7 +46,7 @@ class MemoryPaymentTransaction(MemoryTransaction, PaymentTransaction):
 
 
 class MemoryPaymentStore(MemoryStore[PaymentTables], PaymentStore, PaymentEvidence):
-    """The payment service's record."""
+    """The payment service's store in memory."""
 
     name = "payments"
 
@@ -60,7 +60,7 @@ class MemoryPaymentStore(MemoryStore[PaymentTables], PaymentStore, PaymentEviden
         return {order: rows[order] for order in sorted(set(ids)) if order in rows}
 
     def all_payments(self) -> Iterable[Payment]:
-        return [row for _, row in sorted(self._seen(self._tables.payments).items())]
+        return [row for _, row in sorted(self._evidence(self._tables.payments).items())]
 
     @classmethod
     def new_tables(cls, clock: Clock, ids: Ids) -> PaymentTables:

@@ -1,4 +1,4 @@
-"""What every service's memory keeps beside its aggregates: the part that outlives its workers."""
+"""The tables that every service has: inbox, outbox, tasks, dead letters, attempts and stored responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oms.ports.stores.rows import DeadLetter, DeadLetterState, OutboxRow, Stored
 
 @attrs.frozen
 class StoredOutboxRow:
-    """An outbox row as it is stored."""
+    """A stored outbox row."""
 
     message: Outgoing
     leased_until: datetime
@@ -31,7 +31,7 @@ class StoredOutboxRow:
 
 @attrs.frozen
 class TaskRow:
-    """A task as it is stored. While it is leased, `due_at` is when the lease lapses."""
+    """A stored task. While it is leased, `due_at` is the time at which the lease expires."""
 
     payload: str
     created_at: datetime
@@ -47,47 +47,47 @@ class TaskRow:
 
 @attrs.frozen
 class AnswerRow:
-    """A kept answer and when it was given."""
+    """The stored response of an idempotency key, and when it was stored."""
 
     answer: StoredAnswer
     at: datetime
 
 
 class ServiceTables:
-    """The tables of one service, and the workers that died."""
+    """The tables of one service, its open transactions, and the workers that died."""
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         self.clock = clock
         self.ids = ids
         self.dead: dict[str, None] = {}
         self.instances: dict[str, str] = {}
-        """The instance that each worker is registered under."""
+        """The instance under which each worker is registered."""
 
         self.released_while_alive: dict[str, None] = {}
         """Workers whose leases were released while they lived, for the simulator to report."""
 
         self.open: dict[TableTransaction, None] = {}
-        self.inbox: Table[tuple[str, MessageId], datetime] = Table("inbox", fits=column_limits.inbox_row)
-        self.outbox: Table[str, StoredOutboxRow] = Table("outbox", self._outbox_changed, column_limits.outbox_row)
-        self.tasks: Table[TaskKey, TaskRow] = Table("tasks", self._task_changed, column_limits.task_row)
-        self.dead_letters: Table[str, DeadLetter] = Table("dead_letters", fits=column_limits.letter_row)
+        self.inbox: Table[tuple[str, MessageId], datetime] = Table("inbox", check_row=column_limits.check_inbox)
+        self.outbox: Table[str, StoredOutboxRow] = Table("outbox", self._outbox_changed, column_limits.check_outbox)
+        self.tasks: Table[TaskKey, TaskRow] = Table("tasks", self._task_changed, column_limits.check_task)
+        self.dead_letters: Table[str, DeadLetter] = Table("dead_letters", check_row=column_limits.check_dead_letter)
         self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table(
-            "attempts", fits=column_limits.attempt_row
+            "attempts", check_row=column_limits.check_attempt
         )
-        self.answers: Table[tuple[str, str], AnswerRow] = Table("answers", fits=column_limits.answer_row)
+        self.answers: Table[tuple[str, str], AnswerRow] = Table("answers", check_row=column_limits.check_answer)
         self.currency: str | None = None
         self._outbox_due: DueQueue[str] = DueQueue(self._lease_of)
         self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {}
 
     def kill(self, owner: str) -> None:
-        """A worker died: what it had open is rolled back, and no later call of it gets through."""
+        """Let a worker die: its open transactions are rolled back, and its later calls raise `WorkerKilled`."""
         self.dead[owner] = None
         for work in [work for work in self.open if work.owner == owner]:
             work.undo()
             del self.open[work]
 
     def release(self, owners: Collection[str]) -> int:
-        """Release what these workers hold: it is due now; how many."""
+        """Release the leases of these workers, so that their tasks and outbox rows are due now; returns how many."""
         left = [(key, row) for key, row in self.tasks.rows.items() if row.lease is not None and row.owner in owners]
         for key, row in left:
             self.tasks.apply(key, attrs.evolve(row, due_at=row.created_at))
@@ -100,7 +100,7 @@ class ServiceTables:
         return len(left) + len(unsent)
 
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float, owner: str = "") -> list[Task]:
-        """Lease due tasks, the longest due first; those that a transaction holds are skipped."""
+        """Lease due tasks, the longest due first; skips tasks that a transaction has locked."""
         now = self.clock.now()
         queues = [queue for kind, queue in self._tasks_due.items() if kind in kinds]
         found: dict[TaskKey, None] = {}
@@ -140,7 +140,7 @@ class ServiceTables:
         return [self.lease_outbox(name, now + timedelta(seconds=lease_s), owner) for name in found]
 
     def lease_outbox(self, id: str, until: datetime, owner: str = "") -> OutboxRow:  # noqa: A002 - the field's name
-        """Change the lease of a committed row."""
+        """Set the lease of a committed row."""
         row = self.outbox.rows[id]
         self.outbox.apply(id, StoredOutboxRow(row.message, until, row.created_at, owner))
         return OutboxRow(id, row.message, until)
@@ -172,7 +172,7 @@ class ServiceTables:
         return dues
 
     def next_due(self, without: Collection[str] = ()) -> datetime | None:
-        """The earliest due task or lapsing lease."""
+        """When the next task falls due or the next outbox lease expires."""
         firsts = [entry[0] for queue in self._tasks_due.values() if (entry := queue.first())]
         if without:
             firsts += [row.leased_until for row in self.outbox.rows.values() if row.message.topic not in without]
@@ -181,7 +181,7 @@ class ServiceTables:
         return min(firsts, default=None)
 
     def purge(self, older_than: datetime, keys_older_than: datetime, limit: int) -> int:
-        """Remove at most `limit` rows that are past their retention; what a transaction holds is left."""
+        """Remove at most `limit` rows that are past their retention; rows that a transaction has locked stay."""
         letters = ((name, row.parked_at) for name, row in self.dead_letters.rows.items() if row.state is not _PARKED)
         removed = _remove(self.inbox, self.inbox.rows.items(), older_than, limit)
         keys = ((key, row.at) for key, row in self.answers.rows.items())

@@ -1,4 +1,4 @@
-"""The memory of a user's own steps: one document for each (group, key)."""
+"""The store of a user's own steps: one document for each (group, key)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StepTables(ServiceTables):
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
-        self.documents: Table[tuple[str, str], str] = Table("documents", fits=column_limits.document_row)
+        self.documents: Table[tuple[str, str], str] = Table("documents", check_row=column_limits.check_document)
         self.start_offsets: dict[str, Mapping[TopicPartition, int]] = {}
 
 
@@ -45,7 +45,7 @@ class MemoryStepTransaction(MemoryTransaction, StepTransaction):
 
 
 class MemoryStepStore(MemoryStore[StepTables], StepStore):
-    """The record of a user's own steps."""
+    """The store of a user's own steps in memory."""
 
     name = "steps"
 

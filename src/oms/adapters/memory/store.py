@@ -1,4 +1,4 @@
-"""What the stores of all services have in common beside their transactions."""
+"""The store of any service: the part that all services share."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ R = TypeVar("R", bound=ServiceTables)
 
 
 class MemoryStore(Store, ServiceEvidence, Generic[R]):
-    """One worker's connection to a service's memory.
+    """One worker's connection to the tables of a service.
 
-    The first one makes the memory; `worker` gives a connection of another owner to the same. An owner's name is
-    used once: a worker that comes back after `kill` is a new owner.
+    The first connection makes the tables; `worker` makes a connection to them for another owner. An owner's name is
+    used only once: a worker that restarts after `kill` is a new owner.
     """
 
     name: str
-    """What the points of this store are called after: `orders.commit:before`."""
+    """The prefix of this store's points, as in `orders.commit:before`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
     ) -> None:
         self._tables: R = tables if tables is not None else self.new_tables(clock, ids)
         self._hooks = CallHooks(self.name, owner, point, blocked, self._tables.dead)
-        self._moment: dict[Table[Any, Any], dict[Any, Any]] | None = None
+        self._snapshot: dict[Table[Any, Any], dict[Any, Any]] | None = None
 
     @classmethod
     def new_tables(cls, clock: Clock, ids: Ids) -> R:
@@ -52,12 +52,12 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
         raise NotImplementedError
 
     def worker(self, owner: str, point: Point = no_point, blocked: Blocked = raise_deadlock) -> Self:
-        """Another worker's connection to the same memory."""
+        """Another worker's connection to the same tables."""
         tables = self._tables
         return type(self)(tables.clock, tables.ids, owner=owner, point=point, blocked=blocked, tables=tables)
 
     def kill(self, owner: str) -> None:
-        """A worker died: its transactions are rolled back and its later calls raise `WorkerKilled`."""
+        """Let a worker die: its transactions are rolled back, and its later calls raise `WorkerKilled`."""
         self._tables.kill(owner)
 
     def task_due_at(self, key: TaskKey) -> datetime | None:
@@ -145,7 +145,7 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
 
     @port_call
     def ping(self) -> None:
-        """A memory always answers."""
+        """Memory is always reachable."""
 
     def first_handled(self, group: str) -> datetime | None:
         rows = self._tables.inbox.rows.items()
@@ -161,34 +161,34 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
 
     @port_call
     def close(self) -> None:
-        """Nothing is held open."""
+        """There is no connection to close."""
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:
         with COMMITTING:
             tables = [table for table in vars(self._tables).values() if isinstance(table, Table)]
-            self._moment = {table: dict(table.rows) for table in tables}
+            self._snapshot = {table: dict(table.rows) for table in tables}
         try:
             yield
         finally:
-            self._moment = None
+            self._snapshot = None
 
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
-        return sorted(self._seen(self._tables.inbox))
+        return sorted(self._evidence(self._tables.inbox))
 
     def all_outbox(self) -> Iterable[OutboxRow]:
-        rows = self._seen(self._tables.outbox).items()
+        rows = self._evidence(self._tables.outbox).items()
         return [OutboxRow(name, row.message, row.leased_until) for name, row in rows]
 
     def all_tasks(self) -> Iterable[TaskKey]:
-        return list(self._seen(self._tables.tasks))
+        return list(self._evidence(self._tables.tasks))
 
     def all_dead_letters(self) -> Iterable[DeadLetter]:
-        return list(self._seen(self._tables.dead_letters).values())
+        return list(self._evidence(self._tables.dead_letters).values())
 
-    def _seen(self, table: Table[K, V]) -> Mapping[K, V]:
-        """The rows to show: those of the moment, where there is one."""
-        return table.rows if self._moment is None else self._moment[table]
+    def _evidence(self, table: Table[K, V]) -> Mapping[K, V]:
+        """The rows that evidence is read from: those of the snapshot, within `at_one_moment`."""
+        return table.rows if self._snapshot is None else self._snapshot[table]
 
     def _oldest_open_at(self) -> datetime | None:
         return None

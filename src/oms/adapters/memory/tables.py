@@ -1,8 +1,8 @@
-"""Tables with READ COMMITTED transactions: what PostgreSQL does to concurrent workers, without its threads.
+"""Tables with READ COMMITTED transactions, which behave like PostgreSQL's towards concurrent workers.
 
-A transaction keeps its changes to itself until it commits, and a lock on each key that it changed or read for
-update. An insert locks its key too, so a second insert of the same key waits for the first and then sees it.
-Nothing is copied: a transaction costs as much as it touches.
+Other transactions see the changes of a transaction when it has committed. Until then it holds a lock on each key that
+it changed or read for update. An insert locks its key too, so a second insert of the same key waits for the first and
+then sees its row. No table is copied: the cost of a transaction depends only on the rows that it touches.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from oms.ports.errors import Permanent, PortError, Retryable
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 Watch = Callable[[K, V | None, V | None], None]
-"""Called with (key, before, after) as a change is committed: where an index is kept up to date."""
+"""Called with (key, before, after) when a change is committed, to keep an index up to date."""
 
 
 @attrs.frozen(eq=False)
 class Table(Generic[K, V]):
-    """The committed rows of one table, and who holds which of its keys."""
+    """The committed rows of one table, and the transactions that have locked its keys."""
 
     name: str
     watch: Watch[K, V] | None = None
-    fits: Callable[[K, V], None] | None = None
-    """Called with the key and row of each write of a transaction: raises `Permanent` where PostgreSQL would."""
+    check_row: Callable[[K, V], None] | None = None
+    """Called with key and row before each write of a transaction; raises `Permanent` where PostgreSQL would."""
 
     rows: dict[K, V] = attrs.field(init=False, factory=dict)
     holders: dict[K, TableTransaction] = attrs.field(init=False, factory=dict)
     sharers: dict[K, dict[TableTransaction, None]] = attrs.field(init=False, factory=dict)
 
     def apply(self, key: K, row: V | None) -> None:
-        """Commit one change at once; None deletes."""
+        """Commit one change at once; None deletes the row."""
         before = self.rows.get(key) if self.watch is not None else None
         if row is None:
             self.rows.pop(key, None)
@@ -48,11 +48,11 @@ class Table(Generic[K, V]):
 
 
 COMMITTING = threading.Lock()
-"""Held while a transaction becomes visible: whoever copies the rows of several tables sees all of it or nothing."""
+"""Held while a transaction becomes visible, so that a copy of several tables has all of its changes or none."""
 
 
 class TransactionState(Enum):
-    """Where a transaction is."""
+    """The state of a transaction."""
 
     OPEN = "open"
     ABORTED = "aborted by an error"
@@ -60,9 +60,9 @@ class TransactionState(Enum):
 
 
 class TableTransaction:
-    """One transaction. Any error ends it, as it does in PostgreSQL."""
+    """One transaction: its changes and its locks. Any error aborts it, as in PostgreSQL."""
 
-    __slots__ = ("_changes", "_hooks", "_locks", "_shares", "_waits_for", "owner", "state")
+    __slots__ = ("_changes", "_hooks", "_locks", "_shares", "owner", "state", "waits_for")
 
     def __init__(self, hooks: CallHooks) -> None:
         self.owner = hooks.owner
@@ -71,10 +71,11 @@ class TableTransaction:
         self._changes: dict[Table[Any, Any], dict[Any, Any]] = {}
         self._locks: list[tuple[Table[Any, Any], Any]] = []
         self._shares: list[tuple[Table[Any, Any], Any]] = []
-        self._waits_for: tuple[TableTransaction, ...] = ()
+        self.waits_for: tuple[TableTransaction, ...] = ()
+        """The transactions that hold the lock that this one waits for."""
 
     def find(self, table: Table[K, V], key: K) -> V | None:
-        """The row as this transaction sees it: its own change, else what is committed."""
+        """The row as this transaction sees it: as it changed it, else as it is committed."""
         own = self._changes.get(table)
         if own is not None and key in own:
             row: V | None = own[key]
@@ -88,22 +89,22 @@ class TableTransaction:
         yield from ((key, row) for key, row in own.items() if row is not None)
 
     def own(self, table: Table[K, V]) -> Iterable[tuple[K, V]]:
-        """The rows that this transaction itself wrote, as far as it hasn't deleted them."""
+        """The rows that this transaction itself wrote and hasn't deleted."""
         return [(key, row) for key, row in self._changes.get(table, {}).items() if row is not None]
 
     def put(self, table: Table[K, V], key: K, row: V | None) -> None:
         """Write a row whose key is locked; None deletes it."""
-        if row is not None and table.fits is not None:
-            self._fit(table, key, row)
+        if row is not None and table.check_row is not None:
+            self._check_row(table, key, row)
         changes = self._changes.get(table)
         if changes is None:
             changes = self._changes[table] = {}
         changes[key] = row
 
     def insert(self, table: Table[K, V], key: K, row: V) -> bool:
-        """Write a new row; False where there is one. Waits for a transaction that has the same key in hand."""
-        if table.fits is not None:
-            self._fit(table, key, row)
+        """Write a new row; False if there is one. Waits for another transaction that has locked the key."""
+        if table.check_row is not None:
+            self._check_row(table, key, row)
         self.lock(table, key)
         own = self._changes.get(table)
         if own is None:
@@ -114,14 +115,14 @@ class TableTransaction:
         return True
 
     def lock_row(self, table: Table[K, V], key: K) -> V | None:
-        """The row for update. One that isn't there can't be locked, nor one that isn't committed yet be seen."""
+        """Like SELECT FOR UPDATE: locks a row that is committed, or of this transaction; None if there is none."""
         seen = self.find(table, key)
         if seen is None or not self.lock(table, key):
             return seen
         return self.find(table, key)
 
     def lock(self, table: Table[K, V], key: K) -> bool:
-        """Hold a key alone until the end; waits for whoever holds it. Answers whether it had to wait."""
+        """Lock a key exclusively until the transaction ends; returns whether it had to wait for another transaction."""
         if not table.sharers and table.holders.setdefault(key, self) is self:
             self._locks.append((table, key))
             return False
@@ -140,7 +141,7 @@ class TableTransaction:
         return waited
 
     def share(self, table: Table[K, V], key: K) -> None:
-        """Hold a key together with others who share it, against whoever wants it alone."""
+        """Lock a key in shared mode: other transactions may share it, none can lock it exclusively."""
         while (holder := table.holders.get(key)) is not None:
             if holder is self:
                 return
@@ -151,19 +152,19 @@ class TableTransaction:
             self._shares.append((table, key))
 
     def ensure_open(self) -> None:
-        """Raise where the transaction is over."""
+        """Raise if the transaction has ended."""
         if self.state is TransactionState.ABORTED:
             raise Retryable("the transaction was aborted by an earlier error")
         if self.state is TransactionState.ENDED:
             raise Permanent("the transaction has ended")
 
     def refuse(self, error: PortError) -> NoReturn:
-        """Undo everything and raise."""
+        """Abort the transaction and raise `error`."""
         self.undo(TransactionState.ABORTED)
         raise error
 
     def commit(self) -> None:
-        """All changes at once, and the locks after them."""
+        """Make all changes visible at once, then release the locks."""
         with COMMITTING:
             for table, changes in self._changes.items():
                 if table.watch is None:
@@ -176,7 +177,7 @@ class TableTransaction:
         self.undo(TransactionState.ENDED)
 
     def undo(self, state: TransactionState = TransactionState.ENDED) -> None:
-        """Forget the changes that aren't committed and give the locks back."""
+        """Discard the uncommitted changes and release the locks."""
         self.state = state
         self._changes = {}
         for table, key in self._locks:
@@ -185,9 +186,9 @@ class TableTransaction:
             table.sharers[key].pop(self, None)
         self._locks, self._shares = [], []
 
-    def _fit(self, table: Table[K, V], key: K, row: V) -> None:
+    def _check_row(self, table: Table[K, V], key: K, row: V) -> None:
         try:
-            table.fits(key, row)  # type: ignore[misc]
+            table.check_row(key, row)  # type: ignore[misc]
         except Permanent as error:
             self.refuse(error)
 
@@ -196,24 +197,24 @@ class TableTransaction:
         return tuple(work for work in sharers if work is not self) if sharers else ()
 
     def _wait(self, table: Table[K, V], key: K, others: tuple[TableTransaction, ...]) -> None:
-        self._waits_for = others
-        if self._in_a_circle():
+        self.waits_for = others
+        if self._is_deadlocked():
             self.refuse(Retryable(f"deadlock detected at {table.name} {key}"))
         try:
             self._hooks.blocked(f"{table.name} {key}")
         finally:
-            self._waits_for = ()
+            self.waits_for = ()
         self._hooks.check()
         self.ensure_open()
 
-    def _in_a_circle(self) -> bool:
+    def _is_deadlocked(self) -> bool:
         seen: dict[TableTransaction, None] = {}
-        todo = list(self._waits_for)
+        todo = list(self.waits_for)
         while todo:
             work = todo.pop()
             if work is self:
                 return True
             if work not in seen:
                 seen[work] = None
-                todo.extend(work._waits_for)  # noqa: SLF001 - another transaction of this class
+                todo.extend(work.waits_for)
         return False

@@ -1,4 +1,4 @@
-"""Signals that a test can read."""
+"""Telemetry that a test can read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Count:
 
 @attrs.frozen
 class Line:
-    """One note or alert."""
+    """One call of `note` or `alert`."""
 
     event: str
     fields: Mapping[str, object]
@@ -36,7 +36,7 @@ class Failure:
 
 
 class RecordingTelemetry(Telemetry):
-    """Keeps everything in lists."""
+    """Records every call."""
 
     def __init__(self) -> None:
         self.counts: list[Count] = []

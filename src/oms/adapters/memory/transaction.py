@@ -1,4 +1,4 @@
-"""What the transactions of all services have in common: inbox, outbox, tasks and dead letters."""
+"""The unit of work of any service: inbox, outbox, tasks and dead letters."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, Postpon
 from oms.ports.stores.store import KeyedTransaction, Transaction
 
 ANSWERS_KEPT = timedelta(hours=24)
+"""How long the response of an idempotency key is stored."""
 
 Key = TypeVar("Key", bound="str | tuple[str, str]")
 
@@ -27,7 +28,7 @@ def _task_order(task: Task | TaskKey | TaskRequest) -> tuple[str, str]:
 
 
 class MemoryTransaction(Transaction):
-    """A unit of work of any service."""
+    """A unit of work on the tables that every service has."""
 
     def __init__(self, tables: ServiceTables, hooks: CallHooks) -> None:
         self._tables = tables
@@ -85,7 +86,7 @@ class MemoryTransaction(Transaction):
         self.end()
 
     def rollback(self) -> None:
-        """Undo everything; harmless after `commit`, and for a worker that was killed."""
+        """Undo everything; has no effect after `commit`, or for a worker that was killed."""
         if self._hooks.owner in self._tables.dead:
             return
         if self.work.state is TransactionState.OPEN:
@@ -95,7 +96,7 @@ class MemoryTransaction(Transaction):
         self._tables.open.pop(self.work, None)
 
     def end(self) -> None:
-        """Commit what is a call by itself: no other point lies in between."""
+        """Commit within a port call that is a transaction of its own, without a point before the commit."""
         self.work.commit()
         del self._tables.open[self.work]
 
@@ -110,12 +111,12 @@ class MemoryTransaction(Transaction):
         return {key: row for key, row in rows if row is not None}
 
     def _insert(self, table: Table[K, V], key: K, row: V) -> None:
-        """A new row; `Retryable` where another transaction was first."""
+        """Insert a row; `Retryable` if another transaction inserted it first."""
         if not self.work.insert(table, key, row):
             self.work.refuse(Retryable(f"{table.name} {key} was inserted by another transaction"))
 
     def _update(self, table: Table[K, V], key: K, row: V, same: Callable[[V], bool]) -> None:
-        """Change a row while it is still the `same`; `Retryable` where another transaction was first."""
+        """Replace a row if `same` accepts it; `Retryable` if another transaction has changed it."""
         known = self.work.lock_row(table, key)
         if known is None or not same(known):
             self.work.refuse(Retryable(f"{table.name} {key} was changed by another transaction"))
@@ -158,7 +159,7 @@ class MemoryTransaction(Transaction):
 
 
 class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
-    """A unit of work whose commands carry idempotency keys."""
+    """A unit of work whose commands have idempotency keys."""
 
     @port_call
     def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
