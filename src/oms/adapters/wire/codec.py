@@ -1,4 +1,4 @@
-"""The codec: which topics are whose, and what becomes of bytes that are no message of their topic."""
+"""The codec: encodes events as messages, decodes records, and refuses bytes that aren't a message of their topic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from oms.adapters.wire.headers import SCHEMA, from_oms, header_writer, read_cause, read_subject, unknown_schema
-from oms.adapters.wire.names import message_id, place_id
+from oms.adapters.wire.names import message_id, position_id
 from oms.adapters.wire.payloads import Agreed, Payload, Probe
 from oms.adapters.wire.shapes import SHAPES, Shape, spring_created, write_json
 from oms.domain.errors import InvalidValue
@@ -37,13 +37,13 @@ from oms.ports.messages import (
 
 MAX_DETAIL_CHARS = 300
 
-# What msgspec raises for bytes that are no JSON, not UTF-8, of the wrong type, or nested a thousand levels deep.
+# msgspec raises these for bytes that aren't JSON or UTF-8, have wrong types, or are nested a thousand levels deep.
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @attrs.frozen
 class _Topic:
-    """All that is known of one of our own topics."""
+    """How the events of one of oms's own topics are read and written."""
 
     kind: type[Event]
     shape: Shape
@@ -66,17 +66,17 @@ _read_probe = msgspec.json.Decoder(Probe).decode
 class JsonCodec(Codec):
     """JSON in camelCase; amounts are numbers in major units of `currency`.
 
-    A user's own topic carries JSON objects with an `orderId`, at most one distinct message for each order, as
-    our own topics do: a second one with another body would have the same id, and counts as a copy.
+    A user's own topic has JSON objects with an `orderId`, and at most one distinct message for each order, like oms's
+    own topics: a second message with another body would have the same id, and counts as a copy.
 
-    `spring` reads `order.created` as the Spring system means it (`shapes.spring_created`).
+    `spring` reads `order.created` as the Spring system does (`shapes.spring_created`).
     """
 
     def __init__(self, currency: Currency, *, spring: bool = False) -> None:
         self._currency, self._spring = currency, spring
 
     def encode(self, event: AnyEvent, cause: Cause, at: datetime) -> Outgoing:
-        """The message of an event; `Permanent` for a custom event that can't be one."""
+        """The message of an event; `Permanent` for a custom event that can't be encoded."""
         if isinstance(event, CustomEvent):
             return _encode_custom(event, cause, at)
         topic = _TOPICS[event.topic]
@@ -86,7 +86,7 @@ class JsonCodec(Codec):
 
     def decode(self, record: Record) -> Message:
         if is_copies_topic(record.topic):
-            return Message(place_id(record), None, read_cause(record.headers), record)
+            return Message(position_id(record), None, read_cause(record.headers), record)
         if record.oversized is not None:
             raise _too_large(record.topic, record.oversized)
         value = record.value
@@ -100,21 +100,21 @@ class JsonCodec(Codec):
         topic = _TOPICS.get(record.topic)
         try:
             event = self._read_event(topic, value) if topic else _read_custom(record.topic, value)
-        except InvalidValue as refused:
-            _refuse(record, refused.detail)
+        except InvalidValue as invalid:
+            _refuse(record, invalid.detail)
         except _NO_JSON as error:
             if topic and _is_legacy(topic.kind, record.headers, value):
-                return Message(place_id(record), None, read_cause(record.headers), record)
-            _refuse(record, _says(error))
+                return Message(position_id(record), None, read_cause(record.headers), record)
+            _refuse(record, _reason(error))
         return Message(message_id(event.order_id, record.topic), event, read_cause(record.headers), record)
 
     def name(self, record: Record) -> MessageId:
-        """By topic, partition and offset: a bad copy of a message must not pass for the good one."""
-        return place_id(record)
+        """An id from the position in the log, because a malformed copy must not have the id of the message."""
+        return position_id(record)
 
     def order_of(self, record: Record) -> OrderId | None:
-        """The `orderId` of the value, else the `ce_subject` header of our own messages."""
-        for text in (_named_order(record.value or b""), read_subject(record.headers)):
+        """The `orderId` of the value, else the header `ce_subject`."""
+        for text in (_order_id_in(record.value or b""), read_subject(record.headers)):
             try:
                 return OrderId(checked_id(text, name="orderId"))
             except InvalidValue:
@@ -150,7 +150,7 @@ def _write(payload: object, topic: str) -> bytes:
     try:
         return write_json(payload)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise Permanent(f"{topic}: the event can't be written as JSON: {_clear(str(error))}") from None
+        raise Permanent(f"{topic}: the event can't be written as JSON: {_printable(str(error))}") from None
 
 
 def _read_custom(topic: str, value: bytes) -> CustomEvent:
@@ -159,9 +159,9 @@ def _read_custom(topic: str, value: bytes) -> CustomEvent:
 
 
 def _is_legacy(kind: type[Event], headers: Headers, value: bytes) -> bool:
-    """Whether these are words of the system replaced: an object that names no order, or plain text.
+    """Whether this is a message of the Spring system without an order id: a JSON object, or plain text.
 
-    Its `order.created` does name the order, and our own messages have headers: those are never skipped.
+    Its `order.created` has the id, and messages of oms have headers: neither is ever legacy.
     """
     if kind is OrderCreated or from_oms(headers):
         return False
@@ -172,7 +172,7 @@ def _is_legacy(kind: type[Event], headers: Headers, value: bytes) -> bool:
     return order is msgspec.UNSET or bytes(order) == b"null"
 
 
-def _named_order(value: bytes) -> object:
+def _order_id_in(value: bytes) -> object:
     if len(value) > MAX_MESSAGE_BYTES:
         return None
     try:
@@ -189,16 +189,16 @@ def _is_plain_text(value: bytes) -> bool:
     return not text.startswith(("{", "[")) and text.replace("\n", " ").isprintable()
 
 
-def _says(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "the JSON is nested too deeply"
     return "the text is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def _refuse(record: Record, detail: str) -> NoReturn:
-    raise Undecodable(f"{record.topic}: {_clear(detail)}") from None
+    raise Undecodable(f"{record.topic}: {_printable(detail)}") from None
 
 
-def _clear(detail: str) -> str:
-    """Short and printable: the text is stored and shown, and may quote what a stranger sent."""
+def _printable(detail: str) -> str:
+    """Shorten a text and replace control characters: it is stored and shown, and may quote a foreign message."""
     return "".join(char if char.isprintable() else "?" for char in detail[:MAX_DETAIL_CHARS])

@@ -1,8 +1,7 @@
-"""Amounts and items: read exactly, never through a float, and bounded before anything large is computed.
+"""Reads and writes amounts and items: exactly, never as floats, and with limits before anything large is computed.
 
-The usual shape of each is recognised at a glance and read at once, because amount and items are most of the cost
-of a message. Everything else takes the long way, through the domain's own checks, which also
-say what is wrong; a test holds that both ways agree.
+Amount and items are most of the cost of a message, so their usual forms are recognised by a pattern and read directly.
+Other forms go through the domain's checks, which also name the error. A test compares both ways.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from oms.domain.money import MAX_MINOR, Currency, Money
 from oms.domain.values import ID_PATTERN, MAX_LINES, MAX_QUANTITY, Items, Sku, checked_items
 
 MAX_NUMBER_CHARS = 64
-"""No honest number is longer; a million digits would keep the exact arithmetic busy for seconds."""
+"""Exact arithmetic on a million digits would take seconds; no valid amount needs more than these."""
 
 _LINE = rb'"' + ID_PATTERN.strip("^$").encode() + rb'":[0-9]{1,5}'
 _USUAL_ITEMS = re.compile(rb"\{%b(?:,%b){0,%d}\}" % (_LINE, _LINE, MAX_LINES - 1))
@@ -42,7 +41,9 @@ def read_amount(raw: Raw, currency: Currency, name: str, *, rounded: bool = Fals
     `rounded` takes an amount that is finer than the currency, and rounds it (`Money.rounded`).
     """
     text = bytes(raw)
-    whole, _, fraction = text.partition(b".")  # it is valid JSON: no leading zero, no lone point
+    whole, _, fraction = text.partition(
+        b"."
+    )  # as valid JSON it has no leading zero, and digits on both sides of a point
     digits = whole + fraction
     finer = currency.exponent - len(fraction)
     if finer >= 0 and len(digits) <= _USUAL_DIGITS and digits.isdigit():
@@ -60,9 +61,9 @@ def read_amount(raw: Raw, currency: Currency, name: str, *, rounded: bool = Fals
 
 
 def read_items(raw: Raw, *, without_zero: bool = False) -> Items:
-    """The items of an order: at least one; lines of the same product are summed.
+    """The items of an order, at least one; lines of the same product are added up.
 
-    `without_zero` leaves lines of quantity 0 out.
+    `without_zero` skips lines of quantity 0.
     """
     text = bytes(raw)
     if _USUAL_ITEMS.fullmatch(text):
@@ -70,21 +71,21 @@ def read_items(raw: Raw, *, without_zero: bool = False) -> Items:
             quantities = _QUANTITIES.decode(text)
         except msgspec.ValidationError:
             return _read_lines(text, without_zero=without_zero)
-        if 2 * len(quantities) == text.count(b'"'):  # else a product is named twice
+        if 2 * len(quantities) == text.count(b'"'):  # else a product occurs twice
             return MappingProxyType(quantities)
     return _read_lines(text, without_zero=without_zero)
 
 
 def read_released(raw: Raw) -> Items:
-    """Like `read_items`, and none at all is fine."""
+    """Like `read_items`, but also accepts no items."""
     return MappingProxyType({}) if bytes(raw) == b"{}" else read_items(raw)
 
 
 def _whole(text: str) -> int | None:
-    """`2.0` is 2; None, which no check lets pass, for what is not whole or far too large."""
+    """The integer of a number such as `2.0`; None, which every check refuses, if it isn't whole or is too large."""
     try:
         number = Decimal(text) if len(text) <= MAX_NUMBER_CHARS else Decimal(-1)
-    except InvalidOperation:  # an exponent beyond all bounds
+    except InvalidOperation:  # an exponent that is out of range
         return None
     small = 0 <= number <= MAX_QUANTITY and (number == 0 or number.adjusted() >= 0)
     return int(number) if small and number == int(number) else None
@@ -96,7 +97,7 @@ _LINES = json.JSONDecoder(object_pairs_hook=tuple, parse_float=_whole)
 def _read_lines(text: bytes, *, without_zero: bool = False) -> Items:
     try:
         lines = _LINES.decode(text.decode())
-    except (ValueError, RecursionError):  # also not UTF-8, or an integer of thousands of digits
+    except (ValueError, RecursionError):  # also bytes that aren't UTF-8, or an integer of thousands of digits
         raise InvalidValue("invalid_items", "items can't be read") from None
     if not isinstance(lines, tuple):
         raise InvalidValue("invalid_items", "items must be a JSON object of product id and quantity")

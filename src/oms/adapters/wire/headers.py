@@ -1,8 +1,8 @@
-"""What travels beside the payload: CloudEvents attributes in binary mode, trace and cause.
+"""The headers of messages: CloudEvents attributes in binary mode, trace and cause.
 
-A consumer needs none of them. They are hints from outside, so a malformed one counts as absent and never makes
-a message undecodable. The exception is `oms_schema`: a payload of another version may mean something else, so a message
-with an unknown version is refused.
+A consumer can do without them. They aren't trusted: a malformed header counts as absent, and never makes a message
+undecodable. The exception is `oms_schema`: a payload of another version may mean something else, so a message with an
+unknown version is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 from oms.ports.messages import Cause, Headers, MessageId, valid_trace
 
 SCHEMA = b"1"
-"""Version of the payloads; an added optional field doesn't change it."""
+"""The version of the payloads; an additional optional field doesn't change it."""
 
 _SCHEMA_HEADER = "oms_schema"
 _OURS = frozenset({"ce_type", _SCHEMA_HEADER})
@@ -24,7 +24,7 @@ _CAUSATION = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
 def header_writer(topic: str, source: str) -> Callable[[MessageId, str, Cause, datetime], Headers]:
-    """What makes the headers of a topic's messages: id, order id, cause, time (UTC) -> headers."""
+    """A function that makes the headers of a topic's messages: (id, order id, cause, time in UTC) -> headers."""
     version = ("ce_specversion", b"1.0")
     kind = ("ce_type", topic.encode())
     origin = ("ce_source", source.encode())
@@ -51,12 +51,12 @@ def header_writer(topic: str, source: str) -> Callable[[MessageId, str, Cause, d
 
 @lru_cache(maxsize=64)
 def _time(at: datetime) -> bytes:
-    """RFC 3339; a batch's messages share their time, and writing it costs as much as all other headers."""
+    """A time by RFC 3339. The messages of a batch share it, and formatting it costs as much as all other headers."""
     return at.isoformat().encode()
 
 
 def read_cause(headers: Headers) -> Cause:
-    """The cause that the headers tell of."""
+    """The causing message and the trace that the headers name."""
     if not headers:
         return _NO_CAUSE
     message: MessageId | None = None
@@ -70,7 +70,7 @@ def read_cause(headers: Headers) -> Cause:
 
 
 def unknown_schema(headers: Headers) -> bytes | None:
-    """The payload version in the headers if it isn't `SCHEMA`; None without such a header, as from other producers."""
+    """The payload version in the headers if it isn't `SCHEMA`; None without that header, as from other producers."""
     for name, value in headers:
         if name == _SCHEMA_HEADER and value != SCHEMA:
             return value
@@ -78,7 +78,7 @@ def unknown_schema(headers: Headers) -> bytes | None:
 
 
 def read_subject(headers: Headers) -> str | None:
-    """The text of `ce_subject`, the order id of our own messages; None where there is none in UTF-8."""
+    """The header `ce_subject`, the order id in messages of oms; None if it is absent or not UTF-8."""
     for name, value in headers:
         if name == "ce_subject":
             try:
@@ -89,5 +89,5 @@ def read_subject(headers: Headers) -> str | None:
 
 
 def from_oms(headers: Headers) -> bool:
-    """Whether a version of `oms`, or another speaker of CloudEvents, wrote these: not the system replaced."""
+    """Whether oms, or another producer of CloudEvents, wrote these headers; the Spring system writes none of them."""
     return any(name in _OURS for name, _ in headers)

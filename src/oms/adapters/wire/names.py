@@ -1,4 +1,4 @@
-"""The ids of messages: the same for every copy, whoever sent it, and never shared by two orders."""
+"""The ids of messages: the same for every copy, from any sender, and never shared by two orders."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import uuid_utils
 
 from oms.ports.messages import MessageId, Record
 
-# Fixed for ever: another value would give every message in every log another id.
+# These must never change: another value would change the id of every message in every log.
 _ORDERS = uuid_utils.UUID("5b0d7a3e-6c1f-5d0b-9a53-4f1c5f4f2a10")
-_PLACES = uuid_utils.UUID("c2b1f6d4-0e57-5f3a-8b6e-7d9e1a3c4b21")
+_POSITIONS = uuid_utils.UUID("c2b1f6d4-0e57-5f3a-8b6e-7d9e1a3c4b21")
 
 
 def message_id(order_id: str, topic: str) -> MessageId:
-    """uuid5(order id, topic). An id that is no canonical UUID is first made one, in a namespace of its own.
+    """uuid5(order id, topic). An order id that isn't a canonical UUID is first turned into one, in its own namespace.
 
-    Only the canonical lower-case form counts as a UUID: `A...` and `a...` are two orders, and get two ids.
+    Only the canonical lower-case form counts as a UUID, because `A...` and `a...` are two orders with two ids.
     """
     return MessageId(str(uuid_utils.uuid5(_canonical(order_id) or uuid_utils.uuid5(_ORDERS, order_id), topic)))
 
 
 def _canonical(order_id: str) -> uuid_utils.UUID | None:
-    """The UUID whose canonical form this is: read, and compared with how it is written."""
+    """The UUID of which `order_id` is the canonical form; None if it isn't one."""
     if len(order_id) != 36:
         return None
     try:
@@ -30,6 +30,6 @@ def _canonical(order_id: str) -> uuid_utils.UUID | None:
     return found if str(found) == order_id else None
 
 
-def place_id(record: Record) -> MessageId:
-    """The id of a record that names no order: its place in the log."""
-    return MessageId(str(uuid_utils.uuid5(_PLACES, f"{record.topic}/{record.partition}/{record.offset}")))
+def position_id(record: Record) -> MessageId:
+    """The id of a record without an order id, made from its position in the log."""
+    return MessageId(str(uuid_utils.uuid5(_POSITIONS, f"{record.topic}/{record.partition}/{record.offset}")))

@@ -1,7 +1,7 @@
-"""The values of the topics, field by field and in their order; what other programs read and write.
+"""The JSON payloads of the topics, with their fields in the order in which they are written.
 
-Numbers that must be exact, and `items` whose keys may be repeated, stay raw bytes here: `fields` reads them.
-Unknown fields are ignored, so that a later version may add some.
+Amounts, which must be exact, and `items`, whose keys may be repeated, stay raw bytes here: `fields` reads them. Unknown
+fields are ignored, so that a later version may add some.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from oms.domain.values import MAX_QUANTITY
 
 
 class Payload(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True, gc=False):
-    """What every payload starts with."""
+    """The field that every payload starts with."""
 
     order_id: str
 
@@ -37,7 +37,7 @@ class ShortLine(msgspec.Struct, rename="camel", frozen=True, gc=False):
     available: int
 
     def __post_init__(self) -> None:
-        """Both are counts of units; msgspec reports the refusal with the path of the line."""
+        """Check the counts of units; msgspec adds the path of the line to the error."""
         if not 1 <= self.requested <= MAX_QUANTITY:
             raise ValueError(f"`requested` must be from 1 to {MAX_QUANTITY}")
         if not 0 <= self.available <= MAX_UNITS:
@@ -84,6 +84,6 @@ class Ended(Payload, frozen=True, gc=False):
 
 
 class Probe(msgspec.Struct, rename="camel", gc=False):
-    """Asks a JSON object only whether it names an order."""
+    """Reads of a JSON object only whether it has an order id."""
 
     order_id: Raw | msgspec.UnsetType = msgspec.UNSET

@@ -1,4 +1,4 @@
-"""Events to payloads and back, by hand: one pair of functions for each shape, one line for each topic."""
+"""Maps events to payloads and back: one pair of functions for each payload, one entry for each event."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from oms.domain.events import Event
 from oms.domain.money import Currency
 from oms.domain.values import Items, Metadata, OrderId, Sku, Terms, UserId, checked_id, checked_metadata
 
-# Equal events have equal values: items and metadata are written in the order of their keys.
+# Sorts the keys of items and metadata, so that equal events have equal bytes.
 write_json = msgspec.json.Encoder(decimal_format="number", order="deterministic").encode
 
 
 @attrs.frozen
 class Shape:
-    """How one topic's events look on the wire. `to_event` gets an order id that was checked."""
+    """How the events of a topic are mapped. `to_event` gets a checked order id."""
 
     payload: type[wire.Payload]
     to_wire: Callable[[Any], wire.Payload]
@@ -36,7 +36,7 @@ def _user(payload: wire.Agreed | wire.Paid | wire.Cancelling | wire.Ended) -> Us
 
 
 def _write_items(items: Items) -> Raw:
-    # A proxy's own copy costs a seventh of `dict(proxy)`.
+    # `copy` of a proxy takes a seventh of the time of `dict(proxy)`.
     return Raw(write_json(items.copy() if isinstance(items, MappingProxyType) else dict(items)))
 
 
@@ -64,7 +64,7 @@ def _agreed_to_event(
 
 
 def spring_created(order: OrderId, payload: wire.Agreed, currency: Currency) -> events.OrderCreated:
-    """An `order.created` of the Spring system: amounts are rounded to the currency, lines of quantity 0 left out."""
+    """An `order.created` of the Spring system: rounds the amount to the currency and skips lines of quantity 0."""
     total = read_amount(payload.total_amount, currency, "totalAmount", rounded=True)
     items = read_items(payload.items, without_zero=True)
     return events.OrderCreated(order, Terms(_user(payload), total, items, checked_metadata(payload.metadata)))
@@ -104,7 +104,7 @@ def _paid_to_wire(
 def _paid_to_event(
     kind: type[events.PaymentSucceeded], order: OrderId, payload: wire.Paid, currency: Currency
 ) -> Event:
-    # No bound but this: the money has moved, so a gateway's odd name must not hide the news.
+    # The only check: the money has moved, so an unusual payment id must not stop the message.
     if payload.payment_id and "\x00" in payload.payment_id:
         raise InvalidValue("invalid_id", "paymentId can't hold the character U+0000")
     amount = read_amount(payload.amount, currency, "amount")
