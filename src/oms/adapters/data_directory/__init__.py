@@ -1,1 +1,1 @@
-"""The directory of an embedded system: who may read it, and whether its files belong together."""
+"""The data directory of an embedded system: its access rights, the consistency of its files, and backups."""

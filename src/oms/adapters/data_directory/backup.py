@@ -1,8 +1,8 @@
-"""Copies of a whole system, also while it runs, and their way back.
+"""Backs up a whole system, also while it runs, and restores it.
 
-All files are copied as of one moment. The copier takes the write lock of every file, begins to read each, and gives the
-locks back: no file can be ahead of another. So a copy is like a system after a crash, from which every start recovers.
-Writers wait for the locks, for some milliseconds; while the pages are copied they go on.
+All files are copied as of one moment: the copier takes the write lock of every file, begins a read transaction on each,
+and releases the locks, so no file can be ahead of another. A copy is therefore like a system after a crash, from which
+every start recovers. Writers wait for the locks for some milliseconds; they continue while the pages are copied.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ FORMAT = 1
 MANIFEST = "backup.json"
 PART = ".restoring"
 LOCK_TIMEOUT_S = 1.0
-"""How long to wait for one file's write lock. A writer that waits for another one gives up only after 5 s."""
+"""Time limit for one file's write lock, in seconds. A writer that waits meanwhile gives up only after 5 s."""
 
 GIVE_UP_S = 60.0
+"""Time limit for the locks of all files, in seconds."""
 _CHUNK = 1 << 20
 
 
 @attrs.frozen
 class Backup:
-    """A complete copy: whose, of when, and its files with size and SHA-256."""
+    """A complete copy: the id of its system, its time, and its files with size and SHA-256."""
 
     system: str
     at: datetime
@@ -47,8 +48,8 @@ class Backup:
 def back_up(source: Path, target: Path, services: Collection[str], at: datetime) -> Backup:
     """Copy the files of a system into a new or empty directory.
 
-    `Permanent` where there is no system, the target holds files, or a file is damaged; `Retryable` where a transaction
-    of somebody else keeps one of the files locked.
+    `Permanent` if there is no system, the target holds files, or a file is damaged; `Retryable` if a transaction of
+    another process keeps one of the files locked.
     """
     paths = _files_of(source, services)
     system = read_marks(paths[0]).system
@@ -77,7 +78,7 @@ def _copy_all(paths: Sequence[Path], target: Path, system: str, at: datetime) ->
 
 
 def read_backup(source: Path) -> Backup:
-    """The backup in a directory; `Permanent` where it isn't complete, or a file isn't as it was written."""
+    """The backup in a directory; `Permanent` if it isn't complete, or if a file differs from what was written."""
     try:
         document = json.loads((source / MANIFEST).read_bytes())
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in document["files"].items()}
@@ -122,7 +123,7 @@ def put_in_place(source: Path, target: Path, services: Collection[str]) -> Backu
 
 
 def _files_of(source: Path, services: Collection[str]) -> Sequence[Path]:
-    """The log first, then every other file that is there; `Permanent` where one of the system's is lost."""
+    """The log's file first, then every other existing file; `Permanent` if a file of the system is missing."""
     log = source / f"{LOG}.db"
     if is_empty(log):
         raise Permanent(f"there is no system in {source}: {log.name} is missing")
@@ -139,7 +140,7 @@ def _files_of(source: Path, services: Collection[str]) -> Sequence[Path]:
 
 @contextmanager
 def _at_one_moment(paths: Sequence[Path]) -> Iterator[Sequence[sqlite3.Connection]]:
-    """Connections that all show their files as of one moment."""
+    """Connections with read transactions that all began at one moment."""
     until = time.monotonic() + GIVE_UP_S
     with ExitStack() as stack:
         readers = [stack.enter_context(opened(path)) for path in paths]
@@ -161,7 +162,7 @@ def _begin_together(paths: Sequence[Path], readers: Sequence[sqlite3.Connection]
             writer.execute("BEGIN IMMEDIATE")
         for reader in readers:
             reader.execute("BEGIN")
-            reader.execute("SELECT 1 FROM sqlite_master").fetchone()  # the snapshot is that of the first read
+            reader.execute("SELECT 1 FROM sqlite_master").fetchone()  # the first read begins the snapshot
 
 
 def _copied(reader: sqlite3.Connection, path: Path, target: Path, system: str) -> tuple[int, str]:

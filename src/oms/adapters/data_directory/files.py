@@ -1,9 +1,10 @@
-"""Which files a system has, and whether they belong together: checked at each start, before any of them is used.
+"""Checks at each start, before any file is used, that the files of a system are complete and belong together.
 
-`broker.db` names the system and lists its files. Each other file carries the id of the system and the number of the
-start at which it was last opened; a store also notes the end of the log as of its latest sent message. A file gets its
-marks before `broker.db` lists it, and `broker.db` counts a start after all files have. So a crash at any moment leaves
-each file at the listed start or one ahead, and only a file that was lost, replaced or copied back is anywhere else.
+`broker.db` has the id of the system and lists its files. Each other file has the id of the system and the number of the
+start at which it was last opened; a store also has the end of the log as of its latest sent message. A file gets these
+marks before `broker.db` lists it, and `broker.db` gets the number of a start after all other files. So after a crash at
+any moment each file has the listed start number or the next one; any other number means that the file was lost,
+replaced or restored from a copy.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _LIST = (
 
 @attrs.frozen
 class Listed:
-    """A file as `broker.db` lists it: at which start it was last opened, and where it was then."""
+    """A file as `broker.db` lists it: the number of the start at which it was last opened, and its inode then."""
 
     opened: int
     inode: int
@@ -55,13 +56,13 @@ class SystemFiles:
     ) -> None:
         self.directory, self._groups, self._note = directory, groups, note
         self.system: str | None = None
-        """The id of the system; None until the log is open, and where the log is no file of this directory."""
+        """The id of the system; None until the log is open, and if the log isn't a file of this directory."""
 
         self.copied = False
-        """Whether the directory is a copy that was made while the system ran, or after it died."""
+        """Whether the directory is a copy that was made while the system ran, or after it was killed."""
 
         self.repairing = False
-        """Whether files of different moments are accepted, to be made to agree again."""
+        """Whether files of different moments are accepted, so that `oms repair` can make them agree."""
 
         self._listed: dict[str, Listed] = {}
         self._read_by: frozenset[str] = frozenset()
@@ -69,19 +70,19 @@ class SystemFiles:
         self._in_use: dict[str, None] = {}
         self._started = False
         self._made: set[str] = set()
-        """The files that carry the number of this start, which the log doesn't list yet."""
+        """The files that have the number of this start already, which the log doesn't list yet."""
 
     # -- paths and rights
 
     def prepare(self) -> Path:
-        """Make the directory private; returns the path of the log, which isn't made yet."""
+        """Make the directory private; returns the path of the log, which it doesn't create."""
         private_directory(self.directory, self._tightened)
         path = self._path(LOG)
         private_file(path.with_name(f"{path.name}.lock"), self._tightened)
         return path
 
     def admit(self, name: str) -> Path:
-        """Check a file before it is opened, and make an empty one with narrow rights where it is new."""
+        """Check a file before it is opened; creates a new one, empty and private."""
         private_directory(self.directory, self._tightened)
         path = self._path(name)
         if self.system is not None:
@@ -92,7 +93,7 @@ class SystemFiles:
     # -- the log, which is opened first
 
     def check(self) -> None:
-        """Refuse to make a new log beside stores that have worked with one."""
+        """Refuse to create a new log beside stores that have been used with one."""
         log = self._path(LOG)
         if is_empty(log):
             for path in self._others():
@@ -102,7 +103,7 @@ class SystemFiles:
         private_file(log, self._tightened)
 
     def identify(self, end: int) -> None:
-        """Read the id and the list of files, or make them; `end` is how many records the log has ever had."""
+        """Read the id and the list of files, or create them; `end` is the number of records ever in the log."""
         self._end = end
         with opened(self._path(LOG)) as connection:
             connection.executescript(_TABLES)
@@ -116,14 +117,14 @@ class SystemFiles:
             (path := self._path(name)).exists() and path.stat().st_ino != one.inode
             for name, one in self._listed.items()
         )
-        if self._is_doubtful:
+        if self._may_be_damaged:
             check_whole(self._path(LOG))
-        for name in self._in_use:  # opened before the log was: the gateway's book
+        for name in self._in_use:  # opened before the log: the gateway's book
             self._check(name, self._path(name))
             self.made(name)
 
     def started(self) -> None:
-        """All files are open: from now on, a file that isn't as it is now is an older one."""
+        """List all files with the number of this start. A file with a lower number is an older copy from now on."""
         if self.system is None:
             return
         start = self._start
@@ -141,7 +142,7 @@ class SystemFiles:
         self._started = True
 
     def ended(self) -> None:
-        """All files are closed: a copy made from now on is a good one, unless this start was refused."""
+        """Note that all files are closed, so that a copy made now is consistent; not if this start was refused."""
         if self._started:
             with opened(self._path(LOG)) as connection:
                 connection.execute("DELETE FROM pinned WHERE name = ?", (RUNNING,))
@@ -150,14 +151,14 @@ class SystemFiles:
     # -- the others
 
     def made(self, name: str) -> None:
-        """Have a file that is complete carry the marks of the system."""
+        """Write the marks of the system into a file that has its tables."""
         self._in_use[name] = None
         if self.system is not None:
             write_marks(self._path(name), self.system, self._start, afresh=self.repairing)
             self._made.add(name)
 
     def _read_again(self, connection: sqlite3.Connection, start: int) -> None:
-        """Steps that this process doesn't know read the log from its beginning when they come back."""
+        """Let users' own steps that this process doesn't have read the log from its beginning when they run again."""
         for path in self.directory.glob("step-*.db"):
             if path.stem not in self._in_use and not is_empty(path):
                 write_marks(path, str(self.system), start, afresh=True)
@@ -180,15 +181,15 @@ class SystemFiles:
             raise Permanent(f"{path} isn't the file that this system has worked with: {ADVICE}")
         else:
             self._compare(path, marks, listed)
-        if self._is_doubtful:
+        if self._may_be_damaged:
             check_whole(path)
 
     @property
-    def _is_doubtful(self) -> bool:
+    def _may_be_damaged(self) -> bool:
         return self.copied or self.repairing
 
     def _adopt(self, path: Path, marks: Marks) -> None:
-        """A file that isn't listed yet: one of an earlier version joins the system."""
+        """Accept a file that isn't listed yet: one of this system, or one of an earlier version, which has no marks."""
         if marks.system is None:
             self._note("file joins the system", file=str(path), system=self.system)
         elif marks.system != self.system:
@@ -228,7 +229,7 @@ class SystemFiles:
 
     @property
     def _start(self) -> int:
-        """The number of this start; the same for files that are opened once more."""
+        """The number of this start. A file that is opened again has the same one."""
         listed = self._listed.get(LOG)
         return (listed.opened if listed else 0) + 1
 

@@ -1,6 +1,6 @@
-"""The marks that each file carries: which system it belongs to, and how often it was opened.
+"""The marks of each file: the id of its system, and the number of the start at which it was last opened.
 
-They are rows of the table `pinned`, which every file of a system has: stores by their migrations, the others from here.
+They are rows of the table `pinned`. Migrations create it in the stores; this module creates it in the other files.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ BUSY_TIMEOUT_S = 5.0
 SYSTEM, OPENED, ACKNOWLEDGED = "system", "opened", "acknowledged"
 
 _TABLE = "CREATE TABLE IF NOT EXISTS pinned (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)"
-_KEEP = "INSERT INTO pinned (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+_UPSERT = "INSERT INTO pinned (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 
 @attrs.frozen
 class Marks:
-    """What a file says of itself. `system` is None for a file of an earlier version."""
+    """The marks of a file. `system` is None for a file of an earlier version."""
 
     system: str | None = None
     opened: int = 0
-    """At which start of the system the file was last opened; 0 where it doesn't say."""
+    """The number of the start at which the file was last opened; 0 if it isn't marked."""
 
     acknowledged: int = 0
     """The end of the log, in records of all partitions, when the store last removed sent rows from its outbox."""
@@ -38,9 +38,9 @@ class Marks:
 
 @contextmanager
 def opened(path: Path, *, still: bool = False) -> Iterator[sqlite3.Connection]:
-    """A connection to a file that is there; errors of SQLite are `Permanent` and name it.
+    """A connection to an existing file; SQLite's errors become `Retryable` (busy) or `Permanent`, with the file's path.
 
-    `still` is for a file that no process changes: it is only read, and nothing is written beside it.
+    `still` is for a file that no process changes: it is opened read-only, and no file is created beside it.
     """
     try:
         address = f"{path.absolute().as_uri()}?mode={'ro&immutable=1' if still else 'rw'}"
@@ -52,7 +52,7 @@ def opened(path: Path, *, still: bool = False) -> Iterator[sqlite3.Connection]:
 
 
 def read_marks(path: Path, *, still: bool = False) -> Marks:
-    """What a file says; of a file without tables, nothing. `still` as in `opened`."""
+    """The marks of a file; empty for a file without tables. `still` as in `opened`."""
     with opened(path, still=still) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         found = dict(connection.execute("SELECT name, value FROM pinned")) if "pinned" in tables else {}
@@ -65,23 +65,23 @@ def read_marks(path: Path, *, still: bool = False) -> Marks:
 
 
 def write_marks(path: Path, system: str, start: int, *, afresh: bool = False) -> None:
-    """Have a file say which system it belongs to and at which start it was opened; `afresh`, nothing else."""
+    """Write the system and the number of the start into a file; with `afresh`, remove its other mark."""
     with opened(path) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_TABLE)
-        connection.executemany(_KEEP, [(SYSTEM, system), (OPENED, str(start))])
+        connection.executemany(_UPSERT, [(SYSTEM, system), (OPENED, str(start))])
         if afresh:
             connection.execute("DELETE FROM pinned WHERE name = ?", (ACKNOWLEDGED,))
         connection.execute("COMMIT")
 
 
 def is_empty(path: Path) -> bool:
-    """Whether a file isn't there or holds nothing, not even a database's header."""
+    """Whether a file doesn't exist or has no bytes, not even a database header."""
     return not path.exists() or path.stat().st_size == 0
 
 
 def check_whole(path: Path, *, still: bool = False) -> None:
-    """`Permanent` unless SQLite finds the whole file in order. `still` as in `opened`."""
+    """Raise `Permanent` unless SQLite finds the whole file intact. `still` as in `opened`."""
     with opened(path, still=still) as connection:
         connection.execute("PRAGMA query_only = ON")
         found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(1)")]

@@ -1,6 +1,6 @@
-"""Rights of the directory and its files: only the user that runs oms reads or writes them, whatever the umask.
+"""Access rights: only the user that runs oms may read or write the directory and its files, with any umask.
 
-SQLite gives its `-wal`, `-shm` and `-journal` files the rights of the database beside them.
+SQLite creates its `-wal`, `-shm` and `-journal` files with the rights of the database beside them.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from oms.ports.errors import Permanent
 DIRECTORY, FILE = 0o700, 0o600
 OTHERS = 0o077
 OWN_SUFFIXES = (".db", ".db-wal", ".db-shm", ".db-journal", ".lock")
-"""Names of files that a data directory holds. A directory with any other file may have other users."""
+"""Suffixes of the files in a data directory. A directory with any other file may be in use for other purposes."""
 
 Tightened = Callable[[Path, int], None]
-"""Is called with a path whose rights were narrowed, and its rights before."""
+"""Called with a path whose rights were narrowed, and its previous rights."""
 
 
 def private_directory(path: Path, tightened: Tightened) -> None:
-    """Make the directory, or narrow its rights to 0700.
+    """Create the directory, or narrow its rights to 0700.
 
-    Raises `Permanent` for a directory that others may read and that belongs to another user, holds other files, or is
-    on a file system that keeps no rights.
+    Raises `Permanent` for a directory that other users may read, and that belongs to another user, holds other files,
+    or is on a file system without access rights.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -46,7 +46,7 @@ def private_directory(path: Path, tightened: Tightened) -> None:
 
 
 def private_file(path: Path, tightened: Tightened) -> None:
-    """Make an empty file unless there is one, and let only its owner read and write it; `Permanent` as above."""
+    """Create an empty file unless it exists, and let only its owner read and write it; `Permanent` as above."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE)
     except FileExistsError:

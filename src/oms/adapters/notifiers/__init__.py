@@ -1,1 +1,1 @@
-"""Who tells the customer."""
+"""Notifiers of customers."""

@@ -1,7 +1,7 @@
-"""Pooled HTTP connections whose requests have one time limit as a whole.
+"""Pooled HTTP connections with one time limit for a whole request.
 
-The time-outs of a socket count from byte to byte: a server that sends one byte a second never exceeds them. So a timer
-shuts the socket down when the limit is over, and the read that waits for it ends.
+A socket's time-out starts again with each byte, so a server that sends one byte a second never exceeds it. Here a timer
+shuts the socket down when the limit has passed, which ends the read that waits for it.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
 class _Request:
-    """The request that a thread is making: its socket, and whether its time is over.
+    """The request that a thread is making: its socket, and whether its time limit has passed.
 
-    It has a descriptor of its own for the socket: TLS moves the connection's to another object, and a connection that
-    the server wants closed is closed while its answer is still read.
+    It duplicates the socket's file descriptor, because TLS moves the original to another object, and because a
+    connection that the server wants closed is closed while its response is still read.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._over = False
+        self._timed_out = False
 
-    def uses(self, used: socket.socket) -> None:
-        """The request goes over this socket; its time may be over already."""
+    def set_socket(self, used: socket.socket) -> None:
+        """Set the socket of the request; shuts it down at once if the time limit has passed."""
         with self._lock:
-            self._forget()
+            self._close()
             self._socket = socket.socket(fileno=os.dup(used.fileno()))
-            if self._over:
-                self._cut()
+            if self._timed_out:
+                self._shut_down()
 
-    def time_is_over(self) -> None:
-        """End what waits for the socket."""
+    def time_out(self) -> None:
+        """Shut the socket down, which ends a read or write that waits for it."""
         with self._lock:
-            self._over = True
-            self._cut()
+            self._timed_out = True
+            self._shut_down()
 
     def end(self) -> None:
-        """Close the descriptor; the connection may be used again."""
+        """Close the duplicate descriptor; the connection may be used again."""
         with self._lock:
-            self._forget()
+            self._close()
 
-    def _cut(self) -> None:
+    def _shut_down(self) -> None:
         if self._socket is not None:
             with suppress(OSError):  # the other side has closed it
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _forget(self) -> None:
+    def _close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -62,20 +62,20 @@ class _Request:
 _current = threading.local()
 
 
-def _tell(used: socket.socket | None) -> None:
+def _note_socket(used: socket.socket | None) -> None:
     request: _Request | None = getattr(_current, "request", None)
     if request is not None and used is not None:
-        request.uses(used)
+        request.set_socket(used)
 
 
 class _LimitedHttp(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        made = super()._new_conn()
-        _tell(made)
-        return made
+        connected = super()._new_conn()
+        _note_socket(connected)
+        return connected
 
     def request(self, *args: Any, **named: Any) -> None:
-        _tell(self.sock)
+        _note_socket(self.sock)
         super().request(*args, **named)
 
 
@@ -92,7 +92,7 @@ class _HttpsPool(urllib3.HTTPSConnectionPool):
 
 
 class LimitedPools(urllib3.PoolManager):
-    """A `PoolManager` whose requests within `limited` end in time."""
+    """A `PoolManager` whose requests within `limited` have one time limit."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -100,9 +100,9 @@ class LimitedPools(urllib3.PoolManager):
 
     @contextmanager
     def limited(self, limit_s: float) -> Generator[None]:
-        """The one request in this block, and the reading of its answer, have `limit_s` seconds together."""
+        """Limit the one request in this block, including the reading of its response, to `limit_s` seconds."""
         request = _current.request = _Request()
-        watchdog = threading.Timer(limit_s, request.time_is_over)
+        watchdog = threading.Timer(limit_s, request.time_out)
         watchdog.daemon = True
         watchdog.start()
         try:

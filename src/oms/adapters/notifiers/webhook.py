@@ -1,7 +1,7 @@
-"""Posts notifications to a URL, signed so that the receiver can tell them from anybody else's.
+"""Posts notifications to a URL, with a signature by which the receiver can verify the sender.
 
 The body is one JSON object: `id` (the same on each try), `orderId`, `userId`, `kind`, `amount`, `currency`, and
-`reason`, `metadata`, `at` where they are known. `oms.verify_signature` checks the signature.
+`reason`, `metadata`, `at` if they are known. `oms.verify_signature` checks the signature.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from oms.settings.records import WebhookConfig
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 MOST_BODY_BYTES = 64 * 1024
-"""So much of an answer's body is read to use the connection again."""
+"""Bytes of a response's body that are read, so that the connection can be used again."""
 
 _TRY_AGAIN = frozenset({408, 409, 425, 429})
 
 
 class WebhookNotifier(Notifier):
-    """One signed POST for each try. The task rows try again, with back-off, for 24 h."""
+    """Sends one signed POST for each try. The task rows repeat it, with back-off, for 24 h."""
 
     def __init__(self, url: str, secret: str, clock: Clock, *, timeout_s: float = 5.0) -> None:
         self._url, self._secret, self._clock, self._timeout_s = url, secret, clock, timeout_s
@@ -45,7 +45,7 @@ class WebhookNotifier(Notifier):
         return f"WebhookNotifier({self._url!r})"
 
     def send(self, notification: Notification) -> None:
-        """Post it: 2xx is delivered; `Permanent` for a refusal that won't change, else `Retryable`."""
+        """Post a notification. A status 2xx means delivered; raises `Permanent` for most of 4xx, else `Retryable`."""
         body = _encoder.encode(shape(notification))
         timestamp = str(int(self._clock.now().timestamp()))
         headers = {
@@ -62,9 +62,9 @@ class WebhookNotifier(Notifier):
         raise Retryable(f"the webhook answered {status}")
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> int:
-        """Return the status. Connection, headers and body together take at most the time limit.
+        """Post, and return the status. Connecting, headers and body together take at most the time limit.
 
-        The status counts as soon as it is there, whatever the body does: it is read only to use the connection again.
+        The status counts even if the body can't be read, which is read only so that the connection can be used again.
         """
         with self._pools.limited(self._timeout_s):
             try:
@@ -79,13 +79,13 @@ class WebhookNotifier(Notifier):
                 )
             except (urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
                 raise Retryable(f"the webhook can't be reached: {type(error).__name__}") from None
-            _leave(response)
+            _release(response)
             return int(response.status)
 
 
-def _leave(response: urllib3.BaseHTTPResponse) -> None:
-    """Read a short body to its end, which gives the connection back; close the connection in any other case."""
-    with suppress(Exception):  # the answer's status is known, and nothing depends on its body
+def _release(response: urllib3.BaseHTTPResponse) -> None:
+    """Read a short body to its end, which returns the connection to the pool; otherwise close the connection."""
+    with suppress(Exception):  # the status is known, and nothing depends on the body
         response.read(MOST_BODY_BYTES, decode_content=False)
     response.close()
 

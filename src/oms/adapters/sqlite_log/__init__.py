@@ -1,1 +1,1 @@
-"""A durable log in one SQLite file: the broker of a system that runs in one process."""
+"""The broker of the embedded profile: a durable log in one SQLite file, for one process."""

@@ -1,9 +1,9 @@
-"""The file: who may open it, what is in it, and what its errors mean.
+"""The log's file: its lock, its connections, its tables and the meaning of its errors.
 
-records   the log; clustered by place, so that a partition is read in one sweep
-offsets   how far each group is
-ends      where partitions go on whose records were all purged
-log       the number of partitions of every topic, fixed when the file is made
+records   the records, clustered by partition and offset, so that a partition is read sequentially
+offsets   the committed offsets of each group
+ends      the next offset of partitions whose records were purged
+log       the number of partitions of every topic, fixed when the file is created
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from oms.ports.errors import Permanent, Retryable
 VERSION = 1
 BUSY_TIMEOUT_S = 5.0
 CHECKPOINT_PAGES = 4096
-"""16 MiB of write-ahead log before it is copied back: a quarter of the default's copies under load."""
+"""16 MiB of write-ahead log between two checkpoints. Under load that copies a quarter of the pages of the default."""
 
 _TABLES = """
 CREATE TABLE log (partitions INTEGER NOT NULL);
@@ -39,7 +39,7 @@ CREATE TABLE ends (
 
 
 def create(path: Path, partitions: int) -> int:
-    """Make the log unless it is there; answers its number of partitions, which may be another than asked for."""
+    """Create the log unless it exists; returns its number of partitions, which may differ from `partitions`."""
     try:
         with closing(open_writer(path)) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -56,7 +56,7 @@ def create(path: Path, partitions: int) -> int:
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
-    """A connection whose commits survive a loss of power; transactions begin and end by our own words."""
+    """A connection whose commits survive a power failure, and without implicit transactions."""
     connection = _connect(str(path))
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -66,10 +66,10 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
 
 def check_writable(path: Path) -> None:
-    """Raise `Retryable` unless the file can be written now, and its directory takes new files.
+    """Raise `Retryable` unless the file can be written now, and new files can be created in its directory.
 
-    SQLite needs new files beside the log at its next start. The write changes nothing, and isn't waited for on the
-    disk; a later commit of the log's own writer takes it along.
+    SQLite creates files beside the log at its next start. The write changes nothing and isn't synced; a later commit of
+    the log's own writer syncs it.
     """
     try:
         with TemporaryFile(dir=path.parent) as probe:
@@ -86,7 +86,7 @@ def check_writable(path: Path) -> None:
 
 
 def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """A connection that can only read, also beside a writer in another process; `Permanent` where it can't be.
+    """A read-only connection, also while another process writes; `Permanent` if the file isn't a log.
 
     `immutable`: no process can change the file, such as one on a read-only file system.
     """
@@ -96,7 +96,7 @@ def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
             connection = _connect(f"{uri}?mode=ro{'&immutable=1' if immutable else ''}", uri=True)
             found = _version(connection, path)
         except sqlite3.OperationalError:
-            # After a clean end the write-ahead log is gone, and only a connection that may write can make its index.
+            # A clean stop removes the write-ahead log, and only a connection that may write can create its index again.
             connection = _connect(f"{uri}?mode=rw", uri=True)
             connection.execute("PRAGMA query_only = ON")
             found = _version(connection, path)
@@ -123,16 +123,16 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def unusable(path: Path, error: sqlite3.Error) -> Permanent | Retryable:
-    """What it means that the file can't be opened or read."""
+    """The error for a file that can't be opened or read: `Retryable` if it exists and SQLite's error may pass."""
     if isinstance(error, sqlite3.OperationalError) and path.exists():
         return Retryable(f"{path}: {error}")
     return Permanent(f"{path}: {error}")
 
 
 class Lock:
-    """Keeps a second process out while it is held; the operating system lets go of it when the holder dies.
+    """Excludes other processes while it is held; the operating system releases it when the holder dies.
 
-    It is SQLite's own lock on an empty file beside the log, because that works the same on every system.
+    It is SQLite's lock on an empty file beside the log, which works in the same way on every operating system.
     """
 
     def __init__(self, path: Path) -> None:
@@ -149,5 +149,5 @@ class Lock:
             raise unusable(path, error) from error
 
     def release(self) -> None:
-        """Let another process have the log."""
+        """Let other processes open the log."""
         self._connection.close()

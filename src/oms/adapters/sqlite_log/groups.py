@@ -1,4 +1,4 @@
-"""Consumer groups of this process: who of the members reads which partition, and how far each group is."""
+"""Consumer groups of this process: which member reads which partition, and the offsets of each group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Offsets = dict[TopicPartition, int]
 
 
 class Member:
-    """One member of a group; everything in it belongs to `Groups`."""
+    """One member of a group; only `Groups` reads and changes it."""
 
     __slots__ = ("group", "is_new", "positions", "taken_away", "topics", "turn")
 
@@ -20,18 +20,18 @@ class Member:
         self.topics = frozenset(topics)
         self.positions: Offsets = {}
         self.taken_away: set[TopicPartition] = set()
-        """Lost, and not told yet. A partition that came back stays closed until then."""
+        """Lost, and not reported by `lost` yet. A partition that came back stays closed until it is."""
         self.turn = 0
         self.is_new = False
         """Whether its group had no offsets when it joined."""
 
     def owns(self, place: TopicPartition) -> bool:
-        """Whether it may read and commit here."""
+        """Whether it may read and commit a partition."""
         return place in self.positions and place not in self.taken_away
 
 
 class Groups:
-    """All groups; `keep` stores the offset of a group for the next process."""
+    """All groups, safe for threads. `keep` stores the offset of a group for the next process."""
 
     def __init__(
         self, partitions: int, offsets: Mapping[str, Offsets], keep: Callable[[str, TopicPartition, int], None]
@@ -42,9 +42,9 @@ class Groups:
         self._lock = threading.Lock()
 
     def join(self, member: Member, starts: Mapping[TopicPartition, int] = NO_STARTS) -> None:
-        """Add a member and spread the partitions again; `starts` are where a group without an offset begins.
+        """Add a member and rebalance; `starts` are the first offsets of a group that has committed none.
 
-        The start of a new group is stored at once: records that it hasn't read aren't purged.
+        The first offsets of a new group are stored at once, so that `purge` keeps the records that it hasn't read.
         """
         with self._lock:
             offsets = self._offsets.setdefault(member.group, {})
@@ -56,19 +56,19 @@ class Groups:
                         offsets[place] = starts.get(place, 0)
                         self._keep(member.group, place, offsets[place])
             self._members.setdefault(member.group, []).append(member)
-            self._spread(member.group)
+            self._rebalance(member.group)
 
     def leave(self, member: Member) -> None:
-        """Remove a member: what it had is the others'."""
+        """Remove a member; the others get its partitions."""
         with self._lock:
             members = self._members.get(member.group, [])
             if member in members:
                 members.remove(member)
                 _assign(member, {})
-                self._spread(member.group)
+                self._rebalance(member.group)
 
-    def news(self, member: Member, ends: Mapping[TopicPartition, int]) -> Sequence[tuple[TopicPartition, int, int]]:
-        """(partition, next offset, end) where there is something to read; another one first each time."""
+    def readable(self, member: Member, ends: Mapping[TopicPartition, int]) -> Sequence[tuple[TopicPartition, int, int]]:
+        """(partition, next offset, end) of partitions with unread records; each call begins with another partition."""
         with self._lock:
             found = [
                 (place, position, end)
@@ -82,7 +82,7 @@ class Groups:
             return found[turn:] + found[:turn]
 
     def advance(self, member: Member, place: TopicPartition, position: int, to: int) -> bool:
-        """Move on from `position`; False where the partition was taken away while its records were read."""
+        """Advance from `position` to `to`; False if the partition was taken away while its records were read."""
         with self._lock:
             if not member.owns(place) or member.positions[place] != position:
                 return False
@@ -90,7 +90,7 @@ class Groups:
             return True
 
     def commit(self, member: Member, offsets: Mapping[TopicPartition, int]) -> None:
-        """Keep the offsets of partitions that are the member's."""
+        """Commit the offsets of partitions that the member owns."""
         with self._lock:
             for place, offset in offsets.items():
                 if member.owns(place):
@@ -98,7 +98,7 @@ class Groups:
                     self._keep(member.group, place, offset)
 
     def lost(self, member: Member) -> Collection[TopicPartition]:
-        """What was taken away since the last time."""
+        """The partitions taken away since the last call."""
         with self._lock:
             lost, member.taken_away = member.taken_away, set()
             return sorted(lost)
@@ -108,12 +108,12 @@ class Groups:
         with self._lock:
             return dict(self._offsets.get(group, {}))
 
-    def passed(self, place: TopicPartition, end: int) -> int:
-        """The offset that every group has come to in a partition; `end` where no group reads it."""
+    def lowest_offset(self, place: TopicPartition, end: int) -> int:
+        """The lowest offset of all groups in a partition; `end` if no group reads it."""
         with self._lock:
             return min((known[place] for known in self._offsets.values() if place in known), default=end)
 
-    def _spread(self, group: str) -> None:
+    def _rebalance(self, group: str) -> None:
         members, offsets = self._members[group], self._offsets[group]
         shares: list[Offsets] = [{} for _ in members]
         for topic in sorted({topic for member in members for topic in member.topics}):
@@ -126,7 +126,7 @@ class Groups:
 
 
 def _assign(member: Member, share: Offsets) -> None:
-    """Give a member its share; it goes on where it was in the partitions that it keeps."""
+    """Assign partitions to a member; those that it keeps retain their positions."""
     kept = member.positions
     member.taken_away |= kept.keys() - share.keys()
     member.positions = {place: kept.get(place, offset) for place, offset in share.items()}

@@ -1,4 +1,4 @@
-"""The log and its subscriptions."""
+"""The broker port on the log, and its subscriptions."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from oms.ports.messages import Outgoing, Record, too_large
 
 
 class DataFiles(Protocol):
-    """The other files beside the log's, which have to be those that the log knows. Each call is made under its lock."""
+    """Checks that the other files of the system belong to the log. It is called while the log is locked."""
 
     @abstractmethod
     def check(self) -> None:
-        """Before the log is opened or made."""
+        """Called before the log is opened or created."""
 
     @abstractmethod
     def identify(self, end: int) -> None:
-        """After that; `end` is how many records the log has ever had."""
+        """Called when the log is open; `end` is the number of records that it has ever had."""
 
     @abstractmethod
     def ended(self) -> None:
-        """After the last write."""
+        """Called after the last write."""
 
 
 class SqliteLog(Broker, LogEvidence):
-    """A log in one file, for one process; `Permanent` where another one has it.
+    """A log in one file, for one process; raises `Permanent` while another process has it open.
 
-    Records with a key go to the partition of its CRC-32, records without take turns. Every topic has the same
-    number of partitions, which an existing file keeps whatever `partitions` says. `woken` are called after each
-    commit of messages, on the writer's thread: they must not wait, and must not raise. What `files` raises refuses
-    the start.
+    The CRC-32 of its key decides the partition of a record; records without a key take the partitions in turn. Every
+    topic has the same number of partitions; an existing file keeps its number, even if `partitions` differs. The
+    callbacks in `woken` run after each commit of messages, on the writer's thread: they must not wait or raise. An
+    error that `files` raises stops the start.
     """
 
     def __init__(self, path: Path, *, clock: Clock, partitions: int = 4, files: DataFiles | None = None) -> None:
@@ -64,14 +64,14 @@ class SqliteLog(Broker, LogEvidence):
 
     @classmethod
     def read_only(cls, path: Path, *, immutable: bool = False) -> LogEvidence:
-        """The records of a log that another process may have open; `Permanent` where there is none.
+        """The records of a log that another process may have open; `Permanent` if the file isn't a log.
 
         `immutable`: no process can change the file, such as one on a read-only file system.
         """
         return records.RecordedLog(path, immutable=immutable)
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
-        """Append all that can be, in one commit that other callers' messages may share."""
+        """Append the messages in one commit, which may include those of other callers."""
         reports: list[PortError | None] = []
         appends: list[Append] = []
         for message in messages:
@@ -109,15 +109,15 @@ class SqliteLog(Broker, LogEvidence):
         return self._groups.offsets(group)
 
     def purge(self, older_than: datetime, limit: int) -> int:
-        """Remove at most `limit` records from before that every group has passed; how many.
+        """Remove at most `limit` records that are older and that every group has passed; returns how many.
 
-        A group counts from when it first joined, also while it has no member. Offsets go on where they were.
+        A group counts from its first join on, also while it has no member. Later records continue the offsets.
         """
         bounds: dict[TopicPartition, int] = {}
         removed = 0
         with closing(file.open_reader(self._path)) as connection:
             for place, end in list(self._writer.ends.items()):
-                passed = self._groups.passed(place, end)
+                passed = self._groups.lowest_offset(place, end)
                 rows = _oldest(connection, self._path, place, passed, older_than, limit - removed)
                 if rows:
                     bounds[place] = rows[-1] + 1
@@ -129,11 +129,11 @@ class SqliteLog(Broker, LogEvidence):
 
     @property
     def end(self) -> int:
-        """How many records the log has ever had, in all partitions together; it never shrinks."""
+        """The number of records that the log has ever had, in all partitions; it never decreases."""
         return self._writer.end
 
     def close(self) -> None:
-        """Write what waits, and let another process have the file."""
+        """Write what is queued, and release the file."""
         self._writer.stop()
         try:
             if self._files is not None:
@@ -147,7 +147,7 @@ class SqliteLog(Broker, LogEvidence):
 
 
 class SqliteSubscription(Subscription):
-    """One member of a group. Polling without news costs no SQL."""
+    """One member of a group. A poll without new records runs no SQL."""
 
     def __init__(
         self,
@@ -170,12 +170,12 @@ class SqliteSubscription(Subscription):
         polled: list[Record] = []
         if max_records <= 0:
             return polled
-        for place, position, end in self._groups.news(self._member, self._ends):
+        for place, position, end in self._groups.readable(self._member, self._ends):
             room = max_records - len(polled)
             if room <= 0:
                 break
             found = self._read(self._connection, place, position, end, room)
-            # Fewer than there was room for: the rest up to the end was purged.
+            # If fewer came than there was room for, the rest up to the end was purged.
             to = end if len(found) < room else found[-1].offset + 1
             if self._groups.advance(self._member, place, position, to):
                 polled += found
@@ -225,7 +225,7 @@ def _stored_offsets(path: Path) -> Mapping[str, dict[TopicPartition, int]]:
 def _oldest(
     connection: sqlite3.Connection, path: Path, place: TopicPartition, bound: int, older_than: datetime, limit: int
 ) -> Sequence[int]:
-    """Offsets of the oldest records in a row that may go: before `bound`, and from before `older_than`."""
+    """Offsets of the oldest records up to `bound` that are older than `older_than`, without a gap."""
     oldest = "SELECT offset, at FROM records WHERE topic = ? AND partition = ? AND offset < ? ORDER BY offset LIMIT ?"
     before = int(older_than.timestamp() * 1_000_000)
     try:

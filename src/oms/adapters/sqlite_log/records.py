@@ -1,4 +1,4 @@
-"""Records as rows, and rows as records."""
+"""Reads records from the log's file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Headers, Record, within_limits
 
 CHUNK = 1000
-"""Records read at once when all are wanted: no read transaction stays open and keeps the writer's log growing."""
+"""Records that a read of all records fetches at a time. A long read transaction would stop checkpoints."""
 
 INSERT = "INSERT INTO records (topic, partition, offset, key, headers, value, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _NEXT = (
@@ -29,7 +29,7 @@ _NO_HEADERS = pack_headers(())
 
 
 def headers_of(packed: bytes) -> Headers:
-    """The headers of a row."""
+    """The headers of a record's row."""
     return () if packed == _NO_HEADERS else _unpack_headers(packed)
 
 
@@ -44,7 +44,7 @@ def read(connection: sqlite3.Connection, place: TopicPartition, first: int, end:
 
 
 def topics(connection: sqlite3.Connection) -> Iterator[str]:
-    """Every topic that has records, sorted: a jump from one to the next, not a walk over all records."""
+    """Every topic that has records, sorted; one index look-up for each topic, not a scan of all records."""
     topic = ""
     following = "SELECT topic FROM records WHERE topic > ? ORDER BY topic LIMIT 1"
     while found := connection.execute(following, (topic,)).fetchone():
@@ -66,7 +66,7 @@ def ends(connection: sqlite3.Connection, partitions: int) -> Mapping[TopicPartit
 
 
 def end_of(path: Path, partitions: int) -> int:
-    """How many records a log has ever had."""
+    """The number of records that a log has ever had."""
     with closing(open_reader(path)) as connection:
         try:
             return sum(ends(connection, partitions).values())
@@ -75,9 +75,10 @@ def end_of(path: Path, partitions: int) -> int:
 
 
 def in_order(path: Path, first: Mapping[TopicPartition, int]) -> Iterator[Record]:
-    """Every record from these offsets on (0 where none is given), in the order in which they were written.
+    """Every record from the offsets in `first` on (by default 0), in the order in which they were written.
 
-    Records of one commit have the same time. A time that steps back within a partition counts as the one before it.
+    Records of one commit have the same time. A time that is earlier than that of the record before it in the same
+    partition, because the clock was set back, counts as that one.
     """
     placed: list[tuple[int, str, int, int]] = []
     with closing(open_reader(path)) as connection:
@@ -97,14 +98,14 @@ def in_order(path: Path, first: Mapping[TopicPartition, int]) -> Iterator[Record
 
 
 class RecordedLog(LogEvidence):
-    """A log on disk, read-only: also while another process writes it. Nothing is locked."""
+    """A log on disk, read-only and without a lock, also while another process writes it."""
 
     def __init__(self, path: Path, *, immutable: bool = False) -> None:
         self._path, self._immutable = path, immutable
         self._open().close()
 
     def all_records(self) -> Iterable[Record]:
-        """Every record by topic, partition and offset, streamed; as many of each partition as there are now."""
+        """Every record, as a stream by topic, partition and offset, up to the ends at the time of the call."""
         with closing(self._open()) as connection:
             try:
                 (partitions,) = connection.execute("SELECT partitions FROM log").fetchone()
@@ -114,7 +115,7 @@ class RecordedLog(LogEvidence):
                 raise unusable(self._path, error) from error
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int]:
-        """How far a group is, as far as that is on disk."""
+        """The offsets of a group that are on disk."""
         stored = "SELECT topic, partition, next FROM offsets WHERE consumers = ?"
         with closing(self._open()) as connection:
             try:

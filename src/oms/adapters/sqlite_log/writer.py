@@ -1,7 +1,7 @@
-"""The one thread that writes: whatever waits goes into one transaction, and so shares one wait for the disk.
+"""The thread that writes the log, with group commit: one transaction, and one fsync, for all that is queued.
 
-Callers that publish wait for their commit. Offsets ride along with the next commit, or have one of their own when
-nothing is published for a while; losing them only means that records come again.
+Callers that publish wait for their commit. Offsets are written with the next commit, or after `OFFSETS_WAIT_S` without
+one; if they are lost, records are only delivered again.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ MAX_GROUP = 10_000
 """Records in one transaction, unless a single call has more."""
 
 OFFSETS_WAIT_S = 0.05
+"""How long offsets wait for a commit of messages, in seconds."""
 
-_KEEP_OFFSET = (
+_UPSERT_OFFSET = (
     "INSERT INTO offsets (consumers, topic, partition, next) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (consumers, topic, partition) DO UPDATE SET next = excluded.next"
 )
-_KEEP_END = (
+_UPSERT_END = (
     "INSERT INTO ends (topic, partition, next) VALUES (?, ?, ?)"
     " ON CONFLICT (topic, partition) DO UPDATE SET next = max(next, excluded.next)"
 )
@@ -43,8 +44,8 @@ Offsets = dict[tuple[str, TopicPartition], int]
 
 
 @attrs.define(eq=False)
-class _Job:
-    """What one caller waits for: all of it is written, or none."""
+class _WriteRequest:
+    """What one caller waits for: all of it is written, or nothing."""
 
     appends: Sequence[Append] = ()
     deletes: Mapping[TopicPartition, int] = attrs.Factory(dict)
@@ -53,7 +54,7 @@ class _Job:
 
 
 class Writer:
-    """Writes one log. `ends` is the next offset of each partition, `end` their sum; of committed records only."""
+    """Writes one log. `ends` is the next offset of each partition and `end` their sum, of committed records only."""
 
     def __init__(self, path: Path, partitions: int, clock: Clock, committed: Callable[[], None]) -> None:
         self._path, self._partitions, self._clock, self._committed = path, partitions, clock, committed
@@ -62,7 +63,7 @@ class Writer:
         self.commits = 0
         self._connection: sqlite3.Connection | None = None
         self._changed = threading.Condition()
-        self._jobs: deque[_Job] = deque()
+        self._requests: deque[_WriteRequest] = deque()
         self._offsets: Offsets = {}
         self._offsets_due: float | None = None
         self._turns: dict[str, int] = {}
@@ -72,15 +73,15 @@ class Writer:
         self._thread.start()
 
     def append(self, appends: Sequence[Append]) -> PortError | None:
-        """Write records and wait until they are durable; None when they are."""
-        return self._wait_for(_Job(appends))
+        """Write records and wait until they are durable; returns the error, or None."""
+        return self._wait_for(_WriteRequest(appends))
 
     def delete(self, before: Mapping[TopicPartition, int]) -> PortError | None:
-        """Remove the records before an offset of each partition, and wait for it."""
-        return self._wait_for(_Job(deletes=before))
+        """Remove the records before an offset of each partition and wait for the commit; returns the error, or None."""
+        return self._wait_for(_WriteRequest(deletes=before))
 
     def keep_offset(self, group: str, place: TopicPartition, offset: int) -> None:
-        """Write how far a group is, soon; doesn't wait."""
+        """Write an offset of a group with the next commit, without waiting for it."""
         with self._changed:
             self._offsets[group, place] = offset
             if self._offsets_due is None:
@@ -88,76 +89,72 @@ class Writer:
                 self._changed.notify()
 
     def stop(self) -> None:
-        """Write what waits and end."""
+        """Write what is queued, and end the thread."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
         self._thread.join()
 
-    def _wait_for(self, job: _Job) -> PortError | None:
+    def _wait_for(self, request: _WriteRequest) -> PortError | None:
         with self._changed:
             if self._stopped:
                 return Retryable(f"{self._path}: the log is closed")
-            self._jobs.append(job)
+            self._requests.append(request)
             self._changed.notify()
-        job.ended.wait()
-        return job.error
+        request.ended.wait()
+        return request.error
 
     def _run(self) -> None:
-        jobs: list[_Job] = []
+        requests: list[_WriteRequest] = []
         try:
             while True:
-                jobs, offsets = self._next_group()
-                if not jobs and not offsets:
+                requests, offsets = self._next_group()
+                if not requests and not offsets:
                     return
-                error = self._write(jobs, offsets)
+                error = self._write(requests, offsets)
                 if error is not None:
                     self._put_back(offsets)
-                _end(jobs, error)
-                if jobs and error is None:
+                _end(requests, error)
+                if requests and error is None:
                     self._committed()
         finally:
-            with self._changed:  # also where the thread dies of an error: nobody may wait for ever
+            with self._changed:  # also if the thread dies of an error, so that no caller waits for ever
                 self._stopped = True
-                _end([*jobs, *self._jobs], OutcomeUnknown(f"{self._path}: the log's writer has ended"))
+                _end([*requests, *self._requests], OutcomeUnknown(f"{self._path}: the log's writer has ended"))
             self._disconnect()
 
-    def _next_group(self) -> tuple[list[_Job], Offsets]:
-        """Wait for something to write; nothing at all means that it's time to end."""
+    def _next_group(self) -> tuple[list[_WriteRequest], Offsets]:
+        """Wait for something to write; returns nothing when the writer was stopped."""
         with self._changed:
-            while not self._jobs and not self._stopped:
+            while not self._requests and not self._stopped:
                 wait_s = None if self._offsets_due is None else self._offsets_due - time.monotonic()
                 if wait_s is not None and wait_s <= 0:
                     break
                 self._changed.wait(wait_s)
-            jobs: list[_Job] = []
+            requests: list[_WriteRequest] = []
             room = MAX_GROUP
-            while self._jobs and room > 0:
-                jobs.append(self._jobs.popleft())
-                room -= len(jobs[-1].appends)
+            while self._requests and room > 0:
+                requests.append(self._requests.popleft())
+                room -= len(requests[-1].appends)
             offsets, self._offsets, self._offsets_due = self._offsets, {}, None
-            return jobs, offsets
+            return requests, offsets
 
     def _put_back(self, offsets: Offsets) -> None:
         with self._changed:
-            if not self._stopped:  # a stopping writer that can't write doesn't try for ever
+            if not self._stopped:  # a stopped writer doesn't try again
                 self._offsets = {**offsets, **self._offsets}
                 self._offsets_due = time.monotonic() + 20 * OFFSETS_WAIT_S
 
-    def _write(self, jobs: Sequence[_Job], offsets: Offsets) -> PortError | None:
-        """One transaction. After any failure the connection is left, and the file asked what it really holds."""
+    def _write(self, requests: Sequence[_WriteRequest], offsets: Offsets) -> PortError | None:
+        """Write one transaction. After an error the next one uses a new connection and reads the ends from the file."""
         try:
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
-            rows, ends = self._placed(jobs)
+            rows, ends = self._rows_of(requests)
             connection.executemany(records.INSERT, rows)
-            connection.executemany(
-                _KEEP_OFFSET, [(group, p.topic, p.partition, next_) for (group, p), next_ in offsets.items()]
-            )
-            for job in jobs:
-                bounds = [(p.topic, p.partition, end) for p, end in job.deletes.items()]
-                connection.executemany(_KEEP_END, bounds)
-                connection.executemany(_DELETE, bounds)
+            _write_offsets(connection, offsets)
+            for request in requests:
+                _delete(connection, request.deletes)
         except sqlite3.Error as error:
             self._disconnect()
             return Retryable(f"{self._path}: {error}")
@@ -171,13 +168,13 @@ class Writer:
         self.commits += 1
         return None
 
-    def _placed(self, jobs: Sequence[_Job]) -> tuple[list[tuple[object, ...]], dict[TopicPartition, int]]:
+    def _rows_of(self, requests: Sequence[_WriteRequest]) -> tuple[list[tuple[object, ...]], dict[TopicPartition, int]]:
         now = self._clock.now()
         at = int(now.timestamp() * 1_000_000)
         rows: list[tuple[object, ...]] = []
         ends: dict[TopicPartition, int] = {}
-        for job in jobs:
-            for topic, key, headers, value in job.appends:
+        for request in requests:
+            for topic, key, headers, value in request.appends:
                 place = TopicPartition(topic, self._partition(topic, key))
                 offset = ends.get(place)
                 if offset is None:
@@ -187,7 +184,7 @@ class Writer:
         return rows, ends
 
     def _partition(self, topic: str, key: bytes | None) -> int:
-        """The partition of a key; records without one take turns."""
+        """The partition of a key; records without a key take the partitions in turn."""
         if key is not None:
             return crc32(key) % self._partitions
         turn = self._turns[topic] = self._turns.get(topic, -1) + 1
@@ -203,13 +200,24 @@ class Writer:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            with suppress(sqlite3.Error):  # it is being left because it failed
+            with suppress(sqlite3.Error):  # the connection has failed already
                 self._connection.close()
             self._connection = None
 
 
-def _end(jobs: Sequence[_Job], error: PortError | None) -> None:
-    for job in jobs:
-        if not job.ended.is_set():
-            job.error = error
-            job.ended.set()
+def _write_offsets(connection: sqlite3.Connection, offsets: Offsets) -> None:
+    rows = [(group, place.topic, place.partition, next_) for (group, place), next_ in offsets.items()]
+    connection.executemany(_UPSERT_OFFSET, rows)
+
+
+def _delete(connection: sqlite3.Connection, before: Mapping[TopicPartition, int]) -> None:
+    bounds = [(place.topic, place.partition, end) for place, end in before.items()]
+    connection.executemany(_UPSERT_END, bounds)
+    connection.executemany(_DELETE, bounds)
+
+
+def _end(requests: Sequence[_WriteRequest], error: PortError | None) -> None:
+    for request in requests:
+        if not request.ended.is_set():
+            request.error = error
+            request.ended.set()

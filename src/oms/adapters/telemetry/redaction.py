@@ -1,4 +1,4 @@
-"""Keeps secrets out of everything that is logged: by the field's name, by the text's shape, and by known values."""
+"""Masks secrets in log lines: by the names of fields, by patterns in texts, and by known values."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SHAPES = (
     (re.compile(r"\boms_[A-Za-z0-9_-]{20,}"), MASK),
 )
 _SUSPECT = re.compile(r"(?i)bearer|basic|://|oms_|[\r\n]|[?&][a-z0-9_.-]+=")
-"""What every text has that one of the shapes finds, or that has more than one line: most have nothing of it."""
+"""Matches every text that a pattern of `_SHAPES` may match, or that has several lines. Most texts match nothing."""
 
 _SHORTEST = 4
-"""A known secret shorter than this would mask ordinary words."""
+"""Characters of the shortest known secret that is masked; a shorter one would mask ordinary words."""
 
 
 @lru_cache(maxsize=1000)
@@ -40,7 +40,7 @@ class Redaction:
         return {name: self._value(name, value) for name, value in line.items()}
 
     def is_clean(self, lines: Iterable[Mapping[str, object]]) -> bool:
-        """Whether there is nothing to mask in any of these, as in most batches: one look at all of them together."""
+        """Whether no line has anything to mask, as in most batches; it searches the texts of all lines together."""
         values: list[str] = []
         for line in lines:
             if any(_is_secret(name) for name in line):
@@ -54,11 +54,11 @@ class Redaction:
         return _SUSPECT.search(text) is None and (self._known is None or self._known.search(text) is None)
 
     def text(self, text: str) -> str:
-        """A text without secrets, on one line: nobody can forge another."""
+        """A text without secrets, on one line, so that it can't forge another log line."""
         return self._masked(text).replace("\r", "\\r").replace("\n", "\\n")
 
     def traceback(self, text: str) -> str:
-        """A traceback without secrets. Its lines are indented, so that none can pass for a log line of its own."""
+        """A traceback without secrets. Its lines are indented, so that none looks like a log line of its own."""
         return "\n".join(f"  {line}" for line in self._masked(text).splitlines())
 
     def _masked(self, text: str) -> str:
