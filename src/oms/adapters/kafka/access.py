@@ -34,30 +34,33 @@ def acl_commands(
     `topics` are all topics, which every principal may describe; `principal` is a pattern, as in `User:oms-{name}`. The
     last commands are for an operator, who may read every topic and describe every group.
     """
-    commands: list[str] = []
 
-    def grant(name: str, operations: Sequence[str], *resources: str) -> None:
-        command = [
-            "kafka-acls.sh",
-            "--bootstrap-server",
-            config.bootstrap,
-            "--command-config",
-            "admin.properties",
-        ]
-        command += ["--add", "--force", "--allow-principal", principal.replace("{name}", name)]
-        command += [argument for operation in operations for argument in ("--operation", operation)]
-        commands.append(shlex.join([*command, *resources]))
+    def grant(name: str, operations: Sequence[str], *resources: str) -> str:
+        return _command(config.bootstrap, principal.replace("{name}", name), operations, resources)
 
     known = _flags("--topic", topics)
+    commands: list[str] = []
     for name, its in rights.items():
-        grant(name, ["Describe", "DescribeConfigs"], *known)
-        grant(name, ["Read"], *_flags("--topic", its.reads))
-        grant(name, ["Read"], "--group", its.group)
-        grant(name, ["Write"], *_flags("--topic", its.writes))
-        grant(name, ["IdempotentWrite"], "--cluster")
-    grant(OPERATOR, ["Describe", "DescribeConfigs", "Read"], *known)
-    grant(OPERATOR, ["Describe"], *_flags("--group", [READER_GROUP, *(its.group for its in rights.values())]))
-    return commands
+        commands += [
+            grant(name, ["Describe", "DescribeConfigs"], *known),
+            grant(name, ["Read"], *_flags("--topic", its.reads)),
+            grant(name, ["Read"], "--group", its.group),
+            grant(name, ["Write"], *_flags("--topic", its.writes)),
+            grant(name, ["IdempotentWrite"], "--cluster"),
+        ]
+    groups = [READER_GROUP, *(its.group for its in rights.values())]
+    return [
+        *commands,
+        grant(OPERATOR, ["Describe", "DescribeConfigs", "Read"], *known),
+        grant(OPERATOR, ["Describe"], *_flags("--group", groups)),
+    ]
+
+
+def _command(bootstrap: str, principal: str, operations: Sequence[str], resources: Sequence[str]) -> str:
+    command = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--command-config", "admin.properties"]
+    command += ["--add", "--force", "--allow-principal", principal]
+    command += [argument for operation in operations for argument in ("--operation", operation)]
+    return shlex.join([*command, *resources])
 
 
 def connection_warnings(config: KafkaConfig) -> Iterator[Finding]:
