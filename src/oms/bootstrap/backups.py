@@ -23,7 +23,7 @@ def back_up(settings: Settings, target: Path) -> Backup:
 
 def restore(settings: Settings, source: Path) -> Backup:
     """Check a backup and put it in place as the embedded system of these settings, which must not be there yet."""
-    from oms.adapters.sqlite_log.file import Lock
+    from oms.adapters.sqlite_log.log_file import Lock
 
     _only_embedded(settings)
     backup.read_backup(source)  # before anything is made

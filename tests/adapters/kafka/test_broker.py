@@ -542,7 +542,7 @@ def delete_group(server: KafkaServer, group: str) -> None:
         try:
             admin.delete_consumer_groups([group])[group].result()
         except KafkaException as error:
-            if driver_errors.of(error).code() != KafkaError.NON_EMPTY_GROUP:  # its last member leaves just now
+            if driver_errors.error_in(error).code() != KafkaError.NON_EMPTY_GROUP:  # its last member leaves just now
                 raise
             return False
         return True

@@ -14,7 +14,7 @@ from zlib import crc32
 import pytest
 
 from oms.adapters.memory.clock import ManualClock
-from oms.adapters.sqlite_log import file, records
+from oms.adapters.sqlite_log import log_file, records
 from oms.adapters.sqlite_log.log import SqliteLog
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
@@ -387,7 +387,7 @@ def test_a_file_of_a_newer_version_is_refused(logs: Logs):
     logs.open()
     logs.close()
     with sqlite3.connect(logs.path) as connection:
-        connection.execute(f"PRAGMA user_version = {file.VERSION + 1}")
+        connection.execute(f"PRAGMA user_version = {log_file.VERSION + 1}")
     with pytest.raises(Permanent, match="newer version"):
         logs.open()
     with pytest.raises(Permanent, match="newer version"):
@@ -437,7 +437,7 @@ def test_a_full_disk_is_retryable_and_goes_on_when_there_is_room(log: SqliteLog)
 
 
 def test_a_locked_file_is_retryable(logs: Logs, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(file, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(log_file, "BUSY_TIMEOUT_S", 0.05)
     log = logs.open()
     other = sqlite3.connect(logs.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -96,8 +96,8 @@ def read_backup(source: Path) -> Backup:
             raise Permanent(f"{path} is missing from the backup")
         if (path.stat().st_size, _digest(path)) != (size, digest):
             raise Permanent(f"{path} isn't as the backup wrote it")
-        check_whole(path, still=True)
-        if read_marks(path, still=True).system != made.system:
+        check_whole(path, immutable=True)
+        if read_marks(path, immutable=True).system != made.system:
             raise Permanent(f"{path} belongs to another system than the backup")
     return made
 
@@ -174,8 +174,8 @@ def _copied(reader: sqlite3.Connection, path: Path, target: Path, system: str) -
                 copy.execute("DELETE FROM pinned WHERE name = ?", (RUNNING,))
     except sqlite3.Error as error:
         raise Permanent(f"{path} can't be copied to {target}: {error}") from error
-    check_whole(target, still=True)
-    if read_marks(target, still=True).system not in (system, None):
+    check_whole(target, immutable=True)
+    if read_marks(target, immutable=True).system not in (system, None):
         raise Permanent(f"{path} belongs to another system")
     _sync(target)
     return target.stat().st_size, _digest(target)

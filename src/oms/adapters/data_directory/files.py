@@ -154,14 +154,14 @@ class SystemFiles:
         """Write the marks of the system into a file that has its tables."""
         self._in_use[name] = None
         if self.system is not None:
-            write_marks(self._path(name), self.system, self._start, afresh=self.repairing)
+            write_marks(self._path(name), self.system, self._start, reset=self.repairing)
             self._made.add(name)
 
     def _read_again(self, connection: sqlite3.Connection, start: int) -> None:
         """Let users' own steps that this process doesn't have read the log from its beginning when they run again."""
         for path in self.directory.glob("step-*.db"):
             if path.stem not in self._in_use and not is_empty(path):
-                write_marks(path, str(self.system), start, afresh=True)
+                write_marks(path, str(self.system), start, reset=True)
                 connection.execute("DELETE FROM offsets WHERE consumers = ?", (path.stem.removeprefix("step-"),))
                 connection.execute(_LIST, (path.stem, start, path.stat().st_ino))
 

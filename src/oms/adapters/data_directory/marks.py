@@ -37,13 +37,13 @@ class Marks:
 
 
 @contextmanager
-def opened(path: Path, *, still: bool = False) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, *, immutable: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection to an existing file; SQLite's errors become `Retryable` (busy) or `Permanent`, with the file's path.
 
-    `still` is for a file that no process changes: it is opened read-only, and no file is created beside it.
+    `immutable` is for a file that no process changes: it is opened read-only, and no file is created beside it.
     """
     try:
-        address = f"{path.absolute().as_uri()}?mode={'ro&immutable=1' if still else 'rw'}"
+        address = f"{path.absolute().as_uri()}?mode={'ro&immutable=1' if immutable else 'rw'}"
         with closing(sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             yield connection
     except sqlite3.Error as error:
@@ -51,9 +51,9 @@ def opened(path: Path, *, still: bool = False) -> Iterator[sqlite3.Connection]:
         raise (Retryable if busy else Permanent)(f"{path}: {error}") from error
 
 
-def read_marks(path: Path, *, still: bool = False) -> Marks:
-    """The marks of a file; empty for a file without tables. `still` as in `opened`."""
-    with opened(path, still=still) as connection:
+def read_marks(path: Path, *, immutable: bool = False) -> Marks:
+    """The marks of a file; empty for a file without tables. `immutable` as in `opened`."""
+    with opened(path, immutable=immutable) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         found = dict(connection.execute("SELECT name, value FROM pinned")) if "pinned" in tables else {}
         worked = "inbox" in tables and connection.execute("SELECT 1 FROM inbox LIMIT 1").fetchone() is not None
@@ -64,13 +64,13 @@ def read_marks(path: Path, *, still: bool = False) -> Marks:
     return Marks(found.get(SYSTEM), *numbers, worked or SYSTEM in found)
 
 
-def write_marks(path: Path, system: str, start: int, *, afresh: bool = False) -> None:
-    """Write the system and the number of the start into a file; with `afresh`, remove its other mark."""
+def write_marks(path: Path, system: str, start: int, *, reset: bool = False) -> None:
+    """Write the system and the number of the start into a file; with `reset`, remove its other mark."""
     with opened(path) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_TABLE)
         connection.executemany(_UPSERT, [(SYSTEM, system), (OPENED, str(start))])
-        if afresh:
+        if reset:
             connection.execute("DELETE FROM pinned WHERE name = ?", (ACKNOWLEDGED,))
         connection.execute("COMMIT")
 
@@ -80,9 +80,9 @@ def is_empty(path: Path) -> bool:
     return not path.exists() or path.stat().st_size == 0
 
 
-def check_whole(path: Path, *, still: bool = False) -> None:
-    """Raise `Permanent` unless SQLite finds the whole file intact. `still` as in `opened`."""
-    with opened(path, still=still) as connection:
+def check_whole(path: Path, *, immutable: bool = False) -> None:
+    """Raise `Permanent` unless SQLite finds the whole file intact. `immutable` as in `opened`."""
+    with opened(path, immutable=immutable) as connection:
         connection.execute("PRAGMA query_only = ON")
         found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(1)")]
     if found != ["ok"]:

@@ -35,9 +35,9 @@ class ConsumerErrors:
         if driver_errors.is_instance_taken(error):
             self._give_up_instance(error)
         if driver_errors.is_fatal(error):
-            self._membership.fail(driver_errors.said(error))
+            self._membership.fail(driver_errors.describe(error))
         elif driver_errors.refuses_member(error):
-            self._membership.refuse(driver_errors.said(error))
+            self._membership.refuse(driver_errors.describe(error))
         self._stops_reading = driver_errors.stops_reading(error) or self._stops_reading
 
     def note_message(self, error: KafkaError, message: Message) -> None:
@@ -52,7 +52,7 @@ class ConsumerErrors:
                 topic=topic,
                 partition=partition,
                 offset=offset,
-                cause=driver_errors.said(error),
+                cause=driver_errors.describe(error),
             )
 
     def take(self) -> PortError | None:
@@ -73,5 +73,5 @@ class ConsumerErrors:
                 "another process has this group.instance.id, this one joins without it",
                 group=self.conf["group.id"],
                 instance=instance,
-                cause=driver_errors.said(error),
+                cause=driver_errors.describe(error),
             )

@@ -84,19 +84,19 @@ _MISSING = frozenset({
 _SECRET = re.compile(r"(sasl|key|keystore)\.password|ssl\.(key|certificate|ca)\.pem|client\.secret|oauthbearer")
 
 
-def said(error: KafkaError) -> str:
+def describe(error: KafkaError) -> str:
     """Librdkafka's message of an error, and its name."""
     return f"{_without_secrets(error.str())} ({error.name()})"
 
 
-def of(error: KafkaException) -> KafkaError:
+def error_in(error: KafkaException) -> KafkaError:
     """The error that an exception carries."""
     return cast(KafkaError, error.args[0])
 
 
 def undelivered(error: KafkaError, topic: str) -> PortError:
     """Why a message wasn't delivered. `OutcomeUnknown` unless the error proves that it isn't in the log."""
-    text = f"{topic}: {said(error)}"
+    text = f"{topic}: {describe(error)}"
     if error.code() in _MESSAGE_REFUSED:
         return Permanent(text)
     return Retryable(text) if error.code() in _NOT_APPENDED else OutcomeUnknown(text)
@@ -169,7 +169,7 @@ def is_stuck(error: KafkaError) -> bool:
 def stops_reading(error: KafkaError) -> PortError | None:
     """`Retryable` for an error that keeps a consumer from reading; None if librdkafka recovers by itself."""
     if is_fatal(error) or error.code() in _STOPS_READING:
-        return Retryable(f"Kafka: {said(error)}")
+        return Retryable(f"Kafka: {describe(error)}")
     return None
 
 
@@ -190,12 +190,12 @@ def refuses_group(error: KafkaError) -> bool:
 
 def unreachable(error: KafkaException) -> Retryable:
     """The error of a request that failed or timed out."""
-    return Retryable(f"Kafka: {said(of(error))}")
+    return Retryable(f"Kafka: {describe(error_in(error))}")
 
 
 def refused_settings(error: KafkaException) -> SettingsError:
     """The error for settings that librdkafka refuses."""
-    return SettingsError(f"Kafka's settings: {_without_secrets(of(error).str())}")
+    return SettingsError(f"Kafka's settings: {_without_secrets(error_in(error).str())}")
 
 
 def _without_secrets(text: str) -> str:

@@ -68,7 +68,7 @@ def begin(conf: Conf, topics: Collection[str], starts: Mapping[TopicPartition, i
             if offsets:
                 consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            if not driver_errors.has_members(driver_errors.of(error)):
+            if not driver_errors.has_members(driver_errors.error_in(error)):
                 raise
     return not known
 

@@ -79,11 +79,11 @@ class OffsetCommits:
             consumer.commit(offsets=offsets, asynchronous=True)
             self._in_flight += 1
         except KafkaException as error:
-            self._failed(driver_errors.of(error), partitions)
+            self._failed(driver_errors.error_in(error), partitions)
 
     def _failed(self, error: KafkaError, partitions: Collection[TopicPartition]) -> None:
         self._telemetry.count("kafka_commit_failures", cause=error.name())
         if driver_errors.refuses_member(error):
-            self._membership.refuse(driver_errors.said(error))
+            self._membership.refuse(driver_errors.describe(error))
         self._unsent.update(place for place in partitions if place in self._offsets)
         self._send_at = time.monotonic() + COMMIT_AGAIN_S

@@ -46,7 +46,7 @@ class Probe:
             except KafkaException as timeout:
                 raise self._unreachable(consumer, timeout) from None
             if error is not None and driver_errors.refuses_topic(error):
-                raise Permanent(f"topic {topic}: {driver_errors.said(error)}")
+                raise Permanent(f"topic {topic}: {driver_errors.describe(error)}")
             if error is not None:
                 raise self._unreachable(consumer, KafkaException(error))
 
@@ -75,7 +75,7 @@ def _check_group(consumer: Consumer, group: str, topics: Sequence[str]) -> None:
         found = consumer.committed([TopicPartition(topic, 0) for topic in topics], timeout=RESPONSE_TIMEOUT_S)
         errors = [partition.error for partition in found]
     except KafkaException as failed:
-        errors = [driver_errors.of(failed)]
+        errors = [driver_errors.error_in(failed)]
     for error in errors:
         if error is not None and driver_errors.refuses_group(error):
-            raise Permanent(f"group {group}: {driver_errors.said(error)}")
+            raise Permanent(f"group {group}: {driver_errors.describe(error)}")

@@ -99,7 +99,7 @@ class Sender:
                     return batch.refuse(index, Retryable(f"{message.topic}: too many messages wait to be sent"))
                 self._serve(producer, batch, LEAD_S)
             except KafkaException as error:
-                return batch.refuse(index, driver_errors.of(error))
+                return batch.refuse(index, driver_errors.error_in(error))
             else:
                 return None
 
@@ -108,7 +108,7 @@ class Sender:
             try:
                 producer.poll(min(at_most_s, LEAD_S))
             except KafkaException as error:  # a fatal error is raised once; the reports still come
-                self._replace(producer, driver_errors.of(error))
+                self._replace(producer, driver_errors.error_in(error))
             finally:
                 self._leading.release()
         else:
@@ -116,7 +116,7 @@ class Sender:
 
     def _replace(self, producer: Producer, error: KafkaError) -> None:
         self._count(error)
-        self._telemetry.alert("Kafka's producer is made anew", cause=driver_errors.said(error))
+        self._telemetry.alert("Kafka's producer is made anew", cause=driver_errors.describe(error))
         with self._making:
             if self._producer is producer:
                 self._producer = None

@@ -208,7 +208,7 @@ class KafkaSubscription(Subscription):
         try:
             messages = consumer.consume(limit, timeout_s)
         except KafkaException as error:
-            self._errors.note(driver_errors.of(error))
+            self._errors.note(driver_errors.error_in(error))
             return
         for message in messages:
             fault = message.error()
@@ -278,7 +278,7 @@ class KafkaSubscription(Subscription):
             (consumer.incremental_assign if self._is_cooperative else consumer.assign)(list(partitions))
             consumer.pause(list(partitions))
         except KafkaException as error:
-            self._errors.note(driver_errors.of(error))
+            self._errors.note(driver_errors.error_in(error))
             self._errors.is_broken = True
             return
         self._partitions.hold(assigned)

@@ -93,7 +93,7 @@ def check_topics(config: KafkaConfig, names: Collection[str]) -> Sequence[Findin
         admin = _admin(config, errors)
         have = _partitions(admin)
     except PortError as error:
-        reason = next((driver_errors.said(seen) for seen in errors if driver_errors.names_cause(seen)), str(error))
+        reason = next((driver_errors.describe(seen) for seen in errors if driver_errors.names_cause(seen)), str(error))
         return [Finding(f"Kafka can't be reached at {config.bootstrap}: {reason.removeprefix('Kafka: ')}")]
     wanted = sorted(set(names))
     return [
@@ -123,7 +123,7 @@ def _unlimited(admin: AdminClient, names: Sequence[str]) -> Iterator[Finding]:
             f" lack {wanted}; `oms setup` sets them"
         )
     if unreadable:
-        reason = driver_errors.said(next(iter(unreadable.values())))
+        reason = driver_errors.describe(next(iter(unreadable.values())))
         yield warning(f"the size limits of {', '.join(unreadable)} can't be checked: {reason}")
 
 
@@ -135,13 +135,15 @@ def _size_settings(
         return {}, {}
     found: dict[str, Mapping[str, str]] = {}
     unreadable: dict[str, KafkaError] = {}
-    asked = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names], request_timeout=ASK_S)
-    for resource, future in asked.items():
+    futures = admin.describe_configs(
+        [ConfigResource(ResourceType.TOPIC, name) for name in names], request_timeout=ASK_S
+    )
+    for resource, future in futures.items():
         try:
             values = future.result()
             found[resource.name] = {key: values[key].value for key in SIZE_LIMITS}
         except KafkaException as error:
-            unreadable[resource.name] = driver_errors.of(error)
+            unreadable[resource.name] = driver_errors.error_in(error)
     return found, unreadable
 
 
@@ -164,10 +166,10 @@ def _limit_sizes(admin: AdminClient, names: Sequence[str], config: KafkaConfig, 
                 future.result()
                 limited.add(resource.name)
             except KafkaException as error:
-                if driver_errors.is_forbidden(driver_errors.of(error)):
+                if driver_errors.is_forbidden(driver_errors.error_in(error)):
                     forbidden.add(resource.name)
                 else:
-                    _check(driver_errors.of(error), resource.name, config)
+                    _check(driver_errors.error_in(error), resource.name, config)
         time.sleep(LOOK_EVERY_S)
 
 
@@ -206,18 +208,18 @@ def _ms(time: timedelta) -> str:
     return str(time // timedelta(milliseconds=1))
 
 
-def _done(asked: Mapping[str, Future[None]], config: KafkaConfig) -> set[str]:
+def _done(futures: Mapping[str, Future[None]], config: KafkaConfig) -> set[str]:
     """The topics that were changed; not those that another process changed first, or that have to be tried again.
 
     The caller must keep its client: the futures of a destroyed client fail.
     """
     done = set()
-    for name, future in asked.items():
+    for name, future in futures.items():
         try:
             future.result()
             done.add(name)
         except KafkaException as error:
-            _check(driver_errors.of(error), name, config)
+            _check(driver_errors.error_in(error), name, config)
     return done
 
 
@@ -225,5 +227,5 @@ def _check(error: KafkaError, name: str, config: KafkaConfig) -> None:
     if driver_errors.is_done_already(error) or driver_errors.is_transient(error):
         return
     if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
-        raise Permanent(f"OMS_KAFKA_REPLICATION is {config.replication}: {driver_errors.said(error)}")
-    raise Permanent(f"topic {name}: {driver_errors.said(error)}")
+        raise Permanent(f"OMS_KAFKA_REPLICATION is {config.replication}: {driver_errors.describe(error)}")
+    raise Permanent(f"topic {name}: {driver_errors.describe(error)}")

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from oms.adapters.sqlite_log import file, records
+from oms.adapters.sqlite_log import log_file, records
 from oms.adapters.sqlite_log.groups import Groups, Member
 from oms.adapters.sqlite_log.writer import Append, Writer
 from oms.ports.broker import NO_STARTS, Broker, Subscription, TopicPartition
@@ -48,11 +48,11 @@ class SqliteLog(Broker, LogEvidence):
     def __init__(self, path: Path, *, clock: Clock, partitions: int = 4, files: DataFiles | None = None) -> None:
         self._path, self._files = path, files
         self.woken: list[Callable[[], None]] = []
-        self._lock = file.Lock(path)
+        self._lock = log_file.Lock(path)
         try:
             if files is not None:
                 files.check()
-            self.partitions = file.create(path, partitions)
+            self.partitions = log_file.create(path, partitions)
             if files is not None:
                 files.identify(records.end_of(path, self.partitions))
             offsets = _stored_offsets(path)
@@ -83,7 +83,7 @@ class SqliteLog(Broker, LogEvidence):
         return [report or error for report in reports]
 
     def check(self, topics: Collection[str], groups: Collection[str]) -> None:  # noqa: ARG002 - a file refuses none
-        file.check_writable(self._path)
+        log_file.check_writable(self._path)
 
     def subscribe(
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
@@ -115,7 +115,7 @@ class SqliteLog(Broker, LogEvidence):
         """
         bounds: dict[TopicPartition, int] = {}
         removed = 0
-        with closing(file.open_reader(self._path)) as connection:
+        with closing(log_file.open_reader(self._path)) as connection:
             for place, end in list(self._writer.ends.items()):
                 passed = self._groups.lowest_offset(place, end)
                 rows = _oldest(connection, self._path, place, passed, older_than, limit - removed)
@@ -158,7 +158,7 @@ class SqliteSubscription(Subscription):
         starts: Mapping[TopicPartition, int],
     ) -> None:
         self._path, self._groups, self._member, self._ends = path, groups, member, ends
-        self._connection: sqlite3.Connection | None = file.open_reader(path)
+        self._connection: sqlite3.Connection | None = log_file.open_reader(path)
         groups.join(member, starts)
 
     def is_new(self) -> bool:
@@ -199,7 +199,7 @@ class SqliteSubscription(Subscription):
         try:
             return records.read(connection, place, first, end, limit)
         except sqlite3.Error as error:
-            raise file.unusable(self._path, error) from error
+            raise log_file.unusable(self._path, error) from error
 
 
 def _append_of(message: Outgoing) -> Append | PortError:
@@ -215,7 +215,7 @@ def _append_of(message: Outgoing) -> Append | PortError:
 
 def _stored_offsets(path: Path) -> Mapping[str, dict[TopicPartition, int]]:
     stored: dict[str, dict[TopicPartition, int]] = {}
-    with closing(file.open_reader(path)) as connection:
+    with closing(log_file.open_reader(path)) as connection:
         rows = connection.execute("SELECT consumers, topic, partition, next FROM offsets").fetchall()
         for group, topic, partition, next_ in rows:
             stored.setdefault(group, {})[TopicPartition(topic, partition)] = next_
@@ -231,6 +231,6 @@ def _oldest(
     try:
         rows = connection.execute(oldest, (place.topic, place.partition, bound, limit)).fetchall()
     except sqlite3.Error as error:
-        raise file.unusable(path, error) from error
+        raise log_file.unusable(path, error) from error
     young = next((index for index, (_, at) in enumerate(rows) if at >= before), len(rows))
     return [offset for offset, _ in rows[:young]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from oms.adapters.sqlite_log.file import open_reader, unusable
+from oms.adapters.sqlite_log.log_file import open_reader, unusable
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import LogEvidence
 from oms.ports.messages import Headers, Record, within_limits

@@ -17,7 +17,7 @@ from zlib import crc32
 
 import attrs
 
-from oms.adapters.sqlite_log import file, records
+from oms.adapters.sqlite_log import log_file, records
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
@@ -192,7 +192,7 @@ class Writer:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = file.open_writer(self._path)
+            connection = log_file.open_writer(self._path)
             self.ends.update(records.ends(connection, self._partitions))
             self.end = sum(self.ends.values())
             self._connection = connection

@@ -1,6 +1,7 @@
 #!lua
--- Add once for a key; nothing in another epoch; an unknown product stays unknown; 0 where closed.
--- ARGV: epoch, then key, product and delta. The key is kept last: a delta that can't be added is an error, not a repeat.
+-- Add units of known products, once for each key; no effect in another epoch. Returns 0 if the gate is closed.
+-- ARGV: epoch, then key, product and delta of each. The key is stored after the addition, so that a delta that can't be
+-- added is an error each time.
 
 local epoch, keys = opened()
 if not epoch then

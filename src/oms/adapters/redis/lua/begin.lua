@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Close the gate, forget all, and note who rebuilds it; the epoch that is in the way where that is a later one.
--- ARGV: epoch, how the new keys begin. Another server's epoch is in nobody's way.
+-- Begin a rebuild: close the gate, remove its data and write the new head. Returns 0, or the gate's epoch if that is
+-- later and was built on this server. ARGV: epoch, prefix of the new keys.
 
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'keys', 'run_id', 'replid')
 local epoch, keys = head[1], head[2]

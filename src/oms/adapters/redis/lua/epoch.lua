@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- The epoch that is open and how its keys begin; nil where the gate is closed.
+-- Return the open epoch and the prefix of its keys; nil if the gate is closed.
 
 local epoch, keys = opened()
 return epoch and { epoch, keys }

@@ -1,6 +1,6 @@
 #!lua
--- Write a part of what a rebuild writes; 0 where another rebuild has taken its place.
--- ARGV: how the keys begin, `available` or `answers`, then fields and values.
+-- Write a part of the data of a rebuild. Returns 0 if another rebuild has begun.
+-- ARGV: prefix of the keys, `available` or `answers`, then fields and values.
 
 if redis.call('HGET', KEYS[1], 'keys') ~= ARGV[1] then
   return 0

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Put back what each order holds, and keep RELEASED for it whatever it was; 0 where closed.
--- ARGV: now, then orders. Goes on when memory is full, because it is a way out of that.
+-- Return the units that each order holds, and store RELEASED in any case. Returns 0 if the gate is closed.
+-- ARGV: now, then orders. Runs even if Redis is full, because it helps to free memory.
 
 local epoch, keys = opened()
 if not epoch then

@@ -1,6 +1,6 @@
 #!lua
--- Make products known that aren't; nothing in another epoch; 0 where closed.
--- ARGV: epoch, then product and units.
+-- Add unknown products; no effect in another epoch. Returns 0 if the gate is closed.
+-- ARGV: epoch, then product and units of each.
 
 local epoch, keys = opened()
 if not epoch then

@@ -1,6 +1,6 @@
 #!lua
--- Run every command that the other scripts run, on a key of its own, and leave nothing.
--- A right that is missing in the middle of a take would leave it half done: it has to be seen before. KEYS[1]: the key.
+-- Run every command of the other scripts on a key of the probe, and remove the key. KEYS[1]: the key.
+-- Without the right to one command, a take would stop half-way, so the start checks all of them.
 
 local key = KEYS[1]
 local commands = {
@@ -20,7 +20,7 @@ local commands = {
   { 'ZREM', key, 'a' },
   { 'UNLINK', key },
 }
--- Redis gives a right that is missing within a script no error code of its own, so the probe gives it one.
+-- Redis has no error code for a right that is missing within a script, so the probe adds one.
 for _, command in ipairs(commands) do
   if not redis.acl_check_cmd(unpack(command)) then
     return redis.error_reply('NOPERM the user of the gate has no right to ' .. command[1])

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Let the answers of orders expire; 0 where closed.
--- ARGV: now, when they expire, then orders. Goes on when memory is full, because it is a way out of that.
+-- Let the answers of orders expire. Returns 0 if the gate is closed.
+-- ARGV: now, time of expiry, then orders. Runs even if Redis is full, because it helps to free memory.
 
 local epoch, keys = opened()
 if not epoch then

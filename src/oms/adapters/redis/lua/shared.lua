@@ -1,8 +1,9 @@
--- Functions that every script begins with. KEYS[1] is the head: the epoch, how its keys begin, and where it was built.
--- Each script is one rule of oms.adapters.memory.gate_rules; numbers and `now` come from the caller.
+-- The functions that precede every script. KEYS[1] is the head: the epoch, the prefix of its keys, and the server on
+-- which it was built. Each script is one rule of oms.adapters.memory.gate_rules. Times are in milliseconds, and come from
+-- the caller.
 --
--- The server is asked who it is in every call, not once a connection: a connection outlives a change of the
--- replication id, and a client may reconnect between two commands of a batch.
+-- Every call checks the server's identity, not only the first on a connection: a connection outlives a change of the
+-- replication id, and a client may reconnect between two commands of a pipeline.
 
 local function built_here(run_id, replid)
   local info = redis.call('INFO', 'server', 'replication')
@@ -10,7 +11,7 @@ local function built_here(run_id, replid)
     and string.find(info, 'master_replid:' .. replid, 1, true)
 end
 
--- The epoch and how its keys begin; nothing where the gate is closed.
+-- Return the epoch and the prefix of its keys; nothing if the gate is closed.
 local function opened()
   local head = redis.call('HMGET', KEYS[1], 'open', 'epoch', 'keys', 'run_id', 'replid')
   if head[1] and built_here(head[4], head[5]) then
@@ -18,7 +19,7 @@ local function opened()
   end
 end
 
--- Forget an order's answer whose time is over.
+-- Remove the answer of an order if it has expired.
 local function expire(keys, order, now_ms)
   local until_ms = redis.call('ZSCORE', keys .. 'expires', order)
   if until_ms and tonumber(until_ms) <= tonumber(now_ms) then

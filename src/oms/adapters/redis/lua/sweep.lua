@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Forget answers whose time is over, the oldest first, so many at once; 0 where closed.
--- ARGV: now, how many.
+-- Remove expired answers, the oldest first. Returns 0 if the gate is closed.
+-- ARGV: now, maximum of answers.
 
 local epoch, keys = opened()
 if not epoch then

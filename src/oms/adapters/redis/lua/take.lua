@@ -1,8 +1,7 @@
 #!lua
--- Hold every line or none; the answer is kept unless a product is unknown or a quantity is invalid.
--- ARGV: now, order, largest quantity, epoch that it is bound to or nothing, then product and quantity of each line,
--- sorted by product.
--- Nothing is sorted here: Lua's `<` on text goes by the server's locale.
+-- Hold every line or none; stores the answer unless a product is unknown or a quantity invalid.
+-- ARGV: now, order, largest quantity, epoch that is required or '', then product and quantity of each line, sorted by
+-- product. The caller sorts, because Lua's `<` compares text by the server's locale.
 
 local epoch, keys = opened()
 if not epoch or (ARGV[4] ~= '' and tonumber(ARGV[4]) ~= epoch) then
