@@ -1,4 +1,4 @@
-"""Opens stores: of a directory, a file a service; of a PostgreSQL server, a schema a service."""
+"""Opens stores: on SQLite one file for each service, on PostgreSQL one schema."""
 
 from __future__ import annotations
 
@@ -32,59 +32,59 @@ _STORES: dict[str, Callable[[Database, Ids], SqlStore[Any]]] = {
 
 
 def store_in(database: Database, name: str, ids: Ids) -> SqlStore[Any]:
-    """The store of a service (or a step) in a database that has its tables."""
+    """Return the store of a service (or a step) in a database that has its tables."""
     return _STORES[kind_of(name)](database, ids)
 
 
 def sqlite_store(name: str, path: Path, clock: Clock, ids: Ids) -> SqlStore[Any]:
-    """The store of a service (or a step) in a file, which is made or migrated first."""
-    with _naming(path):
+    """Open the store of a service (or a step) in a file; create or migrate the file first."""
+    with _naming_file(path):
         database = sqlite_database(path, clock)
         migrate(database, kind_of(name))
         return store_in(database, name, ids)
 
 
 def postgres_store(name: str, config: PostgresConfig, ids: Ids) -> SqlStore[Any]:
-    """The store of a service (or a step) in its schema, by its own role.
+    """Open the store of a service (or a step) in its schema, with its own role. Its time is the server's.
 
-    Its time is the server's. `Permanent` where the schema isn't at this program's revision: `oms setup` brings it
-    there. `Retryable` where the server can't be reached.
+    `Permanent` if the schema isn't at this program's revision, to which `oms setup` migrates it. `Retryable` if the
+    server can't be reached.
     """
     from oms.adapters.sql.postgres.credentials import schema_of, service_credentials
     from oms.adapters.sql.postgres.database import postgres_database
 
     database = postgres_database(service_credentials(name, config), schema_of(name))
-    return store_in(_checked(database, name), name, ids)
+    return store_in(_check_revision(database, name), name, ids)
 
 
 def postgres_reader(name: str, config: PostgresConfig) -> Any:
-    """The same store for somebody who only looks, by the operator's role: reads work, writes don't."""
+    """Open the store of a service (or a step) with the operator's role, which can read but not write."""
     from oms.adapters.sql.postgres import database as postgres
     from oms.adapters.sql.postgres.credentials import operator_credentials, schema_of
 
     database = postgres.postgres_reader(operator_credentials(config), schema_of(name))
-    return store_in(_checked(database, name), name, _NoNames())
+    return store_in(_check_revision(database, name), name, _NoIds())
 
 
 def read_only(name: str, path: Path, clock: Clock, *, immutable: bool = False) -> Any:
-    """The store of another process's file: reads work, writes don't. `Permanent` for another version.
+    """Open the file of another process for reading only. `Permanent` if it isn't at this program's revision.
 
     `immutable`: no process can change the file, such as one on a read-only file system.
     """
-    with _naming(path):
-        return store_in(_checked(sqlite_reader(path, clock, immutable=immutable), name), name, _NoNames())
+    with _naming_file(path):
+        return store_in(_check_revision(sqlite_reader(path, clock, immutable=immutable), name), name, _NoIds())
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Have errors that come while a file is opened say which file it is."""
+def _naming_file(path: Path) -> Iterator[None]:
+    """Prefix errors with the path of the file that is being opened."""
     try:
         yield
     except PortError as error:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _checked(database: Database, name: str) -> Database:
+def _check_revision(database: Database, name: str) -> Database:
     try:
         check_current(database, kind_of(name))
     except BaseException:
@@ -93,8 +93,8 @@ def _checked(database: Database, name: str) -> Database:
     return database
 
 
-class _NoNames(Ids):
-    """A reader makes nothing that needs a name."""
+class _NoIds(Ids):
+    """A reader creates no rows, so it needs no ids."""
 
     def order_id(self) -> OrderId:
         raise NotImplementedError

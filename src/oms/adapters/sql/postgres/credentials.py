@@ -1,4 +1,4 @@
-"""Who is who on PostgreSQL: each service's schema and role, and how they log in."""
+"""The schema, the role and the credentials of each service on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ OPERATOR = "oms_operator"
 """The role that reads every schema and writes none."""
 
 DATABASE = "oms"
-"""The database where the address names none: libpq would take one by the name of each role."""
+"""The database if the address names none: libpq would use one with the name of the role."""
 
 _LONGEST_SLUG = 40
-_PATIENCE: Mapping[str, Any] = {
+_TIMEOUTS: Mapping[str, Any] = {
     "connect_timeout": 5,
-    # A server that vanished without a word is noticed after about half a minute.
+    # A server whose host vanished is noticed after about half a minute.
     "keepalives": 1,
     "keepalives_idle": 15,
     "keepalives_interval": 5,
@@ -37,36 +37,37 @@ _PATIENCE: Mapping[str, Any] = {
 
 @attrs.frozen(eq=False)
 class Credentials:
-    """One role's way to the database: libpq's parameters, which its text never shows."""
+    """A role and libpq's parameters for its connections. The parameters don't appear in `repr`."""
 
     role: str
     parameters: Mapping[str, Any] = attrs.field(repr=False)
 
     @property
     def place(self) -> str:
-        """Server and database, for people."""
+        """Server and database, for messages."""
         host, port, name = (str(self.parameters.get(key, "")) for key in ("host", "port", "dbname"))
         servers = zip_longest(host.split(","), port.split(","), fillvalue="")
         return f"{','.join(f'{server}:{at or 5432}' for server, at in servers)}/{name}"
 
     @property
     def has_password(self) -> bool:
-        """Whether the settings give one; libpq may find one elsewhere."""
+        """Whether the settings contain one; libpq may find one elsewhere."""
         return bool(self.parameters.get("password"))
 
     def server_accepts_connections(self) -> bool:
-        """Whether a server accepts connections there, of any role to any database."""
+        """Whether a server accepts connections at the address, of any role and to any database."""
         return PGconn.ping(make_conninfo("", **self.parameters).encode()) == Ping.OK
 
     def connect(self, kind: type[psycopg.Connection[Any]] = psycopg.Connection, **more: Any) -> psycopg.Connection[Any]:
-        """A connection in autocommit mode, without prepared statements: it may be a pooler's."""
+        """Open a connection in autocommit mode, without prepared statements, because a pooler may be in between."""
         return kind.connect(**{**self.parameters, **more}, autocommit=True, prepare_threshold=None)
 
 
 def schema_of(name: str) -> str:
-    """The schema of a service, or of a step's store, whose group may have any name.
+    """Return the schema of a service or of a step's store.
 
-    A group that isn't a plain lower-case word gets a digest behind it, so that no two share a schema.
+    The group of a step may have any name. Unless it is a plain lower-case identifier, a digest is appended, so that no
+    two groups share a schema.
     """
     if name in SERVICES:
         return f"oms_{name}"
@@ -78,41 +79,41 @@ def schema_of(name: str) -> str:
 
 
 def role_of(name: str, config: PostgresConfig) -> str:
-    """The role that a store logs in as."""
+    """Return the role that a store logs in as."""
     return config.user or schema_of(name)
 
 
 def service_credentials(name: str, config: PostgresConfig) -> Credentials:
-    """How the store of a service (or a step) logs in."""
+    """Return the credentials of the store of a service (or a step)."""
     own = None if config.user else config.service_passwords.get(name)
     password = own or config.password
-    return _login(role_of(name, config), password, config)
+    return _credentials(role_of(name, config), password, config)
 
 
 def operator_credentials(config: PostgresConfig) -> Credentials:
-    """How somebody who only looks logs in."""
+    """Return the credentials of the operator's role, which reads every schema."""
     if config.user:
-        return _login(config.user, config.password, config)
-    return _login(OPERATOR, config.operator_password or config.password, config)
+        return _credentials(config.user, config.password, config)
+    return _credentials(OPERATOR, config.operator_password or config.password, config)
 
 
 def admin_credentials(config: PostgresConfig) -> Credentials:
-    """How `oms setup` logs in."""
-    return _login(config.admin_user, config.admin_password, config)
+    """Return the credentials that `oms setup` uses."""
+    return _credentials(config.admin_user, config.admin_password, config)
 
 
 def spring_credentials(config: PostgresConfig) -> Credentials:
-    """How the migration logs in to the database of the system replaced."""
-    return _login(config.user or "", config.password, config)
+    """Return the credentials for the database of the Spring system."""
+    return _credentials(config.user or "", config.password, config)
 
 
-def _login(role: str, password: str | None, config: PostgresConfig) -> Credentials:
+def _credentials(role: str, password: str | None, config: PostgresConfig) -> Credentials:
     try:
         address = conninfo_to_dict(config.url)
     except psycopg.Error as error:
         raise Permanent(f"OMS_POSTGRES_URL: {error}") from None
     names = {"dbname": DATABASE, "application_name": role}
-    parameters = {**_PATIENCE, **names, **address, "user": role, "client_encoding": "UTF8"}
+    parameters = {**_TIMEOUTS, **names, **address, "user": role, "client_encoding": "UTF8"}
     if password is not None:
         parameters["password"] = password
     return Credentials(role, parameters)

@@ -1,4 +1,4 @@
-"""What is wrong with a PostgreSQL server, in words for the person who starts the program."""
+"""Checks of a PostgreSQL server, whose findings are shown to the person who starts the program."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UNSENT = """
     GROUP BY topic ORDER BY topic LIMIT 100
 """
 UNSENT_AFTER_S = 60
-"""A message that has waited for so long, in seconds, isn't on its way: the relay sends most within a second."""
+"""A message that is older, in seconds, is reported as unsent: the relay sends most within a second."""
 
 _TABLES = """
     SELECT bool_and(has_table_privilege(%s, c.oid, 'SELECT') AND has_table_privilege(%s, c.oid, 'INSERT')
@@ -44,73 +44,73 @@ _TABLES = """
 
 
 def check_postgres(config: PostgresConfig, services: Sequence[str], *, by_operator: bool = False) -> Sequence[Finding]:
-    """One finding for each problem of these services (or steps), each once; none where all is well.
+    """Return one finding for each problem of these services (or steps), without repetitions.
 
-    `by_operator` logs in as the operator's role where the settings have its password and not the service's: it checks
-    everything but the service's own log-in. Changes nothing. No finding shows a password.
+    With `by_operator`, logs in as the operator's role if the settings contain its password and not the service's; that
+    checks everything except the service's own login. Changes nothing. No finding shows a password.
     """
     problems: dict[Finding, None] = {}
     for name in services:
         role = service_credentials(name, config).role
-        login = _operators(name, config) if by_operator else service_credentials(name, config)
+        credentials = _operator_or_service(name, config) if by_operator else service_credentials(name, config)
         try:
-            with login.connect() as connection:
-                problems.update(dict.fromkeys(_problems(connection, name, login, role)))
+            with credentials.connect() as connection:
+                problems.update(dict.fromkeys(_problems(connection, name, credentials, role)))
         except psycopg.Error as error:
-            problems[Finding(login_problem(login, error))] = None
+            problems[Finding(login_problem(credentials, error))] = None
     return list(problems)
 
 
 def other_currencies(config: PostgresConfig, services: Sequence[str], currency: str) -> Sequence[Finding]:
-    """One finding for each service (or step) whose store was started with another currency than this.
+    """Return one finding for each service (or step) whose store was started with another currency.
 
-    Says nothing of a server that can't be reached: `check_postgres` does.
+    A server that can't be reached makes no finding here, but one of `check_postgres`.
     """
     problems = []
     for name in services:
-        login = _operators(name, config)
-        with suppress(psycopg.Error), login.connect() as connection:
+        credentials = _operator_or_service(name, config)
+        with suppress(psycopg.Error), credentials.connect() as connection:
             kept = _currency(connection, schema_of(name))
             if kept not in (None, currency):
-                where = f"PostgreSQL at {login.place}: the amounts of the schema {schema_of(name)}"
+                where = f"PostgreSQL at {credentials.place}: the amounts of the schema {schema_of(name)}"
                 problems.append(Finding(f"{where} are in {kept}, OMS_CURRENCY is {currency}"))
     return problems
 
 
 def other_steps(config: PostgresConfig, known: Sequence[str]) -> Sequence[str]:
-    """The schemas of steps that aren't `known`, as the operator's role finds them; `Retryable` where it can't look."""
-    login = operator_credentials(config)
+    """Return the schemas of steps that aren't `known`; `Retryable` if the operator's role can't connect."""
+    credentials = operator_credentials(config)
     try:
-        with login.connect() as connection:
+        with credentials.connect() as connection:
             rows = connection.execute(_STEPS).fetchall()
     except psycopg.Error as error:
-        raise Retryable(login_problem(login, error)) from None
+        raise Retryable(login_problem(credentials, error)) from None
     return sorted({name for (name,) in rows} - {schema_of(name) for name in known})
 
 
-def _operators(name: str, config: PostgresConfig) -> Credentials:
-    """The log-in of a service, or of the operator where the settings have the operator's password alone."""
-    login, operator = service_credentials(name, config), operator_credentials(config)
-    return operator if operator.has_password and not login.has_password else login
+def _operator_or_service(name: str, config: PostgresConfig) -> Credentials:
+    """The service's credentials, or the operator's if the settings contain only the operator's password."""
+    credentials, operator = service_credentials(name, config), operator_credentials(config)
+    return operator if operator.has_password and not credentials.has_password else credentials
 
 
-def _problems(connection: psycopg.Connection[Any], name: str, login: Credentials, role: str) -> Iterator[Finding]:
-    where = f"PostgreSQL at {login.place}"
+def _problems(connection: psycopg.Connection[Any], name: str, credentials: Credentials, role: str) -> Iterator[Finding]:
+    where = f"PostgreSQL at {credentials.place}"
     major = connection.info.server_version // 10000
     if major < OLDEST_SERVER:
         yield Finding(f"{where}: version {major} is too old, {OLDEST_SERVER} is needed")
-    for found in (*_of_server(connection, login), *_of_schema(connection, name, role)):
+    for found in (*_of_server(connection, credentials), *_of_schema(connection, name, role)):
         yield attrs.evolve(found, text=f"{where}: {found.text}")
 
 
-def _of_server(connection: psycopg.Connection[Any], login: Credentials) -> Iterator[Finding]:
+def _of_server(connection: psycopg.Connection[Any], credentials: Credentials) -> Iterator[Finding]:
     encoding, standby, creates, fsync, full_pages, synchronous = _row(connection, _SERVER)
     if encoding != "UTF8":
         yield Finding(f"the database's encoding is {encoding}; make it with UTF8")
     if standby:
         yield Finding("a standby, which can't be written to")
     if creates:
-        yield warning(f"{login.role} may make tables in the schema public, as anybody may there")
+        yield warning(f"{credentials.role} may make tables in the schema public, as anybody may there")
     if fsync == "off":
         yield warning("fsync is off, so a crash of the machine may lose or damage orders")
     if full_pages == "off":

@@ -1,4 +1,4 @@
-"""Brings a database to the present shape with alembic, whose scripts are part of the package."""
+"""Migrates databases with alembic, whose scripts are part of the package."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ HEADS = {
     "notification": "notification_0004",
     "step": "step_0005",
 }
-"""The newest revision of each kind of store; a test holds it against the scripts."""
+"""The newest revision of each kind of store; a test compares it with the scripts."""
 
 SCRIPTS = Path(__file__).parent.parent / "migrations"
 VERSION_TABLE = "alembic_version"
 
 SETUP_LOCK = 0x6F6D73
-"""PostgreSQL's advisory lock of whoever makes roles or tables ("oms"); another host waits for it."""
+"""The advisory lock of the process that creates roles or tables ("oms" in ASCII); other hosts wait for it."""
 
 DDL_LOCK_TIMEOUT_S = 5
-"""While a change of a table waits for its lock, everybody else waits behind it."""
+"""Short, because while a change of a table waits for its lock, all other transactions on the table wait behind it."""
 
 
 def version(database: Database) -> str | None:
-    """The revision that a database is at; None for a new one."""
+    """Return the revision of a database; None for a new one."""
     with database.snapshot() as connection:
         return version_in(connection)
 
 
 def version_in(connection: SqlConnection) -> str | None:
-    """The same within a transaction."""
+    """Return the revision within a transaction."""
     with TRANSLATE_ERRORS:
         known = inspect(connection.sqlalchemy).has_table(VERSION_TABLE, schema=connection.schema)
     versions = table(VERSION_TABLE, column("version_num"), schema=connection.schema)
@@ -47,7 +47,7 @@ def version_in(connection: SqlConnection) -> str | None:
 
 
 def check_current(database: Database, kind: str) -> None:
-    """`Permanent` unless the database has the shape that this program knows."""
+    """Raise `Permanent` unless the database is at this program's revision."""
     found = version(database)
     if found == HEADS[kind]:
         return
@@ -57,11 +57,11 @@ def check_current(database: Database, kind: str) -> None:
 
 
 def migrate(database: Database, kind: str, target: str = "head") -> None:
-    """Upgrade (or, to `base`, take away) the tables of a service, in one transaction.
+    """Upgrade the tables of a service in one transaction; with the target `base`, drop them.
 
-    Does nothing to a database that is current, and doesn't import alembic for it. Several processes, and on PostgreSQL
-    several hosts, may do it at once: one does, the others wait and find it done. `Permanent` for a database that a
-    newer program has changed.
+    For a database that is current it does nothing, and doesn't import alembic. Several processes, and on PostgreSQL
+    several hosts, may call it at once: one migrates, the others wait and find the database current. `Permanent` for a
+    database that a newer program has migrated.
     """
     if target == "head" and version(database) == HEADS[kind]:
         return
@@ -71,14 +71,14 @@ def migrate(database: Database, kind: str, target: str = "head") -> None:
 
 
 def lock_setup(connection: SqlConnection) -> None:
-    """Let nobody else make roles or tables until the end of the transaction."""
+    """Keep other processes from creating roles or tables until the end of the transaction."""
     if connection.on_postgres:
         connection.execute(select(func.pg_advisory_xact_lock(SETUP_LOCK)))
         connection.execute(text(f"SET LOCAL lock_timeout = '{DDL_LOCK_TIMEOUT_S}s'"))
 
 
 def migrate_in(connection: SqlConnection, kind: str, target: str = "head") -> None:
-    """The same within a transaction, whose schema exists."""
+    """Migrate within a transaction; the schema exists."""
     from alembic import command
     from alembic.util import CommandError
 
@@ -97,7 +97,7 @@ def _config(connection: SqlConnection, kind: str) -> Any:
     from alembic.config import Config
 
     config = Config()
-    # The configuration's values know %-interpolation; the path is the user's.
+    # The configuration interpolates %, and the path may contain one.
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.set_main_option("version_locations", str(SCRIPTS / "versions" / kind).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")

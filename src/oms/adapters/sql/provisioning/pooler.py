@@ -1,4 +1,4 @@
-"""Whether a pooler in front of PostgreSQL gives as many connections at once as a reader of several schemas holds."""
+"""Checks that a pooler in front of PostgreSQL gives a reader of several schemas enough connections at once."""
 
 from __future__ import annotations
 
@@ -10,55 +10,59 @@ from typing import Any
 import psycopg
 from psycopg.pq import ExecStatus
 
-from oms.adapters.sql.postgres.credentials import operator_credentials
+from oms.adapters.sql.postgres.credentials import Credentials, operator_credentials
 from oms.adapters.sql.postgres.login_errors import login_problem
 from oms.ports.errors import Retryable
 from oms.settings.records import PostgresConfig
 
-ANSWERS_WITHIN_S = 5.0
-"""How long all transactions together may take to begin. A pooler lets a client wait for a connection for minutes."""
+BEGIN_TIMEOUT_S = 5.0
+"""Time limit for all transactions together to begin. A pooler lets a client wait minutes for a connection."""
 
 _BEGIN = b"BEGIN READ ONLY; SELECT pg_backend_pid()"
 
 
 def check_pooler(config: PostgresConfig, connections: int) -> None:
-    """Have a pooler show that the operator's role can have `connections` transactions open at once.
+    """Check that the operator's role can have `connections` transactions open at once.
 
-    `Retryable` where it can't within `ANSWERS_WITHIN_S`, or can't be reached. Without a pooler there is nothing to
-    show: PostgreSQL refuses a connection too many at once.
+    `Retryable` if they don't begin within `BEGIN_TIMEOUT_S`, or the server can't be reached. Without a pooler nothing
+    is checked: PostgreSQL itself refuses a connection above its limit immediately.
     """
-    login, until = operator_credentials(config), time.monotonic() + ANSWERS_WITHIN_S
+    credentials, until = operator_credentials(config), time.monotonic() + BEGIN_TIMEOUT_S
     with ExitStack() as sessions:
         for number in range(connections):
             try:
-                session = login.connect()
+                session = credentials.connect()
                 sessions.callback(session.close)
                 pid = _begin(session, until)
             except psycopg.Error as error:
-                raise Retryable(login_problem(login, error)) from None
+                raise Retryable(login_problem(credentials, error)) from None
             if pid is None:
-                raise Retryable(
-                    f"PostgreSQL at {login.place}: the pooler there gave {number} of the {connections} connections to"
-                    f" the server that are needed at once, and no further one within {ANSWERS_WITHIN_S:.0f} s. Allow"
-                    f" {connections} for {login.role} (PgBouncer: default_pool_size), or name the server itself in"
-                    " OMS_POSTGRES_URL"
-                )
+                raise Retryable(_too_few(credentials, number, connections))
             if pid == session.info.backend_pid:  # a pooler gives its client a process id that is none of the server's
                 return
 
 
+def _too_few(credentials: Credentials, given: int, needed: int) -> str:
+    return (
+        f"PostgreSQL at {credentials.place}: the pooler there gave {given} of the {needed} connections to"
+        f" the server that are needed at once, and no further one within {BEGIN_TIMEOUT_S:.0f} s. Allow"
+        f" {needed} for {credentials.role} (PgBouncer: default_pool_size), or name the server itself in"
+        " OMS_POSTGRES_URL"
+    )
+
+
 def _begin(session: psycopg.Connection[Any], until: float) -> int | None:
-    """Begin a transaction, which stays open; the process id of the server's side, or None without an answer in time."""
-    connection = session.pgconn
-    connection.send_query(_BEGIN)
-    connection.flush()
+    """Begin a transaction, which stays open. Returns the process id of the server's session; None at the time limit."""
+    libpq = session.pgconn
+    libpq.send_query(_BEGIN)
+    libpq.flush()
     pid = None
     while True:
-        while connection.is_busy():
-            if not select.select([connection.socket], [], [], max(0.0, until - time.monotonic()))[0]:
+        while libpq.is_busy():
+            if not select.select([libpq.socket], [], [], max(0.0, until - time.monotonic()))[0]:
                 return None
-            connection.consume_input()
-        result = connection.get_result()
+            libpq.consume_input()
+        result = libpq.get_result()
         if result is None:
             return pid
         if result.status == ExecStatus.FATAL_ERROR:
