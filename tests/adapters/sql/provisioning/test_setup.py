@@ -146,13 +146,13 @@ def test_several_hosts_may_set_up_at_once(server: OwnPostgres) -> None:
 def test_a_database_that_another_host_makes_after_the_first_look_is_found(
     server: OwnPostgres, ready: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, look = [0], roles._refusal
+    looks, look = [0], roles._login_error
 
     def late(admin: Any) -> Permanent | None:
         looks[0] += 1
         return Permanent("it wasn't there yet") if looks[0] == 1 else look(admin)
 
-    monkeypatch.setattr(roles, "_refusal", late)
+    monkeypatch.setattr(roles, "_login_error", late)
     assert set_up_postgres(ready.postgres, ["payment"])[0] == "database oms: is there"
 
 

@@ -38,11 +38,11 @@ from oms.testing.contracts.samples import AT, EUR, LATER, order_id, placed, stat
 def test_migrations_make_the_schema_and_take_it_away(tmp_path: Path, kind: str) -> None:
     database = sqlite_database(tmp_path / "x.db", SystemClock())
     migrate(database, kind)
-    with database.reading() as link:
-        assert compare_metadata(MigrationContext.configure(link.sqlalchemy), KINDS[kind].metadata) == []
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection.sqlalchemy), KINDS[kind].metadata) == []
     migrate(database, kind, "base")
-    with database.reading() as link:
-        assert inspect(link.sqlalchemy).get_table_names() == ["alembic_version"]
+    with database.reading() as connection:
+        assert inspect(connection.sqlalchemy).get_table_names() == ["alembic_version"]
 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_statements_that_were_never_sent_are_an_error(tmp_path: Path) -> None:
         buffered = 2
 
     database = sqlite_database(tmp_path / "x.db", SystemClock())
-    with database.reading() as link:
-        forgetful = SqlConnection(link.sqlalchemy, Forgetful(link.sqlalchemy, None))
+    with database.reading() as connection:
+        forgetful = SqlConnection(connection.sqlalchemy, Forgetful(connection.sqlalchemy, None))
         with pytest.raises(oms.Permanent, match="before 2 of its statements were sent"):
             forgetful.end()
         with pytest.raises(oms.Permanent, match="has ended"):
