@@ -22,7 +22,7 @@ from oms.adapters.system.clock import SystemClock
 from oms.engine.health import MAX_SUBJECTS, OPENS_AFTER, OPENS_AFTER_S, Condition, HealthRecord
 from oms.ports.errors import PortError, Retryable
 from oms.ports.messages import Outgoing
-from oms.runtime.health_watch import HealthWatch, Question
+from oms.runtime.health_watch import HealthWatch
 from oms.testing import Shop
 
 WORK = Condition.WORK_FAILING
@@ -317,7 +317,7 @@ class Asked:
         self.answer()
 
     def __enter__(self) -> Asked:
-        question = Question("store", self.record.of("order"), [(Condition.STORE_UNAVAILABLE, self.ask)])
+        question = Probe("store", self.record.of("order"), [(Condition.STORE_UNAVAILABLE, self.ask)])
         self.watch = HealthWatch(self.record, [question], {}, stuck_after_s=4, telemetry=self.telemetry)
         self.watch.start()
         return self

@@ -25,9 +25,9 @@ from oms.runtime.adaptive_batching import (
     ANSWER_S,
     BUSY,
     GATHER_S,
-    OF_LATE_S,
+    HALF_LIFE_S,
     REST_S,
-    Late,
+    RecentCount,
     answer,
     gather,
     group,
@@ -70,7 +70,7 @@ def test_a_bell_wakes_its_lane_alone() -> None:
     running = runner(Driven({"one": worker(one)}), Driven({"other": worker(other)}), wakeups=wakeups)
     running.start()
     one.todo = 1
-    wakeups.ring("one")
+    wakeups.wake("one")
     until(lambda: one.done == 1)
     assert running.stop(5)
     assert not running.running
@@ -337,7 +337,7 @@ def test_a_lane_never_rests_where_nothing_is_used() -> None:
 
 
 def test_what_was_moved_long_ago_makes_nobody_busy() -> None:
-    late = Late()
+    late = RecentCount()
     assert late.add(9, at=100.0) == 9
-    assert late.add(1, at=100.0 + OF_LATE_S) == pytest.approx(5.5)
+    assert late.add(1, at=100.0 + HALF_LIFE_S) == pytest.approx(5.5)
     assert late.add(1, at=101.0) < BUSY / 2

@@ -218,16 +218,16 @@ def threaded_calls(settings: Settings, wakeups: Wakeups) -> Callable[[str], Call
     sizes = {"payment": settings.payment_calls, "notification": settings.notify_calls}
     return lambda name: ThreadPoolCallExecutor(
         sizes.get(name, settings.batch),
-        done=lambda: ring(wakeups, name, TASKS),
+        done=lambda: wake(wakeups, name, TASKS),
         limit_s=settings.call_limit_s(name),
         ahead_s=CALLS_AHEAD_S,
         most=settings.batch,
     )
 
 
-def ring(wakeups: Wakeups, service: str, lane: str) -> None:
+def wake(wakeups: Wakeups, service: str, lane: str) -> None:
     """Wake up one lane of a service."""
-    wakeups.ring(lane_name(service, lane))
+    wakeups.wake(lane_name(service, lane))
 
 
 def named(path: str | None, variable: str, port: type[Any], opened: Opened, name: str) -> Any:

@@ -37,8 +37,8 @@ from oms.ports.errors import Retryable
 from oms.ports.evidence import Evidence
 from oms.ports.extensions import Authentication, Authenticator
 from oms.ports.telemetry import Telemetry
-from oms.runtime.dependency_probes import questions
-from oms.runtime.health_watch import HealthWatch, Question
+from oms.runtime.dependency_probes import probes
+from oms.runtime.health_watch import HealthWatch, Probe
 from oms.runtime.runner import Runner, driven_apart, driven_in_lanes, driven_together
 from oms.runtime.startup import WaitingStart
 from oms.settings import Settings
@@ -421,10 +421,10 @@ class App:
 
     def _watch_over(self, system: System, runner: Runner) -> HealthWatch:
         """Memory asks nothing: it has no server that could fail, and its one thread alone may touch it."""
-        asked: Sequence[Question] = ()
+        asked: Sequence[Probe] = ()
         record, made = self.health_record, self._container
         if self.settings.profile != "memory":
-            asked = questions(record, system.assemblies, made.broker(), made.gate(), made.ids().token())
+            asked = probes(record, system.assemblies, made.broker(), made.gate(), made.ids().token())
         after_s = self.settings.stuck_after_s
         return HealthWatch(record, asked, runner.activities, stuck_after_s=after_s, telemetry=self.telemetry)
 

@@ -76,7 +76,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         retention_days=settings.retention_days,
         health=container.health(),
         # Between processes the log itself tells, and whoever waits for it hears.
-        published=(lambda: None) if settings.profile == "distributed" else container.wakeups().ring_all,
+        published=(lambda: None) if settings.profile == "distributed" else container.wakeups().wake_all,
     )
     wakeups, calls = container.wakeups(), container.calls()
     assemblies: dict[str, ServiceAssembly[Any]] = {}
@@ -95,7 +95,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         if name == "order":
             grouped = settings.profile == "distributed"
             more |= {"lock": orders.OrderWork.lock, "extra": (*extra, *_log_steps(world)), "grouped": grouped}
-        assemblies[name] = assemble(service, world, calls(name), woken=partial(make.ring, wakeups, name), **more)
+        assemblies[name] = assemble(service, world, calls(name), woken=partial(make.wake, wakeups, name), **more)
     return System(container, assemblies)
 
 

@@ -1,9 +1,8 @@
-"""When a lane pauses, so that messages share batches: a batch costs by itself as much as many messages.
+"""Pauses of busy lanes, which make batches larger: the fixed cost of a batch equals the cost of many messages.
 
-Orders are grouped once, where they leave the order service. From there a group stays together: whoever is told of its
-first message waits for a moment for the others, and hands them on together. Only where nearly all is in use that the
-service lives on do all but commands rest after their batches. Nobody pauses in a quiet system: what comes there waits
-for nobody.
+The order service groups new orders once, when it publishes them. Each later lane keeps a group together: after its
+first message, the lane waits briefly for the others and handles them in one batch. When the CPU is nearly used up, all
+lanes but commands also pause after their batches. Lanes of a quiet system never pause.
 """
 
 from __future__ import annotations
@@ -13,25 +12,25 @@ from collections.abc import Callable
 import attrs
 
 GROUP_S = 0.07
-"""How long new orders gather for the next group, which all other lanes get as one batch each."""
+"""Seconds for which new orders gather for the next group, which each other lane handles as one batch."""
 
 ANSWER_S, ENOUGH_REQUESTS = 0.02, 50
-"""How long requests gather for the next commit, unless so many went with the last: somebody waits for each answer."""
+"""Seconds for which requests gather for the next commit, unless the last commit had this many: clients are waiting."""
 
 GATHER_S = 0.01
-"""What was sent together arrives within this: Kafka answers a waiting fetch with the first partition that has news."""
+"""Seconds within which a group arrives: Kafka answers a waiting fetch when the first partition has records."""
 
 REST_S = 0.2
-"""How long a lane rests after a batch that wasn't full where nothing is left to use."""
+"""Seconds that a lane pauses after a batch that wasn't full, at a CPU utilisation of 1."""
 
 BUSY = 3.0
-"""A lane is busy when it has moved so much of late; of each order it moves three or four. Others never pause."""
+"""Recent messages from which a lane counts as busy; an order has three or four. Other lanes never pause."""
 
-OF_LATE_S = 0.05
-"""What a lane moved so long ago counts half."""
+HALF_LIFE_S = 0.05
+"""Half-life, in seconds, of a message in the count of recent messages."""
 
 Pause = Callable[[float], float]
-"""From the share that is in use of what the service lives on (`adapters.system.usage`) to seconds."""
+"""Maps CPU utilisation, 0 to 1 (`runtime.cpu_usage`), to a pause in seconds."""
 
 
 def never(_used: float) -> float:
@@ -40,22 +39,22 @@ def never(_used: float) -> float:
 
 
 def group(used: float) -> float:
-    """Between groups of new orders: all of it where half is in use, so that a fast machine has smaller groups."""
+    """Return the pause between groups of new orders: all of `GROUP_S` from a utilisation of 0.5 on."""
     return max(GROUP_S * _half(used), rest(used))
 
 
 def answer(used: float) -> float:
-    """Between commits of requests."""
+    """Return the pause between commits of requests."""
     return ANSWER_S * _half(used)
 
 
 def gather(used: float) -> float:
-    """For the rest of a group, after its first message."""
+    """Return the pause after the first message of a group."""
     return GATHER_S * _half(used)
 
 
 def rest(used: float) -> float:
-    """After a batch, to save: 3 ms where seven tenths are in use, 56 at nine tenths."""
+    """Return the pause after a batch: 3 ms at a utilisation of 0.7, 56 ms at 0.9."""
     return float(REST_S * used**12)
 
 
@@ -64,14 +63,14 @@ def _half(used: float) -> float:
 
 
 @attrs.define
-class Late:
-    """How much a lane has moved of late: what it moved `OF_LATE_S` ago counts half, and so on."""
+class RecentCount:
+    """Counts the recent messages of a lane, with exponential decay: one counts half after `HALF_LIFE_S`."""
 
     moved: float = 0.0
     at: float = 0.0
 
     def add(self, moved: int, at: float) -> float:
-        """The sum now (`at`, in seconds)."""
-        self.moved = self.moved * 0.5 ** ((at - self.at) / OF_LATE_S) + moved
+        """Add messages at the time `at` (in seconds), and return the count."""
+        self.moved = self.moved * 0.5 ** ((at - self.at) / HALF_LIFE_S) + moved
         self.at = at
         return self.moved

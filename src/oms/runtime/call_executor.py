@@ -20,18 +20,18 @@ from oms.ports.call_executor import CallAbandoned, CallExecutor, Ended, Token, W
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
 
 WEIGHT = 0.25
-"""How much the calls that ended last say about how long the next ones will take."""
+"""Weight of the calls that ended last in the expected duration of the next ones."""
 
 MOST_HUNG = 64
-"""Threads of abandoned calls that are waited for; no further call is made while there are so many."""
+"""Threads of abandoned calls at which no further call is made, until some of them return."""
 
 LOOK_EVERY_S = 0.1
-"""The least time between two searches for calls that have outlasted their limit."""
+"""Least time, in seconds, between two searches for calls that exceed their limit."""
 
 
 @attrs.define(eq=False)
 class _Job(Generic[Token]):
-    """A submitted call. `began_s` is None until a thread takes it; `over` once nobody waits for it any more."""
+    """A submitted call. `began_s` is None until a thread takes it; `over` says that its result isn't wanted."""
 
     token: Token
     call: Callable[[], object]
@@ -71,15 +71,15 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
         self._jobs: SimpleQueue[_Job[Token] | None] = SimpleQueue()
         self._ended: SimpleQueue[tuple[Ended[Token], float]] = SimpleQueue()
         self._lock = threading.Lock()
-        """Guards the four below, which the threads of calls change as well."""
+        """Guards the four attributes below, which the threads of calls change as well."""
         self._open: dict[_Job[Token], None] = {}
         self._threads: list[threading.Thread] = []
         self._hung = 0
         self._names = count()
         self._under_way = 0
-        """Submitted and not collected yet; touched only by the one thread that submits and collects."""
+        """Calls submitted and not collected yet; used only by the thread that submits and collects."""
         self._told = False
-        """Somebody has called `done` since the last look."""
+        """Whether `done` was called since the last `collect`."""
         self._closed = False
 
     def room(self) -> int:
@@ -105,7 +105,7 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
         """The calls that ended since the last time, with those that have outlasted their limit."""
         ended: list[Ended[Token]] = []
         took_s = 0.0
-        self._told = False  # before the look: who ends from now on tells of it again
+        self._told = False  # before the look, so that a later end calls `done` again
         self._abandon_overdue(time.monotonic())
         try:
             while True:
@@ -152,7 +152,7 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
         return min(self._most, max(self._workers, int(ahead)))
 
     def _learn(self, took_s: float) -> None:
-        """Slowness is believed at once, quickness by and by."""
+        """Raise the expected duration at once, lower it gradually."""
         known_s = took_s if self._usual_s is None else self._usual_s
         self._usual_s = max(took_s, known_s + WEIGHT * (took_s - known_s))
 

@@ -1,4 +1,4 @@
-"""How much is used of what a process lives on: the machine's cores, and the one core that Python's threads share."""
+"""CPU utilisation of a process: of the machine's cores, and of the one core that Python's threads share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 LOOKED_S = 0.1
-"""How often somebody looks, who is asked more often."""
+"""Seconds between two measurements; a call in between returns the last one."""
 
 STAT = Path("/proc/stat")
 USER_TO_STEAL = slice(1, 9)
@@ -20,7 +20,7 @@ Ticks = tuple[int, int]
 
 
 def machine_ticks() -> Ticks | None:
-    """(busy, all) clock ticks of the machine's cores since its start; None where the system doesn't say so."""
+    """Return (busy, all) clock ticks of all cores since boot; None if the operating system doesn't provide them."""
     try:
         with STAT.open("rb") as stat:
             ticks = [int(field) for field in stat.readline().split()[USER_TO_STEAL]]
@@ -32,7 +32,7 @@ def machine_ticks() -> Ticks | None:
 
 @attrs.frozen
 class Look:
-    """What had been used at a moment."""
+    """A measurement: wall time, CPU time of the process, clock ticks of the machine."""
 
     wall_s: float
     cpu_s: float
@@ -40,10 +40,10 @@ class Look:
 
 
 class Usage:
-    """The share of the scarcer of both that is in use, from 0 to 1; what was seen one look before counts half.
+    """The larger utilisation of the two, from 0 to 1, smoothed: each measurement counts as much as all before it.
 
-    A service has all that it can get when either is used up: others on the machine leave it no more, or one core
-    is all that Python's threads can use at once. May be asked on any thread.
+    A service can't get more CPU when either is used up: other processes leave none, or Python's threads use their one
+    core. Callable from any thread.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Usage:
         self._own = self._machine = 0.0
 
     def __call__(self) -> float:
-        """The share of late."""
+        """Return the present utilisation."""
         before, now_s = self._seen, self._wall_s()
         if now_s >= before.wall_s + LOOKED_S:
             self._seen = now = Look(now_s, self._cpu_s(), self._ticks())
@@ -67,7 +67,7 @@ class Usage:
 
 
 def _busy(before: Ticks | None, now: Ticks | None) -> float:
-    """The share of the ticks between; 0 where nobody knows, or none has passed."""
+    """Return the busy share of the ticks between two measurements; 0 if unknown, or if none has passed."""
     if before is None or now is None or now[1] <= before[1]:
         return 0.0
     return (now[0] - before[0]) / (now[1] - before[1])

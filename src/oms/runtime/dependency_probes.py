@@ -1,4 +1,4 @@
-"""What a running process asks its servers, so that an idle one notices as well that it couldn't work."""
+"""The probes of a process: they detect that a server is unavailable, also while the process is idle."""
 
 from __future__ import annotations
 
@@ -12,45 +12,49 @@ from oms.ports.broker import Broker, TopicPartition
 from oms.ports.errors import Permanent
 from oms.ports.gate import StockGate
 from oms.ports.stores.store import Store
-from oms.runtime.health_watch import Check, Question
+from oms.runtime.health_watch import Check, Probe
 
 WRITE_EVERY = 2
-"""A store is written at each second question: an embedded system at rest wrote 76 KB a second otherwise."""
+"""Every how many probes a store is written. With each, an idle embedded system wrote 76 KB a second."""
 
 PROBE_GROUP = "oms-health"
-"""The consumer under which a probe's rows are written; no group has this name."""
+"""The consumer group of the rows that a probe writes; no real group has this name."""
 
 
-def questions(
-    record: HealthRecord, parts: Mapping[str, ServiceAssembly[Any]], broker: Broker, gate: StockGate | None, token: str
-) -> Sequence[Question]:
-    """One question for each store, one for the log and, where inventory runs here, one for the gate.
+def probes(
+    record: HealthRecord,
+    assemblies: Mapping[str, ServiceAssembly[Any]],
+    broker: Broker,
+    gate: StockGate | None,
+    token: str,
+) -> Sequence[Probe]:
+    """Return a probe for each store, one for the log and, if inventory runs here, one for the gate.
 
-    `token` is a name that no other process has.
+    `token` is a name that no other process uses.
     """
-    found = [Question("store", part.health, _store_checks(part.service.store, token)) for part in parts.values()]
+    found = [Probe("store", one.health, _store_checks(one.service.store, token)) for one in assemblies.values()]
     process = record.of(PROCESS)
-    topics = sorted({topic for part in parts.values() for topic in part.service.topics})
-    groups = sorted({part.service.group for part in parts.values()})
-    found.append(Question("log", process, _log_checks(broker, topics, groups)))
-    inventory = parts.get("inventory")
+    topics = sorted({topic for one in assemblies.values() for topic in one.service.topics})
+    groups = sorted({one.service.group for one in assemblies.values()})
+    found.append(Probe("log", process, _log_checks(broker, topics, groups)))
+    inventory = assemblies.get("inventory")
     if gate is not None and inventory is not None and hasattr(gate, "check"):
-        found.append(Question("gate", inventory.health, [(Condition.GATE_UNAVAILABLE, gate.check)]))
+        found.append(Probe("gate", inventory.health, [(Condition.GATE_UNAVAILABLE, gate.check)]))
     return found
 
 
 def _store_checks(store: Store, token: str) -> Sequence[Check]:
-    place, turns = TopicPartition(token, 0), count()
+    partition, turns = TopicPartition(token, 0), count()
 
     def write() -> None:
-        """A row is written and removed, as for a batch of messages; neither waits for the disk."""
+        """Write and remove a row, as for a batch of messages; neither waits for the disk."""
         if next(turns) % WRITE_EVERY:
             return
         try:
-            store.start_attempts(PROBE_GROUP, {place: 0})
-            store.clear_attempts(PROBE_GROUP, [place])
+            store.start_attempts(PROBE_GROUP, {partition: 0})
+            store.clear_attempts(PROBE_GROUP, [partition])
         except Exception:
-            next(turns)  # the next time, too: only a write ends the problem
+            next(turns)  # write again next time: only a successful write ends the problem
             raise
 
     return [(Condition.STORE_UNAVAILABLE, store.ping), (Condition.STORE_NOT_WRITABLE, write)]

@@ -1,7 +1,7 @@
-"""Looks after a running system: asks its servers each second, and notices workers that don't return.
+"""Watches a running system: probes its servers each second, and detects workers that don't return.
 
-Each question has a thread of its own, because one that hangs must not keep the others from being asked. None of these
-threads does work: what they saw goes to the record of health, and they end with the process.
+Each server has a probe on a thread of its own, so that one that hangs doesn't delay the others. These threads only
+report to the health record; they are daemons and end with the process.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from oms.ports.telemetry import Telemetry
 
 ASK_EVERY_S = 1.0
 ASK_AGAIN_S = 0.25
-"""After a failure: a server that is back shows at once."""
+"""Seconds to the next probe after a failure, so that a recovered server is noticed soon."""
 
 FAILURES = 2
-"""In a row: one lost connection, which the next question replaces, is no problem yet."""
+"""Failures in a row that make a problem: one lost connection, which the next probe replaces, is none yet."""
 
 LOOK_EVERY_S = 0.25
 ANSWERS_WITHIN_S = 3.0
-"""A question that takes longer is a problem although it hasn't failed."""
+"""A probe that takes more seconds than this is a problem, although it hasn't failed."""
 
 STACK_LIMIT = 20
 """Frames of a stuck thread that are logged."""
@@ -34,7 +34,7 @@ STACK_LIMIT = 20
 
 @attrs.define
 class Activity:
-    """What a thread does at the moment: `number` grows with each thing, and is 0 in between.
+    """The current activity of a thread. `number` grows with each activity and is 0 between two.
 
     Only the thread itself, `ident`, changes it.
     """
@@ -46,23 +46,23 @@ class Activity:
     ident: int = 0
 
     def begin(self, doing: str, worker: Worker | None = None) -> None:
-        """The next thing begins; `worker` is whose it is."""
+        """Begin an activity of a worker, or of none."""
         self.doing, self.worker = doing, worker
         self.count += 1
         self.number = self.count
 
     def end(self) -> None:
-        """It is over."""
+        """End the activity."""
         self.number = 0
 
 
 Check = tuple[Condition, Callable[[], object]]
-"""What is wrong where this raises."""
+"""A condition, and the function that raises while it holds."""
 
 
 @attrs.frozen
-class Question:
-    """Checks of one server, about once a second, in their order; those after one that fails are left out."""
+class Probe:
+    """The checks of one server, run about once a second in this order; a failed check ends the probe."""
 
     name: str
     health: ServiceHealth
@@ -76,27 +76,27 @@ class _Seen:
 
 
 class HealthWatch:
-    """The questions and the watch over `activities`, by the names of their threads."""
+    """Runs the probes, and watches `activities` (by the names of their threads) for workers that don't return."""
 
     def __init__(
         self,
         record: HealthRecord,
-        questions: Sequence[Question],
+        probes: Sequence[Probe],
         activities: Mapping[str, Activity],
         *,
         stuck_after_s: float,
         telemetry: Telemetry,
     ) -> None:
-        self._record, self._questions, self._stuck_after_s = record, questions, stuck_after_s
+        self._record, self._probes, self._stuck_after_s = record, probes, stuck_after_s
         self._telemetry = telemetry
-        self._asking = {f"{one.health.service} {one.name}": Activity() for one in questions}
+        self._asking = {f"{one.health.service} {one.name}": Activity() for one in probes}
         self._activities = dict(activities)
         self._seen: dict[str, _Seen] = {}
         self._stuck: dict[str, str] = {}
-        """The services for which stuck threads work."""
+        """The service of each stuck thread, by the thread's name."""
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._watch, name="oms-health", daemon=True)]
-        for one, activity in zip(questions, self._asking.values(), strict=True):
+        for one, activity in zip(probes, self._asking.values(), strict=True):
             name = f"oms-health-{one.health.service}-{one.name}"
             self._threads.append(threading.Thread(target=self._ask, args=(one, activity), name=name, daemon=True))
 
@@ -106,29 +106,29 @@ class HealthWatch:
             thread.start()
 
     def stop(self) -> None:
-        """Ask and look no more. A question that is under way isn't waited for; its answer changes nothing."""
+        """End the probes and the watch. A running probe isn't awaited, and its result is ignored."""
         self._stopping.set()
 
-    # -- questions
+    # -- probes
 
-    def _ask(self, question: Question, activity: Activity) -> None:
+    def _ask(self, probe: Probe, activity: Activity) -> None:
         while not self._stopping.is_set():
-            is_well = self._is_well(question, activity)
+            is_well = self._is_well(probe, activity)
             activity.end()
             self._stopping.wait(ASK_EVERY_S if is_well else ASK_AGAIN_S)
 
-    def _is_well(self, question: Question, activity: Activity) -> bool:
-        for condition, check in question.checks:
+    def _is_well(self, probe: Probe, activity: Activity) -> bool:
+        for condition, check in probe.checks:
             activity.begin(condition.value)
             try:
                 check()
             except Exception as error:  # noqa: BLE001 - also of a driver: reported with its cause like any other
                 if not self._stopping.is_set():
-                    detail = f"{question.name}: {error}"
-                    question.health.failed(condition, question.name, detail, opens_after=FAILURES)
+                    detail = f"{probe.name}: {error}"
+                    probe.health.failed(condition, probe.name, detail, opens_after=FAILURES)
                 return False
             if not self._stopping.is_set():
-                question.health.succeeded(condition, question.name)
+                probe.health.succeeded(condition, probe.name)
         return True
 
     # -- the watch
@@ -137,17 +137,17 @@ class HealthWatch:
         while not self._stopping.wait(LOOK_EVERY_S):
             for name, activity in self._activities.items():
                 self._look_at(name, activity)
-            for question, (name, activity) in zip(self._questions, self._asking.items(), strict=True):
+            for probe, (name, activity) in zip(self._probes, self._asking.items(), strict=True):
                 doing = activity.doing
                 if self._looks(name, activity) * LOOK_EVERY_S >= ANSWERS_WITHIN_S:
-                    detail = f"{question.name}: no answer for {ANSWERS_WITHIN_S:g} s"
-                    question.health.failed(Condition(doing), question.name, detail, opens_after=1)
+                    detail = f"{probe.name}: no answer for {ANSWERS_WITHIN_S:g} s"
+                    probe.health.failed(Condition(doing), probe.name, detail, opens_after=1)
             self._record.look()
 
     def _looks(self, name: str, activity: Activity) -> int:
-        """At how many looks in a row the same thing was under way.
+        """Return how many looks in a row have seen the same activity.
 
-        Looks are counted instead of time, because a process that was stopped for a while isn't stuck.
+        Counts looks instead of time, because a process that was stopped for a while isn't stuck.
         """
         seen = self._seen.setdefault(name, _Seen())
         number = activity.number
@@ -174,6 +174,6 @@ class HealthWatch:
 
 
 def _stack(ident: int) -> str:
-    """Where a thread is, innermost frame last; for the log alone."""
+    """Return the stack of a thread, innermost frame last; for the log."""
     frame = sys._current_frames().get(ident)  # noqa: SLF001 - the documented name
     return "" if frame is None else "".join(traceback.format_stack(frame, STACK_LIMIT))

@@ -1,4 +1,4 @@
-"""The C library's heap: what large batches took goes back to the system."""
+"""The C library's heap: memory of large batches goes back to the operating system."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ M_MMAP_THRESHOLD = -3
 
 
 def give_back_large_blocks() -> bool:
-    """Keep the texts of large batches out of the heap, where any small block behind them held them for good.
+    """Keep the texts of large batches out of the heap, where a small block behind them would keep them allocated.
 
-    The order service kept 131 to 134 MiB with it through a million orders, and 130 to 148 without. False on a C library
-    that has no such bound: nothing is changed there.
+    The order service kept 131 to 134 MiB with it through a million orders, and 130 to 148 without. Returns False, and
+    changes nothing, on a C library without this bound.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

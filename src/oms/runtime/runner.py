@@ -1,4 +1,4 @@
-"""Threads that loop around `run_once()`, woken by their bells, or by the log where that can be waited for."""
+"""Threads that loop around `run_once()`. A wake-up ends their wait, or new records of a log that can be waited for."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import attrs
 from oms.engine.assembly import COMMANDS, LANES, PUBLISH_BATCHER, Lane, ServiceAssembly, lane_name
 from oms.engine.worker import Worker
 from oms.ports.clock import Clock
-from oms.runtime.adaptive_batching import BUSY, ENOUGH_REQUESTS, Late, Pause, answer, gather, group, never, rest
+from oms.runtime.adaptive_batching import BUSY, ENOUGH_REQUESTS, Pause, RecentCount, answer, gather, group, never, rest
 from oms.runtime.cpu_usage import Usage
 from oms.runtime.health_watch import Activity
 from oms.runtime.wakeups import Wakeups
 
 IDLE_S = 0.25
-"""The longest a worker sleeps: bounds how late it notices what nobody rang for."""
+"""Longest sleep of a worker, in seconds: a change without a wake-up is noticed within this time."""
 
 
 @attrs.frozen
 class Driven:
-    """What one thread drives: workers by name, and how it waits for news (None: for the bell of the first one).
+    """The workers of one thread, by name. `wait` waits for records (None: for a wake-up of the first worker).
 
-    While it is busy it pauses: to `gather` when there is news, to `rest` after a batch, unless that moved `enough`, or
-    one alone.
+    A busy thread pauses for `gather` when records have come, and for `rest` after a batch, unless the batch had
+    `enough` messages or only one.
     """
 
     workers: Mapping[str, Worker]
@@ -37,21 +37,21 @@ class Driven:
     enough: int = 1_000_000
 
 
-def driven_together(parts: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups) -> Sequence[Driven]:
-    """One thread for all services, as parts that live in the same memory need."""
-    wakeups.share([name for service in parts for name in _bells_of(service)])
-    return [Driven({name: part.worker for name, part in parts.items()})]
+def driven_together(assemblies: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups) -> Sequence[Driven]:
+    """One thread for all services: stores in memory allow no second one."""
+    wakeups.share([name for service in assemblies for name in _wakeup_names(service)])
+    return [Driven({name: assembly.worker for name, assembly in assemblies.items()})]
 
 
-def driven_apart(parts: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups) -> Sequence[Driven]:
-    """A thread for each service, whose store has one writer anyway."""
-    for name in parts:
-        wakeups.share(_bells_of(name))
-    return [Driven({name: part.worker}) for name, part in parts.items()]
+def driven_apart(assemblies: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups) -> Sequence[Driven]:
+    """One thread for each service: an SQLite store has one writer."""
+    for name in assemblies:
+        wakeups.share(_wakeup_names(name))
+    return [Driven({name: assembly.worker}) for name, assembly in assemblies.items()]
 
 
-def driven_in_lanes(parts: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups) -> Sequence[Driven]:  # noqa: ARG001
-    """A thread for each lane of each service: nobody waits for a server on behalf of another."""
+def driven_in_lanes(assemblies: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups) -> Sequence[Driven]:  # noqa: ARG001
+    """One thread for each lane of each service, so that no lane waits for a server that another one uses."""
 
     def driven(service: str, lane: Lane) -> Driven:
         name = lane_name(service, lane.name)
@@ -62,10 +62,10 @@ def driven_in_lanes(parts: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups)
             return Driven(workers, lane.wait, rest=group)
         return Driven(workers, lane.wait, never if lane.wait is None else gather, rest)
 
-    return [driven(name, lane) for name, part in parts.items() for lane in part.lanes]
+    return [driven(name, lane) for name, assembly in assemblies.items() for lane in assembly.lanes]
 
 
-def _bells_of(service: str) -> list[str]:
+def _wakeup_names(service: str) -> list[str]:
     return [service, *(lane_name(service, lane) for lane in LANES)]
 
 
@@ -87,7 +87,7 @@ class Runner:
         self._stopping = threading.Event()
         self.failure: tuple[str, BaseException] | None = None
         self.activities: dict[str, Activity] = {}
-        """What each thread does, for whoever watches that they return."""
+        """The current activity of each thread, which `HealthWatch` reads."""
         self._threads = [self._thread(one) for one in driven]
 
     def _thread(self, driven: Driven) -> threading.Thread:
@@ -101,9 +101,9 @@ class Runner:
             thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Let each worker end its step; whether all did within the time."""
+        """Let each worker end its step; return whether all threads ended within `timeout_s`."""
         self._stopping.set()
-        self._wakeups.ring_all()
+        self._wakeups.wake_all()
         until = time.monotonic() + timeout_s
         for thread in self._threads:
             if thread is not threading.current_thread():
@@ -112,11 +112,11 @@ class Runner:
 
     @property
     def running(self) -> bool:
-        """Whether the workers turn."""
+        """Whether the workers run."""
         return self.failure is None and not self._stopping.is_set()
 
     def _loop(self, driven: Driven, activity: Activity) -> None:
-        name, late = next(iter(driven.workers)), Late()
+        name, recent = next(iter(driven.workers)), RecentCount()
         activity.ident = threading.get_ident()
         try:
             while not self._stopping.is_set():
@@ -129,12 +129,12 @@ class Runner:
                     self._wait(driven)
                 activity.end()
                 pause = self._pause(driven, moved)
-                if late.add(moved, time.monotonic()) >= BUSY and pause is not never:
+                if recent.add(moved, time.monotonic()) >= BUSY and pause is not never:
                     self._stopping.wait(pause(self._used()))
         except BaseException as error:
             self.failure = (name, error)
             self._stopping.set()
-            self._wakeups.ring_all()
+            self._wakeups.wake_all()
             self._failed(name, error)
             raise
 
@@ -144,7 +144,7 @@ class Runner:
         return driven.rest if 1 < moved < min(driven.enough, self._batch) else never
 
     def _wait(self, driven: Driven) -> None:
-        """Until there is news, or something that waits is due."""
+        """Wait until records come, a wake-up comes, or something is due."""
         due = min((due for worker in driven.workers.values() if (due := worker.next_due())), default=None)
         if driven.wait is None or not driven.wait(self._idle_s(due)):
             self._wakeups.wait(next(iter(driven.workers)), self._idle_s(due))

@@ -1,4 +1,4 @@
-"""Starts a system once the servers that it needs answer; a server that is late needs nobody to start it again."""
+"""Starts a system as soon as the servers that it needs can be reached, without a restart of the process."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ LOOK_AGAIN_S = 1.0
 
 
 class WaitingStart:
-    """Looks for problems until there are none, then starts; each new set of problems is told once."""
+    """Checks for problems until there are none, then starts. Reports each new set of problems once."""
 
     def __init__(
         self,
         look: Callable[[], Sequence[str]],
         start: Callable[[], None],
-        tell: Callable[[Sequence[str]], None],
+        report: Callable[[Sequence[str]], None],
         failed: Callable[[str, BaseException], None],
     ) -> None:
-        self._look, self._start, self._tell, self._failed = look, start, tell, failed
+        self._look, self._start, self._report, self._failed = look, start, report, failed
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="oms-start", daemon=True)
         self.problems: Sequence[str] = ["starting"]
         self.failed = False
 
     def begin(self) -> None:
-        """Look for the first time, in the background."""
+        """Begin to check, on a thread of its own."""
         self._thread.start()
 
     @property
     def starts_here(self) -> bool:
-        """Whether this is the thread that starts the system: no other one may put it together."""
+        """Whether the calling thread is the one that starts the system; no other thread may build it."""
         return threading.current_thread() is self._thread
 
     def give_up(self, timeout_s: float) -> None:
-        """Start no more; waits for a start that is under way."""
+        """Don't start any more; wait up to `timeout_s` seconds for a start that has begun."""
         self._stopping.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
@@ -54,7 +54,7 @@ class WaitingStart:
         problems = self._problems()
         if problems:
             if list(problems) != list(self.problems):
-                self._tell(problems)
+                self._report(problems)
             self.problems = problems
             return False
         if not self._stopping.is_set():

@@ -1,4 +1,4 @@
-"""Bells: how a step that has made work for another worker wakes that one's thread."""
+"""Wake-ups: a step that made work for another worker ends the wait of that worker's thread."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Collection
 
 
 class Wakeups:
-    """One bell for each worker's name. Ringing never waits; a ring before the wait isn't lost."""
+    """One event for each worker's name. Waking never blocks; a wake-up before the wait isn't lost."""
 
     def __init__(self) -> None:
-        self._wakeups: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+        self._events: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 
     def share(self, names: Collection[str]) -> None:
-        """One bell for all of these, as one thread drives them."""
-        bell = threading.Event()
-        self._wakeups.update(dict.fromkeys(names, bell))
+        """Let all of these names share one event, because one thread drives them."""
+        event = threading.Event()
+        self._events.update(dict.fromkeys(names, event))
 
-    def ring(self, name: str) -> None:
+    def wake(self, name: str) -> None:
         """Wake the worker of this name."""
-        self._wakeups[name].set()
+        self._events[name].set()
 
-    def ring_all(self) -> None:
+    def wake_all(self) -> None:
         """Wake every worker."""
-        for bell in list(self._wakeups.values()):
-            bell.set()
+        for event in list(self._events.values()):
+            event.set()
 
     def wait(self, name: str, timeout_s: float) -> None:
-        """Wait until the bell rings, at most `timeout_s`; takes the ring away."""
-        bell = self._wakeups[name]
-        bell.wait(timeout_s)
-        bell.clear()
+        """Wait for a wake-up of this name, at most `timeout_s` seconds, and consume it."""
+        event = self._events[name]
+        event.wait(timeout_s)
+        event.clear()

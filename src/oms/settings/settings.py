@@ -1,4 +1,4 @@
-"""Settings: read once at start, checked whole, and refused with one clear line where something is wrong.
+"""Settings: read once at start and checked as a whole. A wrong value is refused with one line that names it.
 
 Every field of `Settings` is the environment variable `OMS_` + its name in capitals; a secret may be given as a file
 instead (`OMS_WEBHOOK_SECRET_FILE`). docs/settings.md is generated from this module.
@@ -55,7 +55,7 @@ PREFIX = "OMS_"
 KAFKA_CONF = "OMS_KAFKA_CONF_"
 KAFKA_CONF_FILE = "OMS_KAFKA_CONF_FILE"
 FREE_PREFIXES = ("OMS_TEST_", KAFKA_CONF)
-"""Variables that begin like this name no setting: they are the tests', and librdkafka's own keys."""
+"""Prefixes of variables that aren't settings: those of the tests, and those of librdkafka's own keys."""
 
 OUR_KAFKA_KEYS = frozenset({
     "acks",
@@ -66,10 +66,10 @@ OUR_KAFKA_KEYS = frozenset({
     "enable.idempotence",
     "group.id",
 })  # fmt: skip
-"""Keys of librdkafka that the promises rest on, or that have a setting of their own."""
+"""Keys of librdkafka that can't be set: the promises depend on them, or they have a setting of their own."""
 
 ANY_HOST = "*"
-"""In `OMS_HTTP_HOSTS`: every name."""
+"""The value in `OMS_HTTP_HOSTS` that accepts every name."""
 
 SPRING_STOCK = 100
 """Units on hand that the Spring system gives a product that its Redis doesn't know."""
@@ -86,7 +86,7 @@ class _Spec:
 
 
 def _setting(default: object, kind: Kind, meaning: str, *, shown: str | None = None) -> Any:
-    """A field of `Settings`; typed as Any because the field's annotation says its type."""
+    """A field of `Settings`; typed as Any, because the annotation of the field gives its type."""
     spec = _Spec(kind, shown if shown is not None else "" if default is None else str(default))
     make = typed_settings.secret if kind.secret else typed_settings.option
     return make(default=default, help=meaning, metadata={_SPEC: spec}, validator=_validate)
@@ -121,7 +121,7 @@ class Settings:
     profile: str = _setting(
         "embedded",
         choice("memory", "embedded", "distributed"),
-        "Where orders live: in memory (gone at the end), in files on one machine, or in shared servers.",
+        "Where orders are stored: in memory (lost at the end), in files on one machine, or on shared servers.",
     )
     data: Path = _setting(
         Path("oms-data"),
@@ -129,20 +129,22 @@ class Settings:
         "Directory of the embedded profile's files, which only its owner can read.",
         shown="./oms-data",
     )
-    http_host: str = _setting("127.0.0.1", HOST, "Address to listen on. Beyond loopback the server wants API keys.")
+    http_host: str = _setting(
+        "127.0.0.1", HOST, "Address to listen on. Beyond loopback, API keys or `OMS_AUTH=none` are required."
+    )
     http_port: int = _setting(
         8081,
         whole(0, 65535),
-        "Port to listen on; 0 takes a free one. Without it, `oms run` takes 8081 for order, 8082 for inventory, 8083 "
-        "for payment, 8084 for notification, and for your own steps 8085, 8086 and so on, in the order in which the "
-        "functions of `OMS_STEPS` first name their groups.",
+        "Port to listen on; 0 chooses a free one. If it isn't set, `oms run` uses 8081 for order, 8082 for inventory, "
+        "8083 for payment, 8084 for notification, and for your own steps 8085, 8086 and so on, in the order in which "
+        "the functions of `OMS_STEPS` first name their groups.",
     )
     http_hosts: tuple[str, ...] = _setting(
         ("localhost", "127.0.0.1", "[::1]"),
         HOST_NAMES,
-        "While callers need no key: the names under which the API answers, with any port, separated by commas; `*` is "
-        "any name. `OMS_HTTP_HOST` and the address that a request arrived at are always among them; health routes "
-        "answer under any name.",
+        "Host names that the API accepts while callers need no key, with any port, separated by commas; `*` accepts "
+        "every name. `OMS_HTTP_HOST` and the address that a request arrived at are always accepted; health routes "
+        "accept every name.",
         shown="localhost,127.0.0.1,[::1]",
     )
     http_compat: str = _setting(
@@ -154,34 +156,38 @@ class Settings:
     http_connections: int = _setting(
         1000,
         whole(1, 1_000_000),
-        "HTTP: connections at once, at most the process's file descriptors less 256. At the limit, the connection that "
-        "has waited longest for its client is closed for a new one.",
+        "HTTP: most connections at the same time, at most the process's limit of file descriptors less 256. At the "
+        "limit, a new connection closes the one that has waited longest for its client.",
     )
     http_head_bytes: int = _setting(
-        16384, whole(1024, 1_048_576), "HTTP: size of a request's target and headers; a larger head gets 431."
+        16384,
+        whole(1024, 1_048_576),
+        "HTTP: largest size of a request's target and headers, in bytes; a larger head gets 431.",
     )
     http_head_s: float = _setting(
-        10, number(0.05, 3600), "HTTP: time for a request's headers; a connection that sends nothing closes after it."
+        10, number(0.05, 3600), "HTTP: seconds to receive a request's headers; then the connection is closed."
     )
-    http_body_s: float = _setting(20, number(0.05, 3600), "HTTP: time for a request's body; a slower one gets 408.")
+    http_body_s: float = _setting(
+        20, number(0.05, 3600), "HTTP: seconds to receive a request's body; a slower one gets 408."
+    )
     http_send_s: float = _setting(
-        30, number(0.05, 3600), "HTTP: time in which a client must read a response; then the connection closes."
+        30, number(0.05, 3600), "HTTP: seconds in which a client must read a response; then the connection is closed."
     )
     http_keep_alive_s: float = _setting(
-        30, number(0.05, 3600), "HTTP: how long a connection stays open between two requests."
+        30, number(0.05, 3600), "HTTP: seconds that a connection stays open between two requests."
     )
     auth: str = _setting("", choice("", "none"), "`none` trusts every caller even beyond loopback.")
     api_keys_file: Path | None = _setting(
         None,
         OPTIONAL_FILE,
-        "File of hashed API keys; read again when it changes, and while it is deleted no key is accepted.",
+        "File of hashed API keys. It is read again when it changes; while it is missing, no key is accepted.",
     )
     rate_limit: float | None = _setting(
         None,
         optional(number(0.01, 1_000_000)),
-        "HTTP: requests that one caller may make each second, and as many at once; further ones get 429. Each process "
-        "counts by itself. A customer is one caller, each operator's key another, and so is each address of callers "
-        "without a key; empty: no limit.",
+        "HTTP: requests that one caller may make each second, and as many in one burst; further ones get 429. Each "
+        "process counts separately. A customer is one caller, each operator's key is one, and so is each address of "
+        "callers without a key. Empty: no limit.",
     )
     authenticator: str | None = _setting(None, optional(IMPORT_PATH), "Your own authenticator, by import path.")
     payment_gateway: str = _setting(
@@ -199,7 +205,7 @@ class Settings:
     steps: tuple[str, ...] = _setting(
         (),
         IMPORT_PATHS,
-        "Functions that subscribe your own steps, separated by commas; each is called with the app.",
+        "Functions that subscribe your own steps, as import paths separated by commas. Each is called with the app.",
         shown="",
     )
     currency: str = _setting("USD", CURRENCY, "Currency of every amount.")
@@ -210,8 +216,12 @@ class Settings:
         "are rejected. With `OMS_HTTP_COMPAT=spring` the default is 100.",
         shown="",
     )
-    order_deadline_s: float = _setting(900, number(1, 86400 * 30), "An order that hasn't settled by then is cancelled.")
-    settle_s: float = _setting(60, number(0, 86400), "After the deadline, every order has settled within this time.")
+    order_deadline_s: float = _setting(
+        900,
+        number(1, 86400 * 30),
+        "Deadline of an order, in seconds after its creation; an order that hasn't settled by then is cancelled.",
+    )
+    settle_s: float = _setting(60, number(0, 86400), "Seconds after its deadline within which every order has settled.")
     payment_success_rate: float = _setting(
         1, number(0, 1), "Simulated gateway: share of charges that it captures; it declines the others."
     )
@@ -220,24 +230,27 @@ class Settings:
         optional(whole(0, 2**63 - 1)),
         "Simulated gateway: seed that decides which charges it declines; empty: 0.",
     )
-    payment_delay_ms: int = _setting(0, whole(0, 600_000), "Simulated gateway: how long each charge takes.")
+    payment_delay_ms: int = _setting(
+        0, whole(0, 600_000), "Simulated gateway: duration of each charge, in milliseconds."
+    )
     payment_script: Path | None = _setting(None, OPTIONAL_FILE, "Simulated gateway: JSON file of misbehaviours.")
     payment_settle_window_s: float = _setting(
         10,
         number(0, 86400),
-        "Seconds after a charge in which the gateway's `UnknownCharge` may mean: not yet. The simulated gateway of the "
-        "embedded profile needs none: its calls end with their process.",
+        "Seconds after a charge during which the gateway's answer `UnknownCharge` isn't final, because the charge may "
+        "still arrive there. The simulated gateway of the embedded profile needs no such time: its calls end with "
+        "their process.",
     )
     payment_timeout_s: float = _setting(
         5,
         number(0.05, 600),
-        "Time limit of one gateway call, in seconds. A longer call is abandoned, and its outcome looked up.",
+        "Time limit of one gateway call, in seconds. A longer call is abandoned, and its outcome is looked up later.",
     )
-    payment_calls: int = _setting(64, whole(1, 1024), "Calls to the gateway at once.")
-    notify_calls: int = _setting(32, whole(1, 1024), "Calls of the notifier at once.")
-    webhook_url: str | None = _setting(None, optional(WEB_ADDRESS), "Where the webhook notifier posts to.")
+    payment_calls: int = _setting(64, whole(1, 1024), "Most calls to the gateway at the same time, in each process.")
+    notify_calls: int = _setting(32, whole(1, 1024), "Most calls of the notifier at the same time, in each process.")
+    webhook_url: str | None = _setting(None, optional(WEB_ADDRESS), "URL that the webhook notifier posts to.")
     webhook_secret: Secret[str] | None = _setting(
-        None, optional(SHARED_SECRET), "Signs what the webhook notifier posts."
+        None, optional(SHARED_SECRET), "Secret with which the webhook notifier signs its posts."
     )
     webhook_timeout_s: float = _setting(
         5,
@@ -253,42 +266,55 @@ class Settings:
     retention_days: int = _setting(
         30,
         whole(1, 3650),
-        "How long repeats of a message are recognised, and ended work is kept. An `Idempotency-Key` is kept for 24 h.",
+        "Days for which repeats of a message are recognised and ended work is kept. An `Idempotency-Key` is kept for "
+        "24 h.",
     )
-    batch: int = _setting(500, whole(1, 2000), "Messages that a consumer handles in one transaction.")
+    batch: int = _setting(500, whole(1, 2000), "Most messages that a consumer handles in one transaction.")
     partitions: int = _setting(4, whole(1, 256), "Partitions of each topic, fixed when the log is made.")
     instance: str | None = _setting(
         None,
         optional(USER),
-        "Name that a process keeps when it starts again, so that it can release the leases that its predecessor left. "
+        "Name that stays the same when a process restarts, so that it can release the leases of its predecessor. "
         "Empty: the host name, which a restarted container or a pod of a StatefulSet keeps.",
     )
-    outbox_lease_s: float = _setting(10, number(1, 600), "How long a process may take to send what it committed.")
-    task_lease_s: float = _setting(30, number(1, 3600), "How long a process may take over a task it claimed.")
+    outbox_lease_s: float = _setting(
+        10,
+        number(1, 600),
+        "Seconds that a process has to publish the events that it committed; then another process may publish them.",
+    )
+    task_lease_s: float = _setting(
+        30,
+        number(1, 3600),
+        "Seconds that a process has to finish a task that it claimed; then another process may claim it.",
+    )
     stuck_after_s: float = _setting(
         4,
         number(0.5, 3600),
-        "Seconds after which a worker whose step hasn't returned makes the process not ready. Raise it above the time "
-        "that your slowest handler takes for a batch.",
+        "A process isn't ready while one step of a worker has been running for more than this many seconds. Set it "
+        "above the time that your slowest handler takes for a batch.",
     )
     metrics_access: str = _setting(
         "anybody",
         choice("anybody", "operator"),
         "Who may read `/metrics`: `operator` requires the API key, or other credentials, of an operator.",
     )
-    kafka_bootstrap: str = _setting("localhost:9092", KAFKA_ADDRESSES, "Kafka: some of its brokers.")
+    kafka_bootstrap: str = _setting("localhost:9092", KAFKA_ADDRESSES, "Kafka: addresses of some of its brokers.")
     kafka_security: str = _setting(
-        "plaintext", choice("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), "Kafka: how to connect."
+        "plaintext",
+        choice("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"),
+        "Kafka: security protocol of connections.",
     )
     kafka_sasl_mechanism: str = _setting(
-        "SCRAM-SHA-512", choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "Kafka: how to log in, with SASL."
+        "SCRAM-SHA-512", choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "Kafka: SASL mechanism."
     )
-    kafka_user: str | None = _setting(None, optional(USER), "Kafka: whom to log in as, with SASL.")
-    kafka_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Kafka: the password, with SASL.")
+    kafka_user: str | None = _setting(None, optional(USER), "Kafka: user name, with SASL.")
+    kafka_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Kafka: password, with SASL.")
     kafka_ca_file: Path | None = _setting(
-        None, OPTIONAL_FILE, "Kafka: certificates of the authorities to trust, with TLS; empty: the system's."
+        None, OPTIONAL_FILE, "Kafka: file of trusted CA certificates, with TLS; empty: the system's."
     )
-    kafka_replication: int = _setting(1, whole(1, 9), "Kafka: copies of each topic that `oms setup` makes.")
+    kafka_replication: int = _setting(
+        1, whole(1, 9), "Kafka: replication factor of the topics that `oms setup` creates."
+    )
     kafka_conf: Mapping[str, str] = _setting(
         attrs.Factory(dict),
         KAFKA_KEYS,
@@ -303,58 +329,64 @@ class Settings:
         "`?sslmode=verify-full&sslrootcert=FILE` for TLS.",
     )
     postgres_user: str | None = _setting(
-        None, optional(USER), "PostgreSQL: one role for all; empty: each service has its own, `oms_order` and so on."
+        None,
+        optional(USER),
+        "PostgreSQL: one role for all services; empty: each service has its own role, `oms_order` and so on.",
     )
     postgres_password: Secret[str] | None = _setting(
-        None, optional(PASSWORD), "PostgreSQL: the role's password, where the service has none of its own."
+        None, optional(PASSWORD), "PostgreSQL: password of each role that has no setting of its own."
     )
     postgres_password_order: Secret[str] | None = _setting(
-        None, optional(PASSWORD), "PostgreSQL: the password of `oms_order`."
+        None, optional(PASSWORD), "PostgreSQL: password of `oms_order`."
     )
     postgres_password_inventory: Secret[str] | None = _setting(
-        None, optional(PASSWORD), "PostgreSQL: the password of `oms_inventory`."
+        None, optional(PASSWORD), "PostgreSQL: password of `oms_inventory`."
     )
     postgres_password_payment: Secret[str] | None = _setting(
-        None, optional(PASSWORD), "PostgreSQL: the password of `oms_payment`."
+        None, optional(PASSWORD), "PostgreSQL: password of `oms_payment`."
     )
     postgres_password_notification: Secret[str] | None = _setting(
-        None, optional(PASSWORD), "PostgreSQL: the password of `oms_notification`."
+        None, optional(PASSWORD), "PostgreSQL: password of `oms_notification`."
     )
     postgres_password_operator: Secret[str] | None = _setting(
-        None, optional(PASSWORD), "PostgreSQL: the password of `oms_operator`, who reads everything."
+        None, optional(PASSWORD), "PostgreSQL: password of `oms_operator`, the role that reads all schemas."
     )
-    postgres_admin_user: str = _setting("postgres", USER, "PostgreSQL: who `oms setup` is, to make roles and schemas.")
+    postgres_admin_user: str = _setting(
+        "postgres", USER, "PostgreSQL: role with which `oms setup` creates roles and schemas."
+    )
     postgres_admin_password: Secret[str] | None = _setting(
-        None, optional(PASSWORD), "PostgreSQL: the password of that role; only `oms setup` needs it."
+        None, optional(PASSWORD), "PostgreSQL: password of that role; only `oms setup` needs it."
     )
     redis_url: str = _setting(
         "redis://localhost:6379/0", REDIS_ADDRESS, "Redis: server and database; `rediss://` for TLS."
     )
-    redis_user: str | None = _setting(None, optional(USER), "Redis: whom to log in as; empty: the default user.")
-    redis_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Redis: the password.")
+    redis_user: str | None = _setting(None, optional(USER), "Redis: user name; empty: the default user.")
+    redis_password: Secret[str] | None = _setting(None, optional(PASSWORD), "Redis: password.")
     redis_ca_file: Path | None = _setting(
-        None, OPTIONAL_FILE, "Redis: certificates of the authorities to trust, with TLS; empty: the system's."
+        None, OPTIONAL_FILE, "Redis: file of trusted CA certificates, with TLS; empty: the system's."
     )
     spring_postgres_url: str | None = _setting(
         None,
         optional(POSTGRES_ADDRESS),
-        "`oms migrate-from-spring`: PostgreSQL of the system replaced, as in postgresql://host:5432/orderdb.",
+        "`oms migrate-from-spring`: PostgreSQL of the Spring system, such as postgresql://host:5432/orderdb.",
     )
-    spring_postgres_user: str = _setting("postgres", USER, "`oms migrate-from-spring`: a role that may read there.")
+    spring_postgres_user: str = _setting(
+        "postgres", USER, "`oms migrate-from-spring`: role that may read that database."
+    )
     spring_postgres_password: Secret[str] | None = _setting(
-        None, optional(PASSWORD), "`oms migrate-from-spring`: the password of that role."
+        None, optional(PASSWORD), "`oms migrate-from-spring`: password of that role."
     )
     spring_redis_url: str | None = _setting(
-        None, optional(REDIS_ADDRESS), "`oms migrate-from-spring`: Redis of the system replaced."
+        None, optional(REDIS_ADDRESS), "`oms migrate-from-spring`: Redis of the Spring system."
     )
     spring_redis_user: str | None = _setting(
-        None, optional(USER), "`oms migrate-from-spring`: whom to log in as there; empty: the default user."
+        None, optional(USER), "`oms migrate-from-spring`: user name for that Redis; empty: the default user."
     )
     spring_redis_password: Secret[str] | None = _setting(
-        None, optional(PASSWORD), "`oms migrate-from-spring`: the password there."
+        None, optional(PASSWORD), "`oms migrate-from-spring`: password for that Redis."
     )
-    log_level: str = _setting("info", choice("debug", "info", "warning", "error"), "The least that is logged.")
-    log_format: str = _setting("json", choice("json", "console"), "Shape of the log's lines.")
+    log_level: str = _setting("info", choice("debug", "info", "warning", "error"), "Lowest level that is logged.")
+    log_format: str = _setting("json", choice("json", "console"), "Format of the log lines.")
 
     def __attrs_post_init__(self) -> None:
         """Refuse combinations that make no sense."""
@@ -466,7 +498,7 @@ class Settings:
             return self.http_host == "localhost"
 
     def check_exposure(self, *, authenticated: bool) -> None:
-        """Refuse to listen beyond loopback while every caller is trusted; for whoever starts the server."""
+        """Raise `SettingsError` if the server would listen beyond loopback while every caller is trusted."""
         if not (authenticated or self.on_loopback or self.auth == "none"):
             raise SettingsError(
                 f"OMS_HTTP_HOST: {self.http_host!r} can be reached from other machines and there are no API keys; "
@@ -494,7 +526,7 @@ def _contradictions(its: Settings) -> Iterator[str]:
         yield f"{missing} is missing; OMS_KAFKA_SECURITY={its.kafka_security} needs it"
     if its.payment_script and its.payment_gateway != "simulated":
         yield "OMS_PAYMENT_SCRIPT is for OMS_PAYMENT_GATEWAY=simulated; leave one of them out"
-    # A lease that lapses under a call makes somebody else repeat it for nothing.
+    # If a lease expires during a call, another process repeats the call needlessly.
     if its.payment_timeout_s >= its.task_lease_s:
         yield "OMS_TASK_LEASE_S must be more than OMS_PAYMENT_TIMEOUT_S"
     if its.webhook_timeout_s >= its.task_lease_s:
@@ -504,7 +536,7 @@ def _contradictions(its: Settings) -> Iterator[str]:
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
-    """The settings of `environ` (default: the process's), with `overrides` by field name before them.
+    """Return the settings of `environ` (default: the process's environment); `overrides`, by field name, precede them.
 
     Raises `SettingsError`, whose text is one line that never shows a secret.
     """
@@ -513,7 +545,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
 
 
 def changed(settings: Settings, **overrides: object) -> Settings:
-    """The same settings but for some, given by field name; text is read as a variable's would be."""
+    """Return these settings with some replaced, by field name; a text is parsed like a variable's."""
     given = _overrides(overrides)
     if given.get("http_compat") == "spring" and settings.default_stock is None:
         given.setdefault("default_stock", SPRING_STOCK)
@@ -521,7 +553,7 @@ def changed(settings: Settings, **overrides: object) -> Settings:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The values of variables, by field name, with `_FILE` for secrets and no unknown names."""
+    """Return the values of all variables, by field name; secrets may come from `_FILE` variables."""
     environ = _without_service_links(environ)
     kinds = {variable(name): (name, kind) for name, kind in _kinds().items()}
     files = {f"{name}_FILE": name for name, (_, kind) in kinds.items() if kind.secret}
@@ -538,7 +570,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _kafka_conf(environ: Mapping[str, str], lines: Mapping[str, str]) -> Mapping[str, str]:
-    """The keys of `OMS_KAFKA_CONF` or its file, over them those of variables of their own."""
+    """Return the keys of `OMS_KAFKA_CONF` or its file; a variable of a key of its own takes precedence."""
     single = {
         name.removeprefix(KAFKA_CONF).lower().replace("_", "."): text
         for name, text in sorted(environ.items())
@@ -551,7 +583,7 @@ def _kafka_conf(environ: Mapping[str, str], lines: Mapping[str, str]) -> Mapping
 
 
 def _without_service_links(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables but those that Kubernetes adds for services whose names begin with `oms`.
+    """Return the variables without those that Kubernetes adds for services whose names begin with `oms`.
 
     For a service `oms-http` they are `OMS_HTTP_SERVICE_HOST` and so on, and also `OMS_HTTP_PORT=tcp://10.0.0.1:80`.
     """
@@ -575,7 +607,7 @@ def _refuse_unknown(environ: Mapping[str, str], known: list[str]) -> None:
 
 
 def _overrides(values: Mapping[str, object]) -> dict[str, Any]:
-    """Values given in the program, by field name; text is read as a variable's would be."""
+    """Return values that a program gave, by field name; a text is parsed like a variable's."""
     kinds = _kinds()
     found: dict[str, Any] = {}
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""The commands about the files of an embedded system: backup, restore and repair."""
+"""The commands for the files of an embedded system: backup, restore and repair."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from oms.entrypoints.cli.output import say
 
 
 def backup(
-    directory: Annotated[Path, Parameter(help="Where to put the copy: a new or empty directory.")], *, data: Data = None
+    directory: Annotated[Path, Parameter(help="New or empty directory for the copy.")], *, data: Data = None
 ) -> int:
-    """Copy an embedded system, also while it runs. All files of the copy are of one moment."""
+    """Copy an embedded system, also while it runs. The copy is a consistent snapshot."""
     from oms.bootstrap.backups import back_up
 
     made = back_up(data_settings(data), directory)
@@ -36,7 +36,7 @@ def restore(
 
 
 def repair(*, data: Data = None) -> int:
-    """Make the files of an embedded system agree again that were copied at different moments. Start it afterwards.
+    """Repair an embedded system whose files were copied at different moments. Start it afterwards.
 
     The system must not run. Its own steps and extensions are those that the settings name. Damaged files can't be
     repaired.

@@ -18,26 +18,29 @@ from oms.entrypoints.cli.output import give_up, to_json
 DEFAULT_URL = "http://127.0.0.1:8081"
 TIMEOUT_S = 30.0
 REFUSED, WRONG_USE, UNREACHABLE = 1, 2, 3
-"""Exit codes: the system refused it, the command was wrong, nobody answers."""
+"""Exit codes: the system refused the request, the command was wrong, the system can't be reached."""
 
 _HINTS = {"order_legacy": "; `oms orders cancel --operator` cancels it"}
-"""What to do about a refusal, by its code."""
+"""Hints on how to act on a refusal, by its code."""
 
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Remote:
-    """Which system a command talks to, and how its answer is shown."""
+    """The system that a command talks to, and the form of its output."""
 
-    url: Annotated[str, Parameter(env_var="OMSCTL_URL", help="Where the system listens.")] = DEFAULT_URL
+    url: Annotated[str, Parameter(env_var="OMSCTL_URL", help="URL of the system.")] = DEFAULT_URL
     key: Annotated[
         str | None,
-        Parameter(env_var="OMSCTL_KEY", help="API key; better in the environment than in a list of processes."),
+        Parameter(
+            env_var="OMSCTL_KEY",
+            help="API key. Prefer the environment variable: other users can see the options of a process.",
+        ),
     ] = None
-    json: Annotated[bool, Parameter(negative="", help="Print the answer as JSON.")] = False
+    json: Annotated[bool, Parameter(negative="", help="Print the response as JSON.")] = False
 
     def ask(self, method: str, path: str, body: object = None, *, idempotency_key: str | None = None) -> Any:
-        """The JSON of the answer. What the system refuses ends the command with its own words."""
+        """Return the JSON of the response. A refusal ends the command with the system's own message."""
         headers = self._credentials()
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
@@ -66,7 +69,7 @@ class Remote:
             self.not_understood(status)
 
     def not_understood(self, status: int = 200) -> NoReturn:
-        """End the command because the answer isn't one of this API's."""
+        """End the command because the response isn't one of this API."""
         give_up(f"{self.url} answered {status}, but not as an order management system does", REFUSED)
 
     def _credentials(self) -> dict[str, str]:
@@ -74,7 +77,7 @@ class Remote:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """While a block takes an answer apart: one without the fields that it should have ends the command."""
+        """End the command if the block finds that a field of the response is missing or of another type."""
         try:
             yield
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
@@ -105,7 +108,7 @@ class InventoryRemote(Remote):
     url: Annotated[
         str,
         Parameter(
-            env_var=["OMSCTL_INVENTORY_URL", "OMSCTL_URL"], help="Where the system, or its inventory service, listens."
+            env_var=["OMSCTL_INVENTORY_URL", "OMSCTL_URL"], help="URL of the system, or of its inventory service."
         ),
     ] = DEFAULT_URL
 

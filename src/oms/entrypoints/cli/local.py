@@ -21,7 +21,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the rep
 
 
 def data_settings(data: str | None) -> Settings:
-    """The settings of a command whose option `--data` may name the directory."""
+    """Return the settings of a command; its option `--data` overrides OMS_DATA."""
     from oms.settings import load_settings
 
     return load_settings(None, **({"data": data} if data is not None else {}))
@@ -29,7 +29,9 @@ def data_settings(data: str | None) -> Settings:
 
 def serve(
     *,
-    port: Annotated[int | None, Parameter(help="Port to listen on (OMS_HTTP_PORT, 8081); 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, Parameter(help="Port to listen on (OMS_HTTP_PORT, 8081); 0 chooses a free one.")
+    ] = None,
     data: Data = None,
 ) -> int:
     """Run a whole system in this process, durable in a directory, with its HTTP API. SIGTERM or Ctrl-C ends it.
@@ -45,13 +47,13 @@ def serve(
 
 def demo(
     *,
-    orders: Annotated[int, Parameter(help="How many orders follow the first one.")] = 100,
-    keep: Annotated[bool, Parameter(negative="", help="Go on serving at the end, to try it out.")] = False,
+    orders: Annotated[int, Parameter(help="Number of orders after the first one.")] = 100,
+    keep: Annotated[bool, Parameter(negative="", help="Keep serving at the end, so that you can try it.")] = False,
     data: Annotated[
         Path | None, Parameter(help="Keep the system in this directory, which must be new or empty.")
     ] = None,
 ) -> int:
-    """Show a fresh system at work: one order in the open, many more, then every promise checked on disk."""
+    """Run a new system: one order step by step, then many orders, then a check of every promise on disk."""
     from oms.entrypoints.cli.demo import run
 
     if not 0 <= orders <= 100_000:
@@ -62,7 +64,7 @@ def demo(
 
 
 def verify(*, data: Data = None, as_json: Json = False) -> int:
-    """Check the promises against what a system has stored, read-only, also while it runs. Exit 1 where one is broken.
+    """Check the promises against the stored data, read-only, also while the system runs. Exit 1 if one is broken.
 
     Own steps are included where OMS_STEPS names them. TMPDIR needs about 2 kB for each order.
     """
@@ -94,16 +96,16 @@ def verify(*, data: Data = None, as_json: Json = False) -> int:
 
 
 def _fields(violation: Violation) -> dict[str, object]:
-    """A violation as JSON, without the fields that say nothing of it."""
+    """Return a violation as JSON, without its empty fields."""
     named = {"promise": violation.promise, "subject": violation.subject, "detail": violation.detail}
     where = {name: getattr(violation, name) for name in ("order", "topic", "partition", "offset")}
     return named | {name: value for name, value in where.items() if value not in ("", None)}
 
 
 def settings(
-    *, markdown: Annotated[bool, Parameter(negative="", help="The table of the documentation instead.")] = False
+    *, markdown: Annotated[bool, Parameter(negative="", help="Print the table of the documentation instead.")] = False
 ) -> int:
-    """Show every setting: what it is now, where that comes from, and what it means. Secrets are masked."""
+    """Show every setting: its value, the source of the value, and its meaning. Secrets are masked."""
     from oms.settings.kinds import masked_address
     from oms.settings.settings import load_settings, settings_markdown, settings_table
 
@@ -130,17 +132,17 @@ def _source(name: str) -> str:
     return "file" if f"{name}_FILE" in os.environ else "[dim]default[/]"
 
 
-keys = App(name="keys", help="API keys, for systems that can be reached from other machines.")
+keys = App(name="keys", help="API keys, for systems that other machines can reach.")
 
 
 @keys.command
 def new(
     *,
-    role: Annotated[Literal["customer", "operator"], Parameter(help="A customer reaches only the own orders.")],
+    role: Annotated[Literal["customer", "operator"], Parameter(help="A customer can reach only their own orders.")],
     user: Annotated[str | None, Parameter(help="The customer's id.")] = None,
-    name: Annotated[str, Parameter(help="What the entry is called in the file.")] = "key",
+    name: Annotated[str, Parameter(help="Name of the entry in the file.")] = "key",
 ) -> int:
-    """Make an API key: the key itself, shown this once, and its entry for the list in OMS_API_KEYS_FILE."""
+    """Create an API key. Prints the key, which isn't stored, and its entry for the list in OMS_API_KEYS_FILE."""
     from oms.bootstrap.authentication import new_api_key
     from oms.domain.values import checked_id
     from oms.ports.extensions import Role

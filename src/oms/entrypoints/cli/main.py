@@ -1,4 +1,4 @@
-"""The commands put together: ours, and those of other distributions that join by the entry point `oms.commands`."""
+"""The command line: its own commands, and those that other packages add by the entry point `oms.commands`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ INTERRUPTED = 130
 
 
 def assembled() -> App:
-    """The whole command line. Each entry point of `oms.commands` is a cyclopts `App` or a function."""
+    """Return the command line. Each entry point of `oms.commands` is a cyclopts `App` or a function."""
     app = App(
         name="oms",
-        help="Orders that settle exactly once: run a system, use a running one, check what it promised.",
+        help="Orders that settle exactly once: run a system, use a running one, check its promises.",
         version=oms.__version__,
     )
     for command in (
@@ -55,7 +55,7 @@ def assembled() -> App:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and end with its exit code. What is wrong with a setting is one line and exit 2."""
+    """Run a command and end with its exit code. A wrong setting is one line on stderr and exit code 2."""
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal with another encoding shows what it can
         sys.stdout.reconfigure(errors="replace")
     try:

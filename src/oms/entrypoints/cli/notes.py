@@ -1,4 +1,4 @@
-"""The system's own log lines, as they come, for whoever shows them."""
+"""Telemetry that hands on the log lines about one order while a command shows them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oms.ports.telemetry import Telemetry
 
 PATIENCE_S = 60.0
 LAST = ("order.confirmed", "order.cancelled", "order.rejected")
-"""What the customer is told last."""
+"""The kinds of the last notification that a customer gets."""
 
 
 @attrs.frozen
@@ -56,7 +56,7 @@ class Notes(Telemetry):
         self._console.alert(event, **fields)
 
     def note(self, event: str, **fields: object) -> None:
-        """Keep a line that names an order, while somebody listens."""
+        """Keep a line that names an order, while a command reads them."""
         if self._listening and "order_id" in fields:
             said = Said(time.monotonic(), event, str(fields.get("kind", "")))
             self._said.put((str(fields["order_id"]), said))
@@ -67,7 +67,7 @@ class Notes(Telemetry):
             self.note(event, **fields)
 
     def of(self, order_id: str) -> Iterator[Said]:
-        """The lines of an order until its customer has been told how it ended; nobody listens after that."""
+        """Yield the lines of an order until its customer has been notified of its end; later lines aren't kept."""
         until = time.monotonic() + PATIENCE_S
         while True:
             try:

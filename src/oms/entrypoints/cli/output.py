@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, JSON for machines, and one line on stderr for an error.
+"""Output of the commands: tables for people, JSON for machines, and one line on stderr for an error.
 
 Every command prints through this module, which lets no control character of any data through: a customer's text could
 otherwise move the operator's cursor, recolour or reorder lines, or run commands of the terminal.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PIPE_WIDTH = 240
-"""Columns where stdout is no terminal: identifiers stay on one line for grep."""
+"""Width in columns if stdout isn't a terminal, so that identifiers stay on one line for grep."""
 
 COLOURS = {
     "CONFIRMED": "green",
@@ -50,7 +50,7 @@ def give_up(line: str, code: int) -> NoReturn:
 
 
 def console(pipe_width: int = PIPE_WIDTH) -> Console:
-    """Return the terminal, or a page of a fixed width where there is none."""
+    """Return the console, with a fixed width if stdout isn't a terminal."""
     from rich.console import Console
 
     class Screen(Console):
@@ -92,7 +92,7 @@ def to_json(value: object) -> bytes:
 
 
 def show_json(answer: object) -> None:
-    r"""Print the answer as it is, indented; characters that a terminal could obey are escaped, as in `\u202e`."""
+    r"""Print the answer as it is, indented; terminal control characters are escaped, as in `\u202e`."""
     import msgspec
 
     try:
@@ -117,7 +117,7 @@ def _encodable(value: Any) -> Any:
 
 
 def show_list(answer: Sequence[Mapping[str, Any]], columns: Sequence[str], nothing: str) -> None:
-    """A line for each; `nothing` where there are none."""
+    """Print one line for each row, or `nothing` if there are none."""
     if not answer:
         console().print(nothing)
         return
@@ -131,7 +131,7 @@ def show_list(answer: Sequence[Mapping[str, Any]], columns: Sequence[str], nothi
 
 
 def show_one(answer: Mapping[str, Any], names: Sequence[str]) -> None:
-    """One thing, a line for each field that it has."""
+    """Print one object, one line for each field that it has."""
     made = table("", "")
     made.show_header = False
     for name in names:

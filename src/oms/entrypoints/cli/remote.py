@@ -15,7 +15,7 @@ from oms.entrypoints.cli.output import timeline as drawn
 
 orders = App(name="orders", help="Place, show, list and cancel orders of a running system.")
 stock = App(name="stock", help="Show, count and receive stock of a running system.")
-dlq = App(name="dlq", help="What couldn't be handled: list it, show it, handle it once more, or give it up.")
+dlq = App(name="dlq", help="Dead letters: list, show, redrive or discard them.")
 
 HERE = Remote()
 STOCK_HERE = InventoryRemote()
@@ -33,17 +33,19 @@ Key = Annotated[
     str | None,
     Parameter(name="--idempotency-key", help="Repeating the command with this key has no second effect, for 24 h."),
 ]
-Number = Annotated[int, Parameter(name="--page", help="Which page, from 0.")]
-Size = Annotated[int, Parameter(name="--size", help="Lines a page, 100 at most.")]
+Number = Annotated[int, Parameter(name="--page", help="Number of the page, from 0.")]
+Size = Annotated[int, Parameter(name="--size", help="Rows of a page, at most 100.")]
 
 
 @orders.command
 def place(
     *,
-    user: Annotated[str, Parameter(help="Whose order it is.")],
-    amount: Annotated[str, Parameter(help="The total in the system's currency, for instance 12.50.")],
+    user: Annotated[str, Parameter(help="The customer's user id.")],
+    amount: Annotated[str, Parameter(help="Total in the system's currency, such as 12.50.")],
     item: Annotated[list[str], Parameter(negative="", help="SKU=QUANTITY; once for each product.")],
-    metadata: Annotated[list[str] | None, Parameter(negative="", help="NAME=VALUE, carried along; repeatable.")] = None,
+    metadata: Annotated[
+        list[str] | None, Parameter(negative="", help="NAME=VALUE, stored with the order; repeatable.")
+    ] = None,
     idempotency_key: Key = None,
     remote: Remote = HERE,
 ) -> None:
@@ -67,7 +69,7 @@ def show_order(order: Order, *, remote: Remote = HERE) -> None:
 @orders.command(name="list")
 def list_orders(
     *,
-    user: Annotated[str | None, Parameter(help="Only this user's.")] = None,
+    user: Annotated[str | None, Parameter(help="Only orders of this user.")] = None,
     page: Number = 0,
     size: Size = 10,
     remote: Remote = HERE,
@@ -83,25 +85,28 @@ def cancel(
     order: Order,
     *,
     operator: Annotated[
-        bool, Parameter(negative="", help="As an operator: also a confirmed order, which is refunded and restocked.")
+        bool,
+        Parameter(
+            negative="", help="As an operator: also cancel a confirmed order; it is refunded and its stock is returned."
+        ),
     ] = False,
     idempotency_key: Key = None,
     remote: Remote = HERE,
 ) -> None:
-    """Cancel an order. Its money is given back first, then its stock; `oms orders timeline` shows how far it is."""
+    """Cancel an order. Its payment is refunded first, then its stock is returned; see `oms orders timeline`."""
     body = {"by": "operator"} if operator else None
     _one(remote, remote.ask("POST", f"/orders/{segment(order)}/cancel", body, idempotency_key=idempotency_key), ORDER)
 
 
 @orders.command
 def resume(order: Order, *, remote: Remote = HERE) -> None:
-    """Resume an order imported from the system replaced (LEGACY): it goes on as if it were placed now."""
+    """Resume an order that was imported from the Spring system (LEGACY), as if it were placed now."""
     _one(remote, remote.ask("POST", f"/orders/{segment(order)}/resume"), ORDER)
 
 
 @orders.command
 def timeline(order: Order, *, remote: Remote = HERE) -> None:
-    """Show what the order service did and heard of an order, with the time since it was placed."""
+    """Show the history of an order in the order service, with the time since it was placed."""
     answer = remote.ask("GET", f"/orders/{segment(order)}/timeline")
     if remote.json:
         show_json(answer)
@@ -113,7 +118,7 @@ def timeline(order: Order, *, remote: Remote = HERE) -> None:
 
 @stock.command(name="show")
 def show_stock(product: Product, *, remote: InventoryRemote = STOCK_HERE) -> None:
-    """Show a product: on hand, held by orders that are under way, available."""
+    """Show the stock of a product: on hand, held by open orders, available."""
     _one(remote, remote.ask("GET", f"/stock/{segment(product)}"), STOCK)
 
 
@@ -126,12 +131,12 @@ def list_stock(*, page: Number = 0, size: Size = 50, remote: InventoryRemote = S
 @stock.command(name="set")
 def set_stock(
     product: Product,
-    on_hand: Annotated[int, Parameter(help="Units that were counted; never less than what is held.")],
+    on_hand: Annotated[int, Parameter(help="Units that were counted; not less than the held units.")],
     *,
     idempotency_key: Key = None,
     remote: InventoryRemote = STOCK_HERE,
 ) -> None:
-    """Count a product: so many units are on hand."""
+    """Set the units on hand of a product, after a count."""
     body = {"onHand": on_hand}
     _one(remote, remote.ask("PUT", f"/stock/{segment(product)}", body, idempotency_key=idempotency_key), STOCK)
 
@@ -139,7 +144,9 @@ def set_stock(
 @stock.command(name="add")
 def add_stock(
     product: Product,
-    delta: Annotated[int, Parameter(allow_leading_hyphen=True, help="Units; negative ones are written off.")],
+    delta: Annotated[
+        int, Parameter(allow_leading_hyphen=True, help="Units to add; a negative number writes units off.")
+    ],
     *,
     idempotency_key: Key = None,
     remote: InventoryRemote = STOCK_HERE,
@@ -153,8 +160,8 @@ def add_stock(
 def list_letters(
     *,
     state: Annotated[str, Parameter(help="PARKED, REDRIVEN or DISCARDED.")] = "PARKED",
-    service: Annotated[str | None, Parameter(help="Only this service's.")] = None,
-    limit: Annotated[int, Parameter(help="Lines, 1000 at most.")] = 100,
+    service: Annotated[str | None, Parameter(help="Only dead letters of this service.")] = None,
+    limit: Annotated[int, Parameter(help="Most rows, up to 1000.")] = 100,
     remote: Remote = HERE,
 ) -> None:
     """List dead letters, the oldest first."""
@@ -165,19 +172,19 @@ def list_letters(
 
 @dlq.command(name="show")
 def show_letter(letter: Letter, *, remote: Remote = HERE) -> None:
-    """Show a dead letter: its cause, and the message as it came."""
+    """Show a dead letter: its cause and the original message."""
     _one(remote, remote.ask("GET", f"/dead-letters/{segment(letter)}"), LETTER)
 
 
 @dlq.command
 def redrive(letter: Letter, *, remote: Remote = HERE) -> None:
-    """Handle a dead letter once more, now. What fails again stays parked."""
+    """Redrive a dead letter: handle it again now. If it fails again, it stays parked."""
     _one(remote, remote.ask("POST", f"/dead-letters/{segment(letter)}/redrive"), LETTER)
 
 
 @dlq.command
 def discard(letter: Letter, *, remote: Remote = HERE) -> None:
-    """Give a dead letter up."""
+    """Discard a dead letter."""
     _one(remote, remote.ask("POST", f"/dead-letters/{segment(letter)}/discard"), LETTER)
 
 

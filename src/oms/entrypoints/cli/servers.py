@@ -1,4 +1,4 @@
-"""The commands of the distributed profile: run a service, set the servers up, look for what is wrong."""
+"""The commands of the distributed profile: run a service, set up the servers, check them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PORTS = {"order": 8081, "inventory": 8082, "payment": 8083, "notification": 8084}
 FIRST_STEP_PORT = 8085
-"""Of the step whose group was subscribed first; each further one has the next port."""
+"""Port of the step whose group was subscribed first; each further step has the next port."""
 
 INVENTORY = InventoryRemote(url=f"http://127.0.0.1:{PORTS['inventory']}")
 
@@ -32,7 +32,7 @@ def run(
         Parameter(help="Port to listen on (OMS_HTTP_PORT; 8081 to 8084 by service, own steps from 8085 on)."),
     ] = None,
 ) -> int:
-    """Run one service on Kafka, PostgreSQL and Redis, as often as you like. It waits for servers that are late."""
+    """Run one process of a service on Kafka, PostgreSQL and Redis. It waits for servers that aren't up yet."""
     from oms.bootstrap.create import create
     from oms.entrypoints.serve import serve
 
@@ -44,22 +44,24 @@ def run(
 
 
 def default_port(service: str, steps: Sequence[str]) -> int:
-    """The port of a service or of one of these steps where no setting names one."""
+    """Return the default port of a service or of one of these steps."""
     return PORTS[service] if service in PORTS else FIRST_STEP_PORT + steps.index(service)
 
 
 def setup(
     *,
-    check: Annotated[bool, Parameter(negative="", help="Change nothing; say what is missing, exit 1.")] = False,
+    check: Annotated[
+        bool, Parameter(negative="", help="Change nothing; print what is missing, and exit 1 if anything is.")
+    ] = False,
     acl: Annotated[
         bool,
         Parameter(negative="", help="Change nothing; print the kafka-acls.sh commands that let each service work."),
     ] = False,
     principal: Annotated[
-        str, Parameter(help="With --acl: Kafka's name of a service or step, {name} being its own.")
+        str, Parameter(help="With --acl: the Kafka principal of a service or step; {name} stands for its name.")
     ] = "User:oms-{name}",
 ) -> int:
-    """Make database, roles, schemas and topics, as far as they aren't there. Safe to repeat, from several hosts."""
+    """Create the database, roles, schemas and topics that are missing. Safe to repeat, also from several hosts."""
     from oms.bootstrap.create import create
     from oms.bootstrap.operators import acl_of, problems_of, set_up
 
@@ -77,16 +79,19 @@ def setup(
 
 def migrate_from_spring(
     *,
-    apply: Annotated[bool, Parameter(negative="", help="Do it; without this nothing is changed.")] = False,
+    apply: Annotated[bool, Parameter(negative="", help="Import; without this option nothing is changed.")] = False,
     skip_bad: Annotated[
-        bool, Parameter(negative="", help="Take the others over where some rows can't be; without this none is.")
+        bool,
+        Parameter(
+            negative="", help="Import the good rows although some can't be imported; without this option none is."
+        ),
     ] = False,
     data: Data = None,
 ) -> int:
-    """Take orders and stock over from the Spring Boot system that oms replaces. Exit 1 where a row can't be taken over.
+    """Import orders and stock from the Spring Boot system. Exit 1 if a row can't be imported.
 
-    Looks only, unless --apply. OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL say where that system is. Its orders
-    become LEGACY: none is charged before `oms orders resume`. Safe to repeat.
+    Only checks the rows, unless --apply. OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL are the addresses of that
+    system. Its orders become LEGACY: none is charged before `oms orders resume`. Safe to repeat.
     """
     from oms.bootstrap.spring_import import migrate
 
@@ -112,15 +117,16 @@ def _done(found: Found, *, applied: bool, asked: bool) -> str:
 def doctor(
     *,
     url: Annotated[
-        str | None, Parameter(help="Ask the process that listens there what fails at the moment, and no server.")
+        str | None,
+        Parameter(help="URL of a running process: print what fails there at the moment, and check no server."),
     ] = None,
     key: Annotated[
         str | None, Parameter(env_var="OMSCTL_KEY", help="With --url: an operator's API key, who gets the details.")
     ] = None,
 ) -> int:
-    """Ask every server whether it is reachable, the right version and set as it must be. Exit 1 with a line each.
+    """Check that each server is reachable, of a supported version and configured correctly. Exit 1 if one isn't.
 
-    With --url: ask a running process instead. Exit 1 where it isn't ready; a line for each thing that fails.
+    With --url: ask a running process instead, and print a line for each failure. Exit 1 if it isn't ready.
     """
     if url is not None:
         return _health_of(Remote(url=url, key=key))
@@ -146,13 +152,13 @@ def _health_of(remote: Remote) -> int:
 def reconcile(
     *,
     rebuild: Annotated[
-        bool, Parameter(negative="", help="Have the inventory service rebuild the gate from the ledger first.")
+        bool, Parameter(negative="", help="First have the inventory service rebuild the gate from the ledger.")
     ] = False,
     data: Data = None,
     as_json: Json = False,
     remote: InventoryRemote = INVENTORY,
 ) -> int:
-    """Hold gate, ledger and orders against each other. Changes nothing, unless --rebuild. Exit 1 on a difference."""
+    """Compare the stock gate, the stock ledger and the orders. Read-only, unless --rebuild. Exit 1 on a difference."""
     from oms.bootstrap.operators import reconcile as look
 
     if rebuild:
