@@ -22,7 +22,7 @@ from oms.adapters.system.clock import SystemClock
 from oms.engine.health import MAX_SUBJECTS, OPENS_AFTER, OPENS_AFTER_S, Condition, HealthRecord
 from oms.ports.errors import PortError, Retryable
 from oms.ports.messages import Outgoing
-from oms.runtime.health_watch import HealthWatch
+from oms.runtime.health_watch import HealthWatch, Probe
 from oms.testing import Shop
 
 WORK = Condition.WORK_FAILING
