@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import attrs
@@ -140,19 +140,26 @@ def inventory_service(
 
     if gate is None:
         return InventoryService(NAME, GROUP, store, ROUTES, open_work)
-    settled, keeper = SettledOrders(gate), GateKeeper(gate, store, clock, look_every_s)
-    phase = GatePhase(gate, store, default_stock, keeper, open_work)
+    keeper = GateKeeper(gate, store, clock, look_every_s)
+    return _with_gate(InventoryService(NAME, GROUP, store, ROUTES, open_work), open_work, keeper, default_stock)
+
+
+def _with_gate(
+    service: InventoryService,
+    open_work: Callable[[Transaction, Takes], InventoryWork],
+    keeper: GateKeeper,
+    default_stock: int | None,
+) -> InventoryService:
+    """Return the service with the gate's phase, tasks and rebuild."""
+    gate, settled = keeper.gate, SettledOrders(keeper.gate)
+    phase = GatePhase(gate, keeper.store, default_stock, keeper, open_work)
     executors: Mapping[TaskKind, Executor[InventoryWork]] = {
         TaskKind.GIVE_BACK: GiveBacks(gate),
         TaskKind.GATE_DELTA: GateDeltas(gate),
     }
-    return InventoryService(
-        NAME,
-        GROUP,
-        store,
-        ROUTES,
-        open_work,
-        executors,
+    return attrs.evolve(
+        service,
+        executors=executors,
         prepare=phase,
         committed=lambda work: settled.offer(work.settled),
         steps=(keeper, settled),

@@ -197,7 +197,7 @@ class Charges(GatewayTask):
             return None
         if answer is NOT_CALLED:
             return None
-        if isinstance(answer, NotAttempted) and not ended.token.repeat:  # a look-up's tells nothing of the charge
+        if isinstance(answer, NotAttempted) and not ended.token.repeat:  # else only a look-up wasn't attempted
             return self._again(work, ended, afresh=True)
         work.save(payment.unanswered(at=work.now))
         again = self._again(work, ended)

@@ -86,12 +86,8 @@ def _refuse_unknown(name: str) -> None:
 
 def step_service(store: StepStore, clock: Clock, telemetry: Telemetry, group: str, step: OwnStep) -> Service[StepWork]:
     """Make the service of a user's step."""
-
-    def warn(topic: str) -> None:
-        advice = f"add publishes=[{topic!r}] to app.subscribe(..., group={group!r}); the next release refuses the event"
-        telemetry.failure("undeclared topic", None, step=group, topic=topic, detail=advice)
-
-    calls, declared = step.calls, DeclaredTopics(group, step.publishes, warn)
+    calls = step.calls
+    declared = DeclaredTopics(group, step.publishes, partial(_warn_of_undeclared, telemetry, group))
 
     def open_work(transaction: Transaction) -> StepWork:
         return StepWork(cast("StepTransaction", transaction), group, clock.now(), declared, frozenset(calls))
@@ -112,6 +108,11 @@ def step_service(store: StepStore, clock: Clock, telemetry: Telemetry, group: st
         own_handlers=True,
         starts=lambda broker: start_offsets(store, broker, telemetry, group, step.since),
     )
+
+
+def _warn_of_undeclared(telemetry: Telemetry, group: str, topic: str) -> None:
+    advice = f"add publishes=[{topic!r}] to app.subscribe(..., group={group!r}); the next release refuses the event"
+    telemetry.failure("undeclared topic", None, step=group, topic=topic, detail=advice)
 
 
 def _run(handler: StepHandler, event: AnyEvent, work: StepWork) -> None:

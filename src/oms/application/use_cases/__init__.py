@@ -1,1 +1,1 @@
-"""Use cases: one for each operation that HTTP, the command line or a host program asks of a running system."""
+"""The use cases of a running system, for HTTP, the command line and host programs."""

@@ -106,8 +106,8 @@ class Handlers:
         """POST /orders/{id}/cancel."""
         order_id = OrderId(checked_id(_id(request), name="orderId"))
         body = await read_body(request, required=False)
-        asked = read_typed(_cancel, body) if body else shapes.CancelOrder()
-        by_operator = asked.by == "operator" if asked.by else caller.role is Role.OPERATOR
+        options = read_typed(_cancel, body) if body else shapes.CancelOrder()
+        by_operator = options.by == "operator" if options.by else caller.role is Role.OPERATOR
         command = commands.CancelOrder(order_id, by_operator)
         use_case = self._app.orders.cancel_order
         async with self._turn(request, caller, "cancel") as context:
@@ -138,16 +138,16 @@ class Handlers:
 
     async def set_stock(self, request: Request, caller: Principal) -> Response:
         """PUT /stock/{sku}."""
-        asked = read_typed(_set, await read_body(request))
-        command = commands.SetStock.of(_sku(request), whole(asked.on_hand, "onHand"))
+        change = read_typed(_set, await read_body(request))
+        command = commands.SetStock.of(_sku(request), whole(change.on_hand, "onHand"))
         async with self._turn(request, caller, "stock.set") as context:
             stock = await self._waits.reply(partial(self._app.stock.submit_set, command, context))
         return json(views.stock_view(stock))
 
     async def add_stock(self, request: Request, caller: Principal) -> Response:
         """POST /stock/{sku}/add."""
-        asked = read_typed(_add, await read_body(request))
-        command = commands.AddStock.of(_sku(request), whole(asked.delta, "delta"))
+        change = read_typed(_add, await read_body(request))
+        command = commands.AddStock.of(_sku(request), whole(change.delta, "delta"))
         async with self._turn(request, caller, "stock.add") as context:
             stock = await self._waits.reply(partial(self._app.stock.submit_add, command, context))
         return json(views.stock_view(stock))

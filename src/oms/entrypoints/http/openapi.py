@@ -21,7 +21,7 @@ Json = dict[str, Any]
 LOGIN = {
     Authentication.NONE: "Every caller is trusted: no API keys are configured.",
     Authentication.API_KEYS: "Callers send an API key, as `Authorization: Bearer <key>` or `X-API-Key: <key>`.",
-    Authentication.HOST: "Callers are known as in the application that this is part of.",
+    Authentication.HOST: "The application that this API is part of authenticates callers.",
 }
 _WITHOUT_KEYS, _WITH_KEYS = frozenset({"wrong_host"}), frozenset({"not_authenticated", "not_allowed"})
 _IMPOSSIBLE = {
@@ -99,14 +99,7 @@ def document(routes: Sequence[Route], *, login: Authentication, currency: Curren
     tags = dict.fromkeys(_tag(route) for route in routes)
     found: Json = {
         "openapi": "3.1.0",
-        "info": {
-            "title": "oms",
-            "version": "1",
-            "summary": "Orders that settle exactly once.",
-            "description": f"Amounts are JSON numbers in {currency.code}, with at most {currency.exponent} decimal "
-            "places. Errors are problems (RFC 9457) with a stable `code`. A wrong method is answered with 405 and "
-            f"`Allow`, a wrong path with 404. {LOGIN[login]}",
-        },
+        "info": _info(login, currency),
         "tags": [{"name": tag, "description": _TAGS[tag]} for tag in tags],
         "paths": paths,
         "components": {"schemas": schemas},
@@ -117,6 +110,17 @@ def document(routes: Sequence[Route], *, login: Authentication, currency: Curren
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same"},
         }
     return found
+
+
+def _info(login: Authentication, currency: Currency) -> Json:
+    return {
+        "title": "oms",
+        "version": "1",
+        "summary": "Orders that settle exactly once.",
+        "description": f"Amounts are JSON numbers in {currency.code}, with at most {currency.exponent} decimal "
+        "places. Errors are problems (RFC 9457) with a stable `code`. A wrong method gets 405 and `Allow`, a wrong "
+        f"path 404. {LOGIN[login]}",
+    }
 
 
 def _schemas(routes: Sequence[Route], currency: Currency) -> tuple[dict[Any, Json], Json]:
