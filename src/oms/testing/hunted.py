@@ -1,4 +1,4 @@
-"""The shop of a hunted test: the same words as `Shop`, over a simulated world whose every choice is on a tape."""
+"""The shop of a hunted test: the same words as `Shop`, over a simulated system whose every choice is on a tape."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ from oms.testing.faults import Fault, Faults, NeverHappened
 from oms.testing.shop_protocol import AnyShop
 from oms.testing.shop_view import order_id
 from oms.testing.sim.gateway import AFTER, BEFORE, TapeGateway
+from oms.testing.sim.outcome import Listener, Outcome
 from oms.testing.sim.own_calls import LossyGateway
 from oms.testing.sim.rolling_upgrade import SimulatedApp
-from oms.testing.sim.run import Listener, Outcome, Run
+from oms.testing.sim.run import Run
 from oms.testing.sim.scope import Scope
+from oms.testing.sim.simulated_system import CODEC, CURRENCY, SimulatedSystem
 from oms.testing.sim.tape import Tape
-from oms.testing.sim.world import CODEC, CURRENCY, World
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -82,7 +83,7 @@ class HuntedShop(AnyShop):
         command = PlaceOrder.of(user, Money.of(amount, CURRENCY), items or {"apple": 1}, metadata)
         order = self._orders.place(command, caller=caller, key=key, connection=connection)
         if connection is None:
-            self._world.customers.know(order.id)
+            self._simulated.customers.know(order.id)
         return order
 
     def cancel(self, order: Order | str, *, by_operator: bool = False) -> Order:
@@ -100,7 +101,7 @@ class HuntedShop(AnyShop):
         if self._database is None:
             self._database = OrderDatabase(self._committed)
             if self._made is not None:
-                self._made.world.records["order"].joining = self._database.join
+                self._made.system.records["order"].joining = self._database.join
         return self._database.engine
 
     # -- what time does
@@ -115,20 +116,20 @@ class HuntedShop(AnyShop):
     def advance(self, **time: float) -> None:
         """Let time pass (`minutes=15`), after everything has come to rest, and then again."""
         self.run()
-        self._world.clock.advance(timedelta(**time))
-        self._run.version += 1
+        self._simulated.clock.advance(timedelta(**time))
+        self._run.changed()
         self.run()
 
     def now(self) -> datetime:
-        """What time it is in the simulated world."""
-        return self._world.clock.now()
+        """What time it is in the simulated system."""
+        return self._simulated.clock.now()
 
     # -- what goes wrong
 
     @property
     def gateway(self) -> HuntedGateway:
         """The gateway, to be told what the next charge meets: all else that goes wrong is the hunt's to find."""
-        return HuntedGateway(self._world.own_gateway or self._world.gateway, self.faults)
+        return HuntedGateway(self._simulated.own_gateway or self._simulated.gateway, self.faults)
 
     @property
     def extensions(self) -> Extensions:
@@ -165,7 +166,7 @@ class HuntedShop(AnyShop):
     @property
     def evidence(self) -> Evidence:
         """Everything that is on record."""
-        return self._world.evidence
+        return self._simulated.evidence
 
     @property
     def codec(self) -> Codec:
@@ -176,17 +177,17 @@ class HuntedShop(AnyShop):
     def faults(self) -> Faults:
         """The faults that the test itself asked for."""
         if self._faults is None:
-            self._faults = Faults(self._world.clock)
+            self._faults = Faults(self._simulated.clock)
         return self._faults
 
     @property
     def begun_at(self) -> datetime:
-        """When this world began, by its own clock."""
+        """When this system began, by its own clock."""
         return self._run.begun_at
 
     def stores(self) -> Mapping[str, Any]:
         """The store of each service and own step, by its name."""
-        return self._world.stores
+        return self._simulated.stores
 
     @property
     def _run(self) -> Run:
@@ -197,39 +198,39 @@ class HuntedShop(AnyShop):
             )
             app.taken = True
             if self._database is not None:
-                self._made.world.records["order"].joining = self._database.join
+                self._made.system.records["order"].joining = self._database.join
         return self._made
 
     @property
-    def _world(self) -> World:
-        return self._run.world
+    def _simulated(self) -> SimulatedSystem:
+        return self._run.system
 
     @property
     def _orders(self) -> OrderUseCases:
         checks = OrderChecks(*self.app.rules)
-        return OrderUseCases.of(self._parts("order"), self._world.customers.ids, self._pump, CURRENCY, checks)
+        return OrderUseCases.of(self._parts("order"), self._simulated.customers.ids, self._pump, CURRENCY, checks)
 
     @property
     def _stock(self) -> StockUseCases:
-        return StockUseCases(self._parts("inventory"), self._world.ids, self._pump)
+        return StockUseCases(self._parts("inventory"), self._simulated.ids, self._pump)
 
     def _parts(self, service: str) -> ServiceAssembly[Any]:
-        return self._world.of(service)[0].parts
+        return self._simulated.of(service)[0].parts
 
     def _committed(self, orders: Sequence[OrderId]) -> None:
         """Orders of the caller's transaction are visible now."""
-        self._run.version += 1
+        self._run.changed()
         for order in orders:
-            self._world.customers.know(order)
+            self._simulated.customers.know(order)
 
     def _know_orders(self) -> None:
         """Note the orders that the test's own code has placed through the app."""
-        for _, order in self._world.records["order"].by_age.get(None, ()):
-            self._world.customers.know(order)
+        for _, order in self._simulated.records["order"].by_age.get(None, ()):
+            self._simulated.customers.know(order)
 
     def _pump(self, parts: ServiceAssembly[Any], future: Future[Any]) -> None:
         """Nothing is by chance here: these are the words of the test, not what is hunted."""
-        self._run.version += 1
+        self._run.changed()
         while not future.done():
             parts.advance_commands()
 

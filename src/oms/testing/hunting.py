@@ -17,7 +17,7 @@ from oms.ports.extensions import Notifier, PaymentGateway, Policy, Pricing
 from oms.testing.hunted import HuntedShop
 from oms.testing.sim.campaign import Report, campaign, told
 from oms.testing.sim.escape import sealed
-from oms.testing.sim.run import Listener, Outcome
+from oms.testing.sim.outcome import Listener, Outcome
 from oms.testing.sim.scope import ANSWERS, CRASH, GATE, PAUSES, REBALANCE, REPEAT, Scope
 from oms.testing.sim.search import Found, Player, Visited, exhaustive, seeded
 from oms.testing.sim.story import Story

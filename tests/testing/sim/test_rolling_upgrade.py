@@ -87,7 +87,7 @@ def test_each_version_is_clean_alone(version: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_a_document_that_the_other_version_cannot_read_is_found_and_told() -> None:
-    """The parcel that isn't called back is no part of the world, so worlds that differ in it aren't taken for equal."""
+    """The parcel that isn't called back is no part of the system, so systems that differ in it aren't taken for equal."""
     player = player_of(scenario_of(rolling(PRESENT, RENAMED)))
     done = campaign(exhaustive(Scope(faults=ROLLING), 2, player, shuffled=True))
 

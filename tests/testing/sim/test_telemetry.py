@@ -6,7 +6,7 @@ import pytest
 
 from oms.application.extensions.telemetry import CheckedTelemetry
 from oms.ports.telemetry import Telemetry
-from oms.testing.sim import world
+from oms.testing.sim import simulated_system
 from oms.testing.sim.campaign import traces
 
 
@@ -44,7 +44,7 @@ def compare(monkeypatch: pytest.MonkeyPatch, seeds: int) -> None:
         made.append(Failing())
         return CheckedTelemetry(made[-1])
 
-    monkeypatch.setattr(world, "Silence", failing)
+    monkeypatch.setattr(simulated_system, "Silence", failing)
     assert traces(range(seeds)) == silent
     assert sum(one.calls for one in made) > 10 * seeds
 

@@ -21,7 +21,7 @@ from oms.testing.sim.escape import sealed
 from oms.testing.sim.run import Run
 from oms.testing.sim.scope import FAULTS, Scope
 from oms.testing.sim.search import exhaustive, seeded
-from oms.testing.sim.world import World
+from oms.testing.sim.simulated_system import SimulatedSystem
 from tests.testing.sim.zoo import ZOO
 
 SEEDS = range(120)
@@ -58,10 +58,10 @@ class Early:
 SERVICES = ("order", "inventory", "payment", "notification")
 
 
-def beside(world: World) -> Evidence:
+def beside(system: SimulatedSystem) -> Evidence:
     """The records through connections of their own, as another process has them."""
-    own = {name: getattr(world.evidence, name).worker("verify") for name in SERVICES}
-    return attrs.evolve(world.evidence, **own)
+    own = {name: getattr(system.evidence, name).worker("verify") for name in SERVICES}
+    return attrs.evolve(system.evidence, **own)
 
 
 def moving(evidence: Evidence, go_on: Callable[[], None]) -> Evidence:
@@ -69,9 +69,9 @@ def moving(evidence: Evidence, go_on: Callable[[], None]) -> Evidence:
     return attrs.evolve(evidence, **{name: Moving(getattr(evidence, name), go_on) for name in names})
 
 
-def report(world: World, evidence: Evidence, settle_s: float = LONG_S) -> Report:
-    now = world.clock.now()
-    return promises.check(evidence, world.codec, now=now, deadline_s=LONG_S, settle_s=settle_s)
+def report(system: SimulatedSystem, evidence: Evidence, settle_s: float = LONG_S) -> Report:
+    now = system.clock.now()
+    return promises.check(evidence, system.codec, now=now, deadline_s=LONG_S, settle_s=settle_s)
 
 
 def checks(run: Run, seed: int, change: Callable[[Evidence], Evidence] = lambda evidence: evidence) -> Iterator[Report]:
@@ -87,7 +87,7 @@ def checks(run: Run, seed: int, change: Callable[[Evidence], Evidence] = lambda 
     while more:
         more, rate = run.go_on(), chance.choice((0.01, 0.05, 0.2))
         assert not run.violations, "the schedule itself is a right one"
-        yield report(run.world, moving(change(beside(run.world)), go_on))
+        yield report(run.system, moving(change(beside(run.system)), go_on))
 
 
 def runs(seeds: range = SEEDS) -> Iterator[tuple[int, Run]]:
@@ -167,6 +167,6 @@ def test_a_planted_fault_is_found_without_being_told_that_the_system_rests(name:
     fault = ZOO[name]
     with fault.plant():
         broken = next(found for found in exhaustive(fault.scope, fault.depth, shuffled=True) if found.outcome.broken)
-        world = broken.outcome.world
-        world.clock.advance(timedelta(hours=1))
-        assert broken.outcome.broken in {one.promise for one in report(world, world.evidence, 60).violations}
+        system = broken.outcome.system
+        system.clock.advance(timedelta(hours=1))
+        assert broken.outcome.broken in {one.promise for one in report(system, system.evidence, 60).violations}

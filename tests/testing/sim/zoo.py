@@ -396,10 +396,10 @@ def the_ledger_trusts_the_gate() -> Iterator[None]:
 def lost_tail_not_noticed() -> Iterator[None]:
     from oms.testing.sim import faults
 
-    def unnoticed(world: Any) -> None:
-        epoch = world.gate.state["epoch"]
-        before(world)
-        world.gate.state["epoch"] = epoch
+    def unnoticed(system: Any) -> None:
+        epoch = system.gate.state["epoch"]
+        before(system)
+        system.gate.state["epoch"] = epoch
 
     before = faults.lose_tail
     with patch.object(faults, "lose_tail", unnoticed):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from oms.testing.sim.run import Outcome
+from oms.testing.sim.outcome import Outcome
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.search import Found, Player, play, seeded
 from oms.testing.sim.shrink import BUDGET, Shrunk, shrink

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from oms.testing.sim.faults import DIES
-from oms.testing.sim.run import Listener, Outcome
+from oms.testing.sim.outcome import Listener, ObservedRun, Outcome
 from oms.testing.sim.scope import USUAL, Scope
 from oms.testing.sim.search import exhaustive, play
 from oms.testing.sim.tape import Deviation, Deviations, Replay
 
 if TYPE_CHECKING:
-    from oms.testing.sim.run import Run
     from oms.testing.sim.worker import Worker
 
 SCOPES = (Scope(), Scope(orders=2, units=1))
@@ -58,7 +57,7 @@ class Point:
 
 @attrs.frozen
 class Crash:
-    """One death: on which path, at which point, and what became of the world."""
+    """One death: on which path, at which point, and what became of the system."""
 
     path: str
     point: Point
@@ -74,10 +73,10 @@ class _Places(Listener):
     def drew(self, label: str, option: str) -> None:
         """Nothing."""
 
-    def begins(self, run: Run, what: str) -> None:
+    def begins(self, run: ObservedRun, what: str) -> None:
         """Nothing."""
 
-    def ended(self, run: Run, what: str) -> None:
+    def ended(self, run: ObservedRun, what: str) -> None:
         """Nothing."""
 
     def reached(self, worker: Worker, place: str) -> None:
@@ -111,7 +110,7 @@ def crashes(path: Path, every: int = 1) -> Iterator[Crash]:
 
 
 def _ends(outcome: Outcome) -> str:
-    records = outcome.world.records
+    records = outcome.system.records
     ends = []
     for order in records["order"].orders.rows.values():
         paid = records["payment"].payments.rows.get(order.id)

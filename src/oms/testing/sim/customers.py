@@ -33,7 +33,7 @@ class Customer:
 
 
 class Customers:
-    """All customers of a world; what they do is taken by the first worker of the order service that is up."""
+    """All customers of a system; what they do is taken by the first worker of the order service that is up."""
 
     def __init__(self, orders: int, workers: Sequence[Worker], command: PlaceOrder) -> None:
         self._workers, self._command = workers, command

@@ -1,6 +1,6 @@
 """What a simulation must not touch: the real time, chance, sockets and threads. There they raise `Escaped`.
 
-A clock or a random number that isn't the world's would make two runs of a seed differ.
+A clock or a random number that isn't the system's would make two runs of a seed differ.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 
 class Escaped(AssertionError):
-    """Something in a simulation reached for the real world."""
+    """Something in a simulation reached for the real clock, randomness or ids."""
 
 
 _FORBIDDEN: tuple[tuple[Any, str], ...] = (
@@ -62,7 +62,7 @@ def sealed() -> Generator[None]:
 
 @contextmanager
 def unsealed() -> Generator[None]:
-    """Let the harness itself use the real world inside of `sealed`, for things that no schedule depends on."""
+    """Let the harness itself use the real clock and randomness inside `sealed`, where no schedule depends on it."""
     before = [(owner, name, getattr(owner, name)) for owner, name, _, _ in _REFUSED]
     for owner, name, original, _ in _REFUSED:
         setattr(owner, name, original)

@@ -27,8 +27,8 @@ from oms.testing.sim.scope import (
 )
 
 if TYPE_CHECKING:
+    from oms.testing.sim.simulated_system import SimulatedSystem
     from oms.testing.sim.worker import Worker
-    from oms.testing.sim.world import World
 
 GOES_ON, DIES, FAILS, LOST, NAPS, SLEEPS = "goes on", "dies", "fails", "answer lost", "naps", "sleeps"
 ASLEEP_S = 60.0
@@ -89,41 +89,41 @@ def failure(place: str, what: str) -> PortError:
     return OutcomeUnknown(f"simulated: {place} happened, its answer is lost")
 
 
-def between_steps(world: World, used: dict[str, int], may_vanish: Callable[[Worker], bool]) -> Iterator[str]:
+def between_steps(system: SimulatedSystem, used: dict[str, int], may_vanish: Callable[[Worker], bool]) -> Iterator[str]:
     """The faults that can happen now, by name, each `scope.each` times in a run."""
-    scope = world.scope
-    for name in _possible(world, may_vanish):
+    scope = system.scope
+    for name in _possible(system, may_vanish):
         if used.get(name, 0) < scope.each:
             yield name
 
 
-def _possible(world: World, may_vanish: Callable[[Worker], bool]) -> Iterator[str]:
-    faults = world.scope.faults
+def _possible(system: SimulatedSystem, may_vanish: Callable[[Worker], bool]) -> Iterator[str]:
+    faults = system.scope.faults
     if CANCEL in faults:
-        yield from _cancels(world)
+        yield from _cancels(system)
     if CRASH in faults:
-        busy = (worker for worker in world.workers if worker.green or has_memory(worker))
+        busy = (worker for worker in system.workers if worker.green or has_memory(worker))
         yield from (f"crash {worker.slot}" for worker in busy if may_vanish(worker))
     if REBALANCE in faults:
-        moving = (worker for worker in world.workers if _moves(world, worker))
+        moving = (worker for worker in system.workers if _moves(system, worker))
         yield from (f"evict {worker.slot}" for worker in moving if may_vanish(worker) or not has_batch(worker))
     if REPEAT in faults:
-        yield from (f"repeat {topic}" for topic in world.log.topics() if not topic.endswith(".dlq"))
-    if GATE in faults and world.gate.state["epoch"] is not None:
+        yield from (f"repeat {topic}" for topic in system.log.topics() if not topic.endswith(".dlq"))
+    if GATE in faults and system.gate.state["epoch"] is not None:
         yield "flush the gate"
-        if world.gate_before is not None:
+        if system.gate_before is not None:
             yield "lose the gate's last second"
     if GARBAGE in faults:
         yield "garbage in payment.success"
     if FORGERY in faults:
-        yield from (f"forge {topic} {wrong} {name}" for name, _ in world.customers.known() for topic, wrong in _FORGED)
+        yield from (f"forge {topic} {wrong} {name}" for name, _ in system.customers.known() for topic, wrong in _FORGED)
     if CLOCK in faults:
         yield "set the clock back"
 
 
-def _cancels(world: World) -> Iterator[str]:
-    for name, order_id in world.customers.known():
-        state = world.records["order"].orders.rows[order_id].state
+def _cancels(system: SimulatedSystem) -> Iterator[str]:
+    for name, order_id in system.customers.known():
+        state = system.records["order"].orders.rows[order_id].state
         if state in (OrderState.CREATED, OrderState.RESERVED):
             yield f"customer cancels {name}"
         elif state is OrderState.CONFIRMED:
@@ -143,17 +143,17 @@ def has_batch(worker: Worker) -> bool:
     return (worker.green is not None and worker.handles) or (held is not None and held.is_noted)
 
 
-def _moves(world: World, worker: Worker) -> bool:
-    several = len(world.of(worker.service)) > 1
+def _moves(system: SimulatedSystem, worker: Worker) -> bool:
+    several = len(system.of(worker.service)) > 1
     return bool(worker.green or several or worker.parts.consumer.holds_messages())
 
 
-def repeat(world: World, topic: str) -> None:
+def repeat(system: SimulatedSystem, topic: str) -> None:
     """The first message of a topic once more, behind everything that is there."""
-    for place, end in world.log.ends([topic]).items():
+    for place, end in system.log.ends([topic]).items():
         if end > 0:
-            first = world.log.read(place)[0]
-            world.log.append(topic, first.value, first.key, first.headers)
+            first = system.log.read(place)[0]
+            system.log.append(topic, first.value, first.key, first.headers)
             return
 
 
@@ -164,16 +164,16 @@ _FORGED = [(topic, wrong) for topic in _NEWS for wrong in ("amount", "customer")
 _FORGED_ID = "forged"
 
 
-def forge(world: World, topic: str, wrong: str, name: str) -> None:
+def forge(system: SimulatedSystem, topic: str, wrong: str, name: str) -> None:
     """Payment news of a customer's order, with one minor unit as its amount or another customer."""
-    order = world.records["order"].orders.rows[dict(world.customers.known())[name]]
+    order = system.records["order"].orders.rows[dict(system.customers.known())[name]]
     user, total = order.agreed.user_id, order.agreed.total
     if wrong == "amount":
         total = Money(1, total.currency)
     else:
         user = UserId("mallory")
-    made = world.codec.encode(_NEWS[topic](order.id, user, total, _FORGED_ID), Cause(), world.clock.now())
-    world.log.append(topic, made.value, made.key, made.headers)
+    made = system.codec.encode(_NEWS[topic](order.id, user, total, _FORGED_ID), Cause(), system.clock.now())
+    system.log.append(topic, made.value, made.key, made.headers)
 
 
 def is_forged(value: bytes | None) -> bool:
@@ -182,20 +182,20 @@ def is_forged(value: bytes | None) -> bool:
 
 
 class HasGate(Protocol):
-    """A world, or a shop: a gate, and what it was a moment ago."""
+    """A system, or a shop: a gate, and what it was a moment ago."""
 
     gate: MemoryGate
     gate_before: Any
 
 
-def lose_tail(world: HasGate) -> None:
+def lose_tail(system: HasGate) -> None:
     """The gate restarts with an older state: another run of it, so it is closed until it is rebuilt."""
-    state: Any = world.gate.state
-    if world.gate_before is not None:
-        state.update(gate_rules.copied(world.gate_before))
+    state: Any = system.gate.state
+    if system.gate_before is not None:
+        state.update(gate_rules.copied(system.gate_before))
     state["epoch"] = None
 
 
-def flush(world: HasGate) -> None:
+def flush(system: HasGate) -> None:
     """The gate forgets everything."""
-    gate_rules.forget(world.gate.state)
+    gate_rules.forget(system.gate.state)

@@ -69,7 +69,7 @@ class LossyNotifier(Notifier):
 
 @attrs.frozen
 class OwnCalls:
-    """The gateway and the notifier of the shop's own that a world calls in place of the simulated ones."""
+    """The gateway and the notifier of the shop's own that a system calls in place of the simulated ones."""
 
     gateway: PaymentGateway | None = None
     notifier: Notifier | None = None

@@ -8,7 +8,9 @@ import attrs
 
 from oms.adapters.memory.call_hooks import PointNames
 from oms.testing.sim.escape import sealed
-from oms.testing.sim.run import Options, Outcome, Run
+from oms.testing.sim.outcome import Outcome
+from oms.testing.sim.points import Options
+from oms.testing.sim.run import Run
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.snapshot import Keeper, Snapshot
 from oms.testing.sim.tape import Choice, Deviations, Replay
@@ -25,10 +27,10 @@ class Branch:
     steps: int = 0
 
 
-class Trunk:
+class SharedPrefix:
     """A schedule, kept at each step from where it leaves its own trunk until its last open choice.
 
-    Whoever gets an outcome may look at its world until the next branch is played: all of them have one world.
+    Whoever gets an outcome may look at its system until the next branch is played: all of them have one system.
     """
 
     def __init__(self, scope: Scope, schedule: Branch) -> None:
@@ -42,9 +44,9 @@ class Trunk:
         self, nth: int, wanted: Deviations, *, record: bool, visited: Callable[[int], bool] | None
     ) -> tuple[Branch, Outcome]:
         """Play the schedule that differs at open choice `nth` (from 0)."""
-        world = next(world for drawn, world in reversed(self._marks) if drawn <= nth)
+        system = next(system for drawn, system in reversed(self._marks) if drawn <= nth)
         with sealed():
-            self._keeper.put_back(world)
+            self._keeper.put_back(system)
             tape = self._tape.instead(wanted, record=record)
             steps = self._run.steps
             self._run.tape, self._run.visited = tape, visited
@@ -52,7 +54,7 @@ class Trunk:
         return Branch(wanted, tape.open, steps), outcome
 
     def _kept(self) -> Iterator[tuple[int, Snapshot]]:
-        """How many choices were open, and the world as it was then; where nobody stands still in a step."""
+        """How many choices were open, and the system as it was then; where nobody stands still in a step."""
         going = True
         while going and len(self._tape.open) < len(self._schedule.open):
             if self._run.steps >= self._schedule.steps and self._run.between_steps:

@@ -43,7 +43,7 @@ class NextVersion(App):
 
 
 @attrs.frozen
-class Beside:
+class NextVersions:
     """What the next version changes: own steps by group, services by name."""
 
     steps: Mapping[str, OwnStep] = attrs.field(factory=dict)
@@ -68,13 +68,13 @@ class Beside:
 class OwnSteps(dict[str, OwnStep]):
     """The steps of a scenario by group, with the next version of some of them and of services."""
 
-    beside = Beside()
+    beside = NextVersions()
 
 
 class SimulatedApp(App):
     """The app that a scenario gets: it takes steps and extensions, and the simulation around it runs them.
 
-    Its `orders` and `stock` are those of the simulated world; `OmsError` where nothing has made one.
+    Its `orders` and `stock` are those of the simulated system; `OmsError` where nothing has made one.
     """
 
     def __init__(self, extensions: Extensions | None = None) -> None:
@@ -82,20 +82,20 @@ class SimulatedApp(App):
         self.extensions = extensions or Extensions()
         self.next_version: NextVersion | None = None
         self.taken = False
-        """Whether a world was made of its steps: it is too late for others then."""
+        """Whether a system was made of its steps: it is too late for others then."""
 
         self.place_in: Callable[[], tuple[OrderUseCases, StockUseCases]] | None = None
-        """Answers with the orders and the stock of the simulated world."""
+        """Answers with the orders and the stock of the simulated system."""
 
     @property
     def orders(self) -> OrderUseCases:
-        """The orders of the simulated world."""
-        return self._world[0]
+        """The orders of the simulated system."""
+        return self._use_cases[0]
 
     @property
     def stock(self) -> StockUseCases:
-        """The stock of the simulated world."""
-        return self._world[1]
+        """The stock of the simulated system."""
+        return self._use_cases[1]
 
     @property
     def own_calls(self) -> OwnCalls:
@@ -111,7 +111,7 @@ class SimulatedApp(App):
         return self.container.pricing(), self.container.policy()
 
     @property
-    def _world(self) -> tuple[OrderUseCases, StockUseCases]:
+    def _use_cases(self) -> tuple[OrderUseCases, StockUseCases]:
         if self.place_in is None:
             raise OmsError("a simulated app has orders and stock in a hunted test only: elsewhere nothing runs it")
         return self.place_in()
@@ -139,7 +139,7 @@ class SimulatedApp(App):
         """The shop's own steps by group, and what runs beside them."""
         found = OwnSteps(super().own_steps)
         if self.next_version is not None:
-            found.beside = Beside(self.next_version.own_steps, self.next_version.changes)
+            found.beside = NextVersions(self.next_version.own_steps, self.next_version.changes)
         return found
 
 
@@ -152,6 +152,6 @@ def beside(app: App) -> NextVersion:
     return app.next_version
 
 
-def beside_of(own: Mapping[str, OwnStep] | None) -> Beside:
+def next_versions_of(own: Mapping[str, OwnStep] | None) -> NextVersions:
     """What runs beside some steps."""
-    return own.beside if isinstance(own, OwnSteps) else Beside()
+    return own.beside if isinstance(own, OwnSteps) else NextVersions()

@@ -17,8 +17,8 @@ from oms.engine.consumer import Consumer
 from oms.engine.relay import Relay
 from oms.engine.tasks import TaskRunner
 from oms.ports.broker import TopicPartition
+from oms.testing.sim.simulated_system import SimulatedSystem
 from oms.testing.sim.worker import Worker
-from oms.testing.sim.world import World
 
 NOTHING: tuple[str, ...] = ()
 HERE = ("",)
@@ -27,31 +27,31 @@ Look = Callable[[datetime], tuple[str, ...]]
 """What a step could do now: for a consumer the topics it could begin with, else one nameless thing or none."""
 
 
-def looks(world: World, worker: Worker) -> list[tuple[int, str, Look]]:
+def looks(system: SimulatedSystem, worker: Worker) -> list[tuple[int, str, Look]]:
     """A look at each step of a worker that can have something to do: its index, its name, and how to look.
 
     Pulse, retention, and the gate's forgetting of what is settled change nothing that is promised.
     """
     found: list[tuple[int, str, Look]] = []
     for index, step in enumerate(worker.parts.worker.steps):
-        look = _look(world, worker, step)
+        look = _look(system, worker, step)
         if look is not None:
             found.append((index, type(step).__name__, look))
     return found
 
 
-def _look(world: World, worker: Worker, step: Any) -> Look | None:
+def _look(system: SimulatedSystem, worker: Worker, step: Any) -> Look | None:
     match step:
         case Consumer():
             return _records(worker.subscription, step)
         case TaskRunner() if worker.parts.service.executors:
-            return _tasks(world, worker, step)
+            return _tasks(system, worker, step)
         case Relay():
-            return _owed(world, worker, step)
+            return _owed(system, worker, step)
         case CommandGroup() if worker.service == "order":
             return _commands(step)
         case GateKeeper():
-            return _gate(world, step)
+            return _gate(system, step)
         case _:
             return None
 
@@ -81,8 +81,8 @@ def begin_with(subscription: MemorySubscription, name: str) -> None:
         subscription.poll_first(TopicPartition(topic, int(partition or 0)))
 
 
-def _tasks(world: World, worker: Worker, runner: TaskRunner[Any]) -> Look:
-    calls, record = worker.calls, world.records[worker.service]
+def _tasks(system: SimulatedSystem, worker: Worker, runner: TaskRunner[Any]) -> Look:
+    calls, record = worker.calls, system.records[worker.service]
     kinds = tuple(worker.parts.service.executors)
 
     def look(now: datetime) -> tuple[str, ...]:
@@ -93,8 +93,8 @@ def _tasks(world: World, worker: Worker, runner: TaskRunner[Any]) -> Look:
     return look
 
 
-def _owed(world: World, worker: Worker, relay: Relay) -> Look:
-    record = world.records[worker.service]
+def _owed(system: SimulatedSystem, worker: Worker, relay: Relay) -> Look:
+    record = system.records[worker.service]
 
     def look(now: datetime) -> tuple[str, ...]:
         if relay.holds_rows():
@@ -128,8 +128,8 @@ def _commands(group: CommandGroup[Any]) -> Look:
     return look
 
 
-def _gate(world: World, keeper: GateKeeper) -> Look:
-    ledger, memory = world.records["inventory"].gate.rows, world.gate.state
+def _gate(system: SimulatedSystem, keeper: GateKeeper) -> Look:
+    ledger, memory = system.records["inventory"].gate.rows, system.gate.state
 
     def look(_now: datetime) -> tuple[str, ...]:
         epoch = ledger[GATE_ROW]
@@ -140,12 +140,12 @@ def _gate(world: World, keeper: GateKeeper) -> Look:
     return look
 
 
-def next_due(world: World, now: datetime) -> datetime | None:
+def next_due(system: SimulatedSystem, now: datetime) -> datetime | None:
     """When something that waits falls due, later than now."""
     found: list[datetime] = []
-    for record in world.records.values():
+    for record in system.records.values():
         found += record.first_dues()
-    for worker in world.workers:
+    for worker in system.workers:
         parts = worker.parts
         if parts.consumer.holds_messages():
             held, deferred = parts.consumer.inspect()

@@ -1,4 +1,4 @@
-"""How large a simulated world is, and what may go wrong in it."""
+"""How large a simulated system is, and what may go wrong in it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ USUAL = frozenset(FAULTS) - {FORGERY}
 
 @attrs.frozen
 class Scope:
-    """One world: `orders` orders of one unit of a product of which there are `units`; `workers` of each service.
+    """One system: `orders` orders of one unit of a product of which there are `units`; `workers` of each service.
 
     In a fine scope a worker can stop, fail or die before and after each port call; else only between whole steps.
     """
@@ -63,7 +63,7 @@ class Scope:
     deadline_s: float = 900.0
     settle_s: float = 60.0
     steps: int = 400
-    """After so many steps faults are off, and the world has to come to rest."""
+    """After so many steps faults are off, and the system has to come to rest."""
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a tape file."""

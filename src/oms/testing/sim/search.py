@@ -1,7 +1,7 @@
 """Ways through the schedules of a scope, all on one tape: exhaustive by deviations from calm, a random swarm, replay.
 
 Exhaustive: the calm schedule, then every schedule that differs from it in one choice, then in two. A schedule is left
-where it comes to a world that was reached before with no more deviations: what follows there is known.
+where it comes to a system that was reached before with no more deviations: what follows there is known.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import attrs
 
 from oms.application.steps.context import OwnStep
 from oms.testing.sim.escape import sealed
-from oms.testing.sim.prefix_cache import Branch, Trunk
-from oms.testing.sim.run import Check, Listener, Outcome, Run
+from oms.testing.sim.outcome import Check, Listener, Outcome
+from oms.testing.sim.prefix_cache import Branch, SharedPrefix
+from oms.testing.sim.run import Run
 from oms.testing.sim.scope import FAULTS, PAUSES, Scope
 from oms.testing.sim.tape import Deviation, Deviations, Replay, Swarm, Tape
 
@@ -26,7 +27,7 @@ Prepare = Callable[[], Prepared]
 """Makes what a user's own scenario needs afresh for each schedule: own steps, and what is asserted at rest."""
 
 Visited = Callable[[int], bool]
-"""Whether a world was met before; it's remembered from then on."""
+"""Whether a system was met before; it's remembered from then on."""
 
 
 class Player(Protocol):
@@ -55,9 +56,9 @@ class Found:
 
 
 def player_of(prepare: Prepare) -> Player:
-    """Plays the four services with a user's own steps, sealed off from the real world's time and chance.
+    """Plays the four services with a user's own steps, sealed off from real time and randomness.
 
-    No schedule is left half-way where the user has a check: it may look at something that is no part of the world.
+    No schedule is left half-way where the user has a check: it may look at something that is no part of the system.
     """
 
     def play(scope: Scope, tape: Tape, *, visited: Visited | None = None, listener: Listener | None = None) -> Outcome:
@@ -79,15 +80,15 @@ def exhaustive(
     """Every schedule of a scope with at most `depth` deviations from calm, the fewest first.
 
     Those that end like another one are left half-way, or not begun. `shuffled` mixes the schedules with equally many
-    deviations (the same way each time), for a search that isn't meant to come to its end. The world of an outcome stays
+    deviations (the same way each time), for a search that is stopped early. The system of an outcome stays
     as it is until the next schedule is asked for.
     """
     seen: set[int] = set()
 
-    def visited(world: int) -> bool:
-        if world in seen:
+    def visited(system: int) -> bool:
+        if system in seen:
             return True
-        seen.add(world)
+        seen.add(system)
         return False
 
     known = visited if prune else None
@@ -115,7 +116,7 @@ def _level(
 ) -> Iterator[tuple[Branch, Outcome]]:
     """Every schedule with one deviation more than these; the four services alone share what they have in common."""
     shared = player is play
-    trunk: tuple[Branch, Trunk] | None = None
+    trunk: tuple[Branch, SharedPrefix] | None = None
     for parent, nth, option in _mixed(parents) if shuffled else _choices(parents):
         label, count, _ = parent.open[nth]
         wanted = (*parent.wanted, Deviation(label, count, option))
@@ -123,7 +124,7 @@ def _level(
             yield _afresh(scope, wanted, player, record=record, visited=visited)
             continue
         if trunk is None or trunk[0] is not parent:
-            trunk = parent, Trunk(scope, parent)
+            trunk = parent, SharedPrefix(scope, parent)
         yield trunk[1].branch(nth, wanted, record=record, visited=visited)
 
 
@@ -169,7 +170,7 @@ RATES = {
 
 
 def seeded(seed: int, orders: int | None = None, *, base: Scope | None = None) -> tuple[Scope, Swarm]:
-    """The world and the tape of a seed: how many workers, orders and units there are, and what may go wrong."""
+    """The system and the tape of a seed: how many workers, orders and units there are, and what may go wrong."""
     dice = random.Random(f"scope {seed}")  # noqa: S311 - it must be the same each time
     kept = base or Scope()
     scope = attrs.evolve(

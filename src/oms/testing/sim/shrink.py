@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from oms.testing.sim.run import Outcome
+from oms.testing.sim.outcome import Outcome
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.search import Player, exhaustive, play
 from oms.testing.sim.tape import Deviations, Replay
@@ -33,7 +33,7 @@ def shrink(scope: Scope, failed: Outcome, player: Player = play, *, budget: int 
     """Make a failed outcome of a scope small."""
     work = _Work(scope, failed, player, budget)
     work.drop_deviations()
-    work.make_the_world_smaller()
+    work.make_the_system_smaller()
     work.drop_deviations()
     work.search_below()
     return Shrunk(work.scope, work.best, work.runs)
@@ -56,7 +56,7 @@ class _Work:
             else:
                 size = size // 2
 
-    def make_the_world_smaller(self) -> None:
+    def make_the_system_smaller(self) -> None:
         """Fewer orders, one worker each, one partition, a batch of one; each only where the failure stays."""
         for change in self._smaller():
             self._try(attrs.evolve(self.scope, **change), self.best.deviations)

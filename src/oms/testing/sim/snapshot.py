@@ -1,4 +1,4 @@
-"""A world as it stands between two steps, to be put back later: schedules share the way that they have in common.
+"""A system as it stands between two steps, to be put back later: schedules share the way that they have in common.
 
 Nothing is asked of the objects themselves. Every mutable thing that can be reached is found, its contents are kept,
 and put back into the same thing, so that all who hold it see it as it was. What was made since is just forgotten. A

@@ -1,8 +1,8 @@
-"""Two worlds are equal where everything that can follow is: what search prunes by.
+"""Two systems are equal where everything that can follow is: what search prunes by.
 
 Names that only count (of rows, leases, workers) are left out, and times are taken relative to now: exact below five
 seconds, else to five seconds, because what backs off for a moment before an order's deadline of a quarter of an hour
-makes no other world of it. That is the one thing in which equal worlds may differ.
+makes no other system of it. That is the one thing in which equal systems may differ.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from oms.engine.deliveries import WaitingBatch
 from oms.operations.promises import Violation
 from oms.ports.stores.rows import DeadLetterState
 from oms.testing.sim.faults import is_forged
+from oms.testing.sim.simulated_system import SimulatedSystem
 from oms.testing.sim.worker import Worker
-from oms.testing.sim.world import World
 
 
-def state_of(world: World, used: dict[str, int]) -> int:
-    """A number for the world between two steps; equal worlds have equal ones."""
-    now = world.clock.now()
-    records = world.records
+def state_of(system: SimulatedSystem, used: dict[str, int]) -> int:
+    """A number for the system between two steps; equal systems have equal ones."""
+    now = system.clock.now()
+    records = system.records
     parts = [
         frozenset((row.id, row.state._value_, row.early) for row in records["order"].orders.rows.values()),
         frozenset((row.order_id, row.state._value_) for row in records["inventory"].reservations.rows.values()),
@@ -33,12 +33,12 @@ def state_of(world: World, used: dict[str, int]) -> int:
         frozenset((name, row.delivered_at is None) for name, row in records["notification"].news.rows.items()),
         frozenset(used.items()),
         tuple(_record(record, now) for record in records.values()),
-        _log(world),
-        _gate(world),
-        _book(world, now),
-        tuple(_worker(worker, now) for worker in world.workers),
-        tuple((one.asked, len(one.answers), one.future is None) for one in world.customers.all),
-        tuple(frozenset(records[name].documents.rows.items()) for name in world.own),
+        _log(system),
+        _gate(system),
+        _book(system, now),
+        tuple(_worker(worker, now) for worker in system.workers),
+        tuple((one.asked, len(one.answers), one.future is None) for one in system.customers.all),
+        tuple(frozenset(records[name].documents.rows.items()) for name in system.own),
     ]
     return hash(tuple(parts))
 
@@ -86,18 +86,18 @@ def _holder(owner: str, left: float) -> str:
     return owner.partition(".")[0] if left > 0 else ""
 
 
-def _log(world: World) -> tuple[Any, ...]:
+def _log(system: SimulatedSystem) -> tuple[Any, ...]:
     groups = [
         (group.name, group.offsets, tuple([(one.owner.partition(".")[0], *one[1:]) for one in group.members]))
-        for group in world.log.group_states()
+        for group in system.log.group_states()
     ]
-    return frozenset([(name, *partitions) for name, partitions in world.log.record_keys()]), frozenset(groups)
+    return frozenset([(name, *partitions) for name, partitions in system.log.record_keys()]), frozenset(groups)
 
 
-def _gate(world: World) -> tuple[Any, ...]:
-    gate: Any = world.gate.state
-    before: Any = world.gate_before
-    ledger = world.records["inventory"].gate.rows["gate"]
+def _gate(system: SimulatedSystem) -> tuple[Any, ...]:
+    gate: Any = system.gate.state
+    before: Any = system.gate_before
+    ledger = system.records["inventory"].gate.rows["gate"]
     return (
         None if gate["epoch"] is None else gate["epoch"] == ledger,
         tuple(sorted(gate["available"].items())),
@@ -107,8 +107,8 @@ def _gate(world: World) -> tuple[Any, ...]:
     )
 
 
-def _book(world: World, now: datetime) -> tuple[Any, ...]:
-    book = world.gateway.book
+def _book(system: SimulatedSystem, now: datetime) -> tuple[Any, ...]:
+    book = system.gateway.book
     pages = frozenset(
         (page.key, page.outcome._value_, page.refunded, page.visible_at > now) for page in book.all_pages()
     )
@@ -141,14 +141,14 @@ def _held(held: WaitingBatch, now: datetime) -> tuple[Any, ...]:
     )
 
 
-def records_of(world: World) -> list[Any]:
+def records_of(system: SimulatedSystem) -> list[Any]:
     """The orders that exist."""
-    return [row for row in world.records["order"].orders.rows.values() if row.terms is not None]
+    return [row for row in system.records["order"].orders.rows.values() if row.terms is not None]
 
 
-def unexpected(world: World) -> Iterator[Violation]:
+def unexpected(system: SimulatedSystem) -> Iterator[Violation]:
     """What the promises can't know: no message of ours may be parked, and every customer has one answer."""
-    for name, record in world.records.items():
+    for name, record in system.records.items():
         for letter in record.dead_letters.rows.values():
             refused = letter.cause == "Undecodable" or (letter.cause == "TermsMismatch" and is_forged(letter.value))
             if not refused and letter.state is DeadLetterState.PARKED:
@@ -156,14 +156,14 @@ def unexpected(world: World) -> Iterator[Violation]:
                 yield Violation("P9", letter.order_id or letter.message_id, detail)
         for owner in record.released_while_alive:
             yield Violation("P3", owner, "another process released its leases while it lived")
-    placed = len(records_of(world))
-    if placed > len(world.customers.all):
+    placed = len(records_of(system))
+    if placed > len(system.customers.all):
         yield Violation(
-            "P10", "orders", f"{len(world.customers.all)} customers asked under a key each, {placed} orders are there"
+            "P10", "orders", f"{len(system.customers.all)} customers asked under a key each, {placed} orders are there"
         )
-    for one in world.customers.all:
+    for one in system.customers.all:
         if not one.answers:
             yield Violation("P10", one.name, "never had an answer")
         for order_id in dict.fromkeys(one.answers):
-            if order_id != one.answers[0] or order_id not in world.records["order"].orders.rows:
+            if order_id != one.answers[0] or order_id not in system.records["order"].orders.rows:
                 yield Violation("P10", order_id, f"{one.name} was answered {one.answers}")

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from oms.ports.broker import TopicPartition
-from oms.testing.sim.run import Listener
+from oms.testing.sim.outcome import Listener, ObservedRun
 
 if TYPE_CHECKING:
-    from oms.testing.sim.run import Outcome, Run
+    from oms.testing.sim.outcome import Outcome
+    from oms.testing.sim.simulated_system import SimulatedSystem
     from oms.testing.sim.worker import Worker
-    from oms.testing.sim.world import World
 
 Seen = dict[tuple[str, str], str]
-"""What can be seen of a world: (where, of what) -> state."""
+"""What can be seen of a system: (where, of what) -> state."""
 
 
 LOG = "log"
@@ -67,17 +67,17 @@ class Story(Listener):
         what = f"{option} at {place}" if kind == "at" else f"{who}: {option}"
         self._harm.append(Line(self._at_s, who if kind == "at" else kind, what, harm=True))
 
-    def begins(self, run: Run, what: str) -> None:  # noqa: ARG002 - the listener's name
+    def begins(self, run: ObservedRun, what: str) -> None:  # noqa: ARG002 - the listener's name
         """A step begins."""
         self._at_s = _seconds(run)
         if not self.lines:
-            following = [worker.slot for worker in run.world.workers if run.world.runs_next(worker)]
+            following = [worker.slot for worker in run.system.workers if run.system.runs_next(worker)]
             self.lines += [Line(self._at_s, slot, "runs the next version") for slot in following]
 
-    def ended(self, run: Run, what: str) -> None:
+    def ended(self, run: ObservedRun, what: str) -> None:
         """A step ended: say what it changed."""
         who, _, rest = what.partition(" ")
-        seen = _seen(run.world)
+        seen = _seen(run.system)
         changed = [(where, of, now) for (where, of), now in seen.items() if self._before.get((where, of)) != now]
         then = [f"publishes {of}" for where, of, _ in changed if where == LOG]
         then += [f"{where} {of}: {now}" for where, of, now in changed if where != LOG]
@@ -103,13 +103,13 @@ class Story(Listener):
         return "\n".join(["sequenceDiagram", *_arrows(self.lines)])
 
 
-def _seconds(run: Run) -> float:
-    return (run.world.clock.now() - run.begun_at).total_seconds()
+def _seconds(run: ObservedRun) -> float:
+    return (run.system.clock.now() - run.begun_at).total_seconds()
 
 
-def _seen(world: World) -> Seen:
-    records = world.records
-    names = {order_id: name for name, order_id in world.customers.known()}
+def _seen(system: SimulatedSystem) -> Seen:
+    records = system.records
+    names = {order_id: name for name, order_id in system.customers.known()}
 
     def name(order_id: Any) -> str:
         return names.get(order_id, str(order_id)[-6:])
@@ -117,25 +117,25 @@ def _seen(world: World) -> Seen:
     seen: Seen = {("order", name(row.id)): row.state.value for row in records["order"].orders.rows.values()}
     seen |= {("stock", name(row.order_id)): row.state.value for row in records["inventory"].reservations.rows.values()}
     seen |= {("payment", name(row.order_id)): row.state.value for row in records["payment"].payments.rows.values()}
-    epoch = world.gate.state["epoch"]
+    epoch = system.gate.state["epoch"]
     seen["gate", "epoch"] = "closed" if epoch is None else str(epoch)
-    for entry in world.evidence.book.all_entries() if world.evidence.book else ():
+    for entry in system.evidence.book.all_entries() if system.evidence.book else ():
         where = "gateway", name(entry.key.removeprefix("oms-"))
         seen[where] = f"{seen[where]} and {entry.kind.value}" if where in seen else entry.kind.value
     for service, record in records.items():
         for letter in record.dead_letters.rows.values():
             seen[f"{service} parked", letter.topic] = letter.cause
-    for own in world.own:
+    for own in system.own:
         for (_group, order), document in records[own].documents.rows.items():
             seen[own, name(order)] = document
-    for topic in world.log.topics():
-        seen[LOG, topic] = str(sum(world.log.ends([topic]).values()))
+    for topic in system.log.topics():
+        seen[LOG, topic] = str(sum(system.log.ends([topic]).values()))
     return seen
 
 
 def _arrows(lines: list[Line]) -> Iterator[str]:
     for line in lines:
-        who = line.who.rpartition("-")[0] or line.who or "world"
+        who = line.who.rpartition("-")[0] or line.who or "system"
         words = line.what.split()
         if line.harm:
             yield f"    Note over {who}: {line.what} !"
@@ -162,13 +162,13 @@ class Digest(Listener):
         """A choice."""
         self._lines.append(f"drew {label} {option}")
 
-    def begins(self, run: Run, what: str) -> None:
+    def begins(self, run: ObservedRun, what: str) -> None:
         """A step."""
         self._lines.append(f"{_seconds(run)} {what}")
 
-    def ended(self, run: Run, what: str) -> None:  # noqa: ARG002 - the listener's name
+    def ended(self, run: ObservedRun, what: str) -> None:  # noqa: ARG002 - the listener's name
         """What is new in the log after it."""
-        log = run.world.log
+        log = run.system.log
         for topic in log.topics():
             for place, end in log.ends([topic]).items():
                 if self._told[place] < end:

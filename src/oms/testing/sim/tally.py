@@ -9,7 +9,7 @@ from oms.domain.events import Reason
 from oms.domain.order import OrderState, OrderTrigger
 from oms.domain.state_machine import HistoryEntry
 from oms.ports.evidence import BookKind
-from oms.testing.sim.world import World
+from oms.testing.sim.simulated_system import SimulatedSystem
 
 COUNTED: Mapping[str, str] = {
     "confirmed": "orders that ended confirmed",
@@ -32,17 +32,17 @@ _BOOK = {"declined": BookKind.DECLINE, "voids": BookKind.VOID, "refunds": BookKi
 _TOO_LATE = (OrderState.CANCELLING.value, OrderState.CANCELLED.value)
 
 
-def tally(world: World) -> Counter[str]:
-    """The counters of one world at rest."""
-    records = world.records
+def tally(system: SimulatedSystem) -> Counter[str]:
+    """The counters of one system at rest."""
+    records = system.records
     orders = list(records["order"].orders.rows.values())
     entries = records["order"].history.rows
-    kinds = Counter(entry.kind for entry in (world.evidence.book.all_entries() if world.evidence.book else ()))
+    kinds = Counter(entry.kind for entry in (system.evidence.book.all_entries() if system.evidence.book else ()))
     counted: Counter[str] = Counter({name: kinds[kind] for name, kind in _BOOK.items()})
     for name, end in _ENDS.items():
         counted[name] = sum(order.state is end for order in orders)
     counted["late payments"] = sum(map(_late, entries.values()))
-    counted["redeliveries"] = max(0, world.codec.decoded - sum(len(record.inbox.rows) for record in records.values()))
+    counted["redeliveries"] = max(0, system.codec.decoded - sum(len(record.inbox.rows) for record in records.values()))
     counted["rebuilds"] = max(0, records["inventory"].gate.rows["gate"] - 1)
     counted["parked"] = sum(len(record.dead_letters.rows) for record in records.values())
     counted["deadlines won"] = sum(order.reason is Reason.DEADLINE for order in orders)

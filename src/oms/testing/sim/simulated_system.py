@@ -35,7 +35,7 @@ from oms.ports.telemetry import Telemetry
 from oms.testing.sim.customers import Customers, command_of
 from oms.testing.sim.gateway import Draw, TapeGateway, TapeNotifier
 from oms.testing.sim.own_calls import NOTHING_OWN, LossyGateway, LossyNotifier, OwnCalls
-from oms.testing.sim.rolling_upgrade import beside_of
+from oms.testing.sim.rolling_upgrade import next_versions_of
 from oms.testing.sim.scope import Scope
 from oms.testing.sim.worker import Worker
 
@@ -63,7 +63,7 @@ class Silence(Telemetry):
 
 
 class RememberingCodec(Codec):
-    """Decodes equal bytes once for all worlds: the schedules of a search differ in little else than their order."""
+    """Decodes equal bytes once for all systems: the schedules of a search differ in little else than their order."""
 
     _known: ClassVar[dict[Any, Message]] = {}
 
@@ -104,7 +104,7 @@ COMMAND = command_of(CURRENCY)
 Points = Callable[[Worker], tuple[Callable[[str], None], Callable[[str], None]]]
 
 
-class World:
+class SimulatedSystem:
     """What outlives the workers, and the workers."""
 
     def __init__(
@@ -118,7 +118,7 @@ class World:
         lose: Draw | None = None,
     ) -> None:
         self.scope, self._points, self.own = scope, points, own or {}
-        self.beside = beside_of(own)
+        self.beside = next_versions_of(own)
         self.clock = ManualClock()
         self.ids = CountedIds()
         self.codec = RememberingCodec()
