@@ -14,7 +14,7 @@ if [ -n "${OMS_TEST_POSTGRES_URL:-}" ] && [ -n "${OMS_TEST_REDIS_URL:-}" ] && [ 
 fi
 
 needs() {
-  "$PYTHON" -m oms.testing.servers.needs
+  "$PYTHON" -m oms.testing.servers.requirements
   command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
 }
 

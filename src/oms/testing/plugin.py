@@ -153,7 +153,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say which servers were used, and which rungs were passed over for them."""
+    """Report which servers were used, and which providers failed for them."""
     if CONTAINERS in sys.modules and RUN in os.environ:
         for server in sys.modules[CONTAINERS].servers().started:
             terminalreporter.write_line(f"oms: {server}")

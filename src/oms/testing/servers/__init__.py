@@ -1,4 +1,4 @@
-"""Real servers for tests: PostgreSQL, Redis and Apache Kafka, by three rungs in this order, each server for itself.
+"""Real servers for tests: PostgreSQL, Redis and Apache Kafka, each by the first of three providers.
 
 1. `urls`: its address is given in the environment (`OMS_TEST_POSTGRES_URL`, `OMS_TEST_REDIS_URL`,
    `OMS_TEST_KAFKA_BOOTSTRAP`).
@@ -6,9 +6,9 @@
    `OMS_TEST_KAFKA_IMAGE`).
 3. `native`: the programs of this machine (Linux).
 
-`OMS_TEST_BACKENDS=urls|docker|native` allows one rung alone; the default is `auto`. Where no rung can give a server,
-`ServersMissing` says what to install: nothing is skipped. Servers end with the process that asked for them, however
-it ends.
+`OMS_TEST_BACKENDS=urls|docker|native` allows one provider alone; the default is `auto`. If no provider is available,
+`ServersMissing` says what to install: nothing is skipped. Servers end with the process that started them, however it
+ends.
 
     with running_servers("postgres", "redis") as servers:
         use(servers.postgres_url, servers.redis_url)
@@ -21,16 +21,16 @@ In pytest: the fixtures `oms_postgres_url`, `oms_redis_url`, `oms_kafka_bootstra
 from __future__ import annotations
 
 from oms.testing.servers.isolation import fresh_database, fresh_prefix
-from oms.testing.servers.kinds import Rung, Server, ServerFailed, ServerName, ServersMissing
 from oms.testing.servers.native import NativeKafka, NativePostgres, NativeRedis, NativeServer
 from oms.testing.servers.run import Servers, end_of_run, running_servers, servers
+from oms.testing.servers.server_types import Provider, Server, ServerFailed, ServerName, ServersMissing
 
 __all__ = [
     "NativeKafka",
     "NativePostgres",
     "NativeRedis",
     "NativeServer",
-    "Rung",
+    "Provider",
     "Server",
     "ServerFailed",
     "ServerName",

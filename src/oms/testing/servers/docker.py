@@ -1,7 +1,7 @@
-"""The second rung: containers, where a Docker engine answers.
+"""The second provider: containers, where a Docker engine answers.
 
 The images are the official ones; their documented variables and commands are all that is used. testcontainers' own
-reaper (Ryuk) is left out: it needs one more image and the engine's socket, and the keeper already removes the
+reaper (Ryuk) is left out: it needs one more image and the engine's socket, and the daemon already removes the
 container when the test run is gone.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from oms.testing.servers.kinds import TITLES, NotHere, ServerName, first_line
+from oms.testing.servers.server_types import TITLES, NotHere, ServerName, first_line
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer

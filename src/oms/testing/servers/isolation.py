@@ -1,4 +1,4 @@
-"""What keeps tests apart that share servers: a database of their own, and a prefix for all other names."""
+"""Isolation of tests that share servers: a database for each test, and a prefix for all other names."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from urllib.parse import urlsplit
 
 
 def fresh_prefix() -> str:
-    """A text no other test has, such as `oms-test-1f0c9e2b7a64-`, for keys, topics and groups.
+    """Return a prefix that no other test has, such as `oms-test-1f0c9e2b7a64-`, for keys, topics and groups.
 
-    A Redis database number would not do: a server that is given has sixteen, and may use them.
+    A Redis database number would not do: a server has sixteen, and a given server may use them all.
     """
     return f"oms-test-{token_hex(6)}-"
 
 
 @contextmanager
 def fresh_database(postgres_url: str) -> Iterator[str]:
-    """The URL of a new, empty database on this server; it's dropped after the block, whoever is still connected.
+    """The URL of a new, empty database on this server; it is dropped after the block, even with open connections.
 
     Raises:
         psycopg.Error: the server refused.

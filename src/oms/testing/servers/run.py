@@ -1,8 +1,7 @@
-"""The servers of one test run, each started when it's first asked for, and shared by all processes of the run.
+"""The servers of one test run, each started at its first use, and shared by all processes of the run.
 
-What has been started is written in the run's directory, so that pytest-xdist's workers find it there. Behind each
-server stands a keeper (`keeper.py`), a process that holds it until the run's first process, its owner, is gone or
-removes the directory.
+The run's directory names the started servers, so that pytest-xdist's workers find them there. A daemon (`daemon.py`)
+runs each server until the run's first process, its owner, has ended or removed the directory.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 import oms
-from oms.testing.servers.kinds import NAMES, TITLES, Rung, Server, ServerFailed, ServerName, ServersMissing
+from oms.testing.servers.server_types import NAMES, TITLES, Provider, Server, ServerFailed, ServerName, ServersMissing
 
 RUN = "OMS_TEST_SERVERS"
-"""Where a run's processes find its directory."""
+"""The environment variable that holds the run's directory."""
 START_S = 900.0
 """An image or Kafka's jars may have to be fetched first; a server that is there starts within seconds."""
 END_S = 60.0
 POLL_S = 0.02
-_keepers: dict[Path, list[subprocess.Popen[bytes]]] = {}
+_daemons: dict[Path, list[subprocess.Popen[bytes]]] = {}
 _made: list[Servers] = []
 
 
@@ -39,15 +38,15 @@ _made: list[Servers] = []
 class Servers:
     """The servers of a run: PostgreSQL, Redis, Kafka.
 
-    Asking for an address starts the server if it isn't there yet, and waits until it answers. Every member that may
-    start one raises `ServersMissing` (no rung can give it; the text says what to install) or `ServerFailed`.
+    Reading an address starts the server unless it runs, and waits until it accepts connections. Every member that may
+    start one raises `ServersMissing` (no provider is available; the text says what to install) or `ServerFailed`.
     """
 
     directory: Path
 
     @classmethod
     def make(cls) -> Servers:
-        """A run owned by this process: no server yet."""
+        """Begin a run that this process owns, without any server."""
         directory = Path(tempfile.mkdtemp(prefix="oms-servers-"))
         (directory / "owner").write_text(str(os.getpid()))
         return cls(directory)
@@ -73,12 +72,12 @@ class Servers:
         """`host:port`, for `bootstrap.servers`."""
         return self.server("kafka").address
 
-    def rung(self, name: ServerName) -> Rung:
-        """How this server came to be."""
-        return self.server(name).rung
+    def provider(self, name: ServerName) -> Provider:
+        """Return the provider that started a server."""
+        return self.server(name).provider
 
     def server(self, name: ServerName) -> Server:
-        """One server, started if it isn't there yet."""
+        """Return one server, started unless it runs."""
         self._keep(name)
         return self._await(name)
 
@@ -92,31 +91,31 @@ class Servers:
 
     @property
     def started(self) -> tuple[Server, ...]:
-        """Those that answer so far."""
+        """The servers that run so far."""
         answers = [self._read(name) for name in NAMES]
         return tuple(answer for answer in answers if isinstance(answer, Server))
 
     def end(self) -> None:
-        """End all of them, and wait for those that this process started. It may be called again."""
-        shutil.rmtree(self.directory, ignore_errors=True)  # a keeper may be writing its answer or its log there
-        for keeper in _keepers.pop(self.directory, []):
-            keeper.wait(END_S)
+        """Stop all servers, and wait for the daemons that this process started. Further calls do nothing."""
+        shutil.rmtree(self.directory, ignore_errors=True)  # a daemon may be writing its answer or its log there
+        for daemon in _daemons.pop(self.directory, []):
+            daemon.wait(END_S)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _keep(self, name: ServerName) -> None:
-        """See that a keeper has been started, once in a run."""
+        """Start the daemon of a server, once in a run."""
         with _locked(self.directory / "lock"):
-            mark = self.directory / f"{name}.keeper"
+            mark = self.directory / f"{name}.daemon"
             if not mark.exists():
-                keeper = _spawn(name, self.directory)
-                _keepers.setdefault(self.directory, []).append(keeper)
-                mark.write_text(str(keeper.pid))
+                daemon = _spawn(name, self.directory)
+                _daemons.setdefault(self.directory, []).append(daemon)
+                mark.write_text(str(daemon.pid))
 
     def _await(self, name: ServerName) -> Server:
         deadline = time.monotonic() + START_S
         while (answer := self._read(name)) is None:
-            if not self._kept(name) and self._read(name) is None:
-                raise ServerFailed(f"What keeps {TITLES[name]} ended:\n{self._log(name)}")
+            if not self._is_alive(name) and self._read(name) is None:
+                raise ServerFailed(f"The daemon of {TITLES[name]} ended:\n{self._log(name)}")
             if time.monotonic() > deadline:
                 raise ServerFailed(f"{TITLES[name]} didn't start within {START_S:g} s:\n{self._log(name)}")
             time.sleep(POLL_S)
@@ -135,11 +134,11 @@ class Servers:
             return ServerFailed(answer["failed"])
         return Server(**{**answer, "passed_over": tuple(answer["passed_over"])})
 
-    def _kept(self, name: ServerName) -> bool:
-        for keeper in _keepers.get(self.directory, []):
-            keeper.poll()  # or an ended child of ours still has its number
+    def _is_alive(self, name: ServerName) -> bool:
+        for daemon in _daemons.get(self.directory, []):
+            daemon.poll()  # or an ended child of ours still has its number
         try:
-            os.kill(int((self.directory / f"{name}.keeper").read_text()), 0)
+            os.kill(int((self.directory / f"{name}.daemon").read_text()), 0)
         except ProcessLookupError:
             return False
         return True
@@ -148,8 +147,8 @@ class Servers:
         return (self.directory / f"{name}.log").read_text(errors="replace")
 
 
-def write_answer(directory: Path, name: ServerName, answer: Server | ServersMissing | ServerFailed) -> None:
-    """What the keeper found, for all processes of the run; it appears as a whole."""
+def write_result(directory: Path, name: ServerName, answer: Server | ServersMissing | ServerFailed) -> None:
+    """Write a daemon's result for all processes of the run, atomically."""
     told = asdict(answer) if isinstance(answer, Server) else {_KEYS[type(answer)]: str(answer)}
     draft = directory / f"{name}.draft"
     draft.write_text(json.dumps(told))
@@ -190,7 +189,7 @@ def running_servers(*needs: ServerName) -> Iterator[Servers]:
     """Servers for one block, apart from those of the run; `needs` are started at once, others when they're asked for.
 
     Raises:
-        ServersMissing: no rung can give one of them; the text says what to install.
+        ServersMissing: no provider can give one of them; the text says what to install.
         ServerFailed: one doesn't start or doesn't answer.
     """
     made = Servers.make()
@@ -201,12 +200,12 @@ def running_servers(*needs: ServerName) -> Iterator[Servers]:
 
 
 def _spawn(name: ServerName, directory: Path) -> subprocess.Popen[bytes]:
-    """A keeper, in a session of its own: neither Ctrl-C nor the end of an xdist worker may end what others use."""
+    """A daemon, in a session of its own: neither Ctrl-C nor the end of an xdist worker may end what others use."""
     ours = str(Path(oms.__file__).parent.parent)
     paths = [ours, *filter(None, [os.environ.get("PYTHONPATH")])]
     with (directory / f"{name}.log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "oms.testing.servers.keeper", name, str(directory)],
+            [sys.executable, "-m", "oms.testing.servers.daemon", name, str(directory)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -1,15 +1,15 @@
-"""The third rung: programs of this machine, each server in a directory of its own, on loopback, for one test run."""
+"""The third provider: programs of this machine, on loopback, each in a directory of its own for one test run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from oms.testing.servers.kinds import ServerName
 from oms.testing.servers.native.kafka import NativeKafka
 from oms.testing.servers.native.postgres import NativePostgres
 from oms.testing.servers.native.redis import NativeRedis
 from oms.testing.servers.native.server import NativeServer
+from oms.testing.servers.server_types import ServerName
 
 __all__ = ["NativeKafka", "NativePostgres", "NativeRedis", "NativeServer", "running"]
 

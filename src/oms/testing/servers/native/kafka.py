@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
 
-from oms.testing.servers.kinds import NotHere, ServerFailed
 from oms.testing.servers.native import jars
 from oms.testing.servers.native.server import LOG_END, NativeServer, free_port
+from oms.testing.servers.server_types import NotHere, ServerFailed
 
 JAVA = 17
 DRAFT = "classes.jsa"

@@ -12,8 +12,8 @@ from secrets import token_urlsafe
 from signal import SIGINT
 from typing import ClassVar
 
-from oms.testing.servers.kinds import NotHere
 from oms.testing.servers.native.server import NativeServer
+from oms.testing.servers.server_types import NotHere
 
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")  # Debian's and Red Hat's, one folder a version
 SETTINGS = {

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from secrets import token_urlsafe
 
-from oms.testing.servers.kinds import NotHere
 from oms.testing.servers.native.server import NativeServer
+from oms.testing.servers.server_types import NotHere
 
 SETTINGS = {
     "bind": "127.0.0.1",

@@ -14,9 +14,9 @@ from signal import SIGTERM, Signals
 from types import TracebackType
 from typing import ClassVar, Self
 
-from oms.testing.servers.answers import why_silent
-from oms.testing.servers.kinds import TITLES, ServerFailed, ServerName
 from oms.testing.servers.native.supervised import Supervised
+from oms.testing.servers.probes import probe
+from oms.testing.servers.server_types import TITLES, ServerFailed, ServerName
 
 PORTS = range(20_000, 30_000)
 """Below the ports that Linux gives to outgoing connections (32768 and up): a client that tries again and again to
@@ -142,7 +142,7 @@ class NativeServer(ABC):
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + self.start_s
-        while (silent := why_silent(self.name, self.url)) is not None:
+        while (silent := probe(self.name, self.url)) is not None:
             code = self._held.poll()
             if code is not None:
                 raise ServerFailed(f"{TITLES[self.name]} ended with {code} when it started.\n{self._log_end()}")

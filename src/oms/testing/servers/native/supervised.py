@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any
 
 from oms.testing.servers import supervisor
-from oms.testing.servers.kinds import ServerFailed
+from oms.testing.servers.server_types import ServerFailed
 
 CLOSE_S = 30.0
 """The supervisor kills and removes; thirty seconds are for a disk under load."""

@@ -1,4 +1,4 @@
-"""The first rung: a server whose address is given in the environment."""
+"""The first provider: the environment names a server that already runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from oms.testing.servers.answers import why_silent
-from oms.testing.servers.kinds import TITLES, NotHere, ServerFailed, ServerName
+from oms.testing.servers.probes import probe
+from oms.testing.servers.server_types import TITLES, NotHere, ServerFailed, ServerName
 
 VARIABLES: dict[ServerName, str] = {
     "postgres": "OMS_TEST_POSTGRES_URL",
@@ -17,22 +17,21 @@ VARIABLES: dict[ServerName, str] = {
 
 
 def given(name: ServerName) -> str | None:
-    """The address in the environment, unchecked."""
+    """Return the address in the environment, unchecked."""
     return os.environ.get(VARIABLES[name]) or None
 
 
 @contextmanager
 def running(name: ServerName) -> Iterator[str]:
-    """The given address.
+    """Probe the given server and return its address.
 
     Raises:
         NotHere: none is given.
-        ServerFailed: one is given and nothing answers there. Another server isn't taken instead: this one was asked
-        for.
+        ServerFailed: an address is given, and the probe fails. The next provider isn't tried.
     """
     address = given(name)
     if address is None:
         raise NotHere(f"{VARIABLES[name]} isn't set")
-    if reason := why_silent(name, address):
+    if reason := probe(name, address):
         raise ServerFailed(f"{VARIABLES[name]} is set, but {TITLES[name]} doesn't answer there: {reason}")
     yield address

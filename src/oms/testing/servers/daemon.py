@@ -1,7 +1,7 @@
-"""The process that holds one server of a run: `python -m oms.testing.servers.keeper NAME DIRECTORY`.
+"""The process that runs one server of a test run: `python -m oms.testing.servers.daemon NAME DIRECTORY`.
 
-It starts the server, writes into the run's directory what came of it, and holds it until the run's owner is gone or
-the directory is.
+It starts the server, writes the result into the run's directory, and stops the server once the run's owner has ended
+or the directory is removed.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from oms.testing.servers import rungs
-from oms.testing.servers.kinds import ServerFailed, ServerName, ServersMissing
-from oms.testing.servers.run import write_answer
+from oms.testing.servers import providers
+from oms.testing.servers.run import write_result
+from oms.testing.servers.server_types import ServerFailed, ServerName, ServersMissing
 
 TICK_MS = 200
 
 
 def keep(name: ServerName, directory: Path) -> None:
-    """Hold one server until the end of the run."""
+    """Run one server until the end of the test run."""
     owner = os.pidfd_open(int((directory / "owner").read_text()))
     try:
-        with rungs.running(name) as server:
-            write_answer(directory, name, server)
+        with providers.running(name) as server:
+            write_result(directory, name, server)
             _wait_for_the_end(owner, directory)
-            shutil.rmtree(directory, ignore_errors=True)  # all keepers of a run that was killed do so at once
+            shutil.rmtree(directory, ignore_errors=True)  # all daemons of a run that was killed do so at once
     except (ServersMissing, ServerFailed) as reason:
-        write_answer(directory, name, reason)
+        write_result(directory, name, reason)
 
 
 def _wait_for_the_end(owner: int, directory: Path) -> None:
@@ -42,7 +42,7 @@ def _wait_for_the_end(owner: int, directory: Path) -> None:
 
 
 def main() -> None:
-    """Run the keeper; SIGTERM ends it in order."""
+    """Run the daemon; SIGTERM stops its server and ends it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     name, directory = sys.argv[1:]
     keep(cast("ServerName", name), Path(directory))

@@ -1,4 +1,4 @@
-"""The three rungs in order, and what is said when none holds."""
+"""The three providers of servers in their order, and the error if none of them is available."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import get_args
 
-from oms.testing.servers import docker, native, urls
-from oms.testing.servers.kinds import TITLES, NotHere, Rung, Server, ServerName, ServersMissing
+from oms.testing.servers import docker, environment, native
+from oms.testing.servers.server_types import TITLES, NotHere, Provider, Server, ServerName, ServersMissing
 
 BACKENDS = "OMS_TEST_BACKENDS"
-RUNGS: dict[Rung, Callable[[ServerName], AbstractContextManager[str]]] = {
-    "urls": urls.running,
+PROVIDERS: dict[Provider, Callable[[ServerName], AbstractContextManager[str]]] = {
+    "urls": environment.running,
     "docker": docker.running,
     "native": native.running,
 }
@@ -28,49 +28,49 @@ EXAMPLES: dict[ServerName, str] = {
 }
 
 
-def allowed() -> tuple[Rung, ...]:
-    """The rungs that `OMS_TEST_BACKENDS` allows, in order.
+def allowed() -> tuple[Provider, ...]:
+    """Return the providers that `OMS_TEST_BACKENDS` allows, in order.
 
     Raises:
-        ServersMissing: it names no rung.
+        ServersMissing: it names no provider.
     """
     chosen = os.environ.get(BACKENDS) or "auto"
     if chosen == "auto":
-        return get_args(Rung)
-    rungs = tuple(rung for rung in RUNGS if rung == chosen)
-    if not rungs:
+        return get_args(Provider)
+    providers = tuple(provider for provider in PROVIDERS if provider == chosen)
+    if not providers:
         raise ServersMissing(f"{BACKENDS} is {chosen!r}: it may be auto, urls, docker or native")
-    return rungs
+    return providers
 
 
 @contextmanager
 def running(name: ServerName) -> Iterator[Server]:
-    """A server by the first rung that can give it, until the block ends.
+    """Run a server by the first provider that is available, until the block ends.
 
     Raises:
-        ServersMissing: no rung can; the text says what to install.
-        ServerFailed: a rung should have, but the server doesn't start or doesn't answer.
+        ServersMissing: no provider is available; the text says what to install.
+        ServerFailed: the server doesn't start or doesn't accept connections.
     """
-    tried: dict[Rung, NotHere] = {}
+    tried: dict[Provider, NotHere] = {}
     with ExitStack() as held:
-        for rung in allowed():
+        for provider in allowed():
             try:
-                address = held.enter_context(RUNGS[rung](name))
+                address = held.enter_context(PROVIDERS[provider](name))
             except NotHere as reason:
-                tried[rung] = reason
+                tried[provider] = reason
                 continue
             passed_over = tuple(str(reason) for reason in tried.values() if reason.surprising)
-            yield Server(name, address, rung, passed_over)
+            yield Server(name, address, provider, passed_over)
             return
-    raise ServersMissing(_nothing(name, tried))
+    raise ServersMissing(_all_failed(name, tried))
 
 
-def _nothing(name: ServerName, reasons: dict[Rung, NotHere]) -> str:
-    tried = "\n".join(f"  {rung}: {reason}" for rung, reason in reasons.items())
+def _all_failed(name: ServerName, reasons: dict[Provider, NotHere]) -> str:
+    tried = "\n".join(f"  {provider}: {reason}" for provider, reason in reasons.items())
     return (
         f"There is no {TITLES[name]} for the tests, and they aren't skipped. Tried ({BACKENDS}):\n{tried}\n"
         "Do one of these:\n"
-        f"  give one:      {urls.VARIABLES[name]}={EXAMPLES[name]}\n"
+        f"  give one:      {environment.VARIABLES[name]}={EXAMPLES[name]}\n"
         "  use Docker:    start its engine, and pip install testcontainers\n"
         f"  install it:    {PACKAGES[name]}; in a clone of oms, `make servers` does it\n"
     )

@@ -1,17 +1,17 @@
-"""Does a server answer? Asked of a given address, and of a server that is starting."""
+"""Probes: connect to a server once, to see whether it accepts connections."""
 
 from __future__ import annotations
 
 import socket
 
-from oms.testing.servers.kinds import ServerName, first_line
+from oms.testing.servers.server_types import ServerName, first_line
 
 PATIENCE_S = 3.0
-"""A server on loopback answers within milliseconds; three seconds are for a machine under load."""
+"""Time limit of a probe. A server on loopback accepts within milliseconds; the rest is for a machine under load."""
 
 
-def why_silent(name: ServerName, address: str) -> str | None:
-    """The reason in one line why this server doesn't answer, or None where it does."""
+def probe(name: ServerName, address: str) -> str | None:
+    """Connect to a server; returns the error in one line, or None if it accepts the connection."""
     return {"postgres": _postgres, "redis": _redis, "kafka": _kafka}[name](address)
 
 

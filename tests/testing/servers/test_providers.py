@@ -1,4 +1,4 @@
-"""Which rung gives a server: addresses, then Docker, then native programs; with none of them the run fails and says what to install."""
+"""Which provider gives a server: addresses, then Docker, then native programs; with none of them the run fails and says what to install."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 import redis
 
-from oms.testing.servers import Server, ServerFailed, Servers, ServersMissing, docker, rungs, running_servers
-from oms.testing.servers.kinds import NAMES, ServerName
+from oms.testing.servers import Server, ServerFailed, Servers, ServersMissing, docker, providers, running_servers
+from oms.testing.servers.environment import VARIABLES
 from oms.testing.servers.native import postgres
-from oms.testing.servers.urls import VARIABLES
+from oms.testing.servers.server_types import NAMES, ServerName
 
 pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(autouse=True)
 def _no_choice_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variable in (rungs.BACKENDS, *VARIABLES.values(), *(variable for variable, _ in docker.IMAGES.values())):
+    for variable in (providers.BACKENDS, *VARIABLES.values(), *(variable for variable, _ in docker.IMAGES.values())):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
 
@@ -48,9 +48,9 @@ def there(request: pytest.FixtureRequest, oms_servers: Servers) -> Server:
 
 def test_a_given_address_is_taken_as_it_is(there: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLES[there.name], there.address)
-    monkeypatch.setenv(rungs.BACKENDS, "urls")
+    monkeypatch.setenv(providers.BACKENDS, "urls")
     with running_servers(there.name) as servers:
-        assert (servers.server(there.name).address, servers.rung(there.name)) == (there.address, "urls")
+        assert (servers.server(there.name).address, servers.provider(there.name)) == (there.address, "urls")
         assert [server.name for server in servers.started] == [there.name]
 
 
@@ -68,7 +68,7 @@ def test_a_given_address_that_is_silent_is_an_error_and_nothing_else_is_taken(
     name: ServerName, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLES[name], address)
-    with pytest.raises(ServerFailed) as refused, rungs.running(name):
+    with pytest.raises(ServerFailed) as refused, providers.running(name):
         pass
     assert VARIABLES[name] in str(refused.value)
     assert "hidden" not in str(refused.value)
@@ -77,12 +77,12 @@ def test_a_given_address_that_is_silent_is_an_error_and_nothing_else_is_taken(
 @pytest.mark.usefixtures("_bare_machine")
 @pytest.mark.parametrize("name", NAMES)
 def test_with_nothing_there_it_fails_and_says_what_to_install(name: ServerName) -> None:
-    with pytest.raises(ServersMissing) as missing, rungs.running(name):
+    with pytest.raises(ServersMissing) as missing, providers.running(name):
         pass
     text = str(missing.value)
     assert VARIABLES[name] in text
     assert "no Docker engine answers" in text
-    assert rungs.PACKAGES[name] in text
+    assert providers.PACKAGES[name] in text
 
 
 def test_a_run_without_servers_fails_and_skips_nothing(tmp_path: Path) -> None:
@@ -102,16 +102,16 @@ def test_a_run_without_servers_fails_and_skips_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unknown_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(rungs.BACKENDS, "podman")
+    monkeypatch.setenv(providers.BACKENDS, "podman")
     with pytest.raises(ServersMissing, match="auto, urls, docker or native"):
-        rungs.allowed()
+        providers.allowed()
 
 
 @pytest.mark.parametrize("choice", ["urls", "docker", "native"])
 @pytest.mark.usefixtures("_bare_machine")
 def test_a_choice_allows_one_rung(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(rungs.BACKENDS, choice)
-    with pytest.raises(ServersMissing) as missing, rungs.running("redis"):
+    monkeypatch.setenv(providers.BACKENDS, choice)
+    with pytest.raises(ServersMissing) as missing, providers.running("redis"):
         pass
     tried = [line.split(":")[0].strip() for line in str(missing.value).splitlines() if line.startswith("  ")]
     assert tried[0] == choice
@@ -121,8 +121,8 @@ def test_a_choice_allows_one_rung(choice: str, monkeypatch: pytest.MonkeyPatch) 
 def test_a_refused_engine_leads_to_native_servers(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as nobody_listens:
         nobody_listens.bind(str(tmp_path / "no-engine.sock"))
-        with rungs.running("redis") as server:
-            assert (server.rung, server.passed_over) == ("native", ())
+        with providers.running("redis") as server:
+            assert (server.provider, server.passed_over) == ("native", ())
             redis.Redis.from_url(server.address).ping()
 
 
@@ -131,8 +131,8 @@ def test_a_dumb_engine_is_waited_for_briefly(tmp_path: Path, monkeypatch: pytest
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "no-engine.sock"))
         listener.listen()
-        with rungs.running("redis") as server:
-            assert server.rung == "native"
+        with providers.running("redis") as server:
+            assert server.provider == "native"
 
 
 class Engine(BaseHTTPRequestHandler):
@@ -177,8 +177,8 @@ def _engine_without_images(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("_engine_without_images")
 def test_an_engine_without_the_image_leads_on_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMS_TEST_REDIS_IMAGE", "shop/redis:1")
-    with rungs.running("redis") as server:
-        assert server.rung == "native"
+    with providers.running("redis") as server:
+        assert server.provider == "native"
         (said,) = server.passed_over
     assert "shop/redis:1" in said
     assert "the registry is out of reach" in said
@@ -190,6 +190,6 @@ def test_an_engine_without_the_image_leads_on_and_that_is_said(monkeypatch: pyte
 def test_an_engine_without_the_image_fails_where_docker_was_chosen(
     name: ServerName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(rungs.BACKENDS, "docker")
-    with pytest.raises(ServersMissing, match="the registry is out of reach"), rungs.running(name):
+    monkeypatch.setenv(providers.BACKENDS, "docker")
+    with pytest.raises(ServersMissing, match="the registry is out of reach"), providers.running(name):
         pass

@@ -1,4 +1,4 @@
-"""What the native servers still need on this machine: `python -m oms.testing.servers.needs`.
+"""The packages that the native servers still need on this machine: `python -m oms.testing.servers.requirements`.
 
 Prints the Debian packages that are missing, one a line. When none is, it fetches Kafka's jars and archives its classes,
 unless that was done. A server whose address is given in the environment needs nothing.
@@ -12,19 +12,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from oms.testing.servers import urls
-from oms.testing.servers.kinds import NotHere, ServerFailed, ServerName
+from oms.testing.servers import environment
 from oms.testing.servers.native import jars
 from oms.testing.servers.native.kafka import archive_classes, find_java
 from oms.testing.servers.native.postgres import find_programs
 from oms.testing.servers.native.redis import find_program
+from oms.testing.servers.server_types import NotHere, ServerFailed, ServerName
 
 GERMAN = Path("/usr/share/i18n/locales/de_DE")
-"""What a test makes the locale of, in which a server answers in German."""
+"""The source of the locale of a test whose server reports errors in German."""
 
 
 def missing_packages() -> Iterator[str]:
-    """The Debian packages to install."""
+    """Yield the Debian packages to install."""
     if _wanted("postgres") and not _there(find_programs):
         yield "postgresql"
     if _wanted("postgres") and not GERMAN.exists():
@@ -38,7 +38,7 @@ def missing_packages() -> Iterator[str]:
 
 
 def _wanted(name: ServerName) -> bool:
-    return urls.given(name) is None
+    return environment.given(name) is None
 
 
 def _there(find: Callable[[], object]) -> bool:
@@ -50,7 +50,7 @@ def _there(find: Callable[[], object]) -> bool:
 
 
 def main() -> None:
-    """Print what is missing, or get what can be fetched."""
+    """Print the missing packages; if none is missing, fetch Kafka's jars."""
     missing = list(missing_packages())
     sys.stdout.writelines(f"{package}\n" for package in missing)
     if missing or not _wanted("kafka"):

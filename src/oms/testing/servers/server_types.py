@@ -1,4 +1,4 @@
-"""What is talked about: a server's name, the rung that gave it, and the ways in which none can be had."""
+"""The record of a running server, the names of servers and providers, and the errors of starting one."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Literal
 from attrs import field, frozen
 
 ServerName = Literal["postgres", "redis", "kafka"]
-Rung = Literal["urls", "docker", "native"]
+Provider = Literal["urls", "docker", "native"]
 
 NAMES: tuple[ServerName, ...] = ("postgres", "redis", "kafka")
 TITLES: dict[ServerName, str] = {"postgres": "PostgreSQL", "redis": "Redis", "kafka": "Kafka"}
 
 
 class NotHere(RuntimeError):
-    """A rung can't give the server; its text is the reason, in one line. The next rung is tried.
+    """A provider isn't available for a server; the text is the reason, in one line. The next provider is tried.
 
-    `surprising`: the rung was there, so whoever runs the tests is told that it failed.
+    `surprising`: the provider was expected to work (a Docker engine runs), so the test report names its failure.
     """
 
     def __init__(self, reason: str, *, surprising: bool = False) -> None:
@@ -25,29 +25,29 @@ class NotHere(RuntimeError):
 
 
 class ServersMissing(RuntimeError):
-    """No rung can give the server; the text says what was tried and what to install."""
+    """No provider can start the server; the text says what was tried and what to install."""
 
 
 class ServerFailed(RuntimeError):
-    """A server that should be there isn't: it didn't start, ended, or doesn't answer; the text has its log's end."""
+    """A server failed to start, ended, or doesn't accept connections; the text has the end of its log."""
 
 
 @frozen
 class Server:
-    """One server that answers.
+    """One running server.
 
     `address` is a URL, of a superuser for PostgreSQL; for Kafka `host:port`. It may hold a password, so it isn't shown.
-    `passed_over` has one line for each rung that should have given it and couldn't.
+    `passed_over` has one line for each provider that was expected to start it and failed.
     """
 
     name: ServerName
     address: str = field(repr=False)
-    rung: Rung
+    provider: Provider
     passed_over: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One line for a person."""
-        return f"{TITLES[self.name]} by {self.rung}" + "".join(f"; {line}" for line in self.passed_over)
+        return f"{TITLES[self.name]} by {self.provider}" + "".join(f"; {line}" for line in self.passed_over)
 
 
 def first_line(reason: BaseException) -> str:
