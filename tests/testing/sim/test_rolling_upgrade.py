@@ -197,7 +197,7 @@ def test_a_hunted_test_deploys_as_well(tmp_path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_on_the_command_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert sim(exhaustive=1, own="test_beside:impatient", tapes=tmp_path) == 1
+    assert sim(exhaustive=1, own=f"{__name__}:impatient", tapes=tmp_path) == 1
     (tape,) = tmp_path.glob("*.omstape")
     capsys.readouterr()
 
