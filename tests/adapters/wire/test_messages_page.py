@@ -10,13 +10,15 @@ import pytest
 
 from oms.adapters.wire import JsonCodec
 from oms.adapters.wire.shapes import SHAPES
-from oms.domain.events import EVENTS, Event, Reason
+from oms.domain.events import EVENTS, Event, PaymentRefunded, PaymentSucceeded, PaymentVoided, Reason
 from oms.domain.money import Currency
 from oms.ports.messages import Cause, MessageId, Record
 from tests.support.files import DOCS
 
 PAGE = (DOCS / "messages.md").read_text()
 CODEC = JsonCodec(Currency.of("USD"))
+WITHOUT_REASON = {PaymentSucceeded, PaymentVoided, PaymentRefunded}
+"""They share their payload with `payment.failed`, the only payment event with a reason."""
 ROWS = {topic: (value, rest) for topic, value, rest in re.findall(r"^\| `([\w.]+)` \| `(\{.*?\})`(.*)$", PAGE, re.M)}
 
 
@@ -33,9 +35,11 @@ def test_an_example_is_written_as_it_is_read(kind: type[Event]) -> None:
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: str(kind.topic))
-def test_a_row_names_every_field(kind: type[Event]) -> None:
+def test_a_row_names_every_field_that_is_written(kind: type[Event]) -> None:
     value, rest = ROWS[kind.topic]
     for field in msgspec.structs.fields(SHAPES[kind].payload):
+        if field.name == "reason" and kind in WITHOUT_REASON:
+            continue
         assert f'"{field.encode_name}"' in value or f"`{field.encode_name}`" in rest
         assert (f"`{field.encode_name}`" in rest.split("|")[-2]) is not field.required
 
