@@ -1,4 +1,4 @@
-"""What a caller asks for, in the imperative. Values are checked where a command is made."""
+"""Commands, in the imperative. Their values are checked when a command is made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_UNITS = 10**12
 
 @attrs.frozen
 class PlaceOrder:
-    """Order `terms`. The order's id is made by the service, before anything is written."""
+    """Place an order. The service makes the order's id, before anything is written."""
 
     terms: Terms
 
@@ -28,13 +28,13 @@ class PlaceOrder:
         items: Mapping[str, int] | Iterable[tuple[str, int]],
         metadata: Mapping[str, str] | None = None,
     ) -> PlaceOrder:
-        """A checked command; raises `InvalidValue` for the first field that is out of bounds."""
+        """Return a checked command; raises `InvalidValue` for the first field that is out of bounds."""
         return cls(Terms.checked(user_id, amount, items, metadata))
 
 
 @attrs.frozen
 class CancelOrder:
-    """End an order cancelled. `by_operator` may also cancel a confirmed one: refunded and restocked."""
+    """Cancel an order. `by_operator` may also cancel a confirmed one, which is refunded and restocked."""
 
     order_id: OrderId
     by_operator: bool = False
@@ -42,14 +42,14 @@ class CancelOrder:
 
 @attrs.frozen
 class SetStock:
-    """A count: so many units are on hand. Refused below what is held."""
+    """Set the units on hand, after a count. Refused if more units are held."""
 
     sku: Sku
     on_hand: int
 
     @classmethod
     def of(cls, sku: str, on_hand: int) -> SetStock:
-        """A checked command."""
+        """Return a checked command; raises `InvalidValue` for a bad product id or number."""
         if type(on_hand) is not int or not 0 <= on_hand <= MAX_UNITS:
             raise InvalidValue("invalid_units", f"a count is a whole number from 0 to {MAX_UNITS}")
         return cls(Sku(checked_id(sku, name="productId")), on_hand)
@@ -57,14 +57,14 @@ class SetStock:
 
 @attrs.frozen
 class AddStock:
-    """A delta: so many units came (or, negative, were lost). Refused where held units would be missing."""
+    """Add units that arrived, or remove lost ones (negative). Refused if more units are held than are left."""
 
     sku: Sku
     delta: int
 
     @classmethod
     def of(cls, sku: str, delta: int) -> AddStock:
-        """A checked command."""
+        """Return a checked command; raises `InvalidValue` for a bad product id or number."""
         if type(delta) is not int or delta == 0 or abs(delta) > MAX_UNITS:
             raise InvalidValue("invalid_units", f"a delta is a whole number up to {MAX_UNITS}, and not 0")
         return cls(Sku(checked_id(sku, name="productId")), delta)

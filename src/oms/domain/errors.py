@@ -7,9 +7,9 @@ OmsError
 │   ├── Conflict                 the state doesn't allow it (409)
 │   ├── KeyReused                an idempotency key with another body (422)
 │   └── Refused                  the shop's policy said no (403)
-├── ImpossibleTransition         a cell of a state table that can't be; the message is parked
+├── ImpossibleTransition         a transition that the state table excludes; the message is parked
 ├── TermsMismatch                a message contradicts its order's customer, amount or items; it is parked
-└── PortError                    what an adapter can tell of a failure (`oms.ports.errors`)
+└── PortError                    a failure of an adapter: retryable, permanent or unknown (`oms.ports.errors`)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class InvalidValue(DomainError):
 
 
 class NotFound(DomainError):
-    """No such thing for this caller."""
+    """The thing doesn't exist, or belongs to another caller."""
 
 
 class Conflict(DomainError):
@@ -51,7 +51,7 @@ class Refused(DomainError):
 
 
 class ImpossibleTransition(OmsError):
-    """A state table says that this can't happen: the message is parked and an operator alerted."""
+    """The state table excludes this transition: the message is parked, and an operator is alerted."""
 
     def __init__(self, machine: str, state: str, trigger: str) -> None:
         super().__init__(f"{machine} in state {state} can't get {trigger}")

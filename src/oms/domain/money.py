@@ -29,7 +29,7 @@ class Currency:
 
     @classmethod
     def of(cls, code: str) -> Currency:
-        """The currency of a three-letter code; `InvalidValue` for anything else."""
+        """Return the currency of a three-letter code; raises `InvalidValue` for any other text."""
         if len(code) == 3 and code.isascii() and code.isalpha() and code.isupper():
             return cls(code, _EXPONENTS.get(code, 2))
         raise InvalidValue("invalid_currency", f"{code!r} is not a three-letter currency code")
@@ -46,7 +46,7 @@ class Money:
     currency: Currency
 
     def __attrs_post_init__(self) -> None:
-        """Check it here, so that no way of making an amount goes round the bounds."""
+        """Check the bounds here, so that no way of making an amount avoids them."""
         if type(self.minor) is not int or not 0 <= self.minor <= MAX_MINOR:
             raise InvalidValue("invalid_amount", f"an amount is a whole number of minor units from 0 to {MAX_MINOR}")
         if type(self.currency) is not Currency:
@@ -83,7 +83,7 @@ class Money:
 
     @property
     def amount(self) -> Decimal:
-        """The same in major units; whole amounts without decimal places (`500`, `499.90`).
+        """The amount in major units; whole amounts have no decimal places (`500`, `499.90`).
 
         Made from text, because the result of every arithmetic operation on decimals depends on the host program's
         decimal context.

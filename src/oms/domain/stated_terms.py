@@ -1,4 +1,4 @@
-"""What a message of another service says about an order's terms, to be compared with the order's own."""
+"""The terms that a message of another service states, to be compared with the order's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oms.domain.values import Items, OrderId, Terms, UserId
 
 @attrs.frozen
 class StatedTerms:
-    """Customer, amount and, in `inventory.reserved`, the items; None where the message names no items."""
+    """Customer, amount and, in `inventory.reserved`, the items; `items` is None if the message names none."""
 
     user_id: UserId
     amount: Money
@@ -20,7 +20,7 @@ class StatedTerms:
 
     @classmethod
     def of(cls, terms: Terms) -> StatedTerms:
-        """All that can be compared of an order's terms. Metadata moves no money and is left out."""
+        """Return the comparable part of an order's terms: all but the metadata."""
         return cls(terms.user_id, terms.total, terms.items)
 
     def differ_from(self, terms: Terms) -> bool:
@@ -30,7 +30,7 @@ class StatedTerms:
         return self.items is not None and self.items != terms.items
 
     def check(self, order_id: OrderId, terms: Terms) -> None:
-        """Raise `TermsMismatch` where the message contradicts the order."""
+        """Raise `TermsMismatch` if the message contradicts the order."""
         if self.differ_from(terms):
             pairs: dict[str, tuple[object, object]] = {}
             pairs["user"], pairs["amount"] = (self.user_id, terms.user_id), (self.amount, terms.total)
@@ -44,7 +44,7 @@ class StatedTerms:
 
 
 def stated_in(event: object) -> StatedTerms | None:
-    """The terms that the order service compares in a message; None for a message that it takes as it is."""
+    """Return the terms that the order service compares; None for an event that states none."""
     if isinstance(event, PaymentEvent):
         return StatedTerms(event.user_id, event.amount)
     if isinstance(event, InventoryReserved):

@@ -1,4 +1,4 @@
-"""Stock of one product, and the ledger that says why it changed. SQL is the truth for both."""
+"""The stock of a product, and the ledger of its changes. The database is authoritative for both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oms.domain.values import Items, Sku
 
 
 class MovementKind(Enum):
-    """Why stock changed. One row for each (order or adjustment, product, kind)."""
+    """The reason of a change. The ledger has one row for each (order or adjustment, product, kind)."""
 
     HOLD = "HOLD"
     COMMIT = "COMMIT"
@@ -26,7 +26,7 @@ class MovementKind(Enum):
 
 @attrs.frozen
 class Movement:
-    """One ledger row: what `reference` (an order, or an adjustment's key) changed for one product, in units."""
+    """One ledger row: the units by which `reference` (an order id or an adjustment's key) changed one product."""
 
     reference: str
     sku: Sku
@@ -37,7 +37,7 @@ class Movement:
 
 @attrs.frozen
 class Stock:
-    """Units of one product: `0 <= held <= on_hand`; what can be sold is `available`."""
+    """Units of one product: `0 <= held <= on_hand`."""
 
     sku: Sku
     on_hand: int
@@ -49,7 +49,7 @@ class Stock:
         return self.on_hand - self.held
 
     def moved(self, movement: Movement) -> Stock:
-        """The stock after a ledger row; `Conflict` where that breaks `0 <= held <= on_hand`."""
+        """Return the stock after a ledger row; raises `Conflict` if that breaks `0 <= held <= on_hand`."""
         on_hand, held = self.on_hand + movement.on_hand, self.held + movement.held
         if not 0 <= held <= on_hand:
             raise Conflict(
@@ -60,7 +60,7 @@ class Stock:
 
 
 def shortages(items: Items, stock: Mapping[Sku, Stock]) -> tuple[Shortage, ...]:
-    """The lines that don't fit, in the order of the products; empty where all of them do."""
+    """Return the lines for which the stock doesn't suffice, by product; empty if it suffices for all."""
     return tuple(
         Shortage(sku, wanted, stock[sku].available if sku in stock else 0)
         for sku, wanted in sorted(items.items())
@@ -77,6 +77,6 @@ _SIGNS: Mapping[MovementKind, tuple[int, int]] = {
 
 
 def movements(reference: str, kind: MovementKind, items: Items) -> tuple[Movement, ...]:
-    """The ledger rows of an order's hold, commit, release or restock, in the order of the products."""
+    """Return the ledger rows of an order's hold, commit, release or restock, by product."""
     on_hand, held = _SIGNS[kind]
     return tuple(Movement(reference, sku, kind, on_hand * units, held * units) for sku, units in sorted(items.items()))

@@ -1,4 +1,4 @@
-"""Work that is owed: a row written in the transaction that decides it, run later by a lease."""
+"""Tasks: rows written in the transaction that decides on them, and run later under a lease."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 
 
 class TaskKind(Enum):
-    """What kinds of work the services owe."""
+    """The kinds of tasks."""
 
     DEADLINE = "deadline"
     CHARGE = "charge"
@@ -20,7 +20,7 @@ class TaskKind(Enum):
     GIVE_BACK = "give-back"
     GATE_DELTA = "gate-delta"
     CALL = "call"
-    """A call that a user's own step asked for."""
+    """A call of a user's own step."""
 
 
 @attrs.frozen
@@ -32,7 +32,7 @@ class TaskKey:
 
 
 def composite_key(*fields: str | int) -> str:
-    """One key for several fields: their JSON list.
+    """Return one key for several fields: their JSON list.
 
     Ids may contain `:` and every other separator, so that joined texts could name two things. No id starts with `[`,
     so a key of this form never equals a plain id.
@@ -41,12 +41,12 @@ def composite_key(*fields: str | int) -> str:
 
 
 def key_fields(key: str) -> tuple[str | int, ...] | None:
-    """The fields of a composite key; None for a key of another form."""
+    """Return the fields of a composite key; None for a key of another form."""
     return tuple(json.loads(key)) if key.startswith("[") else None
 
 
 def call_of(key: str) -> tuple[str, str]:
-    """The name of the call and the order id in the key of a `CALL` task.
+    """Return the name of the call and the order id from the key of a `CALL` task.
 
     Rows written before keys were composite have `name:order id`; their names had no colon.
     """
@@ -58,7 +58,7 @@ def call_of(key: str) -> tuple[str, str]:
 
 
 def order_of(kind: TaskKind, key: str) -> str | None:
-    """The order that a task belongs to; None where its key doesn't say."""
+    """Return the order that a task belongs to; None if its key names no order."""
     match kind:
         case TaskKind.CALL:
             return call_of(key)[1]
@@ -73,9 +73,9 @@ def order_of(kind: TaskKind, key: str) -> str | None:
 
 @attrs.frozen
 class TaskRequest:
-    """A task to start; `due_at` None is at once. `payload` is what its executor needs beside the key.
+    """A task to start, at once if `due_at` is None. `payload` is for its executor.
 
-    `trace` is the W3C trace that it belongs to: for whoever watches, no rule depends on it.
+    `trace` is the W3C trace that it belongs to, for tracing only.
     """
 
     kind: TaskKind

@@ -1,4 +1,4 @@
-"""Identifiers, items and metadata: checked once, at the border where they are made."""
+"""Identifiers, items and metadata: checked once, when they are made from outside values."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ NO_METADATA: Metadata = MappingProxyType({})
 
 
 def checked_id(text: object, *, name: str) -> str:
-    """`text` if it is 1 to 64 of `A-Z a-z 0-9 . _ : -`; else `InvalidValue` that names the field."""
+    """Return `text` if it is 1 to 64 of `A-Z a-z 0-9 . _ : -`; raises `InvalidValue` that names the field."""
     if isinstance(text, str) and _ID.fullmatch(text):
         return text
     raise InvalidValue("invalid_id", f"{name} must be 1 to 64 characters of A-Z a-z 0-9 . _ : -")
 
 
 def checked_items(lines: Mapping[str, int] | Iterable[tuple[str, int]]) -> Items:
-    """Sum the lines by product; refuse none, more than 100, or a quantity that is not within 1 to 10,000.
+    """Sum the lines by product; refuses no lines, more than 100, or a quantity that is not within 1 to 10,000.
 
     A product named on two lines is one line of their sum: two lines of 3 don't fit a stock of 5.
     """
@@ -89,7 +89,7 @@ def _utf8_length(text: str) -> int:
 
 @attrs.frozen
 class Terms:
-    """What the customer agreed to: the four fields of `order.created`, less the order's id."""
+    """The terms of an order: the fields of `order.created` without the order id."""
 
     user_id: UserId
     total: Money
@@ -104,7 +104,7 @@ class Terms:
         items: Mapping[str, int] | Iterable[tuple[str, int]],
         metadata: Mapping[str, str] | None = None,
     ) -> Terms:
-        """Terms from outside; raises `InvalidValue` with the code of the first field that is out of bounds."""
+        """Return checked terms; raises `InvalidValue` with the code of the first field that is out of bounds."""
         return cls(
             UserId(checked_id(user_id, name="userId")),
             total,

@@ -1,4 +1,4 @@
-"""Topics that the broker doesn't accept messages for at present: each is tried again in its own time."""
+"""Topics for which the broker accepts no messages at present: each has a back-off of its own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from oms.ports.stores.rows import OutboxRow
 from oms.ports.telemetry import Telemetry
 
 MAX_HELD = 100
-"""Rows that wait in memory for one blocked topic; the sweeper finds more of them once their lease has expired."""
+"""Rows that wait in memory for one blocked topic; the sweeper claims further ones once their lease has expired."""
 
 MAX_TOPICS = 100
-"""Topics that are watched at once, so that no more rows are held than wait to be sent (`outbox.QUEUE_LIMIT`).
+"""Topics that are tracked at once, so that no more rows are held than `relay.QUEUE_LIMIT`.
 
 A step may publish to any number of topics. Refused rows of others wait for the sweeper.
 """
@@ -30,8 +30,8 @@ A step may publish to any number of topics. Refused rows of others wait for the 
 class Blocked:
     """A topic whose last batch failed. Times are steady time; `rows` wait for the next try.
 
-    `trial` is true after one row was accepted: the topic's rows flow again, and it is over if these succeed as well.
-    A topic of which only some partitions are out of reach would otherwise count as recovered at every try.
+    `trial` is true after one row was accepted: all rows are sent again, and if they succeed the topic recovers.
+    Otherwise a topic with some unreachable partitions would count as recovered at every try.
     """
 
     since: datetime
@@ -45,7 +45,7 @@ class Blocked:
 
 
 class BlockedTopics:
-    """The blocked topics of one relay. False, and free of cost, while there are none.
+    """The blocked topics of one relay. False while there are none.
 
     A blocked topic is tried with one row, after 0.25 s, then twice as long each time, up to a minute.
     """
@@ -58,11 +58,11 @@ class BlockedTopics:
         return bool(self._topics)
 
     def waiting(self, now: datetime) -> Sequence[str]:
-        """The topics of which no row is wanted at present."""
+        """Return the topics of which no row is to be claimed at present."""
         return [topic for topic, one in self._topics.items() if now < one.due_at]
 
     def next_due(self) -> datetime | None:
-        """When the next topic is tried again, in steady time."""
+        """Return when the next topic is tried again, in steady time."""
         return min((one.due_at for one in self._topics.values()), default=None)
 
     def wants_look(self, now: datetime) -> bool:
@@ -70,7 +70,7 @@ class BlockedTopics:
         return any(one.due_at <= now and not one.rows for one in self._topics.values())
 
     def take_due(self, now: datetime, leased_after: datetime) -> list[OutboxRow]:
-        """The first row of each topic that is due, or all rows of one on trial, if leased for longer than that."""
+        """Return the first row of each due topic, or all rows of one on trial, if leased beyond `leased_after`."""
         taken: list[OutboxRow] = []
         for one in self._topics.values():
             if one.due_at > now:

@@ -18,14 +18,14 @@ LOG_EVERY = 10
 
 
 class CallHealth:
-    """The outcomes of one service's outside calls. `extension` says whose code they call; empty: nothing is watched."""
+    """Records the outcomes of one service's outside calls. With an empty `extension`, it records nothing."""
 
     def __init__(self, extension: str, telemetry: Telemetry, health: ServiceHealth) -> None:
         self._extension, self._telemetry, self._health = extension, telemetry, health
         self._blocked = False
 
     def ended(self, one: Ended[Task], next_try_at: datetime | None) -> None:
-        """Note the outcome of a task; `next_try_at` is None where the task is over."""
+        """Record the outcome of a task; `next_try_at` is None if the task is finished."""
         if not self._extension or one.answer is NOT_CALLED:
             return
         kind, task = _kind(one.token), one.token
@@ -35,13 +35,13 @@ class CallHealth:
         error = _name(one)
         count_error(self._telemetry, self._extension, error)
         if task.attempts == 1 or task.attempts % LOG_EVERY == 0 or next_try_at is None:
-            self._tell(one, kind, next_try_at)
+            self._log(one, kind, next_try_at)
         detail = f"{self._extension}: calls of {kind!r} fail ({error})"
         fields = {"extension": self._extension, "call": kind, "error": error}
         self._health.failed(Condition.CALLS_FAILING, kind, detail, waits=next_try_at is not None, fields=fields)
 
     def parked(self, one: Ended[Task], error: Exception) -> None:
-        """Note that a task is parked: its call failed for good, or its result can't be applied."""
+        """Record that a task is parked: its call failed for good, or its result can't be applied."""
         if _failed(one):
             self.ended(one, None)
             return
@@ -52,7 +52,7 @@ class CallHealth:
         self._telemetry.failure("result not applied", error, **fields)
 
     def look(self, *, blocked: bool) -> None:
-        """Note whether no further call is made, and alert once where that is so."""
+        """Record whether calls are blocked, and raise an alert when that begins."""
         self._health.record.look()
         if blocked == self._blocked:
             return
@@ -65,7 +65,7 @@ class CallHealth:
         detail = f"{self._extension}: no call is made until some of the abandoned ones return"
         self._health.failed(Condition.CALLS_BLOCKED, self._extension, detail, opens_after=1)
 
-    def _tell(self, one: Ended[Task], kind: str, next_try_at: datetime | None) -> None:
+    def _log(self, one: Ended[Task], kind: str, next_try_at: datetime | None) -> None:
         fields: dict[str, object] = {
             "extension": self._extension,
             "call": kind,
@@ -79,7 +79,7 @@ class CallHealth:
 
 
 def count_error(telemetry: Telemetry, extension: str, error: str) -> None:
-    """Count an error of a shop's own code, by whose it is and by its type's name."""
+    """Count an error of a shop's own code, by extension and by the name of its type."""
     telemetry.count("extension_errors", extension=extension, error=storable_text(error, 64))
 
 

@@ -1,7 +1,7 @@
 """Commands in groups: one transaction and one commit serve every caller that waits.
 
-Each command is answered once, after the commit. A refusal is the answer of that command alone, and is kept under
-its key like any other answer; what the store refuses for good is found by halving the group.
+Each command gets one answer, after the commit. A refusal is the answer of that command alone, and is stored under its
+key like any other answer. A group that the store refuses for good is bisected.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ R = TypeVar("R")
 COMMANDS = "commands"
 MAX_WAITING = 10_000
 GIVE_UP_AFTER = timedelta(seconds=5)
-"""How long a command waits for a store that can't be reached, before its caller is told to come again."""
+"""How long a command waits for a store that can't be reached before its caller gets `Retryable`."""
 
 
 @attrs.frozen
@@ -45,7 +45,7 @@ class Key:
 
 @attrs.frozen
 class Command(Generic[W, R]):
-    """What to do in a unit of work, and how its answer is kept under an idempotency key.
+    """A function to run in a unit of work, and how its answer is stored under an idempotency key.
 
     `names` are locked for the whole group at once. `prepare` runs before the transaction; a command that has one
     gets a transaction of its own. `recover` looks the effect up after a commit of unknown outcome; None is "not
@@ -62,7 +62,7 @@ class Command(Generic[W, R]):
     failed: Callable[[UnitOfWork[W], Exception], Exception] | None = None
     prepare: Callable[[], OpenWork[W] | None] | None = None
     trace: str | None = None
-    """The W3C trace that it belongs to; its events carry it on."""
+    """The W3C trace of the request; the events get it as well."""
 
 
 Reply = Callable[[object, Exception | None], None]
@@ -78,7 +78,7 @@ class _Waiting(Generic[W]):
 
 @attrs.define
 class _Answer:
-    """What becomes of one command: an error, a value, or text to restore after the commit."""
+    """The answer to one command: an error, a value, or stored text to restore after the commit."""
 
     value: object = None
     error: Exception | None = None
@@ -104,7 +104,7 @@ class CommandGroup(Runnable, Generic[W]):
         self._refusal: Exception | None = None
 
     def submit(self, command: Command[W, R], reply: Reply) -> None:
-        """Have a command run with the next group; `Retryable` where too many wait already, or the process stops."""
+        """Run a command with the next group. Raises `Retryable` if too many wait already, or the process stops."""
         if self._refusal is not None:
             raise self._refusal
         if len(self._waiting) >= MAX_WAITING:
@@ -113,7 +113,7 @@ class CommandGroup(Runnable, Generic[W]):
         self._woken()
 
     def run_once(self) -> int:
-        """Run one group; answers how many commands were answered."""
+        """Run one group; returns the number of commands that were answered."""
         now = self._clock.steady()
         if self._retry_at is not None and now < self._retry_at:
             return 0
@@ -131,7 +131,7 @@ class CommandGroup(Runnable, Generic[W]):
         return len(group)
 
     def next_due(self) -> datetime | None:
-        """When a group that the store couldn't take is tried again."""
+        """Return when a group is tried again whose store couldn't be reached."""
         return self._retry_at
 
     def waiting(self) -> int:
@@ -139,13 +139,13 @@ class CommandGroup(Runnable, Generic[W]):
         return len(self._waiting)
 
     def refuse_all(self, error: Exception) -> None:
-        """The process stops: whoever waits, or comes later, is told so. May be called from any thread."""
+        """Answer all commands that wait or come later with `error`, because the process stops. Any thread."""
         self._refusal = error
         while (one := self._next()) is not None:
             one.reply(None, error)
 
     def _take(self) -> list[_Waiting[W]]:
-        """The longest waiting first; one that prepares comes alone."""
+        """Take the next group, longest waiting first; a command with a `prepare` is a group of its own."""
         group: list[_Waiting[W]] = []
         while len(group) < self._batch and (one := self._next()) is not None:
             if one.command.prepare is not None and group:
@@ -280,7 +280,7 @@ _REFUSALS = {kind.__name__: kind for kind in (InvalidValue, NotFound, Conflict, 
 
 
 def _dump_refusal(refusal: DomainError) -> str:
-    """As `{"refused": [kind, code, detail]}`; the kind is the one of ours that it is, whatever a shop derived."""
+    """Return `{"refused": [kind, code, detail]}`; a class that a shop derived is stored as its base class here."""
     kind = next((name for name, kind in _REFUSALS.items() if isinstance(refusal, kind)), InvalidValue.__name__)
     return json.dumps({"refused": [kind, refusal.code, refusal.detail]})
 

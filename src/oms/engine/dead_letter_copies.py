@@ -1,7 +1,7 @@
-"""The copy of a dead letter for its service's `.dlq` topic: for operators and their tools, and for no handler of ours.
+"""The copy of a dead letter for its service's `.dlq` topic: for operators and their tools. No service reads it.
 
-The row in the service's database is the dead letter; redrive works on it alone. The copy leaves through the outbox of
-the transaction that parks, so each parked message has exactly one, published at least once.
+The dead letter is the row in the service's database, and redrive uses only this row. The copy is an outbox row of the
+transaction that parks the message, so each dead letter has exactly one copy, published at least once.
 """
 
 from __future__ import annotations
@@ -10,47 +10,48 @@ from oms.ports.messages import COPY_PREFIX, MAX_MESSAGE_BYTES, Headers, Outgoing
 from oms.ports.stores.rows import DeadLetter
 
 MAX_COPY_BYTES = MAX_MESSAGE_BYTES
-"""Key, value and headers of the largest copy: what every log takes for value and headers alone."""
+"""Bytes of key, value and headers of the largest copy: the limit of every log for value and headers alone."""
 
 UNPUBLISHABLE = "unpublishable"
 """The cause of a dead letter that the broker refused for good."""
 
 
 def copy_of(letter: DeadLetter, topic: str) -> Outgoing | None:
-    """The copy for a `.dlq` topic; None for the dead letter of a copy, so that no copy leads to another.
+    """Return the copy for a `.dlq` topic; None for the dead letter of a copy, so that a copy never causes another one.
 
-    Key, value and headers are the original's; ours come behind them. Where that is too large, or the broker refused
-    the original itself, value, headers and key are left out, in this order and as far as needed: a header names them.
+    It has the original's key, value and headers, followed by the headers of `oms`. If that is too large, or the broker
+    refused the original itself, value, headers and key are left out in this order, as far as needed. A header names the
+    parts that are left out.
     """
     if is_copies_topic(letter.topic):
         return None
-    key, value, theirs, left_out = letter.key, letter.value or b"", _theirs(letter), []
-    ours = _ours(letter)
-    if value and (letter.cause == UNPUBLISHABLE or _size(key, value, theirs + ours) > MAX_COPY_BYTES):
+    key, value, original, left_out = letter.key, letter.value or b"", _original_headers(letter), []
+    own = _own_headers(letter)
+    if value and (letter.cause == UNPUBLISHABLE or _size(key, value, original + own) > MAX_COPY_BYTES):
         value = b""
         left_out.append("value")
-    if _size(key, value, theirs + ours) > MAX_COPY_BYTES:
-        theirs = ()
+    if _size(key, value, original + own) > MAX_COPY_BYTES:
+        original = ()
         left_out.append("headers")
-    if _size(key, value, ours) > MAX_COPY_BYTES:
+    if _size(key, value, own) > MAX_COPY_BYTES:
         key = None
         left_out.append("key")
-    said: Headers = ((f"{COPY_PREFIX}left_out", ",".join(left_out).encode()),) if left_out else ()
-    return Outgoing(topic, key, value, theirs + ours + said)
+    note: Headers = ((f"{COPY_PREFIX}left_out", ",".join(left_out).encode()),) if left_out else ()
+    return Outgoing(topic, key, value, original + own + note)
 
 
 def original_of(headers: Headers) -> bytes:
-    """The id of the dead letter that a copy with these headers is of; empty for what is no copy of ours."""
+    """Return the id of the dead letter whose copy has these headers; empty if it is no such copy."""
     return dict(headers).get(f"{COPY_PREFIX}id", b"")
 
 
-def _theirs(letter: DeadLetter) -> Headers:
-    """The original's headers, less those of an earlier copy that somebody sent back: they would pile up."""
+def _original_headers(letter: DeadLetter) -> Headers:
+    """Return the original's headers without those of an earlier copy that was sent to a topic again."""
     return tuple(header for header in letter.headers if not header[0].startswith(COPY_PREFIX))
 
 
-def _ours(letter: DeadLetter) -> Headers:
-    """What became of it. The detail stays in the database: it may quote what isn't for every reader of a topic."""
+def _own_headers(letter: DeadLetter) -> Headers:
+    """Return headers that describe the dead letter. They leave out its detail, which may quote confidential text."""
     known = {
         "id": letter.id,
         "group": letter.group,
@@ -70,5 +71,5 @@ _LEFT_OUT_BYTES = 64
 
 
 def _size(key: bytes | None, value: bytes, headers: Headers) -> int:
-    """Bytes, with room for the header that names what is left out."""
+    """Return the size in bytes, with room for the header that names the parts left out."""
     return len(key or b"") + len(value) + size_of(headers) + _LEFT_OUT_BYTES

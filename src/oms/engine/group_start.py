@@ -1,8 +1,8 @@
-"""Where a consumer group of a shop's own step begins to read: decided once, and kept in the step's store for ever.
+"""Decides once where the consumer group of a user's own step begins to read, and keeps this in the step's store.
 
-The store keeps the decision, and not the log alone, for two reasons. Where two instances start at once, both begin at
-the offsets that the store kept first. And a log may forget a group's offsets: Kafka does after seven days without a
-member. A group that began "now" then reads again from where it began, and not from the end, which would lose messages.
+The store keeps the decision for two reasons. If two instances start at once, both begin at the offsets that were stored
+first. And a log may forget a group's offsets: Kafka does so after seven days without a member. A group that began "now"
+then reads again from where it began, and not from the end, which would lose messages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from oms.ports.stores.store import Store
 from oms.ports.telemetry import Telemetry
 
 Since = Literal["earliest", "now"]
-"""Where a new group begins in a topic: at the first message that the log still has, or behind the last one."""
+"""Where a new group begins in a topic: at the first message that the log still has, or after the last one."""
 
 DEFAULT: Since = "earliest"
 
@@ -27,7 +27,7 @@ handled nothing that is older than this."""
 
 
 def is_since(value: object) -> bool:
-    """Whether `value` is one of the words that `Since` allows."""
+    """Whether `value` is one of the values of `Since`."""
     return value in get_args(Since)
 
 
@@ -37,7 +37,7 @@ def start_offsets(
     """Return the offsets at which a group begins; a partition that isn't named is read from its beginning.
 
     `topics` says for each topic where a new group begins. A group that has read or handled anything is not new, so
-    `topics` doesn't matter to it. `Retryable` where the log or the store doesn't answer.
+    `topics` doesn't matter to it. Raises `Retryable` if the log or the store can't be reached.
     """
     kept = store.start_offsets(group)
     if kept is not None:
@@ -55,10 +55,10 @@ def start_offsets(
 
 
 class LostOffsets:
-    """Looks once whether the log has lost the offsets of a group whose messages the store knows as handled.
+    """Checks once whether the log has lost the offsets of a group that has handled messages according to its store.
 
     The group then reads everything again that the log still has. Nothing takes effect twice, because the inbox drops
-    the repeats, but a person should know: the same cause may have cost messages that the log no longer has.
+    the repeats, but an alert is needed: the same cause may have lost messages.
     """
 
     def __init__(self, store: Store, group: str, subscription: Subscription, telemetry: Telemetry) -> None:
@@ -66,7 +66,7 @@ class LostOffsets:
         self._is_done = False
 
     def look(self, now: datetime) -> None:
-        """Raise an alert if the offsets are lost; called before each poll until the log can tell."""
+        """Raise an alert if the offsets are lost; called before each poll until the log knows the group's state."""
         if self._is_done:
             return
         is_new = self._subscription.is_new()

@@ -1,7 +1,7 @@
-"""The state of health of one process: what fails at the moment, since when, and why.
+"""The health of one process: what fails at the moment, since when, and why.
 
-This is the only record of it. Workers, relay, tasks, probes and watchers report what they saw; `/readyz`, the log, the
-metrics and `App.health` read. A problem opens after several failures of one kind in a row, or a few seconds after the
+This is the only record of it. Workers, relay, tasks, probes and watchers write to it; `/readyz`, the log, metrics
+and `App.health` read it. A problem opens after several failures of one kind in a row, or a few seconds after the
 first one, and ends only with a success of the same kind: no time that passes closes it.
 """
 
@@ -21,22 +21,22 @@ OPENS_AFTER = 3
 """Failures in a row, of one kind, until they are a problem."""
 
 OPENS_AFTER_S = 3.0
-"""Or so long after the first of them, in seconds: calls that hang fail slowly."""
+"""A problem opens also this long after its first failure, in seconds: calls that hang fail slowly."""
 
 MAX_SUBJECTS = 100
-"""Subjects of one condition and service that are watched at once; a step may name any number of topics and calls."""
+"""Subjects of one condition and service that are tracked at once; a step may name any number of topics and calls."""
 
 MAX_DETAIL = 500
 """Characters of a detail that are kept."""
 
 PROCESS = "process"
-"""The `service` of what concerns all services of the process."""
+"""The `service` of conditions that concern all services of the process."""
 
 
 class Condition(Enum):
-    """What may be wrong. The value is a stable code: it is a metric's label, and every caller of `/readyz` may see it.
+    """Conditions that may fail. The value is a stable code: it is a metric's label, and `/readyz` shows it.
 
-    A process with one of them isn't ready, but for the last two: then it is degraded, and does all its other work.
+    A process with one of them isn't ready; with one of the last two alone, it is degraded and does all its other work.
     """
 
     STARTING = "starting"
@@ -50,11 +50,11 @@ class Condition(Enum):
     LOG_UNAVAILABLE = "log_unavailable"
     """The log (Kafka, or `broker.db`) doesn't answer, or can't be written."""
     LOCKED_OUT = "locked_out"
-    """The log answers, and lets the service read nothing: its group or a topic is refused, or missing."""
+    """The log answers, but the service can't read: its group or a topic is refused, or missing."""
     STORE_UNAVAILABLE = "store_unavailable"
     """A service's database doesn't answer."""
     STORE_NOT_WRITABLE = "store_not_writable"
-    """A service's database can be read and not written: a full disk, a standby, a right that is missing."""
+    """A service's database can be read but not written: a full disk, a standby, a missing right."""
     GATE_UNAVAILABLE = "gate_unavailable"
     """Redis doesn't answer, or takes no writes."""
     OUTBOX_BLOCKED = "outbox_blocked"
@@ -62,7 +62,7 @@ class Condition(Enum):
     CALLS_FAILING = "calls_failing"
     """Calls of a gateway, a notifier or a step keep failing."""
     CALLS_BLOCKED = "calls_blocked"
-    """So many abandoned calls haven't returned that no further one is made."""
+    """Too many abandoned calls haven't returned, so no further call is made."""
 
     @property
     def degrades_only(self) -> bool:
@@ -93,7 +93,7 @@ class Problem:
 
 @attrs.frozen
 class HealthReport:
-    """How a process is at one moment: `not_ready` problems keep it from its work, `degraded` ones don't."""
+    """The health of a process at one moment: `not_ready` problems stop its work, `degraded` ones don't."""
 
     not_ready: tuple[Problem, ...] = ()
     degraded: tuple[Problem, ...] = ()
@@ -125,8 +125,8 @@ class _Failing:
 class HealthRecord:
     """The problems of one process. Safe on any thread, if each kind of failure is reported by one thread at a time.
 
-    No method raises, and none waits: each changes one entry of a dictionary. Whoever adds or removes the entry of an
-    open problem first is the one to log it.
+    No method raises, and none waits: each changes one entry of a dictionary. The thread that adds or removes the entry
+    of an open problem also logs it.
     """
 
     def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
@@ -135,7 +135,7 @@ class HealthRecord:
         self._open: dict[Key, Mapping[str, object]] = {}
 
     def of(self, service: str) -> ServiceHealth:
-        """The part of the record that one service reports to; its gauges show 0 from now on."""
+        """Return the part of the record for one service, and set its gauges to 0."""
         for condition in Condition:
             self._telemetry.gauge("health_problems", 0, condition=condition.value, service=service)
         return ServiceHealth(self, service)
@@ -151,7 +151,7 @@ class HealthRecord:
         waits: bool = True,
         fields: Mapping[str, object] | None = None,
     ) -> None:
-        """Note a failure. It is a problem from the `opens_after`-th in a row on, or after some time if it `waits`.
+        """Record a failure. The `opens_after`-th in a row is a problem, or if it `waits`, one for `OPENS_AFTER_S`.
 
         `fields` are those of the log lines, in place of the subject.
         """
@@ -166,7 +166,7 @@ class HealthRecord:
             self.look()
 
     def succeeded(self, condition: Condition, service: str, subject: str) -> None:
-        """Note a success: a problem of the same condition, service and subject is over."""
+        """Record a success, which ends a problem of the same condition, service and subject."""
         if not self._failing:
             return
         key = (condition, service, subject)
@@ -175,29 +175,29 @@ class HealthRecord:
             self._close(key, ended)
 
     def replace(self, condition: Condition, service: str, details: Mapping[str, str]) -> None:
-        """Note what fails now, by subject, and that everything else of this condition is over."""
+        """Record the subjects that fail now; all other subjects of this condition have recovered."""
         for key in [key for key in list(self._failing) if key[:2] == (condition, service) and key[2] not in details]:
             self.succeeded(*key)
         for subject, detail in details.items():
             self.failed(condition, service, subject, detail, opens_after=1)
 
     def forget(self, service: str | None = None) -> None:
-        """Drop all entries of a service, or of all: its parts are made anew."""
+        """Drop all entries of a service, or of all services, before it starts again."""
         for key in [key for key in list(self._failing) if service in (None, key[1])]:
             self.succeeded(*key)
 
     def look(self) -> None:
-        """Log the problems that have opened. To be called now and then, because time opens some as well."""
+        """Log the problems that have opened. Called regularly, because some open by time alone."""
         if not (self._failing or self._open):
             return
         for key, one in list(self._failing.items()):
             if key not in self._open and self._is_open(one):
-                self._tell(key, one)
+                self._log_opened(key, one)
         for key in [key for key in list(self._open) if key not in self._failing]:
             self._close(key, None)
 
     def report(self) -> HealthReport:
-        """The problems at this moment."""
+        """Return the problems at this moment."""
         found = [
             Problem(*key, one.detail, one.since, one.count)
             for key, one in list(self._failing.items())
@@ -212,12 +212,12 @@ class HealthRecord:
         waited = self._clock.steady() - one.first >= timedelta(seconds=OPENS_AFTER_S)
         return one.count >= one.opens_after or (one.waits and waited)
 
-    def _tell(self, key: Key, one: _Failing) -> None:
+    def _log_opened(self, key: Key, one: _Failing) -> None:
         condition, service, subject = key
         fields = {"condition": condition.value, "service": service, **(one.fields or {"subject": subject})}
         if self._open.setdefault(key, fields) is not fields:
             return  # another thread logs it
-        self._count(key)
+        self._set_gauge(key)
         event = "degraded" if condition.degrades_only else "not ready"
         self._telemetry.failure(event, None, **fields, failures=one.count, cause=one.detail)
 
@@ -225,14 +225,14 @@ class HealthRecord:
         fields = self._open.pop(key, None)
         if fields is None:
             return
-        self._count(key)
+        self._set_gauge(key)
         lasted = {} if ended is None else {"failures": ended.count, "seconds": self._seconds_since(ended.first)}
         self._telemetry.note("recovered", **fields, **lasted)
 
     def _seconds_since(self, first: datetime) -> float:
         return round((self._clock.steady() - first).total_seconds(), 3)
 
-    def _count(self, key: Key) -> None:
+    def _set_gauge(self, key: Key) -> None:
         condition, service, _ = key
         number = sum(other[:2] == (condition, service) for other in list(self._open))
         self._telemetry.gauge("health_problems", number, condition=condition.value, service=service)
@@ -240,7 +240,7 @@ class HealthRecord:
 
 @attrs.frozen
 class ServiceHealth:
-    """What one service reports to the record of its process."""
+    """The part of the health record for one service."""
 
     record: HealthRecord
     service: str

@@ -1,4 +1,4 @@
-"""Which offsets may be committed: only the prefix of each partition that is handled without a gap."""
+"""Tracks which offsets may be committed: only the prefix of each partition that is handled without a gap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oms.ports.messages import Record
 
 
 def place(record: Record) -> TopicPartition:
-    """The partition a record is in."""
+    """Return the partition of a record."""
     return TopicPartition(record.topic, record.partition)
 
 
@@ -20,12 +20,12 @@ _place = attrgetter("topic", "partition")
 
 
 def runs(records: Iterable[Record]) -> Iterator[tuple[TopicPartition, Iterable[Record]]]:
-    """The records in their order, neighbours of the same partition together: a log gives out many of each at once."""
+    """Yield the records in their order, in runs of the same partition: a log gives out many of each at once."""
     return ((TopicPartition(*place), some) for place, some in groupby(records, key=_place))
 
 
 class Offsets:
-    """Records that were given out and aren't done yet, by partition."""
+    """The records of each partition that were given out and aren't done yet."""
 
     def __init__(self) -> None:
         self._open: dict[TopicPartition, dict[int, None]] = {}
@@ -34,7 +34,7 @@ class Offsets:
         self._begun: dict[TopicPartition, datetime] = {}
 
     def give_out(self, records: Iterable[Record], now: datetime) -> None:
-        """These records are being worked on."""
+        """Note that these records are being handled."""
         for partition, some in runs(records):
             offsets = [record.offset for record in some]
             self._begun.setdefault(partition, now)
@@ -42,28 +42,28 @@ class Offsets:
             self._next[partition] = max(self._next.get(partition, 0), max(offsets) + 1)
 
     def done(self, records: Iterable[Record]) -> None:
-        """These records have had their effect, or are parked."""
+        """Note that these records have had their effect, or are parked."""
         for partition, some in runs(records):
             working = self._open.get(partition, {})
             for record in some:
                 working.pop(record.offset, None)
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
-        """These partitions are somebody else's now."""
+        """Drop partitions that another member has now."""
         for partition in partitions:
             for known in (self._open, self._next, self._committed, self._begun):
                 known.pop(partition, None)
 
     def partitions(self) -> Collection[TopicPartition]:
-        """The partitions that records were given out of."""
+        """Return the partitions of all records that were given out."""
         return self._next.keys()
 
     def begun_after(self, moment: datetime) -> Collection[TopicPartition]:
-        """The partitions whose first records were given out later than that."""
+        """Return the partitions whose first records were given out after `moment`."""
         return {partition for partition, begun in self._begun.items() if begun > moment}
 
     def to_commit(self) -> dict[TopicPartition, int]:
-        """The next offset to read, for each partition where it has moved since the last call."""
+        """Return the next offset to read of each partition in which it has moved since the last call."""
         moved = {}
         for partition, following in self._next.items():
             prefix = min(self._open[partition], default=following)

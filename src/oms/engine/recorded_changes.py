@@ -1,4 +1,4 @@
-"""What a unit of work has decided so far, and the identity map that its handlers work on."""
+"""The changes that a unit of work has recorded so far, and the identity map that its handlers use."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ K = TypeVar("K")
 
 @attrs.define
 class RecordedChanges:
-    """Events, tasks and news of a batch, in the order in which its handlers decided them.
+    """Events, tasks and log lines of a batch, in the order in which its handlers decided them.
 
-    `cause` is what is handled right now; every event takes it along. `notes`, `alerts` and `counts` reach the
+    `cause` is the message that is handled at present; every event records it. `notes`, `alerts` and `counts` reach the
     telemetry after the commit, and never for a batch that was rolled back.
     """
 
@@ -31,7 +31,7 @@ class RecordedChanges:
     postponed: list[Postponed] = attrs.field(factory=list)
     parked: list[DeadLetter] = attrs.field(factory=list)
     resent: list[OutboxRow] = attrs.field(factory=list)
-    """Messages that are owed to the log once more, as they are; each row has the id of its dead letter."""
+    """Messages to publish once more, unchanged; each row has the id of its dead letter."""
 
     notes: list[tuple[str, Mapping[str, object]]] = attrs.field(factory=list)
     alerts: list[tuple[str, Mapping[str, object]]] = attrs.field(factory=list)
@@ -39,28 +39,28 @@ class RecordedChanges:
     """Names of counters without labels; each entry adds one."""
 
     def publish(self, event: AnyEvent) -> None:
-        """Owe an event to the log."""
+        """Publish an event after the commit."""
         self.events.append((event, self.cause))
 
     def owe(self, task: TaskRequest) -> None:
-        """Owe a task; what comes of it belongs to the same trace."""
+        """Start a task after the commit, in the same trace."""
         self.tasks.append(attrs.evolve(task, trace=self.cause.traceparent) if self.cause.traceparent else task)
 
-    def take(self, step: Transition[A], order_id: str) -> A:
-        """Owe what a step decided; answers with its aggregate."""
-        for event in step.events:
+    def take(self, transition: Transition[A], order_id: str) -> A:
+        """Record what a transition decided; returns its aggregate."""
+        for event in transition.events:
             self.publish(event)
-        for task in step.tasks:
+        for task in transition.tasks:
             self.owe(task)
-        self.ended.extend(step.ended)
-        if step.ended and self.tasks:  # a timer that starts and ends in one unit of work was never there
-            self.tasks = [task for task in self.tasks if TaskKey(task.kind, task.key) not in step.ended]
-        if step.alert:
-            self.alerts.append((step.alert, {"order_id": order_id}))
-        return step.aggregate
+        self.ended.extend(transition.ended)
+        if transition.ended and self.tasks:  # a timer that starts and ends in one unit of work was never there
+            self.tasks = [task for task in self.tasks if TaskKey(task.kind, task.key) not in transition.ended]
+        if transition.alert:
+            self.alerts.append((transition.alert, {"order_id": order_id}))
+        return transition.aggregate
 
     def note(self, event: str, **fields: object) -> None:
-        """Tell the log after the commit."""
+        """Log an event after the commit."""
         self.notes.append((event, fields))
 
     def count(self, name: str) -> None:
@@ -69,7 +69,7 @@ class RecordedChanges:
 
 
 class IdentityMap(Generic[K, A]):
-    """One object for each key within a unit of work: what was loaded, and what it has become."""
+    """One object for each key within a unit of work: as it was loaded, and as it is now."""
 
     def __init__(self, absent: Callable[[K], A]) -> None:
         self._absent = absent
@@ -77,7 +77,7 @@ class IdentityMap(Generic[K, A]):
         self._now: dict[K, A] = {}
 
     def load(self, rows: Mapping[K, A]) -> None:
-        """Rows as they were read under lock."""
+        """Add rows as they were read under lock."""
         self._before.update(rows)
         self._now.update(rows)
 
@@ -92,5 +92,5 @@ class IdentityMap(Generic[K, A]):
         self._now[key] = value
 
     def changes(self) -> list[tuple[A, A]]:
-        """(before, after) of everything that isn't what it was."""
+        """Return (before, after) of every object that has changed."""
         return [(self._before[key], now) for key, now in self._now.items() if now is not self._before[key]]

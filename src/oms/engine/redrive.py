@@ -1,4 +1,4 @@
-"""Redrive and discard of dead letters: in the service that owns them, through the same handlers."""
+"""Redrives and discards dead letters: in the service that owns them, through the same handlers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oms.ports.telemetry import Telemetry
 
 
 class DeadLetterActions(Generic[W]):
-    """What an operator can do about one service's dead letters."""
+    """Redrives and discards the dead letters of one service."""
 
     def __init__(self, service: Service[W], codec: Codec, telemetry: Telemetry) -> None:
         self.service = service
@@ -37,17 +37,17 @@ class DeadLetterActions(Generic[W]):
         try:
             message = self._message(letter)
         except Undecodable:
-            return None  # `redrive` notes it
+            return None  # `redrive` records the failure
         return phase([message])
 
     def redrive(self, unit: UnitOfWork[W], letter_id: str) -> DeadLetter:
-        """A new attempt of the same message (its inbox row is there already), or the task once more.
+        """Handle the message once more (its inbox row exists already), or have the task run again.
 
-        A task, and a message that the broker refused, are tried again after this has returned. Where that fails, the
+        A task, and a message that the broker refused, are tried again after this has returned. If that fails, the
         letter is PARKED again under the same id, with the new cause.
 
-        `Conflict` where a message's handler fails again: the letter stays PARKED, with the new cause and one attempt
-        more. `Conflict` too where the letter doesn't hold the message's content.
+        Raises `Conflict` if the message's handler fails again: the letter stays PARKED, with the new cause and one more
+        attempt. Raises `Conflict` also if the letter doesn't have the message's content.
         """
         letter = self._locked(unit, letter_id)
         task = task_of(letter)
@@ -64,14 +64,14 @@ class DeadLetterActions(Generic[W]):
         return self._ended(unit, letter, DeadLetterState.REDRIVEN)
 
     def failed(self, unit: UnitOfWork[W], letter_id: str, error: Exception) -> Exception:
-        """Note in a transaction of its own that a redrive failed because the store or the gate refused it for good.
+        """Record in a transaction of its own that a redrive failed because the store or the gate refused it for good.
 
         Returns the error for the caller.
         """
         return self._failed_again(unit, self._locked(unit, letter_id), error)
 
     def discard(self, unit: UnitOfWork[W], letter_id: str) -> DeadLetter:
-        """Give it up: it stays on record as DISCARDED until its retention ends."""
+        """Discard a dead letter: it is kept as DISCARDED until its retention ends."""
         return self._ended(unit, self._locked(unit, letter_id), DeadLetterState.DISCARDED)
 
     def _ended(self, unit: UnitOfWork[W], letter: DeadLetter, state: DeadLetterState) -> DeadLetter:

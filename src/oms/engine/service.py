@@ -26,7 +26,7 @@ class Work(Protocol):
 
     @abstractmethod
     def load(self, events: Sequence[AnyEvent]) -> None:
-        """Load and lock what these events are about."""
+        """Load and lock the rows that these events change."""
 
     @abstractmethod
     def flush(self) -> None:
@@ -55,7 +55,7 @@ class Runnable(Protocol):
 
 
 class NotCalled(Enum):
-    """The answer of a task that needed no outside call."""
+    """The outcome of a task that needed no outside call."""
 
     NOT_CALLED = "not called"
 
@@ -64,7 +64,7 @@ NOT_CALLED = NotCalled.NOT_CALLED
 
 
 class NotAppliedYet(Exception):
-    """A shop's own code can't apply the result of a call yet: its task is tried again, and no other one waits for it.
+    """A shop's own code can't apply the result of a call yet: its task is tried again, without delaying others.
 
     The cause is the exception that the code raised.
     """
@@ -75,18 +75,18 @@ class Executor(Protocol[W_contra]):
 
     @abstractmethod
     def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:
-        """The outside call of each task, by its key; one without is finished with the answer NOT_CALLED.
+        """Return the outside call of each task, by its key; a task without one ends with the outcome NOT_CALLED.
 
-        `Retryable` makes the outcome of each of these tasks.
+        `Retryable` and `OutcomeUnknown` become the outcome of each of these tasks.
         """
 
     @abstractmethod
     def load(self, work: W_contra, tasks: Sequence[Task]) -> None:
-        """Load and lock what the outcomes are about."""
+        """Load and lock the rows that the outcomes change."""
 
     @abstractmethod
     def finish(self, work: W_contra, ended: Ended[Task]) -> Postponed | None:
-        """Apply an outcome; answer None when the task is done.
+        """Apply an outcome; returns None when the task is done.
 
         After `NotAppliedYet`, which leaves the work as it was, this is called once more, with its cause as the outcome.
         `Retryable` and `OutcomeUnknown` mean that no outcome can be applied at the moment: all tasks wait.
@@ -100,7 +100,7 @@ OpenWork = Callable[[Transaction], W]
 
 
 def own_id(message: Message) -> MessageId:
-    """A message's own id: every copy of it has the same one."""
+    """Return the message's own id, which all its copies share."""
     return message.id
 
 
@@ -123,21 +123,21 @@ class Service(Generic[W]):
     committed: Callable[[W], None] = lambda _work: None
     steps: Sequence[Runnable] = ()
     starts: Callable[[Broker], Mapping[TopicPartition, int]] = lambda _broker: NO_STARTS
-    """Decides where its group begins, the first time that it runs; see `Broker.subscribe`."""
+    """Decides the offsets at which its group begins, when it runs for the first time; see `Broker.subscribe`."""
 
     extension: str = ""
-    """Whose code its tasks call (`gateway`, `notifier`, `step:<group>`); empty where that is ours alone."""
+    """The extension that its tasks call (`gateway`, `notifier`, `step:<group>`); empty if they call none."""
 
     own_handlers: bool = False
-    """Whether its handlers are a shop's own code as well."""
+    """Whether its handlers are a shop's own code."""
 
     counters: Sequence[str] = ()
     """Counters without labels that its work adds to; they are exported as 0 from the start."""
 
     inbox_id: Callable[[Message], MessageId] = own_id
-    """The id by which repeats of a message are found: its own, unless the service has a reason for another one."""
+    """Returns the id by which repeats of a message are found in the inbox."""
 
     @property
     def topics(self) -> Sequence[str]:
-        """What it subscribes to."""
+        """The topics that it subscribes to."""
         return tuple(self.routes)

@@ -1,4 +1,4 @@
-"""What turns: the steps of one service, driven round by round. Threads only loop around `run_once()`."""
+"""Runs the steps of one service, round by round. Threads only loop around `run_once()`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ STALLED_LOOKS = 3
 
 
 class Worker:
-    """Runs steps in turn. A step whose service is out of reach backs off without holding up the others.
-
-    A step that knows when something of its own is to be tried again says so by a `next_due` of its own.
-    """
+    """Runs steps in turn. A step whose server can't be reached backs off without delaying the others."""
 
     def __init__(
         self,
@@ -40,7 +37,7 @@ class Worker:
     ) -> None:
         self.name = name
         self.current = ""
-        """The step that runs, or ran last; for whoever looks from another thread."""
+        """The name of the step that runs, or ran last; may be read on any thread."""
         self.patience_s = 0.0
         """How long that step may wait for a server, by its own limit, in seconds."""
         self._health = health or HealthRecord(clock, telemetry).of(name)
@@ -51,7 +48,7 @@ class Worker:
         self._names = [type(step).__name__ for step in steps]
 
     def run_once(self) -> int:
-        """One round; answers how much moved."""
+        """Run every step once; returns how much they did."""
         return sum(self.run_step(index) for index in range(len(self._steps)))
 
     @property
@@ -61,11 +58,11 @@ class Worker:
 
     @property
     def steps(self) -> Sequence[Runnable]:
-        """What it runs, in this order."""
+        """The steps in the order in which they run."""
         return self._steps
 
     def run_step(self, index: int) -> int:
-        """One step of a round, for whoever decides about their order; 0 while it backs off."""
+        """Run one step of a round; returns how much it did, 0 while it backs off."""
         if self.backs_off(index):
             return 0
         step = self._steps[index]
@@ -86,7 +83,7 @@ class Worker:
         return moved
 
     def backs_off(self, index: int) -> bool:
-        """Whether a step waits for its next try."""
+        """Whether a step backs off at present."""
         due = self._due[index]
         return due is not None and self._clock.steady() < due
 
@@ -95,15 +92,15 @@ class Worker:
         return tuple(self._due)
 
     def next_due(self) -> datetime | None:
-        """When a step that backs off is tried again, or something falls due that a step knows of."""
+        """Return when a step that backs off is tried again, or has something to do."""
         dues = [*self._due, *(step.next_due() for step in self._steps)]
         return min((due for due in dues if due is not None), default=None)
 
 
 class Retention(Runnable):
-    """Removes what has been kept for its time, a bounded batch at once.
+    """Removes rows or records whose retention has ended, a bounded number at once.
 
-    `purge(now, limit)` removes at most `limit` and answers how many.
+    `purge(now, limit)` removes at most `limit` and returns their number.
     """
 
     def __init__(self, purge: Callable[[datetime, int], int], clock: Clock) -> None:
@@ -111,7 +108,7 @@ class Retention(Runnable):
         self._due_at = clock.steady() + FIRST_PURGE
 
     def run_once(self) -> int:
-        """How much was removed."""
+        """Purge one batch if it is due; returns the number of removed rows."""
         now = self._clock.steady()
         if now < self._due_at:
             return 0
@@ -122,25 +119,25 @@ class Retention(Runnable):
 
 
 def store_retention(store: Store, clock: Clock, days: float) -> Retention:
-    """Of what a store keeps for so many days, and keys for one."""
+    """Return the retention of a store: `days` for its rows, one day for idempotency keys."""
     keep = timedelta(days=days)
     return Retention(lambda now, limit: store.purge(now - keep, keys_older_than=now - KEYS_KEPT, limit=limit), clock)
 
 
 def log_retention(purge: Callable[[datetime, int], int], clock: Clock, days: float) -> Retention:
-    """Of a log that doesn't forget by itself: `purge(older_than, limit)` removes its records."""
+    """Return the retention of a log that keeps records until `purge(older_than, limit)` removes them."""
     return Retention(lambda now, limit: purge(now - log_kept(days), limit), clock)
 
 
 class Every(Runnable):
-    """Calls a function every so many seconds; never counts as progress."""
+    """Calls a function every `seconds`; never counts as progress."""
 
     def __init__(self, seconds: float, call: Callable[[], None], clock: Clock) -> None:
         self._every, self._call, self._clock = timedelta(seconds=seconds), call, clock
         self._due_at = clock.steady() + self._every
 
     def run_once(self) -> int:
-        """Call it if it is due; an error leaves it due."""
+        """Call the function if it is due; after an error it stays due."""
         if self._clock.steady() >= self._due_at:
             self._call()
             self._due_at = self._clock.steady() + self._every
@@ -148,10 +145,10 @@ class Every(Runnable):
 
 
 class Pulse(Runnable):
-    """Knows how old the oldest work of a store is, without asking it for every request.
+    """Reads the age of a store's oldest work once a second, so that requests needn't query it.
 
-    Reports an outbox that doesn't move: its oldest message is older than `stalls_after_s`, and was the oldest already
-    at each look of the last `STALLED_LOOKS`.
+    Reports a stalled outbox to the health record: the oldest message is older than `stalls_after_s`, and has been the
+    oldest one for `STALLED_LOOKS` reads.
     """
 
     def __init__(
@@ -165,7 +162,7 @@ class Pulse(Runnable):
         self.backlog: Backlog | None = None
 
     def run_once(self) -> int:
-        """Ask once a second; never counts as progress."""
+        """Read the backlog once a second; never counts as progress."""
         now = self._clock.steady()
         if self._due_at is None or now >= self._due_at:
             self.backlog = self._store.backlog()
@@ -187,7 +184,7 @@ class Pulse(Runnable):
             self._health.failed(Condition.OUTBOX_BLOCKED, "", detail, opens_after=1)
 
     def oldest_s(self) -> float:
-        """The age of the oldest work, in seconds: an unsent message, or an order that inventory hasn't answered."""
+        """Return the age in seconds of the oldest unsent message, or order that inventory hasn't handled."""
         if self.backlog is None:
             return 0.0
         waits = [at for at in (self.backlog.oldest_outbox_at, self.backlog.oldest_open_at) if at is not None]
