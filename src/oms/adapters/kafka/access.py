@@ -34,25 +34,27 @@ def acl_commands(
     `topics` are all topics, which every principal may describe; `principal` is a pattern, as in `User:oms-{name}`. The
     last commands are for an operator, who may read every topic and describe every group.
     """
-
-    def grant(name: str, operations: Sequence[str], *resources: str) -> str:
-        return _command(config.bootstrap, principal.replace("{name}", name), operations, resources)
-
     known = _flags("--topic", topics)
-    commands: list[str] = []
-    for name, its in rights.items():
-        commands += [
-            grant(name, ["Describe", "DescribeConfigs"], *known),
-            grant(name, ["Read"], *_flags("--topic", its.reads)),
-            grant(name, ["Read"], "--group", its.group),
-            grant(name, ["Write"], *_flags("--topic", its.writes)),
-            grant(name, ["IdempotentWrite"], "--cluster"),
-        ]
     groups = [READER_GROUP, *(its.group for its in rights.values())]
+    grants = [grant for name, its in rights.items() for grant in _grants(name, its, known)]
+    grants += [
+        (OPERATOR, ["Describe", "DescribeConfigs", "Read"], known),
+        (OPERATOR, ["Describe"], _flags("--group", groups)),
+    ]
     return [
-        *commands,
-        grant(OPERATOR, ["Describe", "DescribeConfigs", "Read"], *known),
-        grant(OPERATOR, ["Describe"], *_flags("--group", groups)),
+        _command(config.bootstrap, principal.replace("{name}", name), operations, resources)
+        for name, operations, resources in grants
+    ]
+
+
+def _grants(name: str, its: Rights, topics: Sequence[str]) -> list[tuple[str, Sequence[str], Sequence[str]]]:
+    """(name, operations, arguments that name the resources) of one service; `topics` are the arguments for all."""
+    return [
+        (name, ["Describe", "DescribeConfigs"], topics),
+        (name, ["Read"], _flags("--topic", its.reads)),
+        (name, ["Read"], ["--group", its.group]),
+        (name, ["Write"], _flags("--topic", its.writes)),
+        (name, ["IdempotentWrite"], ["--cluster"]),
     ]
 
 

@@ -112,6 +112,11 @@ def reader_conf(config: KafkaConfig) -> dict[str, str]:
     return _layered(config, {**_READER, "queued.min.messages": "1000"}, {**_FIXED_FOR_READER, **reader})
 
 
+def has_cooperative_rebalances(conf: Conf) -> bool:
+    """Whether a rebalance changes single partitions of a member instead of its whole assignment."""
+    return conf.get("group.protocol") == "consumer" or "cooperative" in conf.get("partition.assignment.strategy", "")
+
+
 def careful_conf(conf: Conf) -> Conf:
     """The keys of a consumer that holds one batch in memory at a time, made from those of a member of a group."""
     return {**conf, **_CAREFUL}

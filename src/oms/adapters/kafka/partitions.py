@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from oms.ports.broker import TopicPartition
 from oms.ports.messages import Record
@@ -97,3 +99,13 @@ class RecordBuffer:
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Drop the records of partitions that were taken away."""
         self._records = deque(one for one in self._records if (one.topic, one.partition) not in partitions)
+
+
+def from_driver(partitions: Iterable[KafkaPartition]) -> list[TopicPartition]:
+    """The port's partitions for those of the driver."""
+    return [TopicPartition(one.topic, one.partition) for one in partitions]
+
+
+def for_driver(partitions: Iterable[TopicPartition]) -> list[KafkaPartition]:
+    """The driver's partitions for those of the port."""
+    return [KafkaPartition(place.topic, place.partition) for place in partitions]

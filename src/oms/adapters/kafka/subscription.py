@@ -8,7 +8,7 @@ is about to return.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -16,11 +16,11 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from oms.adapters.kafka import driver_errors, group_offsets
 from oms.adapters.kafka.careful_reader import CarefulReader
 from oms.adapters.kafka.clients import keep_in_forks, new_consumer
-from oms.adapters.kafka.conf import Conf
+from oms.adapters.kafka.conf import Conf, has_cooperative_rebalances
 from oms.adapters.kafka.consumer_errors import ConsumerErrors
 from oms.adapters.kafka.membership import Membership
 from oms.adapters.kafka.offset_commits import OffsetCommits
-from oms.adapters.kafka.partitions import Partitions, RecordBuffer
+from oms.adapters.kafka.partitions import Partitions, RecordBuffer, for_driver, from_driver
 from oms.adapters.kafka.records import record_of
 from oms.ports.broker import NO_STARTS, Subscription, TopicPartition
 from oms.ports.errors import Permanent
@@ -197,9 +197,9 @@ class KafkaSubscription(Subscription):
         pause, resume = self._partitions.to_pause_and_resume(all_closed=all_closed)
         try:
             if pause:
-                consumer.pause(_for_driver(pause))
+                consumer.pause(for_driver(pause))
             if resume:
-                consumer.resume(_for_driver(resume))
+                consumer.resume(for_driver(resume))
         except KafkaException as error:
             self._errors.is_broken = True
             raise driver_errors.unreachable(error) from None
@@ -219,14 +219,6 @@ class KafkaSubscription(Subscription):
 
     def _send_commits(self, consumer: Consumer) -> None:
         self._commits.send_due(consumer, at_once=self._reader is not None)
-
-    @property
-    def _is_cooperative(self) -> bool:
-        """Whether a rebalance changes single partitions instead of the whole assignment."""
-        conf = self._errors.conf
-        return conf.get("group.protocol") == "consumer" or "cooperative" in conf.get(
-            "partition.assignment.strategy", ""
-        )
 
     # -- careful reading
 
@@ -269,13 +261,14 @@ class KafkaSubscription(Subscription):
     # -- callbacks of librdkafka, during `consume` and `close`
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
-        assigned = _from_driver(partitions)
+        assigned = from_driver(partitions)
         if not self._holding:
             self._partitions.give(assigned)
             return
         try:
             # Paused before librdkafka knows their offsets, so before it fetches anything.
-            (consumer.incremental_assign if self._is_cooperative else consumer.assign)(list(partitions))
+            cooperative = has_cooperative_rebalances(self._errors.conf)
+            (consumer.incremental_assign if cooperative else consumer.assign)(list(partitions))
             consumer.pause(list(partitions))
         except KafkaException as error:
             self._errors.note(driver_errors.error_in(error))
@@ -285,12 +278,12 @@ class KafkaSubscription(Subscription):
         self._newly_closed = True
 
     def _on_revoke(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
-        revoked = _from_driver(partitions)
+        revoked = from_driver(partitions)
         self._commits.send_for(consumer, revoked)
         self._forget(revoked)
 
     def _on_lost(self, _consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
-        self._forget(_from_driver(partitions))
+        self._forget(from_driver(partitions))
 
     def _forget(self, partitions: Collection[TopicPartition]) -> None:
         gone = frozenset(partitions)
@@ -300,11 +293,3 @@ class KafkaSubscription(Subscription):
         self._buffer.forget(gone)
         if self._reader is not None and self._reader.place in gone:
             self._drop_reader()
-
-
-def _from_driver(partitions: Iterable[KafkaPartition]) -> list[TopicPartition]:
-    return [TopicPartition(one.topic, one.partition) for one in partitions]
-
-
-def _for_driver(partitions: Iterable[TopicPartition]) -> list[KafkaPartition]:
-    return [KafkaPartition(place.topic, place.partition) for place in partitions]
