@@ -10,7 +10,8 @@ import oms
 from oms.adapters.memory import CountedIds, ManualClock
 from oms.adapters.memory.log import MemoryLog, MemorySubscription
 from oms.ports.broker import TopicPartition
-from oms.ports.messages import MAX_MESSAGE_BYTES, Record
+from oms.ports.limits import MAX_MESSAGE_BYTES
+from oms.ports.messages import Record
 from oms.ports.stores.rows import DeadLetter
 from oms.testing import Shop
 

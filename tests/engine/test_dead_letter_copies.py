@@ -18,7 +18,8 @@ from oms.engine.dead_letter_copies import MAX_COPY_BYTES, UNPUBLISHABLE, copy_of
 from oms.operations import promises
 from oms.ports.errors import Permanent, PortError
 from oms.ports.evidence import LogEvidence
-from oms.ports.messages import MAX_MESSAGE_BYTES, Outgoing, Record, copies_topic
+from oms.ports.limits import MAX_MESSAGE_BYTES
+from oms.ports.messages import Outgoing, Record, copies_topic
 from oms.ports.stores.rows import DeadLetter
 from oms.settings import Settings
 from oms.testing import Shop

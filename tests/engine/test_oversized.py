@@ -10,7 +10,8 @@ import pytest
 
 import oms
 from oms.adapters.sqlite_log.records import pack_headers
-from oms.ports.messages import MAX_MESSAGE_BYTES, Headers
+from oms.ports.limits import MAX_MESSAGE_BYTES
+from oms.ports.messages import Headers
 from oms.settings import Settings
 from oms.testing import Shop
 

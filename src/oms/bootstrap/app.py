@@ -1,4 +1,4 @@
-"""The library's front door: a whole system in this process."""
+"""`App`: a whole system in this process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _DRIVEN = {"memory": driven_together, "embedded": driven_apart, "distributed": d
 
 
 _PATIENCE = 500
-"""Rounds without progress after which a command that nobody drives is given up."""
+"""Rounds without progress after which a command fails if no thread drives its service."""
 
 
 class App:
@@ -132,12 +132,12 @@ class App:
 
     @property
     def system(self) -> System:
-        """The parts, put together on first use; `Retryable` while the servers that they need are waited for."""
+        """The services and steps, built on first use; `Retryable` while the app waits for its servers."""
         self._enter_process()
         if self._system is None:
             if self._waiting is not None and not self._waiting.starts_here:
                 raise Retryable("the system is starting")
-            with self._building:  # a second one would join the groups, hold partitions, and never turn
+            with self._building:  # a second system would join the groups and hold partitions without reading them
                 if self._system is None:
                     self._system = build(self._container, self.own_steps, self._services)
         return self._system
@@ -148,7 +148,7 @@ class App:
     def orders(self) -> OrderUseCases:
         """Place, cancel and look up orders."""
         part = self._pinned().order
-        if self._orders is None or self._orders[0] is not part:  # it is asked for with every request
+        if self._orders is None or self._orders[0] is not part:  # read with every request
             made = self._container
             checks = OrderChecks(made.pricing(), made.policy(), self.telemetry)
             self._orders = part, OrderUseCases.of(part, made.ids(), self.drive, self.currency, checks)
@@ -166,7 +166,7 @@ class App:
 
     @property
     def authenticator(self) -> Authenticator:
-        """Who callers are."""
+        """Identifies the caller of each HTTP request."""
         if self._authenticator is None:
             self._authenticator = self._container.authenticator()
         return self._authenticator
@@ -236,8 +236,8 @@ class App:
         self._start()
 
     def stop(self) -> None:
-        """Finish or roll back what is under way, give everything back, close. Takes 10 s at most."""
-        if self._is_forked:  # nothing of it runs here, and what it holds is the other process's
+        """Finish or roll back current work, release leases and partitions, close. Takes at most 10 s."""
+        if self._is_forked:  # its threads run in the other process, which also owns its connections
             return
         if self._watch is not None:
             self._watch.stop()
@@ -256,7 +256,7 @@ class App:
         self.health_record.forget()
 
     def run(self) -> int:
-        """Work in this thread until nothing moves any more at this moment; how much moved."""
+        """Work in this thread until nothing is left to do now; return the number of messages and tasks handled."""
         moved, system = 0, self._pinned()
         while True:
             step = sum(part.worker.run_once() for part in system.assemblies.values())
@@ -265,7 +265,7 @@ class App:
             moved += step
 
     def next_due(self) -> datetime | None:
-        """When something that waits falls due."""
+        """Return when the next waiting task or event falls due; None if none waits."""
         waits = [part.next_due() for part in self.system.assemblies.values()]
         return min((due for due in waits if due is not None), default=None)
 
@@ -281,7 +281,7 @@ class App:
     # -- for operators
 
     def health(self) -> HealthReport:
-        """Everything that fails at the moment, and keeps it from its work or not. Waits for nothing."""
+        """Return all present failures, and whether they make the system not ready. Doesn't block."""
         report = self.health_record.report()
         if self._is_forked or (self._runner is None and not report.not_ready):
             why = _FORKED if self._is_forked else "not started"
@@ -291,12 +291,12 @@ class App:
 
     @property
     def health_record(self) -> HealthRecord:
-        """Where every part of it reports what fails and what succeeds."""
+        """The record to which every component reports failures and successes."""
         found: HealthRecord = self._container.health()
         return found
 
     def problems(self) -> Sequence[str]:
-        """Why it isn't ready, one line each, for operators; empty when it is."""
+        """Return why the system isn't ready, one line for each reason; empty if it is ready."""
         return [problem.text for problem in self.health().not_ready]
 
     def degraded(self) -> Sequence[str]:
@@ -309,20 +309,18 @@ class App:
 
     @property
     def failed(self) -> bool:
-        """Whether a worker has failed for good; the process should end."""
+        """Whether a worker has failed permanently; the process should end."""
         if self._waiting is not None and self._waiting.failed:
             return True
         return self._runner is not None and self._runner.failure is not None
 
     def oldest_work_s(self) -> float:
-        """How long the oldest accepted order has waited for its first answer, or an event to be sent, in seconds."""
+        """Return the seconds for which the oldest order has waited for inventory, or the oldest event to be sent."""
         return self.system.order.pulse.oldest_s()
 
     def metrics(self) -> bytes:
         """The counters in Prometheus' text format."""
-        telemetry: Any = self.telemetry
-        rendered: bytes = telemetry.render_metrics() if hasattr(telemetry, "render_metrics") else b""
-        return rendered
+        return self.telemetry.render_metrics()
 
     # -- inside
 
@@ -384,7 +382,7 @@ class App:
         self.health_record.replace(Condition.STARTING, PROCESS, {})
 
     def _pinned(self) -> System:
-        """The system, whose stores have a currency: who only looks at a new one leaves it as it is."""
+        """Return the system after pinning the currency of its stores; `system` alone doesn't change a new store."""
         system = self.system
         if self._pinned_system is not system:
             pin_settings(system)
@@ -420,7 +418,7 @@ class App:
         self.health_record.replace(Condition.STARTING, PROCESS, {line: line for line in problems})
 
     def _watch_over(self, system: System, runner: Runner) -> HealthWatch:
-        """Memory asks nothing: it has no server that could fail, and its one thread alone may touch it."""
+        """Return the health watch; the memory profile has no servers to probe."""
         asked: Sequence[Probe] = ()
         record, made = self.health_record, self._container
         if self.settings.profile != "memory":
@@ -434,7 +432,7 @@ class App:
         self.telemetry.alert("worker failed", worker=name, cause=f"{type(error).__name__}: {error}")
 
     def _close(self, system: System | None) -> None:
-        """Give everything back and close it. What fails is logged, and keeps nothing else open."""
+        """Release and close everything. An error is logged, and the rest is closed nevertheless."""
         parts = {} if system is None else system.assemblies
         for name, part in parts.items():
             for end in (part.stop, part.close):
@@ -447,7 +445,7 @@ class App:
         self._system = None
 
     def _close_extensions(self, parts: Collection[str] = ()) -> None:
-        """Close what the settings name; and of what the shop gave, what these services have used."""
+        """Close the extensions that the settings name, and those given by the shop that these services have used."""
         uses: dict[str, Any] = {"payment": self._container.gateway, "notification": self._container.given_notifier}
         given: list[Any] = [self._container.broker] if parts else []
         given += [provider for service, provider in uses.items() if service in parts]

@@ -1,7 +1,7 @@
 """The composition root: the only place that knows every adapter, and the only one that knows dependency-injector.
 
-Each provider is chosen by the profile; what a shop brings along overrides its provider. Nothing is imported or
-opened before it is asked for, so a profile's drivers are needed only where that profile is used.
+The profile chooses each provider; an extension of the shop overrides its provider. Nothing is imported or opened before
+its first use, so a driver is needed only by the profiles that use it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from oms.settings import Settings
 
 @attrs.frozen(kw_only=True)
 class Extensions:
-    """What a shop brings along, in place of what the settings name; None leaves the choice to the settings."""
+    """Objects of a shop that replace those of the settings; None leaves the choice to the settings."""
 
     gateway: PaymentGateway | None = None
     notifier: Notifier | None = None
@@ -57,7 +57,7 @@ class Extensions:
 
 
 class Container(containers.DeclarativeContainer):
-    """Every object of one system, made once, when it is first asked for."""
+    """Every object of one system, made once, on first use."""
 
     settings = providers.Dependency(instance_of=Settings)
     profile = settings.provided.profile

@@ -18,7 +18,7 @@ from oms.settings import Settings
 
 
 def verify(settings: Settings) -> Report:
-    """Check the promises of a system on record, read-only, also while other processes run it.
+    """Check the promises against a system's stored data, read-only, also while other processes run it.
 
     The shop's own steps are those of `OMS_STEPS`. Its memory doesn't grow with the number of orders; it sorts them in
     a temporary file, of about 2 kB for each order.
@@ -41,13 +41,13 @@ RECONCILED = 2
 
 
 def reconcile(settings: Settings) -> list[Difference]:
-    """What gate, ledger and orders don't agree about, read-only."""
+    """Compare the stock gate, the stock ledger and the orders, read-only; return the differences."""
     with closing(recorded(settings, with_book=False, snapshots=RECONCILED)) as record:
         return differences(record.evidence, now=record.clock.now(), settle_s=settings.settle_s, sorter=record.sorter)
 
 
 def set_up(app: App) -> Sequence[str]:
-    """Make what the servers of a distributed system lack; a line for each thing."""
+    """Create the database, roles, schemas and topics of a distributed system; return a line for each action."""
     return servers.set_up(app.settings, app.own_steps)
 
 

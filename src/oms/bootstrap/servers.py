@@ -1,4 +1,4 @@
-"""The servers of a distributed system: what they lack, and how it is made."""
+"""Checks the servers of a distributed system, and sets them up."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[Fin
 
 
 def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
-    """Make what the servers lack: database, roles, schemas, topics. Safe to repeat; one line for each thing done."""
+    """Create the missing database, roles, schemas and topics. Safe to repeat; returns one line for each action."""
     from oms.adapters.kafka.topics import ensure_topics
     from oms.adapters.sql.provisioning.roles import set_up_postgres
 

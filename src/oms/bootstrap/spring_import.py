@@ -1,7 +1,7 @@
-"""Takes orders and stock over from the system replaced: looks at everything first, then writes through the services.
+"""Imports orders and stock from the Spring system: checks every row first, then writes through the services.
 
-Each order and each count is written whole or not at all, by the owning service's own command, and only once: what a
-broken run left out is taken over by the next one.
+Each order and each count is one command of the owning service, and is imported once: after an interrupted run, the next
+one imports the rest.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Found:
 
 
 class Migration:
-    """From a system replaced into an app whose order and inventory services run nowhere, or elsewhere."""
+    """From the Spring system into an app whose order and inventory services run nowhere, or elsewhere."""
 
     def __init__(self, app: App, from_orders: LegacyOrders | None, from_stock: LegacyStock | None, say: Say) -> None:
         self._app, self._orders, self._stock, self._say = app, from_orders, from_stock, say
@@ -233,20 +233,20 @@ def _for_a_look(settings: Settings) -> Settings:
 
 
 def legacy_of(settings: Settings) -> tuple[LegacyOrders | None, LegacyStock | None]:
-    """What the settings name of the system replaced; `SettingsError` where they name nothing."""
+    """Return the readers of the Spring system's orders and stock; `SettingsError` if the settings name neither."""
     from oms.adapters.redis.legacy import RedisLegacyStock
     from oms.adapters.sql.postgres.legacy import PostgresLegacyOrders
 
     if not (settings.spring_postgres_url or settings.spring_redis_url):
         raise SettingsError(
-            "OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL say where the system replaced is; set them"
+            "OMS_SPRING_POSTGRES_URL and OMS_SPRING_REDIS_URL are the addresses of the Spring system; set them"
         )
     orders = PostgresLegacyOrders.from_config(settings.spring_postgres) if settings.spring_postgres else None
     return orders, RedisLegacyStock(settings.spring_redis) if settings.spring_redis else None
 
 
 def left_to_read(settings: Settings) -> Sequence[str]:
-    """What the groups of the system replaced haven't read on our Kafka, one line each; nothing without a Kafka."""
+    """Return a line for each topic that groups of the Spring system haven't read to its end; none without Kafka."""
     if settings.profile != "distributed":
         return ()
     from oms.adapters.kafka.conf import reader_conf

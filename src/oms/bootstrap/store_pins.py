@@ -1,4 +1,4 @@
-"""What a process records in its stores when it starts: the currency, the default stock, the owner of its leases."""
+"""Values that a process records in its stores at its start: currency, default stock, owner of its leases."""
 
 from __future__ import annotations
 

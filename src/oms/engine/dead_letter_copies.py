@@ -6,7 +6,8 @@ transaction that parks the message, so each dead letter has exactly one copy, pu
 
 from __future__ import annotations
 
-from oms.ports.messages import COPY_PREFIX, MAX_MESSAGE_BYTES, Headers, Outgoing, is_copies_topic, size_of
+from oms.ports.limits import MAX_MESSAGE_BYTES
+from oms.ports.messages import COPY_PREFIX, Headers, Outgoing, is_copies_topic, size_of
 from oms.ports.stores.rows import DeadLetter
 
 MAX_COPY_BYTES = MAX_MESSAGE_BYTES

@@ -12,6 +12,7 @@ from oms.engine.service import Runnable
 from oms.ports.broker import log_kept
 from oms.ports.clock import Clock
 from oms.ports.errors import OutcomeUnknown, Retryable
+from oms.ports.limits import IDEMPOTENCY_KEYS_KEPT
 from oms.ports.stores.rows import Backlog
 from oms.ports.stores.store import Store
 from oms.ports.telemetry import Telemetry
@@ -19,7 +20,6 @@ from oms.ports.telemetry import Telemetry
 PURGE_EVERY = timedelta(hours=1)
 FIRST_PURGE = timedelta(minutes=1)
 PURGE_LIMIT = 1000
-KEYS_KEPT = timedelta(hours=24)
 PULSE_EVERY = timedelta(seconds=1)
 STALLED_LOOKS = 3
 
@@ -121,7 +121,11 @@ class Retention(Runnable):
 def store_retention(store: Store, clock: Clock, days: float) -> Retention:
     """Return the retention of a store: `days` for its rows, one day for idempotency keys."""
     keep = timedelta(days=days)
-    return Retention(lambda now, limit: store.purge(now - keep, keys_older_than=now - KEYS_KEPT, limit=limit), clock)
+
+    def purge(now: datetime, limit: int) -> int:
+        return store.purge(now - keep, keys_older_than=now - IDEMPOTENCY_KEYS_KEPT, limit=limit)
+
+    return Retention(purge, clock)
 
 
 def log_retention(purge: Callable[[datetime, int], int], clock: Clock, days: float) -> Retention:

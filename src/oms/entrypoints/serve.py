@@ -32,14 +32,14 @@ from oms.runtime.heap import give_back_large_blocks
 from oms.settings import Settings
 
 DRAIN_S = 1
-"""For answers that are under way; with the 8 s of `App.stop` a stop stays within 10 s."""
+"""Seconds for responses in progress; with the 8 s of `App.stop`, a stop takes at most 10 s."""
 
 REFUSE_AFTER_S = 0.6
 """Requests that wait longer than this after the signal are answered 503, which has to reach them before `DRAIN_S`."""
 
 LEAVE_S = 0.5
 GARBAGE = 50_000
-"""Objects made and not gone after which Python looks for cycles among them."""
+"""Net number of new objects after which Python's garbage collector runs."""
 
 BACKLOG = 2048
 
@@ -94,7 +94,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             backlog=BACKLOG,
             server_header=False,
-            proxy_headers=False,  # nothing here asks who a proxy says it is for
+            proxy_headers=False,  # no code uses the addresses that a proxy reports
             timeout_graceful_shutdown=DRAIN_S,
         )
         super().__init__(config)
@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
         return self._app.failed or self._stopping() or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what can be answered, refuse the rest."""
+        """Finish requests that finish in time, and refuse the others."""
         asyncio.get_running_loop().call_later(REFUSE_AFTER_S, self._api.state.waits.give_up)
         await super().shutdown(sockets)
 
@@ -157,7 +157,7 @@ def _naming_data(settings: Settings) -> Iterator[None]:
 
 
 def rarely_collect() -> None:
-    """What is there at the start stays, and batches make no cycles: looking for some was a tenth of all work."""
+    """Run the garbage collector rarely: batches make no cycles, and the default took a tenth of the CPU time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE, 20, 20)
@@ -177,9 +177,7 @@ def hold_standard_files() -> None:
 
 def own_the_log(telemetry: Telemetry) -> None:
     """Have everything that is logged go one way: lines of libraries, warnings, and errors that no code handles."""
-    own: Any = getattr(telemetry, "own_the_log", None)
-    if own is not None:
-        own()
+    telemetry.own_the_log()
 
     def thread_ended(thread: threading.ExceptHookArgs) -> None:
         if thread.exc_type is not SystemExit:

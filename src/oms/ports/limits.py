@@ -1,10 +1,21 @@
-"""The longest text, in characters, that each stored field may have.
+"""Limits that several adapters share: of messages, of idempotency keys, and of the text in each stored field.
 
-One list for every store: `adapters/sql/stores/tables.py` takes its columns' lengths from it, and the memory stores
-refuse the same values, so that a test in memory fails where PostgreSQL would.
+Texts are counted in characters. One list for every store: `adapters/sql` takes its columns' lengths from it, and the
+memory stores refuse the same values, so that a test in memory fails where PostgreSQL would.
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
+
+MAX_MESSAGE_BYTES = 1_048_576
+"""Limit of a message's value and headers together, in bytes. All logs share it: Apache Kafka's default for a batch."""
+
+MAX_KEY_BYTES = 65_536
+"""Limit of a message's key, in bytes. The keys of `oms` are order ids, which are much shorter."""
+
+IDEMPOTENCY_KEYS_KEPT = timedelta(hours=24)
+"""How long every store keeps the response to an idempotency key; later the key may be used again."""
 
 ID = 64
 """An order, user, product, payment or message id; a consumer group."""

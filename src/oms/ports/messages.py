@@ -14,6 +14,7 @@ import attrs
 from oms.domain.events import Event
 from oms.domain.values import OrderId
 from oms.ports.errors import Permanent
+from oms.ports.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
 
 MessageId = NewType("MessageId", str)
 """uuid5(order id, topic): every copy of a message has the same id, with or without its headers."""
@@ -21,17 +22,11 @@ MessageId = NewType("MessageId", str)
 Headers = tuple[tuple[str, bytes], ...]
 
 
-MAX_MESSAGE_BYTES = 1_048_576
-"""Limit of a message's value and headers together, in bytes. All logs share it: Apache Kafka's default for a batch."""
-
-MAX_KEY_BYTES = 65_536
-"""Limit of a message's key, in bytes. The keys of `oms` are order ids, which are much shorter."""
-
 COPIES = ".dlq"
-"""How the topics end that hold copies of dead letters. A copy is no event: no handler of ours ever gets one."""
+"""Suffix of the topics that hold copies of dead letters. A copy isn't an event: no handler of a service gets one."""
 
 COPY_PREFIX = "oms_dead_letter_"
-"""How the headers begin that say what became of the message that a copy is of."""
+"""Prefix of the headers of a copy that describe the dead letter."""
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 

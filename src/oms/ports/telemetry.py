@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from oms.domain.text import storable_text
 
 
 class Telemetry(Protocol):
-    """Log lines, counters and alerts of the core. Says nothing that a secret could be in."""
+    """Log lines, counters and alerts of the core. They hold nothing that could contain a secret."""
 
     @abstractmethod
     def count(self, name: str, value: int = 1, **labels: str) -> None:
@@ -19,13 +19,13 @@ class Telemetry(Protocol):
         A `value` of 0 declares the counter, so that it is exported before its first event.
         """
 
-    def gauge(self, name: str, value: float, **labels: str) -> None:  # noqa: ARG002 - of those who can
-        """Set a gauge: a value that goes up and down. Signals without a method of their own keep none."""
+    def gauge(self, name: str, value: float, **labels: str) -> None:  # noqa: ARG002 - for telemetry that has gauges
+        """Set a gauge: a value that goes up and down. By default, do nothing."""
         return
 
     @abstractmethod
     def note(self, event: str, **fields: object) -> None:
-        """One line of the log, in the words that operators know: `Inventory reserved`."""
+        """Write one line to the log, such as `Inventory reserved`."""
 
     def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
         """Several lines, event and fields each, as if `note` had been called for each."""
@@ -35,12 +35,20 @@ class Telemetry(Protocol):
     def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
         """An error that the system deals with by itself: one line of level warning, with the error's traceback.
 
-        The texts of `error` come from a user's code and may be anything. Signals without a method of their own write
+        The texts of `error` come from a user's code and may be anything. By default, write
         a note.
         """
         said = {} if error is None else {"error": type(error).__name__, "detail": storable_text(error)}
         self.note(event, **said, **fields)
 
+    def render_metrics(self) -> bytes:
+        """Return all counters and gauges in Prometheus' text format; by default nothing."""
+        return b""
+
+    def own_the_log(self, stream: TextIO | None = None) -> None:  # noqa: ARG002 - for telemetry that writes the log
+        """Write everything that this process logs to a stream, by default stdout. By default, do nothing."""
+        return
+
     @abstractmethod
     def alert(self, event: str, **fields: object) -> None:
-        """Something that a person must look at."""
+        """Report something that a person must look at."""

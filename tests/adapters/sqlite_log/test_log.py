@@ -18,7 +18,8 @@ from oms.adapters.sqlite_log import log_file, records
 from oms.adapters.sqlite_log.log import SqliteLog
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.errors import OutcomeUnknown, Permanent, Retryable
-from oms.ports.messages import MAX_MESSAGE_BYTES, Outgoing, Record
+from oms.ports.limits import MAX_MESSAGE_BYTES
+from oms.ports.messages import Outgoing, Record
 
 TOPIC = "order.created"
 

@@ -346,7 +346,10 @@ def test_orders_alone_or_stock_alone(embedded: Target) -> None:
             "OMS_SPRING_REDIS_URL (127.0.0.1:1): the connection to Redis",
         ),
         ({"OMS_SPRING_REDIS_PASSWORD": "canary-wrong"}, "check OMS_SPRING_REDIS_USER and OMS_SPRING_REDIS_PASSWORD"),
-        ({"OMS_SPRING_POSTGRES_URL": "", "OMS_SPRING_REDIS_URL": ""}, "say where the system replaced is; set them"),
+        (
+            {"OMS_SPRING_POSTGRES_URL": "", "OMS_SPRING_REDIS_URL": ""},
+            "are the addresses of the Spring system; set them",
+        ),
         ({"OMS_PROFILE": "memory"}, "keeps nothing"),
     ],
 )

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 
 from oms.ports.errors import SettingsError
-from oms.ports.messages import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
+from oms.ports.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
 from oms.settings.records import KafkaConfig
 
 FRAME_BYTES = MAX_KEY_BYTES

@@ -25,7 +25,7 @@ from oms.adapters.kafka.conf import FRAME_BYTES, conf_of
 from oms.ports.broker import log_kept
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.ports.findings import Finding, warning
-from oms.ports.messages import MAX_MESSAGE_BYTES
+from oms.ports.limits import MAX_MESSAGE_BYTES
 from oms.settings.records import KafkaConfig
 
 ASK_S = 5.0

@@ -11,13 +11,14 @@ from oms.adapters.memory.call_hooks import CallHooks, no_point, port_call, raise
 from oms.adapters.memory.service_tables import ServiceTables
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.tables import Table, TransactionState
-from oms.adapters.memory.transaction import ANSWERS_KEPT, MemoryKeyedTransaction
+from oms.adapters.memory.transaction import MemoryKeyedTransaction
 from oms.domain.order import Order, OrderState
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.values import OrderId, UserId
 from oms.ports.clock import Clock, Ids
 from oms.ports.errors import Permanent
 from oms.ports.evidence import OrderEvidence
+from oms.ports.limits import IDEMPOTENCY_KEYS_KEPT
 from oms.ports.stores.order import OrderStore, OrderTransaction
 from oms.ports.stores.rows import Page, StoredAnswer
 
@@ -151,7 +152,7 @@ class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
     @port_call
     def answer(self, scope: str, key: str) -> StoredAnswer | None:
         row = self._tables.answers.rows.get((scope, key))
-        return row.answer if row is not None and row.at > self._tables.clock.now() - ANSWERS_KEPT else None
+        return row.answer if row is not None and row.at > self._tables.clock.now() - IDEMPOTENCY_KEYS_KEPT else None
 
     def all_orders(self) -> Iterable[Order]:
         return [row for _, row in sorted(self._evidence(self._tables.orders).items())]

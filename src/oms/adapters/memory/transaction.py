@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 import attrs
@@ -13,12 +13,10 @@ from oms.adapters.memory.service_tables import AnswerRow, ServiceTables, StoredO
 from oms.adapters.memory.tables import K, Table, TableTransaction, TransactionState, V
 from oms.domain.tasks import TaskKey, TaskRequest
 from oms.ports.errors import Retryable
+from oms.ports.limits import IDEMPOTENCY_KEYS_KEPT
 from oms.ports.messages import MessageId
 from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, Postponed, StoredAnswer, Task
 from oms.ports.stores.store import KeyedTransaction, Transaction
-
-ANSWERS_KEPT = timedelta(hours=24)
-"""How long the response of an idempotency key is stored."""
 
 Key = TypeVar("Key", bound="str | tuple[str, str]")
 
@@ -164,7 +162,7 @@ class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
     @port_call
     def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
         work = self._open()
-        since = self._tables.clock.now() - ANSWERS_KEPT
+        since = self._tables.clock.now() - IDEMPOTENCY_KEYS_KEPT
         rows = ((key, work.find(self._tables.answers, key)) for key in keys)
         return {key: row.answer for key, row in rows if row is not None and row.at > since}
 
@@ -176,7 +174,7 @@ class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
             key = (answer.scope, answer.key)
             work.lock(self._tables.answers, key)
             known = work.find(self._tables.answers, key)
-            if known is not None and known.at > now - ANSWERS_KEPT:
+            if known is not None and known.at > now - IDEMPOTENCY_KEYS_KEPT:
                 work.refuse(Retryable(f"an answer is kept for {answer.key} already"))
             work.put(self._tables.answers, key, AnswerRow(answer, now))
 

@@ -18,8 +18,8 @@ from oms.domain.events import EVENTS, Event, OrderCreated
 from oms.domain.money import Currency
 from oms.domain.values import OrderId, checked_id
 from oms.ports.errors import Permanent
+from oms.ports.limits import MAX_MESSAGE_BYTES
 from oms.ports.messages import (
-    MAX_MESSAGE_BYTES,
     AnyEvent,
     Cause,
     Codec,

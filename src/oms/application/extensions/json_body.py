@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from oms.application.extensions.calling import described
 from oms.domain.text import is_storable, storable_text
 from oms.ports.errors import Permanent
-from oms.ports.messages import MAX_MESSAGE_BYTES
+from oms.ports.limits import MAX_MESSAGE_BYTES
 
 MAX_DEPTH = 100
 MAX_VALUES = 100_000

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 from oms.application.extensions.calling import called
 from oms.domain.text import storable_text
@@ -27,7 +27,7 @@ class CheckedTelemetry(Telemetry):
         self._failures = 0
 
     def __getattr__(self, name: str) -> Any:
-        """Return a method that the telemetry has and the port doesn't, such as `render_metrics`."""
+        """Return a method that the telemetry has and the port doesn't."""
         return getattr(self._inner, name)
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
@@ -46,6 +46,18 @@ class CheckedTelemetry(Telemetry):
             called("telemetry.gauge", partial(inner, name, value, **labels))
         except Exception:  # noqa: BLE001 - reported; the work goes on
             self._failed("gauge")
+
+    def render_metrics(self) -> bytes:
+        """Return the metrics; its errors reach the caller, which serves them."""
+        inner = getattr(self._inner, "render_metrics", None)
+        rendered: bytes = super().render_metrics() if inner is None else inner()
+        return rendered
+
+    def own_the_log(self, stream: TextIO | None = None) -> None:
+        """Write everything that this process logs to a stream."""
+        inner = getattr(self._inner, "own_the_log", None)
+        if inner is not None:
+            inner(*(() if stream is None else (stream,)))
 
     def note(self, event: str, **fields: object) -> None:
         """Write one line."""

@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.errors import Permanent
-from oms.ports.messages import MAX_KEY_BYTES, MAX_MESSAGE_BYTES, Outgoing, Oversized, Record
+from oms.ports.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
+from oms.ports.messages import Outgoing, Oversized, Record
 from oms.testing.contracts.samples import ODD_HEADERS, SUITE_CHECKS
 
 NewBroker = Callable[[], Any]

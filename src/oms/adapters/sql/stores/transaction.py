@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -17,15 +17,13 @@ from oms.adapters.sql.stores import task_statements
 from oms.adapters.sql.stores.delivery_tables import KeyedTables, Tables
 from oms.adapters.sql.stores.rows import answer_of, dump_headers, letter_of, letter_row
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
+from oms.ports.limits import IDEMPOTENCY_KEYS_KEPT
 from oms.ports.messages import MessageId
 from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxRow, Postponed, StoredAnswer, Task
 from oms.ports.stores.store import KeyedTransaction, Transaction
 
 T_ = TypeVar("T_", bound=Tables)
 K_ = TypeVar("K_", bound=KeyedTables)
-
-ANSWERS_KEPT = timedelta(hours=24)
-"""How long the response to an idempotency key is kept."""
 
 
 class SqlTransaction(Transaction, Generic[T_]):
@@ -138,7 +136,7 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
 
     def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
         wanted = set(keys)
-        since = self._connection.now - ANSWERS_KEPT
+        since = self._connection.now - IDEMPOTENCY_KEYS_KEPT
         found = self._connection.fetch(statements.answers_since(self._tables), [key for _, key in wanted], at=since)
         return {(row.scope, row.key): answer_of(row) for row in found if (row.scope, row.key) in wanted}
 
@@ -147,12 +145,12 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
         now = self._connection.now
         rows = [(answer.key, answer.scope, answer.fingerprint, answer.body) for answer in answers]
         save = statements.save_answers(self._tables)
-        self._connection.change_every_row(save, rows, at=now, over=now - ANSWERS_KEPT)
+        self._connection.change_every_row(save, rows, at=now, over=now - IDEMPOTENCY_KEYS_KEPT)
 
 
 def answers_kept(tables: KeyedTables, now: datetime) -> Select[Any]:
     """Select the answers that are within their 24 h."""
-    return select(tables.answers).where(tables.answers.c.at > now - ANSWERS_KEPT)
+    return select(tables.answers).where(tables.answers.c.at > now - IDEMPOTENCY_KEYS_KEPT)
 
 
 def _by_kind(tasks: Iterable[TaskKey]) -> list[tuple[TaskKind, list[str]]]:
