@@ -30,7 +30,7 @@ def state_of(system: SimulatedSystem, used: dict[str, int]) -> int:
         frozenset((row.order_id, row.state._value_) for row in records["inventory"].reservations.rows.values()),
         frozenset((row.sku, row.on_hand, row.held) for row in records["inventory"].stock.rows.values()),
         frozenset((row.order_id, row.state._value_) for row in records["payment"].payments.rows.values()),
-        frozenset((name, row.delivered_at is None) for name, row in records["notification"].news.rows.items()),
+        frozenset((name, row.delivered_at is None) for name, row in records["notification"].notifications.rows.items()),
         frozenset(used.items()),
         tuple(_record(record, now) for record in records.values()),
         _log(system),
