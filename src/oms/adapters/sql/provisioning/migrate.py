@@ -51,9 +51,11 @@ def check_current(database: Database, kind: str) -> None:
     found = version(database)
     if found == HEADS[kind]:
         return
-    what = f"the schema {database.schema}" if database.schema else f"the {kind} database"
-    where = f"is at revision {found}" if found else "has no tables yet"
-    raise Permanent(f"{what} {where}, this program knows {HEADS[kind]}" + ("; run `oms setup`" * bool(database.schema)))
+    name, remedy = f"the {kind} database", ""
+    if database.schema:
+        name, remedy = f"the schema {database.schema}", "; run `oms setup`"
+    state = f"is at revision {found}" if found else "has no tables yet"
+    raise Permanent(f"{name} {state}, this program knows {HEADS[kind]}{remedy}")
 
 
 def migrate(database: Database, kind: str, target: str = "head") -> None:
@@ -83,9 +85,8 @@ def migrate_in(connection: SqlConnection, kind: str, target: str = "head") -> No
     from alembic.util import CommandError
 
     if connection.schema is not None:
-        connection.execute(
-            text(f"SET LOCAL search_path TO {connection.schema}")
-        )  # alembic's own statements name no schema
+        # Alembic's own statements name no schema.
+        connection.execute(text(f"SET LOCAL search_path TO {connection.schema}"))
     with TRANSLATE_ERRORS:
         try:
             (command.downgrade if target == "base" else command.upgrade)(_config(connection, kind), target)

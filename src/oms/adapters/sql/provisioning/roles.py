@@ -115,7 +115,7 @@ class _Setup:
         if credentials.role == self._admin.role:
             return "the admin's own, left as it is"
         role = sql.Identifier(credentials.role)
-        done = self._log_in(credentials, role)
+        done = self._create_role(credentials, role)
         for name, value in _ROLE_SETTINGS.items():
             text = "ALTER ROLE {} IN DATABASE {} SET {} = {}"
             self._do(text, role, self._database, sql.Identifier(name), sql.Literal(value))
@@ -136,7 +136,7 @@ class _Setup:
             self._do("REVOKE INSERT, UPDATE, DELETE ON {} FROM {}", versions, sql.Identifier(owner))
         return f"at {after}" if before == after else f"from {before or 'nothing'} to {after}"
 
-    def _log_in(self, credentials: Credentials, role: sql.Identifier) -> str:
+    def _create_role(self, credentials: Credentials, role: sql.Identifier) -> str:
         known = self._driver.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [credentials.role]).fetchone()
         if not known:
             self._do("CREATE ROLE {} LOGIN", role)

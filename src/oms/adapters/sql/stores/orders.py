@@ -51,7 +51,7 @@ class SqlOrderTransaction(SqlKeyedTransaction[OrderTables], OrderTransaction):
 
 
 class SqlOrderStore(SqlKeyedStore[OrderTables], OrderStore, OrderEvidence):
-    """Orders, their history, and the answers to their keys."""
+    """Orders, their history, and the responses to idempotency keys."""
 
     def __init__(self, database: Database, ids: Ids) -> None:
         super().__init__(database, ORDER, ids)
@@ -60,8 +60,8 @@ class SqlOrderStore(SqlKeyedStore[OrderTables], OrderStore, OrderEvidence):
         return SqlOrderTransaction(self._database, self._tables, self._database.begin())
 
     def join(self, connection: object, committing: Callable[[], None] = lambda: None) -> SqlOrderTransaction:
-        connection = self._database.joined(connection, committing)
-        return SqlOrderTransaction(self._database, self._tables, connection, joined=True)
+        joined = self._database.joined(connection, committing)
+        return SqlOrderTransaction(self._database, self._tables, joined, joined=True)
 
     def order(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002 - the field's name
         with self._database.reading() as connection:
@@ -69,12 +69,12 @@ class SqlOrderStore(SqlKeyedStore[OrderTables], OrderStore, OrderEvidence):
         return order_of(row) if row else None
 
     def orders(self, owner: UserId | None, number: int, size: int) -> Page[Order]:
-        which: ColumnElement[bool] = _ORDERS.c.created_at.is_not(None)  # an ABSENT one has no time yet
+        listed: ColumnElement[bool] = _ORDERS.c.created_at.is_not(None)  # an ABSENT order has no time yet
         if owner is not None:
-            which &= _ORDERS.c.user_id == owner
-        newest = select(_ORDERS).where(which).order_by(_ORDERS.c.created_at.desc(), _ORDERS.c.id.desc())
+            listed &= _ORDERS.c.user_id == owner
+        newest = select(_ORDERS).where(listed).order_by(_ORDERS.c.created_at.desc(), _ORDERS.c.id.desc())
         with self._database.snapshot() as connection:
-            (total,) = connection.first(select(func.count()).select_from(_ORDERS).where(which))
+            (total,) = connection.first(select(func.count()).select_from(_ORDERS).where(listed))
             rows = connection.all(newest.limit(size).offset(number * size))
         return Page(tuple(map(order_of, rows)), number, size, total)
 

@@ -71,7 +71,7 @@ class NotificationTables(Tables):
 
 
 class StepTables(Tables):
-    """The documents of a shop's own step."""
+    """The documents and start offsets of a user's own step."""
 
     def __init__(self) -> None:
         super().__init__()
