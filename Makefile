@@ -12,7 +12,7 @@ export OMS_TEST_WHEEL := 1
 # Without it each process of pytest rewrites the asserts of every module anew: a quarter of its time here.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test hunt test-hunts test-servers test-faults test-containers check check-static check-domain check-fast servers bench bench-short clean
+.PHONY: demo test hunt test-hunts test-pythons test-servers test-faults test-containers check check-static check-domain check-fast servers bench bench-short clean
 
 demo: $(WHEEL)
 	$(BIN)/oms demo
@@ -40,6 +40,10 @@ test-containers: $(WHEEL)
 test-hunts: $(WHEEL)
 	$(BIN)/python -m pytest -q -m hunts -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim
 	$(BIN)/python scripts/same_traces.py
+
+# The fast tests on each Python that is here and that the package's metadata names: about five minutes for each.
+test-pythons: $(WHEEL)
+	$(BIN)/python scripts/test_pythons.py
 
 # The simulator, one block of seeds after the other, until it finds something (exit 1, with its tape) or is stopped.
 # FIRST=100000 begins elsewhere.
@@ -84,6 +88,8 @@ servers: $(WHEEL)
 $(WHEEL): $(STAMP) $(SOURCES) README.md LICENSE
 	rm -rf dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	@# The distribution was once named oms: two that hold the same files can't be installed at once.
+	if ls -d .venv/lib/python*/site-packages/oms-*.dist-info >/dev/null 2>&1; then $(BIN)/python -m pip uninstall --quiet --yes oms; fi
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@
 

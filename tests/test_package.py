@@ -22,7 +22,7 @@ from tests.support.files import ROOT
 @pytest.mark.skipif("OMS_TEST_WHEEL" not in os.environ, reason="`make` sets it; a source tree is being tested by hand")
 def test_the_installed_wheel_is_tested() -> None:
     assert "site-packages" in Path(oms.__file__).parts
-    assert version("oms") == oms.__version__
+    assert version("distributed-oms") == oms.__version__
 
 
 def test_what_the_package_brings_along() -> None:
@@ -75,6 +75,14 @@ def test_each_import_is_a_declared_dependency() -> None:
             assert found & declared, f"oms.{folder.name} imports {module}, which pyproject.toml doesn't declare for it"
 
 
+def test_the_metadata_names_the_python_versions_that_the_tests_run_on() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    claimed = [found[1] for one in project["classifiers"] if (found := re.search(r"Python :: (\d+\.\d+)$", one))]
+    script = (ROOT / "scripts/pythons.py").read_text()
+    assert f"VERSIONS = {tuple(claimed)}".replace("'", '"') in script
+    assert project["requires-python"] == f">={claimed[0]}"
+
+
 def names_of(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=~! ]", one)[0].lower().replace("_", "-") for one in requirements}
 
@@ -101,7 +109,7 @@ def test_a_shop(shop):
 
 @pytest.mark.slow
 def test_the_testing_extra_is_all_that_a_shops_tests_need(tmp_path: Path) -> None:
-    (wheel,) = (ROOT / "dist").glob("oms-*.whl")
+    (wheel,) = (ROOT / "dist").glob("distributed_oms-*.whl")
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv" / "bin" / "python")
     pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", "requirements.txt"]

@@ -174,6 +174,7 @@ def test_what_the_image_holds(stack: Stack) -> None:
     assert known["Size"] - base["Size"] < 150_000_000
     inside = run("docker", "run", "--rm", "--network=none", "--entrypoint=python", image, "-c", INSIDE)
     facts = json.loads(inside)
+    assert "distributed-oms" in facts["packages"]
     assert not {"pytest", "mypy", "hypothesis", "pip"} & set(facts["packages"])
     assert facts["uncompiled"] == []
 

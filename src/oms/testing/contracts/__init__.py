@@ -37,5 +37,5 @@ Suites for what a shop writes; each module says what a subclass gives:
 | `Policy` | `policy.PolicyContract` |
 | `Authenticator` | `authenticator.AuthenticatorContract` |
 
-All suites need pytest and hypothesis (`pip install 'oms[testing]'`). A store is expected to implement the evidence protocol of its service too.
+All suites need pytest and hypothesis (`pip install 'distributed-oms[testing]'`). A store is expected to implement the evidence protocol of its service too.
 """

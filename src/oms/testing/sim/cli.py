@@ -51,7 +51,7 @@ def sim(
         from oms.testing.sim.search import exhaustive as every
         from oms.testing.sim.search import swarm
     except ModuleNotFoundError as missing:
-        give_up(f"oms sim needs {missing.name}: pip install 'oms[testing]'", WRONG_USE)
+        give_up(f"oms sim needs {missing.name}: pip install 'distributed-oms[testing]'", WRONG_USE)
     if sum(given is not None for given in (seeds, exhaustive, replay)) > 1:
         give_up("--seeds, --exhaustive and --replay exclude each other", WRONG_USE)
     screen = console(pipe_width=120)
