@@ -22,9 +22,10 @@ test: servers check
 	$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim
 	@echo "make test: everything passed"
 
-# The contract suites and the adapters' own tests on real servers: Kafka's groups make it wait, a quarter of an hour or so.
+# The contract suites and the adapters' own tests on real servers. Kafka's groups make each worker wait, so two of them
+# work at once; a module stays with its worker, which has the module's servers.
 test-servers: $(WHEEL) servers
-	$(BIN)/python -m pytest -q -m servers -p no:cacheprovider
+	$(BIN)/python -m pytest -q -m servers -n 2 --dist loadfile -p no:cacheprovider
 
 # Deaths and losses in the distributed profile, with at least 500 orders in flight at each: about half an hour.
 # Fault tests that are also marked slow or servers run with `make test` and `make test-servers`; `pytest -m faults` is all.

@@ -131,17 +131,17 @@ def test_a_right_that_is_missing_is_seen_by_the_checks(server: Server, right: st
     server.admin.execute_command(
         "ACL", "SETUSER", "less", "reset", "on", f">{PASSWORD}", *ACL_RULES.split(), f"-{right}"
     )
-    (line,) = check(server.settings(redis_user="less", redis_password=PASSWORD))
-    assert "doesn't let its user do what the gate does" in line
-    assert PASSWORD not in line
+    (finding,) = check(server.settings(redis_user="less", redis_password=PASSWORD))
+    assert "doesn't let its user do what the gate does" in finding.text
+    assert PASSWORD not in finding.text
     server.admin.delete(f"{PREFIX}probe")
 
 
 def test_keys_that_are_not_the_gates_are_seen_by_the_checks(server: Server) -> None:
     rules = ACL_RULES.replace(f"~{PREFIX}*", "~shop:*").split()
     server.admin.execute_command("ACL", "SETUSER", "elsewhere", "reset", "on", f">{PASSWORD}", *rules)
-    (line,) = check(server.settings(redis_user="elsewhere", redis_password=PASSWORD))
-    assert "doesn't let its user do what the gate does" in line
+    (finding,) = check(server.settings(redis_user="elsewhere", redis_password=PASSWORD))
+    assert "doesn't let its user do what the gate does" in finding.text
 
 
 def _certificates(directory: Path) -> tuple[Path, Path, Path]:

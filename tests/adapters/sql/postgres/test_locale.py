@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -46,13 +47,13 @@ class GermanPostgres(OwnPostgres):
 
 
 @pytest.fixture(scope="module")
-def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GermanPostgres]:
-    locales = tmp_path_factory.mktemp("locales")
-    for folder in (locales, *list(locales.parents)[:2]):
-        folder.chmod(0o755)  # the server may run as another user
-    subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", str(locales / "de_DE.UTF-8")], check=True)
-    with GermanPostgres(locales) as server:
-        yield server
+def german() -> Iterator[GermanPostgres]:
+    with TemporaryDirectory() as directory:
+        locales = Path(directory)
+        locales.chmod(0o755)  # the server may run as another user; pytest's own directories are closed to others
+        subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", str(locales / "de_DE.UTF-8")], check=True)
+        with GermanPostgres(locales) as server:
+            yield server
 
 
 @pytest.fixture(scope="module")
