@@ -21,6 +21,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 import attrs
+from oms.testing.sim.world import Silence
 
 from oms.adapters.memory import CountedIds, ManualClock
 from oms.adapters.wire.codec import JsonCodec
@@ -33,7 +34,6 @@ from oms.ports.messages import AnyEvent, Cause, Outgoing, Record
 from oms.testing.bench.floor import TOPICS
 from oms.testing.bench.orders import PRODUCTS, lines
 from oms.testing.shop import Shop
-from oms.testing.sim.world import Silence
 
 USD = Currency.of("USD")
 PLENTY = 10**9

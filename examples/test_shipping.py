@@ -1,4 +1,7 @@
-"""How a shop tests its own step: `pytest examples/test_shipping.py`. The fixture `shop` comes with `distributed-oms[testing]`."""
+"""How a shop tests its own step: `pytest examples/test_shipping.py`.
+
+The fixture `shop` comes with `distributed-oms[testing]`.
+"""
 
 from __future__ import annotations
 
