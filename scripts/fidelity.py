@@ -28,7 +28,10 @@ TITLES = {
     "LimitContract": "Every store: limits of texts and numbers",
     "AnswerContract": "Order and inventory stores: idempotency keys",
     "AnswerLimitContract": "Order and inventory stores: limits of stored responses",
-    "BrokerContract": "Broker",
+    "BrokerContract": "Broker: the whole log",
+    "RecordsContract": "Broker: records",
+    "OffsetsContract": "Broker: offsets of a group",
+    "MembersContract": "Broker: members of a group",
     "NotificationStoreContract": "Notification store",
     "OrderStoreContract": "Order store",
     "ModelContract": "Order store against a model",
@@ -66,10 +69,12 @@ ABOUT = {
         "Every store refuses the same texts and numbers, so a test in memory fails where production would."
     ),
     "AnswerContract": "The stored response to a request with an `Idempotency-Key`.",
-    "BrokerContract": (
-        "The log: order per key, independent groups, and every record until it is committed. A consumer may "
-        "hold new partitions back until it has recorded them, and read a partition one record at a time "
-        "(careful mode)."
+    "BrokerContract": "The log survives a crash, shows all its records, and loses none while members come and go.",
+    "RecordsContract": "Bytes and headers are unchanged, and the messages of one key stay in order.",
+    "OffsetsContract": "Groups are independent, and each record is delivered until it is committed.",
+    "MembersContract": (
+        "Members share the partitions. A consumer may hold new partitions back until it has recorded them, and read a "
+        "partition one record at a time (careful mode)."
     ),
     "NotificationStoreContract": "One notification for each order and kind.",
     "OrderStoreContract": (
@@ -97,7 +102,10 @@ ADAPTERS = {
 }
 """The column of each adapter, by the beginning of its test class's name after `Test`."""
 
-NAMES = {("SQLite", "BrokerContract"): "SQLite log"}
+NAMES = {
+    ("SQLite", suite): "SQLite log"
+    for suite in ("BrokerContract", "RecordsContract", "OffsetsContract", "MembersContract")
+}
 
 
 @attrs.frozen

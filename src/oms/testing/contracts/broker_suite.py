@@ -1,0 +1,165 @@
+"""The set-up of the broker suites: what a subclass gives, and how the suites read, commit and wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import pytest
+
+from oms.ports.broker import Subscription, TopicPartition
+from oms.ports.messages import Outgoing, Record
+
+NewBroker = Callable[[], Any]
+A, B = "topic.a", "topic.b"
+QUIET_POLLS = 3
+KEYS = tuple(f"k{number}" for number in range(20))
+"""Enough for each of a few partitions."""
+
+
+class BrokerSuite:
+    """The fixtures, flags and helpers that all suites of a broker share."""
+
+    partitions = 4
+    patience_s = 0.0
+    quiet_s = 0.0
+    survives_restart = False
+    can_evict = False
+    can_hold_back = False
+    tells_offsets = True
+
+    @pytest.fixture
+    def new_broker(self) -> NewBroker:
+        """A function that makes an empty broker."""
+        raise NotImplementedError("a contract suite needs the fixture `new_broker`")
+
+    @pytest.fixture
+    def broker(self, new_broker: NewBroker) -> Any:
+        """An empty broker."""
+        return new_broker()
+
+    def reopen(self, broker: Any) -> Any:
+        """The same log in a new process."""
+        raise NotImplementedError("a broker that survives a restart needs `reopen`")
+
+    def evict(self, broker: Any, subscription: Subscription) -> None:
+        """Take a member for dead that isn't."""
+        raise NotImplementedError("a broker that can evict a member needs `evict`")
+
+    def append_foreign(self, broker: Any, message: Outgoing) -> None:
+        """Write a message as a producer of another system does, without the limits of `publish`."""
+        raise NotImplementedError("a contract suite of a broker needs `append_foreign`")
+
+    def begin_in_part(
+        self,
+        broker: Any,
+        group: str,
+        starts: Mapping[TopicPartition, int],
+        part: Collection[TopicPartition],
+    ) -> Any:
+        """The log after the death of a member that was given `starts`, and had committed only those of `part`."""
+        member = broker.subscribe(group, {at.topic for at in starts}, {at: starts[at] for at in part})
+        self.settle(member)
+        member.poll(0)
+        member.close()
+        return broker
+
+    def settle(self, *members: Subscription) -> None:
+        """Wait until a group's partitions are spread over these members, all it has."""
+
+    def read(self, subscription: Subscription, number: int, *, beside: Subscription | None = None) -> list[Record]:
+        """At least `number` records; fails where they don't come within the broker's patience.
+
+        Meanwhile another member, `beside`, shows that it is alive.
+        """
+        found: list[Record] = []
+        until = time.monotonic() + self.patience_s
+        while len(found) < number:
+            records = subscription.poll(100)
+            found += records
+            if beside is not None:
+                beside.poll(0)
+            assert records or time.monotonic() <= until, f"{len(found)} of {number} records came"
+            if not records:
+                time.sleep(self.patience_s / 2000)
+        return found
+
+    def _holding(self, broker: Any) -> Any:
+        """A member that holds back."""
+        self._without_holding_back()
+        member = broker.subscribe("g", [A])
+        assert member.hold_back()
+        return member
+
+    def _without_holding_back(self) -> None:
+        if not self.can_hold_back:
+            pytest.skip("reading this log can't end a process")
+
+    def held(self, subscription: Any, number: int) -> dict[TopicPartition, int]:
+        """The partitions that are held back, as soon as they are so many."""
+        until = time.monotonic() + self.patience_s
+        while len(held := subscription.held_back()) < number:
+            assert time.monotonic() <= until, f"only {held} are held back"
+            assert list(subscription.poll(100)) == []
+            time.sleep(self.patience_s / 2000)
+        return dict(held)
+
+    def is_new(self, subscription: Any) -> bool:
+        """Whether a member's group was new, as soon as that is known."""
+        until = time.monotonic() + self.patience_s
+        while (found := subscription.is_new()) is None:
+            assert time.monotonic() <= until, "nobody knows whether the group is new"
+            subscription.poll(0)
+            time.sleep(self.patience_s / 2000)
+        return bool(found)
+
+    def read_both(self, first: Subscription, second: Subscription, number: int) -> tuple[list[Record], list[Record]]:
+        """The next records of two members, `number` together."""
+        ours, theirs = list(first.poll(100)), list(second.poll(100))
+        until = time.monotonic() + self.patience_s
+        while len(ours) + len(theirs) < number:
+            for member in (first, second):
+                member.lost()  # what was taken and given back comes only after it was asked for
+            ours += first.poll(100)
+            theirs += second.poll(100)
+            assert len(ours) + len(theirs) >= number or time.monotonic() <= until
+        return ours, theirs
+
+    def lost(self, subscription: Subscription, *, wait: bool = True) -> set[TopicPartition]:
+        """What a member lost, as soon as it knows."""
+        until = time.monotonic() + self.patience_s
+        while True:
+            lost = set(subscription.lost())
+            if lost or not wait or time.monotonic() > until:
+                return lost
+            subscription.poll(0)
+
+    def commit(self, subscription: Subscription, records: Collection[Record]) -> None:
+        """Commit these records, which were read without a gap."""
+        offsets: dict[TopicPartition, int] = {}
+        for record in records:
+            offsets[place_of(record)] = max(offsets.get(place_of(record), 0), record.offset + 1)
+        subscription.commit(offsets)
+
+    def assert_quiet(self, subscription: Subscription) -> None:
+        """Nothing more comes."""
+        for _ in range(QUIET_POLLS):
+            assert list(subscription.poll(10)) == []
+            time.sleep(self.quiet_s / QUIET_POLLS)
+
+
+def publish_keys(broker: Any, topic: str, *keys: str) -> None:
+    """Publish a message for each key and expect that all are accepted."""
+    messages = [Outgoing(topic, key.encode(), str(number).encode()) for number, key in enumerate(keys)]
+    assert list(broker.publish(messages)) == [None] * len(keys)
+
+
+def place_of(record: Record) -> TopicPartition:
+    """Return the partition of a record."""
+    return TopicPartition(record.topic, record.partition)
+
+
+def places_of(records: Collection[Record]) -> list[tuple[str, int, int]]:
+    """Return the topic, partition and offset of each record, sorted."""
+    return sorted((record.topic, record.partition, record.offset) for record in records)
