@@ -1,4 +1,4 @@
-"""Who places the orders: each under a key, again under the same key where no answer came."""
+"""The customers: each places an order under a key, and again under the same key if no response came."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Customer:
 
 
 class Customers:
-    """All customers of a system; what they do is taken by the first worker of the order service that is up."""
+    """All customers of a system. Their commands go to the first worker of the order service that isn't paused."""
 
     def __init__(self, orders: int, workers: Sequence[Worker], command: PlaceOrder) -> None:
         self._workers, self._command = workers, command
@@ -42,28 +42,28 @@ class Customers:
         self._by_name = {one.name: one for one in self.all}
 
     def to_ask(self) -> list[str]:
-        """Who has an order to place now, for the first time or because no answer came."""
+        """Return the names of customers that place an order now, for the first time or because no response came."""
         return [one.name for one in self.all if self._asks(one)]
 
     def place(self, name: str) -> None:
-        """Ask for an order, or once more for the same."""
-        one, worker = self._by_name[name], self._desk_worker()
+        """Submit a customer's order, the first time or again."""
+        one, worker = self._by_name[name], self._order_worker()
         if worker is None:
             return
         one.asked += 1
         one.worker = worker
-        one.future = self._desk(worker).submit(self._command, key=f"key of {name}")
+        one.future = self._use_cases(worker).submit(self._command, key=f"key of {name}")
 
     def cancel(self, name: str, *, by_operator: bool) -> None:
-        """Ask for the end of an order; the answer doesn't matter to anybody."""
-        worker = self._desk_worker()
+        """Submit the cancellation of an order, without waiting for the response."""
+        worker = self._order_worker()
         if worker is not None:
             order_id = self._by_name[name].answers[0]
             command = CancelOrder(order_id, by_operator)
-            self._desk(worker).cancel_order.submit(command, RequestContext(), lambda _order, _error: None)
+            self._use_cases(worker).cancel_order.submit(command, RequestContext(), lambda _order, _error: None)
 
     def listen(self) -> None:
-        """Take the answers that came."""
+        """Take the responses that came."""
         for one in self.all:
             if one.future is not None and one.future.done():
                 error = one.future.exception()
@@ -74,7 +74,7 @@ class Customers:
                 one.future = None
 
     def know(self, order_id: OrderId) -> None:
-        """Note an order that a test placed; once for each order."""
+        """Add a customer for an order that a test placed, unless there is one."""
         if any(order_id in one.answers for one in self.all):
             return
         one = Customer(f"order-{len(self.all) + 1}")
@@ -83,21 +83,21 @@ class Customers:
         self._by_name[one.name] = one
 
     def known(self) -> Iterator[tuple[str, OrderId]]:
-        """Whose orders are known, by their ids."""
+        """Yield the customers whose order was accepted, with its id."""
         return ((one.name, one.answers[0]) for one in self.all if one.answers)
 
     def _asks(self, one: Customer) -> bool:
         if one.answers:
             return False
         if one.future is not None and one.worker is not None:
-            return one.worker.stale  # the worker died with the question
+            return one.worker.stale  # the worker died with the command
         return one.asked < 20
 
-    def _desk_worker(self) -> Worker | None:
+    def _order_worker(self) -> Worker | None:
         up = [worker for worker in self._workers if worker.service == "order"]
         return next((worker for worker in up if worker.green is None), up[0])
 
-    def _desk(self, worker: Worker) -> OrderUseCases:
+    def _use_cases(self, worker: Worker) -> OrderUseCases:
         currency = self._command.terms.total.currency
         return OrderUseCases.of(worker.parts, self.ids, lambda _assembly, _future: None, currency)
 

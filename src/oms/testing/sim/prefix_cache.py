@@ -1,4 +1,4 @@
-"""What schedules have in common until they differ is played once: each goes on from where it leaves the trunk."""
+"""Runs the common prefix of schedules once: each schedule continues from where it leaves its parent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ONLY_ADDED_TO = frozenset({PointNames, Options})
 
 @attrs.frozen
 class Branch:
-    """A schedule that leaves its trunk after so many `steps`, and what could be chosen after the last of `wanted`."""
+    """A schedule that leaves its parent after so many `steps`, and the open choices after the last of `wanted`."""
 
     wanted: Deviations
     open: Sequence[Choice]
@@ -28,7 +28,7 @@ class Branch:
 
 
 class SharedPrefix:
-    """A schedule, kept at each step from where it leaves its own trunk until its last open choice.
+    """A schedule with a snapshot at each step from where it leaves its own parent until its last open choice.
 
     Whoever gets an outcome may look at its system until the next branch is played: all of them have one system.
     """

@@ -68,7 +68,7 @@ class NextVersions:
 class OwnSteps(dict[str, OwnStep]):
     """The steps of a scenario by group, with the next version of some of them and of services."""
 
-    beside = NextVersions()
+    next_versions = NextVersions()
 
 
 class SimulatedApp(App):
@@ -139,7 +139,7 @@ class SimulatedApp(App):
         """The shop's own steps by group, and what runs beside them."""
         found = OwnSteps(super().own_steps)
         if self.next_version is not None:
-            found.beside = NextVersions(self.next_version.own_steps, self.next_version.changes)
+            found.next_versions = NextVersions(self.next_version.own_steps, self.next_version.changes)
         return found
 
 
@@ -153,5 +153,5 @@ def beside(app: App) -> NextVersion:
 
 
 def next_versions_of(own: Mapping[str, OwnStep] | None) -> NextVersions:
-    """What runs beside some steps."""
-    return own.beside if isinstance(own, OwnSteps) else NextVersions()
+    """Return the next versions that run at the same time as these steps."""
+    return own.next_versions if isinstance(own, OwnSteps) else NextVersions()

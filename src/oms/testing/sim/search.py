@@ -116,16 +116,16 @@ def _level(
 ) -> Iterator[tuple[Branch, Outcome]]:
     """Every schedule with one deviation more than these; the four services alone share what they have in common."""
     shared = player is play
-    trunk: tuple[Branch, SharedPrefix] | None = None
+    prefix: tuple[Branch, SharedPrefix] | None = None
     for parent, nth, option in _mixed(parents) if shuffled else _choices(parents):
         label, count, _ = parent.open[nth]
         wanted = (*parent.wanted, Deviation(label, count, option))
         if not shared:
             yield _afresh(scope, wanted, player, record=record, visited=visited)
             continue
-        if trunk is None or trunk[0] is not parent:
-            trunk = parent, SharedPrefix(scope, parent)
-        yield trunk[1].branch(nth, wanted, record=record, visited=visited)
+        if prefix is None or prefix[0] is not parent:
+            prefix = parent, SharedPrefix(scope, parent)
+        yield prefix[1].branch(nth, wanted, record=record, visited=visited)
 
 
 _Way = tuple[Branch, int, str]

@@ -50,7 +50,7 @@ KINDS: Mapping[str, Any] = {
 
 
 class Silence(Telemetry):
-    """Nobody listens."""
+    """Telemetry that records nothing."""
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Nothing."""
@@ -96,7 +96,7 @@ class RememberingCodec(Codec):
 
 
 CODEC = RememberingCodec()
-"""For whoever reads a log from outside."""
+"""The codec for readers that belong to no system."""
 
 COMMAND = command_of(CURRENCY)
 
@@ -105,7 +105,7 @@ Points = Callable[[Worker], tuple[Callable[[str], None], Callable[[str], None]]]
 
 
 class SimulatedSystem:
-    """What outlives the workers, and the workers."""
+    """The stores, log, gate and gateway, which outlive the workers, and the workers."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class SimulatedSystem:
         lose: Draw | None = None,
     ) -> None:
         self.scope, self._points, self.own = scope, points, own or {}
-        self.beside = next_versions_of(own)
+        self.next_versions = next_versions_of(own)
         self.clock = ManualClock()
         self.ids = CountedIds()
         self.codec = RememberingCodec()
@@ -162,12 +162,12 @@ class SimulatedSystem:
 
     def workers_of(self, service: str) -> int:
         """How many workers a service or step has."""
-        return self.beside.workers(service, self.scope.workers.get(service, 1))
+        return self.next_versions.workers(service, self.scope.workers.get(service, 1))
 
     def runs_next(self, worker: Worker) -> bool:
         """Whether a worker runs the next version: the last one of what has any."""
         last = worker.slot == f"{worker.service}-{self.workers_of(worker.service)}"
-        return last and self.beside.changed(worker.service)
+        return last and self.next_versions.changed(worker.service)
 
     def start(self, slot: str, name: str) -> Worker:
         """A new process in a slot; it has a name of its own."""
@@ -198,7 +198,7 @@ class SimulatedSystem:
         return worker
 
     def kill(self, worker: Worker) -> None:
-        """Its ports are dead before anything of it is dropped."""
+        """Make all ports of a worker raise `WorkerKilled`, before its step is dropped."""
         self.stores[worker.service].kill(worker.owner)
         self.gate.kill(worker.owner)
         self.log.kill(worker.owner)
@@ -210,7 +210,7 @@ class SimulatedSystem:
     def _service(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
         """A service as its worker runs it: the last one runs the next version, where there is one."""
         present = self._present(name, store, worker, point, ids)
-        return self.beside.next_of(present, self.clock, self.telemetry) if self.runs_next(worker) else present
+        return self.next_versions.next_of(present, self.clock, self.telemetry) if self.runs_next(worker) else present
 
     def _present(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
         match name:
