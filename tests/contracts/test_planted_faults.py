@@ -97,13 +97,13 @@ _claim = _transaction.claim_inbox
 
 def _save_without_compare(self: Any, changes: Sequence[tuple[Order, Order]], history: Any) -> None:
     for _, after in changes:
-        self.work.lock(self._record.orders, after.id)
-        self.work.put(self._record.orders, after.id, after)
+        self.work.lock(self._tables.orders, after.id)
+        self.work.put(self._tables.orders, after.id, after)
 
 
 def _finish_without_fence(self: Any, tasks: Sequence[Task]) -> Collection[Any]:
     for task in tasks:
-        self.work.put(self._record.tasks, task.id, None)
+        self.work.put(self._tables.tasks, task.id, None)
     return [task.id for task in tasks]
 
 
@@ -111,7 +111,7 @@ def _relay_with_a_watermark(
     self: Any, limit: int, lease_s: float, without: Collection[str] = ()
 ) -> Sequence[OutboxRow]:
     seen = getattr(self, "highest", "")
-    rows = [row for row in self._record.claim_outbox(limit, lease_s, without) if row.id > seen]
+    rows = [row for row in self._tables.claim_outbox(limit, lease_s, without) if row.id > seen]
     self.highest = max([seen, *(row.id for row in rows)])
     return rows
 
@@ -126,13 +126,13 @@ def _claims_blocked_topics(
     lease_s: float,
     without: Collection[str] = (),
 ) -> Sequence[OutboxRow]:
-    return list(self._record.claim_outbox(limit, lease_s))
+    return list(self._tables.claim_outbox(limit, lease_s))
 
 
 def _filters_after_the_limit(
     self: Any, limit: int, lease_s: float, without: Collection[str] = ()
 ) -> Sequence[OutboxRow]:
-    return [row for row in self._record.claim_outbox(limit, lease_s) if row.message.topic not in without]
+    return [row for row in self._tables.claim_outbox(limit, lease_s) if row.message.topic not in without]
 
 
 def _flush_without_tasks(self: Any, delivery: Delivery) -> None:
@@ -149,14 +149,14 @@ def _anybodys_order(
 
 def _stock_without_check(self: Any, movements: Sequence[Movement]) -> None:
     for move in movements:
-        stock = self.work.lock_row(self._record.stock, move.sku)
+        stock = self.work.lock_row(self._tables.stock, move.sku)
         after = type(stock)(move.sku, stock.on_hand + move.on_hand, stock.held + move.held)
-        self.work.put(self._record.stock, move.sku, after)
+        self.work.put(self._tables.stock, move.sku, after)
         self._append(move)
 
 
 def _epoch_without_lock(self: Any) -> int:
-    return self.work.find(self._record.gate, "gate") or 0
+    return self.work.find(self._tables.gate, "gate") or 0
 
 
 STORE_FAULTS: Mapping[str, tuple[type[Any], Patch, str]] = {

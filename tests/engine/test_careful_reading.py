@@ -81,7 +81,7 @@ class Lives:
 
     def notes(self) -> set[TopicPartition]:
         """The partitions that are noted before they are read, in the own step's store."""
-        rows = self._stores["step-own"]._record.attempts.rows  # type: ignore[attr-defined]
+        rows = self._stores["step-own"]._tables.attempts.rows  # type: ignore[attr-defined]
         return {at for _, at in rows if at.partition < 0}
 
     def _life(self, log: MemoryLog) -> Shop:

@@ -132,9 +132,9 @@ def watermark_relay() -> Iterator[None]:
     claim = MemoryStore.claim_outbox
 
     def by_watermark(self: Any, limit: int, lease_s: float, without: Collection[str] = ()) -> Any:
-        mark = getattr(self._record, "mark", "")
+        mark = getattr(self._tables, "mark", "")
         rows = [row for row in claim(self, limit, lease_s, without) if row.id > mark]
-        self._record.mark = max([mark, *(row.id for row in rows)])
+        self._tables.mark = max([mark, *(row.id for row in rows)])
         return rows
 
     with patch.object(MemoryStore, "claim_outbox", by_watermark):
@@ -164,7 +164,7 @@ def no_inbox() -> Iterator[None]:
 def inbox_checked_not_claimed() -> Iterator[None]:
     def look(self: Any, group: str, names: Any) -> Any:
         for name in names:
-            self.work.put(self._record.inbox, (group, name), self._record.clock.now())
+            self.work.put(self._tables.inbox, (group, name), self._tables.clock.now())
         return sorted(set(names))
 
     def last_wins(self: Any, table: Any, key: Any, row: Any, _same: Any = None) -> None:
@@ -375,9 +375,9 @@ def the_ledger_trusts_the_gate() -> Iterator[None]:
     def trusting(self: Any, movements: Any) -> None:
         work = self._open()
         for movement in movements:
-            stock = work.lock_row(self._record.stock, movement.sku)
+            stock = work.lock_row(self._tables.stock, movement.sku)
             after = attrs.evolve(stock, on_hand=stock.on_hand + movement.on_hand, held=stock.held + movement.held)
-            work.put(self._record.stock, movement.sku, after)
+            work.put(self._tables.stock, movement.sku, after)
             self._append(movement)
 
     def unchecked(self: Any, movement: Any) -> Any:
@@ -530,7 +530,7 @@ def no_second_try() -> Iterator[None]:
     with patch.object(
         MemoryTransaction,
         "_postpone",
-        lambda self, postponed: self.work.put(self._record.tasks, postponed.task.id, None),
+        lambda self, postponed: self.work.put(self._tables.tasks, postponed.task.id, None),
     ):
         yield
 
@@ -543,7 +543,7 @@ def no_second_try() -> Iterator[None]:
 )
 def leases_of_live_processes_are_released() -> Iterator[None]:
     def careless(self: MemoryStore[Any], instance: str) -> int:
-        record = self._record
+        record = self._tables
         record.instances[self._hooks.owner] = instance
         return record.release({owner for owner, known in record.instances.items() if known == instance})
 
