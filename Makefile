@@ -62,6 +62,7 @@ check-static: $(WHEEL)
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_docs.py --check
 	$(BIN)/python scripts/runtime_lock.py --check
+	$(BIN)/python scripts/mirrored_tests.py
 
 # One process, in which an exploration of the model serves several tests.
 check-domain: $(WHEEL)
