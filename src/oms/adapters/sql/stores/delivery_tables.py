@@ -138,7 +138,7 @@ def _attempts(metadata: MetaData) -> Table:
 
 
 def _owners(metadata: MetaData) -> Table:
-    """The processes that may hold leases, by instance; only PostgreSQL has rows here (`postgres/registration.py`)."""
+    """The processes that may hold leases, by instance; `adapters/sql/postgres/registration.py` alone writes rows."""
     return Table(
         "owners",
         metadata,
