@@ -28,7 +28,7 @@ TITLES = {
     "LimitContract": "Every store: limits of texts and numbers",
     "AnswerContract": "Order and inventory stores: idempotency keys",
     "AnswerLimitContract": "Order and inventory stores: limits of stored responses",
-    "BrokerContract": "Broker: the whole log",
+    "BrokerContract": "Broker: the message log",
     "RecordsContract": "Broker: records",
     "OffsetsContract": "Broker: offsets of a group",
     "MembersContract": "Broker: members of a group",
@@ -69,9 +69,12 @@ ABOUT = {
         "Every store refuses the same texts and numbers, so a test in memory fails where production would."
     ),
     "AnswerContract": "The stored response to a request with an `Idempotency-Key`.",
-    "BrokerContract": "The log survives a crash, shows all its records, and loses none while members come and go.",
+    "BrokerContract": (
+        "The message log survives a crash, verification reads all of its records, and none is lost while members join "
+        "and leave."
+    ),
     "RecordsContract": "Bytes and headers are unchanged, and the messages of one key stay in order.",
-    "OffsetsContract": "Groups are independent, and each record is delivered until it is committed.",
+    "OffsetsContract": "Groups are independent, and a group gets each record again until it commits its offset.",
     "MembersContract": (
         "Members share the partitions. A consumer may hold new partitions back until it has recorded them, and read a "
         "partition one record at a time (careful mode)."

@@ -1,7 +1,7 @@
-"""The contracts of the ports, as tests: what an adapter of your own has to pass.
+"""The contracts of the ports as test suites. An adapter that you write must pass the suite of its port.
 
-Each suite is a plain class of pytest tests. Subclass it, give the fixture that makes a fresh adapter, and correct
-the class attributes that say what your adapter can't do:
+Each suite is a plain class of pytest tests. Subclass it, define the fixture that makes a fresh adapter, and set the
+class attributes (flags) for each feature that your adapter lacks:
 
     from oms.testing.contracts.orders import OrderStoreContract
 
@@ -27,7 +27,7 @@ the class attributes that say what your adapter can't do:
 | `CallExecutor` | `calls.CallsContract` |
 | `Clock`, `Ids` | `clock.ClockContract`, `clock.IdsContract` |
 
-Suites for what a shop writes; each module says what a subclass gives:
+Suites for a shop's own extensions. The docstring of each module lists the fixtures and methods that a subclass defines:
 
 | port | suite |
 | --- | --- |
@@ -37,5 +37,6 @@ Suites for what a shop writes; each module says what a subclass gives:
 | `Policy` | `policy.PolicyContract` |
 | `Authenticator` | `authenticator.AuthenticatorContract` |
 
-All suites need pytest and hypothesis (`pip install 'distributed-oms[testing]'`). A store is expected to implement the evidence protocol of its service too.
+All suites need pytest and hypothesis (`pip install 'distributed-oms[testing]'`). A store must also implement the
+evidence protocol of its service (`oms.ports.evidence`).
 """

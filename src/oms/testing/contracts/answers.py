@@ -1,4 +1,4 @@
-"""Idempotency keys: an answer is kept under (scope, key) for 24 h. Part of the order and inventory suites."""
+"""Idempotency keys: a store keeps the response under (scope, key) for 24 h. Part of the order and inventory suites."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DAY_S = 24 * 60 * 60
 
 
 def answer(key: str, scope: str = "customer:u1 POST /orders", body: str = '{"ok":"✓"}') -> StoredAnswer:
-    """An answer to keep."""
+    """A response to store."""
     return StoredAnswer(scope, key, "fingerprint", body)
 
 
 class AnswerContract(StoreLab):
-    """What a store promises of answers to keyed commands."""
+    """The contract of a store for the responses to commands with an idempotency key."""
 
     def test_a_stored_response_is_found_by_scope_and_key(self, store: Any) -> None:
         _save(store, answer("a"), answer("a", scope="other"), answer("b"))
@@ -44,13 +44,13 @@ class AnswerContract(StoreLab):
     def test_a_concurrent_second_save_waits_and_is_refused(self, store: Any) -> None:
         with store.begin() as first:
             first.save_answers([answer("a")])
-            first.find_answers([(answer("a").scope, "a")])  # what is written may wait for a question
+            first.find_answers([(answer("a").scope, "a")])  # a store may send its writes only with the next query
             assert self.meanwhile(lambda: _refused(store, answer("a", body="another")), first.commit)
 
     def test_a_concurrent_second_save_succeeds_if_the_first_rolls_back(self, store: Any) -> None:
         with store.begin() as first:
             first.save_answers([answer("a")])
-            first.find_answers([(answer("a").scope, "a")])  # what is written may wait for a question
+            first.find_answers([(answer("a").scope, "a")])  # a store may send its writes only with the next query
             assert not self.meanwhile(lambda: _refused(store, answer("a", body="another")), first.rollback)
 
     def test_a_response_is_kept_for_a_day(self, store: Any) -> None:

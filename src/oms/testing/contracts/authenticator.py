@@ -1,7 +1,7 @@
-"""Authentication: known headers have their caller, all others have none, and nothing raises.
+"""Authentication: valid credentials identify their caller, all other headers give None, and no call raises.
 
-A subclass gives the fixture `authenticator` and the method `known`, which returns headers (names in lower case) with
-the principal that they prove. `expired` may return headers that were valid once.
+A subclass defines the fixture `authenticator` and the method `known`, which returns headers (names in lower case)
+with the principal that they identify. `expired` may return headers that are no longer valid.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ HOSTILE_VALUES = (
     "null",
     "²",
 )
-"""Header values that a server hands on: any byte as one latin-1 character."""
+"""Header values as the HTTP server passes them to an authenticator: each byte as one latin-1 character."""
 
 Headers = Mapping[str, str]
 
 
 class AuthenticatorContract:
-    """The promises of an `Authenticator`."""
+    """The contract of `Authenticator`."""
 
     within_s = 5.0
     """Time limit of one call, in seconds. The request waits for it."""
 
     credentials_are_secret = True
-    """Whether a changed credential proves nothing. False where a proxy authenticates and names the user in a header."""
+    """Whether a changed credential is invalid. False if a proxy authenticates users and names them in a header."""
 
     trusts_everyone = False
-    """Whether callers without any header are let in."""
+    """Whether callers without any header are accepted."""
 
     @pytest.fixture
     def authenticator(self) -> Any:
-        """The authenticator."""
+        """The authenticator to test."""
         raise NotImplementedError("a contract suite needs the fixture `authenticator`")
 
     def known(self) -> Sequence[tuple[Headers, Principal]]:
-        """Headers with the principal that they prove."""
+        """Return valid headers, each with the principal that they identify."""
         raise NotImplementedError("return headers and their principals: [({'authorization': ...}, Principal(...))]")
 
     def expired(self) -> Sequence[Headers]:
-        """Headers that proved something once."""
+        """Return headers that were valid earlier and aren't any more."""
         return ()
 
     def test_authenticate_is_a_plain_function(self, authenticator: Any) -> None:
@@ -115,11 +115,11 @@ class AuthenticatorContract:
         assert found == [principal for _, principal in asked], "callers were mixed up between threads"
 
     def header_names(self) -> Sequence[str]:
-        """The headers that the authenticator may look at."""
+        """Return the names of the headers that the authenticator may read."""
         return sorted({*HEADERS, *(name for headers, _ in self.known() for name in headers)})
 
     def caller(self, authenticator: Any, headers: Headers) -> Principal | None:
-        """A checked answer."""
+        """Authenticate these headers; fail on an illegal result, a changed argument or an exceeded time limit."""
         given = dict(headers)
         with unchanged("headers", given):
             found = within(self.within_s, lambda: _authenticate(authenticator, given))
@@ -129,7 +129,7 @@ class AuthenticatorContract:
         return found
 
     def assert_refused(self, authenticator: Any, headers: Headers, besides: Principal | None = None) -> None:
-        """Nobody is proven by these headers, except where every caller is let in."""
+        """Fail if these headers identify any principal other than `besides`, unless every caller is accepted."""
         found = self.caller(authenticator, headers)
         if self.trusts_everyone or not self.credentials_are_secret:
             return
@@ -160,7 +160,7 @@ def _assert_legal(principal: Principal) -> None:
 
 
 def _almost(headers: Headers) -> Iterator[dict[str, str]]:
-    """The same headers with one value shortened, lengthened, in other case, or with its last character changed."""
+    """Yield the headers with one value shortened, lengthened, in the other case, or with another last character."""
     for name, value in headers.items():
         other = "a" if value[-1:] != "a" else "b"
         for changed in (value[:-1], f"{value}x", value[:-1] + other, value.swapcase(), value.replace(" ", "")):

@@ -1,19 +1,19 @@
-"""The log: order per key, groups apart from each other, every record until it is committed.
+"""The message log: records of one key stay in order, groups are independent, and a record is delivered until committed.
 
-A subclass gives
+A subclass defines
 
-- the fixture `new_broker`: a function that makes an empty broker, another one each time it is called. It is made for
-  `partitions` partitions a topic, and topics needn't be created first;
-- `reopen(broker)`, where `survives_restart` is True: the same log after a crash of the process;
-- `tells_offsets = False`, where nobody can ask it how far a group is;
-- `begin_in_part(broker, group, starts, part)`, where a member commits an offset for each partition when it joins;
-- `append_foreign(broker, message)`: writes a message of another system's producer, which no limit of ours stops;
-- `can_hold_back = True`, where a subscription can keep new partitions closed until they are opened;
-- `evict(broker, subscription)`, where `can_evict` is True: the broker takes a member for dead that isn't.
+- the fixture `new_broker`: a function that makes a new, empty broker on each call. Its topics have `partitions`
+  partitions and needn't be created first;
+- `reopen(broker)`, if `survives_restart` is True: the same log after a crash of the process;
+- `tells_offsets = False`, if the broker can't report the committed offsets of a group;
+- `begin_in_part(broker, group, starts, part)`, if a member commits an offset for each partition when it joins;
+- `append_foreign(broker, message)`: writes a message as another system's producer does, without `publish`'s limits;
+- `can_hold_back = True`, if a subscription can hold new partitions back until they are opened;
+- `evict(broker, subscription)`, if `can_evict` is True: the broker removes a live member from its group.
 
-A broker that answers after a while has a `patience_s` above 0 (the longest that anything takes), a `quiet_s` (how long
-nothing has to come until nothing is believed to come) and `settle`, which waits until a group has spread its
-partitions.
+For a broker whose calls take effect later, also set `patience_s` (above 0; the longest time that any effect takes),
+`quiet_s` (a test concludes that no record follows when none has arrived for that long) and `settle`, which waits until
+a group has assigned its partitions. All times are in seconds.
 """
 
 from __future__ import annotations

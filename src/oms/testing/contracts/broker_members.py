@@ -1,4 +1,4 @@
-"""A broker spreads partitions over the members of a group, which join, leave, are evicted, and hold partitions back."""
+"""Members of a group: they join, leave, are evicted, and hold partitions back; the broker assigns the partitions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oms.testing.contracts.broker_suite import (
 
 
 class MembersContract(BrokerSuite):
-    """Several members of a group, and partitions that stay closed."""
+    """Groups of several members, and partitions that a member holds back."""
 
     def test_two_members_share_the_partitions(self, broker: Any) -> None:
         first, second = broker.subscribe("g", [A]), broker.subscribe("g", [A])
@@ -35,7 +35,7 @@ class MembersContract(BrokerSuite):
         second = broker.subscribe("g", [A])
         taken_over = place_of(self.read(second, 1, beside=first)[0])
         lost = self.lost(first)
-        assert taken_over in lost  # and maybe others, which it may get again
+        assert taken_over in lost  # and possibly others, which may be assigned to it again
         assert lost <= {place_of(record) for record in before}
         assert self.lost(first, wait=False) == set()
 
@@ -45,7 +45,7 @@ class MembersContract(BrokerSuite):
         before = self.read(first, 60)
         second = broker.subscribe("g", [A])
         self.read(second, 1, beside=first)
-        self.commit(first, before)  # it hasn't asked yet
+        self.commit(first, before)  # `first` hasn't called `lost()` yet
         lost = self.lost(first)
         second.close()
         first.close()
@@ -60,7 +60,7 @@ class MembersContract(BrokerSuite):
         second.close()
         publish_keys(broker, A, *[f"k{number}" for number in range(40)])
         found: dict[bytes | None, Record] = {}
-        while len(found) < 40:  # what it had may be taken and given back, too: then it comes again
+        while len(found) < 40:  # `first` may lose a partition, get it back and read its records again
             self.lost(first, wait=False)
             found |= {record.value: record for record in self.read(first, 1)}
 
@@ -132,7 +132,7 @@ class MembersContract(BrokerSuite):
         held = self.held(member, self.partitions)
         place = next(place_of(record) for record in broker.all_records())
         member.open({at: offset for at, offset in held.items() if at != place})
-        for offset in (0, 1, 3):  # the third is skipped
+        for offset in (0, 1, 3):  # offset 2 is skipped
             member.open({place: offset}, careful=True)
             (record,) = self.read(member, 1)
             assert (place_of(record), record.offset) == (place, offset)

@@ -1,4 +1,4 @@
-"""A broker keeps the offsets of groups: start offsets, commits, and redelivery after them."""
+"""Offsets of groups: start offsets, commits, and redelivery of the records after the committed offset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from oms.testing.contracts.broker_suite import (
 
 
 class OffsetsContract(BrokerSuite):
-    """Offsets of a group with one member."""
+    """The offsets of a group that has one member."""
 
     def test_a_new_group_starts_at_the_earliest(self, broker: Any) -> None:
         publish_keys(broker, A, "k1", "k2")
@@ -51,7 +51,7 @@ class OffsetsContract(BrokerSuite):
         assert [record.offset for record in self.read(broker.subscribe("g", [A], broker.ends([A])), 3)] == [2, 3, 4]
 
     def test_a_partition_without_a_start_offset_is_read_from_its_beginning(self, broker: Any) -> None:
-        """Such as one that was added after the group began."""
+        """For example, a partition that was added to the topic after the group began."""
         publish_keys(broker, A, *KEYS)
         every = list(broker.all_records())
         known = {at: offset for at, offset in broker.ends([A]).items() if at.partition % 2}

@@ -1,4 +1,4 @@
-"""A broker keeps records: bytes, headers, limits, and the order of each key."""
+"""Records: a broker keeps bytes and headers unchanged and each key in order, and refuses oversized messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The set-up of the broker suites: what a subclass gives, and how the suites read, commit and wait."""
+"""The fixtures, flags and helpers of the broker suites: how they make a broker, read, commit and wait."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NewBroker = Callable[[], Any]
 A, B = "topic.a", "topic.b"
 QUIET_POLLS = 3
 KEYS = tuple(f"k{number}" for number in range(20))
-"""Enough for each of a few partitions."""
+"""Enough keys that each of a few partitions gets some."""
 
 
 class BrokerSuite:
-    """The fixtures, flags and helpers that all suites of a broker share."""
+    """The fixtures, flags and helpers that all broker suites share; `oms.testing.contracts.broker` describes them."""
 
     partitions = 4
     patience_s = 0.0
@@ -31,7 +31,7 @@ class BrokerSuite:
 
     @pytest.fixture
     def new_broker(self) -> NewBroker:
-        """A function that makes an empty broker."""
+        """A function that makes a new, empty broker on each call."""
         raise NotImplementedError("a contract suite needs the fixture `new_broker`")
 
     @pytest.fixture
@@ -40,15 +40,15 @@ class BrokerSuite:
         return new_broker()
 
     def reopen(self, broker: Any) -> Any:
-        """The same log in a new process."""
+        """Return the same log as a new process opens it after a crash."""
         raise NotImplementedError("a broker that survives a restart needs `reopen`")
 
     def evict(self, broker: Any, subscription: Subscription) -> None:
-        """Take a member for dead that isn't."""
+        """Make the broker remove this live member from its group."""
         raise NotImplementedError("a broker that can evict a member needs `evict`")
 
     def append_foreign(self, broker: Any, message: Outgoing) -> None:
-        """Write a message as a producer of another system does, without the limits of `publish`."""
+        """Write a message as another system's producer does, without the limits of `publish`."""
         raise NotImplementedError("a contract suite of a broker needs `append_foreign`")
 
     def begin_in_part(
@@ -58,7 +58,7 @@ class BrokerSuite:
         starts: Mapping[TopicPartition, int],
         part: Collection[TopicPartition],
     ) -> Any:
-        """The log after the death of a member that was given `starts`, and had committed only those of `part`."""
+        """Return the log after a member with start offsets `starts` has died and committed only those of `part`."""
         member = broker.subscribe(group, {at.topic for at in starts}, {at: starts[at] for at in part})
         self.settle(member)
         member.poll(0)
@@ -66,12 +66,12 @@ class BrokerSuite:
         return broker
 
     def settle(self, *members: Subscription) -> None:
-        """Wait until a group's partitions are spread over these members, all it has."""
+        """Wait until the group's partitions are assigned to these members; they are all members of the group."""
 
     def read(self, subscription: Subscription, number: int, *, beside: Subscription | None = None) -> list[Record]:
-        """At least `number` records; fails where they don't come within the broker's patience.
+        """Read at least `number` records; fail if they don't arrive within `patience_s` seconds.
 
-        Meanwhile another member, `beside`, shows that it is alive.
+        Meanwhile poll the member `beside`, so that the broker doesn't evict it.
         """
         found: list[Record] = []
         until = time.monotonic() + self.patience_s
@@ -86,7 +86,7 @@ class BrokerSuite:
         return found
 
     def _holding(self, broker: Any) -> Any:
-        """A member that holds back."""
+        """Subscribe a member that holds new partitions back."""
         self._without_holding_back()
         member = broker.subscribe("g", [A])
         assert member.hold_back()
@@ -97,7 +97,7 @@ class BrokerSuite:
             pytest.skip("reading this log can't end a process")
 
     def held(self, subscription: Any, number: int) -> dict[TopicPartition, int]:
-        """The partitions that are held back, as soon as they are so many."""
+        """Wait until `number` partitions are held back, and return their start offsets."""
         until = time.monotonic() + self.patience_s
         while len(held := subscription.held_back()) < number:
             assert time.monotonic() <= until, f"only {held} are held back"
@@ -106,7 +106,7 @@ class BrokerSuite:
         return dict(held)
 
     def is_new(self, subscription: Any) -> bool:
-        """Whether a member's group was new, as soon as that is known."""
+        """Wait until the member knows whether its group was new, and return that."""
         until = time.monotonic() + self.patience_s
         while (found := subscription.is_new()) is None:
             assert time.monotonic() <= until, "nobody knows whether the group is new"
@@ -115,19 +115,19 @@ class BrokerSuite:
         return bool(found)
 
     def read_both(self, first: Subscription, second: Subscription, number: int) -> tuple[list[Record], list[Record]]:
-        """The next records of two members, `number` together."""
+        """Read the next records of two members until there are `number` of them in total."""
         ours, theirs = list(first.poll(100)), list(second.poll(100))
         until = time.monotonic() + self.patience_s
         while len(ours) + len(theirs) < number:
             for member in (first, second):
-                member.lost()  # what was taken and given back comes only after it was asked for
+                member.lost()  # a partition that was revoked and assigned again is read only after a call of `lost()`
             ours += first.poll(100)
             theirs += second.poll(100)
             assert len(ours) + len(theirs) >= number or time.monotonic() <= until
         return ours, theirs
 
     def lost(self, subscription: Subscription, *, wait: bool = True) -> set[TopicPartition]:
-        """What a member lost, as soon as it knows."""
+        """Return the partitions that a member has lost, by default as soon as there are any."""
         until = time.monotonic() + self.patience_s
         while True:
             lost = set(subscription.lost())
@@ -136,21 +136,21 @@ class BrokerSuite:
             subscription.poll(0)
 
     def commit(self, subscription: Subscription, records: Collection[Record]) -> None:
-        """Commit these records, which were read without a gap."""
+        """Commit the offsets after these records, which were read without a gap."""
         offsets: dict[TopicPartition, int] = {}
         for record in records:
             offsets[place_of(record)] = max(offsets.get(place_of(record), 0), record.offset + 1)
         subscription.commit(offsets)
 
     def assert_quiet(self, subscription: Subscription) -> None:
-        """Nothing more comes."""
+        """Fail if another record arrives within `quiet_s` seconds."""
         for _ in range(QUIET_POLLS):
             assert list(subscription.poll(10)) == []
             time.sleep(self.quiet_s / QUIET_POLLS)
 
 
 def publish_keys(broker: Any, topic: str, *keys: str) -> None:
-    """Publish a message for each key and expect that all are accepted."""
+    """Publish one message for each key; fail unless all are accepted."""
     messages = [Outgoing(topic, key.encode(), str(number).encode()) for number, key in enumerate(keys)]
     assert list(broker.publish(messages)) == [None] * len(keys)
 

@@ -1,8 +1,8 @@
-"""Calls to the outside: bounded, each end collected once.
+"""Outside calls: their number and duration are limited, and each result is collected once.
 
-A subclass gives the fixtures `new_calls`, a function that makes calls with room for `limit`, here 3, and
-`limited_calls`, calls with room for three whose time limit is `LIMIT_S`; and `outlast`, which takes longer than that.
-Calls that end after a while have a `patience_s` above 0.
+A subclass defines the fixtures `new_calls` (a function that makes a call executor for a given number of calls at once)
+and `limited_calls` (a call executor for three calls at once with a time limit of `LIMIT_S`), and the method `outlast`,
+which takes longer than that. For an executor whose calls end later, set `patience_s` above 0 (seconds).
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ LIMIT_S = 0.1
 
 
 class CallsContract:
-    """What `CallExecutor` promises."""
+    """The contract of `CallExecutor`."""
 
     patience_s = 0.0
 
     @pytest.fixture
     def new_calls(self) -> Callable[[int], Any]:
-        """A function that makes calls with room for so many."""
+        """A function that makes a call executor; its argument is the maximum number of calls at once."""
         raise NotImplementedError("a contract suite needs the fixture `new_calls`")
 
     @pytest.fixture
     def calls(self, new_calls: Callable[[int], Any]) -> Any:
-        """Calls with room for three."""
+        """A call executor for three calls at once."""
         return new_calls(LIMIT)
 
     @pytest.fixture
     def limited_calls(self) -> Any:
-        """Calls with room for three and a time limit of `LIMIT_S`."""
+        """A call executor for three calls at once, each with a time limit of `LIMIT_S`."""
         raise NotImplementedError("a contract suite needs the fixture `limited_calls`")
 
     def outlast(self) -> None:
-        """Take longer than `LIMIT_S`, by the clock of the calls."""
+        """Take longer than `LIMIT_S`, by the clock of the call executor."""
         raise NotImplementedError("a contract suite needs `outlast`")
 
     def test_a_call_beyond_its_time_limit_is_abandoned(self, limited_calls: Any) -> None:
@@ -97,7 +97,7 @@ class CallsContract:
         assert list(calls.collect()) == []
 
     def collect(self, calls: Any, number: int) -> Sequence[Ended[Any]]:
-        """The next ends, as soon as there are so many."""
+        """Collect calls that have ended until there are `number` of them."""
         found: list[Ended[Any]] = []
         until = time.monotonic() + self.patience_s
         while len(found) < number:

@@ -1,4 +1,4 @@
-"""Time and names. A subclass gives the fixture `clock`, or `ids`."""
+"""Time, order ids and lease tokens. A subclass defines the fixture `clock` or `ids`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from oms.domain.values import checked_id
 
 
 class ClockContract:
-    """What `Clock` promises."""
+    """The contract of `Clock`."""
 
     @pytest.fixture
     def clock(self) -> Any:
-        """A clock."""
+        """The clock to test."""
         raise NotImplementedError("a contract suite needs the fixture `clock`")
 
     def test_the_time_is_timezone_aware_and_in_utc(self, clock: Any) -> None:
@@ -32,11 +32,11 @@ class ClockContract:
 
 
 class IdsContract:
-    """What `Ids` promises."""
+    """The contract of `Ids`."""
 
     @pytest.fixture
     def ids(self) -> Any:
-        """A source of names."""
+        """The generator of order ids and tokens to test."""
         raise NotImplementedError("a contract suite needs the fixture `ids`")
 
     def test_order_ids_are_valid_and_unique(self, ids: Any) -> None:

@@ -1,4 +1,4 @@
-"""Dead letters, attempt counters and what is removed after its retention. Part of every store's suite."""
+"""Dead letters, attempt counters, and the removal of rows after their retention period. Part of every store's suite."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ P0, P1 = TopicPartition("order.created", 0), TopicPartition("order.created", 1)
 
 
 class DeadLetterContract(StoreLab):
-    """What a store promises of messages that couldn't be handled."""
+    """The contract of a store for dead letters, attempt counters and purges."""
 
     def test_a_dead_letter_keeps_every_field(self, store: Any) -> None:
         flush(store, Delivery(parked=[letter("a")]))
@@ -124,7 +124,7 @@ class DeadLetterContract(StoreLab):
         assert [store.purge(later, keys_older_than=later, limit=3) for _ in range(3)] == [3, 1, 0]
 
     def _fill(self, store: Any) -> None:
-        """Two inbox rows, one dead letter in each state."""
+        """Store two inbox rows and one dead letter in each state."""
         now = self.now()
         with store.begin() as transaction:
             transaction.claim_inbox("g", ids("a", "b"))

@@ -1,4 +1,4 @@
-"""How the suites of extensions call an object of a shop's own: with a time limit, from several threads, unchanged input."""
+"""How the suites call a shop's extension: with a time limit, from several threads, with unchanged arguments."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ THREADS = 8
 
 
 def within(limit_s: float, call: Callable[[], T]) -> T:
-    """The answer of a call that ends within `limit_s` seconds; raises what the call raises.
+    """Return the result of a call, or raise its exception; fail if the call takes longer than `limit_s` seconds.
 
-    Fails if the call takes longer. The thread that runs it is a daemon, so a call that hangs doesn't hold up pytest.
+    A daemon thread runs the call, so a call that hangs doesn't keep pytest from ending.
     """
     (answer,) = at_once(limit_s, [call])
     return answer
 
 
 def at_once(limit_s: float, calls: Sequence[Callable[[], T]]) -> list[T]:
-    """The answers of calls made at the same time, each on a thread of its own; raises the first error.
+    """Make calls at the same time, each on its own thread, and return their results; raise the first error.
 
-    Fails if one of the calls hasn't ended after `limit_s` seconds.
+    Fail if a call hasn't ended after `limit_s` seconds.
     """
     answers: dict[int, T] = {}
     errors: dict[int, BaseException] = {}
@@ -51,7 +51,7 @@ def at_once(limit_s: float, calls: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def assert_plain(extension: object, *methods: str) -> None:
-    """Fail if a method is missing, or is a coroutine or generator function: `oms` calls methods from its threads."""
+    """Fail if a method is missing or is a coroutine or generator function: `oms` calls extensions synchronously."""
     for name in methods:
         found = getattr(extension, name, None)
         where = f"{type(extension).__name__}.{name}"
@@ -62,7 +62,7 @@ def assert_plain(extension: object, *methods: str) -> None:
 
 @contextmanager
 def unchanged(what: str, *given: Any) -> Iterator[None]:
-    """Fail if the block changes one of the given values; `what` names them in the message."""
+    """Fail if the `with` block changes one of the given values; `what` names them in the message."""
     before = copy.deepcopy(given)
     yield
     assert given == before, f"the call changed the {what} that it got"

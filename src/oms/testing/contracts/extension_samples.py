@@ -1,4 +1,4 @@
-"""Terms, notifications and texts that the suites of extensions use: legal values that careless code trips over."""
+"""Terms, notifications and texts of the extension suites: legal values that careless code handles wrongly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOSTILE_TEXTS = (
     "🧾 ärger ✓ 中文",
     "x" * 2000,
 )
-"""Text that an order's metadata may hold: everything except U+0000, lone surrogates and more than 4 KiB."""
+"""Texts that are legal in an order's metadata, which excludes U+0000, lone surrogates and more than 4 KiB."""
 
 HOSTILE_METADATA: Mapping[str, str] = {f"{number} {text[:40]}": text for number, text in enumerate(HOSTILE_TEXTS)}
 
@@ -42,13 +42,13 @@ def terms(
     user: str = "ann",
     metadata: Mapping[str, str] | None = None,
 ) -> Terms:
-    """Terms with plain dictionaries, so that a suite notices an extension that changes them."""
+    """Return terms with plain dictionaries, so that a suite notices when an extension changes them."""
     found = {Sku(sku): quantity for sku, quantity in items.items()}
     return Terms(UserId(user), Money(minor, currency), found, dict(metadata or {}))
 
 
 def any_terms(currency: Currency, skus: Sequence[str]) -> st.SearchStrategy[Terms]:
-    """Any legal terms over these products: the amounts, quantities and texts that `place` accepts."""
+    """Generate legal terms for these products, with any amounts, quantities and texts that `place` accepts."""
     texts = st.one_of(st.sampled_from(HOSTILE_TEXTS), st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
     metadata = st.dictionaries(texts, texts, max_size=3).map(_without_nul)
     items = st.dictionaries(st.sampled_from(list(skus)), st.integers(1, MAX_QUANTITY), min_size=1, max_size=100)
@@ -73,7 +73,7 @@ def notification(
     reason: Reason | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Notification:
-    """A notification with its own order."""
+    """Return a notification about an order of its own."""
     amount = Money(1250, currency)
     return Notification(
         id, OrderId(f"order-of-{id}"[:64]), UserId("ann"), kind, amount, reason, dict(metadata or {}), AT

@@ -1,7 +1,7 @@
-"""The stock gate: sticky answers, all lines or none, and an epoch that everything is bound to.
+"""The stock gate: it holds all lines of an order or none, its answers are final, and each call belongs to an epoch.
 
-A subclass gives the fixture `new_gate`: a function that makes a gate which was never built. Where `controls_time` is
-True it also gives `advance(seconds)`; where `can_lose_memory` is True, `lose_memory(gate)`.
+A subclass defines the fixture `new_gate`, a function that makes a gate without data. If `controls_time` is True, it
+also defines `advance(seconds)`; if `can_lose_memory` is True, `lose_memory(gate)`.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ EPOCH = 7
 
 
 class GateContract:
-    """What `StockGate` promises."""
+    """The contract of `StockGate`."""
 
     controls_time = True
     can_lose_memory = True
 
     @pytest.fixture
     def new_gate(self) -> NewGate:
-        """A function that makes a gate which was never built."""
+        """A function that makes a gate without data, which no rebuild has opened yet."""
         raise NotImplementedError("a contract suite needs the fixture `new_gate`")
 
     @pytest.fixture
     def gate(self, new_gate: NewGate) -> Any:
-        """A gate with 5 of A and 10 of B."""
+        """A gate with 5 units of A and 10 units of B."""
         gate = new_gate()
         gate.rebuild({A: 5, B: 10}, {}, EPOCH)
         return gate
 
     def advance(self, seconds: float) -> None:
-        """Let the gate's time pass."""
+        """Move the gate's clock forward."""
         raise NotImplementedError("a gate whose time can be moved needs `advance`")
 
     def lose_memory(self, gate: Any) -> None:
-        """Let the gate forget everything, as a flush does."""
+        """Delete all data of the gate, as a flush of Redis does."""
         raise NotImplementedError("a gate that can lose its memory needs `lose_memory`")
 
     def test_a_new_gate_is_closed(self, new_gate: NewGate) -> None:
@@ -212,7 +212,7 @@ class GateContract:
         assert _take(gate, ONE, {B: 1}).answer is UNKNOWN
 
     def test_a_rebuild_can_be_repeated_for_the_same_epoch(self, gate: Any) -> None:
-        """After a failed commit of the ledger the second rebuild counts."""
+        """The last rebuild counts: after the first one, the commit of the ledger may have failed."""
         _take(gate, ONE, {A: 5})
         gate.rebuild({A: 2}, {TWO: {A: 3}}, EPOCH)
         assert gate.epoch() == EPOCH
@@ -291,14 +291,14 @@ class GateContract:
 
 @attrs.define
 class _Model:
-    """What a gate is, in plain dictionaries."""
+    """A model of a gate, in plain dictionaries."""
 
     available: dict[Sku, int] = attrs.field(factory=lambda: {A: 5, B: 10})
     answers: dict[int, tuple[GateAnswer, dict[Sku, int]]] = attrs.field(factory=dict)
     added: set[int] = attrs.field(factory=set)
 
     def take(self, gate: Any, number: int, items: dict[Sku, int]) -> None:
-        """Hold all or none, unless the order is known."""
+        """Hold all items or none, unless the order already has an answer."""
         if number not in self.answers:
             fits = all(self.available[sku] >= wanted for sku, wanted in items.items())
             for sku, wanted in items.items() if fits else ():
@@ -307,20 +307,20 @@ class _Model:
         assert _take(gate, OrderId(f"o{number}"), items).answer is self.answers[number][0]
 
     def give_back(self, gate: Any, number: int) -> None:
-        """Free what is held."""
+        """Free the units that the order holds."""
         gate.give_back([OrderId(f"o{number}")])
         for sku, held in self.answers.get(number, (RELEASED, {}))[1].items():
             self.available[sku] += held
         self.answers[number] = (RELEASED, {})
 
     def add(self, gate: Any, key: int, sku: Sku, delta: int) -> None:
-        """Add once."""
+        """Apply the delta unless its key is known."""
         gate.add([(f"k{key}", sku, delta)], EPOCH)
         self.available[sku] += 0 if key in self.added else delta
         self.added.add(key)
 
     def settle(self, gate: Any, number: int) -> None:
-        """Nothing changes within the day."""
+        """Settle the order: its answer stays the same for a day."""
         gate.settle([OrderId(f"o{number}")])
 
 
@@ -333,6 +333,6 @@ _probes = count()
 
 
 def _available(gate: Any, *skus: Sku) -> dict[Sku, int]:
-    """What is available, asked with orders that are too large to be held."""
+    """Return the available units, read from the shortages of orders that are too large to be held."""
     probes = {sku: _take(gate, OrderId(f"probe-{next(_probes)}"), {sku: 10**6}) for sku in skus}
     return {sku: taken.shortages[0].available for sku, taken in probes.items()}

@@ -1,7 +1,7 @@
-"""The payment gateway: each key has one answer, money moves once, and a void is final.
+"""The payment gateway: each key has one result, money moves once, and a void is final.
 
-A subclass gives the fixture `gateway` and corrects the flags that say what can't be arranged with it. Each test uses
-keys that were never used before, so a gateway's account may be shared by all tests and runs:
+A subclass defines the fixture `gateway` and sets the flags for each situation that can't be arranged with this gateway.
+Each test uses new keys, so all tests and runs may share one account at the gateway:
 
     class TestMyGateway(GatewayContract):
         shows_a_book = False
@@ -58,7 +58,7 @@ _ANSWERS: Mapping[type[object], tuple[type[object], ...]] = {
 
 
 class GatewayContract:
-    """What `PaymentGateway` promises, and `GatewayBook` where the gateway shows a book."""
+    """The contract of `PaymentGateway`, and of `GatewayBook` if the gateway has one."""
 
     can_decline = True
     can_lose_answers = True
@@ -67,35 +67,35 @@ class GatewayContract:
 
     currency = "USD"
     amount = 1999
-    """The usual charge, in minor units; the tests refund three parts of 500 of it."""
+    """The amount of most charges, in minor units; the tests refund 500 of it three times."""
 
     smallest_amount = 1
-    """The smallest charge that the gateway takes, in minor units."""
+    """The smallest amount that the gateway accepts, in minor units."""
 
     within_s = 5.0
     """Time limit of one call, in seconds (`OMS_PAYMENT_TIMEOUT_S`)."""
 
-    # -- to be given by a subclass
+    # -- defined by a subclass
 
     @pytest.fixture
     def gateway(self) -> Any:
-        """A gateway that captures every charge unless a test arranges something else."""
+        """A gateway that captures every charge unless a test arranges another result."""
         raise NotImplementedError("a contract suite needs the fixture `gateway`")
 
     def decline(self, gateway: Any, charge: Charge) -> Charge:
-        """Arrange that this charge is declined; returns the charge to make (with a bad card's token, for instance)."""
+        """Arrange that a charge is declined; return the charge to make (for instance with the token of a bad card)."""
         raise NotImplementedError("a gateway that can be made to decline needs `decline`")
 
     def lose_answer(self, gateway: Any, charge: Charge) -> None:
-        """Make this charge, and lose its answer: the money is taken."""
+        """Make this charge so that the money is captured but no response arrives."""
         raise NotImplementedError("a gateway that can lose an answer needs `lose_answer`")
 
     def reopen(self, gateway: Any) -> Any:
-        """Another gateway on the same records, as the next process has it."""
+        """Return a new gateway object with the same records, as a restarted process has it."""
         raise NotImplementedError("a gateway that can be opened again needs `reopen`")
 
     def new_charge(self, *, minor: int | None = None, metadata: Metadata | None = None) -> Charge:
-        """A charge under a key of its own."""
+        """Return a charge with a new key."""
         order = OrderId(str(uuid4()))
         money = Money(self.amount if minor is None else minor, Currency.of(self.currency))
         return Charge(
@@ -281,7 +281,7 @@ class GatewayContract:
             assert not isinstance(_or_error(partial(self.ask, gateway, _refund(charge, None))), Refunded)
             self._assert_net(gateway, charge, 0)
 
-    # -- the next process
+    # -- a restarted process
 
     def test_every_answer_outlives_its_process(self, gateway: Any) -> None:
         if not self.can_reopen:
@@ -311,15 +311,15 @@ class GatewayContract:
         assert [(one.kind, one.amount) for one in entries] == [(BookKind.CAPTURE, self.amount), (BookKind.REFUND, 500)]
         assert all(type(one.amount) is int and one.at.tzinfo is not None for one in entries)
 
-    # -- inside
+    # -- helpers
 
     def ask(self, gateway: Any, request: Request) -> Any:
-        """The answer to one call: in time, of a type that the port allows, and with the record left as it was."""
+        """Make one call; fail on an exceeded time limit, an illegal type of result, or a changed argument."""
         (answer,) = self.ask_at_once(gateway, request)
         return answer
 
     def ask_at_once(self, gateway: Any, *requests: Request) -> list[Any]:
-        """The answers to calls made at the same time."""
+        """Make several calls at the same time and return their results."""
         calls = [partial(getattr(gateway, _method(request)), request) for request in requests]
         with unchanged("record", *requests):
             answers = at_once(self.within_s, calls)
@@ -335,7 +335,7 @@ class GatewayContract:
         return answer
 
     def _assert_net(self, gateway: Any, charge: Charge, minor: int) -> None:
-        """The book, where there is one, has one capture at most, and captures less refunds are so much."""
+        """Check the book, if there is one: at most one capture, and captures minus refunds equal `minor`."""
         if not self.shows_a_book:
             return
         entries = _entries(gateway, charge)
@@ -373,8 +373,8 @@ def _entries(gateway: Any, charge: Charge) -> list[BookEntry]:
 
 
 def _or_error(call: Callable[[], object]) -> object:
-    """Its answer, or the exception that it raised: both are allowed where there is nothing to refund."""
+    """Return the call's result or its exception: both are allowed if there is nothing to refund."""
     try:
         return call()
-    except Exception as error:  # noqa: BLE001 - an exception counts as unanswered
+    except Exception as error:  # noqa: BLE001 - an exception means that the outcome is unknown
         return error

@@ -1,4 +1,4 @@
-"""The inventory service's store: the ledger that has the last word on stock, and the gate's epoch."""
+"""The inventory service's store: the stock ledger, which decides whether a sale is possible, and the gate's epoch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class InventoryStoreContract(
     AnswerContract,
     AnswerLimitContract,
 ):
-    """What `InventoryStore` and `InventoryEvidence` promise."""
+    """The contract of `InventoryStore` and `InventoryEvidence`."""
 
     def test_a_product_is_introduced_once(self, store: Any) -> None:
         _introduce(store, {A: 10, B: 0})

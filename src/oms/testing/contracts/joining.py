@@ -1,12 +1,12 @@
-"""What every SQL order store promises to a program that places orders in its own transactions.
+"""Orders in the caller's transaction: the contract of every SQL order store for `place(connection=...)`.
 
-A subclass gives
+A subclass defines
 
-- the fixture `app`: a system that isn't started, whose orders are in the store;
-- the fixture `engine`: a SQLAlchemy engine of the caller's, to the order service's database, whose role may make a
-  table there, and whose transactions have savepoints;
-- the fixture `elsewhere`: such an engine to another database;
-- `orders_table`: the table of orders, as the caller's connection names it.
+- the fixture `app`: a system that isn't started and whose orders are in the store;
+- the fixture `engine`: the caller's SQLAlchemy engine for the order service's database. Its role may create tables
+  there, and its transactions have savepoints;
+- the fixture `elsewhere`: an engine like this for another database;
+- `orders_table`: the name of the table of orders for the caller's connection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMMIT, ROLLBACK = "commit", "rollback"
 STEPS = st.lists(st.sampled_from([NOTE, PLACE, SAVEPOINT, RELEASE, UNDO]), max_size=10)
 EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PROMPT_S = 0.1
-"""How soon a started system begins with an order after the caller's commit."""
+"""Within this time after the caller's commit, a started system begins to process the order, in seconds."""
 
 Running = Callable[[App], AbstractContextManager[object]]
 both = pytest.mark.parametrize("running", [nullcontext, lambda app: app], ids=["not started", "started"])
@@ -38,7 +38,7 @@ both = pytest.mark.parametrize("running", [nullcontext, lambda app: app], ids=["
 
 @attrs.define
 class _Caller:
-    """A program's transaction: what it did, and what a commit would leave."""
+    """A caller's transaction: the rows and orders that it has written, and those that a commit would keep."""
 
     app: App
     connection: Connection
@@ -48,7 +48,7 @@ class _Caller:
     savepoints: list[tuple[Any, set[str], set[str]]] = attrs.field(factory=list)
 
     def do(self, step: str) -> None:
-        """One step; releasing or undoing a savepoint where there is none is nothing."""
+        """Carry out one step. Releasing or rolling back a savepoint has no effect if there is none."""
         if step == NOTE:
             self._note()
         elif step == PLACE:
@@ -81,23 +81,23 @@ class JoiningContract:
 
     @pytest.fixture
     def app(self) -> App:
-        """A system that isn't started."""
+        """The system, not started."""
         raise NotImplementedError("a contract suite needs the fixture `app`")
 
     @pytest.fixture
     def engine(self) -> Engine:
-        """The caller's engine."""
+        """The caller's engine for the order service's database."""
         raise NotImplementedError("a contract suite needs the fixture `engine`")
 
     @pytest.fixture
     def elsewhere(self) -> Engine:
-        """An engine to another database."""
+        """An engine for another database."""
         raise NotImplementedError("a contract suite needs the fixture `elsewhere`")
 
     @pytest.fixture
     def shop(self, app: App, engine: Engine) -> Iterator[App]:
-        """The system, beside a table of the caller's."""
-        _ = app.orders  # the first use of a new store writes to it, which a SQLite file allows no second writer
+        """The system; its database also has a table of the caller."""
+        _ = app.orders  # the first use of a new store writes to it, and a SQLite file allows only one writer at a time
         with engine.begin() as connection:
             connection.execute(text("CREATE TABLE callers_notes (id TEXT)"))
         yield app
@@ -145,7 +145,7 @@ class JoiningContract:
         assert shop.orders.get(order.id).state.value != "CREATED"
 
     def test_a_started_system_processes_a_joined_order_at_once(self, shop: App, engine: Engine) -> None:
-        """Four of nine orders must be quick: one that waits for the sweep is quick by chance once in ten."""
+        """Four of nine orders must begin within 0.1 s; the sweep alone would begin about one in ten that soon."""
         with shop:
             waits = sorted(self._wait_of_one(shop, engine) for _ in range(9))
         assert waits[3] < PROMPT_S, waits
@@ -172,7 +172,7 @@ class JoiningContract:
         with pytest.raises(Permanent, match=f"can't join this connection: .*{reason}"):
             shop.orders.place(_command(shop), connection=connection)
         with engine.connect() as second:
-            count = text(f"SELECT count(*) FROM {self.orders_table}")  # noqa: S608 - a name of the suite's
+            count = text(f"SELECT count(*) FROM {self.orders_table}")  # noqa: S608 - the name comes from the suite
             assert second.execute(count).scalar_one() == 0
 
     def _wait_of_one(self, shop: App, engine: Engine) -> float:
@@ -185,7 +185,7 @@ class JoiningContract:
         return time.monotonic() - committed
 
     def _found(self, engine: Engine, names: list[str]) -> set[str]:
-        """Which of these orders and notes a second connection sees."""
+        """Return those of these orders and notes that a second connection sees."""
         known = text(f"SELECT id FROM {self.orders_table} UNION ALL SELECT id FROM callers_notes")  # noqa: S608
         with engine.connect() as connection:
             return set(connection.execute(known).scalars()) & set(names)

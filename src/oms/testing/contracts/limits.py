@@ -1,7 +1,7 @@
-"""What a store refuses: every store the same, so that a test in memory fails where production would.
+"""The values that every store refuses. All stores refuse the same, so a test in memory fails where production would.
 
-Text is limited in characters (`oms.ports.limits`) and holds neither U+0000 nor half a surrogate pair; whole numbers
-have 64 bits, counters 32. Part of every store's suite.
+Texts are limited in characters (`oms.ports.limits`) and contain neither U+0000 nor lone surrogates; integers have 64
+bits, counters 32. Part of every store's suite.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Write = Callable[[Any, Any], object]
 
 
 def bad_texts(limit: int | None) -> Iterator[str]:
-    """Texts that a field of so many characters (None: any number) must not take."""
+    """Yield texts that a field of at most `limit` characters (None: unlimited) must refuse."""
     yield from UNSTORABLE
     if limit is not None:
         yield "x" * (limit + 1)
 
 
 def refuses(new_store: Callable[[], Any], write: Write, limit: int | None, good: str | None = None) -> None:
-    """A field takes the longest text, and no bad one: `write(store, text)` writes it, and leaves nothing where refused."""
+    """Check that a field accepts the longest text and refuses every bad one; `write(store, text)` writes the field."""
     write(new_store(), ("é" * (limit or 2000)) if good is None else good)
     for bad in bad_texts(limit):
         with pytest.raises(Permanent):
@@ -45,7 +45,7 @@ def refuses(new_store: Callable[[], Any], write: Write, limit: int | None, good:
 
 
 def refuses_number(new_store: Callable[[], Any], write: Write, bound: int = BEYOND_64_BITS) -> None:
-    """A field takes the largest number of its bits, and none beyond."""
+    """Check that a field accepts `bound - 1` and refuses `bound`."""
     write(new_store(), bound - 1)
     with pytest.raises(Permanent):
         write(new_store(), bound)
@@ -80,7 +80,7 @@ def _park(field: str, store: Any, number: int) -> None:
 
 
 class LimitContract(StoreLab):
-    """What a store of any service refuses in the tables that all of them have."""
+    """The values that the store of any service refuses in the tables that all services have."""
 
     @pytest.mark.parametrize("field", _DELIVERIES)
     def test_a_text_that_exceeds_its_column_is_refused(self, new_store: Any, field: str) -> None:
@@ -95,7 +95,7 @@ class LimitContract(StoreLab):
         def write(name: str) -> None:
             flush(new_store(), Delivery(outbox=[OutboxRow("a", Outgoing("t", None, b"", ((name, b"1"),)))]))
 
-        write("a\0b")  # JSON escapes it
+        write("a\0b")  # accepted: JSON escapes U+0000
         with pytest.raises(Permanent):
             write(HALF_PAIR)
 
@@ -122,7 +122,7 @@ class LimitContract(StoreLab):
 
 
 class AnswerLimitContract(StoreLab):
-    """What a store refuses that keeps answers under idempotency keys."""
+    """The values that a store refuses in responses under idempotency keys."""
 
     @pytest.mark.parametrize(
         ("field", "limit"),

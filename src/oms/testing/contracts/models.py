@@ -1,4 +1,4 @@
-"""Random command lists against a store and against plain dictionaries: both must say the same. Part of the orders' suite."""
+"""Random commands must give the same results on a store and on plain dictionaries. Part of the order suite."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COMMANDS = st.one_of(
 
 @attrs.define
 class _Row:
-    """A task or an outbox row of the model, by its due time in seconds."""
+    """A task or an outbox row of the model; its due time is in seconds."""
 
     due: float
     lease: int = 0
@@ -44,7 +44,7 @@ class _Row:
 
 @attrs.define
 class _Model:
-    """What a store is, in plain dictionaries."""
+    """A model of a store, in plain dictionaries."""
 
     at: float = 0.0
     inbox: set[str] = attrs.field(factory=set)
@@ -56,7 +56,7 @@ class _Model:
 
 
 class ModelContract(StoreLab):
-    """The store against the model."""
+    """Compares a store with the model."""
 
     @settings(max_examples=40, deadline=None, suppress_health_check=SUITE_CHECKS)
     @given(st.lists(COMMANDS, max_size=25))
@@ -144,6 +144,6 @@ class ModelContract(StoreLab):
         store.return_outbox(mine)
         model.outbox.update(dict.fromkeys(mine, model.at))
 
-    def _do_advance(self, store: Any, model: _Model, seconds: int) -> None:  # noqa: ARG002 - one shape for all
+    def _do_advance(self, store: Any, model: _Model, seconds: int) -> None:  # noqa: ARG002 - commands share their parameters
         self.advance(seconds)
         model.at += seconds

@@ -29,19 +29,19 @@ CONFIRMED, PAID = "order.confirmed", "payment.success"
 
 
 def name_of(kind: str) -> str:
-    """The id of the first order's notification of a kind: the same on each try."""
+    """Return the id of the first order's notification of a kind; it is the same on each attempt."""
     return f"{ONE}:{kind}"
 
 
 def news(kind: str = CONFIRMED, reason: Reason | None = None, amount: str = "12.50") -> Notification:
-    """A notification of the first order."""
+    """Return a notification about the first order."""
     return Notification(name_of(kind), ONE, UserId("user-1"), kind, Money.of(amount, EUR), reason, {"k": "✓"}, AT)
 
 
 class NotificationStoreContract(
     StoreContract, TaskContract, OutboxContract, RegistrationContract, DeadLetterContract, LimitContract
 ):
-    """What `NotificationStore` and `NotificationEvidence` promise."""
+    """The contract of `NotificationStore` and `NotificationEvidence`."""
 
     def test_a_notification_is_read_back_unchanged(self, store: Any) -> None:
         wanted = news("order.cancelled", Reason.DEADLINE)

@@ -1,8 +1,8 @@
-"""Delivery of notifications: repeats carry the same id, failures raise, nothing takes longer than its limit.
+"""Delivery of notifications: a repeat carries the same id, a failure raises, and each call respects its time limit.
 
-A subclass gives the fixture `notifier` and says how its receiver can be watched and made to fail:
+A subclass defines the fixture `notifier`, and methods that observe its receiver and make it fail:
 
-- `delivered()` returns the ids of the notifications that the receiver got, in order, repeats included. Set
+- `delivered()` returns the ids of the notifications that the receiver got, in order, including repeats. Set
   `shows_deliveries = False` if the test can't see them.
 - `unreachable()` is a context manager during which the receiver doesn't answer; set `can_be_unreachable = False` for a
   notifier that has no receiver.
@@ -37,7 +37,7 @@ KINDS = (
 
 
 class NotifierContract:
-    """The promises of a `Notifier`."""
+    """The contract of `Notifier`."""
 
     currency = Currency.of("USD")
     within_s = 10.0
@@ -49,19 +49,19 @@ class NotifierContract:
 
     @pytest.fixture
     def notifier(self) -> Any:
-        """A notifier whose receiver works."""
+        """A notifier whose receiver accepts notifications."""
         raise NotImplementedError("a contract suite needs the fixture `notifier`")
 
     def delivered(self) -> Sequence[str]:
-        """The ids that the receiver got so far."""
+        """Return the ids of the notifications that the receiver has got so far."""
         raise NotImplementedError("return the ids that the receiver got, or set `shows_deliveries = False`")
 
     def unreachable(self) -> AbstractContextManager[object]:
-        """The receiver doesn't answer."""
+        """A context manager during which the receiver doesn't answer."""
         raise NotImplementedError("make the receiver unreachable, or set `can_be_unreachable = False`")
 
     def refusing(self) -> AbstractContextManager[object]:
-        """The receiver refuses for good."""
+        """A context manager during which the receiver refuses notifications permanently."""
         raise NotImplementedError("make the receiver refuse for good, or set `can_refuse = False`")
 
     def test_send_is_a_plain_function(self, notifier: Any) -> None:
@@ -124,26 +124,26 @@ class NotifierContract:
         )
 
     def news(self, id: str, kind: str = "order.confirmed", **more: Any) -> Any:  # noqa: A002 - the field's name
-        """A notification."""
+        """Return a notification."""
         return notification(id, kind, currency=self.currency, **more)
 
     def deliver(self, notifier: Any, news: Any) -> None:
-        """One try, within its limit."""
+        """Deliver a notification; fail if that takes longer than the time limit."""
         answer = within(self.within_s, lambda: notifier.send(news))
         assert answer is None, f"send must return None, not {answer!r}"
 
     def failure(self, notifier: Any) -> BaseException | None:
-        """The error of one try, within its limit."""
+        """Return the error of one delivery, or None; fail if it takes longer than the time limit."""
         try:
             within(self.within_s, lambda: notifier.send(self.news("fails")))
         except AssertionError:
             raise
-        except BaseException as error:  # noqa: BLE001 - the error is what the suite looks at
+        except BaseException as error:  # noqa: BLE001 - the suite checks the error
             return error
         return None
 
     def assert_delivered(self, *names: str) -> None:
-        """The receiver got exactly these ids, each at least once."""
+        """Fail unless the receiver got exactly these ids, each at least once."""
         if self.shows_deliveries:
             found = self.delivered()
             assert set(found) == set(names), f"the receiver got {sorted(set(found))}, not {sorted(set(names))}"

@@ -40,7 +40,7 @@ class OrderStoreContract(
     AnswerLimitContract,
     ModelContract,
 ):
-    """What `OrderStore` and `OrderEvidence` promise."""
+    """The contract of `OrderStore` and `OrderEvidence`."""
 
     def test_an_order_is_read_back_unchanged(self, store: Any) -> None:
         step = placed(1)
@@ -55,7 +55,7 @@ class OrderStoreContract(
             _save(store, Order(id=ONE), Order(id=ONE).place(agreed, at=AT, deadline_at=AT + LATER))
 
         refuses(new_store, lambda store, text: write(store, user_id=text), limits.ID)
-        write(new_store(), metadata={"k": "a\0b"})  # JSON escapes it
+        write(new_store(), metadata={"k": "a\0b"})  # accepted: JSON escapes U+0000
         for bad in ({"metadata": {"k": HALF_PAIR}}, {"items": {HALF_PAIR: 1}}):
             with pytest.raises(Permanent):
                 write(new_store(), **bad)

@@ -1,4 +1,7 @@
-"""The outbox: born leased, swept when the lease is over, gone when it is sent. Part of every store's suite."""
+"""The outbox: a row is inserted with a lease, swept when the lease has expired, and deleted when it is sent.
+
+Part of every store's suite.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ LAPSED_S = 0.6
 
 
 class OutboxContract(StoreLab):
-    """What a store promises of the messages it owes."""
+    """The contract of a store for committed messages that aren't published yet."""
 
     def test_a_row_is_leased_to_the_process_that_committed_it(self, store: Any) -> None:
         owe(store, [row("a", self.now() + timedelta(seconds=LEASE_S))])

@@ -1,4 +1,4 @@
-"""The payment service's store: whoever inserts the row of an order first wins."""
+"""The payment service's store: one row for each order, and the first transaction that inserts it wins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ONE, TWO = order_id(1), order_id(2)
 class PaymentStoreContract(
     StoreContract, TaskContract, OutboxContract, RegistrationContract, DeadLetterContract, LimitContract
 ):
-    """What `PaymentStore` and `PaymentEvidence` promise."""
+    """The contract of `PaymentStore` and `PaymentEvidence`."""
 
     def test_a_payment_is_read_back_unchanged(self, store: Any) -> None:
         started = _start(store)

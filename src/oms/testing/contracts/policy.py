@@ -1,7 +1,7 @@
-"""Policy: accept by returning None, refuse by raising `Refused`; nothing else.
+"""Policy: it accepts an order by returning None and refuses it by raising `Refused`; no other result is legal.
 
-A subclass gives the fixture `policy` and, unless `refuses = False`, the method `refused` that returns the terms and the
-caller of an order which the policy refuses. `skus` are products that may be ordered.
+A subclass defines the fixture `policy` and, unless `refuses = False`, the method `refused`, which returns the terms and
+the caller of an order that the policy refuses. `skus` are products that may be ordered.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from oms.testing.contracts.samples import SUITE_CHECKS
 
 
 class PolicyContract:
-    """The promises of a `Policy`."""
+    """The contract of `Policy`."""
 
     currency = Currency.of("USD")
     skus: tuple[str, ...] = ("sku-a", "sku-b")
@@ -31,19 +31,19 @@ class PolicyContract:
     """Time limit of one call, in seconds. The caller of `place` waits for it."""
 
     refuses = True
-    """Whether there are orders that it refuses."""
+    """Whether the policy refuses any orders."""
 
     @pytest.fixture
     def policy(self) -> Any:
-        """The policy."""
+        """The policy to test."""
         raise NotImplementedError("a contract suite needs the fixture `policy`")
 
     def accepted(self) -> tuple[Terms, Principal]:
-        """An order that it accepts, and who places it."""
+        """Return the terms and the caller of an order that the policy accepts."""
         return self.terms({self.skus[0]: 1}), CALLERS[0]
 
     def refused(self) -> tuple[Terms, Principal]:
-        """An order that it refuses, and who places it."""
+        """Return the terms and the caller of an order that the policy refuses."""
         raise NotImplementedError("return (terms, caller) of an order that is refused, or set `refuses = False`")
 
     def test_check_is_a_plain_function(self, policy: Any) -> None:
@@ -75,11 +75,11 @@ class PolicyContract:
         at_once(self.within_s, [partial(_verdict, policy, order, CALLERS[0]) for order in orders])
 
     def terms(self, items: dict[str, int], **more: Any) -> Terms:
-        """Terms in the system's currency."""
+        """Return terms in the system's currency."""
         return terms(self.currency, items, **more)
 
     def verdict(self, policy: Any, asked: Terms, caller: Principal) -> DomainError | None:
-        """A checked answer: None, or the refusal."""
+        """Return None or the refusal; fail on an illegal result, a changed argument or an exceeded time limit."""
         with unchanged("terms", asked.items, asked.metadata):
             return within(self.within_s, lambda: _verdict(policy, asked, caller))
 

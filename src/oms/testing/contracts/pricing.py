@@ -1,6 +1,6 @@
-"""Pricing: a legal total in the system's currency, the same for equal terms, or a refusal with a code.
+"""Pricing: it returns a legal total in the system's currency, always the same for equal terms, or refuses with a code.
 
-A subclass gives the fixture `pricing`, and the attributes `skus` (products that it prices) and `currency`.
+A subclass defines the fixture `pricing` and the attributes `skus` (products that have a price) and `currency`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNKNOWN = "no-such-product"
 
 
 class PricingContract:
-    """The promises of a `Pricing`."""
+    """The contract of `Pricing`."""
 
     currency = Currency.of("USD")
     """The system's currency (`OMS_CURRENCY`)."""
@@ -36,7 +36,7 @@ class PricingContract:
 
     @pytest.fixture
     def pricing(self) -> Any:
-        """The pricing."""
+        """The pricing to test."""
         raise NotImplementedError("a contract suite needs the fixture `pricing`")
 
     def test_price_is_a_plain_function(self, pricing: Any) -> None:
@@ -73,11 +73,11 @@ class PricingContract:
         assert together == alone, f"calls at the same time cost {together}, one after the other {alone}"
 
     def terms(self, items: dict[str, int], **more: Any) -> Terms:
-        """Terms in the system's currency."""
+        """Return terms in the system's currency."""
         return terms(self.currency, items, **more)
 
     def priced(self, pricing: Any, asked: Terms) -> object:
-        """A checked answer: the total, or the code of a refusal."""
+        """Return the total or the refusal's code; fail on an illegal result, a changed argument or a slow call."""
         with unchanged("terms", asked.items, asked.metadata):
             found = within(self.within_s, lambda: _answer(pricing, asked))
         if isinstance(found, Money):
@@ -87,7 +87,7 @@ class PricingContract:
         return found
 
     def assert_legal(self, total: Money) -> None:
-        """The total can be charged."""
+        """Fail unless the total can be charged."""
         assert total.currency == self.currency, f"the total is in {total.currency}, not in {self.currency}"
         assert type(total.minor) is int, f"the total can't be charged: {total.minor!r} isn't whole minor units (an int)"
         assert 0 <= total.minor <= MAX_MINOR, (
@@ -96,7 +96,7 @@ class PricingContract:
 
 
 _OF_MONEY = ("invalid_amount", "invalid_currency")
-"""Codes with which `Money` refuses an amount. To refuse an order, pricing raises an error with a code of its own."""
+"""Codes of `Money` for illegal amounts. To refuse an order, pricing raises an error with another code."""
 
 
 def _assert_meant(refusal: DomainError) -> None:

@@ -1,4 +1,4 @@
-"""Who owns leases, and what the successor of a process may release. Part of every store's suite."""
+"""Owners of leases: which leases a restarted process may release. Part of every store's suite."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ HOST = "host-1"
 
 
 class RegistrationContract(StoreLab):
-    """What a store promises of processes that are registered as owners.
+    """The contract of a store for processes that register as owners of leases.
 
-    A subclass gives `process(store)`, the same record in another process, and `end(process)`, which kills that one.
-    `solitary` says that only one process at a time can have the record, and so every lease is its own.
+    A subclass defines `process(store)`, which returns the same tables as another process has them, and `end(process)`,
+    which kills that process. `solitary` is True if only one process at a time can open the tables, so that it owns
+    every lease.
     """
 
     solitary = False
 
     def process(self, store: Any) -> Any:
-        """The same record in another process."""
+        """Return the same tables as another process opens them."""
         raise NotImplementedError("this suite needs `process`")
 
     def end(self, process: Any) -> None:
@@ -98,7 +99,7 @@ class RegistrationContract(StoreLab):
         assert self.process(store).register(HOST) == 2
 
     def _with_leases(self, store: Any, name: str) -> Any:
-        """A registered process that holds a task and an outbox row."""
+        """Return a registered process that has leased a task and an outbox row."""
         process = self.process(store)
         process.register(HOST)
         start(process, request(name))

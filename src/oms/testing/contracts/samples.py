@@ -18,59 +18,59 @@ from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxR
 from oms.ports.stores.store import Store
 
 SUITE_CHECKS = (HealthCheck.function_scoped_fixture, HealthCheck.differing_executors)
-"""Off in the suites: a fixture makes a new adapter for each example, and each subclass is another executor."""
+"""Hypothesis checks to switch off: a fixture makes an adapter for each example; each subclass is another executor."""
 
 EUR = Currency.of("EUR")
 AT = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = timedelta(minutes=15)
 ODD_HEADERS: Headers = (("a", b"1"), ("a", b"\x00\xff"), ("empty", b""))
-"""A repeated name, bytes that are no text, and nothing."""
+"""A repeated name, bytes that aren't text, and an empty value."""
 
 
 def order_id(number: int) -> OrderId:
-    """The id of the n-th sample order."""
+    """Return the id of the n-th sample order."""
     return OrderId(f"order-{number:03d}")
 
 
 def terms(user: str = "user-1", amount: str = "12.50") -> Terms:
-    """What was agreed, with metadata."""
+    """Return the terms of an order, with metadata."""
     return Terms.checked(user, Money.of(amount, EUR), {"sku-b": 2, "sku-a": 1}, {"channel": "ärger ✓"})
 
 
 def stated(user: str = "user-1", amount: str = "12.50") -> StatedTerms:
-    """The customer and the amount that payment news names."""
+    """Return the customer and the amount that a payment event states."""
     return StatedTerms(UserId(user), Money.of(amount, EUR))
 
 
 def placed(number: int, user: str = "user-1", at: datetime = AT) -> Transition[Order]:
-    """A new order."""
+    """Return the transition that creates an order."""
     return Order(id=order_id(number)).place(terms(user), at=at, deadline_at=at + LATER)
 
 
 def history(step: Transition[Order]) -> list[tuple[OrderId, HistoryEntry]]:
-    """A step's history in the shape that a store takes."""
+    """Return a transition's history as the argument that a store takes."""
     return [(step.aggregate.id, entry) for entry in step.history]
 
 
 def outgoing(key: bytes | None = b"order-001", value: bytes = b'{"orderId":"order-001"}') -> Outgoing:
-    """A message."""
+    """Return a message to publish."""
     return Outgoing("order.created", key, value, ODD_HEADERS)
 
 
 def row(id: str, until: datetime | None = None) -> OutboxRow:  # noqa: A002 - the field's name
-    """An outbox row."""
+    """Return an outbox row, leased until `until`."""
     return OutboxRow(id, outgoing(value=id.encode()), until)
 
 
 def request(
     key: str, due_at: datetime | None = None, kind: TaskKind = TaskKind.CHARGE, payload: str = ""
 ) -> TaskRequest:
-    """A task to start."""
+    """Return the request of a task."""
     return TaskRequest(kind, key, due_at, payload)
 
 
 def letter(id: str, at: datetime = AT, state: DeadLetterState = DeadLetterState.PARKED) -> DeadLetter:  # noqa: A002
-    """A dead letter with every field filled."""
+    """Return a dead letter with every field filled."""
     return DeadLetter(
         id=id,
         group="order-group",
@@ -91,17 +91,17 @@ def letter(id: str, at: datetime = AT, state: DeadLetterState = DeadLetterState.
 
 
 def flush(store: Store, delivery: Delivery) -> None:
-    """Commit a delivery by itself."""
+    """Commit a delivery in a transaction of its own."""
     with store.begin() as transaction:
         transaction.flush(delivery)
         transaction.commit()
 
 
 def start(store: Store, *requests: TaskRequest) -> None:
-    """Commit tasks."""
+    """Commit new tasks."""
     flush(store, Delivery(tasks=requests))
 
 
 def owe(store: Store, rows: Sequence[OutboxRow]) -> None:
-    """Commit outbox rows."""
+    """Commit new outbox rows."""
     flush(store, Delivery(outbox=rows))

@@ -1,4 +1,4 @@
-"""The store of a user's own steps: documents by compare-and-set on their text."""
+"""The store of a user's own steps: one JSON document for each order, replaced by compare-and-set on its text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from oms.testing.contracts.tasks import TaskContract
 class StepStoreContract(
     StoreContract, TaskContract, OutboxContract, RegistrationContract, DeadLetterContract, LimitContract
 ):
-    """What `StepStore` promises."""
+    """The contract of `StepStore`."""
 
     def test_a_document_is_read_back_unchanged(self, store: Any) -> None:
         _save(store, "g", "k", None, '{"a": "✓"}')

@@ -1,15 +1,14 @@
-"""What every store promises, whatever service it is of: one unit of work, its inbox, and what surrounds it.
+"""The contract that the stores of all services share: transactions, the inbox and attempt counters.
 
-A suite of a service's own (`orders`, `inventory`, ...) contains all of this; `StoreContract` is what they extend.
-A subclass gives
+The suite of each service (`orders`, `inventory`, ...) extends `StoreContract`. A subclass defines
 
-- the fixture `new_store`: a function that makes an empty store, another one each time it is called;
-- `advance(seconds)`: let the store's time pass. An adapter whose clock can't be moved leaves `controls_time`
-  False: leases are then waited for, and what takes hours is skipped;
-- `now()`: the store's time, where it isn't the machine's;
-- `reopen(store)`, where `survives_restart` is True: the same record as after a crash of the process.
+- the fixture `new_store`: a function that makes a new, empty store on each call;
+- `advance(seconds)`: moves the store's clock forward. For an adapter whose clock can't be moved, leave `controls_time`
+  False: the tests then wait for short leases and skip longer times;
+- `now()`: the store's time, if it isn't the machine's;
+- `reopen(store)`, if `survives_restart` is True: the same tables after a crash of the process.
 
-`concurrent` is False where a store runs one transaction at a time, so that a second `begin` waits.
+Set `concurrent = False` for a store that runs one transaction at a time, so that a second `begin` waits.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ NewStore = Callable[[], Any]
 
 
 class StoreLab:
-    """How the suites get at a store and its surroundings; see the module's text."""
+    """The fixtures, flags and helpers that all store suites share; the module's docstring describes them."""
 
     controls_time = True
     concurrent = True
     survives_restart = False
     waits_s = 0.2
-    """How long a call must not end while it should wait for another transaction."""
+    """A call that must wait for another transaction may not end within this time, in seconds."""
 
     @pytest.fixture
     def new_store(self) -> NewStore:
-        """A function that makes an empty store."""
+        """A function that makes a new, empty store on each call."""
         raise NotImplementedError("a contract suite needs the fixture `new_store`")
 
     @pytest.fixture
@@ -51,21 +50,21 @@ class StoreLab:
         return new_store()
 
     def advance(self, seconds: float) -> None:
-        """Let the store's time pass; waits for it where the clock can't be moved."""
+        """Move the store's clock forward; wait if it can't be moved."""
         if seconds > 10:
             pytest.skip("this store's clock can't be moved")
         time.sleep(seconds)
 
     def now(self) -> datetime:
-        """The store's time."""
+        """Return the store's time."""
         return datetime.now(UTC)
 
     def reopen(self, store: Any) -> Any:
-        """The same record in a new process."""
+        """Return the same tables as a new process opens them after a crash."""
         raise NotImplementedError("a store that survives a restart needs `reopen`")
 
     def meanwhile(self, waiting: Callable[[], T], release: Callable[[], object]) -> T:
-        """The answer of a call that has to wait until `release` is called."""
+        """Return the result of a call; fail if it doesn't wait until `release` has been called."""
         with ThreadPoolExecutor(1) as pool:
             call = pool.submit(waiting)
             time.sleep(self.waits_s)
@@ -75,12 +74,12 @@ class StoreLab:
 
 
 def ids(*names: str) -> list[MessageId]:
-    """Message ids."""
+    """Return message ids."""
     return [MessageId(name) for name in names]
 
 
 class StoreContract(StoreLab):
-    """Inbox, unit of work, attempt counters."""
+    """Transactions, inbox and attempt counters."""
 
     def test_a_message_is_new_once(self, store: Any) -> None:
         assert _claim(store, "g", "a", "b") == {"a", "b"}

@@ -1,4 +1,7 @@
-"""Tasks: leased, fenced by the lease, repeated when it lapses. Part of every store's suite."""
+"""Tasks: a claim leases a task, only the lease's holder can finish it, and an expired lease makes it a repeat.
+
+Part of every store's suite.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ ALL = tuple(TaskKind)
 
 
 class TaskContract(StoreLab):
-    """What a store promises of tasks."""
+    """The contract of a store for tasks."""
 
     def test_a_task_is_due_at_once_unless_it_has_a_due_time(self, store: Any) -> None:
         start(store, request("now"), request("later", self.now() + timedelta(seconds=LAPSED_S)))
