@@ -1,1 +1,1 @@
-"""What the core asks of the world: one Protocol for each place where I/O, time or chance crosses."""
+"""The core's interfaces to the outside: one Protocol for each place where I/O, time or chance crosses the boundary."""

@@ -1,4 +1,4 @@
-"""The log between the services."""
+"""The message log between the services."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from oms.ports.messages import Outgoing, Record
 
 
 def log_kept(retention_days: float) -> timedelta:
-    """How long a log keeps its records, where stores keep inboxes for so many days.
+    """Return how long a log keeps its records if the stores keep inbox rows for `retention_days` days.
 
-    Three quarters of that. Logs forget late, Kafka by up to the length of a segment, and a record must never be there
-    without its inbox row: whoever read it again would do again what it asks for.
+    It is three quarters of that time. A record must never outlive its inbox row, because a consumer that reads it again
+    would apply its effect twice, and logs delete late: Kafka by up to the length of a segment.
     """
     return timedelta(days=retention_days) * 3 / 4
 
 
 class TopicPartition(NamedTuple):
-    """One ordered part of a topic. A tuple, because it is the key of everything that is kept for each message."""
+    """One ordered part of a topic. A tuple, because the consumer hashes it for each message and tuples hash fast."""
 
     topic: str
     partition: int
@@ -32,14 +32,14 @@ NO_STARTS: Mapping[TopicPartition, int] = MappingProxyType({})
 
 
 class Broker(Protocol):
-    """A durable, partitioned log: messages of a key keep their order within a topic."""
+    """A durable, partitioned log. Messages with the same key keep their order within a topic."""
 
     @abstractmethod
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[PortError | None]:
-        """Append all and wait until each is durable or refused; one answer a message, in their order.
+        """Append the messages, and wait until each is durable or refused. Return one result for each, in their order.
 
-        None is the broker's delivery report. `Retryable` and `OutcomeUnknown` mean: send it again (a second
-        copy is harmless). `Permanent` means that this message can't ever be sent.
+        None means that the message is durable. After `Retryable` and `OutcomeUnknown` the caller sends the message
+        again; a second copy is harmless. `Permanent` means that this message can never be sent.
         """
 
     @abstractmethod
@@ -48,103 +48,114 @@ class Broker(Protocol):
     ) -> Subscription:
         """Join a consumer group.
 
-        The group goes on at its committed offset in each partition. Where it has committed none, it begins at the
-        offset in `starts`, which is committed before the first poll returns; without one, or where the partition ends
-        before it, at the earliest record.
+        In each partition the group continues at its committed offset. If it has committed none, it begins at the offset
+        in `starts`, which is committed before the first poll returns. If `starts` names no offset, or one beyond the
+        partition's end, the group begins at the earliest record.
 
-        Each partition is read by one member of the group at a time, but a member that was paused may not know
-        yet that it lost one.
+        One member of the group reads each partition at a time, but a member that was paused may not know yet that it
+        has lost a partition.
         """
 
-    def check(self, topics: Collection[str], groups: Collection[str]) -> None:  # noqa: ARG002 - of those who can
-        """Raise unless the log answers now, can be written and lets this process read the topics with the groups.
+    def check(self, topics: Collection[str], groups: Collection[str]) -> None:  # noqa: ARG002 - for subclasses
+        """Raise unless the log responds, accepts writes and lets this process read `topics` as a member of `groups`.
 
-        `Permanent` means that it answers, and refuses one of them. Called on a thread of its own, about once a second.
+        Raises `Permanent` if the log responds and refuses one of them, `Retryable` if it doesn't respond. By default,
+        does nothing. The caller is a separate thread, about once a second.
         """
         return
 
-    def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:  # noqa: ARG002 - of those who can
-        """The offset of the next record of each partition of these topics; topics that don't exist are left out.
+    def ends(self, topics: Collection[str]) -> Mapping[TopicPartition, int]:  # noqa: ARG002 - for subclasses
+        """Return the offset of the next record to be written in each partition; topics that don't exist are left out.
 
-        Raises `Retryable` if the log doesn't answer, `Permanent` if it can't tell.
+        Raises `Retryable` if the log doesn't respond, `Permanent` if this log has no such function (the default).
         """
         raise Permanent("this log can't tell where its partitions end")
 
-    def knows(self, group: str, topics: Collection[str]) -> bool:  # noqa: ARG002 - as above
-        """Whether the group has committed an offset of any of these topics; `Retryable` if the log doesn't answer."""
+    def knows(self, group: str, topics: Collection[str]) -> bool:  # noqa: ARG002 - for subclasses
+        """Return whether the group has committed an offset in any of `topics`.
+
+        Raises `Retryable` if the log doesn't respond. By default, returns False.
+        """
         return False
 
 
 class Subscription(Protocol):
-    """One member of a consumer group. Not for use by two threads at once."""
+    """One member of a consumer group. Not thread-safe."""
 
     @abstractmethod
     def poll(self, max_records: int) -> Sequence[Record]:
-        """The next records, at most `max_records`, each partition's in the order of offsets; doesn't wait.
+        """Return at most `max_records` next records, in order of offset within each partition. Doesn't wait.
 
-        A record is given out once by a member while it keeps the partition; again after a restart or a
-        rebalance unless its offset was committed. `poll(0)` only says "still alive".
+        A member returns each record once while it keeps the partition. After a restart or a rebalance, records whose
+        offset wasn't committed come again. `poll(0)` returns nothing and only keeps the membership alive.
         """
 
-    def wait(self, timeout_s: float) -> bool:  # noqa: ARG002 - of those who can
-        """Wait until there may be records, at most so long; False, at once, where it can't be waited for.
+    def wait(self, timeout_s: float) -> bool:  # noqa: ARG002 - for subclasses
+        """Wait until there may be records, for at most `timeout_s` seconds, and return True.
 
-        That is also so where records have come already that the polls before didn't want. Only for whoever drives
-        this alone on a thread: everything else moves by `poll`.
+        Return False at once if this subscription can't wait (the default), or if it has buffered records that earlier
+        polls left. Only for a thread that drives nothing but this subscription; other callers use `poll`.
         """
         return False
 
     def refusal(self) -> str | None:
-        """Why the log lets this member read nothing, on one line; None where it reads, or nothing is known.
+        """Return one line that says why the log refuses this member's reads; None if it reads, or if that isn't known.
 
-        As of the last poll. It stays until there is evidence of the contrary.
+        The text is as of the last poll, and stays until a read succeeds.
         """
         return None
 
     def hold_back(self) -> bool:
-        """From now on, give out records of a newly assigned partition only once `open` was called for it.
+        """From now on, hold each newly assigned partition: `poll` returns its records only after `open`.
 
-        Returns False, and changes nothing, for a log in which reading a record can't end the process.
+        Returns False, and changes nothing, for a log in which reading a record can't kill the process (the default).
         """
         return False
 
     def held_back(self) -> Mapping[TopicPartition, int]:
-        """The partitions that wait for `open`, with the offset of their next record.
+        """Return the held partitions, which wait for `open`, with the offset of their next record.
 
-        Raises `Retryable` if the log doesn't answer.
+        Raises `Retryable` if the log doesn't respond.
         """
         return {}
 
     def with_records(self, offsets: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
-        """Those of these held partitions that hold a record at or after the given offset; `Retryable` as above."""
+        """Return those of the held partitions that have a record at or after the given offset.
+
+        Raises `Retryable` if the log doesn't respond.
+        """
         return offsets.keys()
 
-    def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:  # noqa: ARG002 - as above
-        """Give out the records of these partitions from these offsets on.
+    def open(self, offsets: Mapping[TopicPartition, int], *, careful: bool = False) -> None:  # noqa: ARG002 - for subclasses
+        """Let `poll` return the records of these partitions, from the given offsets on.
 
-        With `careful`, which takes one partition at a time, the log reads as little at once as it can. It gives out the
-        next record and holds the partition back again; at the partition's end, it does so without a record.
+        With `careful`, `offsets` names one partition, and the log reads as little at once as it can: `poll` returns one
+        record, after which the partition is held again. At the partition's end, it is held again without a record.
+        Raises `Permanent` for a log that holds no partitions (the default).
         """
         raise Permanent("this log holds no partition back")
 
     @abstractmethod
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Remember the next offset to read of each partition; may be lost in a crash (records come again).
+        """Store the next offset to read in each partition. A crash may lose it, and the records come again.
 
-        Offsets of partitions that this member lost meanwhile are ignored.
+        Ignores offsets of partitions that this member has lost meanwhile.
         """
 
     def is_new(self) -> bool | None:
-        """Whether the group had committed no offset of its topics when this member joined; None while it isn't known.
+        """Return whether the group had no committed offset in its topics when this member joined; None while unknown.
 
-        `Retryable` if the log doesn't answer.
+        Raises `Retryable` if the log doesn't respond.
         """
         return False
 
     @abstractmethod
     def lost(self) -> Collection[TopicPartition]:
-        """The partitions taken away since the last call: forget their records, commit nothing of them."""
+        """Return the partitions that this member has lost since the last call.
+
+        The caller drops their records and doesn't commit their offsets.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Leave the group, giving the partitions back. Commits nothing."""
+        """Leave the group and release the partitions. Commits nothing."""

@@ -1,4 +1,4 @@
-"""Calls to the outside, many at once, outside of any transaction."""
+"""Outside calls (gateway, notifier, calls of a step): several at the same time, and outside of any transaction."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Token = TypeVar("Token")
 
 
 class CallAbandoned(OutcomeUnknown):
-    """A call took longer than its limit. It may still take effect; its answer is dropped."""
+    """A call took longer than its time limit. It may still take effect; its result is dropped."""
 
 
 @attrs.frozen
 class Ended(Generic[Token]):
-    """A call that came back: its answer, or the exception that it raised."""
+    """A call that has ended: its result (`answer`), or the exception that it raised (`error`)."""
 
     token: Token
     answer: object = None
@@ -30,7 +30,7 @@ class Ended(Generic[Token]):
 class Withdrawn(Generic[Token]):
     """A submitted call that hasn't ended when its process stops.
 
-    `left_s` is how many seconds of its time limit are left; None for a call that wasn't begun, and never will be.
+    `left_s` is the rest of its time limit, in seconds; None for a call that wasn't begun and never will be.
     """
 
     token: Token
@@ -38,35 +38,34 @@ class Withdrawn(Generic[Token]):
 
 
 class CallExecutor(Protocol[Token]):
-    """A bounded number of calls under way. One thread submits and collects.
+    """Runs a bounded number of calls at the same time. A single thread submits calls and collects results.
 
-    A call that takes longer than the limit of these calls ends with the error `CallAbandoned`. What it answers later
-    changes nothing.
+    A call that exceeds the executor's time limit ends with the error `CallAbandoned`; its later result has no effect.
     """
 
     @abstractmethod
     def room(self) -> int:
-        """How many more calls can be submitted now."""
+        """Return how many more calls can be submitted now."""
 
     @abstractmethod
     def submit(self, token: Token, call: Callable[[], object]) -> None:
-        """Start a call; `token` names it when it has ended."""
+        """Start a call, or queue it until a thread is free; `token` identifies it in the result of `collect`."""
 
     @abstractmethod
     def collect(self) -> Sequence[Ended[Token]]:
-        """The calls that ended since the last time, each once; doesn't wait."""
+        """Return the calls that have ended since the last call of this method, each once. Doesn't wait."""
 
     def blocked(self) -> bool:
-        """Whether no further call is made because too many abandoned ones haven't returned."""
+        """Return whether the executor starts no calls because too many abandoned ones haven't returned."""
         return False
 
-    def withdraw(self, timeout_s: float) -> Sequence[Withdrawn[Token]]:  # noqa: ARG002 - for those that wait
-        """Begin no more calls, and wait up to `timeout_s` for those under way; returns those that haven't ended.
+    def withdraw(self, timeout_s: float) -> Sequence[Withdrawn[Token]]:  # noqa: ARG002 - for subclasses
+        """Begin no more calls, wait up to `timeout_s` seconds for those under way, and return those that haven't ended.
 
-        A call may end meanwhile, so that `collect` returns it as well.
+        A returned call may still end, so that `collect` returns it as well.
         """
         return ()
 
     @abstractmethod
     def close(self) -> None:
-        """Take no more calls; those under way are left to themselves (their tasks' leases lapse)."""
+        """Accept no more calls. Calls under way continue without supervision; the leases of their tasks expire."""

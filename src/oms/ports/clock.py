@@ -1,4 +1,4 @@
-"""Time and names, so that a test can hold both still."""
+"""The current time and new ids, as ports, so that tests can control both."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ class Clock(Protocol):
 
     @abstractmethod
     def now(self) -> datetime:
-        """The present, timezone-aware, in UTC; never None, may step back when the host's clock is set."""
+        """Return the current time, timezone-aware and in UTC. It may step back when the host's clock is set."""
 
     def steady(self) -> datetime:
-        """For waits within this process: goes on evenly, also while the host's clock is set, and so may differ from it.
+        """Return a time for waits within this process, which advances evenly even while the host's clock is set.
 
-        Compare it with itself alone, never with what is on record.
+        It may differ from `now`. Compare it only with other values of `steady`, never with a stored time.
         """
         return self.now()
 
 
 class Ids(Protocol):
-    """New names."""
+    """Makes new ids."""
 
     @abstractmethod
     def order_id(self) -> OrderId:
-        """A new order's id: unique, and in the order of time as far as the host's clock is."""
+        """Return a new, unique order id. Later ids sort after earlier ones, unless the host's clock was set back."""
 
     @abstractmethod
     def token(self) -> str:
-        """A new opaque name of at most 36 characters: an outbox row, a lease, a dead letter."""
+        """Return a new, unique and opaque id of at most 36 characters, for an outbox row, a lease or a dead letter."""

@@ -1,11 +1,11 @@
-"""What an adapter can tell of a failure. Driver errors are translated into these at the border.
+"""The errors that adapters raise. Each adapter translates the errors of its driver into these.
 
 PortError
-├── Retryable        nothing happened, or it is safe to do the whole of it again: a deadlock, a lost connection
-│   └── Closed       the stock gate is being rebuilt: wait, guess nothing
-├── Permanent        doing it again fails again: a value that can't be stored, a message that is too large
+├── Retryable        nothing happened, or repeating all of it is safe: a deadlock, a lost connection
+│   └── Closed       the stock gate is being rebuilt: wait, and don't guess its answer
+├── Permanent        a repeat fails again: a value that can't be stored, a message that is too large
 │   └── WrongAnswer  an extension returned a value that its port doesn't allow
-└── OutcomeUnknown   it may have happened: never to be taken for failed
+└── OutcomeUnknown   the effect may have happened: never treat it as a failure
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from oms.domain.errors import OmsError
 
 
 class PortError(OmsError):
-    """A failure outside of the rules of the business."""
+    """A technical failure, as opposed to a refusal by a business rule."""
 
 
 class Retryable(PortError):
-    """Try the same again later; it counts against nobody."""
+    """A repeat of the same call may succeed later. It doesn't count as an attempt."""
 
 
 class Closed(Retryable):
@@ -26,7 +26,7 @@ class Closed(Retryable):
 
 
 class Permanent(PortError):
-    """The same would fail again."""
+    """A repeat of the same call would fail again."""
 
 
 class WrongAnswer(Permanent):
@@ -34,8 +34,8 @@ class WrongAnswer(Permanent):
 
 
 class OutcomeUnknown(PortError):
-    """The effect may or may not have happened: look it up."""
+    """The effect may or may not have happened; the caller has to look it up."""
 
 
 class SettingsError(OmsError):
-    """A setting is wrong; the text is one line for the person who starts the program."""
+    """A setting is wrong. The text is one line for the person who starts the program."""

@@ -1,4 +1,4 @@
-"""What the promises are checked against: everything that is on record, read-only, after or during a run."""
+"""Read access to all stored records of a system, against which the promises are checked, after or during a run."""
 
 from __future__ import annotations
 
@@ -26,103 +26,103 @@ from oms.ports.stores.rows import DeadLetter, OutboxRow, StoredAnswer
 
 
 class ServiceEvidence(Protocol):
-    """What every service's store can show.
+    """The records that every service's store has.
 
-    Rows come sorted by their ids (by code points, as Python sorts), where nothing else is said: those of several
-    services are merged.
+    Each method returns rows sorted by their ids (by code points, as Python sorts) unless its description says
+    otherwise. The order matters because the reader merges the rows of several services.
     """
 
     @abstractmethod
     def currency(self) -> str | None:
-        """The currency that was pinned; None before the service's first start."""
+        """Return the ISO 4217 code of the pinned currency; None before the service's first start."""
 
     @abstractmethod
     def at_one_moment(self) -> AbstractContextManager[None]:
-        """What is shown in the block is of one moment, whatever the service does meanwhile."""
+        """Return a context in which all reads see one consistent snapshot, while the service may continue to write."""
 
     def as_of(self) -> datetime | None:
-        """The time up to which this record is known to be complete, if it may be behind (a standby); None if not."""
+        """Return the time up to which the records are complete, if they may lag behind (a standby); otherwise None."""
         return None
 
     @abstractmethod
     def all_inbox(self) -> Iterable[tuple[str, MessageId]]:
-        """Each (group, message) that was handled or parked, sorted."""
+        """Return each (group, message id) that was handled or parked, sorted."""
 
     @abstractmethod
     def all_outbox(self) -> Iterable[OutboxRow]:
-        """Rows that aren't sent yet, in any order."""
+        """Return the rows that aren't published yet, in any order."""
 
     @abstractmethod
     def all_tasks(self) -> Iterable[TaskKey]:
-        """Tasks that aren't done yet, in any order."""
+        """Return the tasks that aren't done yet, in any order."""
 
     @abstractmethod
     def all_dead_letters(self) -> Iterable[DeadLetter]:
-        """Every dead letter, in any state and any order."""
+        """Return the dead letters of every state, in any order."""
 
 
 class OrderEvidence(ServiceEvidence, Protocol):
-    """The order service's record."""
+    """The order service's records."""
 
     @abstractmethod
     def all_orders(self) -> Iterable[Order]:
-        """Every order by id, ABSENT ones included."""
+        """Return every order by id, including orders in state ABSENT."""
 
     @abstractmethod
     def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
-        """Every history entry, by order and seq."""
+        """Return every history entry, by order id and `seq`."""
 
     @abstractmethod
     def all_answers(self) -> Iterable[StoredAnswer]:
-        """Every kept answer, in any order."""
+        """Return every stored response to an idempotency key, in any order."""
 
 
 class InventoryEvidence(ServiceEvidence, Protocol):
-    """The inventory service's record."""
+    """The inventory service's records."""
 
     @abstractmethod
     def all_reservations(self) -> Iterable[Reservation]:
-        """Every reservation by order."""
+        """Return every reservation by order id."""
 
     @abstractmethod
     def all_stock(self) -> Iterable[Stock]:
-        """Every product by SKU."""
+        """Return the stock of every product by SKU."""
 
     @abstractmethod
     def all_movements(self) -> Iterable[Movement]:
-        """The whole ledger by reference."""
+        """Return all rows of the ledger by reference."""
 
 
 class PaymentEvidence(ServiceEvidence, Protocol):
-    """The payment service's record."""
+    """The payment service's records."""
 
     @abstractmethod
     def all_payments(self) -> Iterable[Payment]:
-        """Every payment by order."""
+        """Return every payment by order id."""
 
 
 class NotificationEvidence(ServiceEvidence, Protocol):
-    """The notification service's record."""
+    """The notification service's records."""
 
     @abstractmethod
     def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
-        """Every notification with the time of its delivery, in any order."""
+        """Return every notification with the time of its delivery (None: not delivered yet), in any order."""
 
 
 class LogEvidence(Protocol):
-    """The broker's record."""
+    """The records of the message log."""
 
     @abstractmethod
     def all_records(self) -> Iterable[Record]:
-        """Every record that is still kept and was there when the reading began; each partition's in order."""
+        """Return every record that the log still has and had when the reading began, by offset in each partition."""
 
-    def offsets(self, group: str) -> Mapping[TopicPartition, int] | None:  # noqa: ARG002 - the port's name
-        """The next offset that a group will read of each partition it joined for; None where it can't be told."""
+    def offsets(self, group: str) -> Mapping[TopicPartition, int] | None:  # noqa: ARG002 - for subclasses
+        """Return the next offset that a group reads in each of its partitions; None if this log can't report it."""
         return None
 
 
 class BookKind(Enum):
-    """The kind of a book entry: money moved (CAPTURE, REFUND), or a key was blocked (VOID) or declined (DECLINE)."""
+    """The kind of a book entry: CAPTURE and REFUND move money; VOID blocks a key; DECLINE records a declined charge."""
 
     CAPTURE = "CAPTURE"
     REFUND = "REFUND"
@@ -134,9 +134,9 @@ class BookKind(Enum):
 class BookEntry:
     """One line of the gateway's own book.
 
-    `key` is the key of the charge, also for a refund, whatever key the refund itself has. `amount` is in minor units:
-    above 0 for a capture and a refund, 0 for a void and a decline. `at` has a time zone. `currency` is an ISO 4217
-    code; None where the book doesn't name it, and then P4 can't compare it.
+    `key` is the key of the charge. This applies to a refund too, even if the refund has a key of its own. `amount` is
+    in minor units: above 0 for a capture and a refund, 0 for a void and a decline. `at` has a time zone. `currency` is
+    an ISO 4217 code; None if the book doesn't record it, and then promise P4 doesn't compare currencies.
     """
 
     key: str
@@ -150,47 +150,50 @@ class BookEntry:
 class GatewayBook(Protocol):
     """The gateway's own record of the money that it moved, kept apart from the stores of `oms`.
 
-    A gateway that has this method too lets `shop.expect(order).paid(...)` and promise P4 of `oms verify` compare its
-    record with the orders. `oms verify` makes the gateway once more, in a process of its own, while others charge: the
-    record must be durable, and reading it must not disturb them.
+    If a gateway also implements this protocol, `shop.expect(order).paid(...)` and promise P4 of `oms verify` compare
+    its record with the orders. `oms verify` creates the gateway again in its own process while other processes charge:
+    the record must be durable, and reading it must not disturb them.
     """
 
     @abstractmethod
     def all_entries(self) -> Iterable[BookEntry]:
         """Return every entry, in the order in which they were written.
 
-        Return them as a generator, or read them in pages, where there may be many: `oms verify` keeps none in memory.
-        Entries of other systems that use the same gateway may be among them.
+        If there may be many, return a generator that reads them in pages: `oms verify` keeps none in memory. The
+        entries may include those of other systems that use the same gateway.
         """
 
 
 class GateEvidence(Protocol):
-    """What the stock gate remembers. May be read while it is at work: then it is of no single moment."""
+    """The contents of the stock gate. A read while the gate is in use doesn't see one consistent snapshot."""
 
     @abstractmethod
     def epoch(self) -> int | None:
-        """The epoch that is open; None while it is closed."""
+        """Return the open epoch; None while the gate is closed."""
 
     @abstractmethod
     def all_available(self) -> Iterable[tuple[Sku, int]]:
-        """Every known product with the units that it would still sell; may be below 0 after a write-off."""
+        """Return every known product with the units that the gate would still sell; below 0 after some write-offs."""
 
     @abstractmethod
     def all_answers(self) -> Iterable[tuple[OrderId, GateAnswer, Items]]:
-        """Every answer that is kept, with what the order holds (nothing unless HELD); in any order, some twice."""
+        """Return every stored answer with the items that the order holds (none unless HELD).
+
+        They come in any order, and some may come twice.
+        """
 
 
 class StepRecord(ServiceEvidence, Protocol):
-    """The record of a shop's own step."""
+    """The records of a shop's own step."""
 
     @abstractmethod
     def start_offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
-        """Where the group began that this step reads by; None where that isn't decided yet."""
+        """Return the offsets at which the step's consumer group began; None if they aren't decided yet."""
 
 
 @attrs.frozen
 class StepEvidence:
-    """The record of a shop's own step, and the topics that it handles."""
+    """The records of a shop's own step, and the topics that it handles."""
 
     record: StepRecord
     topics: Collection[str]
@@ -198,10 +201,10 @@ class StepEvidence:
 
 @attrs.frozen
 class Evidence:
-    """All records of one system. `log`, `book` and `gate` are None where they can't be read, or there is none.
+    """All records of one system. `log`, `book` and `gate` are None if they can't be read or don't exist.
 
-    `whole_book`: the book holds all payments of this system and no others, because the gateway was made with it.
-    Otherwise it may have begun after the first orders, and may be another system's as well.
+    `whole_book` is true if the book holds all payments of this system and no others, because the system made the
+    gateway. Otherwise the book may have begun after the first orders, and may hold entries of other systems.
     """
 
     order: OrderEvidence
@@ -212,9 +215,9 @@ class Evidence:
     book: GatewayBook | None = None
     gate: GateEvidence | None = None
     steps: Mapping[str, StepEvidence] = attrs.field(factory=dict)
-    """By group."""
+    """By consumer group."""
 
     unread_steps: Collection[str] = ()
-    """Steps that have a record here and aren't among `steps`, by the names of their files or schemas."""
+    """Steps that have a store and aren't among `steps`, by the names of their files or schemas."""
 
     whole_book: bool = True

@@ -1,4 +1,4 @@
-"""The keyword arguments that are extensions, so that an editor completes them and a type checker finds a wrong one."""
+"""The types of the keyword arguments that pass extensions, for editors and type checkers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ExtensionArguments(TypedDict, total=False):
     """Moves the money. Default: the simulated gateway, or the one that the setting `payment_gateway` names."""
 
     notifier: Notifier | str | None
-    """Tells customers what happened. A text is the setting: `"log"`, `"webhook"` or an import path."""
+    """Delivers notifications to customers. A text is the setting: `"log"`, `"webhook"` or an import path."""
 
     pricing: Pricing | str | None
     """Computes an order's total. Default: the caller's amount is the total. A text is an import path."""
@@ -31,25 +31,27 @@ class ExtensionArguments(TypedDict, total=False):
     """Accepts or refuses each order. Default: every order is accepted. A text is an import path."""
 
     authenticator: Authenticator | str | None
-    """Says who sent an HTTP request. Default: API keys, or everybody on loopback. A text is an import path."""
+    """Identifies the caller of an HTTP request. Default: API keys; without keys, every caller is trusted. A text is an
+    import path.
+    """
 
     clock: Clock | None
     """The current time. Default: the system's clock."""
 
     ids: Ids | None
-    """Makes ids of orders and messages. Default: UUIDs of version 7."""
+    """Makes the ids of orders, outbox rows, leases and dead letters. Default: UUIDs of version 7."""
 
     broker: Broker | None
-    """The log. Default: the profile's."""
+    """The message log. Default: the profile's."""
 
     stores: Mapping[str, Store] | None
-    """The services' records, by service name; a step's by its group. Default: the profile's."""
+    """The stores, by service name; the store of a step by its group. Default: the profile's."""
 
     gate: StockGate | None
-    """Answers whether stock is free before SQL decides. Default: the profile's."""
+    """Filters out orders that can't get stock, before the SQL ledger decides. Default: the profile's."""
 
     telemetry: Telemetry | None
-    """Log, counters and alerts. Default: structured log lines and Prometheus' metrics."""
+    """Log lines, metrics and alerts. Default: structured log lines and Prometheus metrics."""
 
     calls: Callable[[str], CallExecutor[Task]] | None
-    """Makes the executor of a service's outside calls, by the service's name. Default: threads."""
+    """Makes the executor of a service's outside calls from the service's name. Default: a thread pool for each."""

@@ -1,6 +1,6 @@
 """The ports that a shop may implement: gateway, notifier, authenticator, pricing and policy, with their records.
 
-Pass your own to `oms.create`, or name it by import path in the settings.
+Pass an implementation to `oms.create`, or name it by import path in the settings.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId, che
 class Charge:
     """A request to capture `amount`, the order's total, from the customer `user_id`.
 
-    `key` is the idempotency key: at most 72 characters of `A-Z a-z 0-9 . _ : -`, the same in every call about this
-    order's charge, and never used for another one. `metadata` is the order's own text,
-    at most 4 KiB.
+    `key` is the idempotency key: at most 68 characters of `A-Z a-z 0-9 . _ : -`, the same in every call about this
+    order's charge, and never used for another charge. `metadata` is text from the caller's order, at most 4 KiB.
     """
 
     key: str
@@ -37,9 +36,9 @@ class Charge:
 
 @attrs.frozen(kw_only=True)
 class Lookup:
-    """A question about the charge under `key`; `amount` is the amount that was to be captured.
+    """A look-up of the charge under `key`; `amount` is the amount that the charge was to capture.
 
-    `payment_id` is the gateway's id of the payment, or None before an answer with it.
+    `payment_id` is the gateway's id of the payment; None until an answer has contained it.
     """
 
     key: str
@@ -52,9 +51,9 @@ class Lookup:
 
 @attrs.frozen(kw_only=True)
 class Void:
-    """A request to make any capture under `key` impossible; `amount` is the amount that was to be captured.
+    """A request to make any capture under `key` impossible; `amount` is the amount that the charge was to capture.
 
-    `payment_id` is the gateway's id of the payment, or None before an answer with it.
+    `payment_id` is the gateway's id of the payment; None until an answer has contained it.
     """
 
     key: str
@@ -69,9 +68,9 @@ class Void:
 class Refund:
     """A request to give back `amount` of the charge under `charge_key`.
 
-    `key` is the idempotency key of this refund. The refund of a whole charge has the key of its charge; refunds of a
-    part have keys of their own, at most 200 characters. `payment_id` is the gateway's id of the captured payment, as
-    `Captured` had it (shortened if it was too long, see `Captured`).
+    `key` is the idempotency key of this refund. The refund of a whole charge has the key of its charge; each partial
+    refund has a key of its own, of at most 200 characters. `payment_id` is the id from `Captured`, shortened if it was
+    too long.
     """
 
     key: str
@@ -87,9 +86,9 @@ class Refund:
 class Captured:
     """The money is taken. `payment_id` is the gateway's id of the payment, 1 to 64 characters.
 
-    An id that can't be stored doesn't lose the payment: without an id (None or empty) the charge's key takes its place;
-    an id that is too long, or holds U+0000 or a lone surrogate, becomes its first 47 characters, `~`, and 16
-    hexadecimal digits of its SHA-256. Both raise an alert.
+    `oms` replaces an id that it can't store, and raises an alert. The charge's key replaces None or an empty text. An
+    id that is too long, or contains U+0000 or a lone surrogate, becomes its first 47 characters, `~`, and 16
+    hexadecimal digits of its SHA-256.
     """
 
     payment_id: str
@@ -99,7 +98,7 @@ class Captured:
 class Authorised:
     """The money is reserved and not taken. `payment_id` as in `Captured`.
 
-    This version captures at once, so it counts as `Unanswered` and raises an alert.
+    This version of `oms` supports only immediate capture: it treats this answer as `Unanswered` and raises an alert.
     """
 
     payment_id: str
@@ -107,43 +106,43 @@ class Authorised:
 
 @attrs.frozen
 class Declined:
-    """Refused for good: under this key no money has moved or will move. `reason` is for the log."""
+    """The charge is finally refused: no money has moved or will move under this key. `reason` is for the log."""
 
     reason: str = ""
 
 
 @attrs.frozen
 class Voided:
-    """A promise: no charge under this key can capture any more."""
+    """The gateway guarantees that no charge under this key can capture any more."""
 
 
 @attrs.frozen
 class Refunded:
-    """The amount is given back, once for the refund's key."""
+    """The amount has been given back, once for the refund's key."""
 
 
 @attrs.frozen
 class UnknownCharge:
     """The gateway knows no charge under this key yet.
 
-    It counts as unknown until the settle window has passed (`OMS_PAYMENT_SETTLE_WINDOW_S`, counted from the charge);
-    after that the charge is made again under the same key.
+    The outcome remains unknown until the settle window ends (`OMS_PAYMENT_SETTLE_WINDOW_S` seconds after the charge).
+    Afterwards `oms` repeats the charge under the same key.
     """
 
 
 @attrs.frozen
 class Pending:
-    """The gateway hasn't decided yet. Counts as `Unanswered`; reserved for payments that take days."""
+    """The gateway hasn't decided yet. `oms` treats this as `Unanswered`; it is reserved for payments that take days."""
 
     detail: str = ""
 
 
 @attrs.frozen
 class NotAttempted:
-    """The request surely had no effect: a refused connection, an open circuit breaker. `detail` is for the log.
+    """The request certainly had no effect: a refused connection, an open circuit breaker. `detail` is for the log.
 
-    A charge is then made again after the usual pause, without a look-up and without the settle window. Answer
-    `Unanswered` wherever the request may have been sent.
+    `oms` repeats the charge after the usual pause, without a look-up and without waiting for the settle window. Return
+    `Unanswered` instead if the request may have been sent.
     """
 
     detail: str = ""
@@ -151,9 +150,10 @@ class NotAttempted:
 
 @attrs.frozen
 class Unanswered:
-    """The outcome is unknown: a time-out, a lost connection, a 5xx. Never taken for `Declined`.
+    """The outcome is unknown: a time-out, a lost connection, a 5xx response. `oms` never treats it as `Declined`.
 
-    `detail` is for the log. The call is looked up, or repeated under the same key, until there is an answer.
+    `detail` is for the log. `oms` looks the charge up, or repeats the call under the same key, until the outcome is
+    known.
     """
 
     detail: str = ""
@@ -163,21 +163,21 @@ ChargeAnswer = Captured | Authorised | Declined | Pending | NotAttempted | Unans
 LookupAnswer = Captured | Authorised | Declined | UnknownCharge | Pending | NotAttempted | Unanswered
 VoidAnswer = Voided | Captured | Pending | NotAttempted | Unanswered
 RefundAnswer = Refunded | Declined | Pending | NotAttempted | Unanswered
-"""The answers that each call of a gateway may return."""
+"""The answers that each method of a gateway may return."""
 
 
 class PaymentGateway(Protocol):
-    """Moves the money. Every call has a key: repeating it changes nothing and returns the first definite answer.
+    """Moves the money. Every call has a key: a repeat changes nothing and returns the first definite answer.
 
-    The methods are ordinary functions (not coroutines), called from several threads at once, outside of any
-    transaction. A call should return within a few seconds by its own time limit (`OMS_PAYMENT_TIMEOUT_S` is ours).
-    An exception, or an answer of another type, counts as `Unanswered`. Keys must be remembered for as long as the order
-    can be cancelled. A gateway that also implements `GatewayBook` has its money checked by `oms verify`.
+    The methods are ordinary functions, not coroutines. `oms` calls them from several threads at once, outside of any
+    transaction. Give each call a time limit of a few seconds; `oms` abandons it after `OMS_PAYMENT_TIMEOUT_S` seconds.
+    An exception, or an answer of another type, counts as `Unanswered`. The gateway must remember a key for as long as
+    the order can be cancelled. `oms verify` checks the money of a gateway that also implements `GatewayBook`.
     """
 
     @abstractmethod
     def charge(self, charge: Charge) -> ChargeAnswer:
-        """Capture the amount, at most once for the key. A key that was voided is declined."""
+        """Capture the amount, at most once for the key. Return `Declined` if the key was voided."""
 
     @abstractmethod
     def lookup(self, lookup: Lookup) -> LookupAnswer:
@@ -185,31 +185,30 @@ class PaymentGateway(Protocol):
 
     @abstractmethod
     def void(self, void: Void) -> VoidAnswer:
-        """Make a later capture under this key impossible, also where the key isn't known yet.
+        """Make a later capture under this key impossible, even if the gateway doesn't know the key yet.
 
-        Returns `Captured` where the money is already taken, and `Voided` where it never will be, declined charges
-        included.
+        Return `Captured` if the money is already taken; otherwise `Voided`, also for a declined charge.
         """
 
     @abstractmethod
     def refund(self, refund: Refund) -> RefundAnswer:
-        """Give back the amount, once for the refund's key; all refunds of a charge never exceed its amount.
+        """Give back the amount, once for the refund's key. All refunds of a charge together never exceed its amount.
 
-        `Declined` leaves the money with the shop and raises an alert; the call is repeated.
+        Return `Declined` if the money stays with the shop: `oms` raises an alert and repeats the call.
         """
 
 
 @attrs.frozen
 class Notification:
-    """News for the customer `user_id`; an order has at most one notification of each kind."""
+    """A notification for the customer `user_id`. An order has at most one notification of each kind."""
 
     id: str
-    """The same at each try: drop repeats by it."""
+    """The same in each delivery attempt; receivers use it to drop repeats."""
 
     order_id: OrderId
     user_id: UserId
     kind: str
-    """The topic of the event that it is about, such as `order.confirmed` or `payment.failed`."""
+    """The topic of the event that it reports, such as `order.confirmed` or `payment.failed`."""
 
     amount: Money
     """The order's total, or the amount of the payment event."""
@@ -218,10 +217,10 @@ class Notification:
     """Why the order or the payment ended; None for a confirmation or a success."""
 
     metadata: Metadata = NO_METADATA
-    """The text that came with the order; empty for the kinds `payment...`, whose events don't carry it."""
+    """The order's metadata; empty for the kinds `payment...`, whose events don't carry it."""
 
     at: datetime | None = None
-    """When the service recorded it, with time zone; None if that isn't known."""
+    """When the notification service recorded it, with time zone; None if that isn't known."""
 
 
 class Notifier(Protocol):
@@ -231,7 +230,8 @@ class Notifier(Protocol):
     def send(self, notification: Notification) -> None:
         """Deliver a notification and return None.
 
-        `Permanent` parks it at once; after any other exception the delivery is repeated with back-off for 24 h.
+        Raise `Permanent` to have it parked as a dead letter at once. After any other exception, `oms` repeats the
+        delivery with back-off for 24 h.
         """
 
 
@@ -241,17 +241,17 @@ class Role(Enum):
     CUSTOMER = "customer"
     OPERATOR = "operator"
     TRUSTED = "trusted"
-    """No authentication is configured: may act for any user, and as an operator."""
+    """No authentication is configured: the caller may act for any user, and as an operator."""
 
 
 @attrs.frozen
 class Principal:
     """The caller of a request. `user_id` is a customer, who sees only their own orders; other roles may omit it.
 
-    `credential` identifies the caller's API key or token without revealing it: each operator's credential has a rate
-    limit of its own, and the log of refused requests names it. Without it all operators share one rate limit.
-    Raises `InvalidValue` for a customer without a user (nothing would limit it to its own orders), and for an illegal
-    id or credential.
+    `credential` identifies the caller's API key or token without revealing it. Each operator's credential has a rate
+    limit of its own, and the log of refused requests names it; operators without a credential share one rate limit.
+    Raises `InvalidValue` for a customer without a `user_id` (nothing would limit it to its own orders), and for an
+    illegal id or credential.
     """
 
     role: Role
@@ -259,7 +259,7 @@ class Principal:
     credential: str | None = attrs.field(default=None, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        """Check role and id."""
+        """Check role, user id and credential."""
         if not isinstance(self.role, Role):
             raise InvalidValue("invalid_role", "the role of a principal must be a Role")
         if self.user_id is not None or self.role is Role.CUSTOMER:
@@ -269,12 +269,12 @@ class Principal:
 
     @property
     def owner(self) -> UserId | None:
-        """The owner to whose orders this caller is limited; None for callers that may see all orders."""
+        """The customer to whose orders this caller is limited; None for callers that may see all orders."""
         return self.user_id if self.role is Role.CUSTOMER else None
 
     @property
     def scope(self) -> str:
-        """The name under which this caller's idempotency keys are kept."""
+        """The scope of this caller's idempotency keys: callers with different scopes may use equal keys."""
         return f"{self.role.value}:{self.user_id or ''}"
 
 
@@ -286,7 +286,7 @@ class Authentication(Enum):
 
     API_KEYS = "api keys"
     HOST = "host"
-    """A shop's own authenticator decides, such as the one of the application that oms is part of."""
+    """A shop's own authenticator decides, such as that of the application that embeds `oms`."""
 
 
 class Authenticator(Protocol):
@@ -294,31 +294,31 @@ class Authenticator(Protocol):
 
     @abstractmethod
     def authenticate(self, headers: Mapping[str, str]) -> Principal | None:
-        """Return the caller; None if the headers identify none, which gives 401.
+        """Return the caller; None if the headers identify no caller, and the response is then 401.
 
-        `headers` are those of the request, by name in lower case. `Refused` gives 403; after another exception the
-        response is 503. May block: the call runs on a thread, with a time limit.
+        `headers` are those of the request, by name in lower case. Raise `Refused` for the response 403; after any other
+        exception the response is 503. The method may block: it runs on a thread for blocking work, with a time limit.
         """
 
 
 class Pricing(Protocol):
-    """Calculates an order's total. Without pricing, the caller's amount is trusted."""
+    """Calculates an order's total. Without pricing, the caller's amount is the total."""
 
     @abstractmethod
     def price(self, terms: Terms) -> Money:
         """Return the total to charge for these terms, in their currency.
 
-        `terms` are the customer, items and metadata of the order; `terms.total` is the caller's amount. A `DomainError`
-        refuses the order with its code.
+        `terms` are the customer, items and metadata of the order; `terms.total` is the caller's amount. Raise a
+        `DomainError` to refuse the order with the error's code.
         """
 
 
 class Policy(Protocol):
-    """Decides whether an order is accepted, for instance by its risk of fraud or by limits."""
+    """Decides whether an order is accepted, for instance by fraud risk or limits."""
 
     @abstractmethod
     def check(self, terms: Terms, caller: Principal) -> None:
         """Return None to accept the order; raise `Refused(code, detail)` to refuse it with 403.
 
-        `terms` have the total of the shop's pricing.
+        `terms.total` is the total that will be charged, after the shop's pricing.
         """

@@ -1,4 +1,4 @@
-"""What a check of a server or a setting reports to an operator."""
+"""Findings: problems that a check of a server or a setting reports to an operator."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ class Severity(Enum):
     """How serious a finding is."""
 
     WARNING = "warning"
-    """An operator should know it; the service works."""
+    """An operator should know about it; the service works."""
 
     ERROR = "error"
-    """It keeps a service from working."""
+    """The service can't work."""
 
 
 @attrs.frozen
 class Finding:
-    """One line for an operator."""
+    """One problem, as one line of text for an operator."""
 
     text: str
     severity: Severity = Severity.ERROR
 
     @property
     def is_warning(self) -> bool:
-        """Whether the service works nevertheless."""
+        """Whether the service can work despite this finding."""
         return self.severity is Severity.WARNING
 
     def __str__(self) -> str:
@@ -35,5 +35,5 @@ class Finding:
 
 
 def warning(text: str) -> Finding:
-    """Return a finding that keeps nothing from working."""
+    """Return a finding of severity WARNING."""
     return Finding(text, Severity.WARNING)

@@ -1,4 +1,4 @@
-"""What the system replaced left behind, as it stands there: text, of which nothing is checked yet."""
+"""Read access to the orders and stock of the Spring system: texts as they are stored there, not checked yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 
 @attrs.frozen
 class LegacyOrder:
-    """An order with its lines (product, quantity); all but the lines is None where only lines are there."""
+    """An order with its lines (product, quantity). Lines without an order: only `id` and `lines` aren't None."""
 
     id: str
     user_id: str | None
@@ -21,28 +21,28 @@ class LegacyOrder:
 
     status: str | None
     created_at: datetime | None
-    """In UTC; None where it isn't recorded."""
+    """In UTC; None if it isn't recorded."""
 
     lines: tuple[tuple[str | None, str | None], ...]
 
 
 class LegacyOrders(Protocol):
-    """Its orders. Reading changes nothing there, and may be repeated."""
+    """Reads the orders of the Spring system. Changes nothing there, and may be repeated."""
 
     @abstractmethod
     def orders(self) -> Iterable[LegacyOrder]:
-        """Every order by id, as of one moment.
+        """Return every order by id, in one consistent snapshot.
 
-        `Permanent` where there are no such tables or columns, `Retryable` where the server can't be reached.
+        Raises `Permanent` if the tables or columns don't exist, `Retryable` if the server can't be reached.
         """
 
 
 class LegacyStock(Protocol):
-    """Its stock. Reading changes nothing there, and may be repeated."""
+    """Reads the stock of the Spring system. Changes nothing there, and may be repeated."""
 
     @abstractmethod
     def counts(self) -> Iterable[tuple[str, str]]:
-        """Each product with its count, by product; text that says what is there instead, where that is no count.
+        """Return each product with its count, by product. If a key holds no count, the text describes its content.
 
-        `Retryable` where the server can't be reached.
+        Raises `Retryable` if the server can't be reached.
         """

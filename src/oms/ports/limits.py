@@ -1,7 +1,7 @@
 """Limits that several adapters share: of messages, of idempotency keys, and of the text in each stored field.
 
-Texts are counted in characters. One list for every store: `adapters/sql` takes its columns' lengths from it, and the
-memory stores refuse the same values, so that a test in memory fails where PostgreSQL would.
+The length of a text is in characters. `adapters/sql` takes the lengths of its columns from this list, and the memory
+stores refuse the same values, so that a test in memory fails where PostgreSQL would.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ from __future__ import annotations
 from datetime import timedelta
 
 MAX_MESSAGE_BYTES = 1_048_576
-"""Limit of a message's value and headers together, in bytes. All logs share it: Apache Kafka's default for a batch."""
+"""Limit of a message's value and headers together, in bytes, in all logs: Apache Kafka's default limit of a batch."""
 
 MAX_KEY_BYTES = 65_536
 """Limit of a message's key, in bytes. The keys of `oms` are order ids, which are much shorter."""
 
 IDEMPOTENCY_KEYS_KEPT = timedelta(hours=24)
-"""How long every store keeps the response to an idempotency key; later the key may be used again."""
+"""How long every store keeps the response to an idempotency key. Afterwards the key may be used again."""
 
 ID = 64
 """An order, user, product, payment or message id; a consumer group."""
 
 TOKEN = 36
-"""A generated name: an outbox row, a lease, a dead letter."""
+"""A generated id: of an outbox row, a lease or a dead letter."""
 
 INSTANCE = 255
-"""The name of an instance, which may be a host name."""
+"""The name of an instance; may be a host name."""
 
 TOPIC = 128
-"""A topic. Kafka itself allows 249 characters."""
+"""The name of a topic. Kafka itself allows 249 characters."""
 
 STATE = 16
 """The name of a state or a kind of record."""
@@ -54,10 +54,10 @@ KEY = 255
 """A caller's idempotency key."""
 
 SCOPE = 160
-"""Caller and route of an idempotency key."""
+"""The scope of an idempotency key: caller and route."""
 
 FINGERPRINT = 64
-"""A SHA-256 digest in hexadecimal."""
+"""The fingerprint of a request: a SHA-256 digest in hexadecimal."""
 
 DOCUMENT_KEY = 128
 """The key of a step's document."""

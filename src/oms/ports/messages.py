@@ -1,4 +1,4 @@
-"""Messages as the core sees them, and the codec that turns bytes into them and back."""
+"""Messages and records, and the port of the codec that converts between events and bytes."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ from oms.ports.errors import Permanent
 from oms.ports.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
 
 MessageId = NewType("MessageId", str)
-"""uuid5(order id, topic): every copy of a message has the same id, with or without its headers."""
+"""uuid5(order id, topic): every copy of a message has the same id, even without its headers."""
 
 Headers = tuple[tuple[str, bytes], ...]
 
 
 COPIES = ".dlq"
-"""Suffix of the topics that hold copies of dead letters. A copy isn't an event: no handler of a service gets one."""
+"""Suffix of the topics that hold copies of dead letters. A copy isn't an event, so no service handles it."""
 
 COPY_PREFIX = "oms_dead_letter_"
-"""Prefix of the headers of a copy that describe the dead letter."""
+"""Prefix of those headers of a copy that describe the dead letter."""
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
 def valid_trace(text: str | None) -> str | None:
-    """A W3C `traceparent` as it stands; None for what isn't one: a hint from outside is never an error."""
+    """Return the text if it is a valid W3C `traceparent`, else None. A wrong one from another system isn't an error."""
     return text if text is not None and _TRACEPARENT.fullmatch(text) else None
 
 
 def copies_topic(service: str) -> str:
-    """Where a service, or a step by its group, sends the copies of its dead letters: `order.dlq`.
+    """Return the topic for copies of the dead letters of a service, or of a step by its group, such as `order.dlq`.
 
-    A group may have any name, a topic may not: what Kafka refuses becomes `_`.
+    Characters of a group's name that Kafka refuses in the name of a topic become `_`.
     """
     return re.sub(r"[^A-Za-z0-9._-]", "_", service) + COPIES
 
 
 def is_copies_topic(topic: str) -> bool:
-    """Whether a topic holds copies of dead letters."""
+    """Return whether a topic holds copies of dead letters."""
     return topic.endswith(COPIES)
 
 
 class Undecodable(Permanent):
-    """The bytes are not a message of their topic; the text says why."""
+    """The bytes aren't a valid message of their topic; the text says why."""
 
 
 class TooLarge(Undecodable):
-    """The message exceeds the limits of every log. Its dead letter describes it and doesn't hold its content."""
+    """The message exceeds the size limits. Its dead letter holds its sizes and digest instead of its content."""
 
 
 class Unread(Undecodable):
-    """Processes died each time they read the message. Its dead letter names its place alone."""
+    """Processes died each time they read the message. Its dead letter holds only its topic, partition and offset."""
 
 
 @attrs.frozen
 class Cause:
-    """What led to a message: the id of the message that was handled, and the W3C trace it belongs to."""
+    """The cause of a message: the id of the message whose handling published it, and its W3C trace."""
 
     message_id: MessageId | None = None
     traceparent: str | None = None
@@ -71,7 +71,7 @@ class Cause:
 
 @attrs.frozen
 class CustomEvent:
-    """An event of a user's own topic: `body` is the JSON object, `orderId` included."""
+    """An event of a user's own topic. `body` is the complete JSON object, including `orderId`."""
 
     topic: str
     order_id: OrderId
@@ -83,7 +83,7 @@ AnyEvent = Event | CustomEvent
 
 @attrs.frozen
 class Outgoing:
-    """A message to be sent: exactly the bytes that the log will hold."""
+    """A message to publish: exactly the bytes that the log will hold."""
 
     topic: str
     key: bytes | None
@@ -93,9 +93,10 @@ class Outgoing:
 
 @attrs.frozen
 class Oversized:
-    """Sizes in bytes and digest of a message that exceeds the limits, in place of its content.
+    """The sizes in bytes and the digest of a message that exceeds the limits, in place of its content.
 
-    `message_bytes` counts key, value and headers. `value_sha256` is the value's SHA-256 in hexadecimal digits.
+    `message_bytes` is the size of key, value and headers together. `value_sha256` is the SHA-256 of the value in
+    hexadecimal digits.
     """
 
     message_bytes: int
@@ -103,7 +104,7 @@ class Oversized:
     value_sha256: str
 
     def headers(self) -> Headers:
-        """These facts as headers of the message's dead letter."""
+        """Return sizes and digest as headers of the message's dead letter."""
         return (
             ("oms_message_bytes", str(self.message_bytes).encode()),
             ("oms_value_bytes", str(self.value_bytes).encode()),
@@ -113,9 +114,9 @@ class Oversized:
 
 @attrs.frozen
 class Record:
-    """A message in the log. (topic, partition, offset) names it for ever.
+    """A message in the log. Topic, partition and offset identify it permanently.
 
-    A log gives out a message that exceeds the limits without key, value and headers; `oversized` describes it.
+    If the message exceeds the limits, the record has no key, value and headers; `oversized` describes it.
     """
 
     topic: str
@@ -130,8 +131,8 @@ class Record:
 def within_limits(record: Record) -> Record:
     """Return the record, or its description if it exceeds `MAX_MESSAGE_BYTES` or `MAX_KEY_BYTES`.
 
-    Producers of other systems may write such a message. Every log applies this to each record that it gives out, so
-    that no store, copy or answer ever holds the content.
+    Producers of other systems may write such a message. Every log applies this to each record that `poll` returns, so
+    that no store, dead-letter copy or response ever holds the content.
     """
     key, value = record.key or b"", record.value or b""
     size = len(value) + size_of(record.headers)
@@ -142,7 +143,7 @@ def within_limits(record: Record) -> Record:
 
 
 def too_large(message: Outgoing) -> Permanent | None:
-    """The error with which every log refuses a message that exceeds the limits; None if it fits."""
+    """Return the error with which every log refuses a message that exceeds the limits; None if it fits."""
     size = len(message.value) + size_of(message.headers)
     if size > MAX_MESSAGE_BYTES:
         return Permanent(f"{message.topic}: a message of {size} bytes is too large")
@@ -152,7 +153,7 @@ def too_large(message: Outgoing) -> Permanent | None:
 
 
 def size_of(headers: Headers) -> int:
-    """The bytes of all names and values; a name counts its characters."""
+    """Return the size of all names and values, in bytes; a character of a name counts as one byte."""
     size = 0
     for name, value in headers:
         size += len(name) + len(value)
@@ -161,9 +162,9 @@ def size_of(headers: Headers) -> int:
 
 @attrs.frozen
 class Message:
-    """A decoded record. `event` is None for what is to be skipped.
+    """A decoded record. `event` is None if the consumer has to skip it.
 
-    That is a message of the system replaced that names no order, and the copy of a dead letter.
+    It skips messages of the Spring system that name no order, and copies of dead letters.
     """
 
     id: MessageId
@@ -177,16 +178,19 @@ class Codec(Protocol):
 
     @abstractmethod
     def encode(self, event: AnyEvent, cause: Cause, at: datetime) -> Outgoing:
-        """The message of an event; equal events have equal values, only `ce_time` and the cause differ."""
+        """Return the message of an event, which happened at `at`. Equal events give equal values.
+
+        Only the headers for time and cause differ.
+        """
 
     @abstractmethod
     def decode(self, record: Record) -> Message:
-        """The event in a record; raises `Undecodable` for bytes that are no message of this topic."""
+        """Return the decoded record; raises `Undecodable` if the bytes aren't a valid message of their topic."""
 
     def order_of(self, record: Record) -> OrderId | None:  # noqa: ARG002 - a codec may know no more than `decode`
-        """The order that a record names, where that can be read although it can't be decoded; for its dead letter."""
+        """Return the order id in a record that can't be decoded, for its dead letter; None if it can't be read."""
         return None
 
     @abstractmethod
     def name(self, record: Record) -> MessageId:
-        """The id of a record that can't be decoded: by its place in the log."""
+        """Return an id for a record that can't be decoded, derived from its topic, partition and offset."""

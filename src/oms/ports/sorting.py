@@ -1,4 +1,4 @@
-"""Sorting more rows than memory holds."""
+"""Sorts more rows than fit into memory."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 Row = tuple[Any, ...]
-"""Texts without lone surrogates, and whole numbers of 64 bits with a sign; a column has one type in all rows."""
+"""Each column holds either texts without lone surrogates or signed 64-bit integers, the same type in all rows."""
 
 
 class Sorter(Protocol):
-    """Rows of one length, to be read in ascending order, as Python compares tuples."""
+    """Collects rows of equal length and returns them in ascending order, as Python compares tuples."""
 
     @abstractmethod
     def add(self, row: Row) -> None:
-        """Keep a row; not while `rows` is being read."""
+        """Add a row; not while a reader iterates over `rows`."""
 
     @abstractmethod
     def rows(self) -> Iterator[Row]:
-        """Every row, in order; may be read again."""
+        """Return an iterator over all rows in order. May be called again."""
 
 
 MakeSorter = Callable[[], Sorter]
-"""Makes an empty sorter. What it needs is freed with it."""
+"""Makes an empty sorter. Its memory and files are freed together with the sorter."""

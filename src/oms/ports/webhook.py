@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeGuard
 
 MAX_TIMESTAMP = 12
-"""Digits of a timestamp in seconds: enough for 30,000 years."""
+"""Most digits of a timestamp in seconds: enough for 30,000 years."""
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
@@ -24,9 +24,9 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 def verify_signature(
     secret: str, headers: Mapping[str, str], body: bytes, now: datetime, *, tolerance_s: float = 300
 ) -> bool:
-    """For receivers: whether a post comes from the holder of `secret` and is at most `tolerance_s` seconds old.
+    """For receivers: return whether the holder of `secret` signed a post at most `tolerance_s` seconds before `now`.
 
-    `headers` have names in any case. Returns False, and never raises, for whatever a stranger may send.
+    The names in `headers` may be in upper or lower case. Returns False, and never raises, for malformed headers.
     """
     try:
         known = {str(name).lower(): value for name, value in headers.items()}

@@ -1,1 +1,1 @@
-"""The stores: what every store has (rows, transaction, store), and one module for each service's own."""
+"""The ports of the stores: `rows` and `store` for every service, and a module for the tables of each service."""

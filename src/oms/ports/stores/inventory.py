@@ -18,63 +18,69 @@ class InventoryTransaction(KeyedTransaction, Protocol):
 
     @abstractmethod
     def gate_epoch(self) -> int:
-        """The ledger's epoch, shared-locked until the end of the transaction."""
+        """Return the ledger's epoch, with a shared lock until the end of the transaction."""
 
     @abstractmethod
     def lock_gate(self) -> int:
-        """The ledger's epoch, locked alone: nobody records a take until the end of the transaction."""
+        """Return the ledger's epoch, locked exclusively: no other transaction records a hold until this one ends."""
 
     @abstractmethod
     def set_gate_epoch(self, epoch: int) -> None:
-        """Write the epoch."""
+        """Write the ledger's epoch."""
 
     @abstractmethod
     def lock_reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
-        """The reservations of these orders, locked in sorted order; absent ones are left out."""
+        """Lock the reservations of these orders in sorted order, and return those that exist."""
 
     @abstractmethod
     def lock_stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
-        """The stock of these products, locked in sorted order; unknown ones are left out."""
+        """Lock the stock of these products in sorted order, and return those that exist."""
 
     @abstractmethod
     def introduce_stock(self, levels: Mapping[Sku, int]) -> None:
-        """Insert products that aren't there with so many units on hand, and a DEFAULT ledger row where not 0."""
+        """Insert those products that don't exist, with the given units on hand.
+
+        A product with units on hand also gets a ledger row of the kind DEFAULT.
+        """
 
     @abstractmethod
     def save_reservations(self, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
-        """Write (before, after) pairs; ABSENT before is an insert. `Retryable` where another was first."""
+        """Write (before, after) pairs: an insert if `before` is ABSENT, else an update.
+
+        Raises `Retryable` if another transaction inserted the reservation first.
+        """
 
     @abstractmethod
     def move_stock(self, movements: Sequence[Movement]) -> None:
-        """Append ledger rows, and change stock by one summed update a product."""
+        """Append ledger rows, and change the stock of each product by their sum in one update."""
 
     @abstractmethod
     def fold(self) -> tuple[Mapping[Sku, Stock], Mapping[OrderId, Items]]:
-        """All stock, and the items of every HELD reservation."""
+        """Return the stock of all products, and the items of every HELD reservation."""
 
 
 class InventoryStore(Store, Protocol):
-    """The inventory service's record."""
+    """The inventory service's store."""
 
     @abstractmethod
     def begin(self) -> InventoryTransaction: ...
 
     @abstractmethod
     def reservations(self, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
-        """Committed reservations, without locks."""
+        """Return the committed reservations of these orders, without locks."""
 
     @abstractmethod
     def stock(self, skus: Collection[Sku]) -> Mapping[Sku, Stock]:
-        """Committed stock, without locks."""
+        """Return the committed stock of these products, without locks."""
 
     @abstractmethod
     def stock_page(self, number: int, size: int) -> Page[Stock]:
-        """A page of all products, by sku."""
+        """Return a page of the stock of all products, by SKU; `number` counts from 0."""
 
     @abstractmethod
     def default_stock(self) -> str | None:
-        """Return `OMS_DEFAULT_STOCK` as it was at the first start (empty text: none); None before it was recorded."""
+        """Return `OMS_DEFAULT_STOCK` of the first start (an empty text if it was empty); None if it isn't recorded."""
 
     @abstractmethod
     def record_default_stock(self, text: str) -> None:
-        """Record `OMS_DEFAULT_STOCK` of the first start, unless a value is recorded already."""
+        """Record `OMS_DEFAULT_STOCK`, unless a value is recorded already."""

@@ -17,23 +17,26 @@ class NotificationTransaction(Transaction, Protocol):
 
     @abstractmethod
     def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
-        """Insert rows, one for each (order, kind), as `delivered` now or not yet; those that exist are left."""
+        """Insert notifications, unless one of the same order and kind exists.
+
+        With `delivered`, their time of delivery is now; otherwise they aren't delivered yet.
+        """
 
     @abstractmethod
     def mark_notified(self, ids: Collection[str]) -> None:
-        """They were delivered now."""
+        """Record now as the time at which the notifications with these ids were delivered."""
 
 
 class NotificationStore(Store, Protocol):
-    """The notification service's record."""
+    """The notification service's store."""
 
     @abstractmethod
     def begin(self) -> NotificationTransaction: ...
 
     @abstractmethod
     def notifications_by_id(self, ids: Collection[str]) -> Mapping[str, Notification]:
-        """The committed notifications with these ids, without locks."""
+        """Return the committed notifications with these ids, without locks."""
 
     @abstractmethod
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
-        """An order's notifications with the time each was delivered, by kind."""
+        """Return an order's notifications by kind, each with the time of its delivery (None: not delivered yet)."""

@@ -18,7 +18,7 @@ class OrderTransaction(KeyedTransaction, Protocol):
 
     @abstractmethod
     def lock_orders(self, ids: Collection[OrderId]) -> Mapping[OrderId, Order]:
-        """The orders with these ids, locked in sorted order; absent ones are left out."""
+        """Lock the orders with these ids in sorted order, and return those that exist."""
 
     @abstractmethod
     def save_orders(
@@ -26,40 +26,41 @@ class OrderTransaction(KeyedTransaction, Protocol):
         changes: Sequence[tuple[Order, Order]],
         history: Sequence[tuple[OrderId, HistoryEntry]],
     ) -> None:
-        """Write (before, after) pairs: version 0 before is an insert, else an update where version is before's.
+        """Write (before, after) pairs and history entries.
 
-        `Retryable` where another transaction was first.
+        A pair whose `before` has version 0 is an insert; otherwise it updates the row that has the version of `before`.
+        Raises `Retryable` if another transaction wrote the order first.
         """
 
 
 class OrderStore(Store, Protocol):
-    """The order service's record."""
+    """The order service's store."""
 
     @abstractmethod
     def begin(self) -> OrderTransaction: ...
 
     @abstractmethod
     def join(self, connection: object, committing: Callable[[], None] = lambda: None) -> OrderTransaction:
-        """A transaction within the caller's own SQL transaction on `connection`.
+        """Return a transaction within the caller's own SQL transaction on `connection`.
 
-        Its `commit` sends everything, and the caller's commit makes it durable. `rollback` undoes nothing: the caller
-        does. Calls `committing` on the caller's thread when the caller is about to commit, and never after a rollback.
-        `Permanent`, before anything is written, for a connection that can't be joined: one in autocommit mode, of
-        another database, of an async engine, without the rights to write orders, or where the store has no SQL.
+        Its `commit` sends all statements, and the caller's commit makes them durable. Its `rollback` has no effect; the
+        caller rolls back. Calls `committing` on the caller's thread when the caller is about to commit, and never after
+        a rollback. Raises `Permanent`, before anything is written, if it can't join the connection: in autocommit mode,
+        of another database, of an async engine, without the rights to write orders, or if the store doesn't use SQL.
         """
 
     @abstractmethod
     def order(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002 - the field's name
-        """A committed order of this owner (None: any owner's); None also while it is ABSENT."""
+        """Return a committed order of this owner (None: of any owner); None if it doesn't exist or is ABSENT."""
 
     @abstractmethod
     def orders(self, owner: UserId | None, number: int, size: int) -> Page[Order]:
-        """A page of the owner's orders, the newest first."""
+        """Return a page of the owner's orders (None: of all owners), newest first; `number` counts from 0."""
 
     @abstractmethod
     def timeline(self, id: OrderId, owner: UserId | None) -> Sequence[HistoryEntry] | None:  # noqa: A002
-        """The history of an order by `seq`; None where there is no such order of this owner."""
+        """Return the history of an order by `seq`; None if this owner (None: any owner) has no such order."""
 
     @abstractmethod
     def answer(self, scope: str, key: str) -> StoredAnswer | None:
-        """The committed answer under an idempotency key, if there is one within its time; locks nothing."""
+        """Return the committed response of the last 24 h to an idempotency key, or None. Locks nothing."""

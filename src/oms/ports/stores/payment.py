@@ -16,19 +16,22 @@ class PaymentTransaction(Transaction, Protocol):
 
     @abstractmethod
     def lock_payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
-        """The payments of these orders, locked in sorted order; absent ones are left out."""
+        """Lock the payments of these orders in sorted order, and return those that exist."""
 
     @abstractmethod
     def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
-        """Write (before, after) pairs; ABSENT before is an insert. `Retryable` where another was first."""
+        """Write (before, after) pairs: an insert if `before` is ABSENT, else an update.
+
+        Raises `Retryable` if another transaction inserted the payment first.
+        """
 
 
 class PaymentStore(Store, Protocol):
-    """The payment service's record."""
+    """The payment service's store."""
 
     @abstractmethod
     def begin(self) -> PaymentTransaction: ...
 
     @abstractmethod
     def payments(self, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
-        """Committed payments, without locks."""
+        """Return the committed payments of these orders, without locks."""

@@ -19,7 +19,7 @@ A = TypeVar("A")
 
 @attrs.frozen
 class OutboxRow:
-    """A message that a committed transaction owes to the log. Leased from birth to whoever committed it."""
+    """A message that is committed and not published yet. Its first lease belongs to the process that wrote it."""
 
     id: str
     message: Outgoing
@@ -28,10 +28,10 @@ class OutboxRow:
 
 @attrs.frozen
 class Task:
-    """A claimed task. `lease` is the fencing token by which it is finished.
+    """A claimed task. `lease` is the fencing token with which the owner finishes it.
 
-    `attempts` counts the claims, this one included. `called_at` is when the call under way was first claimed: a
-    task whose `repeat` is true was claimed before and its call may have gone out: its outcome is unknown.
+    `attempts` is the number of claims, including this one. `called_at` is the time of the first claim for the current
+    call. If `repeat` is true, the task was claimed before, so its call may have been sent and its outcome is unknown.
     """
 
     kind: TaskKind
@@ -46,12 +46,15 @@ class Task:
     id: TaskKey = attrs.field(
         init=False, repr=False, default=attrs.Factory(lambda self: TaskKey(self.kind, self.key), takes_self=True)
     )
-    """Kind and key."""
+    """Kind and key together, which identify the task."""
 
 
 @attrs.frozen
 class Postponed:
-    """A claimed task that isn't done: due again later. `afresh` forgets that a call went out."""
+    """A claimed task that isn't done and is due again at `due_at`.
+
+    With `afresh`, its next claim is treated as the first one for its call: `repeat` is then false.
+    """
 
     task: Task
     due_at: datetime
@@ -60,7 +63,7 @@ class Postponed:
 
 
 class DeadLetterState(Enum):
-    """What became of a dead letter."""
+    """The state of a dead letter: PARKED until an operator redrives or discards it."""
 
     PARKED = "PARKED"
     REDRIVEN = "REDRIVEN"
@@ -93,10 +96,10 @@ def _storable_names(headers: Headers) -> Headers:
 
 @attrs.frozen
 class DeadLetter:
-    """A message (or a task: `topic` is then `task:<kind>`) that couldn't be handled, with all it takes to redo it.
+    """A message or task that couldn't be handled, with everything needed to redrive it.
 
-    Its texts may come from anywhere, such as the error of a shop's own code. They are made storable here, so that no
-    text can keep a store from taking a dead letter.
+    For a task, `topic` is `task:<kind>`. Texts may come from any source, such as the error of a shop's own code. They
+    are made storable here, so that no text can keep a store from writing a dead letter.
     """
 
     id: str
@@ -118,7 +121,7 @@ class DeadLetter:
 
 @attrs.frozen
 class DeadLetterSummary:
-    """A dead letter without its content (key, value, headers): what a list shows."""
+    """A dead letter without its content (key, value, headers), for lists."""
 
     id: str
     group: str
@@ -134,13 +137,13 @@ class DeadLetterSummary:
 
 
 def summary_of(letter: DeadLetter) -> DeadLetterSummary:
-    """The summary of a dead letter."""
+    """Return the summary of a dead letter."""
     return DeadLetterSummary(**{field.name: getattr(letter, field.name) for field in attrs.fields(DeadLetterSummary)})
 
 
 @attrs.frozen
 class StoredAnswer:
-    """What an idempotency key was answered with: `body` is the command's result as JSON."""
+    """The response to a command with an idempotency key: `body` is the command's result as JSON."""
 
     scope: str
     key: str
@@ -150,7 +153,10 @@ class StoredAnswer:
 
 @attrs.frozen
 class Delivery:
-    """What a transaction owes beside its aggregates; flushed in bulk. `ended` goes before `tasks`."""
+    """The rows that a transaction writes in addition to its aggregates, in bulk.
+
+    A store removes the tasks `ended` before it writes the new `tasks`.
+    """
 
     outbox: Sequence[OutboxRow] = ()
     tasks: Sequence[TaskRequest] = ()
@@ -161,19 +167,19 @@ class Delivery:
 
 @attrs.frozen
 class Backlog:
-    """Work that waits in a store: since when, and how much of it."""
+    """The work that waits in a store: the numbers of rows, and the times since which they wait."""
 
     oldest_outbox_at: datetime | None
     outbox: int
     tasks_due: int
     parked: int
     oldest_open_at: datetime | None = None
-    """Order service: when the oldest order was created that inventory hasn't answered for."""
+    """Order service: the time of creation of the oldest order for which inventory hasn't sent a result yet."""
 
 
 @attrs.frozen
 class Page(Generic[A]):
-    """One page of a listing, `number` from 0; `total` counts all of it."""
+    """One page of a list. `number` counts pages from 0; `total` is the number of items in all pages."""
 
     content: tuple[A, ...]
     number: int

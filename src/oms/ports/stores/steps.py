@@ -11,34 +11,37 @@ from oms.ports.stores.store import Store, Transaction
 
 
 class StepTransaction(Transaction, Protocol):
-    """The unit of work of a user's own steps: one JSON document for each (group, key)."""
+    """The unit of work of a shop's own steps: one JSON document for each (group, key)."""
 
     @abstractmethod
     def lock_documents(self, group: str, keys: Collection[str]) -> Mapping[str, str]:
-        """The documents, locked in sorted order; absent ones are left out."""
+        """Lock the documents with these keys in sorted order, and return those that exist."""
 
     @abstractmethod
     def save_documents(self, group: str, changes: Sequence[tuple[str, str | None, str]]) -> None:
-        """Write (key, before, after); None before is an insert. `Retryable` where another was first."""
+        """Write (key, before, after): an insert if `before` is None, else an update.
+
+        Raises `Retryable` if another transaction inserted the document first.
+        """
 
 
 class StepStore(Store, Protocol):
-    """The record of a user's own steps."""
+    """The store of a shop's own steps."""
 
     @abstractmethod
     def begin(self) -> StepTransaction: ...
 
     @abstractmethod
     def document(self, group: str, key: str) -> str | None:
-        """A committed document, without locks."""
+        """Return a committed document, without locks; None if it doesn't exist."""
 
     @abstractmethod
     def start_offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
-        """The offsets at which a group began, which may be none; None before they are pinned."""
+        """Return the offsets at which a group began (the mapping may be empty); None before they are pinned."""
 
     @abstractmethod
     def pin_start_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Keep these offsets for ever unless some are kept already; return those that are kept now.
+        """Store these offsets permanently, unless some are stored already; return the stored ones.
 
-        Where several processes pin at once, all of them return the same offsets.
+        If several processes call this at once, all of them return the same offsets.
         """

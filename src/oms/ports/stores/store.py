@@ -1,11 +1,13 @@
-"""The record: one store a service, with its inbox, outbox, tasks and dead letters beside its aggregates.
+"""The store of a service: its aggregates, inbox, outbox, tasks and dead letters.
 
-Every write is a `Transaction` of few, bulk calls: begin, claim the inbox, load and lock, flush, commit. Rows are
-locked in one order (orders, payments or reservations, products, each sorted), so transactions wait for each
-other and don't deadlock. All methods raise `Retryable` where the whole may be done again (deadlock, lost
-connection, a row that another transaction inserted first), `Permanent` for a value that can't be stored;
-`commit` also raises `OutcomeUnknown`. What is written may reach the database with the next call that answers
-something, and at the latest with the commit; so may its error. A store's time is its own (the database's clock).
+Every write is part of a `Transaction`, in few calls that each take many rows: begin, insert into the inbox, load and
+lock, flush, commit. Every transaction locks rows in the same order (orders, then payments or reservations, then
+products, each sorted), so that transactions wait for each other and don't deadlock.
+
+All methods raise `Retryable` if the whole transaction may be repeated (a deadlock, a lost connection, a row that
+another transaction inserted first) and `Permanent` for a value that can't be stored. `commit` also raises
+`OutcomeUnknown`. A store may buffer statements that return no rows and send them with the next query or at commit;
+their errors surface there. Times come from the store's own clock, which is the database's.
 """
 
 from __future__ import annotations
@@ -32,46 +34,46 @@ from oms.ports.stores.rows import (
 
 
 class Transaction(Protocol):
-    """One unit of work. Leaving the `with` block without `commit` rolls back."""
+    """One transaction of a store. Leaving the `with` block without `commit` rolls back."""
 
     @abstractmethod
     def claim_inbox(self, group: str, messages: Collection[MessageId]) -> Collection[MessageId]:
-        """Mark messages as handled by `group`; those returned are new, the others had their effect before.
+        """Insert messages into the inbox of `group`, and return the new ones; the others were handled before.
 
-        Waits for a concurrent transaction that claims the same.
+        Waits for a concurrent transaction that inserts the same ids.
         """
 
     @abstractmethod
     def finish_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
-        """Remove the tasks whose lease is still ours; those returned are done by us and by nobody else."""
+        """Remove the tasks whose lease the caller still holds, and return them; no other process finishes those."""
 
     @abstractmethod
     def held_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
-        """Lock the tasks whose lease is still ours, and leave them."""
+        """Lock the tasks whose lease the caller still holds, without removing them, and return them."""
 
     @abstractmethod
     def lock_dead_letters(self, ids: Collection[str]) -> Sequence[DeadLetter]:
-        """The dead letters with these ids, locked; unknown ids are left out."""
+        """Lock the dead letters with these ids, and return those that exist."""
 
     @abstractmethod
     def mark_dead_letters(self, ids: Collection[str], state: DeadLetterState) -> None:
-        """Change the state of dead letters."""
+        """Set the state of dead letters."""
 
     @abstractmethod
     def park_again(self, letters: Sequence[DeadLetter]) -> None:
-        """Write dead letters over the locked ones with the same ids."""
+        """Replace the locked dead letters that have the same ids."""
 
     @abstractmethod
     def flush(self, delivery: Delivery) -> None:
-        """Write outbox rows, tasks (a second one of the same kind and key is ignored) and dead letters."""
+        """Write outbox rows, tasks and dead letters; ignores a task whose kind and key exist already."""
 
     @abstractmethod
     def commit(self) -> None:
-        """Make it durable; `OutcomeUnknown` where that can't be told."""
+        """Make the transaction durable; raises `OutcomeUnknown` if the store can't tell whether it is."""
 
     @abstractmethod
     def rollback(self) -> None:
-        """Undo everything; harmless after `commit`."""
+        """Undo everything; has no effect after `commit`."""
 
     def __enter__(self) -> Self:
         return self
@@ -87,107 +89,114 @@ class KeyedTransaction(Transaction, Protocol):
 
     @abstractmethod
     def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
-        """The answers kept under (scope, key), as far as there are any within their time (24 h)."""
+        """Return the responses of the last 24 h that are stored under these (scope, key) pairs."""
 
     @abstractmethod
     def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
-        """Keep answers; `Retryable` where another transaction kept one under the same key first."""
+        """Store responses; raises `Retryable` if another transaction stored one under the same key first."""
 
 
 class Store(Protocol):
-    """What every service's store does beside its transactions. Each method is a transaction of its own."""
+    """The store of one service. Each method except `begin` is a transaction of its own."""
 
     @abstractmethod
     def begin(self) -> Transaction:
-        """Start a transaction; the services' stores return their own kind."""
+        """Start a transaction; each service's store returns a transaction with methods for its own tables."""
 
     @abstractmethod
     def start_attempts(self, group: str, first: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Note the first offset of a batch for each partition before it is handled, and how often it began there.
+        """Count, for each partition, the batches in a row that began at this offset; return the counts with this batch.
 
-        1 the first time, and after a batch that began elsewhere; more where one began at the same offset before.
-        Survives the death of the process, not necessarily of the machine.
+        `first` has the first offset of the batch in each partition, before the batch is handled. The count is 1 if the
+        batch before it began at another offset. It survives the death of the process, not necessarily of the machine.
         """
 
     @abstractmethod
     def clear_attempts(self, group: str, partitions: Collection[TopicPartition]) -> None:
-        """Forget the counters of partitions that are given back in good order."""
+        """Delete the counts of partitions that the consumer releases in good order."""
 
     @abstractmethod
     def claim_tasks(self, kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Task]:
-        """Lease due tasks, the longest due first; skips those another holds."""
+        """Lease at most `limit` due tasks for `lease_s` seconds, longest due first.
+
+        Skips tasks that another process has leased or another transaction has locked.
+        """
 
     @abstractmethod
     def claim_outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> Sequence[OutboxRow]:
-        """Lease outbox rows whose lease has expired, whatever their id; skips those another holds.
+        """Lease at most `limit` outbox rows whose lease has expired, for `lease_s` seconds.
 
-        Rows of the topics `without` are left as they are.
+        Skips rows that another transaction has locked, and rows of the topics `without`.
         """
 
     @abstractmethod
     def mark_sent(self, ids: Collection[str]) -> None:
-        """The broker reported these as delivered: remove them."""
+        """Remove outbox rows that the broker has acknowledged."""
 
     @abstractmethod
     def return_outbox(self, ids: Collection[str]) -> None:
-        """Give the leases of rows back: somebody else may send them now."""
+        """Release the leases of outbox rows, so that any process may publish them now."""
 
     @abstractmethod
     def dead_letters(
         self, state: DeadLetterState | None = None, *, limit: int = 100, offset: int = 0
     ) -> Sequence[DeadLetterSummary]:
-        """Summaries of the dead letters in this state (None: any), the oldest first. Reads no content."""
+        """Return summaries of the dead letters in this state (None: in any), oldest first. Reads no content."""
 
     @abstractmethod
     def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - the field's name
-        """One dead letter with its content; None if there is none with this id."""
+        """Return a dead letter with its content; None if it doesn't exist."""
 
     @abstractmethod
     def next_due(self, without: Collection[str] = ()) -> datetime | None:
-        """When the next task or outbox lease falls due (may be in the past); None where there is none.
+        """Return when the next task falls due or outbox lease expires (may be in the past); None if there is none.
 
-        Leases of rows of the topics `without` don't count.
+        Ignores outbox rows of the topics `without`.
         """
 
     @abstractmethod
     def backlog(self) -> Backlog:
-        """What waits here."""
+        """Return how much work waits in this store."""
 
     @abstractmethod
     def purge(self, older_than: datetime, *, keys_older_than: datetime, limit: int) -> int:
-        """Remove at most `limit` inbox rows, idempotency keys and ended dead letters from before; how many."""
+        """Remove at most `limit` rows, and return how many were removed.
+
+        Removes inbox rows and redriven or discarded dead letters from before `older_than`, and responses to idempotency
+        keys from before `keys_older_than`.
+        """
 
     @abstractmethod
     def first_handled(self, group: str) -> datetime | None:
-        """When a group handled the oldest message that the inbox still knows; None where it knows none."""
+        """Return when a group handled the oldest message that is still in the inbox; None if the inbox has none."""
 
     @abstractmethod
     def currency(self) -> str | None:
-        """Return the ISO 4217 code of the currency that all amounts of this store are in; None before it is pinned."""
+        """Return the ISO 4217 code of the currency of all amounts in this store; None before it is pinned."""
 
     @abstractmethod
     def pin_currency(self, code: str) -> str:
-        """Keep the currency for ever unless one is kept already; return the one that is kept now.
+        """Store the currency permanently, unless one is stored already; return the stored one.
 
-        Where several processes pin at once, all of them return the same currency.
+        If several processes call this at once, all of them return the same currency.
         """
 
-    def register(self, instance: str) -> int:  # noqa: ARG002 - a store without leases of others has nothing to release
-        """Make this process known as the owner of its leases, and release those of its predecessors; how many.
+    def register(self, instance: str) -> int:  # noqa: ARG002 - for stores that processes share
+        """Register this process as the owner of its leases, release those of its predecessors, and return how many.
 
-        Called once, before anything is claimed. A predecessor is a process that was registered under the same
-        `instance` and is proven to have ended. The leases of a process that lives, or may live, stay as they are, also
-        where it is registered under the same instance. `Retryable` where the store can't be reached.
+        The caller does this once, before it claims anything. A predecessor is a process that was registered under the
+        same `instance` and has provably ended. A process that may still live keeps its leases, even under the same
+        instance. Raises `Retryable` if the store can't be reached. By default, does nothing.
         """
         return 0
 
     def keep_registration(self) -> None:
-        """Register again where the registration was lost, as with a connection; to be called every few seconds."""
+        """Register again if the registration was lost, for instance with a connection. Called every few seconds."""
         return
 
     @abstractmethod
     def ping(self) -> None:
-        """Raise unless the store answers."""
+        """Raise unless the store responds."""
 
     @abstractmethod
     def close(self) -> None:
