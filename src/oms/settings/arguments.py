@@ -27,7 +27,7 @@ class SettingArguments(TypedDict, total=False):
     """Directory of the embedded profile's files, which only its owner can read. Value: the path of a directory."""
 
     http_host: str
-    """Address to listen on. Beyond loopback, API keys or `OMS_AUTH=none` are required. Value: a host name or address.
+    """Address to listen on. One beyond loopback requires API keys or `OMS_AUTH=none`. Value: a host name or address.
     """
 
     http_port: int | str
@@ -37,19 +37,22 @@ class SettingArguments(TypedDict, total=False):
     """
 
     http_hosts: tuple[str, ...] | str
-    """Host names that the API accepts while callers need no key, with any port, separated by commas; `*` accepts every
-    name. `OMS_HTTP_HOST` and the address that a request arrived at are always accepted; health routes accept every
-    name. Value: host names or addresses without ports, such as localhost,[::1], separated by commas.
+    """Host names that requests may contain while callers need no key, separated by commas; any port is accepted, and
+    `*` accepts every name. `OMS_HTTP_HOST` and the address at which a request arrived are always accepted; health
+    routes accept every name. Value: host names or addresses without ports, such as localhost,[::1], separated by
+    commas.
     """
 
     http_compat: str
-    """`spring` answers as the Spring system does (200), and takes its orders, over HTTP and from `order.created`: lines
-    of quantity 0 are dropped, amounts are rounded. Set it for all services alike. Value: empty or spring.
+    """`spring`: compatible with the Spring system. A placed order gets the response 200, and orders as that system
+    sends them are accepted over HTTP and from `order.created`: items of quantity 0 are dropped, amounts are rounded.
+    Set the same value for all services. Value: empty or spring.
     """
 
     http_connections: int | str
-    """HTTP: most connections at the same time, at most the process's limit of file descriptors less 256. At the limit,
-    a new connection closes the one that has waited longest for its client. Value: a whole number from 1 to 1000000.
+    """HTTP: largest number of simultaneous connections; the process's limit of file descriptors, less 256, also
+    applies. At the limit, a new connection closes the one that has waited longest for its client. Value: a whole number
+    from 1 to 1000000.
     """
 
     http_head_bytes: int | str
@@ -58,22 +61,25 @@ class SettingArguments(TypedDict, total=False):
     """
 
     http_head_s: float | str
-    """HTTP: seconds to receive a request's headers; then the connection is closed. Value: a number from 0.05 to 3600.
+    """HTTP: seconds within which a client must send a request's headers; afterwards the connection is closed. Value: a
+    number from 0.05 to 3600.
     """
 
     http_body_s: float | str
-    """HTTP: seconds to receive a request's body; a slower one gets 408. Value: a number from 0.05 to 3600."""
+    """HTTP: seconds within which a client must send a request's body; afterwards the response is 408. Value: a number
+    from 0.05 to 3600.
+    """
 
     http_send_s: float | str
-    """HTTP: seconds in which a client must read a response; then the connection is closed. Value: a number from 0.05 to
-    3600.
+    """HTTP: seconds within which a client must read a response; afterwards the connection is closed. Value: a number
+    from 0.05 to 3600.
     """
 
     http_keep_alive_s: float | str
-    """HTTP: seconds that a connection stays open between two requests. Value: a number from 0.05 to 3600."""
+    """HTTP: seconds for which a connection stays open between two requests. Value: a number from 0.05 to 3600."""
 
     auth: str
-    """`none` trusts every caller even beyond loopback. Value: empty or none."""
+    """`none` trusts every caller, even on other machines. Value: empty or none."""
 
     api_keys_file: Path | str | None
     """File of hashed API keys. It is read again when it changes; while it is missing, no key is accepted. Value: a
@@ -81,9 +87,9 @@ class SettingArguments(TypedDict, total=False):
     """
 
     rate_limit: float | str | None
-    """HTTP: requests that one caller may make each second, and as many in one burst; further ones get 429. Each process
-    counts separately. A customer is one caller, each operator's key is one, and so is each address of callers without a
-    key. Empty: no limit. Value: a number from 0.01 to 1000000, or empty.
+    """HTTP: requests of one caller per second, and in one burst; further requests get 429. Each process counts
+    separately. A caller is a customer, an operator's key, or the address of clients without a key. Empty: no limit.
+    Value: a number from 0.01 to 1000000, or empty.
     """
 
     payment_gateway: str
@@ -104,12 +110,14 @@ class SettingArguments(TypedDict, total=False):
     """
 
     order_deadline_s: float | str
-    """Deadline of an order, in seconds after its creation; an order that hasn't settled by then is cancelled. Value: a
-    number from 1 to 2592000.
+    """Deadline of an order, in seconds after its creation. The order service cancels an order that hasn't settled by
+    then. Value: a number from 1 to 2592000.
     """
 
     settle_s: float | str
-    """Seconds after its deadline within which every order has settled. Value: a number from 0 to 86400."""
+    """Seconds after its deadline within which every order must have settled; `oms verify` reports a later one as a
+    broken promise. Value: a number from 0 to 86400.
+    """
 
     payment_success_rate: float | str
     """Simulated gateway: share of charges that it captures; it declines the others. Value: a number from 0 to 1."""
@@ -123,12 +131,12 @@ class SettingArguments(TypedDict, total=False):
     """Simulated gateway: duration of each charge, in milliseconds. Value: a whole number from 0 to 600000."""
 
     payment_script: Path | str | None
-    """Simulated gateway: JSON file of misbehaviours. Value: a path, or empty."""
+    """Simulated gateway: JSON file of scripted failures. Value: a path, or empty."""
 
     payment_settle_window_s: float | str
     """Seconds after a charge during which the gateway's answer `UnknownCharge` isn't final, because the charge may
-    still arrive there. The simulated gateway of the embedded profile needs no such time: its calls end with their
-    process. Value: a number from 0 to 86400.
+    still be on its way. Not used by the simulated gateway of the embedded profile, whose calls end with their process.
+    Value: a number from 0 to 86400.
     """
 
     payment_timeout_s: float | str
@@ -137,10 +145,10 @@ class SettingArguments(TypedDict, total=False):
     """
 
     payment_calls: int | str
-    """Most calls to the gateway at the same time, in each process. Value: a whole number from 1 to 1024."""
+    """Largest number of simultaneous calls of the gateway, in each process. Value: a whole number from 1 to 1024."""
 
     notify_calls: int | str
-    """Most calls of the notifier at the same time, in each process. Value: a whole number from 1 to 1024."""
+    """Largest number of simultaneous calls of the notifier, in each process. Value: a whole number from 1 to 1024."""
 
     webhook_url: str | None
     """URL that the webhook notifier posts to. Value: an http or https address without credentials, or empty."""
@@ -161,15 +169,18 @@ class SettingArguments(TypedDict, total=False):
     """
 
     retention_days: int | str
-    """Days for which repeats of a message are recognised and ended work is kept. An `Idempotency-Key` is kept for 24 h.
-    Value: a whole number from 1 to 3650.
+    """Days for which the stores keep inbox rows, which identify repeats of a message, and redriven or discarded dead
+    letters. An `Idempotency-Key` is kept for 24 h. Value: a whole number from 1 to 3650.
     """
 
     batch: int | str
-    """Most messages that a consumer handles in one transaction. Value: a whole number from 1 to 2000."""
+    """Largest number of messages that a consumer handles in one transaction. Value: a whole number from 1 to 2000."""
 
     partitions: int | str
-    """Partitions of each topic, fixed when the log is made. Value: a whole number from 1 to 256."""
+    """Number of partitions of each topic. Distributed profile: `oms setup` creates topics with it and adds partitions
+    to topics that have fewer; it never removes any. Embedded profile: fixed when the log is created; an existing log
+    keeps its number. Memory profile: fixed at the start. Value: a whole number from 1 to 256.
+    """
 
     instance: str | None
     """Name that stays the same when a process restarts, so that it can release the leases of its predecessor. Empty:
@@ -177,13 +188,13 @@ class SettingArguments(TypedDict, total=False):
     """
 
     outbox_lease_s: float | str
-    """Seconds that a process has to publish the events that it committed; then another process may publish them. Value:
-    a number from 1 to 600.
+    """Seconds for which a process leases the events that it has committed, in order to publish them; afterwards another
+    process may publish them. Value: a number from 1 to 600.
     """
 
     task_lease_s: float | str
-    """Seconds that a process has to finish a task that it claimed; then another process may claim it. Value: a number
-    from 1 to 3600.
+    """Seconds for which a process leases a task that it has claimed; afterwards another process may claim the task.
+    Value: a number from 1 to 3600.
     """
 
     stuck_after_s: float | str

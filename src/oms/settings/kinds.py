@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: how text becomes one, which are allowed, and how to say so."""
+"""The kinds of setting values: how a text is parsed, which values are allowed, and the words that describe them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Kind:
     secret: bool = False
 
     def shown(self, value: object) -> str:
-        """The value for an error message: on one line, cut short, and never a secret."""
+        """Return a value for an error message: on one line, cut short, and without secrets."""
         if self.secret:
             return "the value given"
         text = repr(masked_address(value) if isinstance(value, str) else value)
@@ -47,7 +47,7 @@ def masked_address(text: str) -> str:
 
 
 def whole(low: int, high: int) -> Kind:
-    """A whole number from `low` to `high`."""
+    """Return the kind of whole numbers from `low` to `high`."""
     return Kind(
         f"a whole number from {low} to {high}", _whole, lambda value: type(value) is int and low <= value <= high
     )
@@ -60,7 +60,7 @@ def _whole(text: str) -> int:
 
 
 def number(low: float, high: float) -> Kind:
-    """A number from `low` to `high`, both included; never infinite or not a number."""
+    """Return the kind of numbers from `low` to `high`, both included; infinity and NaN aren't allowed."""
     return Kind(
         f"a number from {low} to {high}",
         _number,
@@ -75,12 +75,12 @@ def _number(text: str) -> float:
 
 
 def choice(*words: str) -> Kind:
-    """One of some words; the empty one is written as `empty`."""
+    """Return the kind of values that are one of `words`; error messages show the empty word as `empty`."""
     return Kind(" or ".join(word or "empty" for word in words), str, lambda value: value in words)
 
 
 def extension_path(*names: str) -> Kind:
-    """One of the built-in names, or an import path."""
+    """Return the kind of values that are one of the built-in names, or an import path."""
     return Kind(
         f"{', '.join(names)} or {IMPORT_PATH.allowed}",
         str,
@@ -89,7 +89,7 @@ def extension_path(*names: str) -> Kind:
 
 
 def optional(kind: Kind) -> Kind:
-    """The same, or nothing: an empty text."""
+    """Return a kind that also allows None, written as an empty text."""
     return Kind(
         f"{kind.allowed}, or empty",
         lambda text: kind.parse(text) if text else None,
@@ -134,7 +134,7 @@ def _is_server(schemes: tuple[str, ...], *, secrets_allowed: bool = False) -> Ca
 
 
 def _are_postgres_servers(value: object) -> bool:
-    """One server or several (libpq tries one after the other), each as if it were the only one."""
+    """Whether a value is an address of one PostgreSQL server, or of several, which libpq tries one after the other."""
     if not isinstance(value, str):
         return False
     scheme, mark, rest = value.partition("://")
@@ -160,14 +160,14 @@ def _is_long_secret(value: object) -> bool:
 
 
 def _path(text: str) -> Path:
-    """Refuses an empty text, which would mean the current directory: a variable that was meant to be set isn't."""
+    """Return a path. Refuse an empty text: it would mean the current directory, and is more likely a mistake."""
     if not text.strip():
         raise ValueError(text)
     return Path(text)
 
 
 def _kafka_keys(text: str) -> Mapping[str, str]:
-    """Read lines of `key=value`; empty lines and those that begin with `#` count for nothing."""
+    """Read lines of `key=value`; ignore empty lines and lines that begin with `#`."""
     found: dict[str, str] = {}
     for line in map(str.strip, text.splitlines()):
         key, equals, value = map(str.strip, line.partition("="))

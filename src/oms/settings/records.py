@@ -1,4 +1,4 @@
-"""What each adapter needs of the settings: one frozen record for each. A record's text shows no secret."""
+"""The settings of each adapter, as one frozen record each. The `repr` of a record contains no secrets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class KafkaConfig:
-    """Kafka: where it is, how to log in, and what topics and clients are like."""
+    """Kafka: addresses, credentials, and properties of topics and clients."""
 
     bootstrap: str
-    """Some of its brokers, as `host:port` separated by commas."""
+    """Addresses of some brokers, as `host:port` separated by commas."""
 
     security: str
     """`plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`."""
@@ -25,34 +25,34 @@ class KafkaConfig:
     """Certificates of the authorities to trust; None: the system's."""
 
     conf: Mapping[str, str] = attrs.field(repr=False)
-    """Further keys of librdkafka, some of which hold secrets."""
+    """Further keys of librdkafka; some values are secrets."""
 
     replication: int
-    """Copies of each topic."""
+    """Replicas of each topic."""
 
     partitions: int
     """Partitions of each topic."""
 
     retention_days: float
-    """How long stores keep their inboxes; topics keep records for a part of that (`log_kept`)."""
+    """Days for which stores keep inbox rows; topics keep records for a part of that time (`log_kept`)."""
 
     batch: int
-    """Messages that a consumer handles in one transaction."""
+    """Largest number of messages that a consumer handles in one transaction."""
 
     outbox_lease_s: float
-    """How long a process may take to send what it committed."""
+    """Seconds for which a process leases the events that it has committed and must publish."""
 
 
 @attrs.frozen(kw_only=True)
 class PostgresConfig:
-    """PostgreSQL: where it is, and who logs in with which password."""
+    """PostgreSQL: address, roles and passwords."""
 
     url: str
     user: str | None
-    """One role for all services; None: each service has its own."""
+    """One role for all services; None: each service has a role of its own."""
 
     password: str | None = attrs.field(default=None, repr=False)
-    """The password of `user`, and of each service that has none of its own."""
+    """The password of `user`, and of each service without an entry in `service_passwords`."""
 
     service_passwords: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """By service name."""
@@ -64,7 +64,7 @@ class PostgresConfig:
 
 @attrs.frozen(kw_only=True)
 class RedisConfig:
-    """Redis: where it is, and how to log in."""
+    """Redis: address and credentials."""
 
     url: str
     user: str | None = None
@@ -75,7 +75,7 @@ class RedisConfig:
 
 @attrs.frozen(kw_only=True)
 class WebhookConfig:
-    """The webhook notifier: where it posts to, the secret that signs its posts, and the time limit of one post."""
+    """The webhook notifier: URL, signing secret, and the time limit of one post, in seconds."""
 
     url: str
     secret: str = attrs.field(repr=False)
@@ -84,7 +84,7 @@ class WebhookConfig:
 
 @attrs.frozen(kw_only=True)
 class SimulatedGatewayConfig:
-    """The simulated gateway: how often it captures, how long that takes, and its script of misbehaviours."""
+    """The simulated gateway: its success rate, the duration of a charge in seconds, and its script of failures."""
 
     success_rate: float
     """Share of charges that it captures, 0 to 1."""
@@ -92,14 +92,14 @@ class SimulatedGatewayConfig:
     seed: int
     delay_s: float
     timeout_s: float
-    """The time limit that callers have for one call."""
+    """The callers' time limit of one call, in seconds."""
 
     script: Path | None
 
 
 @attrs.frozen(kw_only=True)
 class TelemetryConfig:
-    """The log: the least level, the shape of its lines (`json` or `console`), and the texts that it must not show."""
+    """The log: lowest level, format of its lines (`json` or `console`), and the secrets that it must mask."""
 
     level: str
     form: str

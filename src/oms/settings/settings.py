@@ -55,7 +55,7 @@ PREFIX = "OMS_"
 KAFKA_CONF = "OMS_KAFKA_CONF_"
 KAFKA_CONF_FILE = "OMS_KAFKA_CONF_FILE"
 FREE_PREFIXES = ("OMS_TEST_", KAFKA_CONF)
-"""Prefixes of variables that aren't settings: those of the tests, and those of librdkafka's own keys."""
+"""Prefixes of variables that aren't settings: variables of the tests, and keys of librdkafka."""
 
 OUR_KAFKA_KEYS = frozenset({
     "acks",
@@ -66,13 +66,13 @@ OUR_KAFKA_KEYS = frozenset({
     "enable.idempotence",
     "group.id",
 })  # fmt: skip
-"""Keys of librdkafka that can't be set: the promises depend on them, or they have a setting of their own."""
+"""Keys of librdkafka that users can't set: the promises depend on them, or another setting sets them."""
 
 ANY_HOST = "*"
-"""The value in `OMS_HTTP_HOSTS` that accepts every name."""
+"""The value of `OMS_HTTP_HOSTS` that accepts every host name."""
 
 SPRING_STOCK = 100
-"""Units on hand that the Spring system gives a product that its Redis doesn't know."""
+"""Units on hand with which an unknown product starts in the Spring system."""
 
 _SERVICE_LINK = re.compile(r"SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 
@@ -116,7 +116,7 @@ def variable(field: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Everything that can be set. Times end in `_s` (seconds) or `_ms`; a record that exists is consistent."""
+    """All settings, checked when the record is made. Durations end in `_s` (seconds) or `_ms` (milliseconds)."""
 
     profile: str = _setting(
         "embedded",
@@ -130,7 +130,7 @@ class Settings:
         shown="./oms-data",
     )
     http_host: str = _setting(
-        "127.0.0.1", HOST, "Address to listen on. Beyond loopback, API keys or `OMS_AUTH=none` are required."
+        "127.0.0.1", HOST, "Address to listen on. One beyond loopback requires API keys or `OMS_AUTH=none`."
     )
     http_port: int = _setting(
         8081,
@@ -142,22 +142,23 @@ class Settings:
     http_hosts: tuple[str, ...] = _setting(
         ("localhost", "127.0.0.1", "[::1]"),
         HOST_NAMES,
-        "Host names that the API accepts while callers need no key, with any port, separated by commas; `*` accepts "
-        "every name. `OMS_HTTP_HOST` and the address that a request arrived at are always accepted; health routes "
-        "accept every name.",
+        "Host names that requests may contain while callers need no key, separated by commas; any port is accepted, "
+        "and `*` accepts every name. `OMS_HTTP_HOST` and the address at which a request arrived are always accepted; "
+        "health routes accept every name.",
         shown="localhost,127.0.0.1,[::1]",
     )
     http_compat: str = _setting(
         "",
         choice("", "spring"),
-        "`spring` answers as the Spring system does (200), and takes its orders, over HTTP and from `order.created`: "
-        "lines of quantity 0 are dropped, amounts are rounded. Set it for all services alike.",
+        "`spring`: compatible with the Spring system. A placed order gets the response 200, and orders as that system "
+        "sends them are accepted over HTTP and from `order.created`: items of quantity 0 are dropped, amounts are "
+        "rounded. Set the same value for all services.",
     )
     http_connections: int = _setting(
         1000,
         whole(1, 1_000_000),
-        "HTTP: most connections at the same time, at most the process's limit of file descriptors less 256. At the "
-        "limit, a new connection closes the one that has waited longest for its client.",
+        "HTTP: largest number of simultaneous connections; the process's limit of file descriptors, less 256, also "
+        "applies. At the limit, a new connection closes the one that has waited longest for its client.",
     )
     http_head_bytes: int = _setting(
         16384,
@@ -165,18 +166,24 @@ class Settings:
         "HTTP: largest size of a request's target and headers, in bytes; a larger head gets 431.",
     )
     http_head_s: float = _setting(
-        10, number(0.05, 3600), "HTTP: seconds to receive a request's headers; then the connection is closed."
+        10,
+        number(0.05, 3600),
+        "HTTP: seconds within which a client must send a request's headers; afterwards the connection is closed.",
     )
     http_body_s: float = _setting(
-        20, number(0.05, 3600), "HTTP: seconds to receive a request's body; a slower one gets 408."
+        20,
+        number(0.05, 3600),
+        "HTTP: seconds within which a client must send a request's body; afterwards the response is 408.",
     )
     http_send_s: float = _setting(
-        30, number(0.05, 3600), "HTTP: seconds in which a client must read a response; then the connection is closed."
+        30,
+        number(0.05, 3600),
+        "HTTP: seconds within which a client must read a response; afterwards the connection is closed.",
     )
     http_keep_alive_s: float = _setting(
-        30, number(0.05, 3600), "HTTP: seconds that a connection stays open between two requests."
+        30, number(0.05, 3600), "HTTP: seconds for which a connection stays open between two requests."
     )
-    auth: str = _setting("", choice("", "none"), "`none` trusts every caller even beyond loopback.")
+    auth: str = _setting("", choice("", "none"), "`none` trusts every caller, even on other machines.")
     api_keys_file: Path | None = _setting(
         None,
         OPTIONAL_FILE,
@@ -185,9 +192,9 @@ class Settings:
     rate_limit: float | None = _setting(
         None,
         optional(number(0.01, 1_000_000)),
-        "HTTP: requests that one caller may make each second, and as many in one burst; further ones get 429. Each "
-        "process counts separately. A customer is one caller, each operator's key is one, and so is each address of "
-        "callers without a key. Empty: no limit.",
+        "HTTP: requests of one caller per second, and in one burst; further requests get 429. Each process counts "
+        "separately. A caller is a customer, an operator's key, or the address of clients without a key. Empty: no "
+        "limit.",
     )
     authenticator: str | None = _setting(None, optional(IMPORT_PATH), "Your own authenticator, by import path.")
     payment_gateway: str = _setting(
@@ -196,7 +203,8 @@ class Settings:
     notifier: str = _setting(
         "log",
         extension_path("log", "webhook"),
-        "Notifier of customers: lines in the log, a signed webhook, or your own.",
+        "How customers are notified: `log` writes log lines, `webhook` sends signed HTTP posts, an import path names "
+        "your own notifier.",
     )
     pricing: str | None = _setting(
         None, optional(IMPORT_PATH), "Your own pricing; without it the caller's amount is the total."
@@ -219,9 +227,15 @@ class Settings:
     order_deadline_s: float = _setting(
         900,
         number(1, 86400 * 30),
-        "Deadline of an order, in seconds after its creation; an order that hasn't settled by then is cancelled.",
+        "Deadline of an order, in seconds after its creation. The order service cancels an order that hasn't settled "
+        "by then.",
     )
-    settle_s: float = _setting(60, number(0, 86400), "Seconds after its deadline within which every order has settled.")
+    settle_s: float = _setting(
+        60,
+        number(0, 86400),
+        "Seconds after its deadline within which every order must have settled; `oms verify` reports a later one as a "
+        "broken promise.",
+    )
     payment_success_rate: float = _setting(
         1, number(0, 1), "Simulated gateway: share of charges that it captures; it declines the others."
     )
@@ -233,21 +247,25 @@ class Settings:
     payment_delay_ms: int = _setting(
         0, whole(0, 600_000), "Simulated gateway: duration of each charge, in milliseconds."
     )
-    payment_script: Path | None = _setting(None, OPTIONAL_FILE, "Simulated gateway: JSON file of misbehaviours.")
+    payment_script: Path | None = _setting(None, OPTIONAL_FILE, "Simulated gateway: JSON file of scripted failures.")
     payment_settle_window_s: float = _setting(
         10,
         number(0, 86400),
         "Seconds after a charge during which the gateway's answer `UnknownCharge` isn't final, because the charge may "
-        "still arrive there. The simulated gateway of the embedded profile needs no such time: its calls end with "
-        "their process.",
+        "still be on its way. Not used by the simulated gateway of the embedded profile, whose calls end with their "
+        "process.",
     )
     payment_timeout_s: float = _setting(
         5,
         number(0.05, 600),
         "Time limit of one gateway call, in seconds. A longer call is abandoned, and its outcome is looked up later.",
     )
-    payment_calls: int = _setting(64, whole(1, 1024), "Most calls to the gateway at the same time, in each process.")
-    notify_calls: int = _setting(32, whole(1, 1024), "Most calls of the notifier at the same time, in each process.")
+    payment_calls: int = _setting(
+        64, whole(1, 1024), "Largest number of simultaneous calls of the gateway, in each process."
+    )
+    notify_calls: int = _setting(
+        32, whole(1, 1024), "Largest number of simultaneous calls of the notifier, in each process."
+    )
     webhook_url: str | None = _setting(None, optional(WEB_ADDRESS), "URL that the webhook notifier posts to.")
     webhook_secret: Secret[str] | None = _setting(
         None, optional(SHARED_SECRET), "Secret with which the webhook notifier signs its posts."
@@ -266,11 +284,17 @@ class Settings:
     retention_days: int = _setting(
         30,
         whole(1, 3650),
-        "Days for which repeats of a message are recognised and ended work is kept. An `Idempotency-Key` is kept for "
-        "24 h.",
+        "Days for which the stores keep inbox rows, which identify repeats of a message, and redriven or discarded "
+        "dead letters. An `Idempotency-Key` is kept for 24 h.",
     )
-    batch: int = _setting(500, whole(1, 2000), "Most messages that a consumer handles in one transaction.")
-    partitions: int = _setting(4, whole(1, 256), "Partitions of each topic, fixed when the log is made.")
+    batch: int = _setting(500, whole(1, 2000), "Largest number of messages that a consumer handles in one transaction.")
+    partitions: int = _setting(
+        4,
+        whole(1, 256),
+        "Number of partitions of each topic. Distributed profile: `oms setup` creates topics with it and adds "
+        "partitions to topics that have fewer; it never removes any. Embedded profile: fixed when the log is created; "
+        "an existing log keeps its number. Memory profile: fixed at the start.",
+    )
     instance: str | None = _setting(
         None,
         optional(USER),
@@ -280,12 +304,13 @@ class Settings:
     outbox_lease_s: float = _setting(
         10,
         number(1, 600),
-        "Seconds that a process has to publish the events that it committed; then another process may publish them.",
+        "Seconds for which a process leases the events that it has committed, in order to publish them; afterwards "
+        "another process may publish them.",
     )
     task_lease_s: float = _setting(
         30,
         number(1, 3600),
-        "Seconds that a process has to finish a task that it claimed; then another process may claim it.",
+        "Seconds for which a process leases a task that it has claimed; afterwards another process may claim the task.",
     )
     stuck_after_s: float = _setting(
         4,
@@ -389,7 +414,7 @@ class Settings:
     log_format: str = _setting("json", choice("json", "console"), "Format of the log lines.")
 
     def __attrs_post_init__(self) -> None:
-        """Refuse combinations that make no sense."""
+        """Raise `SettingsError` if two settings contradict each other."""
         problem = next(_contradictions(self), None)
         if problem:
             raise SettingsError(problem)
@@ -404,7 +429,7 @@ class Settings:
 
     @property
     def kafka(self) -> KafkaConfig:
-        """What the Kafka adapter needs."""
+        """The settings of the Kafka adapter."""
         return KafkaConfig(
             bootstrap=self.kafka_bootstrap,
             security=self.kafka_security,
@@ -422,7 +447,7 @@ class Settings:
 
     @property
     def postgres(self) -> PostgresConfig:
-        """What the PostgreSQL adapter needs."""
+        """The settings of the PostgreSQL adapter."""
         of_services = {
             "order": self.postgres_password_order,
             "inventory": self.postgres_password_inventory,
@@ -441,14 +466,14 @@ class Settings:
 
     @property
     def redis(self) -> RedisConfig:
-        """What the Redis adapter needs."""
+        """The settings of the Redis adapter."""
         return RedisConfig(
             url=self.redis_url, user=self.redis_user, password=_text(self.redis_password), ca_file=self.redis_ca_file
         )
 
     @property
     def webhook(self) -> WebhookConfig:
-        """What the webhook notifier needs; `SettingsError` where the settings have no webhook."""
+        """The settings of the webhook notifier; raises `SettingsError` if URL or secret isn't set."""
         secret = _text(self.webhook_secret)
         if self.webhook_url is None or secret is None:
             raise SettingsError("OMS_WEBHOOK_URL and OMS_WEBHOOK_SECRET are missing")
@@ -456,7 +481,7 @@ class Settings:
 
     @property
     def simulated_gateway(self) -> SimulatedGatewayConfig:
-        """What the simulated gateway needs."""
+        """The settings of the simulated gateway."""
         return SimulatedGatewayConfig(
             success_rate=self.payment_success_rate,
             seed=self.payment_seed or 0,
@@ -467,13 +492,13 @@ class Settings:
 
     @property
     def telemetry(self) -> TelemetryConfig:
-        """What the log needs; it never shows a secret of the settings."""
+        """The settings of the log, with the secrets that it must mask."""
         secret = _text(self.webhook_secret)
         return TelemetryConfig(level=self.log_level, form=self.log_format, secrets=() if secret is None else (secret,))
 
     @property
     def spring_postgres(self) -> PostgresConfig | None:
-        """Where the orders of the Spring system are; None where the settings don't say."""
+        """Address and role of the Spring system's PostgreSQL, which holds its orders; None if it isn't set."""
         if self.spring_postgres_url is None:
             return None
         password = _text(self.spring_postgres_password)
@@ -481,7 +506,7 @@ class Settings:
 
     @property
     def spring_redis(self) -> RedisConfig | None:
-        """Where the stock of the Spring system is; None where the settings don't say."""
+        """Address and user of the Spring system's Redis, which holds its stock; None if it isn't set."""
         if self.spring_redis_url is None:
             return None
         password = _text(self.spring_redis_password)
@@ -491,7 +516,7 @@ class Settings:
 
     @property
     def on_loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """Whether the server listens on loopback, where only this machine can reach it."""
         try:
             return ip_address(self.http_host).is_loopback
         except ValueError:
@@ -536,16 +561,16 @@ def _contradictions(its: Settings) -> Iterator[str]:
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
-    """Return the settings of `environ` (default: the process's environment); `overrides`, by field name, precede them.
+    """Return the settings from `environ` (default: the process's environment), with `overrides` by field name.
 
-    Raises `SettingsError`, whose text is one line that never shows a secret.
+    An override takes precedence over its variable. Raises `SettingsError`; its text is one line without secrets.
     """
     found = _environment(os.environ if environ is None else environ)
     return Settings(**{**found, **_overrides(overrides)})
 
 
 def changed(settings: Settings, **overrides: object) -> Settings:
-    """Return these settings with some replaced, by field name; a text is parsed like a variable's."""
+    """Return these settings with some replaced, by field name; a text is parsed like the variable's text."""
     given = _overrides(overrides)
     if given.get("http_compat") == "spring" and settings.default_stock is None:
         given.setdefault("default_stock", SPRING_STOCK)
@@ -553,7 +578,7 @@ def changed(settings: Settings, **overrides: object) -> Settings:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of all variables, by field name; secrets may come from `_FILE` variables."""
+    """Return the values of all variables that are set, by field name; secrets may come from `_FILE` variables."""
     environ = _without_service_links(environ)
     kinds = {variable(name): (name, kind) for name, kind in _kinds().items()}
     files = {f"{name}_FILE": name for name, (_, kind) in kinds.items() if kind.secret}
@@ -570,7 +595,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _kafka_conf(environ: Mapping[str, str], lines: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the keys of `OMS_KAFKA_CONF` or its file; a variable of a key of its own takes precedence."""
+    """Return the keys of `OMS_KAFKA_CONF` or its file; a variable `OMS_KAFKA_CONF_...` of one key takes precedence."""
     single = {
         name.removeprefix(KAFKA_CONF).lower().replace("_", "."): text
         for name, text in sorted(environ.items())
@@ -607,7 +632,7 @@ def _refuse_unknown(environ: Mapping[str, str], known: list[str]) -> None:
 
 
 def _overrides(values: Mapping[str, object]) -> dict[str, Any]:
-    """Return values that a program gave, by field name; a text is parsed like a variable's."""
+    """Return the values of keyword arguments, by field name; a text is parsed like the variable's text."""
     kinds = _kinds()
     found: dict[str, Any] = {}
     for name, value in values.items():
