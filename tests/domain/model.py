@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from oms.domain.errors import DomainError, ImpossibleTransition, TermsMismatch
-from oms.domain.events import Event, OrderCreated, Reason, Shortage
+from oms.domain.events import BY_TOPIC, Event, OrderCreated, Reason, Shortage
 from oms.domain.money import Currency, Money
 from oms.domain.order import ORDER_TABLE, SETTLED, Order, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
@@ -56,7 +56,7 @@ def hears(trigger: OrderTrigger) -> Handler:
 
 
 HANDLERS: Mapping[tuple[str, str], Handler] = {
-    **{("order", trigger.value): hears(trigger) for trigger in OrderTrigger},
+    **{("order", trigger.value): hears(trigger) for trigger in OrderTrigger if trigger.value in BY_TOPIC},
     ("order", "order.created"): lambda order, event: order.created(event.terms, at=NOW, deadline_at=LATER),
     ("order", "inventory.reserved"): lambda order, event: order.reserved(event.terms, at=NOW, deadline_at=LATER),
     ("inventory", "order.created"): lambda row, event: row.hold(event.terms, at=NOW),

@@ -5,6 +5,7 @@ A class with a `topic` is all that an event needs here: `EVENTS` finds it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import Enum
 from typing import ClassVar
@@ -44,13 +45,13 @@ class Event:
 
 
 @attrs.frozen
-class OrderEvent(Event):
+class OrderEvent(Event, ABC):
     """An event that the order service makes of an order. Subclasses differ in the fields that they take."""
 
     @classmethod
+    @abstractmethod
     def of_order(cls, order_id: OrderId, terms: Terms, reason: Reason | None) -> OrderEvent:
         """Return the event of an order with these terms; `reason` is None until the order begins to end."""
-        raise NotImplementedError
 
 
 @attrs.frozen
