@@ -1,4 +1,4 @@
-"""The harness for a user's own tests: `Shop`, the pytest fixture `shop` that makes one, and `hunt`."""
+"""The harness for users' tests: `Shop`, the pytest fixture `shop` that makes a `Shop`, and `hunt`."""
 
 from __future__ import annotations
 

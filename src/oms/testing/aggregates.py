@@ -1,8 +1,8 @@
-"""Given what happened, when something happens, expect events: for one aggregate, without a system around it.
+"""Given/when/expect tests of one aggregate, without a system around it.
 
     given(Order, "place", "inventory.reserved").when("payment.success").expect(OrderConfirmed).state("CONFIRMED")
 
-What happens is a trigger of the state table (docs/state-machines.md): a member, or the value or name of one.
+Each thing that happens is a trigger of the state table (docs/state-machines.md): an enum member, its value or its name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind
 from oms.domain.values import OrderId, Sku, Terms
 
-__tracebackhide__ = True  # what failed is the test's own line
+__tracebackhide__ = True  # pytest shows the failed line of the test, not this module
 
 A = TypeVar("A", Order, Reservation, Payment)
 
@@ -33,13 +33,13 @@ ORDER_ID = OrderId("order-1")
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = AT + timedelta(minutes=15)
 TERMS = Terms.checked("customer-1", Money.of(100, Currency.of("USD")), {"apple": 1})
-"""What was agreed, unless the test says otherwise: one apple for 100 USD."""
+"""The default terms: one apple for 100 USD."""
 
 Act = Callable[[Any, Terms], Transition[Any]]
 
 
 def _hears(trigger: OrderTrigger) -> Act:
-    """Apply an event that the order only hears of; a payment's event states the order's terms."""
+    """Return the act that applies another service's event to an order; a payment's event states the order's terms."""
     names_terms = issubclass(BY_TOPIC[trigger.value], PaymentEvent)
     return lambda order, terms: order.hear(
         trigger, at=AT, stated=StatedTerms(terms.user_id, terms.total) if names_terms else None
@@ -78,11 +78,11 @@ _PAYMENT: Mapping[Enum, Act] = {
     PaymentTrigger.REFUND_DONE: lambda row, _terms: row.refund_done(at=AT),
 }
 ACTS: Mapping[type, Mapping[Enum, Act]] = {Order: _ORDER, Reservation: _RESERVATION, Payment: _PAYMENT}
-"""What each trigger calls of its aggregate."""
+"""The method of the aggregate that each trigger calls."""
 
 
 def given(kind: type[A], *past: Enum | str, terms: Terms = TERMS) -> Given[A]:
-    """An aggregate of this kind to which these things happened, one after the other; absent where nothing did."""
+    """Return an aggregate to which these triggers were applied in this order; without triggers it doesn't exist yet."""
     row: Any = Order(id=ORDER_ID) if kind is Order else kind(order_id=ORDER_ID)  # type: ignore[call-arg]
     happened = tuple(_trigger(kind, one) for one in past)
     for trigger in happened:
@@ -92,14 +92,14 @@ def given(kind: type[A], *past: Enum | str, terms: Terms = TERMS) -> Given[A]:
 
 @attrs.frozen
 class Given(Generic[A]):
-    """An aggregate with a past."""
+    """An aggregate, and the triggers that were applied to it."""
 
     aggregate: A
     past: tuple[Enum, ...]
     terms: Terms
 
     def when(self, happens: Enum | str) -> Then[A]:
-        """Something happens to it."""
+        """Apply one trigger; a refusal is kept for `refused` and `impossible`."""
         kind = type(self.aggregate)
         trigger = _trigger(kind, happens)
         try:
@@ -110,7 +110,7 @@ class Given(Generic[A]):
 
 @attrs.frozen
 class Then(Generic[A]):
-    """What became of it. Every method answers with this again, for the next expectation."""
+    """The result of a trigger. Each method checks one expectation and returns the object, so calls can be chained."""
 
     given: Given[A]
     trigger: Enum
@@ -119,40 +119,40 @@ class Then(Generic[A]):
 
     @property
     def step(self) -> Transition[A]:
-        """All that was decided: the aggregate, events, tasks, history; `AssertionError` where it was refused."""
+        """The transition: aggregate, events, tasks and history; raises `AssertionError` if the trigger was refused."""
         if self.made is None:
             raise self._unmet("a step", self._outcome())
         return self.made
 
     def expect(self, *events: type[Event] | str) -> Self:
-        """These events, by type or topic, in this order; none where none is named."""
+        """Expect these events, by type or topic, in this order; without arguments, no event."""
         wanted = [one if isinstance(one, str) else one.topic for one in events]
         found = [event.topic for event in self.made.events] if self.made else None
         return self._is(wanted, found, f"events {', '.join(wanted) or 'none'}")
 
     def state(self, state: Enum | str) -> Self:
-        """The aggregate is in this state now."""
+        """Expect that the aggregate is in this state."""
         wanted = state if isinstance(state, str) else state.value
         found = self.made.aggregate.state.value if self.made else None
         return self._is(wanted, found, f"state {wanted}")
 
     def starts(self, *kinds: TaskKind | str) -> Self:
-        """These tasks are owed from now on, and no others are new."""
+        """Expect that the transition creates tasks of these kinds and no others."""
         wanted = sorted(TaskKind(kind).value for kind in kinds)
         found = sorted(task.kind.value for task in self.made.tasks) if self.made else None
         return self._is(wanted, found, f"tasks {', '.join(wanted) or 'none'}")
 
     def changes_nothing(self) -> Self:
-        """The same state, no event, no task."""
+        """Expect the same state, no event and no task."""
         return self.expect().starts().state(self.given.aggregate.state)
 
     def refused(self, code: str) -> Self:
-        """The caller is refused, with this stable code."""
+        """Expect a domain error with this stable code."""
         found = self.refusal.code if isinstance(self.refusal, DomainError) else None
         return self._is(code, found, f"a refusal {code}")
 
     def impossible(self) -> Self:
-        """The table says that this can't be: the message would be parked."""
+        """Expect an impossible transition by the state table; such a message becomes a dead letter."""
         found = isinstance(self.refusal, ImpossibleTransition)
         return self._is(True, found, "an impossible transition")  # noqa: FBT003
 
@@ -181,7 +181,7 @@ class Then(Generic[A]):
 
 
 def _trigger(kind: type, happens: Enum | str) -> Enum:
-    """A trigger of this kind of aggregate; `ValueError` that lists them for what is none."""
+    """Return a trigger of this kind of aggregate; for an unknown trigger, raises a `ValueError` that lists all."""
     known = ACTS[kind]
     for trigger in known:
         if happens is trigger or happens in (trigger.value, trigger.name):

@@ -1,6 +1,6 @@
-"""What a test expects of a shop, in words that can be read on: `shop.expect(order).confirmed().paid(100)`.
+"""Expectations of a test about a shop, as chained calls: `shop.expect(order).confirmed().paid(100)`.
 
-An expectation that isn't met prints the story: messages, states, stock, what is owed.
+A failed expectation prints the story: messages, states, stock, unsent rows and open tasks.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from oms.ports.stores.rows import DeadLetter
 from oms.testing.shop_report import story_of
 from oms.testing.shop_view import ShopView
 
-__tracebackhide__ = True  # what failed is the test's own line
+__tracebackhide__ = True  # pytest shows the failed line of the test, not this module
 
 
 class Unmet(AssertionError):
-    """An expectation that isn't met; the text ends with the story. `short` is the text without it."""
+    """A failed expectation. Its text ends with the story; `short` is the text without the story."""
 
     def __init__(self, shop: ShopView, wanted: str, found: str) -> None:
         super().__init__(f"expected {wanted}\n   found {found}\n\n{story_of(shop)}")
@@ -33,23 +33,23 @@ class Unmet(AssertionError):
 
 
 class OrderExpectation:
-    """What is expected of one order. Every method answers with the expectation itself, for the next one."""
+    """Expectations about one order. Each method checks one and returns the object, so calls can be chained."""
 
     def __init__(self, shop: ShopView, order: OrderId) -> None:
         self._shop, self._order = shop, order
 
-    # -- where it is
+    # -- the order's state
 
     def confirmed(self) -> Self:
-        """It is held, paid and confirmed."""
+        """Expect that the order is confirmed: its stock is reserved and its payment captured."""
         return self.in_state(OrderState.CONFIRMED)
 
     def rejected(self) -> Self:
-        """Its stock was short."""
+        """Expect that the order is rejected because stock is short."""
         return self.in_state(OrderState.REJECTED)
 
     def cancelled(self, reason: Reason | str | None = None) -> Self:
-        """It ended cancelled, for this reason where one is named: `PAYMENT_DECLINED`."""
+        """Expect that the order is cancelled, for this reason if one is given (`PAYMENT_DECLINED`)."""
         self.in_state(OrderState.CANCELLED)
         if reason is not None:
             wanted, found = Reason(reason), self._shop.order(self._order).reason
@@ -57,63 +57,63 @@ class OrderExpectation:
         return self
 
     def in_state(self, state: OrderState | str) -> Self:
-        """The order's own state."""
+        """Expect this state of the order."""
         wanted, order = OrderState(state), self._shop.order(self._order)
         why = f" ({order.reason.value})" if order.reason else ""
         return self._is(wanted, order.state, wanted.value, f"{order.state.value}{why}")
 
-    # -- its stock and money
+    # -- the order's stock and money
 
     def reservation(self, state: ReservationState | str) -> Self:
-        """The state of its reservation; ABSENT where there is none."""
+        """Expect this state of the order's reservation; ABSENT if there is none."""
         wanted = ReservationState(state)
         rows = self._shop.stores()["inventory"].reservations([self._order])
         found = rows[self._order].state if self._order in rows else ReservationState.ABSENT
         return self._is(wanted, found, f"a reservation {wanted.value}", found.value)
 
     def holds(self, items: Mapping[str, int]) -> Self:
-        """So many units of each product are held for it, and none of others; sold ones aren't held any more."""
+        """Expect that exactly these units of each product are held for the order. Sold units aren't held any more."""
         row = self._shop.stores()["inventory"].reservations([self._order]).get(self._order)
         found = dict(row.items) if row is not None and row.state is ReservationState.HELD else {}
         return self._is(dict(items), found, f"held units {dict(items)}", str(found))
 
     def holds_nothing(self) -> Self:
-        """No unit is held for it."""
+        """Expect that no unit is held for the order."""
         return self.holds({})
 
     def payment(self, state: PaymentState | str) -> Self:
-        """The state of its payment; ABSENT where there is none."""
+        """Expect this state of the order's payment; ABSENT if there is none."""
         wanted = PaymentState(state)
         rows = self._shop.stores()["payment"].payments([self._order])
         found = rows[self._order].state if self._order in rows else PaymentState.ABSENT
         return self._is(wanted, found, f"a payment {wanted.value}", found.value)
 
     def paid(self, amount: Decimal | int | str) -> Self:
-        """Captures less refunds in the gateway's own book."""
+        """Expect this amount of captures minus refunds in the gateway's own book."""
         wanted, found = self._shop.app.money(amount), self._shop.paid(self._order)
         return self._is(wanted, found, f"{wanted} paid", str(found))
 
     def paid_nothing(self) -> Self:
-        """No money was taken, or all of it went back."""
+        """Expect that no money was captured, or that all of it was refunded."""
         return self.paid(0)
 
-    # -- what became known of it
+    # -- events, notifications, documents and dead letters
 
     def published(self, *topics: str) -> Self:
-        """Events of these topics, and no others; their order doesn't count, nor do copies."""
+        """Expect events of exactly these topics, in any order; copies count once."""
         return self._are(topics, self._shop.topics(self._order), "published")
 
     def not_published(self, topic: str) -> Self:
-        """No event of this topic."""
+        """Expect no event of this topic."""
         found = self._shop.topics(self._order)
         return self._is(False, topic in found, f"no {topic} published", ", ".join(found))  # noqa: FBT003
 
     def told(self, *kinds: str) -> Self:
-        """The customer was told of these events, and of no others."""
+        """Expect that the customer got notifications of exactly these events."""
         return self._are(kinds, [one.kind for one in self._shop.notifications(self._order)], "told")
 
     def remembered(self, group: str, document: Mapping[str, object] | None) -> Self:
-        """What a step of your own saved of it; None where it saved nothing."""
+        """Expect this document of the order in a step of your own; None if the step saved none."""
         stores = self._shop.stores()
         if group not in stores or group in SERVICES:
             raise ValueError(f"there is no step {group!r}")
@@ -122,15 +122,15 @@ class OrderExpectation:
         return self._is(document, found, f"{group} remembers {document}", str(found))
 
     def parked(self, *topics: str) -> Self:
-        """Messages of these topics wait as dead letters, and no others of this order."""
+        """Expect parked dead letters of exactly these topics for the order."""
         letters = [one for one in self._shop.parked() if one.order_id == self._order]
         return self._are(topics, [one.topic for one in letters], "parked")
 
     def nothing_parked(self) -> Self:
-        """No message of it waits as a dead letter."""
+        """Expect no parked dead letter for the order."""
         return self.parked()
 
-    # -- inside
+    # -- private
 
     def _are(self, wanted: Collection[str], found: Collection[str], what: str) -> Self:
         words, instead = (", ".join(sorted(names)) or "nothing" for names in (wanted, found))
@@ -143,7 +143,7 @@ class OrderExpectation:
 
 
 class SystemExpectation:
-    """What is expected of the shop as a whole."""
+    """Expectations about the whole shop. Each method checks one and returns the object."""
 
     def __init__(self, shop: ShopView) -> None:
         self._shop = shop
@@ -151,7 +151,7 @@ class SystemExpectation:
     def stock(
         self, sku: str, *, on_hand: int | None = None, held: int | None = None, available: int | None = None
     ) -> Self:
-        """Units of a product; what isn't named isn't looked at."""
+        """Expect these units of a product; a count that is left out isn't checked."""
         row = self._shop.stock(sku)
         wanted = {"on hand": on_hand, "held": held, "available": available}
         found = {"on hand": row.on_hand, "held": row.held, "available": row.available}
@@ -160,28 +160,28 @@ class SystemExpectation:
         return self._is(asked, there, f"{sku}: {_words(asked)}", _words(there))
 
     def published(self, topic: str, times: int = 1) -> Self:
-        """So many events of a topic, of all orders together; copies don't count."""
+        """Expect this number of events of a topic, for all orders together; copies count once."""
         found = len(self._shop.published(topic))
         return self._is(times, found, f"{times} times {topic} published", str(found))
 
     def parked(self, count: int) -> Self:
-        """So many dead letters wait for an operator."""
+        """Expect this number of parked dead letters."""
         letters = self._shop.parked()
         return self._is(count, len(letters), f"{count} dead letters", "; ".join(map(_letter, letters)) or "none")
 
     def nothing_parked(self) -> Self:
-        """No dead letter waits."""
+        """Expect no parked dead letter."""
         return self.parked(0)
 
     def nothing_owed(self) -> Self:
-        """No event waits to be sent, and no task to be done."""
+        """Expect that no event remains to be published and no task to be done."""
         stores = self._shop.stores()
         owed = [f"{name}: {row.message.topic}" for name, store in stores.items() for row in store.all_outbox()]
         owed += [f"{name}: {task.kind.value}" for name, store in stores.items() for task in store.all_tasks()]
         return self._is([], owed, "nothing owed", ", ".join(owed))
 
     def promises_kept(self) -> Self:
-        """Every promise of `oms`, against everything on record."""
+        """Expect that all stores, the log, the gateway's book and the gate keep every promise of `oms`."""
         broken = [str(violation) for violation in self._shop.report().violations]
         return self._is([], broken, "every promise kept", "; ".join(broken))
 

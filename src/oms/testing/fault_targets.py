@@ -1,7 +1,7 @@
-"""Who can be told to misbehave in a test, each in words of its own: gateway, workers, topics, gate.
+"""The parts of a shop that a test can make fail: the gateway, the workers, the topics and the gate.
 
-Every method arms one fault, which strikes at the next moment that fits. A test in which it never does fails
-(`NeverHappened`), unless it is asked for again and again (`times`): then once is enough.
+Each method arms one fault, which strikes at the next call or message that matches. A test fails (`NeverHappened`) if an
+armed fault never strikes; a fault that is armed for several `times` must strike at least once.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from oms.testing.faults import AtCall, Fault, Faults, OfMessage
 from oms.testing.workers import Workers
 
 LATE_S = 8.0
-"""How long nobody knows of a late charge, unless told otherwise: less than the settle window of 10 s."""
+"""Default time for which the gateway doesn't know a late charge, in seconds: less than the settle window of 10 s."""
 
 
 class NextCharge(Protocol):
-    """What the next charge can meet, on any kind of shop."""
+    """The faults of the next charge that both `Shop` and `HuntedShop` have."""
 
     @abstractmethod
     def decline_next(self) -> None:
-        """Decline the next charge, whosever it is."""
+        """Decline the next charge of any order."""
 
     @abstractmethod
     def lose_next_answer(self) -> None:
-        """Take the money of the next charge, and lose the answer."""
+        """Capture the next charge and lose the response."""
 
     @abstractmethod
     def lose_next_call(self) -> None:
@@ -43,42 +43,42 @@ class NextCharge(Protocol):
 
     @abstractmethod
     def hide_next(self) -> None:
-        """Take the money of the next charge, lose the answer, and know nothing of it for 8 s."""
+        """Capture the next charge, lose the response, and don't find the charge for 8 s."""
 
 
 class ShopGateway(SimulatedGateway, NextCharge):
-    """The gateway of a shop: captures every charge, unless it is told otherwise for the next one or for an order."""
+    """The gateway of a shop: captures every charge, unless a fault is armed for the next charge or for an order."""
 
     def __init__(self, book: Book, clock: Clock, faults: Faults) -> None:
         self._watched = _WatchedScript(faults)
         super().__init__(book, clock, success_rate=1.0, script=self._watched, wait=_no_wait)
 
     def on(self, order_id: Order | str) -> OrderScript:
-        """What is to happen to the charges of one order."""
+        """Return the script for the charges of one order."""
         return super().on(order_id.id if isinstance(order_id, Order) else order_id)
 
     def decline_next(self) -> None:
-        """Decline the next charge, whosever it is."""
+        """Decline the next charge of any order."""
         super().decline_next()
 
     def lose_next_answer(self) -> None:
-        """Take the money of the next charge, and lose the answer: it is found under the same key."""
+        """Capture the next charge and lose the response; a look-up under the same key finds the charge."""
         self._watched.add(Rule(Behaviour.NO_ANSWER_AFTER_CHARGE, times=1))
 
     def lose_next_call(self) -> None:
-        """Lose the next charge before it has any effect: it is made again once it is sure that it had none."""
+        """Lose the next charge before it has any effect; `oms` repeats it once a look-up shows that it had none."""
         self._watched.add(Rule(Behaviour.NO_ANSWER_BEFORE_CHARGE, times=1))
 
     def hide_next(self, *, seconds: float = LATE_S) -> None:
-        """Take the money of the next charge, lose the answer, and know nothing of it for so long."""
+        """Capture the next charge, lose the response, and don't find the charge for this number of seconds."""
         self._watched.add(Rule(Behaviour.LATE, times=1, seconds=seconds))
 
     def refuse_next(self, times: int = 1) -> None:
-        """Answer the next calls with 503."""
+        """Respond to the next calls with 503."""
         self._watched.add(Rule(Behaviour.REFUSE, times=times))
 
     def unreachable_next(self, times: int = 1) -> None:
-        """Refuse the connection of the next calls: the charge is made later, without a look-up."""
+        """Refuse the connections of the next calls; `oms` makes the charge later, without a look-up."""
         self._watched.add(Rule(Behaviour.UNREACHABLE, times=times))
 
 
@@ -86,53 +86,53 @@ class ShopGateway(SimulatedGateway, NextCharge):
 class ShopWorker:
     """The worker of one service, which runs its messages, tasks and commands.
 
-    `of` says in which of these the fault strikes (`messages`, `tasks`, `commands`; empty: in any), `nth` at which one
-    of such moments from now on. A dead worker is replaced by another process of its service at once.
+    `of` limits a fault to one of these (`messages`, `tasks`, `commands`; empty: any). With `nth`, the fault strikes
+    at the n-th such moment from now on. Another process of the service replaces a dead worker at once.
     """
 
     service: str
     _workers: Workers
 
     def crash_before_commit(self, *, of: str = "", nth: int = 1) -> Fault:
-        """Die with everything done and nothing committed: the messages are delivered again."""
+        """Die before the commit, with all work done: the messages are delivered again."""
         return self._at("commit:before", self._workers.die, "crashes before its commit", of, nth)
 
     def crash_after_commit(self, *, of: str = "", nth: int = 1) -> Fault:
-        """Die right after the commit: what it owes is sent by another one, what it read is delivered again."""
+        """Die right after the commit: another worker publishes the outbox rows; the messages are delivered again."""
         return self._at("commit:after", self._workers.die, "crashes after its commit", of, nth)
 
     def crash_before_publish(self, *, nth: int = 1) -> Fault:
-        """Die with its messages committed and not in the log yet: another one publishes them."""
+        """Die with messages committed and not in the log yet: another worker publishes them."""
         return self._at("publish:before", self._workers.die, "crashes before it publishes", "", nth)
 
     def crash_after_publish(self, *, nth: int = 1) -> Fault:
-        """Die with its messages in the log, and no note of it: they are published again."""
+        """Die with messages in the log that aren't recorded as sent: they are published again."""
         return self._at("publish:after", self._workers.die, "crashes after it published", "", nth)
 
     def crash_after_call(self, *, nth: int = 1) -> Fault:
-        """Die with an outside call made, and its answer unsaved: it is looked up, or made again under its key."""
+        """Die after an outside call, before its result is stored: it is looked up, or repeated under the same key."""
         return self._at("submit:after", self._workers.die, "crashes after an outside call", "", nth)
 
     def fail_commit(self, *, of: str = "", nth: int = 1) -> Fault:
-        """Have the commit fail; nothing happened, and it is tried again."""
+        """Make the commit fail without any effect; the worker tries it again."""
         return self._at("commit:before", self._workers.fail, "fails to commit", of, nth)
 
     def lose_commit_answer(self, *, of: str = "", nth: int = 1) -> Fault:
-        """Commit, and lose the answer: nobody knows the outcome, until the work finds itself done."""
+        """Commit and lose the response: the outcome is unknown until a repeat of the work finds it done."""
         return self._at("commit:after", self._workers.lose_answer, "loses the answer to its commit", of, nth)
 
     def lose_partitions(self, *, nth: int = 1) -> Fault:
-        """Lose the partitions in the middle of a batch: its offsets count for nothing, and it is delivered again."""
+        """Lose the partitions in the middle of a batch: its offsets aren't committed, so it is delivered again."""
         words = "loses its partitions in mid-batch"
         return self._at("claim_inbox:after", self._workers.lose_partitions, words, "", nth)
 
     def sleep_past_poll_interval(self, *, nth: int = 1) -> Fault:
-        """Stand still for a minute in the middle of a batch that another process then handles; and go on with it."""
+        """Stop for a minute in the middle of a batch, which another process handles meanwhile; then continue."""
         words = "sleeps past the poll interval"
         return self._at("start_attempts:after", self._workers.oversleep, words, "", nth)
 
     def sleep_in_transaction(self, *, nth: int = 1) -> Fault:
-        """Stand still for a minute with a transaction open: others want its rows in vain, and come again."""
+        """Stop for a minute with an open transaction: other processes fail to lock its rows and try again."""
         return self._at("claim_inbox:after", self._workers.oversleep, "sleeps in a transaction", "", nth)
 
     def _at(self, place: str, act: Callable[[str], None], what: str, of: str, nth: int) -> Fault:
@@ -146,17 +146,17 @@ class ShopWorker:
 
 @attrs.frozen
 class ShopTopic:
-    """One topic of the log. Every method takes an order, and is about any message of the topic without one."""
+    """One topic of the log. With an order, a fault strikes only messages of that order; otherwise any message."""
 
     name: str
     _faults: Faults
 
     def repeat(self, order: Order | str | None = None, *, times: int = 1) -> Fault:
-        """Have the newest message once more in the log, when everything has come to rest after it."""
+        """Append the newest message to the log once more, as soon as no work is left."""
         return self._ask(order, f"{self.name} comes again", times, None)
 
     def delay(self, order: Order | str | None = None, **time: float) -> Fault:
-        """Nobody can read the next message before so much time (`minutes=5`) has passed, nor what is behind it."""
+        """Delay the next message by this time (`minutes=5`), together with the messages behind it in its partition."""
         by = timedelta(**time)
         if by <= timedelta():
             raise ValueError("say how late it comes: delay(minutes=5)")
@@ -175,7 +175,7 @@ class ShopGate:
     _workers: Workers
 
     def lose_last_second(self, *, nth: int = 1) -> Fault:
-        """Restart without the next hold that it takes: closed, until it is rebuilt from the ledger."""
+        """Restart without the next hold that the gate takes; the gate is closed until it is rebuilt from the ledger."""
         words = "the gate loses its last second"
         fault = AtCall(
             words, service="inventory", place="take:after", skipped=nth - 1, act=self._workers.lose_gate_tail
@@ -183,7 +183,7 @@ class ShopGate:
         return self._workers.faults.ask(fault)
 
     def flush(self) -> Fault:
-        """Forget everything, now: closed, until it is rebuilt from the ledger."""
+        """Delete all data now; the gate is closed until it is rebuilt from the ledger."""
         fault = self._workers.faults.ask(Fault("the gate is flushed"))
         self._workers.flush_gate()
         self._workers.faults.strike(fault)
@@ -191,7 +191,7 @@ class ShopGate:
 
 
 STORES = ("orders", "inventory", "payments", "notifications", "steps")
-"""Whose commit is meant, where the log has one too."""
+"""The ports whose `commit` a fault can strike; the log's `commit` is another call."""
 
 _WORDS: Mapping[Behaviour, str] = {
     Behaviour.DECLINE: "the gateway declines",
@@ -205,7 +205,7 @@ _WORDS: Mapping[Behaviour, str] = {
 
 
 class _WatchedScript(Script):
-    """A script that says which of its lines were played."""
+    """A script that reports each of its rules that has been applied."""
 
     def __init__(self, faults: Faults) -> None:
         super().__init__()
@@ -214,14 +214,14 @@ class _WatchedScript(Script):
         self._kept: list[Rule] = []
 
     def add(self, rule: Rule) -> None:
-        """Play this as well."""
+        """Add a rule and arm its fault."""
         who = f", for {rule.order}" if rule.order else ""
         self._asked[id(rule)] = self._faults.ask(Fault(f"{_WORDS[rule.behaviour]}{who}"))
-        self._kept.append(rule)  # so that no other line gets its identity
+        self._kept.append(rule)  # keeps the rule alive, so that no other rule gets its `id`
         super().add(rule)
 
     def take(self, charge: Charge) -> list[Rule]:
-        """What happens to this call."""
+        """Return the rules for this call, and count their faults as happened."""
         found = super().take(charge)
         for line in found:
             self._faults.strike(self._asked[id(line)])
@@ -229,11 +229,11 @@ class _WatchedScript(Script):
 
 
 def _no_wait(_seconds: float) -> None:
-    """Virtual time: a delay is over at once."""
+    """Return at once: in virtual time a delay takes no time."""
 
 
 def worker_of(workers: Workers, service: str, known: Collection[Any]) -> ShopWorker:
-    """The worker of a service or own step; `ValueError` for one that there isn't."""
+    """Return the worker of a service or own step; raises `ValueError` for an unknown name."""
     if service not in known:
         raise ValueError(f"there is no service {service!r}; there are {', '.join(sorted(known))}")
     return ShopWorker(service, workers)

@@ -1,4 +1,4 @@
-"""What a test asked to go wrong, and whether it did: a fault that never happens would make a test prove nothing."""
+"""The faults that a test has armed, and whether they happened: otherwise the test proves nothing about them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from oms.ports.messages import Record
 
 
 class NeverHappened(AssertionError):
-    """A test asked for a fault that never happened, so it shows nothing about it."""
+    """A test armed a fault that never happened, so it proves nothing about that fault."""
 
 
 @attrs.define(eq=False)
 class Fault:
-    """One fault that was asked for: what it is in words, how often it did happen, and how often it still may."""
+    """One armed fault: its description, how often it has happened, and how often it may still happen."""
 
     words: str
     left: int = 1
@@ -29,19 +29,22 @@ class Fault:
 
 @attrs.define(eq=False)
 class AtCall(Fault):
-    """Strikes a worker at a port call: `place` is `commit:before`, `of` the kind of step, `ports` whose call (any)."""
+    """Strikes a worker at a port call.
+
+    `place` is the call and its side (`commit:before`), `of` the kind of work and `ports` the ports; empty means any.
+    """
 
     service: str = ""
     place: str = ""
     of: str = ""
     ports: Collection[str] = ()
     skipped: int = 0
-    """How many such calls go well before."""
+    """The number of matching calls that succeed first."""
 
     act: Callable[[str], None] = lambda _place: None
 
     def strikes(self, service: str, step: str, place: str) -> bool:
-        """Whether this call is the one."""
+        """Return whether the fault strikes at this call; counts the matching calls."""
         port, _, call = place.rpartition(".")
         if not self.left or service != self.service or call != self.place:
             return False
@@ -53,21 +56,21 @@ class AtCall(Fault):
 
 @attrs.define(eq=False)
 class OfMessage(Fault):
-    """About a message of a topic: any, or an order's. `by` is how late it comes; None is once more."""
+    """Delays a topic's message by `by`, or repeats it if `by` is None. An `order_id` limits it to that order's messages."""
 
     topic: str = ""
     order_id: str | None = None
     by: timedelta | None = None
 
     def fits(self, record: Record) -> bool:
-        """Whether it is about this one."""
+        """Return whether this record's topic and order match."""
         if record.topic != self.topic:
             return False
         return self.order_id is None or record.key == self.order_id.encode()
 
 
 class Faults:
-    """Everything that a test asked for."""
+    """All faults that a test has armed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -76,10 +79,10 @@ class Faults:
         self.repeats: list[OfMessage] = []
         self.delays: list[OfMessage] = []
         self.told: list[tuple[datetime, str]] = []
-        """What happened, and when."""
+        """The faults that happened, each with its time."""
 
     def ask(self, fault: Fault) -> Fault:
-        """Have it happen as soon as it can."""
+        """Arm a fault: it happens at the first opportunity."""
         self.asked.append(fault)
         if isinstance(fault, AtCall):
             self.at_calls.append(fault)
@@ -88,7 +91,7 @@ class Faults:
         return fault
 
     def strike(self, fault: Fault) -> None:
-        """It happens now."""
+        """Record that a fault happens now."""
         fault.left -= 1
         fault.happened += 1
         self.told.append((self._clock.now(), fault.words))
@@ -98,16 +101,16 @@ class Faults:
 
     @property
     def waiting(self) -> Sequence[Fault]:
-        """Those that never happened yet."""
+        """The faults that haven't happened yet."""
         return [fault for fault in self.asked if not fault.happened]
 
     def never_happened(self) -> str:
-        """Those that didn't, in words; empty where all did."""
+        """Describe the faults that haven't happened; empty if all have."""
         lines = [f"  {fault}" for fault in self.waiting]
         return "\n".join(["asked for and never happened, so the test shows nothing about it:", *lines]) if lines else ""
 
     def check(self) -> None:
-        """Raise `NeverHappened` for those that didn't."""
+        """Raise `NeverHappened` if a fault hasn't happened."""
         words = self.never_happened()
         if words:
             raise NeverHappened(words)

@@ -1,4 +1,4 @@
-"""The shop of a hunted test: the same words as `Shop`, over a simulated system whose every choice is on a tape."""
+"""The shop of a hunted test: the interface of `Shop` on a simulated system, whose choices are recorded on a tape."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 
 
 class PromiseBroken(AssertionError):
-    """A promise of `oms` itself doesn't hold; the hunted test's shop says so before its own assertions are reached."""
+    """A promise of `oms` itself doesn't hold. A hunted test raises it even if the test's own assertions hold."""
 
 
 class HuntedShop(AnyShop):
-    """An order system under one schedule. `app` takes own steps, before the first order is placed.
+    """An order system under one schedule. Subscribe own steps with `app` before the first order is placed.
 
-    `oms.testing.beside(shop.app)` takes their next version, which then runs at the same time.
-    `place`, `cancel` and `set_stock` are calm; in `run` and `advance` anything may happen that the hunt has faults for.
+    `oms.testing.beside(shop.app)` subscribes the next version of the steps, which then runs at the same time. `place`,
+    `cancel` and `set_stock` run without faults; during `run` and `advance` all faults of the hunt may happen.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class HuntedShop(AnyShop):
         self._made: Run | None = None
         self._faults: Faults | None = None
 
-    # -- what a customer does
+    # -- a customer's actions
 
     def place(
         self,
@@ -79,7 +79,7 @@ class HuntedShop(AnyShop):
         caller: Principal = TRUSTED,
         connection: object = None,
     ) -> Order:
-        """Place an order; it is accepted when this returns, or with the commit of the caller's transaction."""
+        """Place an order; it is accepted on return, or with the commit of the caller's transaction."""
         command = PlaceOrder.of(user, Money.of(amount, CURRENCY), items or {"apple": 1}, metadata)
         order = self._orders.place(command, caller=caller, key=key, connection=connection)
         if connection is None:
@@ -91,12 +91,12 @@ class HuntedShop(AnyShop):
         return self._orders.cancel(CancelOrder(order_id(order), by_operator))
 
     def set_stock(self, sku: str, units: int) -> Stock:
-        """Count a product."""
+        """Set the units of a product that are on hand."""
         return self._stock.set(sku, units, caller=TRUSTED)
 
     def order_database(self) -> Engine:
         """An engine whose connections `place(connection=...)` can join; see `AnyShop`."""
-        from oms.testing.joined import OrderDatabase  # SQLAlchemy, which a simulation needs for this alone
+        from oms.testing.joined import OrderDatabase  # imports SQLAlchemy, which a simulation needs only here
 
         if self._database is None:
             self._database = OrderDatabase(self._committed)
@@ -104,42 +104,42 @@ class HuntedShop(AnyShop):
                 self._made.system.records["order"].joining = self._database.join
         return self._database.engine
 
-    # -- what time does
+    # -- time
 
     def run(self) -> None:
-        """Let everything happen, by the schedule, until nothing waits any more; time passes as it must."""
+        """Run all services by the schedule until no work is left; time passes as far as waiting work needs."""
         self._know_orders()
         self._run.to_rest()
         if self._run.violations:
             raise PromiseBroken("\n".join(map(str, self._run.violations)))
 
     def advance(self, **time: float) -> None:
-        """Let time pass (`minutes=15`), after everything has come to rest, and then again."""
+        """Run until no work is left, let time pass (`minutes=15`), and run again."""
         self.run()
         self._simulated.clock.advance(timedelta(**time))
         self._run.changed()
         self.run()
 
     def now(self) -> datetime:
-        """What time it is in the simulated system."""
+        """Return the time of the simulated system."""
         return self._simulated.clock.now()
 
-    # -- what goes wrong
+    # -- faults
 
     @property
     def gateway(self) -> HuntedGateway:
-        """The gateway, to be told what the next charge meets: all else that goes wrong is the hunt's to find."""
+        """The gateway, to set what happens to the next charge; the hunt chooses all other faults."""
         return HuntedGateway(self._simulated.own_gateway or self._simulated.gateway, self.faults)
 
     @property
     def extensions(self) -> Extensions:
-        """The shop's own gateway, pricing, policy and notifier of this schedule."""
+        """The objects that this schedule uses as the shop's own gateway, pricing, policy and notifier."""
         return self.app.extensions
 
-    # -- what can be seen
+    # -- results
 
     def report(self) -> promises.Report:
-        """The promises, checked against everything that is on record."""
+        """Check the promises against all stores, the log, the gateway's book and the gate."""
         return promises.check(
             self.evidence,
             CODEC,
@@ -151,9 +151,9 @@ class HuntedShop(AnyShop):
     # -- for the hunt
 
     def finished(self, failure: Exception | None) -> Outcome:
-        """Heal, come to rest, check the promises; `failure` is what the test raised.
+        """End all faults, run until no work is left, check the promises; `failure` is the test's exception.
 
-        A fault that the test asked for has to happen where nothing else goes wrong; elsewhere it may be overtaken.
+        A fault that the test armed must happen in a schedule without other faults; in others, those may prevent it.
         """
         self._know_orders()
         if failure is None and not self._tape.deviations:
@@ -165,28 +165,28 @@ class HuntedShop(AnyShop):
 
     @property
     def evidence(self) -> Evidence:
-        """Everything that is on record."""
+        """The read access to all stores, the log, the gateway's book and the gate."""
         return self._simulated.evidence
 
     @property
     def codec(self) -> Codec:
-        """How messages are read."""
+        """The codec of the messages in the log."""
         return CODEC
 
     @property
     def faults(self) -> Faults:
-        """The faults that the test itself asked for."""
+        """The faults that the test itself armed."""
         if self._faults is None:
             self._faults = Faults(self._simulated.clock)
         return self._faults
 
     @property
     def begun_at(self) -> datetime:
-        """When this system began, by its own clock."""
+        """The start of this system, by its own clock."""
         return self._run.begun_at
 
     def stores(self) -> Mapping[str, Any]:
-        """The store of each service and own step, by its name."""
+        """Return the store of each service and own step by name."""
         return self._simulated.stores
 
     @property
@@ -218,35 +218,35 @@ class HuntedShop(AnyShop):
         return self._simulated.of(service)[0].parts
 
     def _committed(self, orders: Sequence[OrderId]) -> None:
-        """Orders of the caller's transaction are visible now."""
+        """Note orders that the commit of the caller's transaction has made visible."""
         self._run.changed()
         for order in orders:
             self._simulated.customers.know(order)
 
     def _know_orders(self) -> None:
-        """Note the orders that the test's own code has placed through the app."""
+        """Note the orders that the test has placed directly through the app."""
         for _, order in self._simulated.records["order"].by_age.get(None, ()):
             self._simulated.customers.know(order)
 
     def _pump(self, parts: ServiceAssembly[Any], future: Future[Any]) -> None:
-        """Nothing is by chance here: these are the words of the test, not what is hunted."""
+        """Run a command of the test until it has a result, without faults: only `run` and `advance` have them."""
         self._run.changed()
         while not future.done():
             parts.advance_commands()
 
 
 class HuntedGateway(NextCharge):
-    """The gateway of a hunted shop. What is asked for happens in each schedule, before the hunt's own choice."""
+    """The gateway of a hunted shop. An armed fault happens in each schedule, before the hunt's own choices."""
 
     def __init__(self, gateway: TapeGateway | LossyGateway, faults: Faults) -> None:
         self._gateway, self._faults = gateway, faults
 
     def decline_next(self) -> None:
-        """Decline the next charge, whosever it is."""
+        """Decline the next charge of any order."""
         self._next("declines", "the gateway declines")
 
     def lose_next_answer(self) -> None:
-        """Take the money of the next charge, and lose the answer."""
+        """Capture the next charge and lose the response."""
         self._next(AFTER, "the gateway charges, and its answer is lost")
 
     def lose_next_call(self) -> None:
@@ -254,7 +254,7 @@ class HuntedGateway(NextCharge):
         self._next(BEFORE, "the gateway never gets the charge")
 
     def hide_next(self) -> None:
-        """Take the money of the next charge, lose the answer, and know nothing of it for 8 s."""
+        """Capture the next charge, lose the response, and don't find the charge for 8 s."""
         self._next("late", "the gateway charges, and knows of it late")
 
     def _next(self, what: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""`hunt`: a test becomes a search over the schedules of the system that it uses."""
+"""`hunt`: runs a test under many schedules of the system that it uses, and searches for one in which it fails."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from oms.testing.sim.tape import Replay, Tape
 from oms.testing.sim.tape_file import load
 
 OWN_FAULTS = frozenset({CRASH, REBALANCE, REPEAT, GATE, ANSWERS, PAUSES})
-"""What happens to a system by itself. Declines, cancels and deadlines are left to the test, which knows their ends."""
+"""Technical faults. Declines, cancels and deadlines are left to the test, which knows what they lead to."""
 
 TAPES = Path("oms-tapes")
 REPLAY = "OMS_TAPE"
-"""Where the pytest plugin says which tape is to be played instead of a hunt."""
+"""Environment variable with the tape that a hunted test plays instead of hunting; the pytest plugin sets it."""
 
 
 T = TypeVar("T")
@@ -68,15 +68,15 @@ def hunt(
     policy: Factory[Policy] | None = None,
     notifier: Factory[Notifier] | None = None,
 ) -> Hunted | Callable[[Test], Hunted]:
-    """Run a test that takes `shop` under many schedules instead of once: a budget of `schedules`.
+    """Run a test that takes `shop` under up to `schedules` schedules instead of once.
 
-    First the calm one, then seeds for half of the budget, then those that differ from calm in one choice. The test
-    gets a `HuntedShop`; it must make everything else that it needs by itself, afresh each time. A failure is made
-    small, told as a story, and kept as a tape.
+    The first schedule has no faults, half of the others are random (seeds), and the rest differ from the first in one
+    choice. The test gets a `HuntedShop`; it must make every other object that it needs anew on each run. A failing
+    schedule is shrunk, printed as a story and saved as a tape.
 
     `gateway`, `pricing`, `policy` and `notifier` are the shop's own: classes, or functions without arguments, called
     once for each schedule; `shop.extensions` has the objects. With the fault "answers" a schedule loses calls to the
-    gateway and the notifier, or their answers. Raises `TypeError` for an object in place of a class or function.
+    gateway and the notifier, or their responses. Raises `TypeError` for an object in place of a class or function.
     """
     extensions = ExtensionFactories(gateway, pricing, policy, notifier)
 
@@ -97,7 +97,7 @@ _WHY = "each schedule gets an object of its own"
 
 @attrs.frozen
 class ExtensionFactories:
-    """What makes the shop's own extensions for a schedule."""
+    """Factories of the shop's own extensions."""
 
     gateway: Factory[PaymentGateway] | None = attrs.field(validator=_is_factory)
     pricing: Factory[Pricing] | None = attrs.field(validator=_is_factory)
@@ -105,7 +105,7 @@ class ExtensionFactories:
     notifier: Factory[Notifier] | None = attrs.field(validator=_is_factory)
 
     def made(self) -> Extensions:
-        """A new object of each."""
+        """Make a new object of each extension, for one schedule."""
         factories = attrs.asdict(self, recurse=False)
         return Extensions(**{name: factory() for name, factory in factories.items() if factory is not None})
 
@@ -133,18 +133,18 @@ def _hunted(
             raise AssertionError(_words(report, done.schedules, stand))
 
     hunted.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
-    del hunted.__wrapped__  # pytest would look for `shop` behind it
+    del hunted.__wrapped__  # otherwise pytest finds the parameter `shop` through it and wants a fixture
     return hunted
 
 
 def _player(test: Callable[[HuntedShop], object], stand: list[str], extensions: ExtensionFactories) -> Player:
-    """Plays the test; where somebody listens, `stand` is how things stood when it failed."""
+    """Return a player that runs the test under a tape, and puts the shop's report into `stand` if the test fails."""
 
     def play(
         scope: Scope,
         tape: Tape,
         *,
-        visited: Visited | None = None,  # noqa: ARG001 - a test's own state can't be compared
+        visited: Visited | None = None,  # noqa: ARG001 - the state of a test can't be compared
         listener: Listener | None = None,
     ) -> Outcome:
         failure = None
@@ -152,7 +152,7 @@ def _player(test: Callable[[HuntedShop], object], stand: list[str], extensions: 
             shop = HuntedShop(scope, tape, listener, extensions.made())
             try:
                 test(shop)
-            except Exception as error:  # noqa: BLE001 - whatever a test raises is its failure
+            except Exception as error:  # noqa: BLE001 - any exception of a test is its failure
                 failure = error
                 if listener is not None:
                     stand[:] = [shop.story()]

@@ -1,7 +1,7 @@
-"""A database in memory for tests of joined orders: the caller's own rows and the order commit or roll back together.
+"""A database in memory for tests of joined orders: the caller's rows and the order commit or roll back together.
 
-The caller's tables are in SQLite, used through SQLAlchemy as in production; the order is in the memory of the order
-service. A commit of the driver's connection commits the rows first, which may fail, and then the order, which can't.
+The caller's tables are in SQLite, used through SQLAlchemy as in production; the order is in the order service's memory
+store. A commit of the driver's connection first commits the rows, which may fail, and then the order, which can't fail.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class OrderDatabase:
         begin: Callable[[], MemoryJoinedTransaction],
         committing: Callable[[], None] = lambda: None,
     ) -> MemoryJoinedTransaction:
-        """The order's part of the caller's transaction; `Permanent` for a connection that can't be joined."""
+        """Join the caller's transaction and return the order's part of it; raises `Permanent` if that is impossible."""
         if not isinstance(connection, Connection) or connection.engine.pool is not self.engine.pool:
             raise Permanent("an order can only join a connection of the shop's `order_database()`")
         if str(connection.get_execution_options().get("isolation_level", "")).upper() == "AUTOCOMMIT":
@@ -62,7 +62,7 @@ class OrderDatabase:
 
 
 class _DriverConnection(sqlite3.Connection):
-    """Ends the joined transactions together with its own."""
+    """A connection of the driver that commits or rolls back the joined transactions together with its own."""
 
     committed: Committed
 
@@ -70,10 +70,10 @@ class _DriverConnection(sqlite3.Connection):
         super().__init__(*args, **kwargs)
         self.joined: list[tuple[MemoryJoinedTransaction, Callable[[], None]]] = []
         self.savepoints: list[tuple[str, int]] = []
-        """Each with the number of transactions that were joined before it."""
+        """The open savepoints, each with the number of transactions that were joined before it."""
 
     def commit(self) -> None:
-        """Commit rows and orders; refused after an order has failed, because a part of it may be written."""
+        """Commit rows and orders; refused after an order has failed, because it may be partly written."""
         if any(transaction.failed for transaction, _ in self.joined):
             raise sqlite3.OperationalError("placing an order failed in this transaction: roll it back")
         for _, committing in self.joined:
@@ -85,20 +85,20 @@ class _DriverConnection(sqlite3.Connection):
             self.committed(orders)
 
     def rollback(self) -> None:
-        """Undo rows and orders."""
+        """Roll back rows and orders."""
         self.undo(0)
         self.savepoints = []
         super().rollback()
 
     def undo(self, kept: int) -> None:
-        """Undo all joined transactions but the first `kept`."""
+        """Roll back all joined transactions except the first `kept`."""
         for transaction, _ in self.joined[kept:]:
             transaction.drop()
         del self.joined[kept:]
 
 
 class _Pool(NullPool):
-    """Opens a connection each time. SQLAlchemy notes the time of it, by the real clock that a simulation seals."""
+    """Opens a new connection each time, without reading the real clock, which a simulation forbids."""
 
     def _do_get(self) -> Any:
         with unsealed():
@@ -113,14 +113,14 @@ def _driver(connection: Connection) -> _DriverConnection:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")  # the driver would begin at the first INSERT, and not before a savepoint
+    connection.exec_driver_sql("BEGIN")  # the driver itself would begin only at the first INSERT, after a savepoint
 
 
 _SAVEPOINT = re.compile(r"\s*(SAVEPOINT|RELEASE|ROLLBACK\s+TO)\s+(?:SAVEPOINT\s+)?(\S+)\s*", re.IGNORECASE)
 
 
 def _follow_savepoints(connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
-    """Undo the orders that were placed since a savepoint, once the caller has rolled back to it."""
+    """Roll back the orders that were placed since a savepoint when the caller rolls back to it."""
     found = _SAVEPOINT.fullmatch(statement)
     if found is None:
         return

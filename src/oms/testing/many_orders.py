@@ -1,6 +1,6 @@
-"""The records of a system with many settled orders, made by copying those of one order: for measurements of memory.
+"""Makes the records of many settled orders by copying those of one order, for measurements of memory.
 
-The copies differ in nothing but their ids. All records fit together: `oms verify` finds nothing wrong with them.
+The copies differ only in their ids. All records are consistent: `oms verify` finds no violation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Row = tuple[Any, ...]
 
 
 def many_orders(directory: Path, count: int) -> Settings:
-    """Make an embedded system in a new directory with so many confirmed orders; its settings."""
+    """Make an embedded system with `count` confirmed orders in a new directory, and return its settings."""
     settings = Settings(profile="embedded", data=directory)
     with Shop(settings=settings) as shop:
         shop.clock.set(datetime.now(UTC))
@@ -87,7 +87,7 @@ def _copy_log(database: sqlite3.Connection, order_id: str, count: int) -> None:
 
 def _insert(database: sqlite3.Connection, table: str, width: int, rows: Iterator[Row]) -> None:
     database.execute("BEGIN")
-    database.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * width)})", rows)  # noqa: S608 - our own
+    database.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * width)})", rows)  # noqa: S608 - the names are constants
     database.execute("COMMIT")
 
 
@@ -96,7 +96,7 @@ def _id(number: int) -> str:
 
 
 def _names(order_id: str) -> Mapping[str, str]:
-    """The order's id and its messages', by what they are."""
+    """Return the ids of the order and of its messages, by their role."""
     return {"id": order_id, **{topic: message_id(order_id, topic) for topic in BY_TOPIC}}
 
 
@@ -105,7 +105,7 @@ def _ids_in(row: Sequence[object], order_id: str) -> bool:
 
 
 def _copier(row: Row, order_id: str) -> Callable[[int], Row]:
-    """Makes the copy of a row for the order with a number."""
+    """Return a function that copies a row for the n-th order."""
     names = _names(order_id)
     by_id = {name: kind for kind, name in names.items()}
     pattern = re.compile("|".join(map(re.escape, by_id)))

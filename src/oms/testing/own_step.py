@@ -1,8 +1,8 @@
-"""Given what a step of your own has handled, when another event comes, expect what it saves, publishes and calls.
+"""Given/when/expect tests of a step of your own: the document, events and outside calls that an event leads to.
 
     given_step(app, "shipping", "order.confirmed").when("order.cancelled").saves({"status": "called off"})
 
-No store, no log: the handlers alone, with what the step saved of the one order.
+Only the handlers run, on the document of one order, without a store or log.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from oms.ports.messages import AnyEvent
 from oms.ports.stores.steps import StepTransaction
 from oms.testing.aggregates import AT, ORDER_ID, TERMS
 
-__tracebackhide__ = True  # what failed is the test's own line
+__tracebackhide__ = True  # pytest shows the failed line of the test, not this module
 
 Document = Mapping[str, object]
 
 
 def event_of(topic: str, terms: Terms = TERMS) -> Event:
-    """One of the system's own events, of an order `order-1` with these terms."""
+    """Return the system's event of a topic, for an order `order-1` with these terms."""
     kind: Any = BY_TOPIC.get(topic)
     if kind is None:
         raise ValueError(f"{topic!r} is no event of the system; give one of your own as a CustomEvent")
@@ -60,7 +60,7 @@ def event_of(topic: str, terms: Terms = TERMS) -> Event:
 
 
 def given_step(app: App, group: str, *past: AnyEvent | str, terms: Terms = TERMS) -> GivenStep:
-    """A step of an app by its group, which has handled these events (or topics), one after the other."""
+    """Return the step of an app with this group, after it has handled these events (or topics) in this order."""
     step = app.own_steps.get(group)
     if step is None:
         raise ValueError(f"there is no step {group!r}; there are {', '.join(sorted(app.own_steps)) or 'none'}")
@@ -72,7 +72,7 @@ def given_step(app: App, group: str, *past: AnyEvent | str, terms: Terms = TERMS
 
 @attrs.frozen
 class GivenStep:
-    """A step with a past: `document` is what it has saved."""
+    """A step, the events that it has handled, and the `document` that it has saved."""
 
     step: OwnStep
     group: str
@@ -81,7 +81,7 @@ class GivenStep:
     document: str | None = None
 
     def when(self, event: AnyEvent | str) -> ThenStep:
-        """It handles an event; what its handler raises is raised here."""
+        """Handle an event; raises the exceptions of the handler."""
         heard = event_of(event, self.terms) if isinstance(event, str) else event
         handler = self.step.handlers.get(heard.topic)
         if handler is None:
@@ -91,7 +91,7 @@ class GivenStep:
         return ThenStep(self, heard.topic, heard.order_id, work, documents)
 
     def answered(self, call: str, result: object = None) -> ThenStep:
-        """An outside call that it asked for has its result."""
+        """Handle the result of an outside call."""
         known = self.step.calls.get(call)
         if known is None:
             raise ValueError(
@@ -112,7 +112,7 @@ class GivenStep:
 
 @attrs.frozen
 class _Documents:
-    """The part of a step's transaction that handlers use, without a store: documents by order."""
+    """The part of a step's transaction that handlers use, as a dictionary of documents by order."""
 
     by_order: dict[str, str]
 
@@ -125,7 +125,7 @@ class _Documents:
 
 @attrs.frozen
 class ThenStep:
-    """What a step decided. Every method answers with this again, for the next expectation."""
+    """The result of an event or call. Each method checks one expectation and returns the object, for chained calls."""
 
     given: GivenStep
     happened: str
@@ -134,30 +134,30 @@ class ThenStep:
     documents: _Documents
 
     def saves(self, document: Document | None) -> Self:
-        """What it remembers of the order now; None where it never saved anything."""
+        """Expect this document of the order; None if the step never saved one."""
         return self._is(document, self.work.document(self.order_id), "saved")
 
     def publishes(self, *topics: str) -> Self:
-        """Events of its own, by topic, in this order; none where none is named."""
+        """Expect events of the step by topic, in this order; without arguments, none."""
         return self._is(list(topics), [event.topic for event, _ in self.work.changes.events], "published")
 
     def calls(self, *names: str) -> Self:
-        """Outside calls that it asks for, by name, in this order; none where none is named."""
+        """Expect requests of outside calls by name, in this order; without arguments, none."""
         return self._is(list(names), [call_of(task.key)[0] for task in self.work.changes.tasks], "called")
 
     def calls_with(self, name: str, **payload: object) -> Self:
-        """One of its outside calls of this name has these arguments."""
+        """Expect that one of the outside calls of this name has these arguments."""
         found = [json.loads(task.payload) for task in self.work.changes.tasks if call_of(task.key)[0] == name]
         closest = payload if payload in found else next(iter(found), None)
         return self._is(payload, closest, f"call of {name}")
 
     def changes_nothing(self) -> Self:
-        """Nothing new is saved, published or called."""
+        """Expect an unchanged document, no event and no outside call."""
         before = json.loads(self.given.document) if self.given.document is not None else None
         return self.saves(before).publishes().calls()
 
     def as_given(self) -> GivenStep:
-        """The step with this in its past."""
+        """Return the step after this event or call, for another `when`."""
         self.work.flush()
         document = self.documents.by_order.get(self.order_id)
         return attrs.evolve(self.given, past=(*self.given.past, self.happened), document=document)
@@ -176,6 +176,6 @@ class ThenStep:
 
 
 def _warn(group: str, topic: str) -> None:
-    """Warn at the line of the handler that publishes."""
+    """Warn about an undeclared topic, at the line of the handler that publishes the event."""
     text = f"the step {group} doesn't declare the topic {topic!r}: add it to publishes=[...] of app.subscribe"
     warnings.warn(text, DeprecationWarning, stacklevel=4)

@@ -1,7 +1,7 @@
-"""The pytest plugin: `shop`, a whole order system for one test, and real servers under names that begin with `oms_`.
+"""The pytest plugin: the fixture `shop`, a whole order system for one test, and fixtures of real servers (`oms_...`).
 
-Loaded by every pytest run of an environment that has `oms`, so it imports nothing heavy before it is used, and no
-server is started before a test asks for it. Under pytest-xdist all workers share one set of servers, which the
+Every pytest run in an environment with `oms` loads this plugin, so it imports heavy modules only when they are used,
+and starts a server only when a test uses it. Under pytest-xdist all workers share one set of servers, which the
 controlling process owns.
 """
 
@@ -31,7 +31,7 @@ _OUTERMOST = pytest.StashKey[bool]()
 def shop() -> Iterator[Shop]:
     """An order system in memory with virtual time and a scripted gateway; see `oms.testing.Shop`.
 
-    A test that fails prints its story; one that asked for a fault that never happened fails.
+    A failed test prints its story. A test that armed a fault which never happened fails.
     """
     from oms.testing.shop import Shop
 
@@ -42,7 +42,7 @@ def shop() -> Iterator[Shop]:
 
 @pytest.fixture(scope="session")
 def oms_servers() -> Servers:
-    """PostgreSQL, Redis and Kafka, each started when its address is first asked for; see `oms.testing.servers`."""
+    """PostgreSQL, Redis and Kafka, each started when its address is first read; see `oms.testing.servers`."""
     from oms.testing.servers import servers
 
     return servers()
@@ -50,25 +50,25 @@ def oms_servers() -> Servers:
 
 @pytest.fixture(scope="session")
 def oms_postgres_url(oms_servers: Servers) -> str:
-    """A superuser's URL of the run's PostgreSQL."""
+    """The URL of the run's PostgreSQL, with a superuser."""
     return oms_servers.postgres_url
 
 
 @pytest.fixture(scope="session")
 def oms_redis_url(oms_servers: Servers) -> str:
-    """The URL of the run's Redis; take keys under `oms_prefix`."""
+    """The URL of the run's Redis; begin your keys with `oms_prefix`."""
     return oms_servers.redis_url
 
 
 @pytest.fixture(scope="session")
 def oms_kafka_bootstrap(oms_servers: Servers) -> str:
-    """`host:port` of the run's Kafka; topics aren't made by themselves, name them under `oms_prefix`."""
+    """`host:port` of the run's Kafka. It doesn't create topics automatically; begin their names with `oms_prefix`."""
     return oms_servers.kafka_bootstrap
 
 
 @pytest.fixture
 def oms_postgres_database(oms_postgres_url: str) -> Iterator[str]:
-    """The URL of an empty database of this test's own; it's dropped afterwards."""
+    """The URL of a new, empty database for this test; dropped afterwards."""
     from oms.testing.servers import fresh_database
 
     with fresh_database(oms_postgres_url) as url:
@@ -77,14 +77,14 @@ def oms_postgres_database(oms_postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def oms_prefix() -> str:
-    """A text of this test's own, with which its keys, topics and groups begin."""
+    """A unique prefix for the keys, topics and groups of this test."""
     from oms.testing.servers import fresh_prefix
 
     return fresh_prefix()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """A tape of the simulator is a test: `pytest some.omstape` replays it."""
+    """Collect a tape of the simulator as a test: `pytest some.omstape` replays it."""
     if file_path.suffix != ".omstape":
         return None
     from oms.testing.sim.collect import TapeCollector
@@ -95,7 +95,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """A test that asked for a fault which never happened shows nothing: it fails."""
+    """Fail a test that armed a fault which never happened."""
     passed = yield
     never = [line for shop in _shops(item) if (line := shop.faults.never_happened())]
     if never:
@@ -107,7 +107,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test tells the story of each shop that it has, unless the failure is one that did."""
+    """Add the story of each shop to a failed test's report, unless the failure already contains it."""
     report = yield
     if report.when == "call" and report.failed:
         error = call.excinfo.value if call.excinfo is not None else None
@@ -118,7 +118,7 @@ def pytest_runtest_makereport(
 
 
 def _shops(item: pytest.Item) -> Sequence[Shop]:
-    """The shops among a test's fixtures, whatever they are called."""
+    """Return the shops among the values of a test's fixtures."""
     if SHOP not in sys.modules:
         return ()
     from oms.testing.shop import Shop
@@ -129,8 +129,8 @@ def _shops(item: pytest.Item) -> Sequence[Shop]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell an xdist worker which servers are the run's; called in the controlling process."""
-    if os.name != "posix":  # such a run can't have any, and may not need them
+    """Send the addresses of the run's servers to an xdist worker; runs in the controlling process."""
+    if os.name != "posix":  # servers can't be started here, and the tests may not need any
         return
     from oms.testing.servers import servers
 
@@ -138,12 +138,12 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--oms-tape FILE`: a hunted test plays this tape instead of hunting."""
+    """Add `--oms-tape FILE`: a hunted test plays this tape instead of hunting."""
     parser.addoption("--oms-tape", default=None, help="a tape that a hunted test (oms.testing.hunt) is to replay")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In an xdist worker, take what the controlling process told."""
+    """In an xdist worker, take the servers' addresses from the controlling process."""
     if config.getoption("--oms-tape"):
         os.environ["OMS_TAPE"] = config.getoption("--oms-tape")
     config.stash[_OUTERMOST] = RUN not in os.environ
@@ -160,6 +160,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End what this process began, unless this session runs inside another one that uses it."""
+    """Stop the servers that this process started, unless this session runs inside another session that uses them."""
     if CONTAINERS in sys.modules and config.stash[_OUTERMOST]:
         sys.modules[CONTAINERS].end_of_run()

@@ -1,4 +1,4 @@
-"""The whole system in one process for a test: virtual time, a scripted gateway, and nothing that moves by itself."""
+"""The whole system in one process for a test: virtual time, a scripted gateway, and no threads of its own."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ _OURS = ("stores", "broker", "gate")
 
 
 SHOP_STOCK = 100
-"""Units on hand of each product in a shop, unless the test says otherwise."""
+"""Default units on hand of each product in a shop."""
 
 TEST_CLIENT_HOST = "testserver"
-"""The `Host` that the test clients of Starlette and FastAPI send unless told otherwise."""
+"""The default `Host` header of the test clients of Starlette and FastAPI."""
 
 
 class Shop(AnyShop):
-    """An order system to test against. `place` accepts an order, `run` lets everything happen that can now.
+    """An order system to test against. `place` accepts an order; `run` runs all services until none has work left.
 
-    Time stands still until `advance`. The gateway captures every charge unless it is told otherwise
-    (`shop.gateway.decline_next()`). Each product has 100 units unless `set_stock` says otherwise, where a system with
-    default settings rejects orders of unknown products; `Shop(default_stock=None)` rejects them too. What goes wrong is
-    asked of `gateway`, `worker("payment")`, `topic("payment.success")` and `gate`. Keyword arguments are those of
-    `oms.create`: extensions, or single settings. A `clock` must be a `ManualClock`.
+    Only `advance` moves the time. The gateway captures every charge unless a test arms a fault
+    (`shop.gateway.decline_next()`). Each product has 100 units unless the test calls `set_stock`. A system with default
+    settings rejects orders of unknown products instead, as `Shop(default_stock=None)` does. Arm faults with `gateway`,
+    `worker("payment")`, `topic("payment.success")` and `gate`. Keyword arguments are those of `oms.create`: extensions,
+    or single settings. A `clock` must be a `ManualClock`.
     """
 
     def __init__(self, *, settings: Settings | None = None, **given: Unpack[CreateArguments]) -> None:
@@ -91,7 +91,7 @@ class Shop(AnyShop):
         self.app: App = create(settings, **{**made, **arguments})
         self._workers.app, self._workers.pass_time = self.app, self._pass
 
-    # -- what a customer does
+    # -- a customer's actions
 
     def place(
         self,
@@ -104,9 +104,9 @@ class Shop(AnyShop):
         caller: Principal = TRUSTED,
         connection: object = None,
     ) -> Order:
-        """Place an order; it is accepted when this returns, and nothing else has happened yet.
+        """Place an order; it is accepted on return, and no service has processed it yet.
 
-        With a `connection` it is accepted with the commit of the caller's transaction.
+        With a `connection` the commit of the caller's transaction accepts it.
         """
         command = self.app.draft(user, amount, items or {"apple": 1}, metadata)
         orders = self.app.orders.driven_by(self._pump)
@@ -114,7 +114,7 @@ class Shop(AnyShop):
 
     def order_database(self) -> Engine:
         """An engine whose connections `place(connection=...)` can join; see `AnyShop`."""
-        from oms.testing.joined import OrderDatabase  # SQLAlchemy, which a shop in memory needs for this alone
+        from oms.testing.joined import OrderDatabase  # imports SQLAlchemy, which a shop in memory needs only here
 
         if self._foreign:
             raise ValueError(f"only a shop that makes its own stores in memory has one; this has {self._foreign[0]}")
@@ -129,64 +129,64 @@ class Shop(AnyShop):
         return self.app.orders.driven_by(self._pump).cancel(command, caller=caller)
 
     def set_stock(self, sku: str, units: int) -> Stock:
-        """Count a product: so many units are on hand."""
+        """Set the units of a product that are on hand."""
         return self.app.stock.driven_by(self._pump).set(sku, units)
 
     def publish(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
-        """Put bytes into the log as a foreign producer would; raises `Permanent` if the log refuses the message."""
+        """Append a message to the log as another producer would; raises `Permanent` if the log refuses it."""
         for error in self.log.publish([Outgoing(topic, key, value, headers)]):
             if error is not None:
                 raise error
 
-    # -- what goes wrong
+    # -- faults
 
     @property
     def gateway(self) -> ShopGateway:
-        """The payment gateway: what the next charge, or an order's, meets. Of no use where a gateway was given."""
+        """The payment gateway, to set the results of charges. Has no effect in a shop with a gateway of its own."""
         return self._gateway
 
     def worker(self, service: str) -> ShopWorker:
-        """The worker of a service, or of an own step by its group: it crashes, fails, or falls asleep."""
+        """Return the worker of a service, or of an own step by its group, to make it crash, fail or pause."""
         return worker_of(self._own_workers("a worker"), service, self.app.services)
 
     def topic(self, name: str) -> ShopTopic:
-        """A topic of the log: its messages come again, or late."""
+        """Return a topic of the log, to repeat or delay its messages."""
         self._own_workers("a topic")
         return ShopTopic(name, self._faults)
 
     @property
     def gate(self) -> ShopGate:
-        """The stock gate, which is Redis in production: it forgets."""
+        """The stock gate (Redis in production), to make it lose data."""
         return ShopGate(self._own_workers("the gate"))
 
     @property
     def extensions(self) -> Extensions:
-        """The shop's own gateway, pricing, policy and notifier."""
+        """The shop's own gateway, pricing, policy and notifier; None for each that it doesn't have."""
         return self._extensions
 
-    # -- what time does
+    # -- time
 
     def run(self) -> int:
-        """Let everything happen that can happen now; how much moved."""
+        """Run all services until none has work left at the present time; return how much work was done."""
         return self.app.run() if self._foreign else self._workers.run()
 
     def advance(self, **time: float) -> None:
-        """Let time pass (`minutes=15`), stopping at every moment at which something falls due on the way."""
+        """Let time pass (`minutes=15`), and run everything that falls due meanwhile, at its time."""
         self._pass(timedelta(**time))
 
     def now(self) -> datetime:
-        """What time it is here."""
+        """Return the shop's time."""
         return self.clock.now()
 
-    # -- what can be seen
+    # -- results
 
     @property
     def log(self) -> Any:
-        """The log itself: a `Broker` that shows its records."""
+        """The message log: a `Broker` whose records can be read with `all_records`."""
         return self.app.system.container.broker()
 
     def report(self) -> promises.Report:
-        """The promises, checked against everything that is on record."""
+        """Check the promises against all stores, the log, the gateway's book and the gate."""
         return promises.check(
             self.evidence,
             self.codec,
@@ -197,7 +197,7 @@ class Shop(AnyShop):
         )
 
     def close(self) -> None:
-        """The test is over; `NeverHappened` where it asked for faults that didn't happen."""
+        """Stop the shop; raises `NeverHappened` if an armed fault didn't happen."""
         self.app.stop()
         self._faults.check()
 
@@ -216,27 +216,27 @@ class Shop(AnyShop):
 
     @property
     def evidence(self) -> Evidence:
-        """Everything that is on record."""
+        """The read access to all stores, the log, the gateway's book and the gate."""
         return self.app.evidence
 
     @property
     def codec(self) -> Codec:
-        """How messages are read."""
+        """The codec of the messages in the log."""
         found: Codec = self.app.system.container.codec()
         return found
 
     @property
     def faults(self) -> Faults:
-        """The faults that the test asked for."""
+        """The faults that the test armed."""
         return self._faults
 
     @property
     def begun_at(self) -> datetime:
-        """When this shop was made, by its own clock."""
+        """The time at which this shop was made, by its own clock."""
         return self._begun_at
 
     def stores(self) -> Mapping[str, Any]:
-        """The store of each service and own step, by its name."""
+        """Return the store of each service and own step by name."""
         return {name: part.service.store for name, part in self.app.system.assemblies.items()}
 
     def _pump(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
@@ -256,12 +256,12 @@ class Shop(AnyShop):
         while (due := self._due_before(until)) is not None:
             self.clock.set(due)
             self.run()
-        if self.clock.now() < until:  # a worker that slept may have slept longer
+        if self.clock.now() < until:  # not if a paused worker has already moved the time further
             self.clock.set(until)
             self.run()
 
     def _due_before(self, until: datetime) -> datetime | None:
-        """The next moment at which something falls due. What is due already waits for a step that backs off."""
+        """Return the next time after now at which work falls due. Overdue work waits for a step that backs off."""
         now = self.clock.now()
         waits = [self._workers.next_due()]
         for part in self.app.system.assemblies.values():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class AnyShop(ShopView, Protocol):
     """An order system to test against: place orders, cause faults, let time pass, and expect results."""
 
-    # -- what a customer does
+    # -- a customer's actions
 
     @abstractmethod
     def place(
@@ -38,7 +38,7 @@ class AnyShop(ShopView, Protocol):
         caller: Principal = TRUSTED,
         connection: object = None,
     ) -> Order:
-        """Place an order (of one apple, unless said otherwise); it is accepted when this returns.
+        """Place an order, by default of one apple; it is accepted on return.
 
         With a `connection` of `order_database()` the order is part of the caller's transaction.
         """
@@ -80,12 +80,12 @@ class AnyShop(ShopView, Protocol):
         amount: Decimal | int | str = 100,
         user: str = "customer-1",
     ) -> Order | None:
-        """Set the stock and place an order that was just accepted: the beginning of a test."""
+        """Set the stock and place an order, which is then accepted and not processed yet: the beginning of a test."""
         for sku, units in (stock or {}).items():
             self.set_stock(sku, units)
         return self.place(order, amount=amount, user=user) if order is not None else None
 
-    # -- what goes wrong
+    # -- faults
 
     @property
     @abstractmethod
@@ -97,7 +97,7 @@ class AnyShop(ShopView, Protocol):
     def extensions(self) -> Extensions:
         """The shop's own gateway, pricing, policy and notifier; None for each that it doesn't have."""
 
-    # -- what time does
+    # -- time
 
     @abstractmethod
     def run(self) -> object:
@@ -113,7 +113,7 @@ class AnyShop(ShopView, Protocol):
         """Describe the run so far: faults, each order's messages by cause, states, unsent rows and open tasks."""
         return story_of(self)
 
-    # -- what is expected
+    # -- expectations
 
     @overload
     def expect(self) -> SystemExpectation: ...

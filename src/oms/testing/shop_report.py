@@ -1,7 +1,7 @@
-"""How things stand in a shop, told: what a failed test prints.
+"""The report about a shop that a failed test prints.
 
-Messages stand below what caused them, with the time since the shop began. A message that a task sent (a charge that
-was answered) names no cause; the saga's table says which one it was.
+Each message is below the message that caused it, with the time since the shop began. A message that a task sent (such
+as the result of a charge) states no cause; the report finds the cause in the table of the saga.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from oms.ports.stores.rows import DeadLetterState
 from oms.testing.shop_view import ShopView
 
 MOST_ORDERS = 20
-"""More of them are counted, and not told."""
+"""The report shows the newest orders up to this number, and counts the others."""
 
 MOST_LINES = 50
-"""Of one kind of thing."""
+"""The maximum number of lines in each section of the report."""
 
 CAUSES: Mapping[str, frozenset[str]] = {
     event.topic: frozenset(heard.topic for step in SAGA if event in step.publishes for heard in step.listens)
     for event in {event for step in SAGA for event in step.publishes}
 }
-"""Which topics can lead to a topic, by the saga."""
+"""The topics that can cause each topic, by the saga."""
 
 _RANK = {event.topic: rank for rank, event in enumerate(EVENTS)}
 
 
 def story_of(shop: ShopView) -> str:
-    """The whole of it, in lines."""
+    """Return the whole report as text."""
     return "\n".join(_Told(shop).lines())
 
 
 @attrs.frozen
 class _Sent:
-    """One event of an order, with its copies."""
+    """One event of an order, with the number of its copies in the log."""
 
     message: Message
     sent_at: str
@@ -61,7 +61,7 @@ class _Told:
                 self._add(message, self._sent.setdefault(message.event.order_id, {}))
 
     def lines(self) -> Iterator[str]:
-        """Everything, from what went wrong to what is owed."""
+        """Yield the lines of the report: faults, orders and their messages, stock, rows, tasks, dead letters."""
         yield f"the shop after {self._time(self._shop.now())}"
         yield from _part("what went wrong", self._harm())
         orders = list(self._evidence.order.all_orders())
@@ -119,7 +119,7 @@ class _Told:
         return f"the gateway wrote {', '.join(entries)}" if entries else "the gateway knows nothing of it"
 
     def _tree(self, sent: Sequence[_Sent]) -> Iterator[str]:
-        """Each message below its cause; of those side by side the earliest first, and in the order of the saga."""
+        """Yield each message below its cause; messages with the same cause by time, then in the order of the saga."""
         sent = sorted(sent, key=lambda one: (one.sent_at, _RANK.get(one.message.record.topic, len(_RANK))))
         by_topic = {one.message.record.topic: one.message.id for one in sent}
         ids = set(by_topic.values())
@@ -159,7 +159,7 @@ class _Told:
                 yield f"{name}: {task.kind.value} {task.key}{self._due(store, task)}"
 
     def _due(self, store: Any, task: Any) -> str:
-        """When it is due, where the store is one in memory."""
+        """Return the due time of a task if its store is in memory."""
         due_at = store.task_due_at(task) if isinstance(store, MemoryStore) else None
         return f", due at {self._time(due_at)}" if due_at is not None else ""
 

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class ShopView(Protocol):
-    """The part of a shop that reads: expectations and reports need nothing else."""
+    """The read-only part of a shop's interface, which expectations and reports use."""
 
     app: App
-    """The system itself; own steps are subscribed before the first order."""
+    """The system itself; subscribe own steps before the first order."""
 
     @abstractmethod
     def now(self) -> datetime:
-        """The shop's time."""
+        """Return the shop's time."""
 
     def order(self, order: Order | str) -> Order:
         """Return an order; raises `NotFound` if there is none."""
@@ -41,11 +41,11 @@ class ShopView(Protocol):
         return found
 
     def status(self, order: Order | str) -> str:
-        """An order's state by name: `CONFIRMED`."""
+        """Return the name of an order's state: `CONFIRMED`."""
         return self.order(order).state.value
 
     def stock(self, sku: str) -> Stock:
-        """Return the stock of a product; raises `NotFound` for a product that was never named."""
+        """Return the stock of a product; raises `NotFound` for an unknown product."""
         found: Stock | None = self.stores()["inventory"].stock([Sku(sku)]).get(Sku(sku))
         if found is None:
             raise NotFound("product_not_found", f"there is no product {sku}")
@@ -117,18 +117,18 @@ class ShopView(Protocol):
     @property
     @abstractmethod
     def faults(self) -> Faults:
-        """The faults that the test asked for."""
+        """The faults that the test armed."""
 
     @property
     @abstractmethod
     def begun_at(self) -> datetime:
-        """When this shop was made, by its own clock."""
+        """The time at which this shop was made, by its own clock."""
 
     @abstractmethod
     def stores(self) -> Mapping[str, Any]:
-        """The store of each service and own step, by its name."""
+        """Return the store of each service and own step by name."""
 
 
 def order_id(order: Order | str) -> OrderId:
-    """The id of an order, or the id itself."""
+    """Return the id of an order; an id is returned unchanged."""
     return order.id if isinstance(order, Order) else OrderId(order)

@@ -1,4 +1,4 @@
-"""The log of a shop: each service's process reads under its own name, and messages may come late."""
+"""The message log of a shop: each process reads under its own name, and messages can be delayed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oms.testing.faults import Faults
 
 
 class WatchedLog(MemoryLog):
-    """A log in memory. `owner_of` names the process that reads for a group."""
+    """A message log in memory. `owner_of` returns the name of the process that reads for a group."""
 
     def __init__(
         self, partitions: int, clock: Clock, faults: Faults, point: Point, owner_of: Callable[[str], str]
@@ -25,11 +25,11 @@ class WatchedLog(MemoryLog):
     def subscribe(
         self, group: str, topics: Collection[str], starts: Mapping[TopicPartition, int] = NO_STARTS
     ) -> Subscription:
-        """Join a group, as the present process of its service."""
+        """Join a group as the current process of its service."""
         return self.worker(self._owner_of(group), self._point).subscribe(group, topics, starts)
 
     def readable(self, records: Sequence[Record]) -> int:
-        """How many of these records, from the first one on, may be read now."""
+        """Return how many of these records, counted from the first, may be read now."""
         if not (self._late or self._faults.delays):
             return len(records)
         for count, record in enumerate(records):
@@ -38,12 +38,12 @@ class WatchedLog(MemoryLog):
         return len(records)
 
     def next_due(self) -> datetime | None:
-        """When the next late one may be read."""
+        """Return the time at which the next delayed message may be read."""
         now = self._clock.now()
         return min((due for due in self._late.values() if due > now), default=None)
 
     def _is_late(self, record: Record) -> bool:
-        """A message is late from the moment at which somebody first wants to read it."""
+        """Return whether a record is still delayed; its delay begins when a process first tries to read it."""
         now = self._clock.now()
         if record not in self._late:
             struck = next((fault for fault in self._faults.delays if fault.fits(record)), None)

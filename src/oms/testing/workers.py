@@ -1,7 +1,7 @@
-"""The worker of each service of a shop in memory: it can be hurt at each port call, and another one takes its place.
+"""The workers of a shop in memory: a fault can strike at each port call, and a new process replaces a dead worker.
 
-Faults are the simulator's (`oms.testing.sim.faults`), at the same points; what follows is the recovery of the real
-system: redelivery, inbox, leases that lapse, a rebuild of the gate.
+The faults are those of the simulator (`oms.testing.sim.faults`), at the same points. The recovery is that of the real
+system: redelivery, inbox, expired leases, a rebuild of the gate.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ KINDS: Mapping[str, Any] = {
 
 @attrs.define(eq=False)
 class Process:
-    """One process of a service. `owner` is its name at the adapters."""
+    """One process of a service. `owner` is its name in the adapters."""
 
     service: str
     owner: str
@@ -55,14 +55,14 @@ class Process:
 
 
 class Workers:
-    """The processes of one shop, and what outlives them."""
+    """The processes of one shop, and the stores, log and gate that outlive them."""
 
     def __init__(self, clock: ManualClock, ids: Ids, faults: Faults, partitions: int) -> None:
         self._clock, self._ids = clock, ids
         self.faults = faults
         self.app: App
         self.pass_time: Callable[[timedelta], None]
-        """How the shop's time goes on while a worker sleeps."""
+        """Moves the shop's time forward while a worker is paused."""
 
         self.log = WatchedLog(partitions, clock, faults, self.point, self._owner_in)
         self.gate = MemoryGate(clock, owner="gate", point=self.point)
@@ -72,19 +72,19 @@ class Workers:
         self._processes: dict[str, Process] = {}
         self._at_work: list[tuple[Process, str]] = []
 
-    # -- what they are made of
+    # -- stores and processes
 
     def stores(self) -> Mapping[str, Any]:
-        """A store for each service and step: a connection of its present process."""
+        """Return the store of each service and step, as its current process is connected to it."""
         return _Stores(self)
 
     def connection(self, store_name: str) -> Any:
-        """The present process's connection to a store."""
+        """Return the current process's connection to a store."""
         service = store_name.removeprefix("step-")
         return self._first_of(service).worker(self.process(service).owner, self.point, _wait_in_vain)
 
     def record(self, service: str) -> Any:
-        """The memory of a service, which outlives its processes."""
+        """Return the tables of a service, which outlive its processes."""
         self._first_of(service)
         return self._records[service]
 
@@ -97,16 +97,16 @@ class Workers:
         return first
 
     def process(self, service: str) -> Process:
-        """The present process of a service."""
+        """Return the current process of a service."""
         found = self._processes.get(service)
         if found is None:
             found = self._processes[service] = Process(service, f"{service}.1")
         return found
 
-    # -- what they do
+    # -- work
 
     def run(self) -> int:
-        """Work until nothing moves any more at this moment; how much moved."""
+        """Run all workers until none has work left at the present time; return how much work was done."""
         moved = 0
         while True:
             step = sum(self._turn(name) for name in self.app.system.assemblies)
@@ -115,7 +115,7 @@ class Workers:
             moved += step
 
     def command(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
-        """Let a service work until it has answered a command. A dead one never does: `OutcomeUnknown`."""
+        """Run a service until its command has a result; raises `OutcomeUnknown` if the process dies before."""
         name = part.service.name
         process = self.process(name)
         while not future.done():
@@ -129,33 +129,33 @@ class Workers:
                 self._clock.set(max(due, self._clock.now()))
 
     def next_due(self) -> datetime | None:
-        """When a message that is late may be read."""
+        """Return the time at which the next delayed message may be read."""
         return self.log.next_due()
 
-    # -- what is done to them
+    # -- faults
 
     def die(self, _place: str) -> None:
-        """The process that is at work dies: its ports first, so that what is dropped with it reaches nothing."""
+        """Kill the working process. Its ports are closed first, so that no clean-up of its objects has an effect."""
         process = self._at_work[-1][0]
         self._kill(process)
         raise WorkerKilled(process.owner)
 
     def fail(self, place: str) -> None:
-        """The call fails, and nothing happened."""
+        """Fail the call without any effect."""
         raise sim.failure(place, sim.FAILS)
 
     def lose_answer(self, place: str) -> None:
-        """The call happened, and its answer is lost."""
+        """Fail the call after it has taken effect: its response is lost."""
         raise sim.failure(place, sim.LOST)
 
     def lose_partitions(self, _place: str) -> None:
-        """The log gives the process's partitions away; it may join again."""
+        """Evict the working process from its group; it may join again."""
         self.log.evict(self._at_work[-1][0].owner)
 
     def oversleep(self, _place: str) -> None:
-        """The process stands still, and another one gets its partitions and works on meanwhile; then it wakes.
+        """Pause the working process while another process takes over its partitions and its work; then resume it.
 
-        It goes on to the end of its round, and isn't started again.
+        The resumed process continues to the end of its round, and is then ended.
         """
         process = self._at_work[-1][0]
         self.log.evict(process.owner)
@@ -163,17 +163,17 @@ class Workers:
         self.pass_time(timedelta(seconds=sim.ASLEEP_S))
 
     def lose_gate_tail(self, _place: str) -> None:
-        """The gate comes back without what it was told last, under no epoch."""
+        """Restart the gate without its last changes and without an epoch."""
         sim.lose_tail(self)
 
     def flush_gate(self) -> None:
-        """The gate forgets everything."""
+        """Delete all data of the gate."""
         sim.flush(self)
 
-    # -- inside
+    # -- private
 
     def _owner_in(self, group: str) -> str:
-        """Who reads for a group: the present process of its service."""
+        """Return the owner that reads for a group: the current process of its service."""
         name = group.removesuffix("-group")
         return self.process(name if name in SERVICES else group).owner
 
@@ -184,18 +184,18 @@ class Workers:
             moved += self._work(process, _kind(step), worker.run_step, index)
             if process.dead:
                 return moved + 1
-        if self.process(name) is not process:  # it overslept: this was its last round
+        if self.process(name) is not process:  # it was paused and replaced: this was its last round
             self._kill(process)
             moved += 1
         return moved
 
     def _work(self, process: Process, kind: str, step: Callable[..., int], *index: int) -> int:
-        """One step of a process; where it dies, another process takes its place."""
+        """Run one step of a process; if the process dies, replace it."""
         self._at_work.append((process, kind))
         try:
             return step(*index)
         except WorkerKilled:
-            if self.process(process.service) is process:  # who overslept is replaced already
+            if self.process(process.service) is process:  # a paused process has been replaced already
                 self._replace(process.service)
             return 1
         finally:
@@ -212,7 +212,7 @@ class Workers:
         self.log.kill(process.owner)
 
     def point(self, place: str) -> None:
-        """A call is about to be made, or was."""
+        """Strike with a matching fault before or after a port call."""
         if not (self.faults.at_calls and self._at_work):
             return
         process, kind = self._at_work[-1]
@@ -224,7 +224,7 @@ class Workers:
             struck.act(place)
 
     def _say_again(self) -> bool:
-        """At rest: put the messages that are to be repeated into the log once more."""
+        """Append the messages to repeat to the log once more, when no work is left."""
         said = False
         for fault in list(self.faults.repeats):
             fitting = [record for record in self.log.all_records() if fault.fits(record)]
@@ -237,7 +237,7 @@ class Workers:
 
 
 class _Stores(Mapping[str, Any]):
-    """By name: a mapping whose values are made when they are asked for."""
+    """The stores by name; each value is made when it is read."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
@@ -253,7 +253,7 @@ class _Stores(Mapping[str, Any]):
 
 
 def _wait_in_vain(what: str) -> None:
-    """Who holds this row stands still below us and can't go on: we come again later, as after a lock's time-out."""
+    """Fail as after a lock time-out: the process that holds the row is paused further down the call stack."""
     raise Retryable(f"{what} is held by a process that stands still")
 
 
