@@ -56,7 +56,7 @@ class AtCall(Fault):
 
 @attrs.define(eq=False)
 class OfMessage(Fault):
-    """Delays a topic's message by `by`, or repeats it if `by` is None. An `order_id` limits it to that order's messages."""
+    """Delays a topic's message by `by`, or repeats it if `by` is None. An `order_id` selects one order's messages."""
 
     topic: str = ""
     order_id: str | None = None

@@ -1,6 +1,6 @@
-"""The simulator: the whole system in one process under one tape of choices, searched through its schedules.
+"""The simulator: runs the whole system in one process under many schedules, each determined by a tape of choices.
 
-`scope` says how large a system is and which faults may happen, `tape` is the only source of chance, `system` puts the
-real services over the memory adapters, `run` drives one schedule to its end and checks the promises, `search` goes
-through many, `shrink` makes a failure small and `story` tells it.
+`scope` is the size of a system and the faults that may happen, `tape` the only source of randomness. `simulated_system`
+builds the real services on the memory adapters, `run` runs one schedule to its end and checks the promises, `search`
+runs many schedules, `shrink` reduces a failing schedule and `story` describes it.
 """

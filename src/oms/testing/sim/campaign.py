@@ -1,4 +1,4 @@
-"""Many schedules, counted and judged: what `oms sim`, the tests and `make hunt` run."""
+"""Runs many schedules and counts their results, for `oms sim`, the tests and `make hunt`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oms.testing.sim.tape_file import SUFFIX, TapeFile, save
 
 @attrs.define
 class Campaign:
-    """What a search has found so far."""
+    """The results of a search so far."""
 
     schedules: int = 0
     pruned: int = 0
@@ -30,7 +30,7 @@ class Campaign:
     first: Found | None = None
 
     def add(self, found: Found) -> None:
-        """Count one schedule."""
+        """Add the result of one schedule."""
         outcome = found.outcome
         self.schedules += 1
         self.pruned += outcome.pruned
@@ -43,14 +43,14 @@ class Campaign:
 
     @property
     def orders(self) -> int:
-        """Orders that were followed to their end."""
+        """The number of orders that were run to their end."""
         return sum(self.tally[end] for end in ("confirmed", "cancelled", "rejected"))
 
 
 def campaign(
     schedules: Iterable[Found], *, stop_at_first: bool = True, tell: Callable[[Campaign], None] = lambda _now: None
 ) -> Campaign:
-    """Go through schedules, to the end or to the first one that breaks a promise."""
+    """Run schedules, all or until one breaks a promise; `tell` gets the results after each schedule."""
     made = Campaign()
     for found in schedules:
         made.add(found)
@@ -62,7 +62,7 @@ def campaign(
 
 @attrs.frozen
 class Report:
-    """A failure made small and told."""
+    """A failing schedule, shrunk and described."""
 
     shrunk: Shrunk
     story: Story
@@ -84,7 +84,7 @@ def told(
     keep: str | None = None,
     budget: int = BUDGET,
 ) -> Report:
-    """Shrink a failure, tell it, and keep its tape in the directory `tapes`, under a name of your own (`keep`)."""
+    """Shrink a failure, describe it, and save its tape in the directory `tapes`, if given under the name `keep`."""
     small = shrink(found.scope, found.outcome, player, budget=budget)
     story = Story()
     player(small.scope, Replay(small.outcome.deviations), listener=story)
@@ -98,13 +98,13 @@ def told(
 
 
 def traces(seeds: Iterable[int]) -> str:
-    """One SHA-256 for the traces of all these seeds: the same on every machine and interpreter."""
+    """Return one SHA-256 of the traces of all these seeds; it is equal on every machine and interpreter."""
     digests = (digest(*seeded(seed))[0] for seed in seeds)
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def digest(scope: Scope, tape: Tape, player: Player = play) -> tuple[str, Outcome]:
-    """The SHA-256 of a schedule's whole trace, and how it ended."""
+    """Return the SHA-256 of a schedule's whole trace, and the schedule's outcome."""
     listener = Digest()
     outcome = player(scope, tape, listener=listener)
     return listener.of(outcome), outcome

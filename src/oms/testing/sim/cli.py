@@ -1,4 +1,4 @@
-"""`oms sim`: hunt through schedules of the whole system from the command line."""
+"""The command `oms sim`: searches schedules of the whole system for broken promises."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def sim(
     ] = None,
     tapes: Annotated[Path, Parameter(help="Where the tape of a failure goes.")] = Path("oms-tapes"),
 ) -> int:
-    """Run the whole system in this process under many schedules and faults, and check every promise. Exit 1: one broke.
+    """Run the whole system in this process under many schedules and faults, and check every promise.
 
-    Without --exhaustive and --replay, 1000 seeds are played. The same seed is the same schedule each time.
+    Without --exhaustive and --replay, 1000 seeds are played. A seed always gives the same schedule. Exit code 1: a promise
+    is broken.
     """
     try:
         from oms.testing.sim.own import player_of_path

@@ -11,14 +11,14 @@ import pytest
 
 
 class BrokenPromise(Exception):
-    """The schedule of a tape breaks a promise; the text is the story."""
+    """The schedule of a tape breaks a promise. The text is the story."""
 
 
 class TapeCase(pytest.Item):
-    """One tape."""
+    """A tape as a test."""
 
     def runtest(self) -> None:
-        """Play it."""
+        """Play the tape; raises `BrokenPromise` if the schedule breaks a promise."""
         from oms.testing.sim.own import player_of_path
         from oms.testing.sim.story import Story
         from oms.testing.sim.tape import Replay
@@ -33,13 +33,13 @@ class TapeCase(pytest.Item):
             raise BrokenPromise("it proves nothing any more: no place for " + "; ".join(map(str, sorted(lost))))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The story instead of a traceback."""
+        """Return the story in place of a traceback."""
         if isinstance(excinfo.value, BrokenPromise):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where it is."""
+        """Return the file and the name of the test."""
         return self.path, None, self.name
 
 
@@ -47,13 +47,13 @@ class TapeCollector(pytest.File):
     """A file with one tape."""
 
     def collect(self) -> Iterable[pytest.Item]:
-        """Its one test; none for the tape of a hunted test, which that test plays (`--oms-tape`)."""
+        """Yield the file's one test; none for the tape of a hunted test, which that test plays (`--oms-tape`)."""
         return self._cases()
 
     def _cases(self) -> Iterator[pytest.Item]:
         from oms.testing.sim.tape_file import TapeRefused, load
 
-        with suppress(TapeRefused):  # its test says why
+        with suppress(TapeRefused):  # `runtest` reports the reason
             if load(self.path).test is not None:
                 return
         yield TapeCase.from_parent(self, name=self.path.stem)

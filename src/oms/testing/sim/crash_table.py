@@ -1,7 +1,7 @@
-"""Every point of every path, crashed once: the worker dies there, another one takes over, and every promise holds.
+"""Crashes a worker once at every point of every path; another worker takes over, and every promise must hold.
 
-A path is one way for an order to end (who ended it, where its money and its stock went), as the schedules with one
-deviation from calm find them.
+A path is one way in which an order can end: by which event, and with which result for its money and stock. The
+schedules with at most one deviation from the calm schedule find the paths.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from oms.testing.sim.worker import Worker
 
 SCOPES = (Scope(), Scope(orders=2, units=1))
-"""One order that there is enough of, and two on the last unit."""
+"""One order with enough stock, and two orders for the last unit."""
 
 
 @attrs.frozen
 class Path:
-    """One way for the orders of a scope to end, and a schedule that goes it."""
+    """One way in which the orders of a scope can end, and a schedule that leads to it."""
 
     name: str
     scope: Scope
@@ -38,7 +38,7 @@ CALM = Path("calm", Scope(fine=True, all_points=True), ())
 
 @attrs.frozen
 class Point:
-    """Where a worker can die: the `nth` time (from 0) that it comes to a place."""
+    """A point at which a worker can die: the `nth` time (from 0) that it reaches a place."""
 
     worker: str
     place: str
@@ -46,18 +46,18 @@ class Point:
 
     @property
     def service(self) -> str:
-        """Whose worker it is."""
+        """The service of the worker."""
         return self.worker.rpartition("-")[0]
 
     @property
     def call(self) -> str:
-        """The port call before or after which it is: `payments.commit`."""
+        """The port call before or after the point: `payments.commit`."""
         return self.place.partition(":")[0]
 
 
 @attrs.frozen
 class Crash:
-    """One death: on which path, at which point, and what became of the system."""
+    """One death of a worker: its path, its point, and the outcome of the schedule."""
 
     path: str
     point: Point
@@ -65,27 +65,27 @@ class Crash:
 
 
 class _Places(Listener):
-    """Keeps the points that a schedule comes to."""
+    """Records the points that a schedule reaches."""
 
     def __init__(self) -> None:
         self.found: dict[tuple[str, str], int] = {}
 
     def drew(self, label: str, option: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def begins(self, run: ObservedRun, what: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def ended(self, run: ObservedRun, what: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def reached(self, worker: Worker, place: str) -> None:
-        """Count it."""
+        """Record the point."""
         self.found[worker.slot, place] = self.found.get((worker.slot, place), 0) + 1
 
 
 def paths() -> list[Path]:
-    """Each way to end that a schedule with at most one deviation finds, with the first schedule that finds it."""
+    """Return each way to end that a schedule with at most one deviation leads to, with the first such schedule."""
     found: dict[str, Path] = {}
     for scope in SCOPES:
         for one in exhaustive(scope, 1, prune=False):
@@ -96,14 +96,14 @@ def paths() -> list[Path]:
 
 
 def points(path: Path) -> list[Point]:
-    """Every point that a path comes to."""
+    """Return every point that a path reaches."""
     places = _Places()
     play(path.scope, Replay(path.deviations), listener=places)
     return [Point(worker, place, nth) for (worker, place), count in places.found.items() for nth in range(count)]
 
 
 def crashes(path: Path, every: int = 1) -> Iterator[Crash]:
-    """The path once for each of its points (or for every n-th of them), with a death there."""
+    """Run the path once for each of its points (or for every n-th of them), with a death there."""
     for point in points(path)[::every]:
         death = Deviation(f"at {point.worker} {point.place}", point.nth, DIES)
         yield Crash(path.name, point, play(path.scope, Replay((*path.deviations, death))))

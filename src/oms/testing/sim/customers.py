@@ -63,7 +63,7 @@ class Customers:
             self._use_cases(worker).cancel_order.submit(command, RequestContext(), lambda _order, _error: None)
 
     def listen(self) -> None:
-        """Take the responses that came."""
+        """Take the responses that have arrived."""
         for one in self.all:
             if one.future is not None and one.future.done():
                 error = one.future.exception()
@@ -103,5 +103,5 @@ class Customers:
 
 
 def command_of(currency: Any) -> PlaceOrder:
-    """One unit of one product."""
+    """Return the command that orders one unit of one product."""
     return PlaceOrder.of("customer-1", Money(TOTAL_MINOR, currency), {SKU: 1})

@@ -1,6 +1,6 @@
-"""What a simulation must not touch: the real time, chance, sockets and threads. There they raise `Escaped`.
+"""Forbids the real clock, randomness, sockets and threads inside a simulation: their use raises `Escaped`.
 
-A clock or a random number that isn't the system's would make two runs of a seed differ.
+With a clock or a random number from outside the system, two runs of a seed would differ.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 
 class Escaped(AssertionError):
-    """Something in a simulation reached for the real clock, randomness or ids."""
+    """Code in a simulation used the real clock, randomness, ids, sockets or threads."""
 
 
 _FORBIDDEN: tuple[tuple[Any, str], ...] = (
@@ -50,7 +50,7 @@ _REFUSED = tuple(
 
 @contextmanager
 def sealed() -> Generator[None]:
-    """No way out while the block runs. Only in this process's own names: what was imported by name before stays."""
+    """Forbid them during the block. Only attributes of modules are replaced: names imported from a module still work."""
     for owner, name, _, refusal in _REFUSED:
         setattr(owner, name, refusal)
     try:
@@ -62,7 +62,7 @@ def sealed() -> Generator[None]:
 
 @contextmanager
 def unsealed() -> Generator[None]:
-    """Let the harness itself use the real clock and randomness inside `sealed`, where no schedule depends on it."""
+    """Allow the harness itself the real clock and randomness inside `sealed`, if no schedule depends on them."""
     before = [(owner, name, getattr(owner, name)) for owner, name, _, _ in _REFUSED]
     for owner, name, original, _ in _REFUSED:
         setattr(owner, name, original)

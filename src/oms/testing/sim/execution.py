@@ -54,12 +54,12 @@ class Execution:
             self._cause(label)
 
     def evict(self, worker: Worker) -> None:
-        """Have the log give up a worker; in the middle of a batch, that counts as its death."""
+        """Make the log evict a worker; in the middle of a batch, this counts as the worker's death."""
         self._progress.vanished[worker.service] += faults.has_batch(worker)
         self._system.log.evict(worker.owner)
 
     def drop(self) -> None:
-        """End the paused workers, so that nothing of a run outlives it."""
+        """End the paused workers, so that no code of a run is executed after it."""
         for worker in self._system.workers:
             if worker.green is not None:
                 self._end(worker)
@@ -68,7 +68,7 @@ class Execution:
         waited = worker.blocked >= 0
         self._resume(worker)
         if waited and worker.blocked >= 0:
-            worker.blocked = self._progress.version  # it still waits, and did nothing that another worker waits for
+            worker.blocked = self._progress.version  # still waiting; it did no work that others wait for
         else:
             self._progress.version += 1
 
@@ -110,7 +110,7 @@ class Execution:
         worker.green = greenlet(worker.parts.worker.run_step)
         if not self._resume(worker, index):
             worker.idle[label] = self._progress.version
-        elif worker.green is not None:  # what it did until it paused may be news to other workers
+        elif worker.green is not None:  # other workers may wait for the work that it did before it paused
             self._progress.version += 1
             worker.blocked = self._progress.version if worker.blocked >= 0 else -1
 
@@ -123,7 +123,7 @@ class Execution:
         except WorkerKilled:
             self._replace(worker)
             return 1
-        except Exception as error:  # noqa: BLE001 - a failure of the worker itself is a finding
+        except Exception as error:  # noqa: BLE001 - an error of the worker itself is a violation
             self.violations.append(Violation("FAILED", worker.slot, f"{type(error).__name__}: {error}"))
             return 1
         if moved is YIELDED:
@@ -142,14 +142,14 @@ class Execution:
         self._replace(worker)
 
     def _end(self, worker: Worker) -> None:
-        """The ports die first, so that the step's `finally` blocks reach nothing while it is dropped."""
+        """End a worker. Its ports fail first, so that the `finally` blocks of its step have no effect."""
         self._system.kill(worker)
         if worker.green is not None:
             with suppress(WorkerKilled):
                 worker.green.throw(WorkerKilled(worker.owner))
 
     def _replace(self, worker: Worker) -> None:
-        """Start another worker in the slot of a dead one."""
+        """Start another worker in the slot of a dead worker."""
         self._progress.version += 1
         self._progress.vanished[worker.service] += 1
         worker.stale, worker.green = True, None

@@ -1,4 +1,4 @@
-"""What can go wrong between two steps, and inside of one at each port call."""
+"""The faults that can happen between two steps, and at each port call inside a step."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 GOES_ON, DIES, FAILS, LOST, NAPS, SLEEPS = "goes on", "dies", "fails", "answer lost", "naps", "sleeps"
 ASLEEP_S = 60.0
-"""How long a zombie sleeps: past the poll interval, and past every lease."""
+"""How long a worker is paused, in seconds: longer than the poll interval and every lease."""
 
 READS = frozenset(
     {"poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"}
     | {"notifications_by_id"}
 )
 IN_PROCESS = frozenset({"submit", "collect", "rollback"})
-"""Calls that can't fail: nothing of them leaves the process."""
+"""Calls that can't fail, because they don't leave the process."""
 
 WITHIN = frozenset(
     {
@@ -48,20 +48,21 @@ WITHIN = frozenset(
         "rollback",
     }
 )  # fmt: skip
-"""Calls in a transaction that may wait for another one. Who dies or fails there did nothing: as at its commit."""
+"""Calls in a transaction that may wait for another transaction. A death or failure there equals one at the commit."""
 
 WRITES = frozenset(
     {"flush", "save_orders", "save_payments", "save_reservations", "save_answers", "save_documents", "move_stock"}
     | {"finish_tasks", "record_notifications", "mark_notified", "fold"}
 )
-"""The other calls in a transaction. To stand still at one is to stand still at its commit."""
+"""The other calls in a transaction. A pause at one of them equals a pause at the commit."""
 
 
 def at_point(scope: Scope, place: str) -> tuple[str, ...]:
-    """What can happen at a point, calm first.
+    """Return the options at a point, the calm one first.
 
-    A reduced scope leaves out what is equal to something at a neighbouring point: to die after a call is to die before
-    the next one, and whoever dies in a transaction has done nothing of it. A test holds both against each other.
+    A reduced scope leaves out options that equal an option at a neighbouring point: a death after a call equals a death
+    before the next call, and a death inside a transaction leaves none of its changes. A test compares reduced and full
+    scopes.
     """
     call, _, side = place.rpartition(".")[2].partition(":")
     options = [GOES_ON]
@@ -83,14 +84,14 @@ def at_point(scope: Scope, place: str) -> tuple[str, ...]:
 
 
 def failure(place: str, what: str) -> PortError:
-    """How a port says it."""
+    """Return the error that a port raises for this failure."""
     if what == FAILS:
         return Retryable(f"simulated: {place} failed, nothing happened")
     return OutcomeUnknown(f"simulated: {place} happened, its answer is lost")
 
 
 def between_steps(system: SimulatedSystem, used: dict[str, int], may_vanish: Callable[[Worker], bool]) -> Iterator[str]:
-    """The faults that can happen now, by name, each `scope.each` times in a run."""
+    """Yield the labels of the faults that can happen now; each may happen `scope.each` times in a run."""
     scope = system.scope
     for name in _possible(system, may_vanish):
         if used.get(name, 0) < scope.each:
@@ -131,14 +132,14 @@ def _cancels(system: SimulatedSystem) -> Iterator[str]:
 
 
 def has_memory(worker: Worker) -> bool:
-    """Whether a crash now would lose more than its place in the group."""
+    """Whether a crash now would lose more than the worker's membership in its group."""
     parts = worker.parts
     waits = parts.commands.waiting() or parts.tasks.unfinished() or parts.relay.holds_rows()
     return bool(waits or parts.consumer.holds_messages())
 
 
 def has_batch(worker: Worker) -> bool:
-    """Whether it is in the middle of a batch, so that to lose its partitions looks like its death."""
+    """Whether the worker is in the middle of a batch, so that losing its partitions counts as its death."""
     held = worker.parts.consumer.inspect().held
     return (worker.green is not None and worker.handles) or (held is not None and held.is_noted)
 
@@ -149,7 +150,7 @@ def _moves(system: SimulatedSystem, worker: Worker) -> bool:
 
 
 def repeat(system: SimulatedSystem, topic: str) -> None:
-    """The first message of a topic once more, behind everything that is there."""
+    """Append the first message of a topic to the log once more."""
     for place, end in system.log.ends([topic]).items():
         if end > 0:
             first = system.log.read(place)[0]
@@ -165,7 +166,7 @@ _FORGED_ID = "forged"
 
 
 def forge(system: SimulatedSystem, topic: str, wrong: str, name: str) -> None:
-    """Payment news of a customer's order, with one minor unit as its amount or another customer."""
+    """Append a forged payment event of a customer's order, with an amount of one minor unit or another customer."""
     order = system.records["order"].orders.rows[dict(system.customers.known())[name]]
     user, total = order.agreed.user_id, order.agreed.total
     if wrong == "amount":
@@ -177,19 +178,19 @@ def forge(system: SimulatedSystem, topic: str, wrong: str, name: str) -> None:
 
 
 def is_forged(value: bytes | None) -> bool:
-    """Whether a message of the log was made by `forge`."""
+    """Whether `forge` made this message of the log."""
     return value is not None and f'"paymentId":"{_FORGED_ID}"'.encode() in value
 
 
 class HasGate(Protocol):
-    """A system, or a shop: a gate, and what it was a moment ago."""
+    """A simulated system or a shop: it has a gate, and the gate's state before its last change."""
 
     gate: MemoryGate
     gate_before: Any
 
 
 def lose_tail(system: HasGate) -> None:
-    """The gate restarts with an older state: another run of it, so it is closed until it is rebuilt."""
+    """Restart the gate with an older state. It is closed until it is rebuilt, as after every restart."""
     state: Any = system.gate.state
     if system.gate_before is not None:
         state.update(gate_rules.copied(system.gate_before))
@@ -197,5 +198,5 @@ def lose_tail(system: HasGate) -> None:
 
 
 def flush(system: HasGate) -> None:
-    """The gate forgets everything."""
+    """Delete all data of the gate."""
     gate_rules.forget(system.gate.state)

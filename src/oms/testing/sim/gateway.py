@@ -1,4 +1,4 @@
-"""The gateway of a simulation: a book of its own, and every bad habit of real ones by the tape."""
+"""The gateway and the notifier of a simulation: the tape chooses results and failures as real ones have them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from oms.ports.extensions import (
 )
 
 LATE_S = 8.0
-"""How long a late capture isn't seen by a look-up: within the settle window of 10 s."""
+"""For this time a look-up doesn't find a late capture, in seconds: less than the settle window of 10 s."""
 
 BEFORE, AFTER = "no answer, nothing done", "done, answer lost"
 NOT_ATTEMPTED = "not attempted"
@@ -41,16 +41,16 @@ Draw = Callable[[str, Sequence[str]], int]
 
 
 class TapeGateway(PaymentGateway, GatewayBook):
-    """Each call draws what becomes of it."""
+    """A gateway that draws the result of each call from the tape."""
 
     def __init__(self, clock: Clock, draw: Draw) -> None:
         self._clock, self._draw = clock, draw
         self.book = MemoryBook()
         self.asked: deque[tuple[str, Callable[[], object]]] = deque()
-        """What a test has decided of the next charges, and who is told when it happens: not the tape's any more."""
+        """A test's own decisions about the next charges, each with the function to call when it happens."""
 
     def charge(self, charge: Charge) -> Captured | Declined | NotAttempted | Unanswered:
-        """Capture, decline, or leave the caller in doubt."""
+        """Capture or decline, or leave the outcome unknown."""
         what = self._next_charge()
         if what == NOT_ATTEMPTED:
             return NotAttempted("connection refused")
@@ -77,7 +77,7 @@ class TapeGateway(PaymentGateway, GatewayBook):
         return _answer(page)
 
     def void(self, void: Void) -> Voided | Captured | Unanswered:
-        """Block the key, unless its money is taken."""
+        """Block the key, unless its charge is captured."""
         what = CALLS[self._draw("gateway void", CALLS)]
         if what == BEFORE:
             return Unanswered("timed out")
@@ -88,7 +88,7 @@ class TapeGateway(PaymentGateway, GatewayBook):
         return Captured(page.payment_id) if page.outcome is BookKind.CAPTURE else Voided()
 
     def refund(self, refund: Refund) -> Refunded | Unanswered:
-        """Give the money back."""
+        """Refund the money."""
         what = CALLS[self._draw("gateway refund", CALLS)]
         if what == BEFORE:
             return Unanswered("timed out")
@@ -96,7 +96,7 @@ class TapeGateway(PaymentGateway, GatewayBook):
         return Refunded() if given and what != AFTER else Unanswered("timed out")
 
     def all_entries(self) -> Iterable[BookEntry]:
-        """Every line of the book."""
+        """Return every line of the book."""
         return self.book.all_entries()
 
     def _next_charge(self) -> str:
@@ -114,14 +114,14 @@ def _answer(page: Page) -> Captured | Declined:
 
 
 class TapeNotifier(Notifier):
-    """Delivers, or doesn't, or does and says that it didn't."""
+    """A notifier that delivers, fails without delivering, or delivers and raises an error all the same."""
 
     def __init__(self, draw: Draw) -> None:
         self._draw = draw
         self.sent: list[Notification] = []
 
     def send(self, notification: Notification) -> None:
-        """Keep it; an error as the tape says."""
+        """Keep the notification, or raise an error, as the tape decides."""
         what = CALLS[self._draw("gateway notifier", CALLS)]
         if what != BEFORE:
             self.sent.append(notification)

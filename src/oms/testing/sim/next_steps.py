@@ -18,7 +18,7 @@ TIME = "time passes"
 DEADLINE = "time passes to the deadline"
 GOES_ON = "goes on"
 MOST_VANISHED = 3
-"""The workers that a service may lose in a run: a message whose process vanishes four times is parked, by design.
+"""The number of workers that a service may lose in a run: a message that loses its process four times is parked.
 
 A worker vanishes when it dies, and when its group evicts it in the middle of a batch."""
 
@@ -49,16 +49,16 @@ class Progress:
     """The counters of one run."""
 
     version: int = 0
-    """Increases with everything that moves: a step that found nothing to do isn't offered again at the same version."""
+    """Increases with all work that is done: a step that found nothing to do isn't offered again at the same version."""
 
     is_healed: bool = False
     """Whether faults are over, so that only calm choices are drawn."""
 
     vanished: Counter[str] = attrs.field(factory=Counter)
-    """How many workers each service lost."""
+    """How many workers each service has lost."""
 
     used: dict[str, int] = attrs.field(factory=dict)
-    """How often each fault between two steps happened."""
+    """How often each fault between two steps has happened."""
 
     def may_vanish(self, worker: Worker) -> bool:
         """Whether the worker's service may lose one more worker."""
@@ -72,7 +72,7 @@ class NextSteps:
         self._system, self._progress = system, progress
 
     def all(self) -> tuple[str, ...]:
-        """Return all labels, the calm ones first; empty at rest."""
+        """Return all labels, the calm ones first; empty if the system is at rest."""
         now, system = self._system.clock.now(), self._system
         moves_clock = CLOCK in system.scope.faults
         runnable_now, asleep = self._workers(now)
@@ -86,7 +86,7 @@ class NextSteps:
         return tuple(options)
 
     def calm(self) -> tuple[str, ...]:
-        """Return the first calm label alone; empty at rest."""
+        """Return only the first calm label; empty if the system is at rest."""
         now = self._system.clock.now()
         runnable_now, asleep = self._workers(now, first=True)
         if runnable_now or asleep:
@@ -99,7 +99,7 @@ class NextSteps:
         return due if due is not None and due > self._system.clock.now() else None
 
     def _workers(self, now: datetime, *, first: bool = False) -> tuple[list[str], list[str]]:
-        """Steps that can run now (or the first of them), and paused workers that go on only when no step can run."""
+        """Return the steps that can run now (or the first), and paused workers that resume only if no step can run."""
         found = [f"places {name}" for name in self._system.customers.to_ask()]
         asleep: list[str] = []
         version = self._progress.version

@@ -1,4 +1,4 @@
-"""A user's own steps in a simulation: made afresh for each schedule, as the system around them is."""
+"""A user's own steps in a simulation: made anew for each schedule, like the system around them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from oms.testing.sim.rolling_upgrade import SimulatedApp
 from oms.testing.sim.search import Player, Prepare, Prepared, play, player_of
 
 Scenario = Callable[[App], Callable[[], object] | None]
-"""Subscribes own steps to the `App` that it gets, and may answer with a check to be made at rest.
+"""Subscribes own steps to the `App` that it gets, and may return a check to run when the system is at rest.
 
-What the check asserts is a promise of the user's own: an `AssertionError` breaks it. The app itself is never run.
-The next version of its steps goes to `oms.testing.beside(app)`.
+The check asserts the user's own promises: an `AssertionError` breaks one. The scenario never runs the app itself.
+`oms.testing.beside(app)` takes the next version of its steps.
 """
 
 
 def player_of_path(path: str | None) -> Player:
-    """Plays the scenario behind an import path `package.module:function`; None is the four services alone.
+    """Return a player of the scenario with the import path `package.module:function`; None: only the four services.
 
-    Modules of the current directory are found, as those of a test are.
+    The current directory is on the import path, as it is for tests.
     """
     if path is None:
         return play
@@ -33,7 +33,7 @@ def player_of_path(path: str | None) -> Player:
 
 
 def scenario_of(scenario: Scenario) -> Prepare:
-    """What is made afresh for each schedule."""
+    """Return a function that prepares the scenario anew for each schedule."""
 
     def prepare() -> Prepared:
         app = SimulatedApp()

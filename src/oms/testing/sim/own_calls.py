@@ -1,4 +1,4 @@
-"""A shop's own gateway and notifier in a simulation: each call, or its answer, may be lost on the way."""
+"""A shop's own gateway and notifier in a simulation: each call, or its response, may be lost on the way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oms.testing.sim.gateway import AFTER, BEFORE, CALLS, Draw
 
 
 class LossyGateway(PaymentGateway):
-    """Passes each call to the shop's gateway, unless the schedule loses the call or its answer.
+    """Passes each call to the shop's gateway, unless the schedule loses the call or its response.
 
     `asked` holds a test's own decisions about the next charges, each with the function to call when it happens.
     """
@@ -23,7 +23,7 @@ class LossyGateway(PaymentGateway):
         self.asked: deque[tuple[str, Callable[[], object]]] = deque()
 
     def charge(self, charge: Any) -> Any:
-        """Charge, or leave the caller in doubt."""
+        """Charge, or leave the outcome unknown."""
         if not self.asked:
             return self._call("charge", charge)
         what, strike = self.asked.popleft()
@@ -31,15 +31,15 @@ class LossyGateway(PaymentGateway):
         return self._pass("charge", charge, what)
 
     def lookup(self, lookup: Any) -> Any:
-        """Look a charge up, or don't answer."""
+        """Look a charge up, or return no result."""
         return self._call("lookup", lookup)
 
     def void(self, void: Any) -> Any:
-        """Void, or leave the caller in doubt."""
+        """Void, or leave the outcome unknown."""
         return self._call("void", void)
 
     def refund(self, refund: Any) -> Any:
-        """Refund, or leave the caller in doubt."""
+        """Refund, or leave the outcome unknown."""
         return self._call("refund", refund)
 
     def _call(self, name: str, request: Any) -> Any:
@@ -53,13 +53,13 @@ class LossyGateway(PaymentGateway):
 
 
 class LossyNotifier(Notifier):
-    """Passes each notification to the shop's notifier, unless the schedule loses the call or its answer."""
+    """Passes each notification to the shop's notifier, unless the schedule loses the call or its response."""
 
     def __init__(self, notifier: Notifier, draw: Draw) -> None:
         self._notifier, self._draw = notifier, draw
 
     def send(self, notification: Notification) -> None:
-        """Deliver it, or raise."""
+        """Deliver the notification, or raise an error."""
         what = CALLS[self._draw("gateway notifier", CALLS)]
         if what != BEFORE:
             self._notifier.send(notification)
@@ -69,7 +69,7 @@ class LossyNotifier(Notifier):
 
 @attrs.frozen
 class OwnCalls:
-    """The gateway and the notifier of the shop's own that a system calls in place of the simulated ones."""
+    """The shop's own gateway and notifier, which a system calls in place of the simulated ones."""
 
     gateway: PaymentGateway | None = None
     notifier: Notifier | None = None

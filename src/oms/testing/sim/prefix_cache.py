@@ -1,4 +1,4 @@
-"""Runs the common prefix of schedules once: each schedule continues from where it leaves its parent."""
+"""Runs the common prefix of schedules once: each continues from the step at which it differs from its parent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ONLY_ADDED_TO = frozenset({PointNames, Options})
 
 @attrs.frozen
 class Branch:
-    """A schedule that leaves its parent after so many `steps`, and the open choices after the last of `wanted`."""
+    """A schedule that differs from its parent after `steps` steps, and its open choices after the last of `wanted`."""
 
     wanted: Deviations
     open: Sequence[Choice]
@@ -28,9 +28,9 @@ class Branch:
 
 
 class SharedPrefix:
-    """A schedule with a snapshot at each step from where it leaves its own parent until its last open choice.
+    """A schedule with a snapshot at each step, from the step at which it leaves its parent to its last open choice.
 
-    Whoever gets an outcome may look at its system until the next branch is played: all of them have one system.
+    All branches share one system: the system of an outcome may be read only until the next branch is played.
     """
 
     def __init__(self, scope: Scope, schedule: Branch) -> None:
@@ -54,7 +54,7 @@ class SharedPrefix:
         return Branch(wanted, tape.open, steps), outcome
 
     def _kept(self) -> Iterator[tuple[int, Snapshot]]:
-        """How many choices were open, and the system as it was then; where nobody stands still in a step."""
+        """Yield the number of open choices, and a snapshot of the system, of each step at which no worker is paused."""
         going = True
         while going and len(self._tape.open) < len(self._schedule.open):
             if self._run.steps >= self._schedule.steps and self._run.between_steps:

@@ -1,7 +1,7 @@
-"""A rolling deployment: the next version of a handler runs beside the present one, on the same rows, log and tasks.
+"""A rolling deployment: two versions of a handler run at the same time on the same rows, log and tasks.
 
-The last worker of each group that the next version changes runs it, and there is a second worker for that. What one
-version wrote, the other one reads; a task that one owes, the other one does.
+In each group that has a next version, the last worker runs it; such a group has at least two workers. Each version must
+read the rows that the other one wrote, and run the tasks that the other one created.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from oms.settings import Settings
 from oms.testing.sim.own_calls import OwnCalls
 
 Change = Callable[[Service[Any]], Service[Any]]
-"""Makes the next version of a service out of the present one: other routes, or other executors of its tasks."""
+"""Makes the next version of a service from the current one: other routes, or other executors of its tasks."""
 
 
 class NextVersion(App):
-    """Takes the next version of own steps (`subscribe`, as any `App` does) and of the four services (`change`)."""
+    """Takes the next version of own steps (`subscribe`, like any `App`) and of the four services (`change`)."""
 
     def __init__(self) -> None:
         super().__init__(container_of(Settings(profile="memory"), Extensions()))
         self.changes: dict[str, Change] = {}
 
     def change(self, service: str, change: Change) -> None:
-        """Have the next version of one of the four services be what `change` makes of it."""
+        """Define the next version of one of the four services: the result of `change`."""
         self.changes[service] = change
 
 
 @attrs.frozen
 class NextVersions:
-    """What the next version changes: own steps by group, services by name."""
+    """The next versions of own steps by group, and of services by name."""
 
     steps: Mapping[str, OwnStep] = attrs.field(factory=dict)
     changes: Mapping[str, Change] = attrs.field(factory=dict)
@@ -54,11 +54,11 @@ class NextVersions:
         return name in self.steps or name in self.changes
 
     def workers(self, name: str, wanted: int) -> int:
-        """How many workers of a service or step there are: two at least where there are two versions."""
+        """Return the number of workers of a service or step: at least two if it has two versions."""
         return max(wanted, 2) if self.changed(name) else wanted
 
     def next_of(self, service: Service[Any], clock: Any, telemetry: Telemetry) -> Service[Any]:
-        """The next version of a service or step that has one."""
+        """Return the next version of a service or step, which must have one."""
         if service.name in self.changes:
             return self.changes[service.name](service)
         store = cast("StepStore", service.store)
@@ -66,15 +66,15 @@ class NextVersions:
 
 
 class OwnSteps(dict[str, OwnStep]):
-    """The steps of a scenario by group, with the next version of some of them and of services."""
+    """The steps of a scenario by group, with the next versions of steps and services."""
 
     next_versions = NextVersions()
 
 
 class SimulatedApp(App):
-    """The app that a scenario gets: it takes steps and extensions, and the simulation around it runs them.
+    """The app that a scenario gets: it takes steps and extensions, which the simulation runs.
 
-    Its `orders` and `stock` are those of the simulated system; `OmsError` where nothing has made one.
+    Its `orders` and `stock` are those of the simulated system; they raise `OmsError` if no system has been made.
     """
 
     def __init__(self, extensions: Extensions | None = None) -> None:
@@ -82,10 +82,10 @@ class SimulatedApp(App):
         self.extensions = extensions or Extensions()
         self.next_version: NextVersion | None = None
         self.taken = False
-        """Whether a system was made of its steps: it is too late for others then."""
+        """Whether a system was made of its steps, so that further steps come too late."""
 
         self.place_in: Callable[[], tuple[OrderUseCases, StockUseCases]] | None = None
-        """Answers with the orders and the stock of the simulated system."""
+        """Returns the orders and the stock of the simulated system."""
 
     @property
     def orders(self) -> OrderUseCases:
@@ -127,7 +127,7 @@ class SimulatedApp(App):
         since: Since = DEFAULT,
         foreign: bool = False,
     ) -> None:
-        """As `App.subscribe`, before the first order (or anything else) is asked of the shop."""
+        """As `App.subscribe`; call it before the first order or any other use of the shop."""
         if self.taken:
             raise OmsError("subscribe before the shop is used")
         super().subscribe(
@@ -136,7 +136,7 @@ class SimulatedApp(App):
 
     @property
     def own_steps(self) -> OwnSteps:
-        """The shop's own steps by group, and what runs beside them."""
+        """Return the shop's own steps by group, with the next versions that run at the same time."""
         found = OwnSteps(super().own_steps)
         if self.next_version is not None:
             found.next_versions = NextVersions(self.next_version.own_steps, self.next_version.changes)
@@ -144,7 +144,7 @@ class SimulatedApp(App):
 
 
 def beside(app: App) -> NextVersion:
-    """The next version of what runs in a simulated app: a rolling deployment, for as long as the schedule lasts."""
+    """Return the next version of a simulated app's services and steps: a rolling deployment for the whole schedule."""
     if not isinstance(app, SimulatedApp):
         raise OmsError("two versions run side by side in the simulator: in `oms sim --own`, or in a hunted test")
     if app.next_version is None:

@@ -1,7 +1,7 @@
-"""One schedule from the first order to rest: faults by the tape, then none, then the promises.
+"""Runs one schedule from the first order to rest: with the tape's faults, then without faults; then checks promises.
 
-The promises that must hold at all times are checked after every step, the others at rest. A system that doesn't come
-to rest in its time has broken P6.
+Promises that must hold at all times are checked after every step, the others at rest, that is, when no work is left. A
+system that doesn't come to rest in time has broken P6.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Run:
         return self._outcome(pruned=False)
 
     def changed(self) -> None:
-        """Note that the system was changed from outside, so that steps which found nothing to do are tried again."""
+        """Note that the system was changed from outside the run, so that steps which had nothing to do are tried again."""
         self._progress.version += 1
 
     @property
@@ -120,7 +120,7 @@ class Run:
         return self.draw(label, options) if GATEWAY in self.scope.faults else 0
 
     def _loss_draw(self, label: str, options: Sequence[str]) -> int:
-        """Whether a call of the shop's own gateway or notifier, or its response, is lost."""
+        """Draw whether a call of the shop's own gateway or notifier, or its response, is lost."""
         return self.draw(label, options) if self.scope.faults & {GATEWAY, ANSWERS} else 0
 
     def _evict(self, worker: Worker) -> None:

@@ -1,6 +1,6 @@
-"""What a worker has to do, seen from outside of it: so that a schedule holds no step that does nothing.
+"""Finds the steps of a worker that have work to do, so that a schedule contains no step without an effect.
 
-Looking goes past the ports, since a look is no call that could fail or be overtaken.
+It reads the memory adapters directly and not through the ports, whose calls could fail or be points of the schedule.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ NOTHING: tuple[str, ...] = ()
 HERE = ("",)
 
 Look = Callable[[datetime], tuple[str, ...]]
-"""What a step could do now: for a consumer the topics it could begin with, else one nameless thing or none."""
+"""Returns the work that a step has now: the topics with which a consumer can begin; for other steps, one empty name."""
 
 
 def looks(system: SimulatedSystem, worker: Worker) -> list[tuple[int, str, Look]]:
-    """A look at each step of a worker that can have something to do: its index, its name, and how to look.
+    """Return each step of a worker that can have work: its index, its name, and a function that finds its work.
 
-    Pulse, retention, and the gate's forgetting of what is settled change nothing that is promised.
+    Steps that no promise depends on are left out: pulse, retention, and the expiry of settled orders at the gate.
     """
     found: list[tuple[int, str, Look]] = []
     for index, step in enumerate(worker.parts.worker.steps):
@@ -75,7 +75,7 @@ def _records(subscription: MemorySubscription, consumer: Consumer[Any]) -> Look:
 
 
 def begin_with(subscription: MemorySubscription, name: str) -> None:
-    """Have a consumer's next poll begin with a topic (and partition), by the name that its look returned."""
+    """Make a consumer's next poll begin with a topic (and partition), by the name that its `Look` returned."""
     if name:
         topic, _, partition = name.partition("/")
         subscription.poll_first(TopicPartition(topic, int(partition or 0)))
@@ -135,13 +135,13 @@ def _gate(system: SimulatedSystem, keeper: GateKeeper) -> Look:
         epoch = ledger[GATE_ROW]
         if epoch == 0 or epoch != memory["epoch"]:
             return HERE
-        return HERE if keeper.is_outdated(epoch) else NOTHING  # another worker rebuilt it
+        return HERE if keeper.is_outdated(epoch) else NOTHING  # another worker has rebuilt it
 
     return look
 
 
 def next_due(system: SimulatedSystem, now: datetime) -> datetime | None:
-    """When something that waits falls due, later than now."""
+    """Return the next time after now at which waiting work falls due."""
     found: list[datetime] = []
     for record in system.records.values():
         found += record.first_dues()
@@ -150,7 +150,7 @@ def next_due(system: SimulatedSystem, now: datetime) -> datetime | None:
         if parts.consumer.holds_messages():
             held, deferred = parts.consumer.inspect()
             found += [one.due_at for one in (held, *deferred) if one is not None]
-        # A look is in the future only where the clock was set back.
+        # The next look is in the future only if the clock was set back.
         looks = (parts.relay.due_times()[0], parts.tasks.next_look())
         waits = (parts.commands.next_due(), parts.relay.next_due(), worker.awake_at, *looks)
         found += [due for due in (*waits, *parts.worker.retry_times()) if due is not None]

@@ -1,4 +1,4 @@
-"""How large a simulated system is, and what may go wrong in it."""
+"""The size of a simulated system, and the faults that may happen in it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ FAULTS: Mapping[str, str] = {
 """Every kind of fault. `answers` and `pauses` need a fine scope: they happen between the calls of a step."""
 
 USUAL = frozenset(FAULTS) - {FORGERY}
-"""The faults of a scope that names none. Only the order service can tell forged news: steps and notifications can't."""
+"""The default faults of a scope: all but forgery, because only the order service can detect a forged event."""
 
 
 @attrs.frozen
 class Scope:
-    """One system: `orders` orders of one unit of a product of which there are `units`; `workers` of each service.
+    """One system: `orders` orders of one unit each, of a product with `units` units; `workers` workers of each service.
 
-    In a fine scope a worker can stop, fail or die before and after each port call; else only between whole steps.
+    In a fine scope a worker can pause, fail or die before and after each port call; otherwise only between whole steps.
     """
 
     orders: int = 1
@@ -54,7 +54,7 @@ class Scope:
     batch: int = 1
     fine: bool = False
     all_points: bool = False
-    """Fine, and nothing is left out because it is equal to something else."""
+    """Makes the scope fine, and includes faults that equal a fault at a neighbouring point."""
 
     faults: frozenset[str] = USUAL
     each: int = 1
@@ -63,19 +63,19 @@ class Scope:
     deadline_s: float = 900.0
     settle_s: float = 60.0
     steps: int = 400
-    """After so many steps faults are off, and the system has to come to rest."""
+    """After this number of steps no faults happen any more, and the system must come to rest."""
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a tape file."""
+        """Return the scope in the format of tape files."""
         plain = attrs.asdict(self)
         return {**plain, "faults": sorted(self.faults), "workers": dict(self.workers)}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Scope:
-        """Back from a tape file; `TypeError` where it isn't one of this version."""
+        """Read a scope from a tape file; raises `TypeError` if another version wrote it."""
         return cls(**{**found, "faults": frozenset(found["faults"])})
 
 
 def pairs(**more: Any) -> Scope:
-    """Two workers of each service."""
+    """Return a scope with two workers of each service."""
     return Scope(workers=dict.fromkeys(SERVICES, 2), **more)

@@ -1,7 +1,8 @@
-"""Ways through the schedules of a scope, all on one tape: exhaustive by deviations from calm, a random swarm, replay.
+"""Searches the schedules of a scope: exhaustively by deviations from the calm schedule, or randomly by seeds.
 
-Exhaustive: the calm schedule, then every schedule that differs from it in one choice, then in two. A schedule is left
-where it comes to a system that was reached before with no more deviations: what follows there is known.
+The exhaustive search runs the calm schedule, then every schedule that differs from it in one choice, then in two. It
+abandons a schedule that reaches a state of the system which was reached before with as few deviations: the rest of the
+schedule is known.
 """
 
 from __future__ import annotations
@@ -24,30 +25,30 @@ from oms.testing.sim.tape import Deviation, Deviations, Replay, Swarm, Tape
 
 Prepared = tuple[Mapping[str, OwnStep], Check | None]
 Prepare = Callable[[], Prepared]
-"""Makes what a user's own scenario needs afresh for each schedule: own steps, and what is asserted at rest."""
+"""Prepares a user's own scenario anew for each schedule: own steps, and the check of the system at rest."""
 
 Visited = Callable[[int], bool]
-"""Whether a system was met before; it's remembered from then on."""
+"""Whether this state of the system was reached before; remembers the state."""
 
 
 class Player(Protocol):
-    """Plays one schedule from its beginning to its end."""
+    """Runs one schedule from its beginning to its end."""
 
     @abstractmethod
     def __call__(
         self, scope: Scope, tape: Tape, *, visited: Visited | None = None, listener: Listener | None = None
     ) -> Outcome:
-        """What became of it."""
+        """Run a schedule and return its outcome."""
 
 
 def nothing_own() -> Prepared:
-    """The four services alone."""
+    """Prepare no own steps: the system has only the four services."""
     return {}, None
 
 
 @attrs.frozen
 class Found:
-    """One schedule that a search went through."""
+    """One schedule that a search has run."""
 
     scope: Scope
     outcome: Outcome
@@ -56,9 +57,9 @@ class Found:
 
 
 def player_of(prepare: Prepare) -> Player:
-    """Plays the four services with a user's own steps, sealed off from real time and randomness.
+    """Return a player of the four services with a user's own steps, without access to real time and randomness.
 
-    No schedule is left half-way where the user has a check: it may look at something that is no part of the system.
+    If the user has a check, every schedule is run to its end: the check may read state outside the system.
     """
 
     def play(scope: Scope, tape: Tape, *, visited: Visited | None = None, listener: Listener | None = None) -> Outcome:
@@ -71,17 +72,17 @@ def player_of(prepare: Prepare) -> Player:
 
 
 play = player_of(nothing_own)
-"""Plays the four services alone."""
+"""Runs a schedule with only the four services."""
 
 
 def exhaustive(
     scope: Scope, depth: int, player: Player = play, *, prune: bool = True, shuffled: bool = False
 ) -> Iterator[Found]:
-    """Every schedule of a scope with at most `depth` deviations from calm, the fewest first.
+    """Yield every schedule of a scope with at most `depth` deviations from the calm one, the fewest first.
 
-    Those that end like another one are left half-way, or not begun. `shuffled` mixes the schedules with equally many
-    deviations (the same way each time), for a search that is stopped early. The system of an outcome stays
-    as it is until the next schedule is asked for.
+    Schedules that would end like another one are abandoned half-way, or not begun. `shuffled` mixes the schedules with
+    equally many deviations (in the same way each time), for a search that is stopped early. The system of an outcome
+    stays unchanged until the next schedule is requested.
     """
     seen: set[int] = set()
 
@@ -114,7 +115,7 @@ def _level(
     visited: Visited | None,
     shuffled: bool,
 ) -> Iterator[tuple[Branch, Outcome]]:
-    """Every schedule with one deviation more than these; the four services alone share what they have in common."""
+    """Yield every schedule with one deviation more; with only the four services, they share their prefixes."""
     shared = player is play
     prefix: tuple[Branch, SharedPrefix] | None = None
     for parent, nth, option in _mixed(parents) if shuffled else _choices(parents):
@@ -129,10 +130,10 @@ def _level(
 
 
 _Way = tuple[Branch, int, str]
-"""A schedule, one of its open choices, and what is chosen there."""
+"""A schedule, one of its open choices, and the option that is chosen there."""
 
 HANDFUL = 20
-"""Ways of one schedule that stay together when all are mixed, so that they can share it."""
+"""The branches of one schedule that stay together when all are mixed, so that they share its prefix."""
 
 
 def _choices(parents: Iterable[Branch]) -> Iterator[_Way]:
@@ -143,7 +144,7 @@ def _choices(parents: Iterable[Branch]) -> Iterator[_Way]:
 
 
 def _mixed(parents: Sequence[Branch]) -> Iterator[_Way]:
-    dice = random.Random(len(parents))  # noqa: S311 - it must be the same each time
+    dice = random.Random(len(parents))  # noqa: S311 - equal on each run
     handfuls = []
     for parent in parents:
         ways = list(_choices([parent]))
@@ -166,12 +167,12 @@ RATES = {
     "at": (0.0, 0.003, 0.02),
     "gateway": (0.0, 0.1, 0.4),
 }
-"""How likely a deviation is, by the first word of its label; one of each is drawn for a run."""
+"""The possible probabilities of a deviation, by the first word of its label; each run draws one for each word."""
 
 
 def seeded(seed: int, orders: int | None = None, *, base: Scope | None = None) -> tuple[Scope, Swarm]:
-    """The system and the tape of a seed: how many workers, orders and units there are, and what may go wrong."""
-    dice = random.Random(f"scope {seed}")  # noqa: S311 - it must be the same each time
+    """Return the scope and the tape of a seed: the number of workers, orders and units, and the possible faults."""
+    dice = random.Random(f"scope {seed}")  # noqa: S311 - equal on each run
     kept = base or Scope()
     scope = attrs.evolve(
         kept,
@@ -194,7 +195,7 @@ def seeded(seed: int, orders: int | None = None, *, base: Scope | None = None) -
 def swarm(
     seeds: Sequence[int], orders: int | None = None, player: Player = play, *, base: Scope | None = None
 ) -> Iterator[Found]:
-    """A schedule for each seed."""
+    """Yield a schedule for each seed."""
     for number, seed in enumerate(seeds, 1):
         scope, tape = seeded(seed, orders, base=base)
         yield Found(scope, player(scope, tape), number, seed)

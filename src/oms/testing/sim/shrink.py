@@ -1,7 +1,7 @@
-"""A failure made small: the fewest deviations first, then fewer orders and workers, within a budget of runs.
+"""Shrinks a failing schedule: first to fewer deviations, then to fewer orders and workers, within a budget of runs.
 
-Only a schedule that breaks the same promise counts as the same failure. After deviations are taken out one by one, the
-last word has an exhaustive look at the schedules with fewer of them.
+Only a schedule that breaks the same promise counts as the same failure. After deviations are removed one by one, an
+exhaustive search tries the schedules with even fewer deviations.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from oms.testing.sim.search import Player, exhaustive, play
 from oms.testing.sim.tape import Deviations, Replay
 
 BUDGET = 600
-"""Runs that a shrink may take, unless told otherwise."""
+"""The default number of runs that a shrink may take."""
 
 
 @attrs.frozen
 class Shrunk:
-    """The smallest failure that was found, and how many runs that took."""
+    """The smallest failing schedule that was found, and how many runs that took."""
 
     scope: Scope
     outcome: Outcome
@@ -30,7 +30,7 @@ class Shrunk:
 
 
 def shrink(scope: Scope, failed: Outcome, player: Player = play, *, budget: int = BUDGET) -> Shrunk:
-    """Make a failed outcome of a scope small."""
+    """Find the smallest schedule that fails like this outcome."""
     work = _Work(scope, failed, player, budget)
     work.drop_deviations()
     work.make_the_system_smaller()
@@ -46,7 +46,7 @@ class _Work:
         self.runs = 0
 
     def drop_deviations(self) -> None:
-        """Halves first, then quarters, then one by one, until none can go."""
+        """Remove deviations: half of them, then quarters, then one by one, until none can be removed."""
         size = max(1, len(self.best.deviations) // 2)
         while True:
             if self._drop_some(size):
@@ -57,12 +57,12 @@ class _Work:
                 size = size // 2
 
     def make_the_system_smaller(self) -> None:
-        """Fewer orders, one worker each, one partition, a batch of one; each only where the failure stays."""
+        """Reduce to fewer orders, one worker each, one partition, a batch of one; each only if the failure remains."""
         for change in self._smaller():
             self._try(attrs.evolve(self.scope, **change), self.best.deviations)
 
     def search_below(self) -> None:
-        """Is there one with fewer deviations still? As far as the budget goes."""
+        """Search for a failing schedule with even fewer deviations, as far as the budget allows."""
         depth = len(self.best.deviations) - 1
         if depth < 1 or self.left < 50:
             return

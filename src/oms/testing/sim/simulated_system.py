@@ -1,4 +1,4 @@
-"""A whole system over the memory adapters: real services, several workers each, one clock that nothing moves."""
+"""A whole system on the memory adapters: the real services with several workers each, and a clock set by the run."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ class Silence(Telemetry):
     """Telemetry that records nothing."""
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def note(self, event: str, **fields: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def alert(self, event: str, **fields: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class RememberingCodec(Codec):
-    """Decodes equal bytes once for all systems: the schedules of a search differ in little else than their order."""
+    """Decodes equal bytes once for all systems: schedules of a search differ mostly in the order of their messages."""
 
     _known: ClassVar[dict[Any, Message]] = {}
 
@@ -72,11 +72,11 @@ class RememberingCodec(Codec):
         self.decoded = 0
 
     def encode(self, event: Any, cause: Any, at: Any) -> Outgoing:
-        """As the wire has it."""
+        """As the wire codec does."""
         return self._codec.encode(event, cause, at)
 
     def decode(self, record: Record) -> Message:
-        """The event in a record."""
+        """Return the decoded record."""
         self.decoded += 1
         known = self._known.get((record.topic, record.value, record.headers))
         if known is None:
@@ -87,16 +87,16 @@ class RememberingCodec(Codec):
         return Message(known.id, known.event, known.cause, record)
 
     def order_of(self, record: Record) -> Any:
-        """As the wire has it."""
+        """As the wire codec does."""
         return self._codec.order_of(record)
 
     def name(self, record: Record) -> Any:
-        """By place."""
+        """Return the name of a record, by its place in the log."""
         return self._codec.name(record)
 
 
 CODEC = RememberingCodec()
-"""The codec for readers that belong to no system."""
+"""A codec for readers that belong to no system."""
 
 COMMAND = command_of(CURRENCY)
 
@@ -136,7 +136,7 @@ class SimulatedSystem:
             name: kind(self.clock, self.ids, tables=self.records[name]) for name, kind in kinds.items()
         }
         self.gate_before: Any = None
-        """The gate as it was a moment ago: what it comes back with after it lost its last second."""
+        """The gate's state before its last change: the state after a restart that loses the last second."""
         self._generation = 0
         self.workers: list[Worker] = []
         self.customers = Customers(scope.orders, self.workers, COMMAND)
@@ -156,21 +156,21 @@ class SimulatedSystem:
         )
 
     def _book(self, own_calls: OwnCalls) -> Any:
-        """The book of the gateway in use; None if it is the shop's own and shows none."""
+        """Return the book of the gateway in use; None for a shop's own gateway without a book."""
         used = own_calls.gateway or self.gateway
         return used if hasattr(used, "all_entries") else None
 
     def workers_of(self, service: str) -> int:
-        """How many workers a service or step has."""
+        """Return the number of workers of a service or step."""
         return self.next_versions.workers(service, self.scope.workers.get(service, 1))
 
     def runs_next(self, worker: Worker) -> bool:
-        """Whether a worker runs the next version: the last one of what has any."""
+        """Whether a worker runs the next version: the last worker of a service or step that has a next version."""
         last = worker.slot == f"{worker.service}-{self.workers_of(worker.service)}"
         return last and self.next_versions.changed(worker.service)
 
     def start(self, slot: str, name: str) -> Worker:
-        """A new process in a slot; it has a name of its own."""
+        """Start a new process in a slot, under a new name."""
         self._generation += 1
         worker = Worker(slot, name, f"{slot}.{self._generation}")
         point, blocked = self._points(worker)
@@ -190,9 +190,9 @@ class SimulatedSystem:
         starts = service.starts(shared.broker)
         worker.calls = SequentialCallExecutor(500, point=point)
         made = assemble(service, shared, worker.calls, starts=starts, **more)
-        worker.parts = attrs.evolve(made, lanes=())  # nobody drives those here
+        worker.parts = attrs.evolve(made, lanes=())  # no threads run lanes here
         worker.subscription = cast("MemorySubscription", made.subscription)
-        # All begin on one host; whoever takes a dead one's place starts on that host or on another one.
+        # All workers start on one host; the successor of a dead worker starts on that host or on another one.
         successor = len(self.workers) == self._begun
         store.register(f"host {self._generation % 2 if successor else 0}")
         return worker
@@ -204,11 +204,11 @@ class SimulatedSystem:
         self.log.kill(worker.owner)
 
     def of(self, service: str) -> list[Worker]:
-        """The workers of a service."""
+        """Return the workers of a service."""
         return [worker for worker in self.workers if worker.service == service]
 
     def _service(self, name: str, store: Any, worker: Worker, point: Any, ids: CountedIds) -> Service[Any]:
-        """A service as its worker runs it: the last one runs the next version, where there is one."""
+        """Return a service as its worker runs it: the last worker runs the next version if there is one."""
         present = self._present(name, store, worker, point, ids)
         return self.next_versions.next_of(present, self.clock, self.telemetry) if self.runs_next(worker) else present
 

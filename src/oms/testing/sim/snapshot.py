@@ -1,8 +1,9 @@
-"""A system as it stands between two steps, to be put back later: schedules share the way that they have in common.
+"""Snapshots of a system between two steps, to restore it later, so that schedules share their common prefix.
 
-Nothing is asked of the objects themselves. Every mutable thing that can be reached is found, its contents are kept,
-and put back into the same thing, so that all who hold it see it as it was. What was made since is just forgotten. A
-thing of an unknown kind is an error, not a gap. What stands still in the middle of a step can't be kept.
+The objects need no code for this. A snapshot finds every mutable object that can be reached and copies its contents;
+restoring puts the contents back into the same objects, so that every reference to them sees the old state. Objects that
+were made later are just dropped. An object of an unknown kind raises an error. A worker that is paused in the middle of
+a step can't be part of a snapshot.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import attrs
 from greenlet import greenlet
 
 Snapshot = Sequence[Any]
-"""The contents of each thing that its keeper knew of by then."""
+"""The contents of each object that the keeper knew when the snapshot was taken."""
 
 
 class Keeper:
-    """Takes snapshots of all that can be reached from `root`; looks only once at what doesn't change meanwhile.
+    """Takes snapshots of all objects that can be reached from `root`; visits immutable objects only once.
 
-    Kinds that are `only_added_to`, as a memory of what is always the same, aren't looked into.
+    It doesn't visit the contents of kinds that are `only_added_to`, such as caches of constant results.
     """
 
     def __init__(self, root: object, only_added_to: Iterable[type] = ()) -> None:
@@ -35,11 +36,11 @@ class Keeper:
         self._things: list[tuple[Any, Kind]] = []
         self._puts: list[tuple[Any, Callable[[Any, Any], None]]] = []
         self._last: list[Any] = []
-        self._met: dict[int, Any] = {}  # holds what it met, lest another thing gets its id
+        self._met: dict[int, Any] = {}  # keeps visited objects alive, so that no other object gets their ids
         self._meet([root])
 
     def snapshot(self) -> Snapshot:
-        """Everything as it is now."""
+        """Return the present contents of all objects."""
         changed: list[Any] = []
         for index, (thing, kind) in enumerate(self._things):
             if not kind.same(thing, self._last[index]):
@@ -49,7 +50,7 @@ class Keeper:
         return tuple(self._last)
 
     def put_back(self, snapshot: Snapshot) -> None:
-        """Everything as it was."""
+        """Restore the contents of all objects."""
         for (thing, put), contents in zip(self._puts, snapshot, strict=False):
             put(thing, contents)
 
@@ -71,14 +72,14 @@ class Keeper:
 
 @attrs.frozen
 class Kind:
-    """How to keep things of a kind: take their contents, say whether they are the same still, and put them back."""
+    """How to handle objects of one kind: copy their contents, compare them with a copy, and restore them."""
 
     take: Callable[[Any], Any]
     same: Callable[[Any, Any], bool] = lambda _thing, _contents: True
     put: Callable[[Any, Any], None] = lambda _thing, _contents: None
     reached: Callable[[Any], Iterable[Any]] = iter
     fixed: bool = False
-    """Whether the contents never change; only what they lead to may."""
+    """Whether the contents never change, although objects that they refer to may."""
 
 
 def _same_items(thing: Any, contents: Any) -> bool:
@@ -114,7 +115,7 @@ def _put_deque(thing: Any, contents: Any) -> None:
     thing.extend(contents)
 
 
-# -- what can be called
+# -- callables
 
 
 def _take_function(thing: Any) -> Any:
@@ -124,7 +125,7 @@ def _take_function(thing: Any) -> Any:
 def _take_cell(thing: Any) -> Any:
     try:
         return (thing.cell_contents,)
-    except ValueError:  # nothing is in it yet
+    except ValueError:  # the cell is empty
         return ()
 
 
@@ -163,7 +164,7 @@ def _attributes() -> Kind:
 
 
 def _slots(fields: Sequence[str], *, more: bool) -> Kind:
-    """With `more`, there is a dictionary of attributes as well, which is a thing of its own."""
+    """Return the kind of objects with these fields; with `more`, they also have an attribute dictionary."""
 
     def take(thing: Any) -> Any:
         return tuple([getattr(thing, name, _MISSING) for name in fields])
@@ -187,7 +188,7 @@ _ITEMS = Kind(tuple, fixed=True)
 _KNOWN: tuple[tuple[tuple[type, ...], Kind], ...] = (
     ((str, bytes, int, float, type(None), Enum, date, timedelta), LEAF),
     ((type, ModuleType, BuiltinFunctionType, greenlet), LEAF),
-    ((Condition, type(Lock()), type(RLock())), LEAF),  # nobody holds one between two steps
+    ((Condition, type(Lock()), type(RLock())), LEAF),  # no thread holds a lock between two steps
     ((dict,), Kind(dict, _same_dict, _put_dict, _reached_by_dict)),
     ((list,), Kind(list, _same_items, _put_list)),
     ((deque,), Kind(list, _same_items, _put_deque)),
@@ -199,13 +200,13 @@ _KNOWN: tuple[tuple[tuple[type, ...], Kind], ...] = (
     ((partial,), Kind(lambda thing: (thing.func, *thing.args, *thing.keywords.values()), fixed=True)),
 )
 _VALUES = ("oms.domain.", "oms.ports.messages.", "oms.ports.extensions.", "oms.ports.stores.")
-"""Where records are values through and through: what they hold is never changed."""
+"""The modules whose records are immutable values, including everything that they contain."""
 
 _KINDS: dict[type, Kind] = {object: LEAF}
 
 
 def _kind_of(sort: type) -> Kind:
-    """How to keep things of a sort; found once."""
+    """Return the kind of a class; computed once for each class."""
     kind = _KINDS[sort] = _found(sort)
     return kind
 
@@ -235,6 +236,6 @@ def _slots_of(sort: type) -> Sequence[str]:
 
 
 def _mangled(sort: type, name: str) -> str:
-    """What Python makes of a name that is private to its class."""
+    """Return the mangled form of a class-private name."""
     private = name.startswith("__") and not name.endswith("__")
     return f"_{sort.__name__.lstrip('_')}{name}" if private else name

@@ -1,8 +1,8 @@
-"""Two systems are equal where everything that can follow is: what search prunes by.
+"""Compares systems for the search's pruning: two systems are equal if the same steps can follow, with the same effects.
 
-Names that only count (of rows, leases, workers) are left out, and times are taken relative to now: exact below five
-seconds, else to five seconds, because what backs off for a moment before an order's deadline of a quarter of an hour
-makes no other system of it. That is the one thing in which equal systems may differ.
+Names that are only counters (of rows, leases, workers) are left out, and times are relative to now: exact below five
+seconds, otherwise rounded to five seconds, because a short back-off hardly matters while the order's deadline is 15
+minutes away. Equal systems may differ only by this rounding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from oms.testing.sim.worker import Worker
 
 
 def state_of(system: SimulatedSystem, used: dict[str, int]) -> int:
-    """A number for the system between two steps; equal systems have equal ones."""
+    """Return a number for the state of a system between two steps; equal systems have equal numbers."""
     now = system.clock.now()
     records = system.records
     parts = [
@@ -44,7 +44,7 @@ def state_of(system: SimulatedSystem, used: dict[str, int]) -> int:
 
 
 def _left(due: datetime | None, now: datetime) -> float:
-    """Seconds until then, 0 for what is due; coarse above five."""
+    """Return the seconds until `due`, 0 if it has passed; rounded to five seconds above five."""
     if due is None:
         return -1.0
     left = (due - now).total_seconds()
@@ -71,7 +71,7 @@ def _record(record: Any, now: datetime) -> tuple[Any, ...]:
 
 
 def _sorted(items: Iterable[Any]) -> tuple[Any, ...]:
-    """In an order that doesn't depend on how they came."""
+    """Return the items in an order that doesn't depend on their original order."""
     return tuple(sorted(items))
 
 
@@ -82,7 +82,7 @@ def _task(key: TaskKey, row: TaskRow, now: datetime) -> tuple[Any, ...]:
 
 
 def _holder(owner: str, left: float) -> str:
-    """The slot of the worker that holds a lease; empty once the lease has lapsed."""
+    """Return the slot of the worker that holds a lease; empty if the lease has expired."""
     return owner.partition(".")[0] if left > 0 else ""
 
 
@@ -142,12 +142,12 @@ def _held(held: WaitingBatch, now: datetime) -> tuple[Any, ...]:
 
 
 def records_of(system: SimulatedSystem) -> list[Any]:
-    """The orders that exist."""
+    """Return the orders that exist."""
     return [row for row in system.records["order"].orders.rows.values() if row.terms is not None]
 
 
 def unexpected(system: SimulatedSystem) -> Iterator[Violation]:
-    """What the promises can't know: no message of ours may be parked, and every customer has one answer."""
+    """Yield violations that the promises don't cover: parked messages of this system, customers without a response."""
     for name, record in system.records.items():
         for letter in record.dead_letters.rows.values():
             refused = letter.cause == "Undecodable" or (letter.cause == "TermsMismatch" and is_forged(letter.value))

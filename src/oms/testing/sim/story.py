@@ -1,4 +1,4 @@
-"""A schedule told: line by line with virtual time, and as a sequence diagram."""
+"""Describes a schedule: line by line with virtual time, and as a sequence diagram."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oms.testing.sim.worker import Worker
 
 Seen = dict[tuple[str, str], str]
-"""What can be seen of a system: (where, of what) -> state."""
+"""The visible state of a system: (record, id) -> state."""
 
 
 LOG = "log"
@@ -29,12 +29,12 @@ SAYS = {
     "TaskRunner": "runs tasks",
     "GateKeeper": "looks after the gate",
 }
-"""What a step is called in a story."""
+"""The names of the steps in a story."""
 
 
 @attrs.frozen
 class Line:
-    """One thing that happened. `harm` is whether it isn't calm."""
+    """One line of a story. `harm`: it is a fault or another deviation from the calm schedule."""
 
     at_s: float
     who: str
@@ -48,7 +48,7 @@ class Line:
 
 
 class Story(Listener):
-    """Listens to one run and keeps what happened."""
+    """Records the events of one run."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -58,7 +58,7 @@ class Story(Listener):
         self._chosen = False
 
     def drew(self, label: str, option: str) -> None:
-        """Something isn't calm."""
+        """Record a deviation."""
         kind, _, rest = label.partition(" ")
         if kind == "next":
             self._chosen = True
@@ -67,15 +67,15 @@ class Story(Listener):
         what = f"{option} at {place}" if kind == "at" else f"{who}: {option}"
         self._harm.append(Line(self._at_s, who if kind == "at" else kind, what, harm=True))
 
-    def begins(self, run: ObservedRun, what: str) -> None:  # noqa: ARG002 - the listener's name
-        """A step begins."""
+    def begins(self, run: ObservedRun, what: str) -> None:  # noqa: ARG002 - a parameter of `Listener`
+        """Record the beginning of a step."""
         self._at_s = _seconds(run)
         if not self.lines:
             following = [worker.slot for worker in run.system.workers if run.system.runs_next(worker)]
             self.lines += [Line(self._at_s, slot, "runs the next version") for slot in following]
 
     def ended(self, run: ObservedRun, what: str) -> None:
-        """A step ended: say what it changed."""
+        """Record the changes that a step has made."""
         who, _, rest = what.partition(" ")
         seen = _seen(run.system)
         changed = [(where, of, now) for (where, of), now in seen.items() if self._before.get((where, of)) != now]
@@ -92,14 +92,14 @@ class Story(Listener):
         self._harm, self._chosen = [], False
 
     def reached(self, worker: Worker, place: str) -> None:
-        """Too much for a story."""
+        """Do nothing: a story has no lines for points."""
 
     def text(self) -> str:
-        """The story, a line for each step; what isn't calm is marked with `!`."""
+        """Return the story, with a line for each step; deviations are marked with `!`."""
         return "\n".join(map(str, self.lines))
 
     def diagram(self) -> str:
-        """A sequence diagram in Mermaid's language."""
+        """Return a sequence diagram for Mermaid."""
         return "\n".join(["sequenceDiagram", *_arrows(self.lines)])
 
 
@@ -152,22 +152,22 @@ def _arrows(lines: list[Line]) -> Iterator[str]:
 
 
 class Digest(Listener):
-    """The whole trace of a run as a SHA-256: each choice, step and point with its virtual time, and the log's bytes."""
+    """Computes the SHA-256 of a run's trace: each choice, step and point with its virtual time, and the log's bytes."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._told: Counter[TopicPartition] = Counter()
 
     def drew(self, label: str, option: str) -> None:
-        """A choice."""
+        """Add a choice."""
         self._lines.append(f"drew {label} {option}")
 
     def begins(self, run: ObservedRun, what: str) -> None:
-        """A step."""
+        """Add a step."""
         self._lines.append(f"{_seconds(run)} {what}")
 
-    def ended(self, run: ObservedRun, what: str) -> None:  # noqa: ARG002 - the listener's name
-        """What is new in the log after it."""
+    def ended(self, run: ObservedRun, what: str) -> None:  # noqa: ARG002 - a parameter of `Listener`
+        """Add the new records of the log."""
         log = run.system.log
         for topic in log.topics():
             for place, end in log.ends([topic]).items():
@@ -176,10 +176,10 @@ class Digest(Listener):
                     self._told[place] = end
 
     def reached(self, worker: Worker, place: str) -> None:
-        """A point."""
+        """Add a point."""
         self._lines.append(f"{worker.owner} {place}")
 
     def of(self, outcome: Outcome) -> str:
-        """The digest, with how it ended."""
+        """Return the digest, including the outcome."""
         ends = [*outcome.violations, *outcome.deviations, outcome.at_s, sorted(outcome.tally.items())]
         return hashlib.sha256("\n".join([*self._lines, *map(str, ends)]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What happened in a campaign, counted: a search that never met a refund has proved nothing about refunds."""
+"""Counts the results of a campaign: a search without any refund proves nothing about refunds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNTED: Mapping[str, str] = {
     "deadlines won": "orders that their deadline cancelled",
     "deadlines lost": "orders that something else ended after their deadline had passed",
 }
-"""Each of them is above zero in a campaign that means something."""
+"""The counters that must be above zero in a meaningful campaign."""
 
 _ENDS = {"confirmed": OrderState.CONFIRMED, "cancelled": OrderState.CANCELLED, "rejected": OrderState.REJECTED}
 _BOOK = {"declined": BookKind.DECLINE, "voids": BookKind.VOID, "refunds": BookKind.REFUND}
@@ -33,7 +33,7 @@ _TOO_LATE = (OrderState.CANCELLING.value, OrderState.CANCELLED.value)
 
 
 def tally(system: SimulatedSystem) -> Counter[str]:
-    """The counters of one system at rest."""
+    """Return the counters of one system at rest."""
     records = system.records
     orders = list(records["order"].orders.rows.values())
     entries = records["order"].history.rows

@@ -1,8 +1,8 @@
-"""One tape of choices: the only source of chance of a simulation.
+"""A tape of choices: the only source of randomness in a simulation.
 
-A choice is drawn under a label out of named options, of which the first is the calm default. A tape holds only what
-differs from calm: the n-th choice under a label, by the option's name. So an edited tape finds its place again, and
-one that names an option which isn't there any more is calm at that place.
+A choice has a label and named options; the first option is the calm default. A tape holds only the deviations from
+calm: the n-th choice under a label, and the name of the option. An edited tape therefore still applies, and where it
+names an option that no longer exists, the choice is calm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 
 @attrs.frozen(order=True)
 class Deviation:
-    """One choice that isn't the calm one: the `nth` (from 0) choice under `label` was `option`."""
+    """One choice other than the calm one: the `nth` (from 0) choice under `label` was `option`."""
 
     label: str
     nth: int
@@ -33,20 +33,20 @@ Choice = tuple[str, int, Sequence[str]]
 
 
 class Tape(Protocol):
-    """Where every choice of a run comes from."""
+    """The source of every choice of a run."""
 
     @abstractmethod
     def draw(self, label: str, options: Sequence[str]) -> int:
-        """The index of an option; 0 is calm."""
+        """Draw an option and return its index; 0 is calm."""
 
     @property
     @abstractmethod
     def deviations(self) -> Deviations:
-        """What was drawn so far that isn't calm, in the order of the draws."""
+        """Return the deviations that were drawn so far, in the order of the draws."""
 
 
 class Replay(Tape):
-    """Plays deviations; anything else is calm. With `record`, keeps what could be chosen after the last of them."""
+    """Plays deviations; all other choices are calm. With `record`, records the choices after the last deviation."""
 
     def __init__(self, wanted: Iterable[Deviation] = (), *, record: bool = False) -> None:
         self._wanted = {(one.label, one.nth): one.option for one in wanted}
@@ -57,7 +57,7 @@ class Replay(Tape):
         self.open: list[Choice] = []
 
     def draw(self, label: str, options: Sequence[str]) -> int:
-        """What the tape says."""
+        """Return the option on the tape."""
         nth = self._counts.get(label, 0)
         self._counts[label] = nth + 1
         if self._left:
@@ -73,7 +73,7 @@ class Replay(Tape):
         return 0
 
     def instead(self, wanted: Iterable[Deviation], *, record: bool) -> Replay:
-        """Another tape that is as far as this one is; both say the same up to here."""
+        """Return a tape with other deviations from here on, at the same position; up to here both are equal."""
         other = Replay(wanted, record=record)
         other._counts = dict(self._counts)
         other._drawn = list(self._drawn)
@@ -82,24 +82,24 @@ class Replay(Tape):
 
     @property
     def only_calm(self) -> bool:
-        """Whether nobody wants to know any more what else could be chosen."""
+        """Whether all further choices are calm and needn't be recorded."""
         return not self._left and not self._record
 
     @property
     def played_out(self) -> bool:
-        """Whether nothing but calm follows."""
+        """Whether all deviations have been played."""
         return not self._left
 
     @property
     def deviations(self) -> Deviations:
-        """Those that found their place."""
+        """Return the deviations that were applied."""
         return tuple(self._drawn)
 
 
 class Swarm(Tape):
-    """Draws by a seed. How likely a deviation is depends on the label's first word, drawn once for each run.
+    """Draws choices at random, by a seed. Each run draws a probability of deviations for each first word of a label.
 
-    So in one run a gateway loses every second answer, and in another one nothing but the order of things is by chance.
+    So in one run the gateway loses every second response, and in another run only the order of the steps is random.
     """
 
     def __init__(self, seed: int, rates: Mapping[str, Sequence[float]]) -> None:
@@ -109,7 +109,7 @@ class Swarm(Tape):
         self._drawn: list[Deviation] = []
 
     def draw(self, label: str, options: Sequence[str]) -> int:
-        """Calm, or any other option."""
+        """Draw the calm option or, with the label's probability, another one."""
         nth = self._counts.get(label, 0)
         self._counts[label] = nth + 1
         if len(options) < 2 or self._random.random() >= self._rates[label.partition(" ")[0]]:
@@ -120,5 +120,5 @@ class Swarm(Tape):
 
     @property
     def deviations(self) -> Deviations:
-        """All of them."""
+        """Return all deviations."""
         return tuple(self._drawn)

@@ -1,4 +1,4 @@
-"""A tape on disk: one failure, as small as it was made, that anyone can replay.
+"""A tape in a file: one shrunk failure, which can be replayed on any machine.
 
 The file ends in `.omstape` and is a test by itself: `pytest FILE` plays it and fails while the promise is broken.
 """
@@ -20,12 +20,12 @@ SUFFIX = ".omstape"
 
 
 class TapeRefused(OmsError):
-    """A tape that can't be played here; the text is one line that says why."""
+    """A tape can't be played here. The text is one line with the reason."""
 
 
 @attrs.frozen
 class TapeFile:
-    """What a file holds. `own` is the import path of the user's own scenario, `test` the test that was hunted."""
+    """The contents of a file. `own` is the import path of the user's scenario, `test` the hunted test."""
 
     scope: Scope
     deviations: Deviations
@@ -36,7 +36,7 @@ class TapeFile:
 
 
 def save(tape: TapeFile, path: Path) -> None:
-    """Write it, one deviation a line."""
+    """Write a tape, with one deviation in each line."""
     lines = ",\n    ".join(json.dumps([one.label, one.nth, one.option]) for one in tape.deviations)
     fields = {
         "format": FORMAT,
@@ -53,7 +53,7 @@ def save(tape: TapeFile, path: Path) -> None:
 
 
 def load(path: Path) -> TapeFile:
-    """Read it; `TapeRefused` where it is none, or one of another version."""
+    """Read a tape; raises `TapeRefused` for a file that isn't a tape, or a tape of another version."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:

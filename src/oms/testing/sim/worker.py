@@ -28,7 +28,7 @@ class Worker:
         self.calls: SequentialCallExecutor[Task]
         self.subscription: MemorySubscription
         self.green: greenlet | None = None
-        """The step that is under way, where it stands still between two calls."""
+        """The current step, if it is paused between two port calls."""
         self.handles = False
         """Whether that step is its consumer's."""
         self.paused = False
