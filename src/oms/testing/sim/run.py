@@ -89,7 +89,7 @@ class Run:
         return self._outcome(pruned=False)
 
     def changed(self) -> None:
-        """Note that the system was changed from outside the run, so that steps which had nothing to do are tried again."""
+        """Note that the system was changed from outside, so that steps which had nothing to do are tried again."""
         self._progress.version += 1
 
     @property
