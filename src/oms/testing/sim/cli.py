@@ -44,8 +44,8 @@ def sim(
 ) -> int:
     """Run the whole system in this process under many schedules and faults, and check every promise.
 
-    Without --exhaustive and --replay, 1000 seeds are played. A seed always gives the same schedule. Exit code 1 means that
-    a promise is broken.
+    Without --exhaustive and --replay, 1000 seeds are played. A seed always gives the same schedule.
+    Exits with 1 if a promise is broken.
     """
     try:
         from oms.testing.sim.own import player_of_path
