@@ -108,7 +108,10 @@ def kafka_log(settings: Settings, telemetry: Telemetry, opened: Opened) -> Broke
 
 
 def memory_stores(clock: Clock, ids: Ids) -> Callable[[str], Store]:
-    """Makes stores; the memory of each service outlives its stores, as a file or a server would."""
+    """Return a function that makes the store of a service or step by name.
+
+    The data of each service outlives its stores, as a file or a server would.
+    """
     from oms.adapters.memory.inventory import MemoryInventoryStore
     from oms.adapters.memory.notifications import MemoryNotificationStore
     from oms.adapters.memory.orders import MemoryOrderStore
@@ -178,7 +181,7 @@ def gateway(
         return opened.note("gateway", gateway)
     from oms.adapters.gateways.simulated import SimulatedGateway
 
-    if settings.profile == "memory":  # its book is in memory, and survives a stop like every record in memory
+    if settings.profile == "memory":  # the book is in memory and, like the stores, survives a stop of the app
         return SimulatedGateway.from_config(settings.simulated_gateway, clock, None)
     if settings.profile == "embedded":
         log()  # opens and locks the directory before any other file
@@ -190,7 +193,7 @@ def gateway(
 def notifier(settings: Settings, clock: Clock, opened: Opened) -> Notifier | None:
     """Return the webhook notifier, or the one that `OMS_NOTIFIER` names; None for `log`."""
     if settings.notifier == "log":
-        return None  # each notification is logged in any case
+        return None  # the notification service logs each notification anyway
     if settings.notifier == "webhook":
         from oms.adapters.notifiers.webhook import WebhookNotifier
 
@@ -200,7 +203,7 @@ def notifier(settings: Settings, clock: Clock, opened: Opened) -> Notifier | Non
 
 
 def authenticator(settings: Settings, clock: Clock, telemetry: Telemetry, opened: Opened) -> Authenticator:
-    """Return the one that `OMS_AUTHENTICATOR` names, else API keys, else one that trusts every caller."""
+    """Return the authenticator of `OMS_AUTHENTICATOR`, else one for API keys, else one that trusts every caller."""
     if settings.authenticator:
         authenticator: Authenticator = load_extension(settings.authenticator, "OMS_AUTHENTICATOR", Authenticator)
         return opened.note("given_authenticator", authenticator)
@@ -226,15 +229,15 @@ def threaded_calls(settings: Settings, wakeups: Wakeups) -> Callable[[str], Call
 
 
 def wake(wakeups: Wakeups, service: str, lane: str) -> None:
-    """Wake up one lane of a service."""
+    """Wake the thread of one lane of a service."""
     wakeups.wake(lane_name(service, lane))
 
 
 def named(path: str | None, variable: str, port: type[Any], opened: Opened, name: str) -> Any:
-    """Return the extension at an import path, noted as opened; None without a path."""
+    """Return the extension at an import path, and note it in `opened`; None without a path."""
     return opened.note(name, load_extension(path, variable, port)) if path else None
 
 
 def checked(given: Any, wrapper: Callable[..., Any], *more: Any) -> Any:
-    """Put the check of its answers around an extension; None is none."""
+    """Return an extension in the wrapper that checks its answers; None if there is no extension."""
     return None if given is None else wrapper(given, *more)

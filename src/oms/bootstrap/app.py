@@ -1,4 +1,4 @@
-"""`App`: a whole system in this process."""
+"""`App`: a system, or some of its services, in this process."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ _PATIENCE = 500
 class App:
     """A system of four services and the shop's own steps.
 
-    `with app:` (or `start` and `stop`) runs it on threads of its own. Without them nothing moves but what `run` is
-    called for, which is what tests want; commands then work as well, in the calling thread.
+    `with app:` (or `start` and `stop`) runs the services on threads. Without these threads, messages and tasks are
+    handled only inside `run`, as tests need it; a command then runs in the calling thread.
 
-    After `stop` it can be started again. It belongs to the process that first used it: in a process that was forked
-    afterwards, every use raises `OmsError`, because threads, connections and file locks aren't inherited.
+    After `stop`, the app can be started again. It belongs to the process that first used it: in a process that was
+    forked afterwards, every use raises `OmsError`, because threads, connections and file locks aren't inherited.
     """
 
     def __init__(self, container: Container, services: Collection[str] | None = None) -> None:
@@ -77,14 +77,14 @@ class App:
         self._authenticator: Authenticator | None = None
         self._runner: Runner | None = None
         self._hangs = False
-        """Whether a worker hadn't ended when the system was stopped last."""
+        """Whether a worker hadn't ended at the last stop."""
         self._process: int | None = None
-        """The id of the process that used it first; None before."""
+        """The id of the process that first used the app; None before the first use."""
         self._watch: HealthWatch | None = None
         self.settings: Settings = container.settings()
         self.currency = Currency.of(self.settings.currency)
 
-    # -- putting it together
+    # -- composition
 
     def subscribe(
         self,
@@ -97,18 +97,19 @@ class App:
         since: Since = DEFAULT,
         foreign: bool = False,
     ) -> None:
-        """Have `handler(event, step)` run for each message of a topic, with effects exactly once.
+        """Call `handler(event, step)` for each message of a topic; its effects happen exactly once.
 
-        `group` names the step: its position in the log, its documents, its dead letters. All handlers of a group share
-        its documents. `calls` are the outside calls that handlers of this group may ask for by name; `publishes` are
-        the topics that handlers and calls of this group publish to, which `oms setup` makes. A new group begins with
-        the first message that the log still has of a topic, or, with `since="now"`, behind the last one; partitions
-        that are added later are read from their beginning. A group that exists goes on where it was. To be called
-        before the system is first used.
+        `group` is the step's consumer group: it has its own offsets, documents and dead letters, and all its handlers
+        share the documents. `calls` are the outside calls that its handlers may start by name. `publishes` are the
+        topics to which its handlers and calls publish; `oms setup` creates them.
 
-        Raises `OmsError` for a name that Kafka, a database or a file system can't take, for functions that can't be
-        called as the step will call them (async ones included), and for a topic that looks like a misspelt one of the
-        system's own. `foreign=True` says that the topic is another system's, however much it resembles one of ours.
+        A new group begins at the first message that the log still has of the topic or, with `since="now"`, after the
+        last one; it reads partitions that are added later from their beginning. An existing group continues at its
+        committed offsets. Call `subscribe` before the system is first used.
+
+        Raises `OmsError` for a name that Kafka, a database or a file system can't take, for a function that the step
+        couldn't call (an async one, for instance), and for a topic whose name looks like a misspelt topic of this
+        system. `foreign=True` states that the topic belongs to another system despite its similar name.
         """
         if self._system is not None:
             raise OmsError("subscribe before the system is used")
@@ -117,7 +118,7 @@ class App:
 
     @property
     def container(self) -> Container:
-        """The objects of this system, for commands that repair it."""
+        """The container with the objects of this system, for `oms repair`."""
         return self._container
 
     @property
@@ -132,23 +133,23 @@ class App:
 
     @property
     def system(self) -> System:
-        """The services and steps, built on first use; `Retryable` while the app waits for its servers."""
+        """The services and steps, built on first use; raises `Retryable` while the app waits for its servers."""
         self._enter_process()
         if self._system is None:
             if self._waiting is not None and not self._waiting.starts_here:
                 raise Retryable("the system is starting")
-            with self._building:  # a second system would join the groups and hold partitions without reading them
+            with self._building:  # a second system would join the groups and get partitions that it never reads
                 if self._system is None:
                     self._system = build(self._container, self.own_steps, self._services)
         return self._system
 
-    # -- what it offers
+    # -- use cases and records
 
     @property
     def orders(self) -> OrderUseCases:
         """Place, cancel and look up orders."""
         part = self._pinned().order
-        if self._orders is None or self._orders[0] is not part:  # read with every request
+        if self._orders is None or self._orders[0] is not part:  # cached, because every request reads it
             made = self._container
             checks = OrderChecks(made.pricing(), made.policy(), self.telemetry)
             self._orders = part, OrderUseCases.of(part, made.ids(), self.drive, self.currency, checks)
@@ -178,7 +179,7 @@ class App:
 
     @property
     def telemetry(self) -> Telemetry:
-        """Log, counters and alerts."""
+        """Log lines, metrics and alerts."""
         found: Telemetry = self._container.telemetry()
         return found
 
@@ -188,7 +189,7 @@ class App:
         return evidence_of(self.system, self.own_steps)
 
     def money(self, amount: Decimal | int | str) -> Money:
-        """An amount in the system's currency."""
+        """Return an amount in the system's currency."""
         return Money.of(amount, self.currency)
 
     def draft(
@@ -198,13 +199,13 @@ class App:
         items: Mapping[str, int],
         metadata: Mapping[str, str] | None = None,
     ) -> PlaceOrder:
-        """A checked command for `orders.place`; raises `InvalidValue`."""
+        """Return a checked command for `orders.place`; raises `InvalidValue`."""
         return PlaceOrder.of(user_id, self.money(amount), items, metadata)
 
     def make_extensions(self) -> None:
-        """Make the extensions that the services of this process use, so that a wrong one fails now, as `SettingsError`.
+        """Make the extensions that the services of this process use, so that a wrong one raises `SettingsError` now.
 
-        Without this call they are made on first use. Where one is refused, those made before are closed.
+        Without this call they are made on first use. If one can't be made, those made before it are closed.
         """
         self._enter_process()
         uses = {"order": ("pricing", "policy"), "notification": ("notifier",), "payment": ("gateway",)}
@@ -220,23 +221,23 @@ class App:
     # -- running
 
     def start_when_reachable(self) -> None:
-        """Start in the background, as soon as every server that is needed answers; `problems` says which doesn't."""
+        """Start in the background, once every required server responds; `problems` names those that don't."""
         self._ensure_stopped()
         self._waiting = WaitingStart(self._start_problems, self._start, self._still_waiting, self._failed)
         self._report_start(self._waiting.problems)
         self._waiting.begin()
 
     def start(self) -> None:
-        """Run every service on a thread of its own, also again after `stop`.
+        """Start the threads that run the services; also possible again after `stop`.
 
-        Raises `OmsError` where the system runs already, or a worker of the last run hasn't ended. Where the start
-        fails, everything that it opened is closed.
+        Raises `OmsError` if the system runs already, or if a worker of the last run hasn't ended. If the start fails,
+        everything that it opened is closed.
         """
         self._ensure_stopped()
         self._start()
 
     def stop(self) -> None:
-        """Finish or roll back current work, release leases and partitions, close. Takes at most 10 s."""
+        """Finish or roll back current work, release leases and partitions, and close everything, within 10 s."""
         if self._is_forked:  # its threads run in the other process, which also owns its connections
             return
         if self._watch is not None:
@@ -256,7 +257,7 @@ class App:
         self.health_record.forget()
 
     def run(self) -> int:
-        """Work in this thread until nothing is left to do now; return the number of messages and tasks handled."""
+        """Handle messages and tasks in this thread until none is due now; return how many were handled."""
         moved, system = 0, self._pinned()
         while True:
             step = sum(part.worker.run_once() for part in system.assemblies.values())
@@ -281,7 +282,7 @@ class App:
     # -- for operators
 
     def health(self) -> HealthReport:
-        """Return all present failures, and whether they make the system not ready. Doesn't block."""
+        """Return all current problems: those that make the system not ready, and those that don't. Doesn't block."""
         report = self.health_record.report()
         if self._is_forked or (self._runner is None and not report.not_ready):
             why = _FORKED if self._is_forked else "not started"
@@ -296,14 +297,14 @@ class App:
         return found
 
     def problems(self) -> Sequence[str]:
-        """Return why the system isn't ready, one line for each reason; empty if it is ready."""
+        """Return one line for each reason why the system isn't ready; empty if it is ready."""
         return [problem.text for problem in self.health().not_ready]
 
     def degraded(self) -> Sequence[str]:
-        """Say which calls of a shop's own code keep failing, one line each, for operators; empty where none do.
+        """Return one line for operators for each failing extension or outside call of the shop; empty if none fails.
 
-        The system does all its other work. A gateway, notifier or outside call of a step is named after three failures
-        in a row, or three seconds after the first one, until one succeeds.
+        The system does all its other work meanwhile. A gateway, notifier or outside call of a step is listed after
+        three failures in a row, or three seconds after the first one, until a call succeeds.
         """
         return [problem.text for problem in self.health().degraded]
 
@@ -315,31 +316,31 @@ class App:
         return self._runner is not None and self._runner.failure is not None
 
     def oldest_work_s(self) -> float:
-        """Return the seconds for which the oldest order has waited for inventory, or the oldest event to be sent."""
+        """Return the age, in seconds, of the oldest order that waits for inventory, or event that isn't published."""
         return self.system.order.pulse.oldest_s()
 
     def metrics(self) -> bytes:
-        """The counters in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return self.telemetry.render_metrics()
 
-    # -- inside
+    # -- internals
 
     def replace_service(self, name: str) -> None:
-        """Make one service anew, as another process of it would have it; the others stay. For tests of restarts."""
+        """Build one service again, as in a new process of it, and keep the others. For tests of restarts."""
         system = self.system
         self.health_record.forget(name)
         made = build(self._container, self.own_steps, {name})
         self._system = attrs.evolve(system, assemblies={**system.assemblies, **made.assemblies})
 
     def drive(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
-        """Let a service work until a command of its group is answered, where no thread of its own does."""
+        """Run the command groups of a service until `future` is done, unless its threads do so."""
         self._enter_process()
         if self._runner is not None:
             if not self._runner.running:
                 raise Retryable("the system has stopped")
             return
         self._pinned()
-        with self._driving:  # a service is made for one thread
+        with self._driving:  # a service isn't thread-safe
             for _ in range(_PATIENCE):
                 if not future.done() and part.advance_commands() == 0 and not future.done():
                     time.sleep(0.01)
@@ -349,11 +350,11 @@ class App:
 
     @property
     def _is_forked(self) -> bool:
-        """Whether another process used it first, of which this one is a copy."""
+        """Whether this process was forked from the one that first used the app."""
         return self._process is not None and self._process != os.getpid()
 
     def _enter_process(self) -> None:
-        """Bind the system to this process; `OmsError` in a process that was forked after it was used."""
+        """Bind the app to this process; raises `OmsError` in a process that was forked after the first use."""
         if self._is_forked:
             raise OmsError(_FORKED)
         self._process = os.getpid()
@@ -382,7 +383,7 @@ class App:
         self.health_record.replace(Condition.STARTING, PROCESS, {})
 
     def _pinned(self) -> System:
-        """Return the system after pinning the currency of its stores; `system` alone doesn't change a new store."""
+        """Return the system after pinning the currency of its stores, which `system` alone doesn't do."""
         system = self.system
         if self._pinned_system is not system:
             pin_settings(system)
@@ -390,7 +391,7 @@ class App:
         return system
 
     def _check_extensions(self) -> None:
-        """Make the extensions that no service has made yet, so that a wrong one stops the start, and name topics."""
+        """Make the remaining extensions, so that a wrong one stops the start; log the steps' foreign topics."""
         if "order" in self.system.assemblies:
             self._container.pricing()
             self._container.policy()
@@ -432,20 +433,20 @@ class App:
         self.telemetry.alert("worker failed", worker=name, cause=f"{type(error).__name__}: {error}")
 
     def _close(self, system: System | None) -> None:
-        """Release and close everything. An error is logged, and the rest is closed nevertheless."""
+        """Release and close everything. An error is logged as an alert and doesn't stop the rest."""
         parts = {} if system is None else system.assemblies
         for name, part in parts.items():
             for end in (part.stop, part.close):
                 try:
                     end()
-                except Exception as error:  # noqa: BLE001 - such as a server that is away: leases lapse by themselves
+                except Exception as error:  # noqa: BLE001 - if a server can't be reached, its leases just expire
                     cause = f"{type(error).__name__}: {error}"
                     self.telemetry.alert("a service didn't stop in good order", service=name, cause=cause)
         self._close_extensions(parts)
         self._system = None
 
     def _close_extensions(self, parts: Collection[str] = ()) -> None:
-        """Close the extensions that the settings name, and those given by the shop that these services have used."""
+        """Close the extensions made from the settings, and the shop's own objects that these services have used."""
         uses: dict[str, Any] = {"payment": self._container.gateway, "notification": self._container.given_notifier}
         given: list[Any] = [self._container.broker] if parts else []
         given += [provider for service, provider in uses.items() if service in parts]

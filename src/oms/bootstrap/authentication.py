@@ -1,4 +1,4 @@
-"""How callers prove who they are, and which prices customers may set."""
+"""The kind of authentication of a system, the warning about untrusted prices, and new API keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oms.ports.extensions import Authentication, Authenticator, Pricing, Role
 
 
 def authentication_of(authenticator: Authenticator) -> Authentication:
-    """How callers prove to this authenticator who they are."""
+    """Return the kind of authentication that this authenticator does."""
     from oms.adapters.auth.authenticators import ApiKeys, TrustEveryone
 
     if isinstance(authenticator, TrustEveryone):
@@ -18,12 +18,15 @@ def authentication_of(authenticator: Authenticator) -> Authentication:
 
 
 def checked_authenticator(given: Authenticator) -> Authenticator:
-    """Our own two are asked with each request, and check at the start what they answer."""
+    """Return a shop's own authenticator in a wrapper that checks its answers.
+
+    The two authenticators of `oms` need none, which saves time: they check their answers when they are made.
+    """
     return CheckedAuthenticator(given) if authentication_of(given) is Authentication.HOST else given
 
 
 def untrusted_prices(authenticator: Authenticator, pricing: Pricing | None) -> str | None:
-    """Say that callers who are customers set the total of their own orders; None where they don't."""
+    """Return a warning if customers can set the totals of their own orders; else None."""
     from oms.adapters.auth.authenticators import ApiKeys, TrustEveryone
 
     if pricing is not None or isinstance(authenticator, TrustEveryone):
@@ -37,7 +40,7 @@ def untrusted_prices(authenticator: Authenticator, pricing: Pricing | None) -> s
 
 
 def new_api_key(name: str, role: Role, user: str | None) -> tuple[str, Mapping[str, object]]:
-    """Make an API key; returns the key and its entry for the keys file, which holds only a hash of it."""
+    """Return a new API key and its entry for the keys file, which contains only a hash of the key."""
     from oms.adapters.auth.keys_file import new_key
 
     return new_key(name, role, user)

@@ -1,4 +1,4 @@
-"""Copies an embedded system, and puts a copy in place."""
+"""Backs up an embedded system, and restores a backup."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from oms.settings import Settings
 
 
 def back_up(settings: Settings, target: Path) -> Backup:
-    """Copy an embedded system, which may be running, into a new directory."""
+    """Copy an embedded system, which may be running, into a new or empty directory."""
     _only_embedded(settings)
     with naming_files(target):
         return backup.back_up(settings.data, target, SERVICES, make.clock().now())
 
 
 def restore(settings: Settings, source: Path) -> Backup:
-    """Check a backup and put it in place as the embedded system of these settings, which must not be there yet."""
+    """Check a backup, and restore it as the embedded system of these settings, which must not exist yet."""
     from oms.adapters.sqlite_log.log_file import Lock
 
     _only_embedded(settings)
-    backup.read_backup(source)  # before anything is made
+    backup.read_backup(source)  # raises before any file is made
     with naming_files(settings.data):
         lock = Lock(make.files(settings, lambda _event, **_: None).prepare())
         try:
@@ -44,7 +44,7 @@ def _only_embedded(settings: Settings) -> None:
 
 @contextmanager
 def naming_files(directory: Path) -> Iterator[None]:
-    """Turn an error of the operating system into `Permanent` with the name of the file, or of this directory."""
+    """Translate an `OSError` into `Permanent`, with the name of the file or else of this directory."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The composition root: the only place that knows every adapter, and the only one that knows dependency-injector.
+"""The composition root: a dependency-injector container with a provider for each object of a system.
 
-The profile chooses each provider; an extension of the shop overrides its provider. Nothing is imported or opened before
-its first use, so a driver is needed only by the profiles that use it.
+The profile selects each provider, and an extension of the shop overrides it. No adapter is imported or opened before
+its first use, so only a profile that uses a driver needs it installed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from oms.settings import Settings
 
 @attrs.frozen(kw_only=True)
 class Extensions:
-    """Objects of a shop that replace those of the settings; None leaves the choice to the settings."""
+    """A shop's own objects, which replace those of the settings; for None, the settings decide."""
 
     gateway: PaymentGateway | None = None
     notifier: Notifier | None = None
@@ -53,11 +53,11 @@ class Extensions:
     gate: StockGate | None = None
     telemetry: Telemetry | None = None
     calls: Callable[[str], CallExecutor[Task]] | None = None
-    """Makes the outside calls of a service, by its name."""
+    """Makes the executor of a service's outside calls from the service's name."""
 
 
 class Container(containers.DeclarativeContainer):
-    """Every object of one system, made once, on first use."""
+    """Every object of one system. Each is made once, on first use."""
 
     settings = providers.Dependency(instance_of=Settings)
     profile = settings.provided.profile
@@ -118,14 +118,14 @@ PORTS: Mapping[str, type[Any]] = {
     "gate": StockGate,
     "telemetry": Telemetry,
 }
-"""The port of each extension that is one object."""
+"""The port of each extension that is a single object (`stores` and `calls` aren't)."""
 
 
 def container_of(settings: Settings, extensions: Extensions) -> Container:
-    """Return a container in which the shop's own objects take the place of the settings' choices.
+    """Return a container in which the shop's own objects override those of the settings.
 
-    Raises `SettingsError` for an object that can't be what it is given as. The answers of those that can be are
-    checked like the answers of those that the settings name.
+    Raises `SettingsError` for an object that lacks the methods of its port. The wrappers that check the answers of
+    extensions apply to these objects too.
     """
     container = Container(settings=providers.Object(settings))
     for field in attrs.fields(Extensions):
@@ -147,7 +147,7 @@ def container_of(settings: Settings, extensions: Extensions) -> Container:
 
 
 def _check_time(clock: Clock) -> None:
-    """Refuse a clock whose times can't be compared with those on record."""
+    """Raise `SettingsError` for a clock whose times can't be compared with stored times."""
     if not hasattr(clock, "steady"):
         raise SettingsError("clock: expected a method steady(); subclass oms.ports.clock.Clock to get one")
     for name, now in (("now", clock.now()), ("steady", clock.steady())):
@@ -156,9 +156,9 @@ def _check_time(clock: Clock) -> None:
 
 
 def close_opened(container: Container) -> None:
-    """Close every object that the container made from its settings; the next use makes it anew.
+    """Close every object that the container made from its settings; the next use makes a new one.
 
-    An object that the shop gave isn't closed. An error of a `close` is logged, and the others are closed nevertheless.
+    Objects that the shop passed in aren't closed. An error of one `close` raises an alert; the others still run.
     """
     for name, made in container.opened().take():
         close_one(made, container.telemetry())

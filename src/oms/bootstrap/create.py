@@ -18,7 +18,7 @@ from oms.settings.arguments import SettingArguments
 
 
 class CreateArguments(ExtensionArguments, SettingArguments, total=False):
-    """What `create` and `oms.testing.Shop` take by name: extensions and single settings, each of them optional."""
+    """The keyword arguments of `create` and `oms.testing.Shop`: extensions and settings, each of them optional."""
 
 
 def create(
@@ -28,14 +28,14 @@ def create(
     services: Collection[str] | None = None,
     **given: Unpack[CreateArguments],
 ) -> App:
-    """Return a system made from its settings and the shop's extensions. Nothing is opened before first use.
+    """Return a system made from its settings and the shop's extensions. Nothing is opened before the first use.
 
     `settings` default to the `OMS_...` variables of `environ`, which defaults to the process's environment. `services`
     are the names of the services (and the groups of own steps) that run in this process; default: all. All other
     keyword arguments are extensions (`gateway=MyGateway()`, see `oms.ports.extension_arguments`) or single settings
     (`profile="memory"`, see docs/settings.md), which take precedence over `settings`.
 
-    Raises `SettingsError` with one line that names what is wrong.
+    Raises `SettingsError` with one line that names the wrong setting or argument.
     """
     extensions, overrides = _told_apart(given)
     if settings is None:
@@ -52,7 +52,7 @@ def create(
 
 
 def _told_apart(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
-    """Split keyword arguments into extensions and settings: a text is a setting where both have the name."""
+    """Split keyword arguments into extensions and settings. If a name is both, a text is the setting."""
     extensions, settings = ExtensionArguments.__annotations__, SettingArguments.__annotations__
     for name in given:
         if name not in extensions and name not in settings:
@@ -64,7 +64,7 @@ def _told_apart(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, 
 
 
 def _subscribe(path: str, app: App) -> None:
-    """Call a function of `OMS_STEPS`; an error of its own code keeps its traceback as the cause."""
+    """Call a function of `OMS_STEPS`; an exception of its code becomes the cause of a `SettingsError`."""
     subscribe = imported(path, "OMS_STEPS")
     try:
         subscribe(app)

@@ -1,4 +1,4 @@
-"""Imports a shop's own code by path (`package.module:Name`), and checks that it fits its port."""
+"""Imports a shop's own code by path (`package.module:Name`), and checks that it has the methods of its port."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oms.ports.errors import SettingsError
 
 
 def imported(path: str, variable: str) -> Any:
-    """Import the object that a path `package.module:Name` names; `SettingsError` for any error while importing."""
+    """Return the object at a path `package.module:Name`; any error of the import becomes a `SettingsError`."""
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
@@ -20,10 +20,9 @@ def imported(path: str, variable: str) -> Any:
 
 
 def load_extension(path: str, variable: str, port: type[Any]) -> Any:
-    """Return an extension by its import path; a class or function is called without arguments.
+    """Return the extension at an import path; a class or function is called without arguments.
 
-    Raises `SettingsError` where it can't be made, lacks a method of its port, or has one that can't be called as the
-    port's is.
+    Raises `SettingsError` if it can't be made, lacks a method of its port, or has a method with another signature.
     """
     found = imported(path, variable)
     try:
@@ -34,7 +33,7 @@ def load_extension(path: str, variable: str, port: type[Any]) -> Any:
 
 
 def _described(error: Exception) -> str:
-    """Return an error's type, text and place on one line, for the author of the code that raised it."""
+    """Return an error's type, text, file and line, on one line, for the author of the code that raised it."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     text = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
     here = frame.filename == __file__ or "importlib" in frame.filename
@@ -42,7 +41,7 @@ def _described(error: Exception) -> str:
 
 
 def fitting(argument: str, given: Any, port: type[Any]) -> Any:
-    """Return an object that can be used as the port; `SettingsError` otherwise."""
+    """Return `given` if it can be used as the port; else raise `SettingsError`."""
     try:
         check_port(argument, given, port)
     except WrongShape as error:

@@ -19,22 +19,22 @@ class Opened:
     _objects: list[tuple[str, Any]] = attrs.field(factory=list)
 
     def note(self, name: str, made: P) -> P:
-        """Remember an object under the name of its provider; returns the object."""
+        """Add an object under the name of its provider, and return it."""
         self._objects.append((name, made))
         return made
 
     def take(self) -> Sequence[tuple[str, Any]]:
-        """Return the objects, the newest first, and forget them."""
+        """Remove and return all objects, newest first."""
         objects, self._objects = self._objects, []
         return objects[::-1]
 
 
 def close_one(thing: Any, telemetry: Telemetry) -> None:
-    """Call `close` where there is one; an error of it is logged and ends nothing."""
+    """Call the object's `close` if it has one; an exception raises an alert and isn't passed on."""
     close = getattr(thing, "close", None)
     if close is None:
         return
     try:
         close()
-    except Exception as error:  # noqa: BLE001 - also a shop's own code, and the rest has to be closed as well
+    except Exception as error:  # noqa: BLE001 - may be a shop's own code, and the other objects have to be closed too
         telemetry.alert("close failed", thing=type(thing).__name__, cause=f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Composition for operators' commands: verify, reconcile, setup, ACLs, doctor."""
+"""The operators' commands verify, reconcile, setup and doctor, composed from adapters and operations."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from oms.settings import Settings
 
 
 def verify(settings: Settings) -> Report:
-    """Check the promises against a system's stored data, read-only, also while other processes run it.
+    """Check the promises against a system's stored data, read-only, also while other processes run the system.
 
-    The shop's own steps are those of `OMS_STEPS`. Its memory doesn't grow with the number of orders; it sorts them in
-    a temporary file, of about 2 kB for each order.
+    The shop's own steps are those of `OMS_STEPS`. Memory use doesn't grow with the number of orders: they are sorted in
+    a temporary file of about 2 kB for each order.
     """
     own = create(settings).own_steps if settings.steps else {}
     with closing(recorded(settings, own=own)) as record:
@@ -37,7 +37,7 @@ def verify(settings: Settings) -> Report:
 
 
 RECONCILED = 2
-"""Services that `reconcile` reads at one moment: inventory and order."""
+"""Services of which `reconcile` reads a snapshot at the same time: inventory and order."""
 
 
 def reconcile(settings: Settings) -> list[Difference]:
@@ -52,7 +52,10 @@ def set_up(app: App) -> Sequence[str]:
 
 
 def acl_of(app: App, principal: str) -> Sequence[str]:
-    """The commands that give each service of a distributed system its rights in Kafka; `principal` is a pattern."""
+    """Return the `kafka-acls.sh` commands that give each service of a distributed system its rights.
+
+    `principal` is a pattern such as `User:oms-{name}`.
+    """
     return acl_commands(app.settings, app.own_steps, principal)
 
 

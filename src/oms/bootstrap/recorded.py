@@ -25,7 +25,7 @@ from oms.settings import Settings
 
 @attrs.frozen
 class Recorded:
-    """The records of a system, and what is needed to read them."""
+    """The records of a system, with the codec, clock and sorter that their readers need."""
 
     evidence: Evidence
     codec: Codec
@@ -33,7 +33,7 @@ class Recorded:
     sorter: MakeSorter
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         found = self.evidence
         steps = [step.record for step in found.steps.values()]
         for record in (found.order, found.inventory, found.payment, found.notification, *steps, found.log, found.gate):
@@ -49,11 +49,11 @@ def recorded(
     own: Mapping[str, OwnStep] | None = None,
     snapshots: int | None = None,
 ) -> Recorded:
-    """The records of a system, opened read-only; `SettingsError` where there are none.
+    """Return the records of a system, opened read-only; raises `SettingsError` if there are none.
 
-    `snapshots`: how many services are read at once, by default all of them; `Retryable` where a pooler allows fewer.
-    `with_book` makes the gateway too, where it is the shop's own, for the book that it may show. `own` are the shop's
-    own steps; one that never ran has no record.
+    `with_book` opens the gateway's book, for which a shop's own gateway is made. `own` are the shop's own steps; a step
+    that never ran has no records. `snapshots` is the number of services that are read at the same time, by default all;
+    raises `Retryable` if a connection pooler allows fewer.
     """
     from oms.adapters.system.disk_sorter import DiskSorter
 
@@ -117,7 +117,7 @@ def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int |
 
 
 def _book(settings: Settings) -> GatewayBook | None:
-    """The gateway's book, read beside the processes that use the gateway; None where it shows none."""
+    """Return the gateway's book, opened while other processes may use the gateway; None if it has no book."""
     if settings.payment_gateway != "simulated":
         return book_of(load_extension(settings.payment_gateway, "OMS_PAYMENT_GATEWAY", PaymentGateway))
     from oms.adapters.gateways.sqlite_book import SqliteBook
@@ -127,10 +127,10 @@ def _book(settings: Settings) -> GatewayBook | None:
 
 
 def _is_immutable(path: Path) -> bool:
-    """Whether a SQLite file is at rest in a directory where no file can be made.
+    """Whether a SQLite file must be opened as immutable: its directory is read-only, and no process uses it.
 
-    SQLite then opens it only if told so: it can't make the files that it otherwise needs beside it. A file in use,
-    or copied while it was in use, has them. Raises `SettingsError` for a copy of which one is missing.
+    SQLite needs a `-wal` and a `-shm` file in the same directory, and can't make them there. A file in use, or copied
+    while it was in use, has them already. Raises `SettingsError` for a copy that has only the `-wal` file.
     """
     if os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         return False

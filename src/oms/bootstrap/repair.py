@@ -1,4 +1,4 @@
-"""`oms repair`: makes the files of an embedded system agree again that were copied at different moments."""
+"""`oms repair`: makes the files of an embedded system consistent if they were copied at different times."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from oms.ports.errors import SettingsError
 
 
 def repair(app: App) -> Sequence[str]:
-    """Repair a system that no process uses; one line for each thing that was done.
+    """Repair a system that no process uses; return one line for each kind of change.
 
-    `app` is made with the system's own extensions and steps, and hasn't been used. Raises `Permanent` for a file that
-    is missing, empty, damaged or another system's: no repair brings its data back.
+    `app` has the system's own extensions and steps, and hasn't been used yet. Raises `Permanent` for a file that is
+    missing, empty, damaged or from another system, because no repair can restore its data.
     """
     if app.settings.profile != "embedded":
         raise SettingsError("OMS_PROFILE: only the files of an embedded system can be of different moments")
@@ -42,7 +42,7 @@ def _repaired(app: App) -> Sequence[str]:
         made = Repair(parts, log.in_order, log.partitions, shared, time.sleep)
         published, handled = made.publish(findings(container, stores)), made.replay()
         while (left := findings(container, stores)).unpublished:
-            # A service may know only after a replay what it published: the terms of an order come with its creation.
+            # Some unpublished messages are found only after a replay: the order's terms come with `order.created`.
             published += made.publish(left)
             handled += made.replay()
         undone = made.undo(left.payments, left.reservations)

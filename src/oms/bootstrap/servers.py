@@ -13,16 +13,16 @@ from oms.settings import Settings
 
 
 def topics_of(own: Mapping[str, OwnStep]) -> Collection[str]:
-    """Every topic of a system: those of its services, of dead letters, and those that own steps read or write."""
+    """Return every topic of a system: of its services, of dead letters, and those that own steps read or write."""
     return [row.topic for row in topic_access({group: step.topics for group, step in own.items()})]
 
 
 def check_servers(
     settings: Settings, names: Collection[str], topics: Collection[str], *, by_operator: bool = False
 ) -> Sequence[Finding]:
-    """Check the servers that these services need; one finding for each error or warning.
+    """Check the servers that these services need; return one finding for each error or warning.
 
-    `by_operator` checks with the operator's role where the settings lack a service's password.
+    With `by_operator`, the check uses the operator's role for services whose password isn't set.
     """
     if settings.profile != "distributed":
         return ()
@@ -44,7 +44,10 @@ def check_servers(
 
 
 def acl_commands(settings: Settings, own: Mapping[str, OwnStep], principal: str) -> Sequence[str]:
-    """The `kafka-acls.sh` commands for this system's services and own steps; `principal` as in `User:oms-{name}`."""
+    """Return the `kafka-acls.sh` commands for this system's services and own steps.
+
+    `principal` is a pattern such as `User:oms-{name}`.
+    """
     from oms.adapters.kafka.access import Rights
     from oms.adapters.kafka.access import acl_commands as commands_of
 
@@ -62,7 +65,7 @@ def acl_commands(settings: Settings, own: Mapping[str, OwnStep], principal: str)
 
 
 def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[Finding]:
-    """One finding for each store on PostgreSQL whose pinned currency isn't that of the settings."""
+    """Return one finding for each store on PostgreSQL whose pinned currency isn't that of the settings."""
     if settings.profile != "distributed":
         return ()
     from oms.adapters.sql.provisioning.checks import other_currencies as found
@@ -72,7 +75,7 @@ def other_currencies(settings: Settings, names: Collection[str]) -> Sequence[Fin
 
 
 def set_up(settings: Settings, own: Mapping[str, OwnStep]) -> Sequence[str]:
-    """Create the missing database, roles, schemas and topics. Safe to repeat; returns one line for each action."""
+    """Create the missing database, roles, schemas and topics; return one line for each action. Safe to repeat."""
     from oms.adapters.kafka.topics import ensure_topics
     from oms.adapters.sql.provisioning.roles import set_up_postgres
 

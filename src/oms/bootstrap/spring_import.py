@@ -1,7 +1,7 @@
 """Imports orders and stock from the Spring system: checks every row first, then writes through the services.
 
-Each order and each count is one command of the owning service, and is imported once: after an interrupted run, the next
-one imports the rest.
+Each order and each stock count is one command of the owning service and is imported once. After an interrupted run, the
+next run imports the rest.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from oms.settings import Settings
 T = TypeVar("T")
 
 BATCH = 500
-"""Orders of one transaction."""
+"""Orders that are imported in one transaction."""
 
 Say = Callable[[str], None]
-"""Gets a line for each row that can't be taken over."""
+"""Receives a line for each row that can't be imported."""
 
 
 @attrs.define
 class Tally:
-    """What was found of one kind: `new` isn't here yet, `known` is, `bad` can't be taken over."""
+    """Numbers of rows of one kind: `new` ones to import, `known` ones that were imported before, `bad` ones."""
 
     new: int = 0
     known: int = 0
@@ -56,30 +56,30 @@ class Tally:
 
 @attrs.frozen
 class Found:
-    """What there is; None where the settings don't name its server."""
+    """The rows that were found; None for orders or stock whose server isn't set."""
 
     orders: Tally | None
     stock: Tally | None
 
     @property
     def bad(self) -> int:
-        """Rows that can't be taken over."""
+        """The number of rows that can't be imported."""
         return sum(tally.bad for tally in (self.orders, self.stock) if tally is not None)
 
 
 class Migration:
-    """From the Spring system into an app whose order and inventory services run nowhere, or elsewhere."""
+    """Imports from the Spring system into an app, whose order and inventory services may run in other processes."""
 
     def __init__(self, app: App, from_orders: LegacyOrders | None, from_stock: LegacyStock | None, say: Say) -> None:
         self._app, self._orders, self._stock, self._say = app, from_orders, from_stock, say
 
     def look(self) -> Found:
-        """Check every row, and change nothing."""
+        """Check every row without changing anything; return the numbers."""
         stock, products = self._look_at_stock()
         return Found(self._look_at_orders(products), stock)
 
     def apply(self) -> Found:
-        """Take over what is good and isn't here yet; answers with what was found before."""
+        """Import the good rows that weren't imported before; return the numbers from before the import."""
         stock, products = self._count_stock()
         return Found(self._import_orders(products), stock)
 
@@ -145,7 +145,7 @@ class Migration:
                 yield found
 
     def _tell(self, tally: Tally, found: Import) -> bool:
-        """Whether an order isn't here yet."""
+        """Count an order as new or known, and return whether it is new."""
         store: Any = self._app.system.order.service.store
         is_new = store.order(found.order_id, None) is None
         tally.new += is_new
@@ -169,7 +169,7 @@ class Migration:
 
 
 def _run_out(part: ServiceAssembly[Any]) -> None:
-    """Tell the gate now; what it doesn't take at the moment, a running service will tell it."""
+    """Run the tasks that update the gate; tasks that fail now are left to a running service."""
     while part.tasks.run_once() > 0:
         pass
 
@@ -192,10 +192,10 @@ def _chunks(found: Iterable[Import]) -> Iterator[Sequence[Import]]:
 
 
 def migrate(settings: Settings, say: Say, *, apply: bool, skip_bad: bool) -> tuple[Found, bool]:
-    """Look at everything and, where that is wanted and nothing is bad, take it over: what was found, and whether.
+    """Check every row and, with `apply`, import them; return the numbers, and whether the import was done.
 
-    `skip_bad` takes the good ones over all the same. `say` gets a line for each row that can't be taken over, and
-    warnings, which keep nothing from being done.
+    Bad rows prevent the import of all rows unless `skip_bad` is set. `say` receives a line for each bad row, and
+    warnings, which don't prevent the import.
     """
     if settings.profile == "memory":
         raise SettingsError("OMS_PROFILE: a system of profile 'memory' keeps nothing")
@@ -213,9 +213,9 @@ def migrate(settings: Settings, say: Say, *, apply: bool, skip_bad: bool) -> tup
 
 @contextmanager
 def _app(settings: Settings) -> Iterator[App]:
-    """The two services, on no thread of their own, and in no group.
+    """Yield an app with the order and inventory services, without threads and consumer groups.
 
-    The log has warnings and errors only: the output of the command is its report.
+    Only warnings and errors are logged, because the command's output is its report.
     """
     quiet = settings if settings.log_level == "error" else attrs.evolve(settings, log_level="warning")
     app = create(quiet, services=("order", "inventory"), broker=NoLog())
@@ -226,7 +226,7 @@ def _app(settings: Settings) -> Iterator[App]:
 
 
 def _for_a_look(settings: Settings) -> Settings:
-    """A look makes no files: a system that isn't there yet is an empty one."""
+    """Return the settings for a check, which must not make files: memory instead of a system that doesn't exist yet."""
     files = [settings.data / f"{name}.db" for name in ("order", "inventory")]
     is_new = settings.profile == "embedded" and not all(file.exists() for file in files)
     return attrs.evolve(settings, profile="memory") if is_new else settings

@@ -1,4 +1,4 @@
-"""Values that a process records in its stores at its start: currency, default stock, owner of its leases."""
+"""Values that a process records in its stores when it starts: currency, default stock, and its own registration."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from oms.settings import Settings
 
 
 def pin_settings(system: System) -> None:
-    """Pin the settings' currency in each store that has none yet: from now on no process starts with another one.
+    """Pin the settings' currency in each store that has none yet, so that no process can start with another one.
 
-    Also records `OMS_DEFAULT_STOCK` of the first start, and warns where a store is from before it was recorded.
+    Also records `OMS_DEFAULT_STOCK` of the first start. Logs a warning for a store that was used before `oms` recorded
+    this setting, if its default has changed.
     """
     settings: Settings = system.container.settings()
-    if "inventory" in system.assemblies:  # before its currency, which tells a new store from one that was used before
+    if "inventory" in system.assemblies:  # before the currency is pinned: a store without one hasn't been used before
         _record_default_stock(system.inventory.service.store, settings, system.container.telemetry())
     for name, part in system.assemblies.items():
         store = part.service.store
@@ -45,12 +46,12 @@ def _record_default_stock(given: Store, settings: Settings, telemetry: Telemetry
 
 
 def register(system: System) -> None:
-    """Make this process known as the owner of its leases, and release those that its ended predecessors left."""
+    """Register this process as the owner of its leases, and release the leases of its ended predecessors."""
     container = system.container
     settings: Settings = container.settings()
     broker: Any = container.broker
     if settings.profile == "embedded" and broker.overridden:
-        return  # it is the log's lock that proves that no other process has the stores
+        return  # without the SQLite log, no lock proves that no other process uses the stores
     instance = settings.instance or socket.gethostname()
     for name, part in system.assemblies.items():
         released = part.service.store.register(instance)

@@ -1,4 +1,4 @@
-"""The checks of `App.subscribe`, which adds a topic to a shop's own step."""
+"""Checks the arguments of `App.subscribe`, and adds the topic to the shop's own step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from oms.ports.messages import is_copies_topic
 
 @attrs.frozen
 class Subscription:
-    """The arguments of one `App.subscribe`."""
+    """The arguments of one call of `App.subscribe`."""
 
     topic: str
     group: str

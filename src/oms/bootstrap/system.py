@@ -1,4 +1,4 @@
-"""The services and steps of one process, put together from the container's objects."""
+"""Builds the services and steps of one process from the container's objects."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ SERVICES = ("order", "inventory", "payment", "notification")
 
 
 REGISTERED_EVERY_S = 5.0
-"""How often a process asks whether it is still registered as the owner of its leases."""
+"""Seconds between two checks of whether this process is still registered as the owner of its leases."""
 
 
 @attrs.frozen
 class System:
-    """The services and steps that this process runs, by name, ready to be driven."""
+    """The services and steps that this process runs, by name."""
 
     container: Container
     assemblies: Mapping[str, ServiceAssembly[Any]]
@@ -53,14 +53,14 @@ class System:
         return self.assembly("inventory")
 
     def assembly(self, name: str) -> ServiceAssembly[Any]:
-        """A service or step by name; raises `NotFound` (`service_not_here`) if this process doesn't run it."""
+        """Return a service or step by name; raises `NotFound` (`service_not_here`) if this process doesn't run it."""
         if name not in self.assemblies:
             raise NotFound("service_not_here", f"the {name} service doesn't run in this process")
         return self.assemblies[name]
 
 
 def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str] | None = None) -> System:
-    """Put the system (or `only` some of its services and steps) together; opens their stores and the broker."""
+    """Build the system, or the services and steps named in `only`; opens their stores and the broker."""
     settings: Settings = container.settings()
     world = ServiceDependencies(
         container.broker(),
@@ -75,7 +75,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
         forget_after_s=0.25 if settings.profile == "distributed" else 0.0,
         retention_days=settings.retention_days,
         health=container.health(),
-        # Between processes the log itself tells, and whoever waits for it hears.
+        # Consumers in other processes can't be woken; they wait for records on the log itself.
         published=(lambda: None) if settings.profile == "distributed" else container.wakeups().wake_all,
     )
     wakeups, calls = container.wakeups(), container.calls()
@@ -87,7 +87,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
             _check_copy(container, {name: service.store for name, (service, _) in services.items()})
         files.started()
     except BaseException:
-        close_opened(container)  # so that the next start can open them
+        close_opened(container)  # so that the next start can open these objects again
         raise
     for name, (service, starts) in services.items():
         extra = _upkeep(service.store, world.clock) if settings.profile == "distributed" else ()
@@ -100,7 +100,7 @@ def build(container: Container, own: Mapping[str, OwnStep], only: Collection[str
 
 
 def _check_copy(container: Container, stores: Mapping[str, Any]) -> None:
-    """Refuse a copy that was made while the system ran, unless its files happen to be of one moment."""
+    """Raise `Permanent` for a copy that was made while the system ran, unless its files are consistent by chance."""
     settings, files = container.settings(), container.files()
     found = findings(container, stores).lines if set(SERVICES) <= stores.keys() else ()
     if found:
@@ -112,7 +112,7 @@ def _check_copy(container: Container, stores: Mapping[str, Any]) -> None:
 
 
 def findings(container: Container, stores: Mapping[str, Any]) -> Findings:
-    """Whether the files of an embedded system are of one moment; `stores` by service."""
+    """Return the inconsistencies between the files of an embedded system; `stores` are by service."""
     settings, log = container.settings(), cast("LogEvidence", container.broker())
     order, stock, payment, news = (stores[name] for name in SERVICES)
     evidence = Evidence(order, stock, payment, news, log)
@@ -122,9 +122,10 @@ def findings(container: Container, stores: Mapping[str, Any]) -> Findings:
 def _services(
     container: Container, world: ServiceDependencies, own: Mapping[str, OwnStep], only: Collection[str] | None
 ) -> Mapping[str, tuple[Service[Any], Mapping[TopicPartition, int]]]:
-    """The services by name, and where the group of each begins.
+    """Return each service by name, with the offsets at which its group begins.
 
-    None of them joins its group before all stores are known to have the same currency, and all starts are decided.
+    The caller makes the consumers, which join the groups, only afterwards: all stores then have the same currency, and
+    all starting offsets are stored.
     """
     services: dict[str, Service[Any]] = {}
     try:
@@ -144,13 +145,13 @@ def _upkeep(store: Store, clock: Clock) -> tuple[Runnable, ...]:
 
 
 def _log_steps(world: ServiceDependencies) -> tuple[Runnable, ...]:
-    """What a log needs that doesn't forget by itself, as Kafka does."""
+    """Return the step that deletes old records, for a log that, unlike Kafka, doesn't do so by itself."""
     purge = getattr(world.broker, "purge", None)
     return () if purge is None else (log_retention(purge, world.clock, world.retention_days),)
 
 
 def _unless_free(settings: Settings, seconds: float) -> float:
-    """How often to ask for what nobody announced; in memory, where asking is free, each time."""
+    """Return the seconds between two polls for changes without a wake-up; 0 in memory, where a poll costs nothing."""
     return 0.0 if settings.profile == "memory" else seconds
 
 
@@ -166,7 +167,7 @@ def _service(container: Container, name: str, clock: Clock, own: Mapping[str, Ow
                 clock,
                 gate=container.gate(),
                 default_stock=settings.default_stock,
-                look_every_s=_unless_free(settings, 0.25),  # a batch that meets a rebuilt gate waits for so long
+                look_every_s=_unless_free(settings, 0.25),  # after a rebuild of the gate, a batch may wait this long
             )
         case "payment":
             window = _settle_window_s(container)
@@ -180,9 +181,9 @@ def _service(container: Container, name: str, clock: Clock, own: Mapping[str, Ow
 
 
 def _settle_window_s(container: Container) -> float:
-    """How long a charge that the gateway doesn't know may still be on its way, in seconds.
+    """Return the seconds for which a charge that the gateway doesn't know may still be on its way.
 
-    A charge of the simulated gateway ends with its process, and the embedded profile has one process.
+    It is 0 for the simulated gateway of the embedded profile: it has one process, and its charges end with it.
     """
     settings: Settings = container.settings()
     provider: Any = container.gateway
@@ -191,7 +192,7 @@ def _settle_window_s(container: Container) -> float:
 
 
 def evidence_of(system: System, own: Mapping[str, OwnStep]) -> Evidence:
-    """All records of a system, for the promises; the gateway's book where the gateway shows one.
+    """Return all records of a system, for checks of the promises, with the gateway's book if it has one.
 
     Raises `NotFound` if one of the four services runs in another process.
     """

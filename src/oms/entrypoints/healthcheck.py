@@ -1,6 +1,7 @@
-"""Health check of a container, without a shell: `python -m oms.entrypoints.healthcheck` exits 0 where /readyz is 200.
+"""Health check of a container: `python -m oms.entrypoints.healthcheck` exits 0 if /readyz responds 200, else 1.
 
-It asks this machine at `OMS_HTTP_PORT`. It imports the standard library alone, since it runs every few seconds.
+It connects to `OMS_HTTP_PORT` on this machine. It needs no shell, and imports only the standard library, because it
+runs every few seconds.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 
 TIMEOUT_S = 2.0
-"""Less than the engine allows (3 s in the Dockerfile), so that the reason is told before the engine ends this."""
+"""Shorter than the container engine's limit (3 s in the Dockerfile), so that this process can print the reason."""
 
 
 def problem(environ: Mapping[str, str]) -> str | None:
-    """Why the service isn't ready, in one line; None where it is."""
+    """Return one line that says why the service isn't ready; None if it is ready."""
     port = environ.get("OMS_HTTP_PORT", "8081")
     try:
         connection = HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT_S)
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, HTTPException, ValueError) as error:
-        said = "".join(sign if sign.isprintable() else "?" for sign in str(error))  # it may quote the answer
+        said = "".join(sign if sign.isprintable() else "?" for sign in str(error))  # the error may quote the response
         return f"no answer from port {port}: {said}"
     return None if status == 200 else f"not ready: /readyz answers {status}"
 

@@ -1,4 +1,4 @@
-"""Serves a system over HTTP until it is told to stop."""
+"""Serves a system over HTTP until a signal stops the process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DRAIN_S = 1
 """Seconds for responses in progress; with the 8 s of `App.stop`, a stop takes at most 10 s."""
 
 REFUSE_AFTER_S = 0.6
-"""Requests that wait longer than this after the signal are answered 503, which has to reach them before `DRAIN_S`."""
+"""Seconds after the signal at which waiting requests get 503, so that the response reaches them before `DRAIN_S`."""
 
 LEAVE_S = 0.5
 GARBAGE = 50_000
@@ -45,13 +45,13 @@ BACKLOG = 2048
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that will listen there; `SettingsError` where the port is taken."""
+    """Return a bound socket; raises `SettingsError` if this process can't listen on the port or host."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, UnicodeError) as error:  # the latter of a host name with an empty or overlong part
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name with an empty or overlong label
         listener.close()
         said = getattr(error, "strerror", None) or error
         raise SettingsError(f"OMS_HTTP_PORT: can't listen on {host}:{port}: {said}") from error
@@ -59,13 +59,13 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """The URL of a bound socket."""
+    """Return the URL of a bound socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Stop:
-    """Whether SIGTERM or SIGINT has come, from the moment this is made: none is lost while the system starts."""
+    """Records SIGTERM and SIGINT from its creation on, so that no signal is lost while the system starts."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -73,12 +73,12 @@ class Stop:
             signal.signal(number, self._ask)
 
     def _ask(self, _number: int, _frame: object) -> None:
-        # uvicorn puts its own handlers in place, and raises what it got again at its end: that comes here, too.
+        # uvicorn installs its own handlers while it runs, and raises their signals again when it ends.
         self.asked = True
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which ends by itself when a worker of the app has failed, or `stopping` says so."""
+    """uvicorn that also ends when a worker of the app has failed, or when `stopping` returns True."""
 
     def __init__(
         self, app: App, started: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False
@@ -101,22 +101,22 @@ class Server(uvicorn.Server):
         self._app, self._told, self._stopping = app, started, stopping
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second."""
+        """Close connections that are too slow; return whether the server has to end. Called ten times a second."""
         self._connections.close_late(asyncio.get_running_loop().time())
         if counter == 0:
             self._told()
         return self._app.failed or self._stopping() or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish requests that finish in time, and refuse the others."""
+        """Let requests finish for `REFUSE_AFTER_S` seconds, then refuse those that still wait."""
         asyncio.get_running_loop().call_later(REFUSE_AFTER_S, self._api.state.waits.give_up)
         await super().shutdown(sockets)
 
 
 def serve(app: App, *, port: int | None = None) -> int:
-    """Run the system and its API in the foreground; the exit code. Errors before the start are `OmsError`.
+    """Run the system and its HTTP API in the foreground; return the exit code: 1 if a worker failed, else 0.
 
-    It listens on `port`, or on that of the settings.
+    Listens on `port`, by default that of the settings. Errors before the start are raised as `OmsError`.
     """
     settings = app.settings
     settings.check_exposure(authenticated=app.authentication is not Authentication.NONE)
@@ -140,7 +140,7 @@ def serve(app: App, *, port: int | None = None) -> int:
     finally:
         reasons = list(app.problems()) if app.failed else []
         app.stop()
-    if reasons and settings.log_format != "json":  # where the alert of the failed worker says it, and all is JSON
+    if reasons and settings.log_format != "json":  # in JSON, the alert of the failed worker has them
         with suppress(OSError):
             sys.stderr.write(f"oms: {printable_text('; '.join(reasons))}\n")
     code = 1 if reasons else 0
@@ -157,26 +157,26 @@ def _naming_data(settings: Settings) -> Iterator[None]:
 
 
 def rarely_collect() -> None:
-    """Run the garbage collector rarely: batches make no cycles, and the default took a tenth of the CPU time."""
+    """Run the garbage collector rarely: batches make no cycles, and by default it took a tenth of the CPU time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE, 20, 20)
 
 
 def hold_standard_files() -> None:
-    """Have stdin, stdout and stderr open, on the null device where they aren't: else a socket would get their number.
+    """Open stdin, stdout and stderr on the null device if they are closed.
 
-    A process that was started without stdout would then write its log into that socket.
+    Otherwise a socket could get their descriptor, and a process without stdout would write its log into that socket.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is `number`
 
 
 def own_the_log(telemetry: Telemetry) -> None:
-    """Have everything that is logged go one way: lines of libraries, warnings, and errors that no code handles."""
+    """Send all log output through `telemetry`: lines of libraries, warnings, and unhandled exceptions."""
     telemetry.own_the_log()
 
     def thread_ended(thread: threading.ExceptHookArgs) -> None:
@@ -197,7 +197,7 @@ def own_the_log(telemetry: Telemetry) -> None:
 
 
 def _leave(code: int) -> None:
-    """End soon: the interpreter waits for threads of others, such as a gateway's own pool, for as long as they take."""
+    """End the process within `LEAVE_S` seconds, even if the interpreter waits for threads, such as a gateway's pool."""
 
     def end() -> None:
         time.sleep(LEAVE_S)

@@ -1,8 +1,8 @@
-"""Pauses of busy lanes, which make batches larger: the fixed cost of a batch equals the cost of many messages.
+"""Pauses of busy lanes, which make batches larger, because the fixed cost of a batch equals that of many messages.
 
-The order service groups new orders once, when it publishes them. Each later lane keeps a group together: after its
-first message, the lane waits briefly for the others and handles them in one batch. When the CPU is nearly used up, all
-lanes but commands also pause after their batches. Lanes of a quiet system never pause.
+The order service forms groups of new orders when it publishes them. Each later lane keeps a group together: after its
+first message, the lane waits briefly for the others and handles all in one batch. When the CPU is nearly used up, all
+lanes except commands also pause after their batches. Lanes of a quiet system never pause.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ GROUP_S = 0.07
 """Seconds for which new orders gather for the next group, which each other lane handles as one batch."""
 
 ANSWER_S, ENOUGH_REQUESTS = 0.02, 50
-"""Seconds for which requests gather for the next commit, unless the last commit had this many: clients are waiting."""
+"""Seconds for which requests gather for the next commit, and the number of requests in a commit that needs no pause."""
 
 GATHER_S = 0.01
 """Seconds within which a group arrives: Kafka answers a waiting fetch when the first partition has records."""
@@ -24,7 +24,7 @@ REST_S = 0.2
 """Seconds that a lane pauses after a batch that wasn't full, at a CPU utilisation of 1."""
 
 BUSY = 3.0
-"""Recent messages from which a lane counts as busy; an order has three or four. Other lanes never pause."""
+"""Least number of recent messages of a busy lane; an order has three or four. Other lanes never pause."""
 
 HALF_LIFE_S = 0.05
 """Half-life, in seconds, of a message in the count of recent messages."""
@@ -34,12 +34,12 @@ Pause = Callable[[float], float]
 
 
 def never(_used: float) -> float:
-    """No pause."""
+    """Return 0: no pause."""
     return 0.0
 
 
 def group(used: float) -> float:
-    """Return the pause between groups of new orders: all of `GROUP_S` from a utilisation of 0.5 on."""
+    """Return the pause between groups of new orders; it reaches `GROUP_S` at a utilisation of 0.5."""
     return max(GROUP_S * _half(used), rest(used))
 
 
@@ -64,7 +64,7 @@ def _half(used: float) -> float:
 
 @attrs.define
 class RecentCount:
-    """Counts the recent messages of a lane, with exponential decay: one counts half after `HALF_LIFE_S`."""
+    """Counts the recent messages of a lane, with exponential decay: a message counts half after `HALF_LIFE_S`."""
 
     moved: float = 0.0
     at: float = 0.0

@@ -1,7 +1,7 @@
-"""Outside calls on threads of their own.
+"""Outside calls on daemon threads.
 
-Not a `ThreadPoolExecutor`: the interpreter joins its threads at exit, so one gateway that never answers would
-keep the process from ending. These threads are daemons, and nothing waits for them for longer than it says.
+A `ThreadPoolExecutor` doesn't fit: the interpreter joins its threads at exit, so a single gateway call that never
+returns would keep the process from ending. Every wait for the threads of this module has a time limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WEIGHT = 0.25
 """Weight of the calls that ended last in the expected duration of the next ones."""
 
 MOST_HUNG = 64
-"""Threads of abandoned calls at which no further call is made, until some of them return."""
+"""Number of abandoned calls at which no further call is made, until some of them return."""
 
 LOOK_EVERY_S = 0.1
 """Least time, in seconds, between two searches for calls that exceed their limit."""
@@ -31,7 +31,7 @@ LOOK_EVERY_S = 0.1
 
 @attrs.define(eq=False)
 class _Job(Generic[Token]):
-    """A submitted call. `began_s` is None until a thread takes it; `over` says that its result isn't wanted."""
+    """A submitted call. `began_s` is None until a thread takes it; `over` is true if its result isn't used any more."""
 
     token: Token
     call: Callable[[], object]
@@ -41,15 +41,17 @@ class _Job(Generic[Token]):
 
 
 class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
-    """At most `workers` calls at once; a thread starts when it is first needed.
+    """Runs at most `workers` calls at the same time. A thread starts when it is first needed.
 
-    A call that takes longer than `limit_s` seconds is abandoned: it ends as `CallAbandoned`, its own answer is dropped
-    when it comes, and another thread takes its place. While `most_hung` abandoned calls haven't returned, there is no
-    room for further ones. A call that waited for a thread for `limit_s` isn't made: it ends as `Retryable`.
+    A call that takes longer than `limit_s` seconds is abandoned: it ends as `CallAbandoned`, its later result is
+    dropped, and another thread replaces its thread. While `most_hung` abandoned calls haven't returned, there is no
+    room for further calls. A call that waits for a thread for `limit_s` seconds isn't made: it ends as `Retryable`.
 
-    Quick calls may also queue, as many as all threads make in `ahead_s` seconds by what the last ones took, and `most`
-    at the most: so that a batch of them is as large as a batch of messages. Calls that take longer never queue.
-    `done` is called on the call's thread after an end, to wake whoever collects, and again once that one has looked.
+    Quick calls may also queue, so that they come in batches as large as those of messages: as many as all threads can
+    make in `ahead_s` seconds, by the duration of recent calls, and at most `most`. Slow calls never queue.
+
+    When a call has ended, its thread calls `done`, which wakes the thread that collects, unless `done` was called
+    already since the last `collect`.
     """
 
     def __init__(
@@ -77,21 +79,21 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
         self._hung = 0
         self._names = count()
         self._under_way = 0
-        """Calls submitted and not collected yet; used only by the thread that submits and collects."""
+        """Number of calls submitted and not collected yet; only the thread that submits and collects uses it."""
         self._told = False
         """Whether `done` was called since the last `collect`."""
         self._closed = False
 
     def room(self) -> int:
-        """How many more calls can be submitted now; one that ended takes room until it is collected."""
+        """Return how many more calls can be submitted now; an ended call takes room until it is collected."""
         return 0 if self._closed or self.blocked() else max(0, self._limit() - self._under_way)
 
     def blocked(self) -> bool:
-        """Whether so many abandoned calls haven't returned that no further one is made."""
+        """Return whether no further call is made because `most_hung` abandoned calls haven't returned."""
         return self._hung >= self._most_hung
 
     def submit(self, token: Token, call: Callable[[], object]) -> None:
-        """Start a call; `Permanent` where there is no room."""
+        """Start or queue a call; raises `Permanent` if there is no room."""
         if self.room() <= 0:
             raise Permanent("no room for another call: ask for room() first")
         self._under_way += 1
@@ -102,10 +104,10 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
         self._jobs.put(job)
 
     def collect(self) -> Sequence[Ended[Token]]:
-        """The calls that ended since the last time, with those that have outlasted their limit."""
+        """Return the calls that have ended since the last `collect`, including those that exceeded their time limit."""
         ended: list[Ended[Token]] = []
         took_s = 0.0
-        self._told = False  # before the look, so that a later end calls `done` again
+        self._told = False  # before the queue is read, so that a later end calls `done` again
         self._abandon_overdue(time.monotonic())
         try:
             while True:
@@ -119,7 +121,7 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
             return ended
 
     def withdraw(self, timeout_s: float) -> Sequence[Withdrawn[Token]]:
-        """Begin no more calls, and wait for those under way."""
+        """Begin no more calls, wait up to `timeout_s` seconds for those under way, and return the unfinished ones."""
         with self._lock:
             queued = [job for job in self._open if job.began_s is None]
             for job in queued:
@@ -135,7 +137,7 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
         ]
 
     def close(self, timeout_s: float = 0.0) -> None:
-        """Take no more calls, and wait up to `timeout_s` for those under way; then they are left to themselves."""
+        """Accept no more calls, and wait up to `timeout_s` seconds for those under way; slower ones continue alone."""
         self._closed = True
         with self._lock:
             threads = list(self._threads)
@@ -152,12 +154,12 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
         return min(self._most, max(self._workers, int(ahead)))
 
     def _learn(self, took_s: float) -> None:
-        """Raise the expected duration at once, lower it gradually."""
+        """Raise the expected duration of a call at once, or lower it gradually."""
         known_s = took_s if self._usual_s is None else self._usual_s
         self._usual_s = max(took_s, known_s + WEIGHT * (took_s - known_s))
 
     def _start_threads(self) -> None:
-        """As many as there are open calls, at most `workers` beside those that hang."""
+        """Start threads up to the number of open calls, and at most `workers` in addition to those that hang."""
         while len(self._threads) - self._hung < min(len(self._open), self._workers):
             thread = threading.Thread(target=self._work, name=f"oms-call-{next(self._names)}", daemon=True)
             self._threads.append(thread)
@@ -196,14 +198,14 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
                 self._done()
 
     def _begin(self, job: _Job[Token]) -> bool:
-        """Whether the call is still wanted."""
+        """Mark a call as begun; return False if its result isn't used any more."""
         with self._lock:
             if not job.over:
                 job.began_s = time.monotonic()
             return not job.over
 
     def _end(self, job: _Job[Token]) -> bool:
-        """Whether the answer is still wanted; an abandoned call's thread has been replaced and ends."""
+        """Mark a call as ended; return False if it was abandoned, and its thread, which was replaced, has to end."""
         with self._lock:
             if job.over:
                 self._hung -= 1
@@ -216,7 +218,7 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
 def _made(token: Token, call: Callable[[], object]) -> Ended[Token]:
     try:
         return Ended(token, call())
-    except Exception as error:  # noqa: BLE001 - whatever a gateway raises is an end like any other
+    except Exception as error:  # noqa: BLE001 - every exception of a call is its result
         return Ended(token, error=error)
-    except BaseException as error:  # noqa: BLE001 - a `sys.exit` in a gateway's code must not cost us the thread
+    except BaseException as error:  # noqa: BLE001 - a `sys.exit` in a gateway's code must not end the thread
         return Ended(token, error=OutcomeUnknown(f"the call ended its thread: {type(error).__name__}"))

@@ -1,4 +1,4 @@
-"""CPU utilisation of a process: of the machine's cores, and of the one core that Python's threads share."""
+"""CPU utilisation: of the machine's cores, and of the one core that the threads of a Python process share."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import attrs
 
 LOOKED_S = 0.1
-"""Seconds between two measurements; a call in between returns the last one."""
+"""Least time between two measurements, in seconds; a call in between returns the last result."""
 
 STAT = Path("/proc/stat")
 USER_TO_STEAL = slice(1, 9)
 IDLE, IOWAIT = 3, 4
-"""Fields of its first line, see proc(5): clock ticks of all cores; guests are in `user` already."""
+"""Fields of the first line of `STAT`, see proc(5): clock ticks of all cores; `user` includes guests."""
 
 Ticks = tuple[int, int]
 
@@ -32,7 +32,7 @@ def machine_ticks() -> Ticks | None:
 
 @attrs.frozen
 class Look:
-    """A measurement: wall time, CPU time of the process, clock ticks of the machine."""
+    """A measurement: wall time and CPU time of the process, in seconds, and clock ticks of the machine."""
 
     wall_s: float
     cpu_s: float
@@ -40,10 +40,10 @@ class Look:
 
 
 class Usage:
-    """The larger utilisation of the two, from 0 to 1, smoothed: each measurement counts as much as all before it.
+    """The larger of the two utilisations, from 0 to 1, smoothed: each measurement counts as much as all before it.
 
-    A service can't get more CPU when either is used up: other processes leave none, or Python's threads use their one
-    core. Callable from any thread.
+    When either reaches 1, a service can't get more CPU: the machine has none left, or Python's threads fully use their
+    one core. Callable from any thread.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Usage:
         self._own = self._machine = 0.0
 
     def __call__(self) -> float:
-        """Return the present utilisation."""
+        """Return the current utilisation, from 0 to 1."""
         before, now_s = self._seen, self._wall_s()
         if now_s >= before.wall_s + LOOKED_S:
             self._seen = now = Look(now_s, self._cpu_s(), self._ticks())

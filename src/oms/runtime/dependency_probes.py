@@ -1,4 +1,4 @@
-"""The probes of a process: they detect that a server is unavailable, also while the process is idle."""
+"""The probes of a process, which detect an unavailable server even while the process is idle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oms.ports.stores.store import Store
 from oms.runtime.health_watch import Check, Probe
 
 WRITE_EVERY = 2
-"""Every how many probes a store is written. With each, an idle embedded system wrote 76 KB a second."""
+"""One probe in this many writes to the store. When every probe wrote, an idle embedded system wrote 76 KB a second."""
 
 PROBE_GROUP = "oms-health"
 """The consumer group of the rows that a probe writes; no real group has this name."""
@@ -30,7 +30,7 @@ def probes(
 ) -> Sequence[Probe]:
     """Return a probe for each store, one for the log and, if inventory runs here, one for the gate.
 
-    `token` is a name that no other process uses.
+    `token` is unique to this process.
     """
     found = [Probe("store", one.health, _store_checks(one.service.store, token)) for one in assemblies.values()]
     process = record.of(PROCESS)
@@ -47,14 +47,14 @@ def _store_checks(store: Store, token: str) -> Sequence[Check]:
     partition, turns = TopicPartition(token, 0), count()
 
     def write() -> None:
-        """Write and remove a row, as for a batch of messages; neither waits for the disk."""
+        """Write and remove a counter of attempts, as for a batch of messages; neither waits for the disk."""
         if next(turns) % WRITE_EVERY:
             return
         try:
             store.start_attempts(PROBE_GROUP, {partition: 0})
             store.clear_attempts(PROBE_GROUP, [partition])
         except Exception:
-            next(turns)  # write again next time: only a successful write ends the problem
+            next(turns)  # the next probe writes too, because only a successful write ends the problem
             raise
 
     return [(Condition.STORE_UNAVAILABLE, store.ping), (Condition.STORE_NOT_WRITABLE, write)]
@@ -65,7 +65,7 @@ def _log_checks(broker: Broker, topics: Sequence[str], groups: Sequence[str]) ->
 
     def answers() -> None:
         refused.clear()
-        check = getattr(broker, "check", None)  # a broker of the shop's own may be older
+        check = getattr(broker, "check", None)  # a shop's own broker may not have this method
         try:
             if check is not None:
                 check(topics, groups)

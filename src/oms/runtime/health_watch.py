@@ -1,7 +1,7 @@
-"""Watches a running system: probes its servers each second, and detects workers that don't return.
+"""Watches a running system: probes its servers every second, and detects workers that don't return.
 
-Each server has a probe on a thread of its own, so that one that hangs doesn't delay the others. These threads only
-report to the health record; they are daemons and end with the process.
+Each server has a probe on a separate thread, so that a probe that hangs doesn't delay the others. These daemon threads
+only report to the health record.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from oms.ports.telemetry import Telemetry
 
 ASK_EVERY_S = 1.0
 ASK_AGAIN_S = 0.25
-"""Seconds to the next probe after a failure, so that a recovered server is noticed soon."""
+"""Seconds between a failed probe and the next one: short, so that a recovered server is noticed soon."""
 
 FAILURES = 2
-"""Failures in a row that make a problem: one lost connection, which the next probe replaces, is none yet."""
+"""Failures in a row that count as a problem. A single one may be a lost connection, which the next probe replaces."""
 
 LOOK_EVERY_S = 0.25
 ANSWERS_WITHIN_S = 3.0
-"""A probe that takes more seconds than this is a problem, although it hasn't failed."""
+"""Seconds after which a probe that hasn't returned counts as a problem."""
 
 STACK_LIMIT = 20
-"""Frames of a stuck thread that are logged."""
+"""Number of frames of a stuck thread that are logged."""
 
 
 @attrs.define
 class Activity:
-    """The current activity of a thread. `number` grows with each activity and is 0 between two.
+    """The current activity of a thread. `number` increases with each activity and is 0 between activities.
 
-    Only the thread itself, `ident`, changes it.
+    `ident` identifies the thread, which alone changes this record.
     """
 
     doing: str = ""
@@ -46,7 +46,7 @@ class Activity:
     ident: int = 0
 
     def begin(self, doing: str, worker: Worker | None = None) -> None:
-        """Begin an activity of a worker, or of none."""
+        """Begin an activity, of a worker or without one."""
         self.doing, self.worker = doing, worker
         self.count += 1
         self.number = self.count
@@ -57,12 +57,12 @@ class Activity:
 
 
 Check = tuple[Condition, Callable[[], object]]
-"""A condition, and the function that raises while it holds."""
+"""A condition, and the function that raises while the condition holds."""
 
 
 @attrs.frozen
 class Probe:
-    """The checks of one server, run about once a second in this order; a failed check ends the probe."""
+    """The checks of one server, which run about once a second in this order; a failed check ends the probe."""
 
     name: str
     health: ServiceHealth
@@ -106,7 +106,7 @@ class HealthWatch:
             thread.start()
 
     def stop(self) -> None:
-        """End the probes and the watch. A running probe isn't awaited, and its result is ignored."""
+        """End the probes and the watch, without waiting for running probes; their results are ignored."""
         self._stopping.set()
 
     # -- probes
@@ -122,7 +122,7 @@ class HealthWatch:
             activity.begin(condition.value)
             try:
                 check()
-            except Exception as error:  # noqa: BLE001 - also of a driver: reported with its cause like any other
+            except Exception as error:  # noqa: BLE001 - an unexpected error of a driver is reported as well
                 if not self._stopping.is_set():
                     detail = f"{probe.name}: {error}"
                     probe.health.failed(condition, probe.name, detail, opens_after=FAILURES)
@@ -131,7 +131,7 @@ class HealthWatch:
                 probe.health.succeeded(condition, probe.name)
         return True
 
-    # -- the watch
+    # -- workers that don't return
 
     def _watch(self) -> None:
         while not self._stopping.wait(LOOK_EVERY_S):
@@ -145,9 +145,9 @@ class HealthWatch:
             self._record.look()
 
     def _looks(self, name: str, activity: Activity) -> int:
-        """Return how many looks in a row have seen the same activity.
+        """Return how many inspections in a row have found the same activity.
 
-        Counts looks instead of time, because a process that was stopped for a while isn't stuck.
+        Counts inspections instead of time, because a process that was stopped for a while isn't stuck.
         """
         seen = self._seen.setdefault(name, _Seen())
         number = activity.number

@@ -1,4 +1,4 @@
-"""Threads that loop around `run_once()`. A wake-up ends their wait, or new records of a log that can be waited for."""
+"""Threads that loop around `run_once()`. A wake-up ends their wait, as do new records if the log supports waiting."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from oms.runtime.health_watch import Activity
 from oms.runtime.wakeups import Wakeups
 
 IDLE_S = 0.25
-"""Longest sleep of a worker, in seconds: a change without a wake-up is noticed within this time."""
+"""Longest sleep of a worker, in seconds. It notices a change without a wake-up within this time."""
 
 
 @attrs.frozen
 class Driven:
-    """The workers of one thread, by name. `wait` waits for records (None: for a wake-up of the first worker).
+    """The workers of one thread, by name. `wait` waits for records; None: the thread waits for wake-ups.
 
-    A busy thread pauses for `gather` when records have come, and for `rest` after a batch, unless the batch had
-    `enough` messages or only one.
+    The thread waits for wake-ups of its first worker. A busy thread pauses for `gather` when records have arrived, and
+    for `rest` after a batch, unless the batch had `enough` messages or only one.
     """
 
     workers: Mapping[str, Worker]
@@ -38,20 +38,20 @@ class Driven:
 
 
 def driven_together(assemblies: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups) -> Sequence[Driven]:
-    """One thread for all services: stores in memory allow no second one."""
+    """Drive all services on one thread, because stores in memory aren't thread-safe."""
     wakeups.share([name for service in assemblies for name in _wakeup_names(service)])
     return [Driven({name: assembly.worker for name, assembly in assemblies.items()})]
 
 
 def driven_apart(assemblies: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups) -> Sequence[Driven]:
-    """One thread for each service: an SQLite store has one writer."""
+    """Drive each service on one thread, because an SQLite store has one writer."""
     for name in assemblies:
         wakeups.share(_wakeup_names(name))
     return [Driven({name: assembly.worker}) for name, assembly in assemblies.items()]
 
 
 def driven_in_lanes(assemblies: Mapping[str, ServiceAssembly[Any]], wakeups: Wakeups) -> Sequence[Driven]:  # noqa: ARG001
-    """One thread for each lane of each service, so that no lane waits for a server that another one uses."""
+    """Drive each lane of each service on one thread, so that no lane waits while another one waits for a server."""
 
     def driven(service: str, lane: Lane) -> Driven:
         name = lane_name(service, lane.name)
@@ -70,7 +70,7 @@ def _wakeup_names(service: str) -> list[str]:
 
 
 class Runner:
-    """Drives a system until it is stopped. A worker that fails for good stops all of them."""
+    """Drives a system until it is stopped. An exception of one worker stops all of them."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Runner:
             thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Let each worker end its step; return whether all threads ended within `timeout_s`."""
+        """Let each worker finish its step; return whether all threads have ended within `timeout_s` seconds."""
         self._stopping.set()
         self._wakeups.wake_all()
         until = time.monotonic() + timeout_s
@@ -112,7 +112,7 @@ class Runner:
 
     @property
     def running(self) -> bool:
-        """Whether the workers run."""
+        """Whether the workers run: neither stopped nor failed."""
         return self.failure is None and not self._stopping.is_set()
 
     def _loop(self, driven: Driven, activity: Activity) -> None:
@@ -144,7 +144,7 @@ class Runner:
         return driven.rest if 1 < moved < min(driven.enough, self._batch) else never
 
     def _wait(self, driven: Driven) -> None:
-        """Wait until records come, a wake-up comes, or something is due."""
+        """Wait until records or a wake-up arrive, or a task falls due, for at most `IDLE_S`."""
         due = min((due for worker in driven.workers.values() if (due := worker.next_due())), default=None)
         if driven.wait is None or not driven.wait(self._idle_s(due)):
             self._wakeups.wait(next(iter(driven.workers)), self._idle_s(due))

@@ -1,4 +1,4 @@
-"""Starts a system as soon as the servers that it needs can be reached, without a restart of the process."""
+"""Starts a system as soon as its servers can be reached, without a restart of the process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WaitingStart:
         self.failed = False
 
     def begin(self) -> None:
-        """Begin to check, on a thread of its own."""
+        """Begin to check, on a separate thread."""
         self._thread.start()
 
     @property
@@ -36,7 +36,7 @@ class WaitingStart:
         return threading.current_thread() is self._thread
 
     def give_up(self, timeout_s: float) -> None:
-        """Don't start any more; wait up to `timeout_s` seconds for a start that has begun."""
+        """Stop checking, and wait up to `timeout_s` seconds for a start that has begun."""
         self._stopping.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)

@@ -1,4 +1,4 @@
-"""Wake-ups: a step that made work for another worker ends the wait of that worker's thread."""
+"""Wake-ups: a step that creates work for another worker ends the wait of that worker's thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 
 class Wakeups:
-    """One event for each worker's name. Waking never blocks; a wake-up before the wait isn't lost."""
+    """One `threading.Event` for each worker's name. Waking never blocks, and a wake-up before the wait isn't lost."""
 
     def __init__(self) -> None:
         self._events: defaultdict[str, threading.Event] = defaultdict(threading.Event)

@@ -1,4 +1,4 @@
-"""Talks to the HTTP API of a running system."""
+"""A client of a running system's HTTP API."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Remote:
     json: Annotated[bool, Parameter(negative="", help="Print the response as JSON.")] = False
 
     def ask(self, method: str, path: str, body: object = None, *, idempotency_key: str | None = None) -> Any:
-        """Return the JSON of the response. A refusal ends the command with the system's own message."""
+        """Send a request and return the JSON of the response. A refusal ends the command with the system's message."""
         headers = self._credentials()
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
@@ -50,7 +50,7 @@ class Remote:
             data = to_json(body)
         status, answered = self._send(method, path, data, headers)
         try:
-            # Amounts stay the digits that were sent: a float would round large ones.
+            # Decimal keeps the digits of an amount; a float would round large ones.
             answer = json.loads(answered, parse_float=Decimal)
         except (ValueError, RecursionError):
             self.not_understood(status)
@@ -61,7 +61,7 @@ class Remote:
         return answer
 
     def health(self) -> tuple[int, Any]:
-        """The status (200 or 503) and the JSON of `/readyz`."""
+        """Return the status (200 or 503) and the JSON of `/readyz`."""
         status, answered = self._send("GET", "/readyz", None, self._credentials())
         try:
             return status, json.loads(answered)
@@ -103,7 +103,7 @@ class Remote:
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class InventoryRemote(Remote):
-    """The system, or its inventory service where each service runs in a process of its own."""
+    """The system, or its inventory service if each service runs in a separate process."""
 
     url: Annotated[
         str,
@@ -114,12 +114,12 @@ class InventoryRemote(Remote):
 
 
 def amount_of(text: str) -> Decimal:
-    """An amount of money as it is written: `12`, `12.50`."""
+    """Return the amount of money in a text such as `12` or `12.50`."""
     if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text.strip()):
         give_up(f"--amount {text}: a number such as 12.50 is wanted", WRONG_USE)
     return Decimal(text.strip())
 
 
 def segment(name: str) -> str:
-    """A name as one part of a path."""
+    """Return a name as one segment of a URL's path."""
     return quote(name, safe="")

@@ -1,4 +1,4 @@
-"""Many orders at once: placed over several connections, followed until they have settled, and counted."""
+"""Many orders at once: places them over several connections, follows them until they settle, and counts them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from oms.entrypoints.cli.output import give_up, plain, table
 CONNECTIONS = 16
 STALLED_S = 60.0
 SCARCE = "last-seat"
-"""A product that there is too little of, so that some orders are rejected."""
+"""A product with too little stock, so that some orders are rejected."""
 
 Ended = Counter[tuple[str, str]]
 
 
 def run(screen: Console, app: App, customer: Customer, count: int) -> None:
-    """Show them."""
+    """Place `count` orders, and print their outcomes and the time that they took."""
     scarce = max(1, count // 10)
     customer.count(SCARCE, scarce)
     screen.rule(f"[bold]{count} more orders, over {CONNECTIONS} connections", align="left")
@@ -71,7 +71,7 @@ def _followed(screen: Console, app: App, customer: Customer, count: int) -> Ende
 
 
 def _one(customer: Customer, number: int) -> str:
-    """Place one order; some customers change their mind at once."""
+    """Place one order; some customers cancel theirs at once."""
     chance = random.Random(number)  # noqa: S311 - the same crowd every time
     items = {f"product-{chance.randrange(10)}": chance.randrange(1, 4) for _ in range(2)}
     if chance.random() < 0.2:
@@ -93,7 +93,7 @@ def _done(placing: deque[Future[str]]) -> int:
 
 
 def _settled(app: App, waiting: deque[str], ended: Ended) -> int:
-    """Take those that have settled out of a first part of the queue; how many."""
+    """Check the first 64 waiting orders, remove and count those that have settled, and return how many."""
     over = 0
     for _ in range(min(len(waiting), 64)):
         order_id = waiting.popleft()

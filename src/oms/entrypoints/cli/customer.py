@@ -1,4 +1,4 @@
-"""A customer of the demonstration: places and cancels orders over HTTP."""
+"""The HTTP client of the demonstration: places and cancels orders, and sets stock."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from oms.entrypoints.cli.output import give_up
 
 
 class Customer:
-    """Some connections to one system; used by several threads at once."""
+    """A pool of connections to one system. Thread-safe."""
 
     def __init__(self, url: str, connections: int = 16) -> None:
         self._url = url
         self._pool = urllib3.PoolManager(maxsize=connections, retries=False, timeout=30.0)
 
     def place(self, body: bytes) -> Any:
-        """Place an order; its id."""
+        """Place an order; return its id."""
         return self._ask("POST", "/orders", body)["id"]
 
     def cancel(self, order_id: str) -> None:
-        """Cancel an order, if it still can be."""
+        """Cancel an order, unless it has ended already."""
         self._ask("POST", f"/orders/{order_id}/cancel", refusable=True)
 
     def count(self, sku: str, on_hand: int) -> None:
-        """Say how many there are of a product."""
+        """Set the units on hand of a product."""
         self._ask("PUT", f"/stock/{sku}", json.dumps({"onHand": on_hand}).encode())
 
     def stock(self, sku: str) -> Any:
-        """A product's stock."""
+        """Return the stock of a product."""
         return self._ask("GET", f"/stock/{sku}")
 
     def timeline(self, order_id: str) -> Any:
-        """What happened to an order."""
+        """Return the timeline of an order."""
         return self._ask("GET", f"/orders/{order_id}/timeline")
 
     def _ask(self, method: str, path: str, body: bytes | None = None, *, refusable: bool = False) -> Any:

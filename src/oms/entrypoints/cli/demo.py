@@ -1,4 +1,4 @@
-"""`oms demo`: a fresh system, one order in the open, then many, then the promises."""
+"""`oms demo`: a new system, one order shown step by step, then many orders, then a check of the promises."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from oms.entrypoints.serve import Server, address, bound
 from oms.settings import Settings, load_settings
 
 QUIET_S = 10.0
-"""How long the last messages may take after the last order has settled."""
+"""Seconds that the last messages may take after the last order has settled."""
 
 
 CAPTURED_SHARE = 0.8
@@ -36,7 +36,7 @@ CAPTURED_SHARE = 0.8
 
 @attrs.frozen
 class Demo:
-    """A running system to show things with."""
+    """A running system, and the screen on which the demonstration prints."""
 
     screen: Console
     settings: Settings
@@ -46,7 +46,7 @@ class Demo:
 
 
 def run(orders: int, *, keep: bool, data: Path | None) -> int:
-    """The whole demonstration; the exit code."""
+    """Run the demonstration; return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = console(pipe_width=100)
     with tempfile.TemporaryDirectory(prefix="oms-demo-") as directory:
@@ -65,7 +65,7 @@ def run(orders: int, *, keep: bool, data: Path | None) -> int:
 
 @contextmanager
 def _running(screen: Console, data: Path) -> Iterator[Demo]:
-    """The embedded system with its API on a free port of loopback; nothing of the environment's settings counts."""
+    """Run an embedded system with its API on a free loopback port. Ignores the environment's settings."""
     settings = load_settings(
         {}, profile="embedded", data=data, default_stock=1_000_000, payment_success_rate=CAPTURED_SHARE
     )
@@ -87,7 +87,7 @@ def _running(screen: Console, data: Path) -> Iterator[Demo]:
 
 
 def _first(demo: Demo, customer: Customer) -> None:
-    """The order of the system that this one replaces, and what its services say while it settles."""
+    """Place the example order of the Spring system, and print the services' log lines about it until it settles."""
     screen = demo.screen
     body = (files("oms.entrypoints.cli") / "first_order.json").read_bytes().strip()
     screen.rule("[bold]One order, over HTTP", align="left")
@@ -112,7 +112,7 @@ def _kind(kind: str) -> str:
 
 
 def _verified(demo: Demo) -> int:
-    """Read from disk, as another process would."""
+    """Check the promises on disk, as another process would; return the exit code."""
     until = time.monotonic() + QUIET_S
     report = verify(demo.settings)
     while not report.quiet and time.monotonic() < until:

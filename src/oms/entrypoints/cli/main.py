@@ -55,8 +55,8 @@ def assembled() -> App:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and end with its exit code. A wrong setting is one line on stderr and exit code 2."""
-    if isinstance(sys.stdout, TextIOWrapper):  # a terminal with another encoding shows what it can
+    """Run a command and end the process with its exit code. A wrong setting prints one line on stderr, exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):  # characters that the terminal's encoding lacks become `?`
         sys.stdout.reconfigure(errors="replace")
     try:
         code = assembled()(

@@ -1,4 +1,4 @@
-"""Telemetry that hands on the log lines about one order while a command shows them."""
+"""Telemetry that passes the log lines about one order to the command that prints them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from oms.ports.telemetry import Telemetry
 
 PATIENCE_S = 60.0
 LAST = ("order.confirmed", "order.cancelled", "order.rejected")
-"""The kinds of the last notification that a customer gets."""
+"""The kinds of an order's last notification."""
 
 
 @attrs.frozen
 class Said:
-    """One line about an order."""
+    """One log line about an order. `at` is in seconds of the monotonic clock."""
 
     at: float
     event: str
@@ -27,7 +27,7 @@ class Said:
 
 
 class Notes(Telemetry):
-    """Keeps the lines about orders; alerts are logged as well."""
+    """Queues the log lines about orders; metrics, failures and alerts go to the console telemetry."""
 
     def __init__(self) -> None:
         self._console = console_telemetry()
@@ -35,39 +35,39 @@ class Notes(Telemetry):
         self._listening = True
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
-        """Count as usual."""
+        """Add to a counter of the console telemetry."""
         self._console.count(name, value, **labels)
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
-        """Measure as usual."""
+        """Set a gauge of the console telemetry."""
         self._console.gauge(name, value, **labels)
 
     def render_metrics(self) -> bytes:
-        """Return the counters in Prometheus' text format."""
+        """Return the metrics in the Prometheus text format."""
         rendered: bytes = self._console.render_metrics()
         return rendered
 
     def failure(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
-        """Log as usual."""
+        """Log the failure on the console."""
         self._console.failure(event, error, **fields)
 
     def alert(self, event: str, **fields: object) -> None:
-        """Log as usual."""
+        """Log the alert on the console."""
         self._console.alert(event, **fields)
 
     def note(self, event: str, **fields: object) -> None:
-        """Keep a line that names an order, while a command reads them."""
+        """Queue a line that names an order, until `of` has ended."""
         if self._listening and "order_id" in fields:
             said = Said(time.monotonic(), event, str(fields.get("kind", "")))
             self._said.put((str(fields["order_id"]), said))
 
     def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
-        """Keep each."""
+        """Queue each line that names an order."""
         for event, fields in notes:
             self.note(event, **fields)
 
     def of(self, order_id: str) -> Iterator[Said]:
-        """Yield the lines of an order until its customer has been notified of its end; later lines aren't kept."""
+        """Yield the lines of an order until its last notification; afterwards no more lines are queued."""
         until = time.monotonic() + PATIENCE_S
         while True:
             try:

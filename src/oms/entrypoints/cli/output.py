@@ -1,7 +1,7 @@
 """Output of the commands: tables for people, JSON for machines, and one line on stderr for an error.
 
-Every command prints through this module, which lets no control character of any data through: a customer's text could
-otherwise move the operator's cursor, recolour or reorder lines, or run commands of the terminal.
+Every command prints through this module, which lets no control character in data reach the terminal. Otherwise a
+customer's text could move the operator's cursor, recolour or reorder lines, or run commands of the terminal.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def console(pipe_width: int = PIPE_WIDTH) -> Console:
     from rich.console import Console
 
     class Screen(Console):
-        """Cleans each text that isn't a rich object; values in rich objects come from `plain`."""
+        """Cleans each text that isn't a rich object (`printable_text`); in rich objects, `plain` cleans the values."""
 
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(printable_text(text, keep="\n"), **options)
@@ -75,7 +75,7 @@ def plain(value: object) -> Text:
 
 
 def table(*columns: str) -> Table:
-    """A table without lines around it; long values are folded, never cut."""
+    """Return a table without borders; long values are folded, never cut."""
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -85,19 +85,19 @@ def table(*columns: str) -> Table:
 
 
 def to_json(value: object) -> bytes:
-    """JSON with exact decimals."""
+    """Return a value as JSON; decimals keep all their digits."""
     import msgspec
 
     return msgspec.json.Encoder(decimal_format="number").encode(value)
 
 
 def show_json(answer: object) -> None:
-    r"""Print the answer as it is, indented; terminal control characters are escaped, as in `\u202e`."""
+    r"""Print a response as indented JSON; control characters are escaped, as in `\u202e`."""
     import msgspec
 
     try:
         text = to_json(answer)
-    except UnicodeEncodeError:  # half a surrogate pair, which an answer can hold as `\ud83d`
+    except UnicodeEncodeError:  # a lone surrogate, which a response can contain as `\ud83d`
         text = to_json(_encodable(answer))
     shown = msgspec.json.format(text, indent=2).decode()
     sys.stdout.write("".join(sign if sign.isprintable() or sign == "\n" else _escaped(sign) for sign in shown) + "\n")
@@ -141,7 +141,7 @@ def show_one(answer: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def timeline(entries: Sequence[Mapping[str, Any]]) -> Table:
-    """What happened to an order (seq, at, trigger, before, after): moves stand out from what was only noted."""
+    """Return a table of an order's timeline entries (seq, at, trigger, before, after); changes of state are bold."""
     made = table("", "seq", "after", "what", "state")
     made.columns[1].justify = made.columns[2].justify = "right"
     begun = datetime.fromisoformat(entries[0]["at"]) if entries else None

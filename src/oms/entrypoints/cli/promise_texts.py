@@ -1,4 +1,4 @@
-"""The promises in words, and the reasons why a command doesn't check some of them."""
+"""A short description of each promise, and the reasons why `oms verify` doesn't check some of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`oms orders`, `oms stock` and `oms dlq`: a running system, through its HTTP API."""
+"""`oms orders`, `oms stock` and `oms dlq`: commands on a running system, through its HTTP API."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def _many(
 
 
 def _page(remote: Remote, answer: dict[str, Any], columns: Sequence[str], what: str) -> None:
-    """One page, and where there are more of them."""
+    """Print one page and, if there are more, its number and that of the last one."""
     with remote.reading():
         rows, last = answer["content"], (answer["totalElements"] - 1) // answer["size"]
     _many(remote, answer, rows, columns, f"no {what}")

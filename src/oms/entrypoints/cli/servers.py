@@ -126,7 +126,7 @@ def doctor(
 ) -> int:
     """Check that each server is reachable, of a supported version and configured correctly. Exit 1 if one isn't.
 
-    With --url: ask a running process instead, and print a line for each failure. Exit 1 if it isn't ready.
+    With --url: query a running process instead, and print a line for each failure. Exit 1 if it isn't ready.
     """
     if url is not None:
         return _health_of(Remote(url=url, key=key))
