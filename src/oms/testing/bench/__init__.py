@@ -1,5 +1,6 @@
-"""`oms bench`: how fast a system runs orders, beside the bare drivers doing the same rows and messages.
+"""`oms bench`: measures how fast a system processes orders, and compares it with the bare drivers (the floor).
 
-`floor` is the bare drivers, `deployment` the system that is measured, `load` who asks it, `watch` what came of it,
-`usage` what it cost, `report` and `charts` how that is shown. Nothing is imported before the command runs.
+`floor` writes the same rows and messages with the bare drivers. `deployment` is the measured system, `load` places
+orders, `watch` sees how they end, `usage` measures CPU time and memory, and `report` and `charts` show the results. No
+module is imported before the command runs.
 """

@@ -1,4 +1,4 @@
-"""What scenarios run on: servers and services that are there when needed, the floor, and one measurement at a time."""
+"""The environment of scenarios: starts servers and services when needed, and measures the floor and the system."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from oms.testing.servers import Servers
 
 FLOOR_DATABASE = "oms_floor"
 WARM = 300
-"""Orders that are placed before what is measured: a process compiles its statements when it first needs them."""
+"""Orders that are placed before a measurement: a process compiles each statement when it first needs it."""
 
 
 @attrs.frozen
 class Options:
-    """How much to ask."""
+    """The size of the load and the time limits."""
 
     orders: int = 5000
     connections: int = 256
@@ -38,25 +38,25 @@ class Options:
 
 @attrs.define(eq=False)
 class Bench:
-    """What the scenarios of one run share; `told` hears of progress."""
+    """The environment that the scenarios of one run share."""
 
     directory: Path
     options: Options
     told: Callable[[str, int], Told]
-    """Begins a progress bar: title and total."""
+    """Begins a progress bar with a title and a total; returns the function that updates it."""
 
     own: Servers | None = None
-    """Servers of our own, which the floor and most scenarios need."""
+    """Servers that the benchmark has started; the floor and most scenarios need them."""
 
     given: Deployment | None = None
-    """A system that others started: nothing is started or stopped."""
+    """A system that runs already: the benchmark starts and stops no processes."""
 
     paces: list[Pace] = attrs.field(factory=list)
     _system: Deployment | None = None
 
     @contextmanager
     def running(self, *, each: int = 1, settings: Mapping[str, str] | None = None) -> Iterator[Deployment]:
-        """The system with all services, some processes each, for one block."""
+        """Run the system with all services for one block, with `each` processes of each service."""
         if self.given is not None:
             yield self.given
             return
@@ -69,30 +69,30 @@ class Bench:
             system.stop()
 
     def beside(self, own: Servers, name: str) -> Bench:
-        """The same on other servers, in a directory of this one's."""
+        """Return an environment with other servers, in a subdirectory of this one."""
         directory = self.directory / name
         directory.mkdir()
         return Bench(directory, self.options, self.told, own, paces=self.floor())
 
     def system(self) -> Deployment:
-        """The system on our own servers, set up; its services run when somebody starts them."""
+        """Return the system on the benchmark's own servers, set up; the caller starts its services."""
         if self._system is None:
             self._system = deployment.distributed(self.directory, self.servers(), STOCKED)
         return self._system
 
     def servers(self) -> Servers:
-        """Our own; `BenchFailed` where there are none."""
+        """Return the benchmark's own servers; raises `BenchFailed` if there are none."""
         if self.own is None:
             raise BenchFailed("this scenario needs servers of its own")
         return self.own
 
     @property
     def load(self) -> Load:
-        """All orders at once."""
+        """The load that places all orders at once."""
         return Load(self.options.orders, self.options.connections)
 
     def measured(self, name: str, system: Deployment, load: Load, *, verified: bool = True) -> Result:
-        """A warm system's figures, beside the floor; every promise is checked after it."""
+        """Measure a warmed-up system and compare it with the floor; then check every promise."""
         self.watched("warm-up", system, attrs.evolve(load, orders=WARM, rate_per_s=0.0, kind="", first=0))
         result = self.watched(name, system, load)
         if verified:
@@ -100,7 +100,7 @@ class Bench:
         return self._beside_the_floor(result)
 
     def watched(self, name: str, system: Deployment, load: Load, told: Told | None = None) -> Result:
-        """Place orders and wait for the end of each, as the log tells it."""
+        """Place orders and wait until the log shows the end of each."""
         watch = KafkaWatch(system.environ["OMS_KAFKA_BOOTSTRAP"])
         try:
             return self.placed(name, system, watch, load, told)
@@ -110,12 +110,12 @@ class Bench:
     def placed(
         self, name: str, system: Deployment, watch: Watch | None, load: Load, told: Told | None = None
     ) -> Result:
-        """Place orders, and wait for what the watch sees."""
+        """Place orders and wait until the watch has seen the end of each."""
         told = told or self.told(name, load.orders)
         return measure(name, system, watch, load, settle_s=self.options.patience_s, told=told)
 
     def drain(self, system: Deployment) -> None:
-        """Let what was only accepted end, so that the next scenario meets a quiet system."""
+        """Run the services until all accepted orders have ended, so that the next scenario begins at rest."""
         system.start()
         try:
             system.verify(self.options.patience_s)
@@ -123,7 +123,7 @@ class Bench:
             system.stop()
 
     def floor(self) -> list[Pace]:
-        """The paces of the bare drivers, measured once in a run, while nothing else runs."""
+        """Return the paces of the bare drivers, measured once in a run, while no service runs."""
         if self.paces or self.own is None or not self.options.floor:
             return self.paces
         told = self.told("floor", 1)
@@ -140,7 +140,7 @@ class Bench:
         return self.paces
 
     def floor_url(self) -> str:
-        """A database with the same tables, which only the floor and pgbench write."""
+        """Return the URL of a database with the same tables, which only the floor and pgbench use."""
         made = self.directory / "floor"
         if not made.exists():
             made.mkdir()
@@ -148,7 +148,7 @@ class Bench:
         return self.database_url(FLOOR_DATABASE)
 
     def database_url(self, name: str) -> str:
-        """An administrator's way to a database of our own server."""
+        """Return the URL of a database on the benchmark's own server, with an administrator."""
         base, _, _ = self.servers().postgres_url.rpartition("/")
         return f"{base}/{name}"
 

@@ -1,4 +1,4 @@
-"""Charts of a run as SVG: text that any browser shows and any editor compares."""
+"""Charts of a run as SVG, which browsers show and text tools compare."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOURS = ("#3b6ea8", "#c46a2b", "#4c956c", "#8a5a9e", "#b23a48", "#6c757d", "#b
 
 
 def draw(directory: Path, results: Sequence[Result]) -> None:
-    """A time line for each run, and the CPU time an order of all."""
+    """Write a timeline of each run, and a chart of the CPU time per order of all runs."""
     directory.mkdir(parents=True, exist_ok=True)
     for one in results:
         name = "".join(sign if sign.isalnum() else "-" for sign in one.title.lower())
@@ -23,7 +23,7 @@ def draw(directory: Path, results: Sequence[Result]) -> None:
 
 
 def timeline(result: Result) -> str:
-    """Orders accepted and ended over the seconds of a run."""
+    """Return a chart of the orders accepted and ended over the time of a run, in seconds."""
     points = [(0.0, 0, 0), *result.timeline]
     last_s = max(at for at, _, _ in points) or 1.0
     most = max(result.orders, 1)
@@ -44,7 +44,7 @@ def timeline(result: Result) -> str:
 
 
 def costs(results: Sequence[Result]) -> str:
-    """CPU milliseconds an order, by process, a bar for each run."""
+    """Return a chart of the CPU time per order in milliseconds, by process, with a bar for each run."""
     names = list(dict.fromkeys(name for one in results for name in one.cpu_ms_per_order))
     most = max((sum(one.cpu_ms_per_order.values()) for one in results), default=0.0) or 1.0
     height = (HEIGHT - TOP - BOTTOM) / max(1, len(results))

@@ -78,7 +78,7 @@ def _bench(options: Options, chosen: tuple[str, ...], url: str | None, keep: Pat
     from oms.testing.bench.bench import Bench
     from oms.testing.bench.deployment import BenchFailed, Deployment
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # services and servers end with us
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that services and servers are stopped too
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oms-bench-")))

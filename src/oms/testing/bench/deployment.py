@@ -1,4 +1,4 @@
-"""What is measured: servers of our own, and each service in processes of its own, started and ended here."""
+"""The measured system: starts and stops the servers, and each service in its own processes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ READY_S = 60.0
 STOP_S = 20.0
 
 STOCKED: Mapping[str, str] = {"OMS_DEFAULT_STOCK": "1000000000", "OMS_PAYMENT_SUCCESS_RATE": "1"}
-"""Every order can be confirmed; all else is as it comes."""
+"""Settings with which every order can be confirmed; all others have their defaults."""
 
 
 class BenchFailed(Exception):
-    """The run can't be measured; the text says why."""
+    """The run can't be measured. The text is the reason."""
 
 
 @attrs.define(eq=False)
@@ -47,14 +47,14 @@ class Process:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; its output goes to its log."""
+        """Start the process; its output goes to its log file."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - our own program
+            self.process = subprocess.Popen(  # noqa: S603 - the program is `oms`
                 [*self.command, "--port", str(self.port)], env=dict(self.environ), stdout=log, stderr=log
             )
 
     def await_ready(self) -> None:
-        """Wait until `/readyz` says so; `BenchFailed` where it ends before, or takes too long."""
+        """Wait until `/readyz` reports ready; raises `BenchFailed` if the process ends or takes too long."""
         until = time.monotonic() + READY_S
         while time.monotonic() < until:
             if self.process is None or self.process.poll() is not None:
@@ -65,7 +65,7 @@ class Process:
         raise BenchFailed(f"{self.name} isn't ready: {self.log.read_text(errors='replace')[-2000:]}")
 
     def stop(self) -> None:
-        """End it in good order, or else at once."""
+        """Stop the process, and kill it if it doesn't end in time."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.send_signal(signal.SIGTERM)
@@ -76,7 +76,7 @@ class Process:
             self.process.wait()
 
     def usage(self) -> Usage:
-        """What it has used up to now."""
+        """Return the CPU time and memory that the process has used up to now."""
         if self.process is None:
             return Usage()
         return usage_of(self.process.pid)
@@ -84,16 +84,16 @@ class Process:
 
 @attrs.define(eq=False)
 class Deployment:
-    """A system that takes orders at its `doors`. `environ` are the settings of all of its processes."""
+    """A system that accepts orders at the addresses `doors`. `environ` has the settings of all of its processes."""
 
     directory: Path
     environ: Mapping[str, str]
     processes: list[Process] = attrs.field(factory=list)
     servers: Mapping[str, int] = attrs.field(factory=dict)
-    """By name, the process in whose tree a server of our own runs."""
+    """The process id of the root of each server's process tree, by the server's name."""
 
     given: tuple[str, int] | None = None
-    """Host and port of a system that others started."""
+    """Host and port of a system that the benchmark didn't start."""
 
     @property
     def doors(self) -> Sequence[tuple[str, int]]:
@@ -102,19 +102,19 @@ class Deployment:
         return [self.given] if self.given else own
 
     def add(self, name: str, command: Sequence[str], settings: Mapping[str, str]) -> None:
-        """Start a process, without waiting for it."""
+        """Start a process without waiting until it is ready."""
         log = self.directory / f"{name}-{len(self.processes)}.log"
         made = Process(name, [sys.executable, "-m", "oms", *command], {**self.environ, **settings}, log, _free_port())
         self.processes.append(made)
         made.start()
 
     def await_ready(self) -> None:
-        """Wait for all."""
+        """Wait until all processes are ready."""
         for process in self.processes:
             process.await_ready()
 
     def stop(self) -> None:
-        """End all processes."""
+        """Stop all processes."""
         for process in self.processes:
             process.stop()
         self.processes.clear()
@@ -122,25 +122,25 @@ class Deployment:
     def start(
         self, names: Sequence[str] = SERVICES, *, each: int = 1, settings: Mapping[str, str] | None = None
     ) -> None:
-        """Start services, some processes each, and wait until they are ready."""
+        """Start services, with `each` processes of each, and wait until they are ready."""
         for name in names:
             for _ in range(each):
                 self.add(name, ["run", name], settings or {})
         self.await_ready()
 
     def oms(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the same settings to its end."""
+        """Run an `oms` command with the same settings to its end."""
         command = [sys.executable, "-m", "oms", *arguments]
         return subprocess.run(command, env=dict(self.environ), capture_output=True, text=True, check=False)  # noqa: S603
 
     def set_up(self) -> None:
-        """Tables, roles and topics."""
+        """Create tables, roles and topics."""
         done = self.oms("setup")
         if done.returncode != 0:
             raise BenchFailed(f"oms setup: {done.stderr or done.stdout}")
 
     def verify(self, within_s: float) -> Mapping[str, Any]:
-        """`oms verify` once nothing is under way; `BenchFailed` where a promise is broken, or it never gets quiet."""
+        """Run `oms verify` when the system is at rest; raises `BenchFailed` for a broken promise, or without rest."""
         until = time.monotonic() + within_s
         while True:
             done = self.oms("verify", "--json")
@@ -152,14 +152,14 @@ class Deployment:
             time.sleep(0.5)
 
     def usage(self) -> dict[str, Usage]:
-        """What services and servers have used up to now, by name; processes of one service count together."""
+        """Return the CPU time and memory that each service (all of its processes) and server has used up to now."""
         used: dict[str, Usage] = {}
         for process in self.processes:
             used[process.name] = used.get(process.name, Usage()) + process.usage()
         return used | {name: usage_of(pid, tree=True) for name, pid in self.servers.items()}
 
     def resident_mb(self) -> dict[str, float]:
-        """What is resident now in the services, by name."""
+        """Return the resident memory of each service in MiB, by name."""
         found: dict[str, float] = {}
         for one in self.processes:
             if one.process is not None:
@@ -169,13 +169,13 @@ class Deployment:
 
 @contextmanager
 def servers() -> Iterator[Servers]:
-    """PostgreSQL, Redis and Kafka of our own, durable as they come."""
-    with running_servers(*SERVERS) as made:  # type: ignore[arg-type] # they are names of servers
+    """Start PostgreSQL, Redis and Kafka with their default durability, for one block."""
+    with running_servers(*SERVERS) as made:  # type: ignore[arg-type] # the names are server names
         yield made
 
 
 def distributed(directory: Path, own: Servers, settings: Mapping[str, str], database: str = "oms") -> Deployment:
-    """A deployment on these servers, set up; no service runs yet."""
+    """Return a deployment on these servers, set up; no service runs yet."""
     reached = addresses(own.postgres_url, own.redis_url, own.kafka_bootstrap, database=database)
     environ = {**_clean_environ(), **reached, "OMS_DATA": str(directory / "data"), **settings}
     (directory / "data").mkdir(exist_ok=True)
@@ -185,7 +185,7 @@ def distributed(directory: Path, own: Servers, settings: Mapping[str, str], data
 
 
 def embedded(directory: Path, settings: Mapping[str, str]) -> Deployment:
-    """`oms serve`, in a directory of its own, running."""
+    """Return a running `oms serve` in its own directory."""
     environ = {**_clean_environ(), "OMS_PROFILE": "embedded", "OMS_DATA": str(directory / "data"), **settings}
     made = Deployment(directory, environ)
     made.add("serve", ["serve"], {})
@@ -194,7 +194,7 @@ def embedded(directory: Path, settings: Mapping[str, str]) -> Deployment:
 
 
 def addresses(postgres_url: str, redis_url: str, kafka_bootstrap: str, *, database: str) -> Mapping[str, str]:
-    """The settings of a distributed system on these servers, whose URLs may carry an administrator's login."""
+    """Return the settings of a distributed system on these servers, whose URLs may have an administrator's login."""
     postgres, gate = urlsplit(postgres_url), urlsplit(redis_url)
     return {
         "OMS_PROFILE": "distributed",
@@ -209,13 +209,13 @@ def addresses(postgres_url: str, redis_url: str, kafka_bootstrap: str, *, databa
 
 
 def keepers_of(own: Servers) -> dict[str, int]:
-    """The process in whose tree each server runs, by the server's name."""
+    """Return the process id of the root of each server's process tree, by the server's name."""
     marks = ((name, own.directory / f"{name}.keeper") for name in SERVERS)
     return {name: int(mark.read_text()) for name, mark in marks if mark.exists()}
 
 
 def _clean_environ() -> dict[str, str]:
-    """Ours, without settings of the shop's own; the children run the same `oms` as we do."""
+    """Return this process's environment without `oms` settings; child processes import the same `oms`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OMS_")}
     paths = [str(Path(oms.__file__).parent.parent), *filter(None, [kept.get("PYTHONPATH")])]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,11 +1,11 @@
-"""The floor: bare drivers making exactly the rows and messages that one confirmed order of three products leaves.
+"""The floor: bare drivers that write exactly the rows and messages of one confirmed order of three products.
 
-No state machine, no inbox check, no lock, no retry, no JSON made anew, one process, one thread, serial: what
-PostgreSQL, Redis and Kafka take for the bytes alone. In the order of the saga, each step durable before the next: rows
-by COPY and a commit, then its message with `acks=all`. What comes and goes again (outbox, tasks, updates of a row) the
-floor doesn't make, so it is as fast as can be.
+One thread writes serially, without state machine, inbox check, locks, retries or JSON encoding, so the time is that of
+PostgreSQL, Redis and Kafka alone. The steps have the order of the saga, and each is durable before the next one: rows
+by COPY and a commit, then the message with `acks=all`. The floor leaves out temporary rows (outbox, tasks) and updates,
+so it is as fast as possible.
 
-It changes only when an order leaves other rows or messages (`ROWS`, `TOPICS`), which a test compares with a real one.
+It changes only if an order leaves other rows or messages (`ROWS`, `TOPICS`); a test compares them with a real order.
 
     python benchmarks/floor.py      # alone, on servers of its own
 """
@@ -33,20 +33,20 @@ ROWS: Mapping[str, Mapping[str, int]] = {
     "oms_payment": {"payments": 1, "inbox": 1},
     "oms_notification": {"notifications": 2, "inbox": 2},
 }
-"""Rows that an order leaves, by schema and table; `stock` and `gate` are changed, not added to."""
+"""The number of rows that an order leaves, by schema and table; in `stock` and `gate` rows are only changed."""
 
 TOPICS = ("order.created", "inventory.reserved", "payment.success", "order.confirmed")
-"""Messages that an order leaves, one of each."""
+"""The topics in which an order leaves a message."""
 
 PREFIX = "floor."
-"""Of the floor's topics and Redis keys: a system on the same servers doesn't hear of it."""
+"""The prefix of the floor's topics and Redis keys, so that a system on the same servers doesn't read them."""
 
 BATCHES = (1, 50, 200, 500, 1000)
 
 
 @attrs.frozen
 class Pace:
-    """How fast the floor was with one size of batch."""
+    """The speed of the floor with one batch size."""
 
     batch: int
     orders_per_s: float
@@ -54,21 +54,21 @@ class Pace:
     """Median time of one batch: at batch 1, the serial latency of an order."""
 
     cpu_ms: float = 0.0
-    """CPU time an order, of this process and the servers; what the batch size is compared by on a busy machine."""
+    """CPU time per order of this process and the servers, to compare batch sizes on a busy machine."""
 
 
 class Floor:
-    """Makes orders on three servers; `postgres_url` is of a database that `oms setup` has made tables in."""
+    """Writes orders to the three servers; `postgres_url` is a database in which `oms setup` has created the tables."""
 
     def __init__(self, postgres_url: str, redis_url: str, kafka_bootstrap: str) -> None:
         self._sql = psycopg.connect(postgres_url)
         self._redis = Redis.from_url(redis_url, decode_responses=True)
-        # linger as in `oms`; the queue takes the largest batch at once.
+        # The same linger time as in `oms`; the queue holds the largest batch.
         self._producer = Producer({"bootstrap.servers": kafka_bootstrap, "acks": "all", "linger.ms": "1"})
         self._number = 0
 
     def prepare(self) -> None:
-        """Products to sell, with stock for all orders to come."""
+        """Create the products, with enough stock for all orders."""
         with self._sql.cursor() as cursor:
             rows = [(sku,) for sku in PRODUCTS]
             cursor.executemany(
@@ -77,7 +77,7 @@ class Floor:
         self._sql.commit()
 
     def measure(self, batch: int, seconds: float, cpu_s: Callable[[], float] = time.process_time) -> Pace:
-        """Batch after batch for so long, at least three. `cpu_s` tells the CPU time used so far, here and elsewhere."""
+        """Write at least three batches, for this many seconds. `cpu_s` returns the CPU time of all processes so far."""
         took: list[float] = []
         self.run(batch)
         began, used_s = time.perf_counter(), cpu_s()
@@ -88,7 +88,7 @@ class Floor:
         return Pace(batch, orders / sum(took), median(took) * 1000, (cpu_s() - used_s) * 1000 / orders)
 
     def run(self, batch: int) -> None:
-        """Place, reserve, charge, confirm, sell and tell a batch of orders."""
+        """Place, reserve, charge, confirm and sell a batch of orders, and notify their customers."""
         orders = [Lines(self._number + index) for index in range(batch)]
         self._number += batch
         order, inventory, payment, notification = ROWS
@@ -113,7 +113,7 @@ class Floor:
         self._rows(notification, orders, ("notifications", Lines.notifications), ("inbox", Lines.first_two))
 
     def fill(self, orders: int, *, batch: int = 10_000, told: Callable[[int], None] = lambda _: None) -> None:
-        """Rows of so many orders that ended long ago, without messages: a history. Ids are in the order of time."""
+        """Write the rows of orders that ended long ago, without messages: a history. Ids are in the order of time."""
         ids = SystemIds()
         for start in range(0, orders, batch):
             some = [Lines(self._number + index, ids.order_id()) for index in range(min(batch, orders - start))]
@@ -185,11 +185,11 @@ _HEADERS: Any = [
     ("oms_schema", b"1"),
     ("oms_causation_id", b"e566c742-6ece-5009-8203-84400a438fc0"),
 ]
-"""As many bytes as those of `oms`."""
+"""Headers with as many bytes as those of `oms`."""
 
 
 class Lines:
-    """One order as lines of COPY's text format, in the order of each table's columns."""
+    """The rows of one order as lines of COPY's text format, with the columns in the order of each table."""
 
     def __init__(self, number: int, order_id: str = "") -> None:
         self.id = order_id or str(uuid4())
@@ -201,55 +201,55 @@ class Lines:
         self.answer = "HELD " + " ".join(f"{sku} {units}" for sku, units in self.skus)
 
     def order(self) -> str:
-        """The order, as it ends."""
+        """The order in its final state."""
         i, at = self.id, self.at
         return f"{i}\tCONFIRMED\t4\tbench\t1250\tUSD\t{self.items}\t\\N\t{at}\t{at}\t{at}\t\\N\t\t\\N\n"
 
     def placed(self) -> str:
-        """History of the acceptance."""
+        """The history entry of the acceptance."""
         return f"{self.id}\t1\t{self.at}\tplace\tABSENT\tCREATED\t\n"
 
     def reserved(self) -> str:
-        """History of the order's own echo, and of its reservation."""
+        """The history entries of the order's own event, and of its reservation."""
         i, at = self.id, self.at
         return (
             f"{i}\t2\t{at}\torder.created\tCREATED\tCREATED\t\n{i}\t3\t{at}\tinventory.reserved\tCREATED\tRESERVED\t\n"
         )
 
     def paid(self) -> str:
-        """History of the end."""
+        """The history entry of the confirmation."""
         return f"{self.id}\t4\t{self.at}\tpayment.success\tRESERVED\tCONFIRMED\t\n"
 
     def first(self) -> str:
-        """Inbox: the first message."""
+        """The inbox row of the first message."""
         return f"inventory-group\t{self.messages[0]}\t{self.at}\n"
 
     def second(self) -> str:
-        """Inbox: the second message."""
+        """The inbox row of the second message."""
         return f"inventory-group\t{self.messages[1]}\t{self.at}\n"
 
     def first_two(self) -> str:
-        """Inbox: two messages."""
+        """The inbox rows of the first two messages."""
         return self.first() + self.second()
 
     def third(self) -> str:
-        """Inbox: the third message."""
+        """The inbox row of the third message."""
         return f"inventory-group\t{self.messages[2]}\t{self.at}\n"
 
     def reservation(self) -> str:
-        """The reservation, as it ends."""
+        """The reservation in its final state."""
         return f"{self.id}\tCOMMITTED\t{self.items}\t{self.at}\n"
 
     def held(self) -> str:
-        """Ledger: held."""
+        """The ledger rows of the hold."""
         return "".join(f"{self.id}\t{sku}\tHOLD\t0\t{units}\t{self.at}\n" for sku, units in self.skus)
 
     def sold(self) -> str:
-        """Ledger: sold."""
+        """The ledger rows of the sale."""
         return "".join(f"{self.id}\t{sku}\tCOMMIT\t-{units}\t-{units}\t{self.at}\n" for sku, units in self.skus)
 
     def payment(self) -> str:
-        """The payment, as it ends."""
+        """The payment in its final state."""
         return f"{self.id}\tCAPTURED\tbench\t1250\tUSD\t{{}}\tsim-oms-{self.id}\t{self.at}\n"
 
     def notifications(self) -> str:
@@ -284,7 +284,7 @@ def _sums(orders: Sequence[Lines]) -> list[tuple[str, int]]:
 
 
 def measured(floor: Floor, *, seconds: float = 3.0, cpu_s: Callable[[], float] = time.process_time) -> list[Pace]:
-    """The pace of each size of batch, on servers whose tables and topics are there."""
+    """Measure the pace of each batch size, on servers with tables and topics."""
     try:
         floor.prepare()
         return [floor.measure(batch, seconds, cpu_s) for batch in BATCHES]
@@ -293,11 +293,11 @@ def measured(floor: Floor, *, seconds: float = 3.0, cpu_s: Callable[[], float] =
 
 
 def make_topics(bootstrap: str, partitions: int = 4) -> None:
-    """The floor's topics."""
+    """Create the floor's topics."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    admin = AdminClient({"bootstrap.servers": bootstrap})  # gone with its last reference, and its requests with it
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # must stay referenced until its requests are done
     made = admin.create_topics([NewTopic(PREFIX + topic, partitions, 1) for topic in TOPICS])
     for future in made.values():
         try:
@@ -305,5 +305,5 @@ def make_topics(bootstrap: str, partitions: int = 4) -> None:
         except KafkaException as error:
             if not isinstance(error.args[0], KafkaError) or error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise
-    while not made.keys() <= admin.list_topics(timeout=30).topics.keys():  # a broker hears of them a little later
+    while not made.keys() <= admin.list_topics(timeout=30).topics.keys():  # a broker knows them a little later
         time.sleep(0.05)

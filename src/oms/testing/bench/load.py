@@ -1,11 +1,11 @@
-"""Who places the orders: a process of its own, `python -m oms.testing.bench.load`, with its plan as JSON on stdin.
+"""Places orders, in its own process: `python -m oms.testing.bench.load`, with a plan as JSON on stdin.
 
-`connections` buyers post one order after the other. With a `rate_per_s`, orders fall due at that pace whatever the
-system does, and wait for a free buyer; their latency counts from when they were due. Answers go to `results`, a line
-each: order id, when it was due, when it was answered (seconds since 1970), status, whether its charge is a slow one.
+`connections` buyers post one order after the other. With a `rate_per_s`, orders fall due at that constant rate and wait
+for a free buyer; their latency counts from the due time. Responses are written to `results`, one in each line: order
+id, due time, time of the response (both in seconds since 1970), status, and whether its charge is slow.
 
-A server closes connections that rest. Their buyers make a new one for the next order; an order that was sent just when
-its connection was closed is sent again.
+A server closes idle connections. Their buyers open a new connection for the next order; an order that was sent at the
+moment when its connection was closed is sent again.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _LENGTH = b"content-length:"
 _END = b"\r\n\r\n"
 
 RESTED_S = 1.0
-"""A connection that rested for so long may have been closed for that: what was lost on it was never read."""
+"""The server may have closed a connection that was idle for this many seconds, and not read the request on it."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to do. `first` and `step` share the numbers of orders among several processes."""
+    """The orders to place. `first` and `step` divide the numbers of the orders among several processes."""
 
     host: str
     port: int
@@ -46,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What became of one request."""
+    """The result of one request."""
 
     order: str
     due_at: float
@@ -56,7 +56,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One request, as it is sent."""
+    """The bytes of one request."""
 
     text: bytes
     slow: bool
@@ -70,7 +70,7 @@ _id = msgspec.json.Decoder(_Id).decode
 
 
 class Buyer(asyncio.Protocol):
-    """A request, its answer, and the next one, on one connection as long as the server keeps it."""
+    """Sends requests one after the other, on one connection as long as the server keeps it open."""
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
@@ -84,17 +84,17 @@ class Buyer(asyncio.Protocol):
         self._known = False
 
     async def connect(self) -> None:
-        """Make a connection."""
+        """Open a connection."""
         plan = self._crowd.plan
         await asyncio.get_running_loop().create_connection(lambda: self, plan.host, plan.port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """At first say hello: until that is answered the server may not have taken the connection from its queue."""
+        """Send a first request; its response shows that the server has accepted the connection."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.write(self._asked.text if self._asked else _HELLO)
 
     def buy(self, asked: Asked, due_at: float) -> None:
-        """Send a request."""
+        """Send the request of an order."""
         self._asked, self._due_at = asked, due_at
         self._may_repeat = time.monotonic() - self._rests_since >= RESTED_S
         if self._transport is None:
@@ -103,7 +103,7 @@ class Buyer(asyncio.Protocol):
             self._transport.write(asked.text)
 
     def data_received(self, data: bytes) -> None:
-        """Once the answer is whole, note it."""
+        """Record the response once it is complete."""
         self._received += data
         head, end, rest = self._received.partition(_END)
         if not end:
@@ -116,7 +116,7 @@ class Buyer(asyncio.Protocol):
             self._answered(int(head[9:12]), rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is lost with a connection that rests, or that was closed before it brought the request."""
+        """Reconnect if the connection was idle or was closed before the server read the request; otherwise fail."""
         self._transport = None
         if self._asked is None and self._known:
             return
@@ -148,7 +148,7 @@ def _order(status: int, text: bytes) -> str:
 
 
 class Crowd:
-    """The buyers, and the orders that wait for one."""
+    """The buyers, and the orders that wait for a free buyer."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -163,17 +163,17 @@ class Crowd:
         self._due: deque[float] = deque()
         self._missing = plan.connections
         self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when every buyer is there: then the first order falls due."""
+        """Done when all buyers are connected; then the first order falls due."""
 
     def comes(self, buyer: Buyer) -> None:
-        """A buyer is there."""
+        """Note that a buyer is connected and free."""
         self._free.append(buyer)
         self._missing -= 1
         if self._missing == 0:
             self.complete.set_result(None)
 
     def serve(self) -> None:
-        """Orders that are due to buyers that are free; the last that came is first: its connection is the freshest."""
+        """Give due orders to free buyers; first to the buyer that was used last, whose connection is the freshest."""
         while self._free and self._next < len(self._requests) and (self._due or not self.plan.rate_per_s):
             due_at = self._due.popleft() if self._due else time.time()
             asked = self._requests[self._next]
@@ -181,7 +181,7 @@ class Crowd:
             self._free.pop().buy(asked, due_at)
 
     async def pace(self) -> None:
-        """Let orders fall due."""
+        """Make orders due at the plan's rate."""
         began = time.time()
         for index in range(len(self._requests)):
             due_at = began + index / self.plan.rate_per_s
@@ -194,7 +194,7 @@ class Crowd:
             self.serve()
 
     def answered(self, buyer: Buyer, answer: Answer) -> None:
-        """An answer is whole: give the buyer what is due, or let it wait."""
+        """Record a complete response, and give the buyer the next due order if there is one."""
         self.answers.append(answer)
         if len(self.answers) == len(self._requests):
             self.done.set_result(None)
@@ -203,7 +203,7 @@ class Crowd:
             self.serve()
 
     def fail(self, error: BaseException) -> None:
-        """An order may be lost: this is no measurement."""
+        """End the run with an error: an order may be lost, so its figures are not valid."""
         for waiting in (self.complete, self.done):
             if not waiting.done():
                 waiting.set_exception(error)
@@ -211,7 +211,7 @@ class Crowd:
 
 
 async def place(plan: Plan) -> Sequence[Answer]:
-    """Place all orders of a plan."""
+    """Place all orders of a plan and return the results."""
     crowd = Crowd(plan)
     for _ in range(plan.connections):
         await Buyer(crowd).connect()
@@ -225,7 +225,7 @@ async def place(plan: Plan) -> Sequence[Answer]:
 
 
 def main() -> None:
-    """Run a plan."""
+    """Run the plan on stdin."""
     import uvloop
 
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)

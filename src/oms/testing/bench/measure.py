@@ -1,4 +1,4 @@
-"""One measurement: load from processes of its own, until every order that was accepted has ended."""
+"""One measurement: places orders from separate processes, and waits until every accepted order has ended."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from oms.testing.bench.usage import Usage, usage_of
 from oms.testing.bench.watch import Watch
 
 Told = Callable[[int], None]
-"""Told how many orders have ended."""
+"""Called with the number of orders that have ended."""
 
 
 @attrs.frozen
 class Load:
-    """What is asked: `orders` at once, or at a rate; `kind` is that of `orders.body`.
+    """The load: `orders` at once or at a rate; `kind` is the argument of `orders.body`.
 
-    Every order has to be accepted, unless `some_refused`: on a machine that is busy with other things a service may
-    answer that it can't right now.
+    Every order must be accepted, unless `some_refused`: on a machine that is busy with other work, a service may refuse
+    some for the time being.
     """
 
     orders: int
@@ -41,7 +41,7 @@ class Load:
 def measure(
     scenario: str, deployment: Deployment, watch: Watch | None, load: Load, *, settle_s: float, told: Told
 ) -> Result:
-    """Place the orders and wait until all have ended; without a watch, until all are answered."""
+    """Place the orders and wait until all have ended; without a watch, until all have a response."""
     already = watch.look() if watch else 0
     before = deployment.usage()
     buyers = [_started(deployment, load, number) for number in range(load.processes)]
@@ -99,7 +99,7 @@ def _started(deployment: Deployment, load: Load, number: int) -> tuple[subproces
         load.processes,
     )
     command = [sys.executable, "-m", "oms.testing.bench.load"]
-    process = subprocess.Popen(command, env=dict(deployment.environ), stdin=subprocess.PIPE)  # noqa: S603 - our own
+    process = subprocess.Popen(command, env=dict(deployment.environ), stdin=subprocess.PIPE)  # noqa: S603 - our own program
     if process.stdin is not None:
         process.stdin.write(msgspec.json.encode(plan))
         process.stdin.close()

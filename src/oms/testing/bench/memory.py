@@ -1,4 +1,4 @@
-"""Orders in waves, and what is resident in each service when a wave has ended: that must not grow."""
+"""Places orders in waves and measures the resident memory of each service after each wave: it must not grow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from oms.testing.bench.bench import Bench
 from oms.testing.bench.results import Result, Sample
 
 WAVE = 10_000
-"""Orders of a wave; a tenth of all where that is less."""
+"""Orders in each wave; a tenth of all orders if that is less."""
 
 REST_S = 3.0
-"""What has ended is let go of: the least that is resident in this time counts."""
+"""Time after a wave during which memory is measured, in seconds; the lowest value counts."""
 
 
 def memory(bench: Bench) -> Iterator[Result]:
-    """Waves until all orders are placed; each sample goes to `memory.jsonl` in the run's directory at once."""
+    """Place waves until all orders are placed; write each sample to `memory.jsonl` in the run's directory at once."""
     orders, wave = bench.options.orders, min(WAVE, max(1, bench.options.orders // 10))
     told, began, samples, placed = bench.told("memory", orders), time.monotonic(), list[Sample](), 0
     with bench.running() as system:

@@ -1,4 +1,4 @@
-"""The orders that are placed: three products each, of a hundred, so that a product is in many orders of a batch."""
+"""The orders to place: each has three of a hundred products, so that many orders of a batch share a product."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ ITEMS = 3
 UNITS = (2, 1, 1)
 PRODUCTS = tuple(f"sku-{number:02}" for number in range(100))
 HOT = "hot"
-"""The one product that everybody wants at once."""
+"""The one product that all orders of kind `hot` contain."""
 
 
 def lines(number: int) -> Sequence[tuple[str, int]]:
-    """Products and units of the order with this number."""
+    """Return products and units of the order with this number."""
     first = number * 7
     return [(PRODUCTS[(first + 13 * place) % len(PRODUCTS)], units) for place, units in enumerate(UNITS)]
 
 
 def is_slow(number: int, kind: str) -> bool:
-    """Whether the gateway takes long for this order: every hundredth, where that is asked for."""
+    """Whether the gateway is slow for this order: for every hundredth one of kind `slow`."""
     return kind == "slow" and number % 100 == 0
 
 
 def body(number: int, kind: str = "") -> bytes:
-    """What a buyer posts. `hot` is one unit of the product that everybody wants."""
+    """Return the body of the request for an order. With kind `hot`, it is one unit of the product `HOT`."""
     items = {HOT: 1} if kind == "hot" else dict(lines(number))
     user = "slow" if is_slow(number, kind) else "bench"
     return json.dumps({"userId": user, "amount": 12.5, "items": items}).encode()

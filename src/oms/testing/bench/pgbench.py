@@ -1,4 +1,4 @@
-"""pgbench with the rows that accepting an order makes, one transaction an order: what PostgreSQL itself takes."""
+"""Runs pgbench with the rows of an accepted order, one transaction per order: the speed of PostgreSQL alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMIT;
 
 
 def rate(url: str, directory: Path, *, clients: int = 16, seconds: int = 5) -> float:
-    """Orders a second; `BenchFailed` where pgbench isn't there."""
+    """Return orders per second; raises `BenchFailed` if pgbench isn't installed."""
     program = shutil.which("pgbench")
     if program is None:
         raise BenchFailed("pgbench isn't on PATH; it comes with PostgreSQL (Debian: postgresql-contrib)")

@@ -1,4 +1,4 @@
-"""Results as a table for people."""
+"""Shows results as tables, and writes them as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = ("scenario", "orders", "accepted/s", "completed/s", "floor/s", "ratio"
 
 
 def show(screen: Console, results: Sequence[Result], paces: Sequence[Pace]) -> None:
-    """What was measured, and what it cost."""
+    """Print the figures and the CPU time per order."""
     if paces:
         said = ", ".join(f"{one.orders_per_s:,.0f} at {one.batch} ({one.cpu_ms:.2f} CPU ms)" for one in paces)
         screen.print(f"floor, orders/s by size of batch: {said}")
@@ -63,7 +63,7 @@ def _three(found: Quantiles) -> str:
 
 
 def _memory(samples: Sequence[Sample]) -> object:
-    """After the first wave, about each doubling of it, and the last."""
+    """Return a table of the memory after the first wave, after each doubling of the waves, and after the last wave."""
     from oms.entrypoints.cli.output import table
 
     shown = [samples[at - 1] for at in _doublings(len(samples))]
@@ -101,7 +101,7 @@ def _costs(results: Sequence[Result]) -> object:
 
 
 def machine() -> Mapping[str, object]:
-    """Where this was measured."""
+    """Return the properties of this machine."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "")
     return {
@@ -114,7 +114,7 @@ def machine() -> Mapping[str, object]:
 
 
 def as_json(results: list[Result], paces: list[Pace], machine: Mapping[str, Any]) -> dict[str, Any]:
-    """All of a run, for a file."""
+    """Return all figures of a run."""
     return {
         "machine": dict(machine),
         "floor": [attrs.asdict(pace) for pace in paces],

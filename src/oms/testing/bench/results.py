@@ -1,4 +1,4 @@
-"""The figures of a run, of what was answered and what came of it."""
+"""The figures of a run, computed from the responses and the ends of its orders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oms.testing.bench.watch import End
 
 @attrs.frozen
 class Quantiles:
-    """Of latencies, in milliseconds."""
+    """Quantiles of latencies, in milliseconds."""
 
     p50: float
     p95: float
@@ -22,7 +22,7 @@ class Quantiles:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Quantiles:
-        """Nearest rank; zeros where there are none."""
+        """Return the quantiles by the nearest-rank method; zeros if there are no latencies."""
         known = sorted(seconds)
         if not known:
             return cls(0.0, 0.0, 0.0)
@@ -32,7 +32,7 @@ class Quantiles:
 
 @attrs.frozen
 class Sample:
-    """MiB that are resident in each service at rest, after so many orders."""
+    """The resident memory of each service at rest in MiB, after `orders` orders."""
 
     orders: int
     resident_mb: Mapping[str, float]
@@ -40,7 +40,7 @@ class Sample:
 
 @attrs.frozen
 class Result:
-    """One run. Rates are orders a second from the first request on; CPU is milliseconds an order, by process."""
+    """One run. Rates are orders per second since the first request; CPU is milliseconds per order, by process."""
 
     scenario: str
     orders: int
@@ -49,37 +49,37 @@ class Result:
     completed_per_s: float
     post_ms: Quantiles
     confirmed_ms: Quantiles
-    """From the request to `order.confirmed` in the log."""
+    """Time from the request to `order.confirmed` in the log."""
 
     cpu_ms_per_order: Mapping[str, float]
     memory_mb: Mapping[str, float]
     timeline: Sequence[tuple[float, int, int]]
-    """(seconds since the first request, accepted and ended by then)."""
+    """Points (seconds since the first request, orders accepted by then, orders ended by then)."""
 
     prompt_per_s: float = 0.0
     prompt_ms: Quantiles | None = None
-    """The same of the orders without a slow charge, where some have one."""
+    """As `confirmed_ms`, but only for orders without a slow charge; None if no order has a slow charge."""
 
     floor_per_s: float = 0.0
     floor_batch_1_ms: float = 0.0
     notes: Mapping[str, float] = attrs.field(factory=dict)
     samples: Sequence[Sample] = ()
     take: int = 0
-    """Which one it is, where a scenario is measured several times."""
+    """The number of the measurement, if a scenario is measured several times."""
 
     @property
     def title(self) -> str:
-        """For people: scenario and take."""
+        """The scenario, with the number of the measurement."""
         return f"{self.scenario} ({self.take})" if self.take else self.scenario
 
     @property
     def cpu_ms(self) -> float:
-        """CPU time an order, of all processes but the load."""
+        """CPU time per order in milliseconds, of all processes except the load."""
         return sum(ms for name, ms in self.cpu_ms_per_order.items() if name != "load")
 
     @property
     def ratio(self) -> float:
-        """Completed orders to what the floor makes of the same run."""
+        """The rate of completed orders as a fraction of the floor's rate in the same run."""
         return self.completed_per_s / self.floor_per_s if self.floor_per_s else 0.0
 
 
@@ -90,7 +90,7 @@ def result_of(
     before: Mapping[str, Usage],
     after: Mapping[str, Usage],
 ) -> Result:
-    """The figures of orders that were all accepted; without `ends`, of their acceptance alone."""
+    """Compute the figures of a run; without `ends`, only those of the acceptance."""
     accepted = [answer for answer in answers if answer.status == 201]
     ended = [(answer, ends[answer.order]) for answer in accepted if answer.order in ends]
     began = min(answer.due_at for answer in answers)
@@ -127,7 +127,7 @@ def _rate(count: int, seconds: float) -> float:
 
 
 def _timeline(began: float, accepted: Sequence[float], ended: Sequence[float]) -> list[tuple[float, int, int]]:
-    """A point about each fiftieth of the run."""
+    """Return a point for about each fiftieth of the run."""
     last = max([*accepted, *ended], default=began)
     step = max(0.05, (last - began) / 50)
     points = []

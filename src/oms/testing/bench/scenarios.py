@@ -1,4 +1,4 @@
-"""The scenarios: what is deployed, what is asked of it, and what it is compared with."""
+"""The scenarios: each deploys a system, places orders, and compares the result."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ BURST, STEADY, EMBEDDED, ACCEPT, HOT_ONE = "burst", "steady", "embedded", "accep
 GATEWAY, SLOW = "slow gateway", "slow gateway, 1% take 10 s"
 ONE, TWO, FOUR = (f"{each} of each service" for each in (1, 2, 4))
 FEW, MANY = "few orders", "history"
-"""Names of results."""
+"""The names of the results of `history`."""
 
 TAKES = 3
-"""How often `history` measures both: in turn, for a machine is never as busy as it was a moment before."""
+"""How often `history` measures both cases, in turn, because the load of the machine changes."""
 
 
 def burst(bench: Bench) -> Iterator[Result]:
-    """All at once, on four processes."""
+    """Place all orders at once, on one process of each service."""
     with bench.running() as system:
         yield bench.measured(BURST, system, bench.load)
 
 
 def steady(bench: Bench) -> Iterator[Result]:
-    """At a fixed rate."""
+    """Place orders at a fixed rate."""
     with bench.running() as system:
         yield bench.measured(STEADY, system, attrs.evolve(bench.load, rate_per_s=bench.options.rate_per_s))
 
 
 def hot(bench: Bench) -> Iterator[Result]:
-    """Everybody wants the one product of which there are 100."""
+    """Place orders that all want one product, which has 100 units."""
     with bench.running() as system:
         stocked = system.oms("stock", "set", HOT, "100", "--url", _url(system, "inventory"))
         if stocked.returncode != 0:
@@ -58,7 +58,7 @@ def hot(bench: Bench) -> Iterator[Result]:
 
 
 def slow(bench: Bench) -> Iterator[Result]:
-    """A gateway that takes 200 ms a charge, without and with 1% that take 10 s."""
+    """Place orders with a gateway that takes 200 ms per charge, without and with 1% of charges that take 10 s."""
     script = bench.directory / "slow.json"
     script.write_text(json.dumps([{"user": "slow", "behaviour": "delay", "seconds": 10}]))
     gateway = {
@@ -73,7 +73,7 @@ def slow(bench: Bench) -> Iterator[Result]:
 
 
 def history(bench: Bench) -> Iterator[Result]:
-    """The same burst with hardly any order in the tables, and with very many; on two sets of servers, in turn."""
+    """Run the same burst with few and with very many orders in the tables, in turn, on two sets of servers."""
     bench.servers()
     with deployment.servers() as others:
         full = bench.beside(others, "history")
@@ -87,14 +87,14 @@ def history(bench: Bench) -> Iterator[Result]:
 
 
 def workers(bench: Bench) -> Iterator[Result]:
-    """The same burst with 1, 2 and 4 processes of each service."""
+    """Run the same burst with 1, 2 and 4 processes of each service."""
     for each, name in ((1, ONE), (2, TWO), (4, FOUR)):
         with bench.running(each=each) as system:
             yield bench.measured(name, system, attrs.evolve(bench.load, processes=each))
 
 
 def accept(bench: Bench) -> Iterator[Result]:
-    """The order service alone: how fast orders are accepted, beside pgbench with the rows of an acceptance."""
+    """Measure how fast the order service alone accepts orders, compared with pgbench writing the same rows."""
     system = bench.system()
     system.start(["order"])
     try:
@@ -108,7 +108,7 @@ def accept(bench: Bench) -> Iterator[Result]:
 
 
 def embedded(bench: Bench) -> Iterator[Result]:
-    """`oms serve`, beside SQLite's own rate of durable commits of one row."""
+    """Measure `oms serve`, compared with SQLite's own rate of durable commits of one row."""
     directory = bench.directory / f"embedded-{time.monotonic_ns()}"
     directory.mkdir()
     rate = single_row_commits(directory)
@@ -136,11 +136,11 @@ SCENARIOS: Mapping[str, Scenario] = {
     "memory": memory,
     "history": history,
 }
-"""In the order in which they are run; `history` last, because its rows have no messages."""
+"""All scenarios in the order in which they run; `history` is last, because its rows have no messages."""
 
 
 def single_row_commits(directory: Path, seconds: float = 2.0) -> float:
-    """Commits a second of one row each, durable (WAL, synchronous=FULL), on one connection of SQLite."""
+    """Return SQLite's durable commits (WAL, synchronous=FULL) per second, of one row each, on one connection."""
     connection = sqlite3.connect(directory / "floor.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
@@ -154,7 +154,7 @@ def single_row_commits(directory: Path, seconds: float = 2.0) -> float:
 
 
 def _fill(bench: Bench) -> float:
-    """Rows of orders that have ended, and what autovacuum does in a system that took its time for them; seconds."""
+    """Write the rows of ended orders, and vacuum as autovacuum would have done over time; returns the seconds taken."""
     import psycopg
 
     bench.system()

@@ -1,4 +1,4 @@
-"""What processes have used, from /proc: CPU seconds are right also on a machine that is busy with other things."""
+"""CPU time and memory of processes, from /proc. CPU seconds are valid even on a machine with other work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROC = Path("/proc")
 
 @attrs.frozen
 class Usage:
-    """CPU seconds (user and system), and the most memory that was resident, in MiB."""
+    """CPU seconds (user and system), and the peak of resident memory in MiB."""
 
     cpu_s: float = 0.0
     memory_mb: float = 0.0
@@ -22,14 +22,14 @@ class Usage:
         return Usage(self.cpu_s + other.cpu_s, self.memory_mb + other.memory_mb)
 
     def since(self, before: Usage) -> Usage:
-        """The CPU time since then; memory is a peak and stays."""
+        """Return the CPU time used since `before`; memory is the peak, unchanged."""
         return Usage(self.cpu_s - before.cpu_s, self.memory_mb)
 
 
 def usage_of(pid: int, *, tree: bool = False) -> Usage:
-    """One process, or all that it started, directly or not, with those that have ended and were waited for.
+    """Return the usage of a process; with `tree`, with all descendants, also those that have ended and were reaped.
 
-    Memory shared by processes of a tree (PostgreSQL's buffers) counts once: shares, not sizes, are added.
+    Memory that processes of a tree share (PostgreSQL's buffers) counts once, because proportional shares are added.
     """
     if not tree:
         return Usage(_cpu_s(pid, ended=False), _peak_mb(pid))
@@ -38,12 +38,12 @@ def usage_of(pid: int, *, tree: bool = False) -> Usage:
 
 
 def resident_mb(pid: int) -> float:
-    """What a process has in memory now, in MiB; nothing of one that has ended."""
+    """Return the resident memory of a process in MiB; 0 if it has ended."""
     return _kb(_PROC / str(pid) / "status", "VmRSS:") / 1024
 
 
 def _fields(pid: int) -> list[str]:
-    # The name in brackets may hold anything; what follows it is numbers.
+    # The name in brackets may contain any characters; only numbers follow it.
     return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
 
 

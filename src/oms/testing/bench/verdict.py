@@ -1,4 +1,4 @@
-"""What is wanted of a system as fast as it should be, beside what a run has seen of it."""
+"""Compares the results of a run with the performance that the system should have."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from oms.testing.bench import scenarios
 from oms.testing.bench.results import Result, Sample
 
 ENOUGH_PER_S = 500.0
-"""Behind a slow gateway, where a burst is faster than that."""
+"""Orders per second that are enough with a slow gateway, even if a burst is faster."""
 
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, "=": operator.eq}
 
 
 @attrs.frozen
 class Figure:
-    """One demand: `measured` has to be at least, at most or exactly what is `wanted`."""
+    """One requirement: `measured` must be at least, at most or exactly `wanted`, by the operator `how`."""
 
     name: str
     measured: float
@@ -28,12 +28,12 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether it is met."""
+        """Whether the requirement is met."""
         return _HOLDS[self.how](self.measured, self.wanted)
 
 
 def verdict(results: Sequence[Result]) -> Sequence[Figure]:
-    """Each demand that these results allow to judge; of several takes the median."""
+    """Return each requirement that these results allow to check; several measurements count by their median."""
     takes: dict[str, list[Result]] = {}
     for result in results:
         takes.setdefault(result.scenario, []).append(result)
@@ -95,7 +95,7 @@ _JUDGES = (_throughput, _latency, _slow, _size, _others)
 
 
 def growth(samples: Sequence[Sample]) -> Mapping[str, float]:
-    """By service, what is resident after the last wave over what was after the first."""
+    """Return the growth of each service: its resident memory after the last wave divided by that after the first."""
     first, last = samples[0].resident_mb, samples[-1].resident_mb
     return {name: _share(last[name], mb) for name, mb in first.items()}
 

@@ -1,6 +1,6 @@
-"""How orders end, as seen from outside: by the last message of each, with the time at which it entered the log.
+"""Watches how orders end, by the last message of each and the time at which it was appended to the log.
 
-So an order counts as confirmed when the world is told, after the commit and the relay, not when a row says so.
+So an order counts as confirmed when its event is published, not already when its row is committed.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class End:
 
 
 class Watch(Protocol):
-    """The ends of orders since this was made."""
+    """The ends of orders since the watch was made."""
 
     ends: Mapping[str, End]
 
     @abstractmethod
     def look(self) -> int:
-        """Take in what is new; how many orders have ended. May wait up to a tenth of a second."""
+        """Read new messages and return how many orders have ended. May wait for up to 0.1 s."""
 
 
 class KafkaWatch(Watch):
-    """Reads the topics of a Kafka from where they end now, in no group."""
+    """Reads Kafka's topics from their present ends on, without a consumer group."""
 
     def __init__(self, bootstrap: str) -> None:
         self._consumer = Consumer({
@@ -53,7 +53,7 @@ class KafkaWatch(Watch):
         self._consumer.assign([TopicPartition(topic, part, self._end_of(topic, part)) for topic, part in known])
 
     def look(self) -> int:
-        """Consume."""
+        """Consume new messages."""
         for message in self._consumer.consume(1000, 0.1):
             topic, key = message.topic(), message.key()
             kind, at_ms = message.timestamp()
@@ -65,29 +65,29 @@ class KafkaWatch(Watch):
         return self._consumer.get_watermark_offsets(TopicPartition(topic, part), timeout=10)[1]
 
     def close(self) -> None:
-        """Leave."""
+        """Close the consumer."""
         self._consumer.close()
 
 
-_SQL = f"SELECT topic, key, at FROM records WHERE topic IN ({', '.join('?' * len(ENDS))})"  # noqa: S608 - only marks
+_SQL = f"SELECT topic, key, at FROM records WHERE topic IN ({', '.join('?' * len(ENDS))})"  # noqa: S608 - only question marks
 _COUNT = f"SELECT count(*) FROM records WHERE topic IN ({', '.join('?' * len(ENDS))})"  # noqa: S608
 
 
 class FileWatch(Watch):
-    """Reads the log of an embedded system."""
+    """Reads the log file of an embedded system."""
 
     def __init__(self, data: Path) -> None:
         self._address = f"file:{data / 'broker.db'}?mode=ro"
 
     def look(self) -> int:
-        """Count."""
+        """Count the end events in the log."""
         time.sleep(0.1)
         with closing(sqlite3.connect(self._address, uri=True)) as connection:
             return int(connection.execute(_COUNT, tuple(ENDS)).fetchone()[0])
 
     @property
-    def ends(self) -> Mapping[str, End]:  # type: ignore[override] # read when asked for
-        """All ends on record."""
+    def ends(self) -> Mapping[str, End]:  # type: ignore[override] # a property
+        """The end of each order in the log."""
         with closing(sqlite3.connect(self._address, uri=True)) as connection:
             rows = connection.execute(_SQL, tuple(ENDS)).fetchall()
         return {str(key, "utf-8"): End(ENDS[topic], at / 1_000_000) for topic, key, at in rows}

@@ -1,14 +1,14 @@
-"""Real servers for tests: PostgreSQL, Redis and Apache Kafka, each by the first of three providers.
+"""Real servers for tests: PostgreSQL, Redis and Apache Kafka, each from the first available of three providers.
 
-1. `urls`: its address is given in the environment (`OMS_TEST_POSTGRES_URL`, `OMS_TEST_REDIS_URL`,
+1. `urls`: a running server whose address is in the environment (`OMS_TEST_POSTGRES_URL`, `OMS_TEST_REDIS_URL`,
    `OMS_TEST_KAFKA_BOOTSTRAP`).
-2. `docker`: testcontainers, where a Docker engine answers (`OMS_TEST_POSTGRES_IMAGE`, `OMS_TEST_REDIS_IMAGE`,
+2. `docker`: testcontainers, if a Docker engine responds (images: `OMS_TEST_POSTGRES_IMAGE`, `OMS_TEST_REDIS_IMAGE`,
    `OMS_TEST_KAFKA_IMAGE`).
-3. `native`: the programs of this machine (Linux).
+3. `native`: the programs that are installed on this machine (Linux).
 
-`OMS_TEST_BACKENDS=urls|docker|native` allows one provider alone; the default is `auto`. If no provider is available,
-`ServersMissing` says what to install: nothing is skipped. Servers end with the process that started them, however it
-ends.
+`OMS_TEST_BACKENDS=urls|docker|native` allows only one provider; the default is `auto`. If no provider is available,
+`ServersMissing` says what to install: no test is skipped. Servers end with the process that started them, even if it is
+killed.
 
     with running_servers("postgres", "redis") as servers:
         use(servers.postgres_url, servers.redis_url)

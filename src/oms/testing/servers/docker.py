@@ -1,8 +1,8 @@
-"""The second provider: containers, where a Docker engine answers.
+"""The second provider: containers, if a Docker engine responds.
 
-The images are the official ones; their documented variables and commands are all that is used. testcontainers' own
-reaper (Ryuk) is left out: it needs one more image and the engine's socket, and the daemon already removes the
-container when the test run is gone.
+The images are the official ones, and only their documented variables and commands are used. testcontainers' own reaper
+(Ryuk) is switched off: it needs another image and the engine's socket, and the daemon already removes the container
+when the test run has ended.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ PROBE_S = 5
 
 @contextmanager
 def running(name: ServerName) -> Iterator[str]:
-    """The address of a new container's server, until the block ends.
+    """Start a container and yield its server's address; the container ends with the block.
 
     Raises:
-        NotHere: no engine answers, it can't get the image, or the container doesn't come up.
+        NotHere: no engine responds, it can't get the image, or the container doesn't start.
     """
     engine_answers()
     image = image_of(name)
@@ -45,16 +45,16 @@ def running(name: ServerName) -> Iterator[str]:
 
 
 def image_of(name: ServerName) -> str:
-    """The image of this server: from the environment, else the official one."""
+    """Return the image of this server: from the environment, else the official one."""
     variable, official = IMAGES[name]
     return os.environ.get(variable) or official
 
 
 def engine_answers() -> None:
-    """Ask the engine once, with a short patience.
+    """Send one request to the engine, with a short time limit.
 
     Raises:
-        NotHere: nobody answers, or testcontainers isn't installed.
+        NotHere: no engine responds, or testcontainers isn't installed.
     """
     if not _is_set_up():
         raise NotHere("no Docker engine: there is no /var/run/docker.sock, and DOCKER_HOST isn't set")
@@ -73,7 +73,7 @@ def engine_answers() -> None:
 
 
 def _is_set_up() -> bool:
-    """Whether any of the usual signs of an engine is there: importing Docker's client to find out costs a second."""
+    """Whether there is any of the usual signs of an engine, because importing Docker's client takes a second."""
     signs = (
         Path("/var/run/docker.sock"),
         Path.home() / ".docker" / "config.json",

@@ -1,4 +1,4 @@
-"""The container of the official image `apache/kafka`: testcontainers' own class knows Confluent's scripts alone."""
+"""The container of the official image `apache/kafka`: testcontainers' own class supports only Confluent's scripts."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ SETTINGS = {
 class ApacheKafka(KafkaContainer):
     """One KRaft node of `apache/kafka`.
 
-    The address that clients are told holds the port that the engine chose, which is known only after the start. So,
-    as testcontainers does it, the container first waits for a script; ours sets the address and hands over to the
-    image's own `/etc/kafka/docker/run`.
+    The advertised address contains the port that the engine chooses when the container starts. So, as in
+    testcontainers' own class, the container first waits for a script; this script sets the address and runs the image's
+    own `/etc/kafka/docker/run`.
     """
 
     def __init__(self, image: str) -> None:
@@ -48,11 +48,11 @@ class ApacheKafka(KafkaContainer):
         return super().start(timeout)
 
     def configure(self) -> None:
-        """Nothing depends on the container; the settings are above."""
+        """Wait for the line of a started server; all settings are in the constructor."""
         self.wait_for = re.compile(r".*Kafka Server started.*")
 
     def tc_start(self) -> None:
-        """Hand over the script for which the container waits."""
+        """Copy the script for which the container waits into it."""
         address = f"PLAINTEXT://{self.get_bootstrap_server()},BROKER://localhost:9093"
         script = f"#!/bin/sh\nexport KAFKA_ADVERTISED_LISTENERS={address}\nexec /etc/kafka/docker/run\n"
         self.create_file(script.encode(), self.TC_START_SCRIPT)

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 def fresh_prefix() -> str:
     """Return a prefix that no other test has, such as `oms-test-1f0c9e2b7a64-`, for keys, topics and groups.
 
-    A Redis database number would not do: a server has sixteen, and a given server may use them all.
+    A Redis database number isn't enough: a server has sixteen, and other users of the server may need them.
     """
     return f"oms-test-{token_hex(6)}-"
 
 
 @contextmanager
 def fresh_database(postgres_url: str) -> Iterator[str]:
-    """The URL of a new, empty database on this server; it is dropped after the block, even with open connections.
+    """Create an empty database and yield its URL; drop it after the block, even with open connections.
 
     Raises:
         psycopg.Error: the server refused.

@@ -43,7 +43,7 @@ def _kafka(bootstrap: str) -> str | None:
     from confluent_kafka.admin import AdminClient
 
     try:
-        _connect(bootstrap)  # librdkafka only says that time ran out
+        _connect(bootstrap)  # librdkafka reports only a time-out
         brokers = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=PATIENCE_S).brokers
     except (OSError, ValueError, KafkaException) as silent:
         return first_line(silent)

@@ -1,7 +1,7 @@
 """The packages that the native servers still need on this machine: `python -m oms.testing.servers.requirements`.
 
-Prints the Debian packages that are missing, one a line. When none is, it fetches Kafka's jars and archives its classes,
-unless that was done. A server whose address is given in the environment needs nothing.
+Prints the missing Debian packages, one in each line. If none is missing, it fetches Kafka's jars and archives its
+classes, unless that was done before. A server whose address is in the environment needs no packages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from oms.testing.servers.native.redis import find_program
 from oms.testing.servers.server_types import NotHere, ServerFailed, ServerName
 
 GERMAN = Path("/usr/share/i18n/locales/de_DE")
-"""The source of the locale of a test whose server reports errors in German."""
+"""The source of the locale for a test with a server that reports errors in German."""
 
 
 def missing_packages() -> Iterator[str]:
@@ -56,7 +56,7 @@ def main() -> None:
     if missing or not _wanted("kafka"):
         return
     try:
-        if os.access(jars.fetched(), os.W_OK):  # jars given from elsewhere are left as they are
+        if os.access(jars.fetched(), os.W_OK):  # jars in a read-only folder are left unchanged
             archive_classes()
     except (NotHere, ServerFailed, jars.NoJars) as reason:
         sys.exit(str(reason))

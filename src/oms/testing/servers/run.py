@@ -27,7 +27,7 @@ from oms.testing.servers.server_types import NAMES, TITLES, Provider, Server, Se
 RUN = "OMS_TEST_SERVERS"
 """The environment variable that holds the run's directory."""
 START_S = 900.0
-"""An image or Kafka's jars may have to be fetched first; a server that is there starts within seconds."""
+"""Time limit of a server's start, in seconds. It includes fetching an image or Kafka's jars; a start takes seconds."""
 END_S = 60.0
 POLL_S = 0.02
 _daemons: dict[Path, list[subprocess.Popen[bytes]]] = {}
@@ -53,18 +53,18 @@ class Servers:
 
     @property
     def owner(self) -> int | None:
-        """The process with which they end; None once they have ended."""
+        """The id of the process with which the servers end; None once they have ended."""
         path = self.directory / "owner"
         return int(path.read_text()) if path.exists() else None
 
     @property
     def postgres_url(self) -> str:
-        """A superuser's URL, `postgresql://user:password@host:port/database`."""
+        """The URL with a superuser, `postgresql://user:password@host:port/database`."""
         return self.server("postgres").address
 
     @property
     def redis_url(self) -> str:
-        """`redis://:password@host:port/0`, the password only where there is one."""
+        """The URL, `redis://:password@host:port/0`, or without a password if the server has none."""
         return self.server("redis").address
 
     @property
@@ -77,12 +77,12 @@ class Servers:
         return self.server(name).provider
 
     def server(self, name: ServerName) -> Server:
-        """Return one server, started unless it runs."""
+        """Return a server; start it unless it runs."""
         self._keep(name)
         return self._await(name)
 
     def start(self, *names: ServerName) -> Servers:
-        """Start several at the same time, and wait for all."""
+        """Start several servers at the same time, and wait for all."""
         for name in names:
             self._keep(name)
         for name in names:
@@ -91,13 +91,13 @@ class Servers:
 
     @property
     def started(self) -> tuple[Server, ...]:
-        """The servers that run so far."""
+        """The servers that have been started."""
         answers = [self._read(name) for name in NAMES]
         return tuple(answer for answer in answers if isinstance(answer, Server))
 
     def end(self) -> None:
         """Stop all servers, and wait for the daemons that this process started. Further calls do nothing."""
-        shutil.rmtree(self.directory, ignore_errors=True)  # a daemon may be writing its answer or its log there
+        shutil.rmtree(self.directory, ignore_errors=True)  # a daemon may be writing its result or its log there
         for daemon in _daemons.pop(self.directory, []):
             daemon.wait(END_S)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -136,7 +136,7 @@ class Servers:
 
     def _is_alive(self, name: ServerName) -> bool:
         for daemon in _daemons.get(self.directory, []):
-            daemon.poll()  # or an ended child of ours still has its number
+            daemon.poll()  # otherwise an ended child process would keep its id
         try:
             os.kill(int((self.directory / f"{name}.daemon").read_text()), 0)
         except ProcessLookupError:
@@ -159,9 +159,9 @@ _KEYS: dict[type, str] = {ServersMissing: "missing", ServerFailed: "failed"}
 
 
 def servers() -> Servers:
-    """The servers of this test run: those of the process that began it, wherever in the run this is called.
+    """Return the servers of this test run, which all of its processes share.
 
-    They end with that process, or with its pytest session.
+    They end with the process that began the run, or with its pytest session.
     """
     shared = os.environ.get(RUN)
     if shared and Path(shared).is_dir():
@@ -174,7 +174,7 @@ def servers() -> Servers:
 
 
 def end_of_run() -> None:
-    """End the servers that `servers()` began in this process; a fork of it leaves them alone."""
+    """End the servers that `servers()` made in this process; a forked process doesn't end them."""
     while _made:
         made = _made.pop()
         if made.owner != os.getpid():
@@ -186,11 +186,11 @@ def end_of_run() -> None:
 
 @contextmanager
 def running_servers(*needs: ServerName) -> Iterator[Servers]:
-    """Servers for one block, apart from those of the run; `needs` are started at once, others when they're asked for.
+    """Yield separate servers for one block. It starts `needs` at once, and others when their address is read.
 
     Raises:
-        ServersMissing: no provider can give one of them; the text says what to install.
-        ServerFailed: one doesn't start or doesn't answer.
+        ServersMissing: no provider can start one of them; the text says what to install.
+        ServerFailed: one doesn't start or doesn't accept connections.
     """
     made = Servers.make()
     try:
@@ -200,7 +200,7 @@ def running_servers(*needs: ServerName) -> Iterator[Servers]:
 
 
 def _spawn(name: ServerName, directory: Path) -> subprocess.Popen[bytes]:
-    """A daemon, in a session of its own: neither Ctrl-C nor the end of an xdist worker may end what others use."""
+    """Start a daemon in its own session, so that neither Ctrl-C nor the end of an xdist worker ends a shared server."""
     ours = str(Path(oms.__file__).parent.parent)
     paths = [ours, *filter(None, [os.environ.get("PYTHONPATH")])]
     with (directory / f"{name}.log").open("wb") as log:

@@ -46,10 +46,10 @@ class Server:
     passed_over: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Describe the server in one line."""
         return f"{TITLES[self.name]} by {self.provider}" + "".join(f"; {line}" for line in self.passed_over)
 
 
 def first_line(reason: BaseException) -> str:
-    """The first line of an error's text, or its kind where it has none."""
+    """Return the first line of an error's text, or the name of its type if it has no text."""
     return next((line.strip() for line in str(reason).splitlines() if line.strip()), type(reason).__name__)

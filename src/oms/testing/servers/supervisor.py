@@ -1,12 +1,12 @@
 """The process between a test run and one server: the server never outlives the run, even after `kill -9`.
 
-Run as a script, `python -I -S supervisor.py PREFIX [USER]`, so that it starts in milliseconds; the standard library
-alone. It makes the server's directory and obeys JSON requests, one a line on standard input, with one line each as
-answer. When its input ends, or the process that started it is gone, it kills every process below it and removes the
-directory.
+It is run as a script, `python -I -S supervisor.py PREFIX [USER]`, and imports only the standard library, so that it
+starts in milliseconds. It makes the server's directory, reads JSON requests from standard input, one in each line, and
+writes a line of JSON for each. When its input ends, or the process that started it has ended, it kills all of its
+descendant processes and removes the directory.
 
-It's a subreaper (Linux): what the server forked and left behind becomes its child, so it can find and end all of
-them, and no number of a process is signalled after that process was reaped.
+It's a subreaper (Linux): orphaned processes of the server become its children. So it can find and end all of them, and
+it never signals a process id after it has reaped that process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # from linux/prctl.h
-TICK_S = 0.5  # how late a parent's death is seen where a fork of it still holds our input open
+TICK_S = 0.5  # delay until the parent's death is noticed if a fork of it keeps our input open
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -43,7 +43,7 @@ class Supervisor:
         self.leader: subprocess.Popen[bytes] | None = None
 
     def start(self, argv: list[str], env: dict[str, str]) -> dict[str, Any]:
-        """Start a program with its output in the file `log`; the answer has its pid."""
+        """Start a program with its output in the file `log`; returns its pid."""
         with (self.directory / "log").open("ab") as log:
             self.leader = subprocess.Popen(  # noqa: S603
                 argv,
@@ -53,7 +53,7 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # no threads here, and it must come after the change of user
+                preexec_fn=_die_with_parent,  # safe without threads; a later change of user would clear it
                 **self._account(),
             )
         return {"pid": self.leader.pid}
@@ -65,19 +65,19 @@ class Supervisor:
         return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
     def poll(self) -> dict[str, Any]:
-        """The leader's exit code, or None while it runs."""
+        """Return the leader's exit code, or None while it runs."""
         self.reap()
         return {"code": self.leader.returncode if self.leader else None}
 
     def signal(self, number: int) -> dict[str, Any]:
-        """Signal the leader alone, if it still runs."""
+        """Send a signal to the leader only, if it still runs."""
         self.reap()
         if self.leader and self.leader.returncode is None:
             os.kill(self.leader.pid, number)
         return {}
 
     def pause(self) -> dict[str, Any]:
-        """Stop all processes below, again and again until no new one appears: one may fork while it's being stopped."""
+        """Stop all descendants; repeats until there are no new ones, because they may fork meanwhile."""
         stopped: set[int] = set()
         while new := [pid for pid in _below(os.getpid()) if pid not in stopped]:
             for pid in new:
@@ -86,13 +86,13 @@ class Supervisor:
         return {}
 
     def resume(self) -> dict[str, Any]:
-        """Let all processes below go on."""
+        """Continue all descendants."""
         for pid in _below(os.getpid()):
             _kill(pid, signal.SIGCONT)
         return {}
 
     def kill(self) -> dict[str, Any]:
-        """SIGKILL to all processes below at one moment, as a crash would; the answer comes when none is left."""
+        """Kill all descendants at one moment, as in a crash; returns when none is left."""
         while below := _below(os.getpid()):
             self.pause()
             for pid in below:
@@ -110,11 +110,11 @@ class Supervisor:
                     return
                 if self.leader and pid == self.leader.pid:
                     self.leader.returncode = os.waitstatus_to_exitcode(status)
-        except ChildProcessError:  # none is left
+        except ChildProcessError:  # there are no more child processes
             return
 
     def close(self) -> None:
-        """End everything and remove the directory; a second request to end doesn't interrupt that."""
+        """Kill all descendants and remove the directory; further signals don't interrupt that."""
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
         self.kill()
@@ -133,7 +133,7 @@ def _kill(pid: int, number: int) -> None:
 
 
 def _below(top: int) -> list[int]:
-    """All living descendants of a process, parents first."""
+    """Return all living descendants of a process, parents first."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (parent := _parent(entry)):
@@ -147,13 +147,13 @@ def _below(top: int) -> list[int]:
 def _parent(pid: str) -> int | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it ended since it was listed
+    except OSError:  # it has ended since it was listed
         return None
     return None if fields[0] == "Z" else int(fields[1])
 
 
 def _requests(parent: int) -> Iterator[dict[str, Any]]:
-    """Requests until the input ends or the parent is gone."""
+    """Yield requests until the input ends or the parent has ended."""
     pending = b""
     while os.getppid() == parent:
         if not select.select([0], [], [], TICK_S)[0]:
@@ -171,7 +171,7 @@ def _say(answer: dict[str, Any]) -> None:
 
 
 def main(prefix: str, user: str | None = None) -> None:
-    """Supervise until nobody asks any more."""
+    """Run a supervisor until its input ends or its parent has ended."""
     parent = os.getppid()
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in ENDING:

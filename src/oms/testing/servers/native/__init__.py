@@ -1,4 +1,4 @@
-"""The third provider: programs of this machine, on loopback, each in a directory of its own for one test run."""
+"""The third provider: installed programs, on loopback, each with its own directory, for one test run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ KINDS: dict[ServerName, type[NativeServer]] = {"postgres": NativePostgres, "redi
 
 @contextmanager
 def running(name: ServerName) -> Iterator[str]:
-    """The address of a new native server, until the block ends.
+    """Start a native server and yield its address; the server ends with the block.
 
     Raises:
-        NotHere: its programs aren't on this machine.
-        ServerFailed: they are, and it doesn't start.
+        NotHere: its programs aren't installed.
+        ServerFailed: its programs are installed, but it doesn't start.
     """
     with KINDS[name]() as server:
         yield server.url

@@ -1,7 +1,7 @@
-"""Apache Kafka's jars, from Maven Central into this user's cache, once.
+"""Apache Kafka's jars: fetched once from Maven Central into this user's cache.
 
-The standard library alone, so that it also runs as a script: `python jars.py` prints the folder, and fetches what is
-missing.
+The module imports only the standard library, so that it also runs as a script: `python jars.py` fetches the jars if
+they are missing, and prints the folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 VERSION = "4.3.1"
 LIBS = "OMS_KAFKA_LIBS"
 FETCH_S = 600
-"""45 jars, 45 MB: seconds on a fast line; the bound is for a slow one."""
+"""Time limit of the download of 45 jars (45 MB), in seconds; enough for a slow connection."""
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -32,11 +32,11 @@ POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 
 class NoJars(RuntimeError):
-    """The jars aren't here and can't be fetched; the text is the reason in one line."""
+    """The jars are missing and can't be fetched. The text is the reason, in one line."""
 
 
 def folder() -> Path:
-    """Where the jars are, or would be: `OMS_KAFKA_LIBS`, else the user's cache."""
+    """Return the folder for the jars: `OMS_KAFKA_LIBS`, else one in the user's cache."""
     given = os.environ.get(LIBS)
     if given:
         return Path(given)
@@ -45,20 +45,20 @@ def folder() -> Path:
 
 
 def archive() -> Path:
-    """Where Java's archive of Kafka's classes is, or would be."""
+    """Return the path of Java's archive of Kafka's classes, which may not exist yet."""
     return folder() / "classes.jsa"
 
 
 def present() -> bool:
-    """All jars are there: a fetched folder appears as a whole."""
+    """Whether the jars are in the folder, which appears only when it is complete."""
     return any(folder().glob("kafka_2.13-*.jar"))
 
 
 def fetched() -> Path:
-    """The folder of the jars, fetched by Maven where they're missing.
+    """Return the folder of the jars; fetch them with Maven if they're missing.
 
     Raises:
-        NoJars: they're missing, and Maven is too or failed.
+        NoJars: they're missing, and Maven is missing too or failed.
     """
     if present():
         return folder()
@@ -71,7 +71,7 @@ def fetched() -> Path:
 
 
 def _fetch(target: Path) -> None:
-    """Fetch beside the target and rename, so that another process never sees half of it."""
+    """Fetch into a folder next to the target and rename it, so that no process sees an incomplete folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as made:
         pom = Path(made) / "pom.xml"

@@ -1,4 +1,4 @@
-"""Apache Kafka, one node in KRaft mode, from the jars of Maven Central."""
+"""Apache Kafka: one node in KRaft mode, run from the jars of Maven Central."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oms.testing.servers.server_types import NotHere, ServerFailed
 JAVA = 17
 DRAFT = "classes.jsa"
 JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""A small heap and the quick compiler: a test's broker lives for minutes, and its start is what is felt."""
+"""A small heap and the quick compiler: a test's broker runs for minutes, so its start-up time matters most."""
 SETTINGS = {
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -50,15 +50,15 @@ logger.server.level = INFO
 
 
 class NativeKafka(NativeServer):
-    """Kafka, broker and controller in one process; topics aren't made by themselves.
+    """Kafka, with broker and controller in one process; it doesn't create topics automatically.
 
-    `settings` are those of `server.properties`, `jvm` are more options for Java. One that `joins` another is a further
-    broker of that one's cluster, without a controller of its own: the other has to be running when it starts.
+    `settings` are those of `server.properties`, `jvm` are additional options of Java. With `joins`, it is a further
+    broker of that server's cluster, without its own controller; that server must run when this one starts.
     """
 
     name = "kafka"
     start_s: ClassVar[float] = 90.0
-    stop_s: ClassVar[float] = 40.0  # it hands its partitions over first
+    stop_s: ClassVar[float] = 40.0  # it first hands its partitions over
 
     def __init__(
         self,
@@ -71,18 +71,18 @@ class NativeKafka(NativeServer):
         self.jvm = tuple(jvm)
         self._joins = joins
         self.node_ids: Iterator[int] = joins.node_ids if joins else count(1)
-        """The ids for further brokers of the cluster."""
+        """The ids of further brokers of the cluster."""
         self.cluster_id: str = joins.cluster_id if joins else _new_cluster()
         self._node = next(self.node_ids)
 
     @property
     def url(self) -> str:
-        """`127.0.0.1:PORT`, for `bootstrap.servers`."""
+        """The address `127.0.0.1:PORT`, for `bootstrap.servers`."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def controller(self) -> str:
-        """`127.0.0.1:PORT` of its controller, for `controller.quorum.voters` and `listeners` of your own."""
+        """The controller's address `127.0.0.1:PORT`, for your own `controller.quorum.voters` and `listeners`."""
         return self._joins.controller if self._joins else f"127.0.0.1:{self._controller_port}"
 
     def _find(self) -> None:
@@ -94,7 +94,7 @@ class NativeKafka(NativeServer):
         self._controller_port = free_port()
 
     def _prepare(self) -> None:
-        """Give the log directory its cluster id, as every KRaft node needs."""
+        """Write the cluster id into the log directory, which every KRaft node needs."""
         properties = self._properties()
         tool = self._jvm("kafka.tools.StorageTool", "format", "--cluster-id", self.cluster_id, "--config", properties)
         self._run(tool)
@@ -108,7 +108,7 @@ class NativeKafka(NativeServer):
         return [self._java, *options, "-cp", f"{self._jars}/*", *program]
 
     def _archived(self) -> Sequence[str]:
-        """Kafka's classes as Java once had them in memory, where they're archived: the start takes half as long."""
+        """Return Java's options for the archive of Kafka's classes, if there is one; it halves the start-up time."""
         archive = jars.archive()
         return [f"-XX:SharedArchiveFile={archive}"] if archive.exists() and not self.jvm else []
 
@@ -132,7 +132,7 @@ def _new_cluster() -> str:
 
 
 def find_java() -> str:
-    """The path of a `java` that is new enough: that of `JAVA_HOME`, else the one on PATH.
+    """Return the path of a `java` that is new enough: from `JAVA_HOME`, else from PATH.
 
     Raises:
         NotHere: there is none.
@@ -149,9 +149,9 @@ def find_java() -> str:
 
 
 def archive_classes() -> Path:
-    """Archive Kafka's classes beside its jars, once, by a broker that runs for this alone (some ten seconds).
+    """Archive Kafka's classes next to its jars, once; runs a broker for about ten seconds.
 
-    Java ignores an archive that another Java made, or one for other jars. A start without one is slower, and right too.
+    Java ignores an archive that another version of Java made, or one for other jars; the start is then slower.
 
     Raises:
         NotHere: Java or the jars are missing.

@@ -1,4 +1,4 @@
-"""PostgreSQL from the system's packages."""
+"""PostgreSQL, run from the system's packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import ClassVar
 from oms.testing.servers.native.server import NativeServer
 from oms.testing.servers.server_types import NotHere
 
-PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")  # Debian's and Red Hat's, one folder a version
+PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")  # Debian's and Red Hat's: one folder for each version
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -24,16 +24,16 @@ SETTINGS = {
     "max_wal_size": "256MB",
     "logging_collector": "off",
 }
-"""Durability (`fsync`, `synchronous_commit`, `full_page_writes`) is as PostgreSQL has it by default, all on."""
+"""The durability settings (`fsync`, `synchronous_commit`, `full_page_writes`) keep PostgreSQL's default: on."""
 
 
 class NativePostgres(NativeServer):
-    """PostgreSQL; `url` is a superuser's, with a password. `settings` are those of `postgresql.conf`.
+    """PostgreSQL; `url` has a superuser and a password. `settings` are those of `postgresql.conf`.
 
-    A `standby_of` another follows it by streaming and can be read; `SELECT pg_promote()` makes it a primary. The other
-    has to be running when it starts for the first time.
+    With `standby_of`, it replicates that server by streaming and can be read; `SELECT pg_promote()` makes it a primary.
+    The other server must run when the standby starts for the first time.
 
-    PostgreSQL refuses to run as root: then it runs as `postgres`, or else as `nobody`.
+    PostgreSQL refuses to run as root, so a root process runs it as `postgres`, or else as `nobody`.
     """
 
     name = "postgres"
@@ -45,7 +45,7 @@ class NativePostgres(NativeServer):
 
     @property
     def url(self) -> str:
-        """`postgresql://postgres:PASSWORD@127.0.0.1:PORT/postgres`."""
+        """The URL `postgresql://postgres:PASSWORD@127.0.0.1:PORT/postgres`."""
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def _find(self) -> None:
@@ -58,7 +58,7 @@ class NativePostgres(NativeServer):
         return "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
 
     def _env(self) -> dict[str, str]:
-        """Ours without the variables by which its programs are told of another server."""
+        """Return this process's environment without the variables that name another PostgreSQL server."""
         return {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
 
     def _prepare(self) -> None:
@@ -79,7 +79,7 @@ class NativePostgres(NativeServer):
 
 
 def find_programs() -> Path:
-    """The folder of `initdb` and `postgres`.
+    """Return the folder of `initdb` and `postgres`.
 
     Raises:
         NotHere: there is none.

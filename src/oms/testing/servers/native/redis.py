@@ -1,4 +1,4 @@
-"""Redis from the system's packages."""
+"""Redis, run from the system's packages."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SETTINGS = {
 
 
 class NativeRedis(NativeServer):
-    """Redis with its append-only file on, as the stock gate needs it; `settings` are those of `redis.conf`."""
+    """Redis with its append-only file switched on; `settings` are those of `redis.conf`."""
 
     name = "redis"
 
     @property
     def url(self) -> str:
-        """`redis://:PASSWORD@127.0.0.1:PORT/0`; there are 64 databases."""
+        """The URL `redis://:PASSWORD@127.0.0.1:PORT/0`; the server has 64 databases."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def _find(self) -> None:
@@ -44,7 +44,7 @@ class NativeRedis(NativeServer):
 
 
 def find_program() -> str:
-    """The path of `redis-server`.
+    """Return the path of `redis-server`.
 
     Raises:
         NotHere: there is none.

@@ -1,4 +1,4 @@
-"""What the three native servers have in common: their life, from a free port to an empty place."""
+"""The common part of the three native servers: choosing a port, starting, stopping and cleaning up."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ POLL_S = 0.02
 class NativeServer(ABC):
     """A real server that a test may kill, pause and restart; it listens on 127.0.0.1 alone and dies with this process.
 
-    `settings` are configuration lines of the server's own, beside ours or instead of them. Durability is as in
-    production, memory is small. Use it as a context manager, or `start()` and `close()`.
+    `settings` are lines of the server's configuration; they extend or replace the defaults of this class. Durability is
+    as in production, and memory is small. Use it as a context manager, or call `start()` and `close()`.
 
     Raises:
-        NotHere: its programs aren't on this machine; the text says which.
+        NotHere: its programs aren't installed; the text says which.
         ServerFailed: it doesn't start; the text has the end of its log.
     """
 
@@ -55,19 +55,19 @@ class NativeServer(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Its address for clients; the same after every restart."""
+        """The address for clients; it stays the same after a restart."""
 
     @abstractmethod
     def _find(self) -> None:
-        """Look for the programs it needs, or raise `NotHere`."""
+        """Find the programs that the server needs; raises `NotHere`."""
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make its data directory, once."""
+        """Make the data directory; called before the first start."""
 
     @abstractmethod
     def _command(self) -> Sequence[str]:
-        """The server's own command line; it may write configuration files first."""
+        """Return the server's command line; may write configuration files."""
 
     def _account(self) -> str | None:
         return None
@@ -77,17 +77,17 @@ class NativeServer(ABC):
 
     @property
     def log(self) -> str:
-        """All that the server has printed, over all its starts."""
+        """The output of the server, of all of its starts."""
         path = self.directory / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     @property
     def running(self) -> bool:
-        """There is a process (it may be paused)."""
+        """Whether the server's process exists; it may be paused."""
         return bool(self.pid) and self._held.poll() is None
 
     def start(self) -> Self:
-        """Start it on its data and wait until it answers."""
+        """Start the server on its data and wait until it accepts connections."""
         if self.running:
             raise ServerFailed(f"{TITLES[self.name]} runs already")
         if not self._prepared:
@@ -98,7 +98,7 @@ class NativeServer(ABC):
         return self
 
     def stop(self) -> None:
-        """End it in order, as an operator would; past `stop_s` it's killed."""
+        """Stop the server as an operator would; kill it if that takes longer than `stop_s` seconds."""
         if self.running:
             self._held.resume()
             self._held.signal(self.stop_signal)
@@ -106,28 +106,28 @@ class NativeServer(ABC):
         self._held.kill()
 
     def kill(self) -> None:
-        """End all its processes at one moment by SIGKILL, as in a crash; `start()` brings it back on its data."""
+        """Kill all of its processes at one moment (SIGKILL), as in a crash; `start()` starts it on its data again."""
         self._held.kill()
 
     def pause(self) -> None:
-        """Stop all its processes by SIGSTOP: connections stay open and nothing answers."""
+        """Stop all of its processes (SIGSTOP): connections stay open, and the server doesn't respond."""
         self._held.pause()
 
     def resume(self) -> None:
-        """Let a paused server go on."""
+        """Continue a paused server."""
         self._held.resume()
 
     def restart(self) -> Self:
-        """Stop in order and start again, on the same port and data."""
+        """Stop the server and start it again, on the same port and data."""
         self.stop()
         return self.start()
 
     def close(self) -> None:
-        """Kill it and remove its directory; the object is of no more use. It may be called again."""
+        """Kill the server and remove its directory; it can't be started again. Further calls do nothing."""
         self._held.close()
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start the server."""
         try:
             return self.start()
         except BaseException:
@@ -137,7 +137,7 @@ class NativeServer(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it for good."""
+        """Close the server."""
         self.close()
 
     def _wait_until_it_answers(self) -> None:
@@ -154,7 +154,7 @@ class NativeServer(ABC):
             time.sleep(POLL_S)
 
     def _run(self, argv: Sequence[str]) -> None:
-        """Run a program to its end, such as the one that makes a data directory."""
+        """Run a program to its end, such as the program that makes a data directory."""
         self._held.start(argv, self._env())
         code = self._ended(self.start_s)
         if code != 0:
@@ -171,7 +171,7 @@ class NativeServer(ABC):
         return f"The end of its log:\n{self.log[-LOG_END:]}"
 
     def _write(self, name: str, text: str) -> Path:
-        """A file in its directory that its account alone may read."""
+        """Write a file into the server's directory that only its account may read; returns the path."""
         path = self.directory / name
         path.touch(mode=0o600)
         if self.user:
@@ -182,10 +182,10 @@ class NativeServer(ABC):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens.
+    """Return a port of 127.0.0.1 on which no process listens.
 
     Raises:
-        ServerFailed: fifty tries found none.
+        ServerFailed: fifty attempts found none.
     """
     for port in random.sample(PORTS, 50):
         with socket.socket() as tried:

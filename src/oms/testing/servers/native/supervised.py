@@ -1,4 +1,4 @@
-"""The near end of a supervisor (`supervisor.py`): start, signal and end one server, and its directory."""
+"""The client of a supervisor (`supervisor.py`): starts, signals and ends one server, and removes its directory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from oms.testing.servers import supervisor
 from oms.testing.servers.server_types import ServerFailed
 
 CLOSE_S = 30.0
-"""The supervisor kills and removes; thirty seconds are for a disk under load."""
+"""Time limit for the supervisor to kill the server and remove its directory, in seconds; enough for a busy disk."""
 
 
 class Supervised:
-    """A supervisor of our own. Calls answer at once; threads may share it.
+    """A supervisor process that this process has started. Calls return at once; threads may share it.
 
-    `user` is the account under which the server runs, None for ours. Every call raises `ServerFailed` when the
-    supervisor is gone.
+    `user` is the account under which the server runs, None for this process's. Every call raises `ServerFailed` if the
+    supervisor has ended.
     """
 
     def __init__(self, prefix: str, user: str | None) -> None:
@@ -40,35 +40,35 @@ class Supervised:
         return int(self._ask("start", argv=list(argv), env=dict(env))["pid"])
 
     def poll(self) -> int | None:
-        """The program's exit code (negative: the signal that ended it), None while it runs."""
+        """Return the program's exit code (negative: the signal that ended it), None while it runs."""
         code: int | None = self._ask("poll")["code"]
         return code
 
     def signal(self, number: Signals) -> None:
-        """Signal the program, not what it forked."""
+        """Send a signal to the program, but not to the processes that it has forked."""
         self._ask("signal", number=int(number))
 
     def pause(self) -> None:
-        """Stop the program and all it forked (SIGSTOP)."""
+        """Stop the program and all processes that it has forked (SIGSTOP)."""
         self._ask("pause")
 
     def resume(self) -> None:
-        """Let them go on (SIGCONT)."""
+        """Continue them (SIGCONT)."""
         self._ask("resume")
 
     def kill(self) -> None:
-        """Kill the program and all it forked at one moment (SIGKILL); none is left when this returns."""
+        """Kill the program and all processes that it has forked at one moment (SIGKILL); waits until none is left."""
         self._ask("kill")
 
     def close(self) -> None:
-        """Kill, remove the directory, end the supervisor. It may be called again."""
+        """Kill the processes, remove the directory and end the supervisor. Further calls do nothing."""
         with self._turn:
             for pipe in (self._process.stdin, self._process.stdout):
-                with suppress(BrokenPipeError):  # a request that a dead supervisor never read
+                with suppress(BrokenPipeError):  # the supervisor died before it read a request
                     if pipe:
                         pipe.close()
         self._process.wait(CLOSE_S)
-        shutil.rmtree(self.directory, ignore_errors=True)  # there only if the supervisor was killed
+        shutil.rmtree(self.directory, ignore_errors=True)  # exists only if the supervisor was killed
 
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         pipe = self._process.stdin
