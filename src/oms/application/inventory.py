@@ -81,14 +81,14 @@ def _gate_delta(work: InventoryWork, key: str, sku: Sku, units: int) -> None:
 
 
 def set_stock(work: InventoryWork, command: SetStock, reference: str) -> Stock:
-    """Set the units on hand; refused where fewer are counted than are held."""
+    """Set the units on hand; raises `Conflict` for fewer units than are held."""
     work.introduce(command.sku)
     delta = command.on_hand - work.stock(command.sku).on_hand
     return _adjust(work, Movement(reference, command.sku, MovementKind.COUNT, delta, 0))
 
 
 def add_stock(work: InventoryWork, command: AddStock, reference: str) -> Stock:
-    """Add a difference to the units on hand; refused where held units would be missing."""
+    """Add a difference to the units on hand; raises `Conflict` if fewer units than are held would be left."""
     work.introduce(command.sku)
     return _adjust(work, Movement(reference, command.sku, MovementKind.RECEIVE, command.delta, 0))
 
@@ -112,7 +112,7 @@ class InventoryService(Service[InventoryWork]):
     """The inventory service, and its gate phase for the use cases that change stock."""
 
     gate_phase: GatePhase | None = None
-    """None where the system has no gate, so that the ledger alone decides."""
+    """None if the system has no gate; the ledger alone then decides."""
 
 
 def inventory_service(
@@ -126,7 +126,7 @@ def inventory_service(
     """Make the inventory service; without a gate the ledger alone decides.
 
     `default_stock` is the number of units with which an unknown product starts; None rejects orders for it.
-    `look_every_s` is how often to compare the epochs of gate and ledger, in seconds.
+    `look_every_s` is the time between two comparisons of the epochs of gate and ledger, in seconds.
     """
 
     def open_work(transaction: Transaction, takes: Takes | None = None) -> InventoryWork:

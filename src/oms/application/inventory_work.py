@@ -17,7 +17,7 @@ from oms.ports.messages import AnyEvent
 from oms.ports.stores.inventory import InventoryTransaction
 
 Takes = Mapping[OrderId, Taken]
-"""The gate's answers for the orders of a batch; empty where there is no gate."""
+"""The gate's answers for the orders of a batch; empty if there is no gate."""
 
 
 class InventoryWork:
@@ -78,7 +78,7 @@ class InventoryWork:
         return self._reservations[order_id]
 
     def taken(self, order_id: OrderId) -> Taken | None:
-        """Return the gate's answer for an order of this batch; None where there is no gate."""
+        """Return the gate's answer for an order of this batch; None if there is no gate."""
         return self._takes.get(order_id)
 
     def shortages(self, event: OrderCreated) -> tuple[Shortage, ...]:
@@ -87,7 +87,7 @@ class InventoryWork:
 
     @property
     def epoch(self) -> int:
-        """The ledger's epoch, under a shared lock: a delta of a past epoch is part of the fold of the next one."""
+        """The ledger's epoch, under a shared lock: a later rebuild includes the ledger rows of this transaction."""
         return self._transaction.gate_epoch()
 
     def stock(self, sku: Sku) -> Stock:
@@ -95,7 +95,7 @@ class InventoryWork:
         return self._stock[sku]
 
     def save(self, transition: Transition[Reservation]) -> Reservation:
-        """Record a transition with its ledger rows; raises, and records nothing, where the stock can't cover them."""
+        """Record a transition with its ledger rows; raises, and records nothing, if the stock can't cover them."""
         before = self[transition.aggregate.order_id]
         self.move(before.movements_to(transition.aggregate))
         reservation = self.changes.take(transition, transition.aggregate.order_id)
@@ -119,7 +119,7 @@ class InventoryWork:
             self._transaction.move_stock(self._movements)
 
     def _check_epoch(self, takes: Takes) -> None:
-        """Raise `Closed` for takes of another epoch, which say nothing about this ledger: the batch is tried again."""
+        """Raise `Closed`, so that the batch is retried, if an answer of the gate isn't of the ledger's epoch."""
         epoch = self._transaction.gate_epoch()
         if any(taken.epoch != epoch for taken in takes.values()):
             raise Closed(f"the gate was rebuilt under epoch {epoch} meanwhile")

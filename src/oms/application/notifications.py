@@ -41,7 +41,7 @@ OrderEnd = OrderCancelled | OrderRejected
 
 
 class NotificationWork:
-    """Notifications to insert, and those that were delivered. `calls`: whether there is a notifier to call."""
+    """Notifications to insert, and those that were delivered. `calls` is true if there is a notifier to call."""
 
     def __init__(self, transaction: NotificationTransaction, now: datetime, *, calls: bool) -> None:
         self.changes = RecordedChanges()

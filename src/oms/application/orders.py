@@ -1,4 +1,4 @@
-"""The order service: commands from customers, and what inventory and payment answer."""
+"""The order service: handles commands from customers, and events of the inventory and payment services."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def resume(work: OrderWork, order_id: OrderId) -> Order:
 
 
 def cancel(work: OrderWork, command: CancelOrder, owner: UserId | None) -> Order:
-    """Cancel an order; `NotFound` for another owner's."""
+    """Cancel an order; raises `NotFound` if it belongs to another owner."""
     order = work[command.order_id]
     if owner is not None and (order.terms is None or order.terms.user_id != owner):
         raise NotFound("order_not_found", f"there is no order {command.order_id}")

@@ -48,10 +48,10 @@ GROUP = "payment-group"
 R = TypeVar("R")
 
 ALERT_EVERY_ATTEMPTS = 10
-"""The first ten take about two minutes, because the back-off of 0.25 s doubles."""
+"""Number of attempts from one alert to the next. The first ten take about two minutes: a back-off of 0.25 s doubles."""
 
 FIRST_ATTEMPTS = 2
-"""The first call and the first look-up: an answer that only a person can correct raises an alert at each of them."""
+"""Number of attempts (first call, first look-up) that raise an alert at once if only a person can correct the error."""
 
 _NOTES: Mapping[type[Event], str] = {PaymentSucceeded: "Payment success", PaymentFailed: "Payment failed"}
 
@@ -152,7 +152,7 @@ class GatewayTask(ABC):
         return Postponed(task, next_try(work.now, task.attempts), afresh=afresh, note=note)
 
     def _alert_if_due(self, work: PaymentWork, ended: Ended[Task]) -> None:
-        """Alert an operator now and then; at the first attempts only if the answer needs a person."""
+        """Raise an alert every `ALERT_EVERY_ATTEMPTS` attempts, and at the first ones if a person is needed."""
         task = ended.token
         is_first = task.attempts <= FIRST_ATTEMPTS and self._needs_a_person(ended)
         if task.attempts % ALERT_EVERY_ATTEMPTS and not is_first:
@@ -166,7 +166,7 @@ class GatewayTask(ABC):
         work.changes.alerts.append(("payment without an answer", fields))
 
     def _needs_a_person(self, ended: Ended[Task]) -> bool:
-        """Whether the same answer will come again until a person corrects the gateway's code or account."""
+        """Whether every repeat will fail until a person corrects the gateway's code or account."""
         return isinstance(ended.error, UnusableGatewayAnswer)
 
 
@@ -267,7 +267,7 @@ def _request(kind: Callable[..., R], payment: Payment, **more: object) -> R:
 
 
 def _detail(ended: Ended[Task]) -> str:
-    """Say for an operator why there is no usable answer."""
+    """Return the reason why there is no usable answer, for operators."""
     if ended.error is not None:
         return f"{type(ended.error).__name__}: {storable_text(ended.error)}"
     match ended.answer:

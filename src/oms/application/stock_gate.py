@@ -38,12 +38,12 @@ class GatePhase:
     open_work: Callable[[Transaction, Takes], InventoryWork]
 
     def __call__(self, messages: Sequence[Message]) -> OpenWork[InventoryWork]:
-        """Take for these messages; return a function that opens a unit of work with the gate's answers."""
+        """Take units for these messages; return a function that opens a unit of work with the gate's answers."""
         takes = self.take(messages)
         return lambda transaction: self.open_work(transaction, takes)
 
     def take(self, messages: Sequence[Message]) -> Takes:
-        """Take for all orders in one call; introduce products that the gate doesn't know, and take again."""
+        """Take units for all orders in one call; add products that the gate doesn't know, and take again."""
         events = [message.event for message in messages if isinstance(message.event, OrderCreated)]
         if not events:
             return {}
@@ -60,7 +60,7 @@ class GatePhase:
         return takes
 
     def rebuild(self) -> int:
-        """Replace the gate's data by the ledger's, whatever the gate holds; returns the new epoch."""
+        """Replace the gate's data with that of the ledger in any case; return the new epoch."""
         return self.keeper.rebuild()
 
     def make_known(self, sku: Sku) -> None:
@@ -168,13 +168,13 @@ class GateKeeper(Runnable):
     store: InventoryStore
     clock: Clock
     look_every_s: float = 0.0
-    """How often to compare the epochs, in seconds; a batch that meets another epoch at the gate may wait that long."""
+    """Seconds between two comparisons of the epochs; a batch that finds another one at the gate may wait this long."""
 
     _look_at: datetime | None = None
     _seen: int | None = None
 
     def epoch(self) -> int:
-        """Return the epoch of ledger and gate when they were last compared; `Closed` if they had different ones."""
+        """Return the epoch of ledger and gate at the last comparison; raises `Closed` if they differed."""
         if self._seen is None:
             self._compare()
         if self._seen is None:
@@ -186,7 +186,7 @@ class GateKeeper(Runnable):
         return self._seen not in (None, ledger)
 
     def run_once(self) -> int:
-        """Compare the epochs when that is due; return 1 after a rebuild, else 0."""
+        """Compare the epochs if that is due; return 1 after a rebuild, else 0."""
         now = self.clock.steady()
         if self._look_at is not None and now < self._look_at:
             return 0
@@ -197,7 +197,7 @@ class GateKeeper(Runnable):
         return 0
 
     def rebuild(self) -> int:
-        """Rebuild the gate now, whatever it holds; return the new epoch."""
+        """Rebuild the gate now, in any case; return the new epoch."""
         with self.store.begin() as transaction:
             epoch = self._next_epoch(transaction, transaction.lock_gate())
         self._write(epoch)

@@ -1,4 +1,4 @@
-"""Which service writes and which reads each topic, derived from the saga and the routes.
+"""The services that write and read each topic, derived from the saga and the routes.
 
 The broker has to enforce these rights, because a consumer can't check every message: the payment service charges the
 amount that `inventory.reserved` states, so any client that may write to that topic can have a customer charged.
@@ -22,7 +22,7 @@ UNDECLARED_TOPICS_FAIL = False
 
 @attrs.frozen
 class StepTopics:
-    """The topics that a user's own step handles, and those that it declares as publishing to."""
+    """The topics that a user's own step handles, and those to which it declares to publish."""
 
     handles: Collection[str]
     publishes: Collection[str] = ()

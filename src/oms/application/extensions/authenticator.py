@@ -20,7 +20,7 @@ class CheckedAuthenticator(Authenticator):
     inner: Authenticator
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal | None:
-        """Return the caller, or None for 401. `WrongAnswer` for any other answer; `Refused` is made storable."""
+        """Return the caller, or None for 401. Raises `WrongAnswer` for any other answer; makes a `Refused` storable."""
         try:
             caller = called("authenticator.authenticate", self.inner.authenticate, headers)
         except Refused as refusal:

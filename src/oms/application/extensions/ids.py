@@ -34,7 +34,7 @@ class CheckedIds(Ids):
             raise Retryable(f"{error.detail}, got {described(made)}") from error
 
     def token(self) -> str:
-        """Return a new opaque name of at most 36 characters."""
+        """Return a new opaque id of at most 36 characters."""
         made = called("ids.token", self.inner.token)
         if isinstance(made, str) and _TOKEN.fullmatch(made):
             return made

@@ -17,7 +17,7 @@ class CheckedNotifier(Notifier):
     inner: Notifier
 
     def send(self, notification: Notification) -> None:
-        """Deliver a notification. `WrongAnswer`, which parks it at once, for any other answer than None."""
+        """Deliver a notification. Raises `WrongAnswer`, which parks it at once, if the notifier doesn't return None."""
         returns_none("notifier.send", self.inner.send, notification)
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class CheckedTelemetry(Telemetry):
         return rendered
 
     def own_the_log(self, stream: TextIO | None = None) -> None:
-        """Write everything that this process logs to a stream."""
+        """Send all log output of this process to a stream."""
         inner = getattr(self._inner, "own_the_log", None)
         if inner is not None:
             inner(*(() if stream is None else (stream,)))

@@ -70,7 +70,7 @@ class CheckedPolicy(Policy):
     inner: Policy
 
     def check(self, terms: Terms, caller: Principal) -> None:
-        """Return to accept. A refusal is made storable; any other answer than None raises `WrongAnswer`."""
+        """Return None to accept. Makes a refusal storable; raises `WrongAnswer` if the policy doesn't return None."""
         try:
             returns_none("policy.check", self.inner.check, terms, caller)
         except DomainError as refusal:

@@ -57,7 +57,7 @@ class StepContext:
         return self._work.document(self.order_id)
 
     def save(self, document: Document) -> None:
-        """Save a JSON object for the order in place of the one before; `NotJson` for anything else."""
+        """Replace the JSON object that is saved for the order; raises `NotJson` for anything else."""
         self._work.put(self.order_id, json_text(document, "document", sort_keys=True))
 
     def publish(self, topic: str, **body: object) -> None:
@@ -105,13 +105,13 @@ class OutsideCall:
     """An outside call of a step: `run` does it, then `then` applies its result."""
 
     run: Callable[[OrderId, Document], object]
-    """Gets the order's id and the payload that `StepContext.call` was given. Runs outside of any transaction, on a
-    thread for calls, and must be idempotent: it may run again after a crash. Its result is passed to `then` in memory.
-    `Permanent` parks the call; any other exception repeats it with back-off."""
+    """Receives the order's id and the payload of `StepContext.call`. Runs outside of any transaction, on a thread for
+    calls, and must be idempotent: it may run again after a crash. Its result is passed to `then` in memory. `Permanent`
+    parks the call; after any other exception, it is repeated with back-off."""
 
     then: Callable[[object, StepContext], None] = lambda _result, _step: None
-    """Gets the result of `run` within a transaction, so its effects happen once. `Retryable` and `OutcomeUnknown`
-    repeat the call with back-off; any other exception parks it."""
+    """Receives the result of `run` within a transaction, so its effects happen once. After `Retryable` and
+    `OutcomeUnknown`, the call is repeated with back-off; any other exception parks it."""
 
 
 @attrs.frozen

@@ -29,7 +29,7 @@ class CancelOrderUseCase:
     def submit(self, command: CancelOrder, context: RequestContext, reply: Reply) -> None:
         """Cancel the order with the next group of commands; the reply gets the `Order`. Never blocks.
 
-        The reply gets `NotFound` for another customer's order, and `Conflict` where the order has ended otherwise.
+        The reply gets `NotFound` for another customer's order, and `Conflict` if the order has ended otherwise.
         Raises `Refused` for a customer who cancels as an operator.
         """
         checked_id(command.order_id, name="orderId")
@@ -63,8 +63,8 @@ class ResumeOrderUseCase:
     def submit(self, order_id: str, context: RequestContext, reply: Reply) -> None:
         """Resume the order with the next group of commands; the reply gets the `Order`. Never blocks.
 
-        The order goes on as if it were placed now. Safe to repeat, so it takes no idempotency key. The reply gets
-        `Conflict` where the order has ended otherwise. Raises `Refused` for a customer.
+        The order continues as if it were placed now. A repeat is safe, so no idempotency key is needed. The reply gets
+        `Conflict` if the order has ended otherwise. Raises `Refused` for a customer.
         """
         known = OrderId(checked_id(order_id, name="orderId"))
         if context.caller.role is Role.CUSTOMER:

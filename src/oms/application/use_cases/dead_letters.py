@@ -26,7 +26,7 @@ class DeadLetterUseCases:
     def page(
         self, state: DeadLetterState | None = DeadLetterState.PARKED, *, service: str | None = None, limit: int = 100
     ) -> Sequence[tuple[str, DeadLetterSummary]]:
-        """(service, summary) pairs, the oldest first; `get` returns a dead letter with its content."""
+        """Return (service, summary) pairs, oldest first; `get` returns a dead letter with its content."""
         found = [
             (name, letter)
             for name, assembly in self._services.items()

@@ -32,7 +32,7 @@ def checked_key(key: str | None, caller: Principal, route: str, body: object) ->
 
 @attrs.frozen
 class OrderResponse:
-    """The part of a response that may differ from the order's present row: the state at the time of the request."""
+    """The fields of a response that may differ from the order's current row: its state at the time of the request."""
 
     order_id: str
     state: OrderState
@@ -40,7 +40,7 @@ class OrderResponse:
 
     @staticmethod
     def read(body: str) -> OrderResponse:
-        """Read what `dump_order` wrote."""
+        """Read the JSON that `dump_order` wrote."""
         stored = json.loads(body)
         reason = Reason(stored["reason"]) if stored["reason"] else None
         return OrderResponse(stored["orderId"], OrderState(stored["status"]), reason)
@@ -51,16 +51,16 @@ class OrderResponse:
 
 
 def dump_order(order: Order) -> str:
-    """Write the part of an order that `OrderResponse` holds, as JSON."""
+    """Return the fields of `OrderResponse` as JSON."""
     reason = order.reason.value if order.reason else None
     return json.dumps({"orderId": order.id, "status": order.state.value, "reason": reason})
 
 
 def dump_stock(stock: Stock) -> str:
-    """Write a product's stock as JSON."""
+    """Return a product's stock as JSON."""
     return json.dumps([stock.sku, stock.on_hand, stock.held])
 
 
 def restore_stock(body: str) -> Stock:
-    """Read what `dump_stock` wrote."""
+    """Read the JSON that `dump_stock` wrote."""
     return Stock(*json.loads(body))

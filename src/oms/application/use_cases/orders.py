@@ -80,8 +80,8 @@ class OrderUseCases:
 
         With `connection` (a SQLAlchemy connection to the database of the order service, in a transaction) the order
         is part of the caller's own transaction: it and its events exist if, and only if, that one commits. After an
-        error the caller has to roll back. That transaction is then what makes a repeat harmless: a `key` can't be given
-        as well (`ValueError`). Raises `Permanent` for a connection that can't be joined: see "Joining" in
+        error the caller has to roll back. That transaction already makes a repeat harmless, so a `key` isn't allowed
+        (`ValueError`). Raises `Permanent` for a connection that can't be joined: see "Joining" in
         docs/distributed.md.
         """
         if connection is not None and key is not None:
@@ -111,7 +111,7 @@ class OrderUseCases:
     def cancel(
         self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
     ) -> Order:
-        """Cancel an order; `Conflict` where it has ended otherwise, `NotFound` for another customer's order."""
+        """Cancel an order; raises `Conflict` if it has ended otherwise, `NotFound` for another customer's order."""
         return self._result(partial(self.cancel_order.submit, command, RequestContext(caller, key, trace)))
 
     async def acancel(
@@ -121,9 +121,9 @@ class OrderUseCases:
         return await to_thread(self.cancel, command, caller=caller, key=key, trace=trace)
 
     def resume(self, order_id: str, *, caller: Principal = TRUSTED, trace: str | None = None) -> Order:
-        """Have an imported order (LEGACY) go on as if it were placed now; safe to repeat.
+        """Resume an imported order (LEGACY), as if it were placed now. Safe to repeat.
 
-        `Conflict` where it has ended otherwise, `Refused` for a customer.
+        Raises `Conflict` if the order has ended otherwise, `Refused` for a customer.
         """
         return self._result(partial(self.resume_order.submit, order_id, RequestContext(caller, trace=trace)))
 
@@ -142,7 +142,7 @@ class OrderUseCases:
         return self._reads.page(number, size, user_id=user_id, caller=caller)
 
     def timeline(self, order_id: str, *, caller: Principal = TRUSTED) -> Sequence[HistoryEntry]:
-        """Return what the order service did with an order and consumed about it, ordered by `seq`."""
+        """Return the order's history by `seq`: the order service's transitions, and the messages that it consumed."""
         return self._reads.timeline(order_id, caller=caller)
 
     def _result(self, submit: Submit) -> Order:

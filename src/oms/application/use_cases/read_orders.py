@@ -44,7 +44,7 @@ class ReadOrders:
         return self.store.orders(caller.owner or wanted, number, size)
 
     def timeline(self, order_id: str, *, caller: Principal = TRUSTED) -> Sequence[HistoryEntry]:
-        """Return what the order service did with an order and consumed about it, ordered by `seq`."""
+        """Return the order's history by `seq`: the order service's transitions, and the messages that it consumed."""
         found = self.store.timeline(OrderId(checked_id(order_id, name="orderId")), caller.owner)
         if found is None:
             raise NotFound("order_not_found", f"there is no order {order_id}")

@@ -1,4 +1,4 @@
-"""What every use case takes from its caller, and how a command's result comes back."""
+"""The caller's context that every use case takes, and the reply that returns a command's result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_PAGE_NUMBER = 10**6
 
 Submit = Callable[[Reply], None]
 """Adds one command to its service's next group without blocking. The thread that runs the group calls the reply, once,
-after the commit. Raises `DomainError` for a wrong command, `Retryable` where the service takes no commands now."""
+after the commit. Raises `DomainError` for a wrong command, `Retryable` if the service takes no commands now."""
 
 Drive = Callable[[ServiceAssembly[Any], "Future[Any]"], None]
 """Runs a service's command groups until the future is done, unless a thread runs them already."""
@@ -27,7 +27,7 @@ Drive = Callable[[ServiceAssembly[Any], "Future[Any]"], None]
 
 @attrs.frozen
 class RequestContext:
-    """Who makes a request; `key` is its idempotency key, `trace` its W3C `traceparent`."""
+    """The caller of a request, its idempotency key (`key`), and its W3C `traceparent` (`trace`)."""
 
     caller: Principal = TRUSTED
     key: str | None = None

@@ -55,11 +55,11 @@ class StockUseCases:
         return self._store.stock_page(number, size)
 
     def set(self, sku: str, on_hand: int, *, caller: Principal = TRUSTED, key: str | None = None) -> Stock:
-        """Set the units on hand, as counted. `Conflict` where fewer are counted than are held for orders."""
+        """Set the units on hand, as counted. Raises `Conflict` for fewer units than are held for orders."""
         return self._result(partial(self.submit_set, SetStock.of(sku, on_hand), RequestContext(caller, key)))
 
     def add(self, sku: str, delta: int, *, caller: Principal = TRUSTED, key: str | None = None) -> Stock:
-        """Add received units, or remove lost ones (`delta` < 0). `Conflict` where held units would be missing."""
+        """Add received units, or remove lost ones (`delta` < 0); raises `Conflict` if held units would be missing."""
         return self._result(partial(self.submit_add, AddStock.of(sku, delta), RequestContext(caller, key)))
 
     def submit_set(self, command: SetStock, context: RequestContext, reply: Reply) -> None:
@@ -73,9 +73,9 @@ class StockUseCases:
         self._submit(command.sku, lambda work, reference: inventory.add_stock(work, command, reference), key, reply)
 
     def rebuild_gate(self) -> int:
-        """Replace the stock gate's data by the ledger's; returns the new epoch. May block.
+        """Replace the stock gate's data with that of the ledger, and return the new epoch. May block.
 
-        `NotFound` where the system has no gate.
+        Raises `NotFound` if the system has no gate.
         """
         phase = _gate_phase(self._assembly)
         if phase is None:
@@ -98,9 +98,9 @@ class StockUseCases:
 def stock_command(
     assembly: ServiceAssembly[InventoryWork], sku: Sku, change: StockChange, reference: str, key: Key | None = None
 ) -> Command[InventoryWork, Stock]:
-    """Return the command that changes a product. The gate gets to know the product before the transaction.
+    """Return the command that changes a product's stock. It adds the product to the gate before the transaction.
 
-    `reference` identifies the change: the ledger's row has it.
+    `reference` identifies the change in the ledger.
     """
     phase = _gate_phase(assembly)
     return Command(

@@ -1,4 +1,4 @@
-"""The HTTP API, to be served or mounted."""
+"""The HTTP API: an ASGI application that `oms serve` runs, or that a host application mounts."""
 
 from __future__ import annotations
 

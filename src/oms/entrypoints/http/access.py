@@ -34,7 +34,7 @@ class AccessChecks:
         self._rate_limit = RateLimit(per_second) if per_second else None
 
     async def caller(self, request: Request, route: Route) -> Principal | None:
-        """Return the caller of a request that is allowed; None for an anonymous one. Else `HttpProblem`."""
+        """Return the caller if the request is allowed, or None if it is anonymous; else raise `HttpProblem`."""
         request.check_headers()
         if self._host_guard is not None and not route.any_host:
             self._host_guard.check(request)

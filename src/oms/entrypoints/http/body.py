@@ -30,7 +30,7 @@ _usual_lines = msgspec.json.Decoder(dict[str, int])
 
 
 async def read_body(request: Request, *, required: bool = True) -> bytes:
-    """Return the body; `HttpProblem` above 64 KiB, whatever Content-Length says, or if its media type isn't JSON."""
+    """Return the body. Raises `HttpProblem` if more than 64 KiB arrive, or if its media type isn't JSON."""
     parts: list[bytes] = []
     size = 0
     more = True

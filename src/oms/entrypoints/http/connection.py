@@ -2,8 +2,8 @@
 
 What this class changes:
 
-- A request that asks for an upgrade (`Upgrade: h2c`, `websocket`, anything) is served as plain HTTP/1.1, which
-  RFC 9110, section 7.8, allows. httptools ends a message where it sees an upgrade: the body would be parsed as the next
+- A request for an upgrade (`Upgrade: h2c`, `websocket` or another) is served as plain HTTP/1.1, which RFC 9110,
+  section 7.8, allows. httptools ends a message at the head of such a request and would parse its body as the next
   request. So the head is parsed a second time without the upgrade, and the body is read as the body.
 - Sizes and times have limits (`Limits`). Bytes are counted before the parser joins them, because joining many
   fragments of one header has quadratic cost.
@@ -34,7 +34,7 @@ from oms.entrypoints.http.request_head import (
 )
 
 SLICE_BYTES = 16 * 1024
-"""The parser gets at most this much at once; a limit on an incomplete message is exact to this."""
+"""Most bytes that the parser gets at once; the limits on an incomplete message are exact to this size."""
 
 MAX_MESSAGE_BYTES = 4 * MAX_BODY_BYTES
 """Limit of a body with its chunk sizes, extensions and trailers, also of a body that is read after its response."""
@@ -49,13 +49,13 @@ the response."""
 
 
 class _Phase(Enum):
-    """The part of a message that the client sends next."""
+    """The part of a message that the server expects next."""
 
     IDLE = auto()
     HEAD = auto()
     BODY = auto()
     NOTHING = auto()
-    """The connection ends: all further data is dropped."""
+    """The connection ends, and all further data is dropped."""
 
 
 _IDLE, _HEAD, _BODY, _NOTHING = _Phase  # read several times for each request
@@ -96,13 +96,13 @@ class Connection(HttpToolsProtocol):
             self._refuse("too_many_connections", "the server has as many connections as it can serve")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection from the registry."""
         self._end()
         self._registry.remove(self)
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """Forget the message that is being read: the client sends no more, and the transport closes itself."""
+        """Drop the message that is being read: the client sends no more, and the transport closes itself."""
         self._end()
 
     def abort(self) -> None:
@@ -176,7 +176,7 @@ class Connection(HttpToolsProtocol):
             self._check_received()
 
     def _parse(self, part: bytes | memoryview) -> memoryview | None:
-        """Feed the parser; returns the bytes after a head that asks for an upgrade, None without one."""
+        """Feed the parser. Return the bytes after the head of a request for an upgrade; None without such a head."""
         try:
             self.parser.feed_data(part)
         except httptools.HttpParserUpgrade as upgrade:
@@ -208,13 +208,13 @@ class Connection(HttpToolsProtocol):
     # -- from the parser
 
     def on_message_begin(self) -> None:
-        """Start the limits of a request; a pipelined one begins without new data."""
+        """Start the limits of a request, also of a pipelined one, which may begin in data received earlier."""
         if self._phase is not _HEAD:
             self._expect_head()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Append a part of the request's target."""
+        """Append to the request's target, which may arrive in several pieces."""
         self._head_bytes += len(url)
         if self._head_bytes > self._max_head_bytes:
             self._refuse_head_size()

@@ -15,7 +15,7 @@ EXTRA = 32
 
 
 class Limited(Protocol):
-    """A connection as the registry uses it."""
+    """The methods of a connection that the registry calls."""
 
     @abstractmethod
     def abort(self) -> None:
@@ -40,8 +40,8 @@ class Connections:
     def admit(self, new: Limited) -> bool:
         """Register a new connection; False if the limit is reached and every connection has a request in progress.
 
-        At the limit the connection that has waited longest for its client is closed. Clients that send complete
-        requests get in, however many connections others hold open.
+        At the limit, the connection that has waited longest for its client is closed. So clients that send complete
+        requests are admitted, even if other clients hold many connections open.
         """
         self._open.add(new)
         if len(self._open) > self.limits.connections:
@@ -60,16 +60,16 @@ class Connections:
         return len(self._open) > self.limits.connections + EXTRA
 
     def waits(self, connection: Limited) -> None:
-        """Note that the connection waits for its client."""
+        """Record that the connection waits for its client."""
         if connection in self._open:
             self._waiting[connection] = None
 
     def works(self, connection: Limited) -> None:
-        """Note that the connection has a complete request, so that it isn't closed in favour of a new one."""
+        """Record that the connection has a complete request, so that it isn't closed in favour of a new one."""
         self._waiting.pop(connection, None)
 
     def remove(self, connection: Limited) -> None:
-        """Forget a closed connection."""
+        """Remove a closed connection."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
 

@@ -1,4 +1,4 @@
-"""Serves the API's description, as an OpenAPI document and as a page; both are made on first use."""
+"""Serves the API's description as an OpenAPI document and as a web page; both are made on first use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Description:
         return json({**self._document, "servers": [{"url": request.scope.get("root_path") or "/"}]})
 
     async def docs(self, _request: Request, _caller: Principal | None) -> Response:
-        """GET /docs. The document as a page."""
+        """GET /docs. The document as a web page."""
         return Response(self._page, headers={**page.HEADERS}, media="text/html; charset=utf-8")
 
     @cached_property

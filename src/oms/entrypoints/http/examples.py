@@ -1,4 +1,4 @@
-"""One example of everything that the API takes and gives, for the documents."""
+"""Examples of the API's requests and responses, for its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _BODIES: dict[str, object] = {
 }
 
 PATHS = {"orders": ORDER_ID, "stock": SKU, "dead-letters": LETTER_ID}
-"""An id for each kind of thing, by the first part of its path."""
+"""An example id of each kind of resource, by the first segment of its path."""
 
 NOT_READY = shapes.Readiness("not ready", ("store_not_writable",), ())
 

@@ -17,19 +17,19 @@ T = TypeVar("T")
 
 THREADS = 16
 MOST_HUNG = 16
-"""Abandoned calls that may still run; while there are so many, requests that need a call get 503."""
+"""Number of abandoned calls that haven't returned at which requests that need a call get 503."""
 
 MAX_WAITING = 1000
-"""Calls that wait for a thread. A call behind so many others would outlast its caller's patience."""
+"""Most calls that wait for a thread. A call behind more than these would exceed the time limit of its request."""
 
 LOOK_EVERY_S = 0.1
-"""How often to look for calls that have outlasted their limit."""
+"""Seconds between two checks for calls that have exceeded their time limit."""
 
 _Queued = tuple["asyncio.Future[Any]", Callable[[], Any]]
 
 
 class ExtensionCalls:
-    """The calls of one kind of code for the requests of one event loop. Only that loop's thread uses this object."""
+    """The calls of one extension for the requests of one event loop. Only that loop's thread uses this object."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class ExtensionCalls:
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Return what `call` returns; `Retryable` where it takes longer than the limit, or can't be made now."""
+        """Run `call` on a thread and return its result; raises `Retryable` if it takes too long or can't start now."""
         if self._calls.blocked() or len(self._waiting) >= MAX_WAITING:
             raise Retryable(f"the {self.name} can't be called now: too many calls are under way")
         future: asyncio.Future[T] = self.loop.create_future()

@@ -35,7 +35,7 @@ _add = msgspec.json.Decoder(shapes.AddStockBody)
 
 
 class Handlers:
-    """The API of one app."""
+    """The handlers of one app."""
 
     def __init__(self, app: App, waits: RequestWaits) -> None:
         self._app, self._waits = app, waits
@@ -195,7 +195,7 @@ class Handlers:
         """GET /metrics."""
         return Response(self._app.metrics(), media="text/plain; version=0.0.4; charset=utf-8")
 
-    # -- inside
+    # -- internals
 
     async def _extension(self, quote_order: Callable[[], Quote]) -> Quote:
         return await self._waits.extension("pricing and policy", quote_order)
@@ -212,13 +212,16 @@ class Handlers:
         return await self._dead_letter(request)
 
     def _refuse_overload(self) -> None:
-        """Refuse an order that couldn't settle before its deadline, while the customer can still order elsewhere."""
+        """Refuse an order at once if, because of the backlog, it probably couldn't settle before its deadline."""
         if self._app.oldest_work_s() > self._app.settings.order_deadline_s / 4:
             retry = {"Retry-After": str(OVERLOADED_RETRY_S)}
             raise HttpProblem("overloaded", "orders are waiting too long already", retry)
 
     def _turn(self, request: Request, caller: Principal, route: str) -> AbstractAsyncContextManager[RequestContext]:
-        """The request's context; inside, no other request of this caller and route has the same idempotency key."""
+        """Return a context manager that yields the request's context.
+
+        Within its block, no other request of this caller and route holds the same idempotency key.
+        """
         context = RequestContext(caller, request.headers.get("idempotency-key"), _trace(request))
         return nullcontext(context) if context.key is None else self._waits.turn(context, route)
 

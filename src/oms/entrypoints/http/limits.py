@@ -1,4 +1,4 @@
-"""Limits of the HTTP server on what a client may do before it has authenticated."""
+"""Limits of the HTTP server for clients that haven't authenticated yet."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """The configured limits; the number of connections stays below the process's descriptor limit."""
+        """Return the configured limits; the number of connections stays below the process's limit of descriptors."""
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         available = settings.http_connections
         if descriptors != resource.RLIM_INFINITY:

@@ -86,7 +86,7 @@ _HEADERS: dict[int, Json] = {
 
 
 def document(routes: Sequence[Route], *, login: Authentication, currency: Currency, spring: bool = False) -> Json:
-    """OpenAPI 3.1 of these routes. `spring` describes the API as the Spring system has it: 200 for a placed order."""
+    """Return the OpenAPI 3.1 document of these routes. With `spring`, placing an order returns 200 instead of 201."""
     refs, schemas = _schemas(routes, currency)
     if "OrderView" in schemas:
         properties = schemas["OrderView"]["properties"]
@@ -124,7 +124,7 @@ def _info(login: Authentication, currency: Currency) -> Json:
 
 
 def _schemas(routes: Sequence[Route], currency: Currency) -> tuple[dict[Any, Json], Json]:
-    """The schema of each type that the routes name, and the components that these refer to."""
+    """Return the schema of each type that the routes name, and the components to which these schemas refer."""
     types = {shapes.Problem, *(route.response for route in routes), *(route.body for route in routes if route.body)}
     ordered = sorted(types, key=str)
     found, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
@@ -144,7 +144,7 @@ def _schemas(routes: Sequence[Route], currency: Currency) -> tuple[dict[Any, Jso
 
 
 def _amounts(schema: Any) -> Any:
-    """A schema without msgspec's idea of decimals as text: ours are numbers."""
+    """Return a schema in which amounts are numbers; msgspec describes decimals as strings."""
     if isinstance(schema, dict):
         if schema.get("format") == "decimal":
             return {"type": "number"}
@@ -159,7 +159,7 @@ def _tag(route: Route) -> str:
 
 
 class _Operation:
-    """One route of the table as an OpenAPI operation."""
+    """Builds the OpenAPI operation of one route."""
 
     def __init__(self, route: Route, refs: dict[Any, Json], login: Authentication, spring: bool) -> None:  # noqa: FBT001
         self._route, self._refs, self._login = route, refs, login
@@ -168,7 +168,7 @@ class _Operation:
         self._located = route.name == "placeOrder" and not spring
 
     def described(self) -> Json:
-        """All of it."""
+        """Return the operation."""
         route = self._route
         found: Json = {
             "operationId": route.name,
@@ -247,7 +247,7 @@ class _Operation:
 
 
 def _without_currency(example: Any) -> Any:
-    """An example in the shape of the Spring system."""
+    """Return an example without its currency, as the Spring system returns it."""
     if isinstance(example, dict):
         return {name: _without_currency(value) for name, value in example.items() if name != "currency"}
     return [_without_currency(one) for one in example] if isinstance(example, list) else example

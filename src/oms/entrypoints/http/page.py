@@ -23,7 +23,7 @@ HEADERS = {
     "form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
-"""The browser may show the page and do nothing else."""
+"""Headers that let the browser show the page, and forbid scripts, requests, forms and frames."""
 
 _Cells = Sequence[str]
 

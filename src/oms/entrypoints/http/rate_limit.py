@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 
 MAX_CALLERS = 10_000
-"""Callers whose buckets are kept; beyond that, the one whose last request is oldest starts with a full bucket again."""
+"""Most callers whose buckets are kept. Above it, the caller whose last request is oldest starts with a full bucket."""
 
 
 class RateLimit:
-    """`per_second` requests on average for each caller, and as many at once (one at least) after a quiet second.
+    """Allows each caller `per_second` requests per second on average, and as many (at least one) in a burst.
 
     For each caller it stores the time at which the bucket would be full again (the "generic cell rate algorithm"),
     which is a token bucket without a timer.

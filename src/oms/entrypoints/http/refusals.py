@@ -10,10 +10,10 @@ from oms.ports.telemetry import Telemetry
 
 STATUSES = frozenset({401, 403, 429})
 LINES_PER_S = 10
-"""Limit of log lines, so that a client that is refused often can't fill the log."""
+"""Most log lines per second, so that a client that is refused often can't fill the log."""
 
 BY_THE_SHOP = "refused_by_shop"
-"""The counter's label for codes of a shop's own pricing and policy, of which there may be any number."""
+"""The counter's label for all codes of a shop's own pricing and policy, whose number isn't limited."""
 
 
 class Refusals:

@@ -1,4 +1,4 @@
-"""Takes the replies of a command group from its thread to the requests that wait on an event loop."""
+"""Passes the replies of a command group from its thread to the requests that wait on an event loop."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from oms.application.use_cases.requests import Submit
 from oms.ports.errors import OutcomeUnknown
 
 LOOK_EVERY_S = 1.0
-"""How often to look for requests that have waited for too long."""
+"""Seconds between two checks for requests that have waited too long."""
 
 
 class ReplyQueue:
     """The replies for one event loop. The replies of one group wake the loop once; one timer serves all requests.
 
-    A future of another thread, a timer and a wake-up for each request took a quarter of its time.
+    A future from another thread, a timer and a wake-up for each request took a quarter of the request's time.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, within_s: float) -> None:
         self.loop, self._within_s = loop, within_s
         self._arrived: deque[tuple[asyncio.Future[Any], object, Exception | None]] = deque()
         self._wakes_up = False
-        """Whether the loop will call `_hand_out` anyway."""
+        """Whether a call of `_hand_out` is already scheduled on the loop."""
 
         self._open: dict[asyncio.Future[Any], float] = {}
         """The waiting requests, with the loop time at which each gives up; the longest waiting first."""
@@ -33,7 +33,7 @@ class ReplyQueue:
         self._timer: asyncio.TimerHandle | None = None
 
     async def reply_to(self, submit: Submit) -> Any:
-        """Submit a command and return its result; `OutcomeUnknown` where no reply comes in time."""
+        """Submit a command and return its result; raises `OutcomeUnknown` if no reply comes in time."""
         future: asyncio.Future[Any] = self.loop.create_future()
         self._open[future] = self.loop.time() + self._within_s
         if self._timer is None:
@@ -45,7 +45,7 @@ class ReplyQueue:
             del self._open[future]
 
     def give_up(self, due: float = float("inf")) -> None:
-        """Fail the requests that give up at `due`, in the loop's time, or before; by default all."""
+        """Fail the requests whose time limit ends at or before `due` (the loop's time); by default all."""
         for future, until in self._open.items():
             if until <= due and not future.done():
                 future.set_exception(OutcomeUnknown("the command wasn't answered in time"))

@@ -1,4 +1,4 @@
-"""A request as the handlers see it."""
+"""The request that the handlers receive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SINGLE = frozenset({
     "sec-fetch-site",
     "x-api-key",
 })  # fmt: skip
-"""Headers with one value. With two of them, a proxy could check one and this server use the other."""
+"""Headers that may have only one value. With two, a proxy could check one, and this server could use the other."""
 
 
 class Request:
@@ -37,9 +37,9 @@ class Request:
             name.decode("latin-1"): value.decode("latin-1").strip(" \t")
             for name, value in reversed([*scope["headers"]])
         }
-        """By name in lower case, without blanks around the value; the first one of a repeated name."""
+        """Headers by name in lower case, without blanks around the value; the first value of a repeated name."""
         self.caller: Principal | None = None
-        """Set as soon as the caller is known."""
+        """Set when the caller has been authenticated."""
 
     def check_headers(self) -> None:
         """Raise `HttpProblem` (400) if a header that may have only one value is repeated."""
@@ -58,13 +58,13 @@ class Request:
 
     @property
     def path_params(self) -> Mapping[str, Any]:
-        """The variable parts of the path."""
+        """The path parameters by name."""
         found: Mapping[str, Any] = self.scope["path_params"]
         return found
 
     @property
     def query_params(self) -> Mapping[str, str]:
-        """The query of the URL."""
+        """The query parameters by name."""
         return QueryParams(self.scope["query_string"])
 
 

@@ -17,7 +17,7 @@ _UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
 
 
 def head_without_upgrade(method: bytes, target: bytes, version: bytes, headers: HeaderLines) -> bytes:
-    """Return the head of a request as it would be if it asked for no upgrade."""
+    """Return the head of a request without its request for an upgrade."""
     lines = [b"%b %b HTTP/%b" % (method, target, version)]
     lines += [
         b"%b: %b" % (name, _without_upgrade(value) if name == b"connection" else value)
@@ -58,6 +58,6 @@ def parser_error_detail(error: httptools.HttpParserError) -> str:
 
 
 def closing_response(response: Response) -> bytes:
-    """Return a whole response as bytes; it tells the client that the connection ends."""
+    """Return a complete response as bytes, with the header `Connection: close`."""
     lines = [b"%b: %b\r\n" % header for header in response.header_lines()]
     return b"".join([STATUS_LINE[response.status], *lines, b"connection: close\r\n\r\n", response.body])

@@ -19,15 +19,16 @@ T = TypeVar("T")
 
 READERS = 4
 MAX_READS = 1000
-"""Reads that run or wait for a thread. A read behind so many others would outlast its caller's patience."""
+"""Most reads that run or wait for a thread. A read behind more than these would exceed the request's time limit."""
 
 REPLY_WITHIN_S = 15.0
-"""Three times as long as a command group retries a store that can't be reached: no thread runs the group then."""
+"""Seconds for which a request waits for its command's reply: three times as long as a command group retries a store
+that can't be reached. A later reply means that no thread runs the group."""
 
 IN_FLIGHT_S = 5.0
 
 RequestName = tuple[str, str, str]
-"""Scope of the caller, route and idempotency key."""
+"""Caller's scope, route and idempotency key."""
 
 
 def _no_alert(_event: str, **_fields: object) -> None:
@@ -56,7 +57,7 @@ class RequestWaits:
         self._replies: ReplyQueue | None = None
 
     async def reply(self, submit: Submit) -> Any:
-        """Submit a command; return its result after the commit. `OutcomeUnknown` after `REPLY_WITHIN_S`."""
+        """Submit a command, and return its result after the commit; raises `OutcomeUnknown` after `REPLY_WITHIN_S`."""
         loop, replies = asyncio.get_running_loop(), self._replies
         if replies is None or replies.loop is not loop:
             replies = self._replies = ReplyQueue(loop, REPLY_WITHIN_S)
@@ -72,9 +73,9 @@ class RequestWaits:
                 timeout.reschedule(now)
 
     async def extension(self, name: str, call: Callable[[], T]) -> T:
-        """Return what a shop's own code returns, called on a thread other than the readers'.
+        """Call a shop's own code on a thread that isn't a reader thread, and return its result.
 
-        `name` names the extension in errors and alerts. `Retryable` after `REPLY_WITHIN_S`.
+        `name` names the extension in errors and alerts. Raises `Retryable` after `REPLY_WITHIN_S`.
         """
         loop, calls = asyncio.get_running_loop(), self._extensions.get(name)
         if calls is None or calls.loop is not loop:
@@ -86,7 +87,7 @@ class RequestWaits:
             raise Retryable(f"the {name} took too long") from None
 
     async def read(self, call: Callable[[], T]) -> T:
-        """Return what a blocking call returns, called on a reader thread. `Retryable` after `REPLY_WITHIN_S`."""
+        """Run a blocking call on a reader thread, and return its result; raises `Retryable` after `REPLY_WITHIN_S`."""
         if self._reads >= MAX_READS:
             raise HttpProblem("unavailable", "too many reads are waiting", {"Retry-After": str(RETRY_AFTER_S)})
         self._reads += 1
@@ -100,9 +101,9 @@ class RequestWaits:
 
     @asynccontextmanager
     async def turn(self, context: RequestContext, route: str) -> AsyncIterator[RequestContext]:
-        """Hold the request's idempotency key within the block, after the request that holds it now.
+        """Wait until no other request holds the request's idempotency key, and hold it within the block.
 
-        `HttpProblem` where that one takes longer than `IN_FLIGHT_S`.
+        Raises `HttpProblem` if another request holds the key for longer than `IN_FLIGHT_S` seconds.
         """
         name = (context.caller.scope, route, context.key or "")
         await self._wait_for_key(name)

@@ -16,7 +16,7 @@ _SAFE = tuple((name.encode(), value.encode()) for name, value in SAFE_HEADERS.it
 
 @attrs.frozen
 class Response:
-    """A whole response. Its headers forbid caches to store it and browsers to guess another type."""
+    """A complete response. Its headers forbid caches to store it, and browsers to guess another media type."""
 
     body: bytes
     status: int = 200
@@ -24,7 +24,7 @@ class Response:
     media: str = "application/json"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's shape
-        """Send it; a HEAD request gets the headers alone."""
+        """Send the response; a HEAD request gets only the headers."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.header_lines()})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self.body})
 

@@ -84,7 +84,7 @@ class Route:
 
     @property
     def path_names(self) -> tuple[str, ...]:
-        """The names of the variable parts of its path."""
+        """The names of its path parameters."""
         return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
 
     @property

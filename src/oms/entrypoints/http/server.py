@@ -33,7 +33,7 @@ SERVICES = ("order", "inventory")
 
 
 def asgi(app: App, services: Collection[str] | None = None, *, run: bool = False) -> Starlette:
-    """The API of a system, to be served or mounted.
+    """Return the HTTP API of a system as an ASGI application, to be served or mounted.
 
     `services` names the services whose routes the API has: "order", "inventory", or both. The default is those that
     run in this process. Health, metrics, dead letters and documentation are always there. A request for a route of
@@ -61,7 +61,7 @@ def asgi(app: App, services: Collection[str] | None = None, *, run: bool = False
 
 
 def _endpoints(app: App, routes: Sequence[Route], waits: RequestWaits) -> Mapping[str, _Methods]:
-    """The endpoints by path; `KeyError` for a route without a handler."""
+    """Return the endpoints by path; raises `KeyError` for a route without a handler."""
     handlers = {**Handlers(app, waits).by_route(), **Description(routes, app).by_route()}
     access, reports = AccessChecks(app, waits), _Reports(app)
     paths: dict[str, dict[str, _Endpoint]] = {}
@@ -71,7 +71,7 @@ def _endpoints(app: App, routes: Sequence[Route], waits: RequestWaits) -> Mappin
 
 
 class _Api(Starlette):
-    """Calls the endpoints of paths without variable parts directly, which saves an eighth of a request's time.
+    """Calls the endpoints of paths without parameters directly, which saves an eighth of a request's time.
 
     That skips three layers and a search, which the endpoints don't need. A host application's middleware still gets
     all requests.
@@ -139,7 +139,7 @@ class _Endpoint:
         """Return the response; never raises."""
         try:
             return await self._handler(request, await self._access.caller(request, self._route))
-        except Exception as error:  # noqa: BLE001 - reported, and answered with a 500
+        except Exception as error:  # noqa: BLE001 - reported, and the response is 500
             return self._reports.error(request, self._route, error)
 
 

@@ -34,7 +34,7 @@ def _detail(problem: Problem) -> shapes.ProblemDetail:
 
 
 def order_view(order: Order, *, spring: bool = False) -> shapes.OrderView:
-    """An order; `spring` leaves its currency out, as the Spring system does."""
+    """Return the JSON shape of an order; `spring` leaves out its currency, as the Spring system does."""
     terms = order.agreed
     return shapes.OrderView(
         order.id,
@@ -49,7 +49,7 @@ def order_view(order: Order, *, spring: bool = False) -> shapes.OrderView:
 
 
 def order_page(page: Page[Order], *, spring: bool = False) -> shapes.OrderPage:
-    """A page of orders."""
+    """Return the JSON shape of a page of orders."""
     number, size = page.number, page.size
     pages = -(-page.total // size)
     content = [order_view(order, spring=spring) for order in page.content]
@@ -69,27 +69,27 @@ def order_page(page: Page[Order], *, spring: bool = False) -> shapes.OrderPage:
 
 
 def timeline_entry(entry: HistoryEntry) -> shapes.TimelineEntry:
-    """One line of a timeline."""
+    """Return the JSON shape of one entry of a timeline."""
     return shapes.TimelineEntry(entry.seq, entry.at.isoformat(), entry.trigger, entry.before, entry.after)
 
 
 def stock_view(stock: Stock) -> shapes.StockView:
-    """A product."""
+    """Return the JSON shape of a product's stock."""
     return shapes.StockView(stock.sku, stock.on_hand, stock.held, stock.available)
 
 
 def stock_page(page: Page[Stock]) -> shapes.StockPage:
-    """A page of products."""
+    """Return the JSON shape of a page of products."""
     return shapes.StockPage([stock_view(stock) for stock in page.content], page.number, page.size, page.total)
 
 
 def dead_letter_summary(service: str, letter: DeadLetterSummary) -> shapes.DeadLetterSummary:
-    """A dead letter in a list."""
+    """Return the JSON shape of a dead letter in a list."""
     return shapes.DeadLetterSummary(*_summary(service, letter))
 
 
 def dead_letter_view(service: str, letter: DeadLetter) -> shapes.DeadLetterView:
-    """A dead letter with its content."""
+    """Return the JSON shape of a dead letter with its content."""
     return shapes.DeadLetterView(
         *_summary(service, letter),
         letter.message_id,
