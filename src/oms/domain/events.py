@@ -46,7 +46,7 @@ class Event:
 
 @attrs.frozen
 class OrderEvent(Event, ABC):
-    """An event that the order service makes of an order. Subclasses differ in the fields that they take."""
+    """An event that the order service publishes about an order. Subclasses differ in their fields."""
 
     @classmethod
     @abstractmethod

@@ -54,7 +54,7 @@ class Money:
 
     @classmethod
     def of(cls, amount: Decimal | int | str, currency: Currency) -> Money:
-        """An amount in major units; refused when negative, not finite, too large or finer than the currency."""
+        """Return an amount given in major units; refuses a negative, infinite, too large or too fine one."""
         minor, rest = _minor_units(_bounded(amount), currency.exponent)
         if rest:
             raise InvalidValue(
@@ -67,7 +67,7 @@ class Money:
 
     @classmethod
     def rounded(cls, amount: Decimal | int | str, currency: Currency) -> Money:
-        """An amount in major units, rounded to the currency's digits; half a minor unit is rounded up.
+        """Return an amount given in major units, rounded to the currency's digits; half a minor unit is rounded up.
 
         Refused when negative, not finite or too large. The rule is that of PostgreSQL's `numeric(38,2)`, the column in
         which the Spring system stores amounts ("the numeric type rounds ties away from zero", manual, section 8.1).
@@ -99,7 +99,7 @@ class Money:
 
 
 def _bounded(amount: Decimal | int | str) -> Decimal:
-    """The amount as a decimal that is finite, from 0 to a bound that keeps exact arithmetic cheap."""
+    """Return the amount as a finite decimal from 0 to a bound that keeps exact arithmetic cheap."""
     try:
         exact = Decimal(amount)
     except (InvalidOperation, ValueError):
@@ -114,10 +114,10 @@ def _bounded(amount: Decimal | int | str) -> Decimal:
 
 
 def _minor_units(exact: Decimal, exponent: int) -> tuple[int, int]:
-    """Whole minor units, and a rest that is 0 where the amount is no finer; exact for any number of digits."""
+    """Return whole minor units, and a remainder that is 0 if the amount isn't finer; exact for any number of digits."""
     if not exact:
         return 0, 0
-    if exact.adjusted() < -exponent:  # smaller than one minor unit: no big power of ten is made for it
+    if exact.adjusted() < -exponent:  # smaller than one minor unit: avoids computing a large power of ten
         return 0, 1
     numerator, denominator = exact.as_integer_ratio()
     scale: int = 10**exponent

@@ -40,8 +40,8 @@ from oms.domain.values import OrderId, Terms
 class OrderState(Enum):
     """The state of an order.
 
-    `ABSENT`: there is no order yet, or only early news about it. `LEGACY`: imported from the Spring system and not
-    resumed; no event of it was published, and it has no deadline.
+    `ABSENT`: there is no order yet, though events about it may have arrived. `LEGACY`: imported from the Spring system
+    and not resumed; no event of it was published, and it has no deadline.
     """
 
     ABSENT = "ABSENT"
@@ -300,9 +300,9 @@ def _entry(order: Order, trigger: OrderTrigger, to: OrderState, at: datetime, de
 def _with_news(
     known: Order, trigger: OrderTrigger, early: tuple[EarlyNews, ...], at: datetime, detail: str = ""
 ) -> Transition[Order]:
-    """Return the order's first transition, followed by those of the early news that agrees with its terms.
+    """Return the order's first transition, followed by those of early events that agree with its terms.
 
-    News that contradicts the terms changes nothing, in whatever order it arrived: it raises an alert, and the first
+    An event that contradicts the terms changes nothing, in whatever order it arrived: it raises an alert, and the first
     entry of the history names it.
     """
     refused = [news for news in early if news.contradicts(known.agreed)]

@@ -43,7 +43,7 @@ class PaymentState(Enum):
 
 
 class PaymentTrigger(Enum):
-    """What a payment reacts to: two events, and the gateway's answers."""
+    """The triggers of a payment: two events, and the gateway's responses."""
 
     RESERVED = "inventory.reserved"
     CANCELLING = "order.cancelling"

@@ -30,7 +30,7 @@ class ReservationState(Enum):
 
 
 class ReservationTrigger(Enum):
-    """What a reservation reacts to; `order.created` is two triggers, by whether the stock suffices."""
+    """The triggers of a reservation; `order.created` is two triggers, by whether the stock suffices."""
 
     FITS = "order.created, all lines fit"
     SHORT = "order.created, a line is short"

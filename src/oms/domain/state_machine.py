@@ -1,4 +1,4 @@
-"""State tables as plain data: one cell for every trigger in every state. Transitions: what an aggregate returns."""
+"""State tables as plain data: one cell for every trigger in every state. Also transitions, which aggregates return."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 
 
 class Effect(Enum):
-    """What a cell does with its trigger."""
+    """The effect of a trigger."""
 
     MOVE = "moves to another state"
     NOTED = "noted in the timeline, no effect"
@@ -55,19 +55,19 @@ class Cell(Generic[State]):
 
 
 def stay(effect: Effect) -> Cell[State]:
-    """A cell that stays where it is."""
+    """Return a cell that keeps the state."""
     return Cell(effect)
 
 
 def move(
     to: State, publishes: type[Event] | None = None, starts: TaskKind | None = None, alert: str = ""
 ) -> Cell[State]:
-    """A cell that goes to another state."""
+    """Return a cell that changes the state."""
     return Cell(Effect.MOVE, to, publishes, starts, alert)
 
 
 StateTable = Mapping[State, Mapping[Trigger, Cell[State]]]
-"""What each trigger does in each state: `table[state][trigger]`."""
+"""The cell of each trigger in each state: `table[state][trigger]`."""
 
 
 def by_state(**cells: Cell[State]) -> Mapping[str, Cell[State]]:
@@ -105,11 +105,11 @@ class HistoryEntry:
     detail: str = ""
 
 
-@attrs.frozen(slots=False)  # made at every step: half a microsecond less
+@attrs.frozen(slots=False)  # made at every transition: saves half a microsecond
 class Transition(Generic[Aggregate]):
-    """What one trigger made of an aggregate: to be saved in one transaction, or not at all.
+    """The result of one trigger on an aggregate, to be saved in one transaction or not at all.
 
-    `tasks` are to be started and `ended` to be dropped; `alert` says what an operator must know.
+    `tasks` are to be started and `ended` to be dropped; `alert` is the name of an alert for operators.
     """
 
     aggregate: Aggregate

@@ -28,14 +28,14 @@ def storable_text(text: object, limit: int = DETAIL_LIMIT) -> str:
 
 
 _DIGEST_DIGITS = 16
-"""Hexadecimal digits that keep two shortened names apart: 64 bits."""
+"""Hexadecimal digits that distinguish shortened names: 64 bits."""
 
 
 def storable_name(name: str, limit: int) -> str:
-    """Return `name` as it is where it can be stored in `limit` characters, else a shorter name that is its own.
+    """Return `name` unchanged if it can be stored in `limit` characters, else a shorter, distinct name.
 
-    The shorter one is the beginning of `name`, made storable, `~`, and 16 hexadecimal digits of the SHA-256 of its
-    UTF-8 bytes: `limit` characters at most, and two names stay two.
+    The shorter name is the beginning of `name`, made storable, `~`, and 16 hexadecimal digits of the SHA-256 of its
+    UTF-8 bytes. It has at most `limit` characters, and different names stay different.
     """
     if len(name) <= limit and is_storable(name):
         return name

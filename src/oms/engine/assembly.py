@@ -170,7 +170,7 @@ def assemble(
 
 
 def _subscribe(service: Service[W], shared: ServiceDependencies, starts: Mapping[TopicPartition, int]) -> Subscription:
-    # A shop's own broker whose `subscribe` takes no `starts` serves all groups that have none.
+    # A shop's own broker may have a `subscribe` without `starts`; it serves all groups without start offsets.
     return shared.broker.subscribe(service.group, service.topics, *((starts,) if starts else ()))
 
 

@@ -47,7 +47,7 @@ class ReadingGuard:
         self._is_reading = False
         """Also after a poll or wait that raised: a record may end the process by an exception for lack of memory."""
         self._unsure: set[TopicPartition] = set()
-        """Partitions whose note failed, and may be in the store nevertheless."""
+        """Partitions whose note may be in the store although writing it failed."""
 
     def before_poll(self) -> Sequence[Record]:
         """Open the partitions that wait. Returns records to be parked as `Unread`: place only, no content.
@@ -73,7 +73,7 @@ class ReadingGuard:
     def poll(self, max_records: int) -> Sequence[Record]:
         """Poll the subscription, and note that reading succeeded.
 
-        Where the suspect's record has come, a death from here on is its handler's, which the consumer counts.
+        Once the suspect's record has arrived, its handler causes a later death, which the consumer counts.
         """
         records = self._while_reading(lambda: self._subscription.poll(max_records))
         if self._suspects.current is not None:

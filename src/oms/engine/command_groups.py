@@ -1,7 +1,7 @@
-"""Commands in groups: one transaction and one commit serve every caller that waits.
+"""Runs commands in groups: one transaction with one commit serves all waiting callers.
 
-Each command gets one answer, after the commit. A refusal is the answer of that command alone, and is stored under its
-key like any other answer. A group that the store refuses for good is bisected.
+Each command gets one response, after the commit. A refusal concerns only its own command, and is stored under the
+command's key like any other response. A group that the store refuses permanently is bisected.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GIVE_UP_AFTER = timedelta(seconds=5)
 
 @attrs.frozen
 class Key:
-    """A caller's idempotency key: equal key and fingerprint get the equal answer."""
+    """A caller's idempotency key: requests with equal key and fingerprint get equal responses."""
 
     scope: str
     key: str
@@ -45,12 +45,12 @@ class Key:
 
 @attrs.frozen
 class Command(Generic[W, R]):
-    """A function to run in a unit of work, and how its answer is stored under an idempotency key.
+    """A function to run in a unit of work, and how its response is stored under an idempotency key.
 
     `names` are locked for the whole group at once. `prepare` runs before the transaction; a command that has one
-    gets a transaction of its own. `recover` looks the effect up after a commit of unknown outcome; None is "not
-    there". `failed` runs in a transaction of its own after the command's was refused for good, and returns the error
-    for the caller. `dump` and `restore` turn the answer into JSON and back.
+    gets a transaction of its own. `recover` looks the effect up after a commit of unknown outcome; None means that
+    there is none. `failed` runs in a transaction of its own after the store has refused the command's permanently, and
+    returns the error for the caller. `dump` and `restore` turn the response into JSON and back.
     """
 
     apply: Callable[[UnitOfWork[W]], R]
@@ -66,7 +66,7 @@ class Command(Generic[W, R]):
 
 
 Reply = Callable[[object, Exception | None], None]
-"""Called once, with the answer or the error."""
+"""Called once, with the response or the error."""
 
 
 @attrs.frozen(eq=False)
@@ -78,7 +78,7 @@ class _Waiting(Generic[W]):
 
 @attrs.define
 class _Answer:
-    """The answer to one command: an error, a value, or stored text to restore after the commit."""
+    """The response to one command: an error, a value, or stored text to restore after the commit."""
 
     value: object = None
     error: Exception | None = None
@@ -113,7 +113,7 @@ class CommandGroup(Runnable, Generic[W]):
         self._woken()
 
     def run_once(self) -> int:
-        """Run one group; returns the number of commands that were answered."""
+        """Run one group; returns the number of commands that got a response."""
         now = self._clock.steady()
         if self._retry_at is not None and now < self._retry_at:
             return 0
@@ -131,7 +131,7 @@ class CommandGroup(Runnable, Generic[W]):
         return len(group)
 
     def next_due(self) -> datetime | None:
-        """Return when a group is tried again whose store couldn't be reached."""
+        """Return when to retry a group whose store couldn't be reached."""
         return self._retry_at
 
     def waiting(self) -> int:
@@ -139,7 +139,7 @@ class CommandGroup(Runnable, Generic[W]):
         return len(self._waiting)
 
     def refuse_all(self, error: Exception) -> None:
-        """Answer all commands that wait or come later with `error`, because the process stops. Any thread."""
+        """Respond with `error` to all waiting and later commands, because the process stops. Any thread."""
         self._refusal = error
         while (one := self._next()) is not None:
             one.reply(None, error)
@@ -173,7 +173,7 @@ class CommandGroup(Runnable, Generic[W]):
         self._failures += 1
         if self._waiting:
             self._health.failed(Condition.WORK_FAILING, COMMANDS, f"commands: {error}")
-        else:  # a process that isn't ready gets no further command, whose success would end the problem
+        else:  # a process that isn't ready gets no command whose success could end this
             self._health.succeeded(Condition.WORK_FAILING, COMMANDS)
         self._retry_at = next_try(now, self._failures, longest_s=1.0) if patient else None
         return len(given_up)
@@ -232,7 +232,7 @@ class CommandGroup(Runnable, Generic[W]):
             value = command.apply(unit)
         except DomainError as refusal:  # it saved nothing
             answer, body = _Answer(error=refusal), partial(_dump_refusal, refusal)
-        except Exception as error:  # noqa: BLE001 - it is this command's answer, and no final one
+        except Exception as error:  # noqa: BLE001 - this command's response, which isn't stored
             return _Answer(error=error)
         else:
             answer, body = _Answer(value), partial(command.dump, value)
@@ -250,7 +250,7 @@ class CommandGroup(Runnable, Generic[W]):
                 return command.failed(unit, error)
         except Retryable:
             raise
-        except Exception as failure:  # noqa: BLE001 - it is this command's answer
+        except Exception as failure:  # noqa: BLE001 - this command's response
             return failure
 
     def _recovered(self, command: Command[W, Any], error: OutcomeUnknown) -> _Answer:

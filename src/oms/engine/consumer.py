@@ -154,7 +154,7 @@ class Consumer(Runnable, Generic[W]):
     def _guarded(self, found: WaitingBatch) -> WaitingBatch:
         """Note in the store that a batch begins, and reduce it if earlier processes died at its beginning.
 
-        Only for partitions that were assigned lately. Where writing the note failed, it may be stored nevertheless, so
+        Only for partitions that were assigned lately. If writing the note fails, the note may be stored nevertheless;
         such a try doesn't count as a death.
         """
         group, store = self._service.group, self._service.store

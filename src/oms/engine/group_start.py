@@ -43,7 +43,7 @@ def start_offsets(
     if kept is not None:
         return kept
     now = [topic for topic, since in topics.items() if since == "now"]
-    knows = getattr(broker, "knows", None)  # a shop's own broker may lack what the port implements
+    knows = getattr(broker, "knows", None)  # a shop's own broker may lack this method
     is_known = (knows is not None and knows(group, topics)) or store.first_handled(group) is not None
     wanted = broker.ends(now) if now and not is_known else {}
     kept = store.pin_start_offsets(group, wanted)

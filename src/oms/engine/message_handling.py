@@ -31,7 +31,7 @@ class MessageHandling(Generic[W]):
     def handle(self, messages: Sequence[ReceivedMessage]) -> Sequence[ReceivedMessage]:
         """Handle messages in one transaction. Returns those that have to be tried again later.
 
-        Where there are any, the transaction is rolled back: no message of the batch has had its effect.
+        If there are any, the transaction is rolled back: no message of the batch has taken effect.
         """
         copies: dict[MessageId, ReceivedMessage] = {}
         for one in messages:
@@ -74,7 +74,7 @@ class MessageHandling(Generic[W]):
         return later
 
     def _try(self, unit: UnitOfWork[W], one: ReceivedMessage) -> ReceivedMessage | None:
-        """Run one handler. It saves as its last act, so a failure leaves nothing of it in the unit of work."""
+        """Run one handler. It saves only at its end, so a failed handler leaves no change in the unit of work."""
         message = one.message
         unit.work.changes.cause = Cause(message.id, message.cause.traceparent)
         handler = self._service.routes[message.record.topic]
@@ -85,7 +85,7 @@ class MessageHandling(Generic[W]):
         except (OmsError, Permanent) as error:
             self.report("handler failed", one, error, None)
             self._park(unit, one, error)
-        except Exception as error:  # noqa: BLE001 - unclear: tried again, and parked with its cause in the end
+        except Exception as error:  # noqa: BLE001 - the cause is unclear: tried again, and finally parked
             if one.attempts < MAX_ATTEMPTS:
                 return self._again(one, error, one.attempts + 1)
             self.report("handler failed", one, error, None)

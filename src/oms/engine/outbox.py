@@ -1,4 +1,4 @@
-"""The writer's side of the transactional outbox: makes rows of what a unit of work has decided."""
+"""The writer's side of the transactional outbox: makes the rows for the changes of a unit of work."""
 
 from __future__ import annotations
 

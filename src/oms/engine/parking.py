@@ -87,9 +87,9 @@ def _letter(
 def park(transaction: Transaction, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
     """Return the letters for the caller to insert; parks those again that were redriven and have failed once more.
 
-    The letter of a task, or of a message that the broker refused, has an id that a redrive finds again. One that was
-    redriven is parked under this id, with the new cause, the time at which it was first parked and the attempts of
-    both. Where the letter of a task is in another state, the task gets one more; a refused message needs no second one.
+    The letter of a task, or of a message that the broker refused, has an id that a redrive finds again. A redriven
+    letter is parked again under this id, with the new cause, the time at which it was first parked, and the attempts of
+    both added. If the letter of a task is in another state, the task gets a further letter; a refused message doesn't.
     """
     ids = {letter.id: found for letter in letters if (found := _lasting_id(letter)) is not None}
     known = {one.id: one for one in transaction.lock_dead_letters(list(ids.values()))} if ids else {}

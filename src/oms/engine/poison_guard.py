@@ -104,7 +104,7 @@ class SuspectPartitions:
         self._opened_at = offset
 
     def arrived(self, places: Collection[TopicPartition]) -> TopicPartition | None:
-        """Return the current partition if its record has arrived: a later death is its handler's."""
+        """Return the current partition if its record has arrived: its handler causes a later death."""
         if self._current is None or self._current not in places:
             return None
         self._opened_at = None

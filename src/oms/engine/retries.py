@@ -1,4 +1,4 @@
-"""What follows a failure: the due time of the next try, and the bisection of a failed batch.
+"""The reaction to a failure: the due time of the next try, and the bisection of a failed batch.
 
 Nothing in the engine sleeps or loops over tries: a back-off is a due time, and a later `run_once` tries again.
 """

@@ -1,4 +1,4 @@
-"""A service as the engine sees it: its store, routes, gate phase and tasks."""
+"""The parts of a service that the engine needs: its store, routes, gate phase and tasks."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class NotAppliedYet(Exception):
 
 
 class Executor(Protocol[W_contra]):
-    """How one kind of task is done: a call outside of any transaction, then its outcome in one."""
+    """Runs one kind of task: makes its call outside of any transaction, then applies the outcome within one."""
 
     @abstractmethod
     def calls(self, tasks: Sequence[Task]) -> Mapping[str, Callable[[], object]]:

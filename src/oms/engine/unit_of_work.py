@@ -1,6 +1,6 @@
 """One unit of work: begin, claim, load and lock, handle, flush, commit; then hand its rows and notes on.
 
-Consumer, commands, tasks and redrive all write through here; there is no second way.
+Consumer, commands, tasks and redrive write only through this module.
 """
 
 from __future__ import annotations

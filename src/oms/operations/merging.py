@@ -61,7 +61,7 @@ class Grouped(Generic[T]):
 
 
 def keys_of(streams: Iterable[Grouped[Any]]) -> Iterator[str]:
-    """Yield the keys of all streams, ascending. The caller takes all items of a key before it asks for the next key."""
+    """Yield the keys of all streams, ascending. The caller takes all items of a key before it takes the next key."""
     streams = tuple(streams)
     while True:
         key = min([stream.key for stream in streams if stream.key is not None], default=None)

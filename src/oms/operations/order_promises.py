@@ -123,7 +123,7 @@ _ENDED_BY: Mapping[OrderState, tuple[str, str]] = {
 """The topic and service whose handling of it brings the order's stock into its final state."""
 
 Found = Callable[[Violation, bool], None]
-"""Takes a violation; the second argument is true if it is one only in a system at rest."""
+"""Takes a violation; the second argument is true if it counts only in a system at rest."""
 
 
 @attrs.frozen
@@ -150,7 +150,7 @@ class OrderChecks:
                 self._handled(one, order, missed)
 
     def _answers(self, one: OrderSnapshot, order: Order | None) -> None:
-        """P10: an order that was the answer to a request exists."""
+        """P10: an order that a stored response names exists."""
         for key in one.answers if order is None else ():
             self.found(Violation("P10", one.id, f"was answered under the key {key!r} and isn't there"), False)  # noqa: FBT003
 
@@ -174,7 +174,7 @@ class OrderChecks:
     def _copies(self, one: OrderSnapshot, order: Order | None, said: Sequence[Said]) -> None:
         """P8, as far as records show it: all copies of an (order, topic) are the same message.
 
-        Of an order that the order service doesn't know yet, it is open which copy contradicts it.
+        For an order that the order service doesn't know yet, it isn't known which copy contradicts the order.
         """
         if len({message.topic for message in said}) == len(said):
             return

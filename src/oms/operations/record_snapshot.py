@@ -17,7 +17,7 @@ Therefore each of these holds for a correct system, whatever it does meanwhile:
 - A message below the position of a group (1) is in that group's inbox, or a dead letter (3). P9, and the end of P2:
   if inventory has read the end of an order, its snapshot shows the effect, and the order's snapshot is no older.
 - An event that a service has decided on (3) is in its outbox of the same snapshot or in the log (4). P7.
-- A stored answer to a caller is in the same snapshot as its order. P10. So are an order and its history. P5.
+- A stored response to a caller is in the same snapshot as its order. P10. So are an order and its history. P5.
 - The money of an order that has ended (3) has moved before the book is read (5), and moves again only after the order
   has left its state, which (6) shows. P4.
 - If every group had read the whole log (1 and 4) and no service had outbox rows or tasks (3), the system was at rest in

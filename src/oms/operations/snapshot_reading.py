@@ -1,4 +1,4 @@
-"""Reads the single records of a snapshot: positions, gate, dead letters, outbox, answers and the gateway's book."""
+"""Reads the single records of a snapshot: positions, gate, dead letters, outbox, responses and the gateway's book."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read_unsent(member: Member, owed: Sorter, copies: set[bytes], since: datetim
 
 
 def add_answer(answer: StoredAnswer, sorter: Sorter) -> None:
-    """Give the order that a stored answer names to the sorter; a refusal names none."""
+    """Give the order that a stored response names to the sorter; a refusal names none."""
     try:
         body = json.loads(answer.body)
     except ValueError:

@@ -98,7 +98,7 @@ class OrderSnapshot:
     order: Order | None = None
     history: list[HistoryEntry] = attrs.field(factory=list)
     answers: list[str] = attrs.field(factory=list)
-    """The idempotency keys whose stored answer is this order."""
+    """The idempotency keys whose stored response is this order."""
 
     reservation: Reservation | None = None
     movements: list[Movement] = attrs.field(factory=list)

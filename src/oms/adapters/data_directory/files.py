@@ -93,7 +93,7 @@ class SystemFiles:
     # -- the log, which is opened first
 
     def check(self) -> None:
-        """Refuse to create a new log beside stores that have been used with one."""
+        """Refuse to create a new log next to stores that have been used with another log."""
         log = self._path(LOG)
         if is_empty(log):
             for path in self._others():

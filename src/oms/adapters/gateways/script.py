@@ -40,7 +40,7 @@ class ScriptError(OmsError):
 
 @attrs.define
 class Rule:
-    """Which charges it selects, what happens to them, and how many times (None: always)."""
+    """Selects charges, and says what happens to them and how many times (None: always)."""
 
     behaviour: Behaviour
     order: str | None = None
@@ -50,7 +50,7 @@ class Rule:
     seconds: float = 0.0
 
     def matches(self, charge: Charge) -> bool:
-        """Whether it selects this charge."""
+        """Whether the rule selects this charge."""
         return (
             self.order in (None, charge.order_id)
             and self.user in (None, charge.user_id)

@@ -122,14 +122,14 @@ def _held() -> threading.Lock:
 
 @attrs.define(eq=False)
 class _Write:
-    """What one call waits for. The lock `done` is held until it is written: a future would take ten times as long."""
+    """The request of one call. The lock `done` is held until it is written: a future would take ten times as long."""
 
     at: datetime
     wanted: Page | Refund
     """The first outcome of a charge key, or a refund."""
 
     page: Page | None = None
-    """The charge's page after it; None where a refund was refused."""
+    """The charge's page after the write; None if a refund was refused."""
 
     error: sqlite3.Error | None = None
     done: threading.Lock = attrs.field(factory=_held)
@@ -222,7 +222,7 @@ class _RecordedBook(GatewayBook):
             closing(sqlite3.connect(self._address, uri=True)) as book,
         ):
             currency = "currency" if _names_currencies(book) else "NULL"
-            select = f"SELECT key, kind, amount, at, {currency} FROM entries ORDER BY number"  # noqa: S608 - ours
+            select = f"SELECT key, kind, amount, at, {currency} FROM entries ORDER BY number"  # noqa: S608 - a constant
             for key, kind, amount, at, code in book.execute(select):
                 yield BookEntry(key, BookKind(kind), amount, datetime.fromisoformat(at), code)
 

@@ -61,7 +61,7 @@ class ConsumerErrors:
         return error
 
     def _give_up_instance(self, error: KafkaError) -> None:
-        """Have the next client join as a dynamic member.
+        """Make the next client join as a dynamic member.
 
         With the same `group.instance.id` it would fence the other process, which would fence it again, and neither
         would read anything.

@@ -12,7 +12,7 @@ from oms.ports.messages import Record
 
 
 class Partitions:
-    """The partitions that the group assigned to this member, and those it took away before the caller was told."""
+    """The partitions that the group has assigned to this member, and lost ones that `take_lost` hasn't reported."""
 
     def __init__(self) -> None:
         self.ours: set[TopicPartition] = set()

@@ -22,7 +22,7 @@ class Member:
         """Whether its group had no offsets when it joined."""
 
     def owns(self, partition: TopicPartition) -> bool:
-        """Whether it may read and commit; not until it has been told that it lost the partition meanwhile."""
+        """Whether it may read and commit; for a partition that came back, only after `lost` has reported its loss."""
         return partition in self.positions and partition not in self.taken_away
 
 

@@ -46,7 +46,7 @@ class _Topics:
 
 
 class MemberState(NamedTuple):
-    """A member of a group: its next offsets, and how many lost partitions it hasn't asked about."""
+    """A member of a group: its next offsets, and how many lost partitions `lost` hasn't reported."""
 
     owner: str
     positions: frozenset[tuple[TopicPartition, int]]
@@ -109,7 +109,7 @@ class MemoryLog(Broker, LogEvidence):
         return any(place.topic in topics for place in self.offsets(group))
 
     def append(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> Record:
-        """Append what another producer sent: any bytes, with or without key and headers."""
+        """Append a message of another producer: any bytes, with or without key and headers."""
         return self._topics.append(topic, key, value, headers)
 
     def kill(self, owner: str, *, noticed: bool = True) -> None:
@@ -260,7 +260,7 @@ class MemorySubscription(Subscription):
         return found
 
     def poll_first(self, place: TopicPartition) -> None:
-        """Have the next poll begin with this partition, for a simulator that chooses the order of messages."""
+        """Make the next poll begin with this partition, for a simulator that chooses the order of messages."""
         readable = [one for one in self._member.positions if self._member.owns(one)]
         if place in readable:
             self._member.turn = readable.index(place) - 1

@@ -61,6 +61,6 @@ class RecordingTelemetry(Telemetry):
         self.alerts.append(Line(event, fields))
 
     def total(self, name: str, **labels: str) -> int:
-        """The sum of a counter over all calls that carry these labels."""
+        """Return the sum of a counter over all calls that have these labels."""
         wanted = labels.items()
         return sum(count.value for count in self.counts if count.name == name and wanted <= count.labels.items())

@@ -1,4 +1,4 @@
-"""The stock gate on Redis 7 or later: a Lua call an order, in front of the SQL ledger."""
+"""The stock gate on Redis 7 or later: one Lua call for each order, in front of the SQL ledger."""
 
 from oms.adapters.redis.checks import ACL_RULES, check
 from oms.adapters.redis.gate import RedisGate

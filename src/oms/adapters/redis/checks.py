@@ -32,7 +32,7 @@ Only the gate's keys; no KEYS, FLUSHALL, CONFIG or DEBUG. Redis itself allows ev
 
 
 def check(config: RedisConfig) -> Sequence[Finding]:
-    """One finding for each problem of this Redis; empty where the gate can use it. Never raises for them.
+    """Return one finding for each problem of this Redis, and none if the gate can use it; never raises for a problem.
 
     Doesn't look at persistence: the gate is rebuilt after every restart of Redis.
     """

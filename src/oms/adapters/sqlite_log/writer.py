@@ -45,7 +45,7 @@ Offsets = dict[tuple[str, TopicPartition], int]
 
 @attrs.define(eq=False)
 class _WriteRequest:
-    """What one caller waits for: all of it is written, or nothing."""
+    """The request of one caller, which is written completely or not at all."""
 
     appends: Sequence[Append] = ()
     deletes: Mapping[TopicPartition, int] = attrs.Factory(dict)

@@ -35,7 +35,7 @@ def bench(
     svg: Annotated[Path | None, Parameter(help="Draw charts into this directory.")] = None,
     keep: Annotated[Path | None, Parameter(help="Run in this directory and leave logs there.")] = None,
 ) -> int:
-    """Measure throughput, latency and CPU time, beside the bare drivers doing the same. Brings its own servers up."""
+    """Measure throughput, latency and CPU time, and compare them with the bare drivers. Starts its own servers."""
     from oms.entrypoints.cli.output import console, give_up
     from oms.testing.bench.bench import Options
     from oms.testing.bench.deployment import BenchFailed

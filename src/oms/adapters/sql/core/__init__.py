@@ -1,1 +1,1 @@
-"""What every SQL store is built on: connections, statements, column types and the translation of driver errors."""
+"""The base of every SQL store: connections, statements, column types and the translation of driver errors."""

@@ -1,4 +1,4 @@
-"""What decides when the statements of one transaction are sent."""
+"""Decides when the statements of one transaction are sent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Missed(Enum):
 
 @attrs.frozen
 class ExpectedRows:
-    """How many rows a statement has to change, and the reason where it changes another number."""
+    """How many rows a statement must change, and the reason if it changes another number."""
 
     count: int
     missed: Missed
@@ -50,7 +50,7 @@ class Sender(Protocol):
 
     @abstractmethod
     def read_time(self) -> datetime | None:
-        """Like `known_time`, but first asks a server that hasn't reported it. None for a single statement."""
+        """Like `known_time`, but queries a server that hasn't reported it. None for a single statement."""
 
     @property
     @abstractmethod

@@ -17,7 +17,7 @@ A = TypeVar("A")
 
 @attrs.frozen
 class Versions(Generic[A]):
-    """What the row of an aggregate must have in a column so that an update may change it.
+    """The value that the row of an aggregate must have in one column, so that an update may change the row.
 
     `of` returns that value of the aggregate before the change, and `is_new` whether the aggregate has no row yet.
     """

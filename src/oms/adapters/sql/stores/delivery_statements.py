@@ -1,6 +1,6 @@
 """The statements on the delivery tables of every service: inbox, outbox, dead letters, attempts and pinned settings.
 
-Those on tasks are in `task_statements`. Listings that a person asks for are written where they run.
+Those on tasks are in `task_statements`. Statements of listings for operators are next to the code that runs them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def claim_inbox(tables: Tables) -> BulkStatement:
 
 @cache
 def handled_messages(tables: Tables) -> Statement:
-    """Those of the messages that a group has handled."""
+    """Select the messages among these that a group has handled."""
     inbox = tables.inbox
     handled = select(inbox.c.message_id).where(inbox.c.consumer == parameter(inbox.c.consumer))
     return Statement(handled, inbox.c.message_id, columns_of(inbox, "consumer"))
@@ -164,7 +164,7 @@ def delete_attempts(tables: Tables) -> BulkStatement:
 
 @cache
 def pin(tables: Tables) -> BulkStatement:
-    """Insert settings; those that are there stay."""
+    """Insert settings; existing ones stay unchanged."""
     pinned = tables.pinned
     return BulkStatement(
         lambda row: row.insert_into(pinned).on_conflict_do_nothing(), columns_of(pinned, "name", "value")
@@ -188,7 +188,7 @@ def overwrite_pinned(tables: Tables) -> BulkStatement:
 
 @cache
 def answers_since(tables: KeyedTables) -> Statement:
-    """The answers under keys that were kept after `at`."""
+    """The responses that were stored under these keys after `at`."""
     answers = tables.answers
     since = select(answers).where(answers.c.at > parameter(answers.c.at))
     return Statement(since, answers.c.key, columns_of(answers, "at"))
@@ -196,7 +196,7 @@ def answers_since(tables: KeyedTables) -> Statement:
 
 @cache
 def save_answers(tables: KeyedTables) -> BulkStatement:
-    """Keep answers, and replace those that were kept at `over` or before; others stay and make no row."""
+    """Store responses, and replace those that were stored at `over` or before; newer ones stay and return no row."""
     answers = tables.answers
 
     def build(row: RowValues) -> Any:
@@ -216,7 +216,7 @@ def save_answers(tables: KeyedTables) -> BulkStatement:
 
 @cache
 def backlog(tables: Tables, oldest_open: ScalarSelect[datetime] | None = None) -> Statement:
-    """The fields of a `Backlog` in one statement: each process asks once a second, however little there is to do."""
+    """The fields of a `Backlog` in one statement, because each process runs it once a second, even when idle."""
     outbox, tasks, letters = tables.outbox, tables.tasks, tables.dead_letters
     count = select(func.count())
     now = or_server_time(parameter(tasks.c.due_at, "now"))

@@ -58,7 +58,7 @@ def _inbox(metadata: MetaData) -> Table:
 
 
 def _outbox(metadata: MetaData) -> Table:
-    """Messages that committed transactions owe to the log."""
+    """Committed messages that aren't published yet."""
     return Table(
         "outbox",
         metadata,
@@ -76,7 +76,7 @@ def _outbox(metadata: MetaData) -> Table:
 
 
 def _tasks(metadata: MetaData) -> Table:
-    """Calls to gateways and notifiers that are due."""
+    """Tasks: outside calls and deadlines."""
     return Table(
         "tasks",
         metadata,

@@ -1,4 +1,4 @@
-"""What a check of the whole system reads of every service's store."""
+"""Reads the delivery tables of every service's store, for a check of the whole system."""
 
 from __future__ import annotations
 

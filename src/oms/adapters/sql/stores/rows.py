@@ -67,13 +67,13 @@ def money(minor: int, code: str) -> Money:
 
 
 def outbox_row(row: Any) -> OutboxRow:
-    """Return an outbox row. `leased_until` is None for one that was never leased: it is due since it was written."""
+    """Return an outbox row. `leased_until` is None for a row that was never leased: it is due since it was written."""
     until = None if row.leased_until == row.at else row.leased_until
     return OutboxRow(row.id, Outgoing(row.topic, row.key, row.value, load_headers(row.headers)), until)
 
 
 def answer_of(row: Any) -> StoredAnswer:
-    """Return the stored answer of a row."""
+    """Return the stored response of a row."""
     return StoredAnswer(row.scope, row.key, row.fingerprint, row.body)
 
 

@@ -141,7 +141,7 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
         return {(row.scope, row.key): answer_of(row) for row in found if (row.scope, row.key) in wanted}
 
     def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
-        """Keep answers, and replace those whose 24 h have passed."""
+        """Store responses, and replace those that are older than 24 h."""
         now = self._connection.now
         rows = [(answer.key, answer.scope, answer.fingerprint, answer.body) for answer in answers]
         save = statements.save_answers(self._tables)
@@ -149,7 +149,7 @@ class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
 
 
 def answers_kept(tables: KeyedTables, now: datetime) -> Select[Any]:
-    """Select the answers that are within their 24 h."""
+    """Select the responses that are no older than 24 h."""
     return select(tables.answers).where(tables.answers.c.at > now - IDEMPOTENCY_KEYS_KEPT)
 
 

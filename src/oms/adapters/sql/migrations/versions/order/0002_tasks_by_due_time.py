@@ -7,12 +7,12 @@ down_revision = "order_0001"
 
 
 def upgrade() -> None:
-    """Leave the key out."""
+    """Index tasks without the key."""
     op.drop_index("ix_tasks_due_at", table_name="tasks")
     op.create_index("ix_tasks_due_at", "tasks", ["due_at"], unique=False)
 
 
 def downgrade() -> None:
-    """As it was."""
+    """Restore the previous state."""
     op.drop_index("ix_tasks_due_at", table_name="tasks")
     op.create_index("ix_tasks_due_at", "tasks", ["due_at", "key"], unique=False)

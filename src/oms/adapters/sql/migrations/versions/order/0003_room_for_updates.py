@@ -7,12 +7,12 @@ down_revision = "order_0002"
 
 
 def upgrade() -> None:
-    """Leave room."""
+    """Set the fill factor."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE orders SET (fillfactor = 50)")
 
 
 def downgrade() -> None:
-    """As it was."""
+    """Restore the previous state."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE orders RESET (fillfactor)")

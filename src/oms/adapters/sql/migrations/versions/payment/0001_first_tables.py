@@ -12,7 +12,7 @@ _CHURNING = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_del
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "attempts",
         sa.Column("consumer", short_text(64), nullable=False),
@@ -97,7 +97,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take them away."""
+    """Drop the tables."""
     op.drop_index("ix_tasks_due_at", table_name="tasks")
     op.drop_table("tasks")
     op.drop_table("payments")

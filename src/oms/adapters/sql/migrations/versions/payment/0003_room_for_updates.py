@@ -7,12 +7,12 @@ down_revision = "payment_0002"
 
 
 def upgrade() -> None:
-    """Leave room."""
+    """Set the fill factor."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE payments SET (fillfactor = 40)")
 
 
 def downgrade() -> None:
-    """As it was."""
+    """Restore the previous state."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE payments SET (fillfactor = 85)")
