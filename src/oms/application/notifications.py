@@ -128,7 +128,7 @@ ROUTES: Mapping[str, Handler[NotificationWork]] = {
 class Deliveries:
     """Task NOTIFY: passes notifications to the notifier, repeats with back-off for 24 h, then parks them.
 
-    Without a notifier, tasks from a time when there was one end with a log line.
+    Without a notifier, tasks that were created while there was one end with a log line.
     """
 
     store: NotificationStore

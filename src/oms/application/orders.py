@@ -143,7 +143,7 @@ def inbox_id(message: Message) -> MessageId:
     """Return the id under which the inbox keeps a message.
 
     For messages that are compared with their order, it depends on the terms that the message states. So a forged
-    message that contradicts the order isn't taken for a repeat of the true one, which has the same message id.
+    message that contradicts the order isn't mistaken for a repeat of the true message, which has the same message id.
     """
     stated = stated_in(message.event)
     if stated is None:

@@ -174,7 +174,7 @@ class App:
 
     @property
     def authentication(self) -> Authentication:
-        """How callers prove who they are."""
+        """The kind of authentication that this system requires of callers."""
         return authentication_of(self.authenticator)
 
     @property

@@ -101,7 +101,7 @@ class Subscription(Protocol):
     def refusal(self) -> str | None:
         """Return one line that says why the log refuses this member's reads; None if it reads, or if that isn't known.
 
-        The text is as of the last poll, and stays until a read succeeds.
+        The text is as of the last poll, and stays until there is evidence that this member can read again.
         """
         return None
 

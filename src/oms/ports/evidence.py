@@ -179,7 +179,7 @@ class GateEvidence(Protocol):
     def all_answers(self) -> Iterable[tuple[OrderId, GateAnswer, Items]]:
         """Return every stored answer with the items that the order holds (none unless HELD).
 
-        They come in any order, and some may come twice.
+        The answers are in any order, and some may occur twice.
         """
 
 

@@ -279,7 +279,7 @@ class Principal:
 
 
 class Authentication(Enum):
-    """How callers prove who they are."""
+    """The kind of authentication that a system requires of callers."""
 
     NONE = "none"
     """Every caller is trusted: no API keys are configured."""

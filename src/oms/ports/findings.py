@@ -8,7 +8,7 @@ import attrs
 
 
 class Severity(Enum):
-    """How serious a finding is."""
+    """The severity of a finding."""
 
     WARNING = "warning"
     """An operator should know about it; the service works."""

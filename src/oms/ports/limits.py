@@ -15,7 +15,7 @@ MAX_KEY_BYTES = 65_536
 """Limit of a message's key, in bytes. The keys of `oms` are order ids, which are much shorter."""
 
 IDEMPOTENCY_KEYS_KEPT = timedelta(hours=24)
-"""How long every store keeps the response to an idempotency key. Afterwards the key may be used again."""
+"""The time for which every store keeps the response to an idempotency key. Afterwards the key may be used again."""
 
 ID = 64
 """An order, user, product, payment or message id; a consumer group."""

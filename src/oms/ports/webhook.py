@@ -1,4 +1,4 @@
-"""How the webhook notifier signs its posts, and how a receiver checks them.
+"""The signatures of the webhook notifier's posts, and their verification by receivers.
 
 `Oms-Signature` is `v1=` and the hex HMAC-SHA256, under the shared secret, of `Oms-Timestamp`, a dot and the raw body.
 """

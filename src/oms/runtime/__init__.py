@@ -1,1 +1,1 @@
-"""How a system runs in a process: threads, wake-ups, adaptive batching, start-up and the health of the process."""
+"""Runs a system in a process: threads, wake-ups, adaptive batching, start-up and the health of the process."""

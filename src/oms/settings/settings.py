@@ -321,7 +321,7 @@ class Settings:
     metrics_access: str = _setting(
         "anybody",
         choice("anybody", "operator"),
-        "Who may read `/metrics`: `operator` requires the API key, or other credentials, of an operator.",
+        "Callers that may read `/metrics`: `operator` requires an operator's API key or other credentials.",
     )
     kafka_bootstrap: str = _setting("localhost:9092", KAFKA_ADDRESSES, "Kafka: addresses of some of its brokers.")
     kafka_security: str = _setting(

@@ -1,5 +1,5 @@
-"""Checks of a shop's own code: its shape when it is given, and every answer when it is called.
+"""Checks of a shop's own code: its methods when it is passed in, and every answer when it is called.
 
-The container wraps each extension, so that one given as an argument, one named by an import path and a built-in one are
-checked alike.
+The container wraps each extension, so that the same checks apply to arguments, to extensions named by an import path,
+and to built-in ones.
 """

@@ -16,8 +16,8 @@ _ENDS_THREAD = ("SystemExit", "GeneratorExit", "CancelledError")
 def called(name: str, function: Callable[..., Any], *args: Any) -> Any:
     """Return `function(*args)`; its exceptions pass.
 
-    Raises `WrongAnswer` for a coroutine, another awaitable or a generator, whose code never ran, and where the function
-    tried to end the thread that called it. `name` names the function in the error.
+    Raises `WrongAnswer` for a coroutine, another awaitable or a generator, whose code never ran, and if the function
+    tried to end the thread that called it. `name` is the function's name in the error.
     """
     answer = guarded(name, function, *args)
     if not isinstance(answer, _PLAIN) and _is_deferred(answer):
@@ -27,7 +27,7 @@ def called(name: str, function: Callable[..., Any], *args: Any) -> Any:
 
 
 def guarded(name: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Return `function(*args)`; `WrongAnswer` where it tried to end the thread that called it, as `sys.exit` does."""
+    """Return `function(*args)`; raises `WrongAnswer` if it tried to end the calling thread, as `sys.exit` does."""
     try:
         return function(*args)
     except BaseException as error:
@@ -37,7 +37,7 @@ def guarded(name: str, function: Callable[..., Any], *args: Any) -> Any:
 
 
 def returns_none(name: str, function: Callable[..., Any], *args: Any) -> None:
-    """Call a function that returns nothing; `WrongAnswer` where it returns anything but None."""
+    """Call a function that has to return None; raises `WrongAnswer` if it returns anything else."""
     answer = called(name, function, *args)
     if answer is not None:
         raise WrongAnswer(f"{name} returned {described(answer)}, expected None")

@@ -20,7 +20,7 @@ _TOKEN = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.TOKEN}}}")
 class CheckedIds(Ids):
     """A shop's `Ids` that returns only ids that every store accepts.
 
-    A bad one raises `Retryable`, so that the work is kept and tried again.
+    A bad id raises `Retryable`, so that the work is kept and retried.
     """
 
     inner: Ids

@@ -13,7 +13,7 @@ from oms.ports.limits import MAX_MESSAGE_BYTES
 
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
-"""Values in one body; a value that is in several places counts for each of them."""
+"""Most values in one body; a value that occurs in several places counts once for each place."""
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 

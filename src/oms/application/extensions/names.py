@@ -40,7 +40,7 @@ def check_publishes(topics: object) -> None:
 
 
 def check_group(group: object, others: Collection[str], services: Collection[str]) -> None:
-    """Raise `WrongName` for a group that no file can be named after, or that shares names with another one.
+    """Raise `WrongName` for a group that can't name a file, or whose derived names equal those of another group.
 
     A group names a file, a database schema and a topic for copies of dead letters. Names that differ only in case, or
     in characters that topics don't have, would share these.
@@ -58,7 +58,7 @@ def check_group(group: object, others: Collection[str], services: Collection[str
 
 
 def did_you_mean(topic: str, known: Collection[str]) -> str | None:
-    """Return the known topic that `topic` most likely misspells; None where it is known, or resembles none.
+    """Return the known topic that `topic` most likely misspells; None if it is known, or resembles none.
 
     Two names resemble each other if, separators and case aside, at most one edit makes them equal: a character more,
     less or replaced, or two neighbours swapped.

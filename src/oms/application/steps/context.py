@@ -34,11 +34,13 @@ def checked_call_name(name: str) -> str:
 
 
 class StepContext:
-    """What a step's handler reads and writes, for one order. Its changes commit together with the message, or not.
+    """The state of one order in a step, as its handlers read and change it.
+
+    The changes commit in the same transaction as the message.
 
     - `order_id`: the order of the message.
     - `now`: the time of this unit of work, an aware datetime; the same each time that a handler reads it.
-    - `state`: the JSON object that the step saved for the order last, or None.
+    - `state`: the JSON object that the step last saved for the order, or None.
     """
 
     def __init__(self, work: StepWork, order_id: OrderId, source: str) -> None:

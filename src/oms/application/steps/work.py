@@ -89,7 +89,7 @@ class StepWork:
         self._before.update(self._transaction.lock_documents(self.group, order_ids))
 
     def document(self, order_id: str) -> Document | None:
-        """Return the document with the changes of this unit of work; None where there is none."""
+        """Return the document with the changes of this unit of work; None if it doesn't exist."""
         text = self._after.get(order_id, self._before.get(order_id))
         return None if text is None else cast("Document", json.loads(text))
 

@@ -45,9 +45,9 @@ class DeadLetterUseCases:
         raise NotFound("dead_letter_not_found", f"there is no dead letter {letter_id}")
 
     def redrive(self, letter_id: str) -> DeadLetter:
-        """Handle a parked message once more, now. `Conflict` where it fails again; the letter then has the new cause.
+        """Handle a parked message again now; raises `Conflict` if it fails, and the dead letter then has the new cause.
 
-        A parked task is called again soon after; where it fails, the same letter is PARKED again.
+        A parked task runs again soon afterwards; if it fails, the same dead letter becomes PARKED again.
         """
         return self._result(self.submit_redrive, letter_id)
 

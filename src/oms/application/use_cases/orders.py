@@ -33,7 +33,7 @@ class OrderUseCases:
     """The orders of a system. Every method takes the caller; a customer sees and changes only their own orders.
 
     The methods wait for the commit. They raise `oms.DomainError` for refusals, and `oms.Retryable` or
-    `oms.OutcomeUnknown` where the caller should try again. Callers that mustn't block submit to `place_order`,
+    `oms.OutcomeUnknown` if the caller should try again. Callers that mustn't block submit to `place_order`,
     `cancel_order` and `resume_order` instead.
     """
 
@@ -52,7 +52,7 @@ class OrderUseCases:
         currency: Currency,
         checks: OrderChecks = NO_CHECKS,
     ) -> OrderUseCases:
-        """Return the use cases of an order service; `drive` runs their commands where no thread does."""
+        """Return the use cases of an order service; `drive` runs their commands unless a thread does."""
         reads = ReadOrders(cast("OrderStore", assembly.service.store))
         return OrderUseCases(
             PlaceOrderUseCase(assembly, reads, ids, currency, checks),

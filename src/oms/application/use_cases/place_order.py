@@ -71,7 +71,7 @@ class OrderChecks:
         return self.pricing is not None or self.policy is not None
 
     def check(self, terms: Terms, caller: Principal) -> Terms:
-        """Return the terms with the shop's total; raises `DomainError` where pricing or policy refuses the order."""
+        """Return the terms with the shop's total; raises `DomainError` if pricing or policy refuses the order."""
         pricing, policy = self.pricing, self.policy
         if pricing is not None:
             terms = attrs.evolve(terms, total=self._reported("pricing", lambda: pricing.price(terms)))
@@ -112,7 +112,7 @@ class PlaceOrderUseCase:
 
         A refusal of pricing or policy is part of the quote if the request has a key, because another request with the
         same key may have been accepted first; without a key it is raised. Raises `InvalidValue` and `Refused` for the
-        checks of the system itself, and whatever else pricing and policy raise.
+        checks of the system itself, and every other exception of pricing and policy.
         """
         terms, caller = command.terms, context.caller
         checked_total(terms.total, self._currency, "the order's total")

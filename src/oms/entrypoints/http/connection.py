@@ -44,8 +44,8 @@ MAX_PIPELINED = 50
 
 LINGER_S = 1.0
 LINGER_BYTES = 1024 * 1024
-"""How much of a refused client's data is read and dropped. If the connection closed at once, the kernel could discard
-the response."""
+"""Limits, in seconds and bytes, within which data of a refused client is read and dropped before the connection closes.
+If it closed at once, the kernel could discard the response."""
 
 
 class _Phase(Enum):

@@ -1,4 +1,4 @@
-"""How a request waits: for a read, an extension's call, its command's reply, or a request with the same key."""
+"""The waits of a request: for a read, a call of an extension, its command's reply, or a request with the same key."""
 
 from __future__ import annotations
 

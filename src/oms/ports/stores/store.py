@@ -45,11 +45,11 @@ class Transaction(Protocol):
 
     @abstractmethod
     def finish_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
-        """Remove the tasks whose lease the caller still holds, and return them; no other process finishes those."""
+        """Remove the tasks whose lease the caller still holds, and return their keys: only the caller finishes these."""
 
     @abstractmethod
     def held_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
-        """Lock the tasks whose lease the caller still holds, without removing them, and return them."""
+        """Lock the tasks whose lease the caller still holds, without removing them, and return their keys."""
 
     @abstractmethod
     def lock_dead_letters(self, ids: Collection[str]) -> Sequence[DeadLetter]:
