@@ -203,8 +203,8 @@ class SettingArguments(TypedDict, total=False):
     """
 
     metrics_access: str
-    """Who may read `/metrics`: `operator` requires the API key, or other credentials, of an operator. Value: anybody or
-    operator.
+    """Callers that may read `/metrics`: `operator` requires an operator's API key or other credentials. Value: anybody
+    or operator.
     """
 
     kafka_bootstrap: str
