@@ -18,7 +18,7 @@ class PortError(OmsError):
 
 
 class Retryable(PortError):
-    """A repeat of the same call may succeed later. Doesn't count towards the attempts after which a message is parked."""
+    """A repeat of the same call may succeed later. It isn't one of the attempts after which a message is parked."""
 
 
 class Closed(Retryable):

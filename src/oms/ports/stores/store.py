@@ -45,7 +45,7 @@ class Transaction(Protocol):
 
     @abstractmethod
     def finish_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
-        """Remove the tasks whose lease the caller still holds, and return their keys: only the caller finishes these."""
+        """Remove the tasks whose lease the caller still holds; return their keys, which no other process finishes."""
 
     @abstractmethod
     def held_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
