@@ -45,7 +45,10 @@ class Transaction(Protocol):
 
     @abstractmethod
     def finish_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
-        """Remove the tasks whose lease the caller still holds; return their keys, which no other process finishes."""
+        """Remove the tasks whose lease the caller still holds, and return their keys.
+
+        No other process finishes these tasks.
+        """
 
     @abstractmethod
     def held_tasks(self, tasks: Sequence[Task]) -> Collection[TaskKey]:
