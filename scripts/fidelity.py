@@ -23,6 +23,7 @@ TITLES = {
     "InventoryStoreContract": "Inventory store",
     "StoreContract": "Every store: transactions, inbox, attempts",
     "TaskContract": "Every store: tasks",
+    "RegistrationContract": "Every store: owners of leases",
     "OutboxContract": "Every store: outbox",
     "DeadLetterContract": "Every store: dead letters",
     "LimitContract": "Every store: limits of texts and numbers",
@@ -59,6 +60,10 @@ ABOUT = {
     "TaskContract": (
         "A task is an outside call or a deadline. A process claims it for the time of a lease, and finishes, "
         "postpones or ends it."
+    ),
+    "RegistrationContract": (
+        "A process registers as the owner of its leases. A restarted process releases the leases that the ended "
+        "processes of its instance have left."
     ),
     "OutboxContract": (
         "Messages are stored in the transaction that decides them and leased to the process that committed "

@@ -1,6 +1,6 @@
 """The order: its state table, and the aggregate that follows the table.
 
-Of cancel, deadline and payment, the first to change (state, version) wins; the table says what the others do then.
+Of cancel, deadline and payment, the first to change (state, version) wins; the table defines the effect of the others.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ class Order:
 
 
 def _apply(order: Order, trigger: OrderTrigger, at: datetime, detail: str = "") -> Transition[Order]:
-    """Do what the table says about this trigger in the order's state."""
+    """Apply the table's cell for this trigger in the order's state."""
     cell = ORDER_TABLE[order.state][trigger]
     if cell.to is not None:
         return _move(order, trigger, cell, at, detail)

@@ -164,7 +164,7 @@ class Payment:
 
 
 def _apply(payment: Payment, trigger: PaymentTrigger, at: datetime) -> Transition[Payment]:
-    """Do what the table says about this trigger in the payment's state."""
+    """Apply the table's cell for this trigger in the payment's state."""
     cell = PAYMENT_TABLE[payment.state][trigger]
     if cell.effect is Effect.NOTED:
         return Transition(payment)

@@ -99,7 +99,7 @@ class Reservation:
 def _apply(
     reservation: Reservation, trigger: ReservationTrigger, at: datetime, event: Event | None = None
 ) -> Transition[Reservation]:
-    """Do what the table says about this trigger; `event` is published if the cell publishes one."""
+    """Apply the table's cell for this trigger; `event` is published if the cell publishes an event."""
     cell = RESERVATION_TABLE[reservation.state][trigger]
     if cell.effect is Effect.NOTED:
         return Transition(reservation)

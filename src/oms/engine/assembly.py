@@ -41,10 +41,10 @@ def lane_name(service: str, lane: str) -> str:
 
 @attrs.frozen
 class Lane:
-    """Steps of a service that run on a thread of their own, where the profile runs several threads.
+    """Steps of a service that run on a thread of their own, if the profile runs several threads.
 
-    `wait` waits for news for at most the given number of seconds, and returns whether it could. A lane without it waits
-    to be woken.
+    `wait` waits for records for at most the given number of seconds, and returns whether the log supports waiting. A
+    lane without `wait` waits for a wake-up.
     """
 
     name: str

@@ -102,7 +102,7 @@ class Consumer(Runnable, Generic[W]):
         return ConsumerState(self._held, tuple(self._deferred))
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for records or news of the group, as `Subscription.wait`."""
+        """Wait for records or changes of the group, as `Subscription.wait`."""
         return self._reading.wait(timeout_s)
 
     def stop(self) -> None:

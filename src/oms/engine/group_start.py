@@ -22,8 +22,8 @@ Since = Literal["earliest", "now"]
 DEFAULT: Since = "earliest"
 
 SURELY_COMMITTED = timedelta(seconds=10)
-"""A process commits offsets a quarter of a second after their messages. One that died before its first commit has
-handled nothing that is older than this."""
+"""A process commits offsets a quarter of a second after their messages. A process that died before its first
+commit has handled no message that is older than this."""
 
 
 def is_since(value: object) -> bool:

@@ -40,7 +40,7 @@ def plan_batch(messages: Sequence[ReceivedMessage], tries: Mapping[TopicPartitio
     `tries` counts those beginnings, this one included, of each noted partition; `failures` are beginnings of this
     process that failed without a death, but may have been counted. Each death halves the batch. A single message is
     parked at its fifth try. The counters of partitions that the smaller batch leaves out are cleared: their messages
-    were only in the same batch as the one that kills.
+    were only in the same batch as the message that kills.
     """
     suspect = max(sorted(tries), key=lambda partition: tries[partition])
     worst = max(1, tries[suspect] - failures)
@@ -62,7 +62,7 @@ class SuspectPartitions:
         self._reads_left: dict[TopicPartition, int] = {}
         self._current: TopicPartition | None = None
         self._opened_at: int | None = None
-        """The offset from which the current one was opened last, until its record arrives."""
+        """The offset from which the current partition was opened last, until its record arrives."""
 
     def __bool__(self) -> bool:
         return bool(self._reads_left)

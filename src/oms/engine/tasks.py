@@ -83,8 +83,8 @@ class TaskRunner(Runnable, Generic[W]):
     def give_back(self) -> None:
         """Settle the calls that ended, and release the other tasks, because the process stops.
 
-        A task whose call wasn't made is due at once, and isn't a repeat. One whose call is under way falls due when the
-        call's time limit has passed.
+        A task whose call wasn't made is due at once, and isn't a repeat. A task whose call is under way falls due when
+        the call's time limit has passed.
         """
         withdrawn = self._calls.withdraw(GRACE_S)
         self._unfinished += self._calls.collect()

@@ -1,4 +1,4 @@
-"""Checks whether the files of an embedded system are of one moment, and lists what is missing if they aren't.
+"""Checks whether the files of an embedded system are from the same moment, and lists missing records if they aren't.
 
 The files of a running system always agree in this sense, even after a crash: a store commits before its messages are
 published, and handles a message before its group commits the offset. Files that were copied at different moments don't.

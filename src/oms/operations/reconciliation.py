@@ -1,6 +1,6 @@
 """Compares Redis, the stock ledger and the orders, for an operator who looks for something that is stuck.
 
-The system works meanwhile, so a difference may disappear; one that stays is real. The only repair is a rebuild of the
+The system works meanwhile, so a difference may disappear; a lasting one is real. The only repair is a rebuild of the
 gate from the ledger; no operation repairs single holds. The check of promise P2 uses the same rules.
 """
 

@@ -80,7 +80,7 @@ class PastDecisions:
 
     @classmethod
     def read(cls, records: Iterable[Record], codec: Codec, some: Iterable[Payment]) -> PastDecisions:
-        """Read them from the whole log and from payments: one that is being undone has got `order.cancelling`."""
+        """Read the decisions from the log and from payments: a payment that is being undone got `order.cancelling`."""
         by_kind: defaultdict[type, dict[OrderId, Any]] = defaultdict(dict)
         for record in records:
             with suppress(Undecodable):

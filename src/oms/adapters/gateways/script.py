@@ -23,7 +23,7 @@ from oms.ports.extensions import Charge
 
 
 class Behaviour(Enum):
-    """What happens to a charge instead of a prompt response."""
+    """How the gateway handles a charge instead of capturing it promptly."""
 
     DECLINE = "decline"
     DELAY = "delay"

@@ -11,7 +11,7 @@ K = TypeVar("K")
 
 
 class DueQueue(Generic[K]):
-    """A heap of due times. Its entries may be stale: one that differs from `due_of` is dropped when it comes first."""
+    """A heap of due times. Entries may be stale: an entry that differs from `due_of` is dropped when it comes first."""
 
     __slots__ = ("_bound", "_due_of", "_heap", "_pushed")
 

@@ -78,7 +78,7 @@ def in_order(path: Path, first: Mapping[TopicPartition, int]) -> Iterator[Record
     """Every record from the offsets in `first` on (by default 0), in the order in which they were written.
 
     Records of one commit have the same time. A time that is earlier than that of the record before it in the same
-    partition, because the clock was set back, counts as that one.
+    partition, because the clock was set back, counts as the time of that record.
     """
     placed: list[tuple[int, str, int, int]] = []
     with closing(open_reader(path)) as connection:

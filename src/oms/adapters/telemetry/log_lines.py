@@ -73,7 +73,7 @@ class LinesHandler(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; in place of one that can't be formatted, write which call of the logger was wrong."""
+        """Write a record; in place of a record that can't be formatted, write which call of the logger was wrong."""
         try:
             line = self.format(record)
         except Exception as error:  # noqa: BLE001 - a wrong call of a library's logger

@@ -20,7 +20,7 @@ _SUSPECT = re.compile(r"(?i)bearer|basic|://|oms_|[\r\n]|[?&][a-z0-9_.-]+=")
 """Matches every text that a pattern of `_SHAPES` may match, or that has several lines. Most texts match nothing."""
 
 _SHORTEST = 4
-"""Characters of the shortest known secret that is masked; a shorter one would mask ordinary words."""
+"""Characters of the shortest known secret that is masked; a shorter secret would mask ordinary words."""
 
 
 @lru_cache(maxsize=1000)

@@ -19,7 +19,7 @@ def lines(number: int) -> Sequence[tuple[str, int]]:
 
 
 def is_slow(number: int, kind: str) -> bool:
-    """Whether the gateway is slow for this order: for every hundredth one of kind `slow`."""
+    """Whether the gateway is slow for this order: for every hundredth order of kind `slow`."""
     return kind == "slow" and number % 100 == 0
 
 

@@ -145,7 +145,7 @@ class JoiningContract:
         assert shop.orders.get(order.id).state.value != "CREATED"
 
     def test_a_started_system_processes_a_joined_order_at_once(self, shop: App, engine: Engine) -> None:
-        """Four of nine orders must begin within 0.1 s; the sweep alone would begin about one in ten that soon."""
+        """Four of nine orders must begin within 0.1 s; with the sweep alone, about one in ten would."""
         with shop:
             waits = sorted(self._wait_of_one(shop, engine) for _ in range(9))
         assert waits[3] < PROMPT_S, waits

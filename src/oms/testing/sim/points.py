@@ -17,7 +17,7 @@ from oms.testing.sim.simulated_system import SimulatedSystem
 from oms.testing.sim.worker import Worker
 
 YIELDED = object()
-"""What a worker's greenlet returns when it pauses in the middle of its step."""
+"""The value that a worker's greenlet returns when it pauses in the middle of its step."""
 
 
 class Points:

@@ -79,7 +79,7 @@ class Run:
         return self._step()
 
     def finish(self, failure: Exception | None = None) -> Outcome:
-        """Turn faults off, come to rest and check all promises; `failure` is what a test found before."""
+        """Turn faults off, come to rest and check all promises; `failure` is the test's exception."""
         if failure is not None and not self.violations:
             self.violations.append(Violation("ASSERTION", "the test", str(failure) or type(failure).__name__))
         self._progress.is_healed = True

@@ -60,7 +60,7 @@ class Database:
     `read` is for a single query and `snapshot` for several that see one state. `write` is for a transaction, and
     `autocommit` for a single statement that writes. `unsynced` is like `autocommit`, but returns before the data are on
     disk. The last three are None for a database that is only read. `join` makes the connection of a transaction that
-    the caller began; it raises `Permanent` for one that can't be joined.
+    the caller began; it raises `Permanent` for a connection that can't be joined.
 
     With `clock` None, the store's time is the server's, which a transaction reads in its first round trip. SQLite uses
     the host's clock. Tests supply a clock that they move.

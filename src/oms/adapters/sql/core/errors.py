@@ -48,7 +48,7 @@ _VALUE_ERRORS = {
 
 
 class ErrorTranslation:
-    """In `with TRANSLATE_ERRORS: ...`, an error of SQLAlchemy or a driver becomes one of the ports.
+    """In `with TRANSLATE_ERRORS: ...`, an error of SQLAlchemy or a driver becomes an error of the ports.
 
     While committing, an error that leaves open whether the transaction was committed becomes `OutcomeUnknown`.
     """

@@ -1,4 +1,4 @@
-"""Joining the caller's transaction: which connections can be joined, and what is called at the caller's commit.
+"""Joining the caller's transaction: which connections can be joined, and callbacks at the caller's commit.
 
 A connection is refused before anything is written if its commit would not commit the order: in AUTOCOMMIT mode, for
 another database, or without the rights that the tables need.

@@ -3,7 +3,7 @@
 A process holds a session-level advisory lock as long as it lives. Its row in `owners` names the lock (instance and
 slot), the owner under which its leases are written, and when the server was started. If the lock is free and the server
 hasn't been restarted since, the session of its holder has ended. Several processes of one instance take different
-slots, so a process never releases the leases of another one that lives.
+slots, so a process never releases the leases of another live process.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ def _early_terms_text(early: Sequence[EarlyNews]) -> str:
 
 
 def _early_news(triggers: str, stated: str | None) -> tuple[EarlyNews, ...]:
-    """Return early news. Rows written before the column `early_terms` existed have no terms for some or all of it."""
+    """Return early events. Rows from before the column `early_terms` have no terms for some or all of them."""
     terms = _decode_terms(stated) if stated else []
     pairs = zip_longest(triggers.split(","), terms[: triggers.count(",") + 1])
     return tuple(EarlyNews(OrderTrigger(trigger), _stated_terms(one)) for trigger, one in pairs)

@@ -1,6 +1,6 @@
 """The currency of a store is pinned at its first start.
 
-Rows from before name their currency: the newest one's is pinned.
+Existing rows name their currency: that of the newest row is pinned.
 """
 
 import sqlalchemy as sa

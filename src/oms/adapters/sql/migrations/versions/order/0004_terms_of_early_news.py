@@ -1,7 +1,7 @@
-"""Early news keeps its customer and amount, to be compared with its order when that comes.
+"""Early events keep their customer and amount, to be compared with their order when it arrives.
 
 The column is added beside `early`, which a process of the previous version goes on reading and writing: its rows have
-no terms, and their news is applied without being compared.
+no terms, and their events are applied without being compared.
 """
 
 import sqlalchemy as sa
