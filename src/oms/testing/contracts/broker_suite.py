@@ -22,12 +22,25 @@ class BrokerSuite:
     """The fixtures, flags and helpers that all broker suites share; `oms.testing.contracts.broker` describes them."""
 
     partitions = 4
+    """The number of partitions of each topic."""
+
     patience_s = 0.0
+    """The longest time until a call takes effect, in seconds."""
+
     quiet_s = 0.0
+    """No further record is expected when none has arrived for this time, in seconds."""
+
     survives_restart = False
+    """Whether the log survives a crash of the process."""
+
     can_evict = False
+    """Whether a test can make the broker evict a member."""
+
     can_hold_back = False
+    """Whether a subscription can hold new partitions back."""
+
     tells_offsets = True
+    """Whether the broker can report the committed offsets of a group."""
 
     @pytest.fixture
     def new_broker(self) -> NewBroker:

@@ -34,7 +34,10 @@ class GateContract:
     """The contract of `StockGate`."""
 
     controls_time = True
+    """Whether a test can move the gate's clock."""
+
     can_lose_memory = True
+    """Whether a test can delete the gate's data."""
 
     @pytest.fixture
     def new_gate(self) -> NewGate:

@@ -61,11 +61,20 @@ class GatewayContract:
     """The contract of `PaymentGateway`, and of `GatewayBook` if the gateway has one."""
 
     can_decline = True
+    """Whether a test can arrange that a charge is declined."""
+
     can_lose_answers = True
+    """Whether a test can lose the response to a charge that was made."""
+
     can_reopen = True
+    """Whether a new gateway object can use the records of an earlier one."""
+
     shows_a_book = True
+    """Whether the gateway implements `GatewayBook`."""
 
     currency = "USD"
+    """The currency of all amounts."""
+
     amount = 1999
     """The amount of most charges, in minor units; the tests refund 500 of it three times."""
 

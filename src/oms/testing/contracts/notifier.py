@@ -44,8 +44,13 @@ class NotifierContract:
     """Time limit of one delivery, in seconds, also when the receiver hangs."""
 
     shows_deliveries = True
+    """Whether a test can see the notifications that the receiver got."""
+
     can_be_unreachable = True
+    """Whether the receiver can fail to answer."""
+
     can_refuse = True
+    """Whether the receiver can refuse notifications permanently."""
 
     @pytest.fixture
     def notifier(self) -> Any:

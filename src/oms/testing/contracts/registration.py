@@ -25,6 +25,7 @@ class RegistrationContract(StoreLab):
     """
 
     solitary = False
+    """Whether only one process at a time can open the tables."""
 
     def process(self, store: Any) -> Any:
         """Return the same tables as another process opens them."""

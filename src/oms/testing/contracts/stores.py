@@ -34,8 +34,14 @@ class StoreLab:
     """The fixtures, flags and helpers that all store suites share; the module's docstring describes them."""
 
     controls_time = True
+    """Whether a test can move the store's clock."""
+
     concurrent = True
+    """Whether the store runs several transactions at the same time."""
+
     survives_restart = False
+    """Whether the tables survive a crash of the process."""
+
     waits_s = 0.2
     """A call that must wait for another transaction may not end within this time, in seconds."""
 

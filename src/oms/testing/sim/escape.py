@@ -50,7 +50,7 @@ _REFUSED = tuple(
 
 @contextmanager
 def sealed() -> Generator[None]:
-    """Forbid them during the block. Only module attributes are replaced: names imported from a module still work."""
+    """Forbid all of these during the block. Only module attributes are replaced, not names imported from modules."""
     for owner, name, _, refusal in _REFUSED:
         setattr(owner, name, refusal)
     try:

@@ -29,7 +29,7 @@ from oms.ports.extensions import (
 )
 
 LATE_S = 8.0
-"""For this time a look-up doesn't find a late capture, in seconds: less than the settle window of 10 s."""
+"""Time for which a look-up doesn't find a late capture, in seconds: less than the settle window of 10 s."""
 
 BEFORE, AFTER = "no answer, nothing done", "done, answer lost"
 NOT_ATTEMPTED = "not attempted"
@@ -65,7 +65,7 @@ class TapeGateway(PaymentGateway, GatewayBook):
         return Unanswered("timed out") if what in (AFTER, "late") else _answer(page)
 
     def lookup(self, lookup: Lookup) -> Captured | Declined | UnknownCharge | NotAttempted | Unanswered:
-        """Return the book's answer, as far as it is visible yet."""
+        """Return the outcome in the book, if it is visible yet."""
         what = LOOKUPS[self._draw("gateway lookup", LOOKUPS)]
         if what == BEFORE:
             return Unanswered("timed out")
