@@ -1,7 +1,7 @@
 """The error tree.
 
 OmsError
-├── DomainError                  the caller asked for something the rules refuse; has a stable `code`
+├── DomainError                  the rules refuse the caller's request; has a stable `code`
 │   ├── InvalidValue             a value outside its bounds (422)
 │   ├── NotFound                 no such thing, or another owner's (404)
 │   ├── Conflict                 the state doesn't allow it (409)

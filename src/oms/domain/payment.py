@@ -132,7 +132,7 @@ class Payment:
         return _apply(self._paid(payment_id), PaymentTrigger.CAPTURED, at)
 
     def declined(self, *, at: datetime) -> Transition[Payment]:
-        """Note that the gateway declined for good: no money has moved or will move."""
+        """Note that the gateway declined permanently: no money has moved or will move."""
         return _apply(self, PaymentTrigger.DECLINED, at)
 
     def unanswered(self, *, at: datetime) -> Transition[Payment]:

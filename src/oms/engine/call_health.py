@@ -41,7 +41,7 @@ class CallHealth:
         self._health.failed(Condition.CALLS_FAILING, kind, detail, waits=next_try_at is not None, fields=fields)
 
     def parked(self, one: Ended[Task], error: Exception) -> None:
-        """Record that a task is parked: its call failed for good, or its result can't be applied."""
+        """Record that a task is parked: its call failed permanently, or its result can't be applied."""
         if _failed(one):
             self.ended(one, None)
             return

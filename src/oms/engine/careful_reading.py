@@ -23,7 +23,7 @@ from oms.ports.telemetry import Telemetry
 A = TypeVar("A")
 
 PROVEN = timedelta(seconds=10)
-"""A process that has lived for so long with a partition removes its note."""
+"""A process that has run for this time with a partition removes its note."""
 
 LOOK_AGAIN = timedelta(milliseconds=20)
 """How soon the log is polled again while a partition is read carefully."""

@@ -14,7 +14,7 @@ MAX_COPY_BYTES = MAX_MESSAGE_BYTES
 """Bytes of key, value and headers of the largest copy: the limit of every log for value and headers alone."""
 
 UNPUBLISHABLE = "unpublishable"
-"""The cause of a dead letter that the broker refused for good."""
+"""The cause of the dead letter of a message that the broker refused permanently."""
 
 
 def copy_of(letter: DeadLetter, topic: str) -> Outgoing | None:

@@ -13,7 +13,7 @@ from oms.ports.messages import Codec
 from oms.ports.telemetry import Telemetry
 
 LOOK_EVERY_S = 1.0
-"""How often to look for tasks that fell due without a wake-up: deadlines, and lapsed leases of other processes."""
+"""Seconds between two looks for tasks that fell due without a wake-up: deadlines, expired leases of other processes."""
 
 
 @attrs.frozen

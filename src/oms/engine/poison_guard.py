@@ -22,7 +22,7 @@ CAREFUL_READS = 100
 """Records that are read one by one after a death, before the partition is read in batches again."""
 
 MAX_DEATHS = 3
-"""A record that so many processes died reading, all but the first of them carefully, is parked unread."""
+"""A record is parked unread after this number of processes have died reading it, all but the first carefully."""
 
 
 @attrs.frozen

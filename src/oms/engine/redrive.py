@@ -64,7 +64,7 @@ class DeadLetterActions(Generic[W]):
         return self._ended(unit, letter, DeadLetterState.REDRIVEN)
 
     def failed(self, unit: UnitOfWork[W], letter_id: str, error: Exception) -> Exception:
-        """Record in a transaction of its own that a redrive failed because the store or the gate refused it for good.
+        """Record in a transaction of its own that the store or the gate refused a redrive permanently.
 
         Returns the error for the caller.
         """

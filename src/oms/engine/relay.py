@@ -198,7 +198,7 @@ class Relay(Runnable):
             self._sent = []
 
     def _park(self, row: OutboxRow, error: Exception) -> None:
-        """Replace a row that the broker refuses for good by a dead letter with the row's id.
+        """Replace a row that the broker refuses permanently by a dead letter with the row's id.
 
         The row is removed at once, because a redrive writes a row with the same id.
         """

@@ -1,6 +1,6 @@
 """Runs tasks: claims them by lease, calls outside of any transaction, and finishes them by compare-and-set in groups.
 
-A lapsed lease means that the outcome of the call is unknown: the next claim marks the task as a repeat.
+An expired lease means that the outcome of the call is unknown: the next claim marks the task as a repeat.
 """
 
 from __future__ import annotations

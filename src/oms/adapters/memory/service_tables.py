@@ -146,7 +146,7 @@ class ServiceTables:
         return OutboxRow(id, row.message, until)
 
     def first_due(self, kind: TaskKind) -> datetime | None:
-        """When the first task of a kind falls due, or its lease lapses."""
+        """Return when the first task of a kind falls due, or its lease expires."""
         queue = self._tasks_due.get(kind)
         entry = queue.first() if queue is not None else None
         return entry[0] if entry is not None else None
@@ -160,12 +160,12 @@ class ServiceTables:
         return False
 
     def first_lapse(self) -> datetime | None:
-        """When the first lease of an outbox row lapses."""
+        """Return when the first lease of an outbox row expires."""
         entry = self._outbox_due.first()
         return entry[0] if entry is not None else None
 
     def first_dues(self) -> list[datetime]:
-        """When the first task of each kind falls due and the first outbox lease lapses, where there is one."""
+        """Return when the first task of each kind falls due, and when the first outbox lease expires (if any)."""
         dues = [entry[0] for queue in self._tasks_due.values() if (entry := queue.first()) is not None]
         if (lapse := self._outbox_due.first()) is not None:
             dues.append(lapse[0])

@@ -61,7 +61,7 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
         self._tables.kill(owner)
 
     def task_due_at(self, key: TaskKey) -> datetime | None:
-        """When a task falls due or its lease lapses; None for a task that the store doesn't have."""
+        """Return when a task falls due or its lease expires; None for a task that the store doesn't have."""
         row = self._tables.tasks.rows.get(key)
         return row.due_at if row is not None else None
 

@@ -42,7 +42,7 @@ FIELDS_A_CALL = 500
 """Fields that one script call writes; Lua can't unpack more than some thousands."""
 
 SWEPT_AT_ONCE = 1000
-"""Maximum of expired answers that a call of `settle` removes; callers settle no more orders than that at once."""
+"""The most expired answers that a call of `settle` removes; callers settle no more orders than that at once."""
 
 
 class RedisGate(StockGate, GateEvidence):

@@ -140,7 +140,7 @@ class Deployment:
             raise BenchFailed(f"oms setup: {done.stderr or done.stdout}")
 
     def verify(self, within_s: float) -> Mapping[str, Any]:
-        """Run `oms verify` when the system is at rest; raises `BenchFailed` for a broken promise, or without rest."""
+        """Run `oms verify` when no work is left; raises `BenchFailed` for a broken promise or a time-out."""
         until = time.monotonic() + within_s
         while True:
             done = self.oms("verify", "--json")

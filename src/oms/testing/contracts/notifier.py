@@ -6,7 +6,7 @@ A subclass defines the fixture `notifier`, and methods that observe its receiver
   `shows_deliveries = False` if the test can't see them.
 - `unreachable()` is a context manager during which the receiver doesn't answer; set `can_be_unreachable = False` for a
   notifier that has no receiver.
-- `refusing()` is a context manager during which the receiver refuses notifications for good; set `can_refuse = False`
+- `refusing()` is a context manager during which the receiver refuses notifications permanently; set `can_refuse = False`
   if it never does.
 """
 

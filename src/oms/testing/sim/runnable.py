@@ -24,7 +24,7 @@ NOTHING: tuple[str, ...] = ()
 HERE = ("",)
 
 Look = Callable[[datetime], tuple[str, ...]]
-"""Returns the work that a step has now: the topics with which a consumer can begin, or an empty name for other steps."""
+"""Returns the work that a step has now: the topics with which a consumer can begin; other steps: an empty name."""
 
 
 def looks(system: SimulatedSystem, worker: Worker) -> list[tuple[int, str, Look]]:

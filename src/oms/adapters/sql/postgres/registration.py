@@ -31,7 +31,7 @@ _SESSION = (
     "SET statement_timeout = '30s'; SET lock_timeout = '5s'; SET application_name = 'oms-owner'"
 )
 FORGET_AFTER = "1 day"
-"""Rows of instances that haven't registered for so long are deleted; their leases lapsed long ago."""
+"""Rows of instances that haven't registered for this time are deleted; their leases expired long ago."""
 
 _ROWS = """
     SELECT instance, slot, owner, server_started_at = pg_postmaster_start_time() FROM {}.owners
@@ -72,7 +72,7 @@ class _Row:
 class PostgresRegistration(Registration):
     """One process's session. The owner has a new name for each life of a process.
 
-    Behind a pooler a client has no session of its own: the process isn't registered, and its leases lapse by time.
+    Behind a pooler a client has no session of its own: the process isn't registered, and its leases expire by time.
     """
 
     def __init__(self, credentials: Credentials, schema: str) -> None:

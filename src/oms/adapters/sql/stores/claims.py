@@ -1,4 +1,4 @@
-"""Claims of due tasks and of outbox rows whose lease has lapsed."""
+"""Claims of due tasks and of outbox rows with an expired lease."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Claims:
         return [_task(row, lease, row.attempts, row.called_at, repeat=row.again) for row in rows]
 
     def outbox(self, limit: int, lease_s: float, without: Collection[str] = ()) -> Sequence[OutboxRow]:
-        """Lease rows whose lease has lapsed, whatever their id, except those of the topics `without`."""
+        """Lease rows with an expired lease, with any id, except those of the topics `without`."""
         if limit <= 0:
             return ()
         table, lapsed = self.tables.outbox, self._lapsed(without)

@@ -62,7 +62,7 @@ def insert_outbox(tables: Tables) -> BulkStatement:
 
 @cache
 def any_lapsed_lease(tables: Tables) -> Statement:
-    """One row whose lease has lapsed, in the index's order: a planner without statistics would not use it."""
+    """One row with an expired lease, in the index's order: otherwise a planner without statistics ignores the index."""
     until = tables.outbox.c.leased_until
     lapsed = select(until).where(until <= or_server_time(parameter(until, "now")))
     return Statement(lapsed.order_by(until).limit(1), parameters={"now": until})

@@ -1,4 +1,4 @@
-"""The statements on tasks, which every service has. A lease is a due time: when it lapses, the task is due again."""
+"""The statements on tasks, which every service has. A lease is a due time: when it expires, the task is due again."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Leases name the process that holds them, so that its successor can release them.
 
-A process of the version before writes leases without an owner; they lapse as before.
+A process of the previous version writes leases without an owner; they expire as before.
 """
 
 import sqlalchemy as sa
