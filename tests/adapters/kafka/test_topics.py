@@ -141,7 +141,7 @@ def test_kafka_forgets_before_the_inboxes_do(server: KafkaServer) -> None:
 
 @pytest.mark.parametrize(("copies", "in_sync"), [(1, None), (2, None), (3, "2"), (5, "3")])
 def test_from_three_copies_on_a_message_needs_most_of_them(copies: int, in_sync: str | None) -> None:
-    topic = _new(Settings(kafka_replication=copies), "t")
+    topic = _new(Settings(kafka_replication=copies).kafka, "t")
     assert (topic.replication_factor, topic.config.get("min.insync.replicas")) == (copies, in_sync)
 
 

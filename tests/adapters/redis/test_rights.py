@@ -82,7 +82,7 @@ class TestGateWithItsRightsAlone(GateContract):
 
 def test_the_checks_pass_with_these_rights(server: Server) -> None:
     server.admin.acl_log_reset()
-    assert check(settings_of(server)) == []
+    assert check(settings_of(server).redis) == []
     assert server.admin.acl_log() == []
     assert server.admin.keys("*") == []
 
@@ -131,7 +131,7 @@ def test_a_right_that_is_missing_is_seen_by_the_checks(server: Server, right: st
     server.admin.execute_command(
         "ACL", "SETUSER", "less", "reset", "on", f">{PASSWORD}", *ACL_RULES.split(), f"-{right}"
     )
-    (finding,) = check(server.settings(redis_user="less", redis_password=PASSWORD))
+    (finding,) = check(server.settings(redis_user="less", redis_password=PASSWORD).redis)
     assert "doesn't let its user do what the gate does" in finding.text
     assert PASSWORD not in finding.text
     server.admin.delete(f"{PREFIX}probe")
@@ -140,7 +140,7 @@ def test_a_right_that_is_missing_is_seen_by_the_checks(server: Server, right: st
 def test_keys_that_are_not_the_gates_are_seen_by_the_checks(server: Server) -> None:
     rules = ACL_RULES.replace(f"~{PREFIX}*", "~shop:*").split()
     server.admin.execute_command("ACL", "SETUSER", "elsewhere", "reset", "on", f">{PASSWORD}", *rules)
-    (finding,) = check(server.settings(redis_user="elsewhere", redis_password=PASSWORD))
+    (finding,) = check(server.settings(redis_user="elsewhere", redis_password=PASSWORD).redis)
     assert "doesn't let its user do what the gate does" in finding.text
 
 
@@ -175,7 +175,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
 def test_the_gate_works_over_tls(server: Server, tls: tuple[str, Path]) -> None:
     url, ca = tls
     settings = server.settings(redis_url=url, redis_ca_file=ca)
-    assert check(settings) == []
+    assert check(settings.redis) == []
     gate = RedisGate.from_config(settings.redis, ManualClock())
     gate.rebuild({"a": 1}, {}, 1)  # type: ignore[dict-item]
     assert gate.epoch() == 1
@@ -187,7 +187,7 @@ def test_a_certificate_of_nobody_we_trust_is_refused(server: Server, tls: tuple[
     gate = RedisGate.from_config(server.settings(redis_url=url).redis, ManualClock())
     with pytest.raises(Retryable, match=r"(?i)certificate verify failed"):
         gate.epoch()
-    assert len(check(server.settings(redis_url=url))) == 1
+    assert len(check(server.settings(redis_url=url).redis)) == 1
 
 
 def test_a_certificate_of_another_host_is_refused(server: Server, tls: tuple[str, Path]) -> None:
