@@ -20,7 +20,7 @@ _place = attrgetter("topic", "partition")
 
 
 def runs(records: Iterable[Record]) -> Iterator[tuple[TopicPartition, Iterable[Record]]]:
-    """Yield the records in their order, in runs of the same partition: a log gives out many of each at once."""
+    """Yield the records in their order, in runs of the same partition: a log returns many of each partition at once."""
     return ((TopicPartition(*place), some) for place, some in groupby(records, key=_place))
 
 

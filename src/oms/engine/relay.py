@@ -45,7 +45,7 @@ class Relay(Runnable):
     """Sends a service's outbox rows: first those that this process committed, then any whose lease has expired.
 
     A row counts as sent only by the broker's delivery report. Sending a row twice is harmless, losing one isn't. A
-    topic that the broker doesn't accept messages for backs off by itself; rows of all other topics go on.
+    topic for which the broker accepts no messages backs off alone; rows of all other topics are still sent.
     """
 
     def __init__(

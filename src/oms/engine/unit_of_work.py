@@ -30,7 +30,7 @@ class UnitOfWork(Generic[W]):
     is_rolled_back: bool = False
 
     def roll_back(self) -> None:
-        """Have the transaction rolled back at the end of the block: nothing is written, sent or logged."""
+        """Make the end of the block roll the transaction back: nothing is written, sent or logged."""
         self.is_rolled_back = True
 
 

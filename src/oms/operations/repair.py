@@ -50,7 +50,7 @@ class Repair:
     wait: Callable[[float], None]
 
     def publish(self, findings: Findings) -> int:
-        """Have the services publish the events that the log lacks, causes before effects; returns their number."""
+        """Publish the events that the log lacks, each by its service, causes before effects; returns their number."""
         count = 0
         for kind in CAUSAL:
             for name, events in findings.unpublished.items():
@@ -145,7 +145,7 @@ def _returned_keys(book: Iterable[BookEntry]) -> frozenset[str]:
 
 
 def _is_lost(order: Order, records: Records, returned: frozenset[str]) -> bool:
-    """Whether an order goes on although its stock or its money is gone."""
+    """Whether an order continues although its stock or its money is gone."""
     if order.state not in _GOES_ON:
         return False
     payment = records.payments.get(order.id)

@@ -17,7 +17,7 @@ FRAME_BYTES = MAX_KEY_BYTES
 """Bytes for the key, the names of headers and Kafka's framing around the largest message."""
 
 MAX_DELIVERY_S = 5.0
-"""Time limit of a delivery, in seconds; after it the outcome is unknown, and the worker that waited goes on."""
+"""Time limit of a delivery, in seconds; after it the outcome is unknown, and the waiting worker continues."""
 
 READER_GROUP = "oms-reader"
 """The group id of consumers that belong to no group: librdkafka requires one, and looks up its coordinator."""

@@ -25,7 +25,7 @@ ASK_S = 5.0
 def committed(conf: Conf, group: str, topics: Collection[str]) -> Mapping[TopicPartition, int]:
     """The committed offset of each partition of these topics for which the group has committed one.
 
-    A group commits a moment after it has handled a record. A topic that doesn't exist is left out. `Retryable` if Kafka
+    A group commits shortly after it has handled a record. A topic that doesn't exist is left out. `Retryable` if Kafka
     doesn't respond, or not to this user.
     """
     with closing(outside_consumer(conf, group)) as consumer, _translated():

@@ -230,7 +230,7 @@ class KafkaSubscription(Subscription):
         self._partitions.read_carefully = place
 
     def _close_reader(self, consumer: Consumer, place: TopicPartition, offset: int) -> None:
-        """Let the member's own client read on from the reader's position."""
+        """Make the member's own client continue at the reader's position."""
         if self._reader is None or self._reader.place != place:
             return
         try:

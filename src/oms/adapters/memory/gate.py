@@ -41,7 +41,7 @@ class MemoryGate(StockGate, GateEvidence):
         return MemoryGate(self._shared.clock, owner=owner, point=point, shared=self._shared)
 
     def kill(self, owner: str) -> None:
-        """Let a worker die: its later calls raise `WorkerKilled`."""
+        """Kill a worker: its later calls raise `WorkerKilled`."""
         self._shared.dead[owner] = None
 
     def lose_memory(self) -> None:

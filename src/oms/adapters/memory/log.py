@@ -113,7 +113,7 @@ class MemoryLog(Broker, LogEvidence):
         return self._topics.append(topic, key, value, headers)
 
     def kill(self, owner: str, *, noticed: bool = True) -> None:
-        """Let a worker die. Unless the log has `noticed` it, the worker keeps its partitions until `evict`."""
+        """Kill a worker. Unless the log has `noticed` it, the worker keeps its partitions until `evict`."""
         self._topics.dead[owner] = None
         if noticed:
             self.evict(owner)

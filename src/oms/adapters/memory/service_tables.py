@@ -80,7 +80,7 @@ class ServiceTables:
         self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {}
 
     def kill(self, owner: str) -> None:
-        """Let a worker die: its open transactions are rolled back, and its later calls raise `WorkerKilled`."""
+        """Kill a worker: its open transactions are rolled back, and its later calls raise `WorkerKilled`."""
         self.dead[owner] = None
         for work in [work for work in self.open if work.owner == owner]:
             work.undo()

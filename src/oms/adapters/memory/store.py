@@ -57,7 +57,7 @@ class MemoryStore(Store, ServiceEvidence, Generic[R]):
         return type(self)(tables.clock, tables.ids, owner=owner, point=point, blocked=blocked, tables=tables)
 
     def kill(self, owner: str) -> None:
-        """Let a worker die: its transactions are rolled back, and its later calls raise `WorkerKilled`."""
+        """Kill a worker: its transactions are rolled back, and its later calls raise `WorkerKilled`."""
         self._tables.kill(owner)
 
     def task_due_at(self, key: TaskKey) -> datetime | None:

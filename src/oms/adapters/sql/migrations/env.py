@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `oms.adapters.sql.provisioning.migrate` hands over, in its transaction."""
+"""Runs the migrations on the connection that `oms.adapters.sql.provisioning.migrate` passes, in its transaction."""
 
 from alembic import context
 
