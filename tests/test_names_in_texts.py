@@ -64,7 +64,8 @@ def is_there(name: str) -> bool:
 
 def is_file(name: str, file: Path) -> bool:
     """Whether a path is one of the project, counted from a folder above the file that names it, or from a folder of code."""
-    folders = (*file.parents, ROOT / "src", ROOT / "src/oms", ROOT / "docs", ROOT / "tests")
+    above = (folder for folder in file.parents if folder.is_relative_to(ROOT))
+    folders = (*above, ROOT / "src", ROOT / "src/oms", ROOT / "docs", ROOT / "tests")
     return any((folder / name).exists() for folder in folders)
 
 

@@ -88,6 +88,11 @@ class Buyer(asyncio.Protocol):
         plan = self._crowd.plan
         await asyncio.get_running_loop().create_connection(lambda: self, plan.host, plan.port)
 
+    def close(self) -> None:
+        """Close the connection if there is one."""
+        if self._transport is not None:
+            self._transport.close()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send a first request; its response shows that the server has accepted the connection."""
         self._transport = cast("asyncio.Transport", transport)
@@ -213,14 +218,17 @@ class Crowd:
 async def place(plan: Plan) -> Sequence[Answer]:
     """Place all orders of a plan and return the results."""
     crowd = Crowd(plan)
-    for _ in range(plan.connections):
-        await Buyer(crowd).connect()
+    buyers = [Buyer(crowd) for _ in range(plan.connections)]
+    for buyer in buyers:
+        await buyer.connect()
     await crowd.complete
     if plan.rate_per_s:
         await crowd.pace()
     else:
         crowd.serve()
     await crowd.done
+    for buyer in buyers:
+        buyer.close()
     return crowd.answers
 
 
