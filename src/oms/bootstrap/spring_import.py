@@ -256,9 +256,9 @@ def left_to_read(settings: Settings) -> Sequence[str]:
     try:
         left = {group: unread(reader_conf(settings.kafka), group, topics_of({})) for group in groups}
     except PortError as error:
-        return [f"nobody knows whether {', '.join(groups)} have read all: {error}"]
+        return [f"can't find out whether {', '.join(groups)} have read all messages: {error}"]
     return [
-        f"{group} has {count} messages of {topic} to read: what isn't drained is handled by oms, and charged"
+        f"{group} hasn't read {count} messages of {topic}: oms will handle them, and charge their orders"
         for group, topics in left.items()
         for topic, count in topics.items()
     ]

@@ -86,7 +86,7 @@ def test_the_operators_container_sees_orders_stock_and_what_is_wrong(stack: Stac
     assert order in {each["id"] for each in listed["content"]}
     assert page("stock", "list")["totalElements"] > 0
     assert "DECLINED" not in json.dumps(listed), "the simulated gateway declines nothing by default"
-    assert operator("doctor").strip().splitlines()[-1] == "all servers are as they should be"
+    assert operator("doctor").strip().splitlines()[-1] == "all servers are ready"
     operator("reconcile")
 
 

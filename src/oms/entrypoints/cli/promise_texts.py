@@ -4,19 +4,19 @@ from __future__ import annotations
 
 PROMISES = {
     "P1": "no oversell: 0 <= held <= on hand",
-    "P2": "stock is its ledger's fold; no hold outlives its order",
-    "P3": "each effect exactly once",
-    "P4": "money, by the gateway's own book",
-    "P5": "only the state tables' transitions; no gap",
-    "P6": "every order settles in time",
-    "P7": "what was decided was published",
+    "P2": "stock equals the sum of its ledger; no hold outlives its order",
+    "P3": "each message takes effect exactly once",
+    "P4": "money: the gateway's book agrees with the orders",
+    "P5": "orders take only transitions of the state tables; their history has no gap",
+    "P6": "every order settles within its deadline",
+    "P7": "every committed event was published",
     "P8": "copies of a message are equal",
     "P9": "nothing is dropped: handled or parked",
-    "P10": "what was answered is there",
-    "P11": "nobody reaches another's order",
+    "P10": "every accepted order is stored",
+    "P11": "no caller reaches another caller's order",
 }
 NOT_ON_RECORD = {
-    "P4": "not checked: there is no gateway's book to compare with the orders",
-    "P9": "not checked: work is under way, and nothing tells how far the services have read",
-    "P11": "not checkable on a record; tested route by route",
+    "P4": "not checked: the gateway shows no book to compare with the orders",
+    "P9": "not checked: work is in progress, and the record doesn't say how far the services have read",
+    "P11": "can't be checked on stored data; the tests check it for each route",
 }

@@ -99,7 +99,7 @@ def migrate_from_spring(
     found, applied = migrate(settings, complain, apply=apply, skip_bad=skip_bad)
     for name, tally, verb in (("orders", found.orders, "import"), ("products", found.stock, "count")):
         if tally is None:
-            say(f"{name}: not looked at, as no server of them is set")
+            say(f"{name}: skipped, because no server is set for them")
         else:
             say(f"{name}: {tally.new} to {verb}, {tally.known} here already, {tally.bad} bad")
     say(_done(found, applied=applied, asked=apply))
@@ -133,7 +133,7 @@ def doctor(
     from oms.bootstrap.create import create
     from oms.bootstrap.operators import problems_of
 
-    return _report(problems_of(create(profile="distributed")), "all servers are as they should be")
+    return _report(problems_of(create(profile="distributed")), "all servers are ready")
 
 
 def _health_of(remote: Remote) -> int:

@@ -129,7 +129,7 @@ class Connection(HttpToolsProtocol):
         if self._deadline is None or now < self._deadline or self.transport.is_closing():
             return
         if self._phase is _BODY or (self._phase is _HEAD and self._received):
-            self._refuse("request_timeout", "the request didn't come to its end in time")
+            self._refuse("request_timeout", "the request wasn't complete within its time limit")
         elif self._phase is _NOTHING:
             self.abort()
         else:
@@ -259,7 +259,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_connect(self) -> None:
         if self.parser.get_method() == b"CONNECT":
-            raise HttpProblem("malformed_request", "this server is no proxy")
+            raise HttpProblem("malformed_request", "this server isn't a proxy")
 
     def _check_head(self) -> None:
         check_version(self.parser.get_http_version(), self.headers)

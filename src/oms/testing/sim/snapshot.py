@@ -226,7 +226,7 @@ def _found(sort: type) -> Kind:
         return _slots(fields, more=has_dict)
     if has_dict:
         return _attributes()
-    raise TypeError(f"nobody knows how to keep a {sort.__module__}.{sort.__qualname__}")
+    raise TypeError(f"a snapshot can't keep a {sort.__module__}.{sort.__qualname__}")
 
 
 def _slots_of(sort: type) -> Sequence[str]:
