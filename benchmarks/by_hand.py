@@ -23,7 +23,7 @@ from pathlib import Path
 import attrs
 
 from oms.testing.bench import deployment
-from oms.testing.bench.deployment import STOCKED, keepers_of
+from oms.testing.bench.deployment import STOCKED
 from oms.testing.bench.orders import lines
 from oms.testing.bench.usage import usage_of
 
@@ -97,10 +97,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, deployment.servers() as own:
         made = deployment.distributed(Path(name), own, {**STOCKED, "OMS_LOG_LEVEL": "info"})
         os.environ.update(made.environ)
-        _measure(asked, keepers_of(own))
+        _measure(asked, own.daemons())
 
 
-def _measure(asked: argparse.Namespace, keepers: dict[str, int]) -> None:
+def _measure(asked: argparse.Namespace, daemons: dict[str, int]) -> None:
     import oms
     from oms.entrypoints.serve import rarely_collect
 
@@ -110,7 +110,7 @@ def _measure(asked: argparse.Namespace, keepers: dict[str, int]) -> None:
     hand.place(range(100))  # statements are compiled, products made known
     hand.until(100)
     hand.spent.clear()
-    before = {server: usage_of(pid, tree=True).cpu_s for server, pid in keepers.items()}
+    before = {server: usage_of(pid, tree=True).cpu_s for server, pid in daemons.items()}
     process, thread, began = time.process_time(), time.thread_time(), time.perf_counter()
     profile = cProfile.Profile()
     if asked.profile:
@@ -122,7 +122,7 @@ def _measure(asked: argparse.Namespace, keepers: dict[str, int]) -> None:
     profile.disable()
     took_s, thread_s = time.perf_counter() - began, time.thread_time() - thread
     others_s = time.process_time() - process - thread_s
-    used = {server: usage_of(pid, tree=True).cpu_s - before[server] for server, pid in keepers.items()}
+    used = {server: usage_of(pid, tree=True).cpu_s - before[server] for server, pid in daemons.items()}
     busy_s, idle_s = (sum(getattr(one, name) for one in hand.spent.values()) for name in ("cpu_s", "idle_s"))
     rest_s = thread_s - busy_s - idle_s
     ours = {"batches": busy_s, "looking for some": idle_s, "submitting": rest_s, "other threads": others_s}

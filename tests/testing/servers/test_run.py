@@ -48,6 +48,8 @@ def test_threads_that_ask_at_once_get_one_server(monkeypatch: pytest.MonkeyPatch
     with running_servers() as made, ThreadPoolExecutor(4) as threads:
         assert len(set(threads.map(lambda _: made.redis_url, range(4)))) == 1
         assert [server.name for server in made.started] == ["redis"]
+        ((name, daemon),) = made.daemons().items()
+        assert (name, os.getpgid(daemon) > 0) == ("redis", True)
         address = made.redis_url
         assert "@" not in repr(made.started), "a password is not shown"
     assert not answers(address)

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from oms.testing.bench import deployment
-from oms.testing.bench.deployment import SERVICES, STOCKED, BenchFailed, Deployment, keepers_of
+from oms.testing.bench.deployment import SERVICES, STOCKED, BenchFailed, Deployment
 from oms.testing.bench.floor import Floor, Pace, make_topics, measured
 from oms.testing.bench.measure import Load, Told, measure
 from oms.testing.bench.results import Result
@@ -130,10 +130,10 @@ class Bench:
         url = self.floor_url()
         make_topics(self.own.kafka_bootstrap)
         floor = Floor(url, self.own.redis_url, self.own.kafka_bootstrap)
-        keepers = keepers_of(self.own)
+        daemons = self.own.daemons()
 
         def cpu_s() -> float:
-            return time.process_time() + sum(usage_of(pid, tree=True).cpu_s for pid in keepers.values())
+            return time.process_time() + sum(usage_of(pid, tree=True).cpu_s for pid in daemons.values())
 
         self.paces = measured(floor, seconds=self.options.floor_s, cpu_s=cpu_s)
         told(1)

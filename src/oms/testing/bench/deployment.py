@@ -179,7 +179,7 @@ def distributed(directory: Path, own: Servers, settings: Mapping[str, str], data
     reached = addresses(own.postgres_url, own.redis_url, own.kafka_bootstrap, database=database)
     environ = {**_clean_environ(), **reached, "OMS_DATA": str(directory / "data"), **settings}
     (directory / "data").mkdir(exist_ok=True)
-    made = Deployment(directory, environ, servers=keepers_of(own))
+    made = Deployment(directory, environ, servers=own.daemons())
     made.set_up()
     return made
 
@@ -206,12 +206,6 @@ def addresses(postgres_url: str, redis_url: str, kafka_bootstrap: str, *, databa
         "OMS_REDIS_PASSWORD": gate.password or "",
         "OMS_KAFKA_BOOTSTRAP": kafka_bootstrap,
     }
-
-
-def keepers_of(own: Servers) -> dict[str, int]:
-    """Return the process id of the root of each server's process tree, by the server's name."""
-    marks = ((name, own.directory / f"{name}.keeper") for name in SERVERS)
-    return {name: int(mark.read_text()) for name, mark in marks if mark.exists()}
 
 
 def _clean_environ() -> dict[str, str]:

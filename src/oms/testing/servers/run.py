@@ -95,6 +95,14 @@ class Servers:
         answers = [self._read(name) for name in NAMES]
         return tuple(answer for answer in answers if isinstance(answer, Server))
 
+    def daemons(self) -> dict[str, int]:
+        """Return the process id of the daemon of each server that was started here, by the server's name.
+
+        A daemon is the root of its server's process tree. Servers whose address is given have none.
+        """
+        marks = {name: self._daemon_file(name) for name in NAMES}
+        return {name: int(mark.read_text()) for name, mark in marks.items() if mark.exists()}
+
     def end(self) -> None:
         """Stop all servers, and wait for the daemons that this process started. Further calls do nothing."""
         shutil.rmtree(self.directory, ignore_errors=True)  # a daemon may be writing its result or its log there
@@ -105,7 +113,7 @@ class Servers:
     def _keep(self, name: ServerName) -> None:
         """Start the daemon of a server, once in a run."""
         with _locked(self.directory / "lock"):
-            mark = self.directory / f"{name}.daemon"
+            mark = self._daemon_file(name)
             if not mark.exists():
                 daemon = _spawn(name, self.directory)
                 _daemons.setdefault(self.directory, []).append(daemon)
@@ -138,10 +146,13 @@ class Servers:
         for daemon in _daemons.get(self.directory, []):
             daemon.poll()  # otherwise an ended child process would keep its id
         try:
-            os.kill(int((self.directory / f"{name}.daemon").read_text()), 0)
+            os.kill(int(self._daemon_file(name).read_text()), 0)
         except ProcessLookupError:
             return False
         return True
+
+    def _daemon_file(self, name: ServerName) -> Path:
+        return self.directory / f"{name}.daemon"
 
     def _log(self, name: ServerName) -> str:
         return (self.directory / f"{name}.log").read_text(errors="replace")
