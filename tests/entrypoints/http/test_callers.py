@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -82,3 +83,33 @@ def test_equal_keys_of_two_callers_never_meet(client: TestClient) -> None:
     assert answers[0] == answers[2]
     assert answers[0]["id"] != answers[1]["id"]
     assert answers[1]["userId"] == "bob"
+
+
+OF_A_CONNECTION = """
+import oms
+
+class OfAConnection(oms.Authenticator):
+    closed = False
+
+    def authenticate(self, headers):
+        if self.closed:
+            raise RuntimeError("closed")
+        return oms.Principal(oms.Role.OPERATOR)
+
+    def close(self):
+        self.closed = True
+"""
+
+
+def test_a_restarted_app_authenticates_by_the_authenticator_that_it_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its predecessor was closed with the app."""
+    (tmp_path / "shop_callers.py").write_text(OF_A_CONNECTION)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = oms.create(profile="memory", environ={}, authenticator="shop_callers:OfAConnection", log_level="error")
+    with app, TestClient(oms.asgi(app), "http://localhost") as client:
+        assert client.get("/orders").status_code == 200
+        app.stop()
+        app.start()
+        assert client.get("/orders").status_code == 200

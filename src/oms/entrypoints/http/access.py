@@ -27,7 +27,7 @@ class AccessChecks:
 
     def __init__(self, app: App, waits: RequestWaits) -> None:
         self._app, self._waits = app, waits
-        self._authenticator, authentication = app.authenticator, app.authentication
+        authentication = app.authentication
         self._may_block = authentication is Authentication.HOST
         self._host_guard = HostGuard(app.settings) if authentication is Authentication.NONE else None
         per_second = app.settings.rate_limit
@@ -63,11 +63,11 @@ class AccessChecks:
 
     async def _authenticated(self, request: Request) -> Principal | None:
         """Authenticate the request and apply the caller's rate limit; None for an unknown caller."""
-        headers = request.headers
+        headers, authenticator = request.headers, self._app.authenticator  # a restarted app has made another one
         if self._may_block:  # a shop's own authenticator may query a database
-            caller = await self._called(self._authenticator, headers)
+            caller = await self._called(authenticator, headers)
         else:
-            caller = self._authenticator.authenticate(headers)
+            caller = authenticator.authenticate(headers)
         request.caller = caller
         if self._rate_limit is not None:
             _refuse_too_many(self._rate_limit, request, caller)
