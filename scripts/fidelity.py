@@ -27,8 +27,8 @@ TITLES = {
     "OutboxContract": "Every store: outbox",
     "DeadLetterContract": "Every store: dead letters",
     "LimitContract": "Every store: limits of texts and numbers",
-    "AnswerContract": "Order and inventory stores: idempotency keys",
-    "AnswerLimitContract": "Order and inventory stores: limits of stored responses",
+    "ResponseContract": "Order and inventory stores: idempotency keys",
+    "ResponseLimitContract": "Order and inventory stores: limits of stored responses",
     "BrokerContract": "Broker: the message log",
     "RecordsContract": "Broker: records",
     "OffsetsContract": "Broker: offsets of a group",
@@ -73,7 +73,7 @@ ABOUT = {
     "LimitContract": (
         "Every store refuses the same texts and numbers, so a test in memory fails where production would."
     ),
-    "AnswerContract": "The stored response to a request with an `Idempotency-Key`.",
+    "ResponseContract": "The stored response to a request with an `Idempotency-Key`.",
     "BrokerContract": (
         "The message log survives a crash, verification reads all of its records, and none is lost while members join "
         "and leave."

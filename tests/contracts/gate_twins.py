@@ -209,7 +209,7 @@ def dump(gate: RedisGate) -> script.GateState:
     }
 
 
-def _stored(answer: str, *rest: str) -> script.StoredAnswer:
+def _stored(answer: str, *rest: str) -> script.StoredGateAnswer:
     lines = dict(zip(rest[::2], map(int, rest[1::2]), strict=True)) if answer == script.HELD else {}
     return {"answer": answer, "lines": lines, "short": _short(rest) if answer == script.REJECTED else []}
 

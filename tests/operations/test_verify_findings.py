@@ -22,7 +22,7 @@ from oms.engine.offsets import place
 from oms.operations import promises
 from oms.operations.promises import Report
 from oms.ports.messages import Outgoing, Record
-from oms.ports.stores.rows import StoredAnswer
+from oms.ports.stores.rows import StoredResponse
 from oms.settings import Settings
 from oms.testing import Shop
 
@@ -185,7 +185,7 @@ def test_a_message_that_left_no_trace_is_named_with_its_place_under_way(tmp_path
 def test_an_answer_without_its_order_is_found_however_its_json_is_spelled(shop: Shop, body: str) -> None:
     confirmed(shop)
     with shop.app.system.order.service.store.begin() as transaction:
-        transaction.save_answers([StoredAnswer("customer", "k-1", "f", body)])  # type: ignore[attr-defined]
+        transaction.save_responses([StoredResponse("customer", "k-1", "f", body)])  # type: ignore[attr-defined]
         transaction.commit()
     (violation,) = checked(shop).violations
     assert (violation.promise, violation.subject) == ("P10", "gone")
@@ -195,7 +195,7 @@ def test_an_answer_without_its_order_is_found_however_its_json_is_spelled(shop: 
 @pytest.mark.parametrize("body", ["not JSON", "[1]", '{"refused": ["Conflict", "no", "no"]}', '{"orderId": 1}'])
 def test_an_answer_that_names_no_order_needs_none(shop: Shop, body: str) -> None:
     with shop.app.system.order.service.store.begin() as transaction:
-        transaction.save_answers([StoredAnswer("customer", "k-1", "f", body)])  # type: ignore[attr-defined]
+        transaction.save_responses([StoredResponse("customer", "k-1", "f", body)])  # type: ignore[attr-defined]
         transaction.commit()
     assert found(checked(shop)) == []
 

@@ -23,7 +23,7 @@ from oms.engine.service import OpenWork, Runnable, W
 from oms.engine.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from oms.ports.errors import OutcomeUnknown, Retryable
 from oms.ports.messages import Cause
-from oms.ports.stores.rows import StoredAnswer
+from oms.ports.stores.rows import StoredResponse
 from oms.ports.stores.store import KeyedTransaction
 
 R = TypeVar("R")
@@ -68,6 +68,9 @@ class Command(Generic[W, R]):
 Reply = Callable[[object, Exception | None], None]
 """Called once, with the response or the error."""
 
+_KnownResponses = dict[tuple[str, str], StoredResponse]
+"""The stored responses to a group's keys, by scope and key."""
+
 
 @attrs.frozen(eq=False)
 class _Waiting(Generic[W]):
@@ -77,7 +80,7 @@ class _Waiting(Generic[W]):
 
 
 @attrs.define
-class _Answer:
+class _Response:
     """The response to one command: an error, a value, or stored text to restore after the commit."""
 
     value: object = None
@@ -122,7 +125,7 @@ class CommandGroup(Runnable, Generic[W]):
             return 0
         answered = 0
         try:
-            for outcome in bisect(group, self._answers):
+            for outcome in bisect(group, self._responses):
                 answered += self._reply_all(outcome)
         except Retryable as error:
             return answered + self._put_back(group[answered:], error)
@@ -178,68 +181,68 @@ class CommandGroup(Runnable, Generic[W]):
         self._retry_at = next_try(now, self._failures, longest_s=1.0) if patient else None
         return len(given_up)
 
-    def _reply_all(self, outcome: Succeeded[_Waiting[W], Sequence[_Answer]] | Failed[_Waiting[W]]) -> int:
+    def _reply_all(self, outcome: Succeeded[_Waiting[W], Sequence[_Response]] | Failed[_Waiting[W]]) -> int:
         match outcome:
-            case Succeeded(items, answers):
-                for one, answer in zip(items, answers, strict=True):
-                    self._reply(one, answer)
+            case Succeeded(items, responses):
+                for one, response in zip(items, responses, strict=True):
+                    self._reply(one, response)
                 return len(items)
             case Failed(item, error):
-                self._reply(item, _Answer(error=self._failed(item.command, error)))
+                self._reply(item, _Response(error=self._failed(item.command, error)))
                 return 1
 
-    def _answers(self, group: Sequence[_Waiting[W]]) -> Sequence[_Answer]:
+    def _responses(self, group: Sequence[_Waiting[W]]) -> Sequence[_Response]:
         try:
             return self._unit(group)
         except OutcomeUnknown as error:
             return [self._recovered(one.command, error) for one in group]
 
-    def _unit(self, group: Sequence[_Waiting[W]]) -> Sequence[_Answer]:
+    def _unit(self, group: Sequence[_Waiting[W]]) -> Sequence[_Response]:
         prepare = group[0].command.prepare
         with self._units.open(prepare() if prepare else None) as unit:
-            known = self._known_answers(unit, group)
+            known = self._known_responses(unit, group)
             names = {name for one in group for name in one.command.names}
             if names:
                 self._lock(unit.work, names)
-            fresh: list[StoredAnswer] = []
-            answers = [self._apply(one.command, unit, known, fresh) for one in group]
+            fresh: list[StoredResponse] = []
+            responses = [self._apply(one.command, unit, known, fresh) for one in group]
             if fresh:
-                cast("KeyedTransaction", unit.transaction).save_answers(fresh)
-        return answers
+                cast("KeyedTransaction", unit.transaction).save_responses(fresh)
+        return responses
 
-    def _known_answers(self, unit: UnitOfWork[W], group: Sequence[_Waiting[W]]) -> dict[tuple[str, str], StoredAnswer]:
+    def _known_responses(self, unit: UnitOfWork[W], group: Sequence[_Waiting[W]]) -> _KnownResponses:
         keys = {(one.command.key.scope, one.command.key.key) for one in group if one.command.key}
         if not keys:
             return {}
-        return dict(cast("KeyedTransaction", unit.transaction).find_answers(keys))
+        return dict(cast("KeyedTransaction", unit.transaction).find_responses(keys))
 
     def _apply(
         self,
         command: Command[W, R],
         unit: UnitOfWork[W],
-        known: dict[tuple[str, str], StoredAnswer],
-        fresh: list[StoredAnswer],
-    ) -> _Answer:
+        known: _KnownResponses,
+        fresh: list[StoredResponse],
+    ) -> _Response:
         key = command.key
         stored = known.get((key.scope, key.key)) if key else None
         if key and stored:
             if stored.fingerprint != key.fingerprint:
                 detail = "this Idempotency-Key was used with another body"
-                return _Answer(error=KeyReused("idempotency_key_reused", detail))
-            return _Answer(stored=stored.body)
+                return _Response(error=KeyReused("idempotency_key_reused", detail))
+            return _Response(stored=stored.body)
         unit.work.changes.cause = Cause(traceparent=command.trace)
         try:
             value = command.apply(unit)
         except DomainError as refusal:  # it saved nothing
-            answer, body = _Answer(error=refusal), partial(_dump_refusal, refusal)
+            response, body = _Response(error=refusal), partial(_dump_refusal, refusal)
         except Exception as error:  # noqa: BLE001 - this command's response, which isn't stored
-            return _Answer(error=error)
+            return _Response(error=error)
         else:
-            answer, body = _Answer(value), partial(command.dump, value)
+            response, body = _Response(value), partial(command.dump, value)
         if key:
-            known[key.scope, key.key] = kept = StoredAnswer(key.scope, key.key, key.fingerprint, body())
+            known[key.scope, key.key] = kept = StoredResponse(key.scope, key.key, key.fingerprint, body())
             fresh.append(kept)
-        return answer
+        return response
 
     def _failed(self, command: Command[W, Any], error: Exception) -> Exception:
         """Return the error for the caller; if it can't be noted, the error that prevented this."""
@@ -253,27 +256,27 @@ class CommandGroup(Runnable, Generic[W]):
         except Exception as failure:  # noqa: BLE001 - this command's response
             return failure
 
-    def _recovered(self, command: Command[W, Any], error: OutcomeUnknown) -> _Answer:
+    def _recovered(self, command: Command[W, Any], error: OutcomeUnknown) -> _Response:
         try:
             found = command.recover()
         except Retryable:
             found = None
-        return _Answer(error=error) if found is None else _Answer(found)
+        return _Response(error=error) if found is None else _Response(found)
 
-    def _reply(self, one: _Waiting[W], answer: _Answer) -> None:
-        if answer.stored is not None:
-            answer = _restored(one.command, answer.stored)
-        one.reply(answer.value, answer.error)
+    def _reply(self, one: _Waiting[W], response: _Response) -> None:
+        if response.stored is not None:
+            response = _restored(one.command, response.stored)
+        one.reply(response.value, response.error)
 
 
-def _restored(command: Command[W, Any], body: str) -> _Answer:
+def _restored(command: Command[W, Any], body: str) -> _Response:
     refusal = _refusal_in(body)
     if refusal is not None:
-        return _Answer(error=refusal)
+        return _Response(error=refusal)
     try:
-        return _Answer(command.restore(body))
+        return _Response(command.restore(body))
     except OmsError as error:
-        return _Answer(error=error)
+        return _Response(error=error)
 
 
 _REFUSALS = {kind.__name__: kind for kind in (InvalidValue, NotFound, Conflict, Refused)}

@@ -141,7 +141,7 @@ class OrderChecks:
         order = one.order if one.order is not None and one.order.state is not OrderState.ABSENT else None
         agreed = StatedHashes.of(order.terms) if one.said and order is not None and order.terms is not None else None
         said = [message for message in one.said if not message.contradicts(agreed)]
-        self._answers(one, order)
+        self._responses(one, order)
         self._stock(one, order, said)
         if self.has_log:
             self._copies(one, order, said)
@@ -149,9 +149,9 @@ class OrderChecks:
             for missed in one.missed:
                 self._handled(one, order, missed)
 
-    def _answers(self, one: OrderSnapshot, order: Order | None) -> None:
+    def _responses(self, one: OrderSnapshot, order: Order | None) -> None:
         """P10: an order that a stored response names exists."""
-        for key in one.answers if order is None else ():
+        for key in one.responses if order is None else ():
             self.found(Violation("P10", one.id, f"was answered under the key {key!r} and isn't there"), False)  # noqa: FBT003
 
     def _stock(self, one: OrderSnapshot, order: Order | None, said: Sequence[Said]) -> None:

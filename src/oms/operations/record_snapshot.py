@@ -44,7 +44,7 @@ from oms.domain.values import OrderId, Sku
 from oms.operations.log_snapshot import Listener, LogSnapshot, Said
 from oms.operations.merging import Grouped, keys_of, without
 from oms.operations.snapshot_reading import (
-    add_answer,
+    add_response,
     has_any,
     members_of,
     read_book,
@@ -60,7 +60,7 @@ from oms.ports.messages import Codec, Record
 from oms.ports.sorting import MakeSorter, Row, Sorter
 from oms.ports.stores.rows import DeadLetterState
 
-_SORTED = ("owed", "gate", "book", "answers", "missed")
+_SORTED = ("owed", "gate", "book", "responses", "missed")
 
 
 @attrs.define
@@ -111,8 +111,8 @@ class RecordSnapshot:
         letters = [letter for member in members for letter in read_letters(member)]
         unsent, copies = _read_outboxes(members, sorters["owed"], unsent_since)
         waits = any(has_any(one.record.all_outbox()) or has_any(one.record.all_tasks()) for one in members)
-        for answer in evidence.order.all_answers():
-            add_answer(answer, sorters["answers"])
+        for response in evidence.order.all_responses():
+            add_response(response, sorters["responses"])
         log = None
         if evidence.log is not None:
             listeners = [
@@ -173,21 +173,21 @@ class RecordSnapshot:
         evidence, all_of_it = self.evidence, bool(self.members)
         order: Grouped[Order] = Grouped((row.id, row) for row in evidence.order.all_orders())
         history: Grouped[HistoryEntry] = Grouped(evidence.order.all_history() if all_of_it else ())
-        answers: Grouped[Row] = self._grouped("answers")
+        responses: Grouped[Row] = self._grouped("responses")
         reservation = Grouped((row.order_id, row) for row in evidence.inventory.all_reservations())
         movements = Grouped((row.reference, row) for row in evidence.inventory.all_movements())
         payments = evidence.payment.all_payments() if all_of_it else ()
         payment = Grouped((row.order_id, row) for row in payments)
         said: Grouped[Said] = Grouped(self.log.by_order() if self.log is not None else ())
         owed, book, gate, missed = (self._grouped(name) for name in ("owed", "book", "gate", "missed"))
-        streams = (order, history, answers, reservation, movements, payment, said, owed, book, gate, missed)
+        streams = (order, history, responses, reservation, movements, payment, said, owed, book, gate, missed)
         for key in keys_of(streams):
             lines = book.take(key)
             yield OrderSnapshot(
                 OrderId(key),
                 next(iter(order.take(key)), None),
                 history.take(key),
-                [row[0] for row in answers.take(key)],
+                [row[0] for row in responses.take(key)],
                 next(iter(reservation.take(key)), None),
                 movements.take(key),
                 next(iter(payment.take(key)), None),

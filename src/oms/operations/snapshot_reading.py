@@ -17,7 +17,7 @@ from oms.ports.evidence import Evidence, GateEvidence, GatewayBook, InventoryEvi
 from oms.ports.gate import GateAnswer
 from oms.ports.messages import COPY_PREFIX, is_copies_topic
 from oms.ports.sorting import Row, Sorter
-from oms.ports.stores.rows import StoredAnswer
+from oms.ports.stores.rows import StoredResponse
 
 
 def members_of(evidence: Evidence) -> list[Member]:
@@ -68,14 +68,14 @@ def read_unsent(member: Member, owed: Sorter, copies: set[bytes], since: datetim
             yield Unsent(member.name, order_id, row.message.topic, at)
 
 
-def add_answer(answer: StoredAnswer, sorter: Sorter) -> None:
+def add_response(response: StoredResponse, sorter: Sorter) -> None:
     """Give the order that a stored response names to the sorter; a refusal names none."""
     try:
-        body = json.loads(answer.body)
+        body = json.loads(response.body)
     except ValueError:
         return
     if isinstance(body, dict) and isinstance(body.get("orderId"), str):
-        sorter.add((body["orderId"], answer.key))
+        sorter.add((body["orderId"], response.key))
 
 
 def read_book(book: GatewayBook, sorter: Sorter) -> int:

@@ -97,7 +97,7 @@ class OrderSnapshot:
     id: OrderId
     order: Order | None = None
     history: list[HistoryEntry] = attrs.field(factory=list)
-    answers: list[str] = attrs.field(factory=list)
+    responses: list[str] = attrs.field(factory=list)
     """The idempotency keys whose stored response is this order."""
 
     reservation: Reservation | None = None

@@ -22,7 +22,7 @@ from oms.ports.broker import TopicPartition
 from oms.ports.extensions import Notification
 from oms.ports.gate import GateAnswer
 from oms.ports.messages import MessageId, Record
-from oms.ports.stores.rows import DeadLetter, OutboxRow, StoredAnswer
+from oms.ports.stores.rows import DeadLetter, OutboxRow, StoredResponse
 
 
 class ServiceEvidence(Protocol):
@@ -73,7 +73,7 @@ class OrderEvidence(ServiceEvidence, Protocol):
         """Return every history entry, by order id and `seq`."""
 
     @abstractmethod
-    def all_answers(self) -> Iterable[StoredAnswer]:
+    def all_responses(self) -> Iterable[StoredResponse]:
         """Return every stored response to an idempotency key, in any order."""
 
 

@@ -17,7 +17,7 @@ from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku
 from oms.ports.errors import Retryable
 from oms.ports.messages import MessageId
-from oms.ports.stores.rows import Delivery, StoredAnswer
+from oms.ports.stores.rows import Delivery, StoredResponse
 from oms.testing.contracts.samples import request, row, start
 
 A, B = Sku("a"), Sku("b")
@@ -205,9 +205,9 @@ def test_an_error_ends_the_transaction() -> None:
     store = MemoryInventoryStore(ManualClock(), CountedIds())
     with store.begin() as transaction:
         transaction.introduce_stock({A: 1})
-        transaction.save_answers([_answer("k")])
+        transaction.save_responses([_stored_response("k")])
         with pytest.raises(Retryable):
-            transaction.save_answers([_answer("k")])
+            transaction.save_responses([_stored_response("k")])
         with pytest.raises(Retryable):
             transaction.commit()
     assert store.stock([A]) == {}
@@ -242,8 +242,8 @@ def test_a_lock_on_what_is_not_committed_waits_for_nobody() -> None:
         assert second.lock_reservations([OrderId("o")]) == {}
 
 
-def _answer(key: str) -> Any:
-    return StoredAnswer("scope", key, "fingerprint", "{}")
+def _stored_response(key: str) -> Any:
+    return StoredResponse("scope", key, "fingerprint", "{}")
 
 
 _RUN = """

@@ -28,7 +28,7 @@ from oms.domain.payment import Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import ReservationState
 from oms.domain.state_machine import Effect, move, stay
 from oms.domain.stated_terms import StatedTerms
-from oms.engine.command_groups import CommandGroup, _Answer
+from oms.engine.command_groups import CommandGroup, _Response
 from oms.engine.consumer import Consumer
 from oms.engine.relay import Relay
 from oms.engine.tasks import TaskRunner
@@ -252,7 +252,7 @@ def released_before_the_money_is_settled() -> Iterator[None]:
 def key_is_ignored() -> Iterator[None]:
     with (
         patch("oms.application.use_cases.place_order._key", lambda *_args: None),
-        patch.object(CommandGroup, "_recovered", lambda _self, _command, error: _Answer(error=error)),
+        patch.object(CommandGroup, "_recovered", lambda _self, _command, error: _Response(error=error)),
     ):
         yield
 

@@ -27,7 +27,7 @@ from oms.ports.extensions import Notification
 from oms.ports.stores.rows import DeadLetter
 
 if TYPE_CHECKING:
-    from oms.adapters.memory.service_tables import AnswerRow, StoredOutboxRow, TaskRow
+    from oms.adapters.memory.service_tables import ResponseRow, StoredOutboxRow, TaskRow
 
 _INT_32, _INT_64 = 2**31, 2**63
 
@@ -109,12 +109,12 @@ def check_attempt(key: tuple[str, TopicPartition], row: tuple[int, int]) -> None
     check_integer(row[0])
 
 
-def check_answer(key: tuple[str, str], row: AnswerRow) -> None:
+def check_response(key: tuple[str, str], row: ResponseRow) -> None:
     """Check the stored response of an idempotency key."""
     check_text(key[0], limits.SCOPE)
     check_text(key[1], limits.KEY)
-    check_text(row.answer.fingerprint, limits.FINGERPRINT)
-    check_unlimited_text(row.answer.body)
+    check_text(row.response.fingerprint, limits.FINGERPRINT)
+    check_unlimited_text(row.response.body)
 
 
 def check_order(key: str, order: Order) -> None:

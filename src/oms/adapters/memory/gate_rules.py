@@ -27,7 +27,7 @@ ShortLine = tuple[str, int, int]
 """Product, units wanted, units available."""
 
 
-class StoredAnswer(TypedDict):
+class StoredGateAnswer(TypedDict):
     """The stored answer of an order."""
 
     answer: str
@@ -40,7 +40,7 @@ class GateState(TypedDict):
 
     epoch: int | None
     available: dict[str, int]
-    answers: dict[str, StoredAnswer]
+    answers: dict[str, StoredGateAnswer]
     expires: dict[str, int]
     deltas: dict[str, int]
 

@@ -20,7 +20,7 @@ from oms.ports.errors import Permanent
 from oms.ports.evidence import OrderEvidence
 from oms.ports.limits import IDEMPOTENCY_KEYS_KEPT
 from oms.ports.stores.order import OrderStore, OrderTransaction
-from oms.ports.stores.rows import Page, StoredAnswer
+from oms.ports.stores.rows import Page, StoredResponse
 
 
 class OrderTables(ServiceTables):
@@ -150,9 +150,9 @@ class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
         return list(self._tables.entries.get(id, ())) if self._owned(id, owner) is not None else None
 
     @port_call
-    def answer(self, scope: str, key: str) -> StoredAnswer | None:
-        row = self._tables.answers.rows.get((scope, key))
-        return row.answer if row is not None and row.at > self._tables.clock.now() - IDEMPOTENCY_KEYS_KEPT else None
+    def stored_response(self, scope: str, key: str) -> StoredResponse | None:
+        row = self._tables.responses.rows.get((scope, key))
+        return row.response if row is not None and row.at > self._tables.clock.now() - IDEMPOTENCY_KEYS_KEPT else None
 
     def all_orders(self) -> Iterable[Order]:
         return [row for _, row in sorted(self._evidence(self._tables.orders).items())]
@@ -160,8 +160,8 @@ class MemoryOrderStore(MemoryStore[OrderTables], OrderStore, OrderEvidence):
     def all_history(self) -> Iterable[tuple[OrderId, HistoryEntry]]:
         return [(order, entry) for (order, _), entry in sorted(self._evidence(self._tables.history).items())]
 
-    def all_answers(self) -> Iterable[StoredAnswer]:
-        return [row.answer for row in self._evidence(self._tables.answers).values()]
+    def all_responses(self) -> Iterable[StoredResponse]:
+        return [row.response for row in self._evidence(self._tables.responses).values()]
 
     def _owned(self, id: OrderId, owner: UserId | None) -> Order | None:  # noqa: A002
         order = self._tables.orders.rows.get(id)

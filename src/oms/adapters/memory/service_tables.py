@@ -15,7 +15,7 @@ from oms.domain.tasks import TaskKey, TaskKind
 from oms.ports.broker import TopicPartition
 from oms.ports.clock import Clock, Ids
 from oms.ports.messages import MessageId, Outgoing
-from oms.ports.stores.rows import DeadLetter, DeadLetterState, OutboxRow, StoredAnswer, Task
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, OutboxRow, StoredResponse, Task
 
 
 @attrs.frozen
@@ -46,10 +46,10 @@ class TaskRow:
 
 
 @attrs.frozen
-class AnswerRow:
+class ResponseRow:
     """The stored response of an idempotency key, and when it was stored."""
 
-    answer: StoredAnswer
+    response: StoredResponse
     at: datetime
 
 
@@ -74,7 +74,7 @@ class ServiceTables:
         self.attempts: Table[tuple[str, TopicPartition], tuple[int, int]] = Table(
             "attempts", check_row=column_limits.check_attempt
         )
-        self.answers: Table[tuple[str, str], AnswerRow] = Table("answers", check_row=column_limits.check_answer)
+        self.responses: Table[tuple[str, str], ResponseRow] = Table("responses", check_row=column_limits.check_response)
         self.currency: str | None = None
         self._outbox_due: DueQueue[str] = DueQueue(self._lease_of)
         self._tasks_due: dict[TaskKind, DueQueue[TaskKey]] = {}
@@ -184,8 +184,8 @@ class ServiceTables:
         """Remove at most `limit` rows that are past their retention; rows that a transaction has locked stay."""
         letters = ((name, row.parked_at) for name, row in self.dead_letters.rows.items() if row.state is not _PARKED)
         removed = _remove(self.inbox, self.inbox.rows.items(), older_than, limit)
-        keys = ((key, row.at) for key, row in self.answers.rows.items())
-        removed += _remove(self.answers, keys, keys_older_than, limit - removed)
+        keys = ((key, row.at) for key, row in self.responses.rows.items())
+        removed += _remove(self.responses, keys, keys_older_than, limit - removed)
         return removed + _remove(self.dead_letters, letters, older_than, limit - removed)
 
     def _lease(self, key: TaskKey, now: datetime, lease_s: float, owner: str) -> Task:

@@ -9,13 +9,13 @@ from typing import TypeVar
 import attrs
 
 from oms.adapters.memory.call_hooks import CallHooks, port_call
-from oms.adapters.memory.service_tables import AnswerRow, ServiceTables, StoredOutboxRow, TaskRow
+from oms.adapters.memory.service_tables import ResponseRow, ServiceTables, StoredOutboxRow, TaskRow
 from oms.adapters.memory.tables import K, Table, TableTransaction, TransactionState, V
 from oms.domain.tasks import TaskKey, TaskRequest
 from oms.ports.errors import Retryable
 from oms.ports.limits import IDEMPOTENCY_KEYS_KEPT
 from oms.ports.messages import MessageId
-from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, Postponed, StoredAnswer, Task
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, Postponed, StoredResponse, Task
 from oms.ports.stores.store import KeyedTransaction, Transaction
 
 Key = TypeVar("Key", bound="str | tuple[str, str]")
@@ -160,23 +160,23 @@ class MemoryKeyedTransaction(MemoryTransaction, KeyedTransaction):
     """A unit of work whose commands have idempotency keys."""
 
     @port_call
-    def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
+    def find_responses(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredResponse]:
         work = self._open()
         since = self._tables.clock.now() - IDEMPOTENCY_KEYS_KEPT
-        rows = ((key, work.find(self._tables.answers, key)) for key in keys)
-        return {key: row.answer for key, row in rows if row is not None and row.at > since}
+        rows = ((key, work.find(self._tables.responses, key)) for key in keys)
+        return {key: row.response for key, row in rows if row is not None and row.at > since}
 
     @port_call
-    def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
+    def save_responses(self, responses: Sequence[StoredResponse]) -> None:
         work = self._open()
         now = self._tables.clock.now()
-        for answer in sorted(answers, key=lambda answer: (answer.scope, answer.key)):
-            key = (answer.scope, answer.key)
-            work.lock(self._tables.answers, key)
-            known = work.find(self._tables.answers, key)
+        for response in sorted(responses, key=lambda response: (response.scope, response.key)):
+            key = (response.scope, response.key)
+            work.lock(self._tables.responses, key)
+            known = work.find(self._tables.responses, key)
             if known is not None and known.at > now - IDEMPOTENCY_KEYS_KEPT:
-                work.refuse(Retryable(f"an answer is kept for {answer.key} already"))
-            work.put(self._tables.answers, key, AnswerRow(answer, now))
+                work.refuse(Retryable(f"a response is stored for {response.key} already"))
+            work.put(self._tables.responses, key, ResponseRow(response, now))
 
 
 def _new_row(request: TaskRequest, now: datetime) -> TaskRow:

@@ -121,7 +121,7 @@ class PlaceOrderUseCase:
         key, trace = _key(command, context), valid_trace(context.trace)
         if not self._checks.exist:
             return Quote(terms, key=key, trace=trace)
-        if key is not None and self._orders.store.answer(key.scope, key.key) is not None:
+        if key is not None and self._orders.store.stored_response(key.scope, key.key) is not None:
             return Quote(key=key, trace=trace)
         try:
             return Quote(self._checks.check(terms, caller), key=key, trace=trace)

@@ -9,7 +9,7 @@ from typing import Protocol
 from oms.domain.order import Order
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.values import OrderId, UserId
-from oms.ports.stores.rows import Page, StoredAnswer
+from oms.ports.stores.rows import Page, StoredResponse
 from oms.ports.stores.store import KeyedTransaction, Store
 
 
@@ -62,5 +62,5 @@ class OrderStore(Store, Protocol):
         """Return the history of an order by `seq`; None if this owner (None: any owner) has no such order."""
 
     @abstractmethod
-    def answer(self, scope: str, key: str) -> StoredAnswer | None:
+    def stored_response(self, scope: str, key: str) -> StoredResponse | None:
         """Return the committed response of the last 24 h to an idempotency key, or None. Locks nothing."""

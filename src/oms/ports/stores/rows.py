@@ -142,7 +142,7 @@ def summary_of(letter: DeadLetter) -> DeadLetterSummary:
 
 
 @attrs.frozen
-class StoredAnswer:
+class StoredResponse:
     """The response to a command with an idempotency key: `body` is the command's result as JSON."""
 
     scope: str

@@ -28,7 +28,7 @@ from oms.ports.stores.rows import (
     DeadLetterSummary,
     Delivery,
     OutboxRow,
-    StoredAnswer,
+    StoredResponse,
     Task,
 )
 
@@ -91,11 +91,11 @@ class KeyedTransaction(Transaction, Protocol):
     """A transaction of commands that carry idempotency keys."""
 
     @abstractmethod
-    def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
+    def find_responses(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredResponse]:
         """Return the responses of the last 24 h that are stored under these (scope, key) pairs."""
 
     @abstractmethod
-    def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
+    def save_responses(self, responses: Sequence[StoredResponse]) -> None:
         """Store responses; raises `Retryable` if another transaction stored one under the same key first."""
 
 

@@ -14,11 +14,11 @@ from oms.domain.stock import Movement, MovementKind, Stock, movements
 from oms.domain.values import OrderId, Sku
 from oms.ports import limits
 from oms.ports.errors import Permanent, PortError, Retryable
-from oms.testing.contracts.answers import AnswerContract
 from oms.testing.contracts.dead_letters import DeadLetterContract
-from oms.testing.contracts.limits import AnswerLimitContract, LimitContract, refuses, refuses_number
+from oms.testing.contracts.limits import LimitContract, ResponseLimitContract, refuses, refuses_number
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.registration import RegistrationContract
+from oms.testing.contracts.responses import ResponseContract
 from oms.testing.contracts.samples import AT, SUITE_CHECKS, order_id, terms
 from oms.testing.contracts.stores import NewStore, StoreContract
 from oms.testing.contracts.tasks import TaskContract
@@ -36,8 +36,8 @@ class InventoryStoreContract(
     OutboxContract,
     DeadLetterContract,
     LimitContract,
-    AnswerContract,
-    AnswerLimitContract,
+    ResponseContract,
+    ResponseLimitContract,
 ):
     """The contract of `InventoryStore` and `InventoryEvidence`."""
 

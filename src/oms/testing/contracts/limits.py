@@ -18,7 +18,7 @@ from oms.ports import limits
 from oms.ports.broker import TopicPartition
 from oms.ports.errors import Permanent
 from oms.ports.messages import MessageId, Outgoing
-from oms.ports.stores.rows import Delivery, OutboxRow, StoredAnswer
+from oms.ports.stores.rows import Delivery, OutboxRow, StoredResponse
 from oms.testing.contracts.samples import flush, letter
 from oms.testing.contracts.stores import StoreLab
 
@@ -121,7 +121,7 @@ class LimitContract(StoreLab):
             refuses_number(new_store, partial(_park, field), bound)
 
 
-class AnswerLimitContract(StoreLab):
+class ResponseLimitContract(StoreLab):
     """The values that a store refuses in responses under idempotency keys."""
 
     @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ class AnswerLimitContract(StoreLab):
     def test_texts_of_a_stored_response_are_limited(self, new_store: Any, field: str, limit: int | None) -> None:
         def write(store: Any, text: str) -> None:
             with store.begin() as transaction:
-                transaction.save_answers([attrs.evolve(StoredAnswer("s", "k", "f", "{}"), **{field: text})])
+                transaction.save_responses([attrs.evolve(StoredResponse("s", "k", "f", "{}"), **{field: text})])
                 transaction.commit()
 
         refuses(new_store, write, limit)

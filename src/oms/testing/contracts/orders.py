@@ -15,12 +15,12 @@ from oms.domain.state_machine import HistoryEntry, Transition
 from oms.domain.values import OrderId, UserId
 from oms.ports import limits
 from oms.ports.errors import Permanent, Retryable
-from oms.testing.contracts.answers import DAY_S, AnswerContract, answer
 from oms.testing.contracts.dead_letters import DeadLetterContract
-from oms.testing.contracts.limits import HALF_PAIR, AnswerLimitContract, LimitContract, refuses
+from oms.testing.contracts.limits import HALF_PAIR, LimitContract, ResponseLimitContract, refuses
 from oms.testing.contracts.models import ModelContract
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.registration import RegistrationContract
+from oms.testing.contracts.responses import DAY_S, ResponseContract, a_response
 from oms.testing.contracts.samples import AT, LATER, history, order_id, placed, stated, terms
 from oms.testing.contracts.stores import StoreContract
 from oms.testing.contracts.tasks import TaskContract
@@ -36,8 +36,8 @@ class OrderStoreContract(
     OutboxContract,
     DeadLetterContract,
     LimitContract,
-    AnswerContract,
-    AnswerLimitContract,
+    ResponseContract,
+    ResponseLimitContract,
     ModelContract,
 ):
     """The contract of `OrderStore` and `OrderEvidence`."""
@@ -241,19 +241,19 @@ class OrderStoreContract(
             store.join(object())
 
     def test_verification_reads_stored_responses(self, store: Any) -> None:
-        assert list(store.all_answers()) == []
+        assert list(store.all_responses()) == []
 
     def test_a_stored_response_can_be_looked_up_after_its_commit_for_a_day(self, store: Any) -> None:
-        kept = answer("a")
+        kept = a_response("a")
         with store.begin() as transaction:
-            transaction.save_answers([kept])
-            assert store.answer(kept.scope, "a") is None
+            transaction.save_responses([kept])
+            assert store.stored_response(kept.scope, "a") is None
             transaction.commit()
-        assert store.answer(kept.scope, "a") == kept
-        assert store.answer(kept.scope, "b") is None
-        assert store.answer("other", "a") is None
+        assert store.stored_response(kept.scope, "a") == kept
+        assert store.stored_response(kept.scope, "b") is None
+        assert store.stored_response("other", "a") is None
         self.advance(DAY_S + 60)
-        assert store.answer(kept.scope, "a") is None
+        assert store.stored_response(kept.scope, "a") is None
 
 
 def _place(store: Any, number: int, user: str = "user-1", age: int = 0) -> Order:

@@ -44,14 +44,14 @@ IN_PROCESS = frozenset({"submit", "collect", "rollback"})
 WITHIN = frozenset(
     {
         "claim_inbox", "lock_orders", "lock_reservations", "lock_stock", "lock_payments", "lock_documents",
-        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_answers",
+        "held_tasks", "introduce_stock", "set_gate_epoch", "lock_gate", "find_responses",
         "rollback",
     }
 )  # fmt: skip
 """Calls in a transaction that may wait for another transaction. A death or failure there equals one at the commit."""
 
 WRITES = frozenset(
-    {"flush", "save_orders", "save_payments", "save_reservations", "save_answers", "save_documents", "move_stock"}
+    {"flush", "save_orders", "save_payments", "save_reservations", "save_responses", "save_documents", "move_stock"}
     | {"finish_tasks", "record_notifications", "mark_notified", "fold"}
 )
 """The other calls in a transaction. A pause at one of them equals a pause at the commit."""

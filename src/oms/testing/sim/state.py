@@ -66,7 +66,7 @@ def _record(record: Any, now: datetime) -> tuple[Any, ...]:
         frozenset([_task(key, row, now) for key, row in tasks.items()]),
         _sorted((row.topic, row.state._value_) for row in letters.values()) if letters else (),
         frozenset(record.attempts.rows.items()),
-        frozenset(record.answers.rows),
+        frozenset(record.responses.rows),
     )
 
 

@@ -254,7 +254,7 @@ class TestConnection:
 
 KEYS = [OrderId("o")]
 EVERY_CALL: dict[str, Sequence[Any]] = {
-    "answer": ("s", "k"),
+    "stored_response": ("s", "k"),
     "begin": (),
     "start_attempts": ("g", {TopicPartition("t", 0): 1}),
     "clear_attempts": ("g", [TopicPartition("t", 0)]),
@@ -277,7 +277,7 @@ EVERY_CALL: dict[str, Sequence[Any]] = {
     "timeline": (OrderId("o"), None),
     "all_orders": (),
     "all_history": (),
-    "all_answers": (),
+    "all_responses": (),
     "currency": (),
     "pin_currency": ("EUR",),
     "first_handled": ("g",),

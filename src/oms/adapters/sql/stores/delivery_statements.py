@@ -187,28 +187,28 @@ def overwrite_pinned(tables: Tables) -> BulkStatement:
 
 
 @cache
-def answers_since(tables: KeyedTables) -> Statement:
+def responses_since(tables: KeyedTables) -> Statement:
     """The responses that were stored under these keys after `at`."""
-    answers = tables.answers
-    since = select(answers).where(answers.c.at > parameter(answers.c.at))
-    return Statement(since, answers.c.key, columns_of(answers, "at"))
+    responses = tables.responses
+    since = select(responses).where(responses.c.at > parameter(responses.c.at))
+    return Statement(since, responses.c.key, columns_of(responses, "at"))
 
 
 @cache
-def save_answers(tables: KeyedTables) -> BulkStatement:
+def save_responses(tables: KeyedTables) -> BulkStatement:
     """Store responses, and replace those that were stored at `over` or before; newer ones stay and return no row."""
-    answers = tables.answers
+    responses = tables.responses
 
     def build(row: RowValues) -> Any:
-        new = row.insert_into(answers)
+        new = row.insert_into(responses)
         return new.on_conflict_do_update(
-            index_elements=[answers.c.key, answers.c.scope],
+            index_elements=[responses.c.key, responses.c.scope],
             set_={name: new.excluded[name] for name in ("fingerprint", "body", "at")},
-            where=answers.c.at <= row["over"],
+            where=responses.c.at <= row["over"],
         )
 
-    columns = columns_of(answers, "key", "scope", "fingerprint", "body")
-    return BulkStatement(build, columns, {"at": answers.c.at, "over": answers.c.at}, key_length=2)
+    columns = columns_of(responses, "key", "scope", "fingerprint", "body")
+    return BulkStatement(build, columns, {"at": responses.c.at, "over": responses.c.at}, key_length=2)
 
 
 # -- across tables

@@ -42,7 +42,7 @@ class KeyedTables(Tables):
 
     def __init__(self) -> None:
         super().__init__()
-        self.answers = _answers(self.metadata)
+        self.responses = _responses(self.metadata)
 
 
 def _inbox(metadata: MetaData) -> Table:
@@ -160,7 +160,7 @@ def _pinned(metadata: MetaData) -> Table:
     )
 
 
-def _answers(metadata: MetaData) -> Table:
+def _responses(metadata: MetaData) -> Table:
     """The responses to idempotency keys."""
     return Table(
         "idempotency",

@@ -14,10 +14,10 @@ from oms.adapters.sql.core.database import Database
 from oms.adapters.sql.core.statements import Statement, columns_of
 from oms.adapters.sql.stores.aggregates import AggregateTable, Versions
 from oms.adapters.sql.stores.delivery_statements import backlog
-from oms.adapters.sql.stores.rows import answer_of, dump, load_items, load_metadata, money
+from oms.adapters.sql.stores.rows import dump, load_items, load_metadata, money, response_of
 from oms.adapters.sql.stores.store import SqlKeyedStore
 from oms.adapters.sql.stores.tables import CREATED, ORDER, OrderTables
-from oms.adapters.sql.stores.transaction import SqlKeyedTransaction, answers_kept
+from oms.adapters.sql.stores.transaction import SqlKeyedTransaction, unexpired_responses
 from oms.domain.events import Reason
 from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
 from oms.domain.state_machine import HistoryEntry
@@ -26,9 +26,9 @@ from oms.domain.values import OrderId, Terms, UserId
 from oms.ports.clock import Ids
 from oms.ports.evidence import OrderEvidence
 from oms.ports.stores.order import OrderStore, OrderTransaction
-from oms.ports.stores.rows import Page, StoredAnswer
+from oms.ports.stores.rows import Page, StoredResponse
 
-_ORDERS, _HISTORY, _ANSWERS = ORDER.orders, ORDER.history, ORDER.answers
+_ORDERS, _HISTORY, _RESPONSES = ORDER.orders, ORDER.history, ORDER.responses
 _STATES = {state.value: state for state in OrderState}
 _INSERT_HISTORY = BulkStatement(lambda row: row.insert_into(_HISTORY), columns_of(_HISTORY), key_length=2)
 _LOCK_ORDERS = Statement(select(_ORDERS).order_by(_ORDERS.c.id).with_for_update(), among=_ORDERS.c.id)
@@ -85,11 +85,11 @@ class SqlOrderStore(SqlKeyedStore[OrderTables], OrderStore, OrderEvidence):
             rows = connection.all(select(_HISTORY).where(_HISTORY.c.order_id == id).order_by(_HISTORY.c.seq))
         return [_history_entry(row) for row in rows]
 
-    def answer(self, scope: str, key: str) -> StoredAnswer | None:
+    def stored_response(self, scope: str, key: str) -> StoredResponse | None:
         with self._database.snapshot() as connection:
-            kept = answers_kept(self._tables, connection.now)
-            row = connection.first(kept.where(_ANSWERS.c.scope == scope, _ANSWERS.c.key == key))
-        return answer_of(row) if row else None
+            kept = unexpired_responses(self._tables, connection.now)
+            row = connection.first(kept.where(_RESPONSES.c.scope == scope, _RESPONSES.c.key == key))
+        return response_of(row) if row else None
 
     def all_orders(self) -> Iterable[Order]:
         return map(order_of, self._database.stream(select(_ORDERS).order_by(_ORDERS.c.id)))
@@ -98,8 +98,8 @@ class SqlOrderStore(SqlKeyedStore[OrderTables], OrderStore, OrderEvidence):
         rows = self._database.stream(select(_HISTORY).order_by(_HISTORY.c.order_id, _HISTORY.c.seq))
         return ((OrderId(name), HistoryEntry(*entry)) for name, *entry in rows)
 
-    def all_answers(self) -> Iterable[StoredAnswer]:
-        return map(answer_of, self._database.stream(select(self._tables.answers)))
+    def all_responses(self) -> Iterable[StoredResponse]:
+        return map(response_of, self._database.stream(select(self._tables.responses)))
 
     def _backlog(self) -> Statement:
         return backlog(self._tables, _OLDEST_UNANSWERED)

@@ -13,7 +13,7 @@ from oms.domain.money import Currency, Money
 from oms.domain.values import NO_METADATA, Items, Metadata
 from oms.ports.errors import Permanent
 from oms.ports.messages import Headers, Outgoing
-from oms.ports.stores.rows import DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, StoredAnswer
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, DeadLetterSummary, OutboxRow, StoredResponse
 
 A = TypeVar("A")
 
@@ -72,9 +72,9 @@ def outbox_row(row: Any) -> OutboxRow:
     return OutboxRow(row.id, Outgoing(row.topic, row.key, row.value, load_headers(row.headers)), until)
 
 
-def answer_of(row: Any) -> StoredAnswer:
+def response_of(row: Any) -> StoredResponse:
     """Return the stored response of a row."""
-    return StoredAnswer(row.scope, row.key, row.fingerprint, row.body)
+    return StoredResponse(row.scope, row.key, row.fingerprint, row.body)
 
 
 LETTER = (

@@ -186,8 +186,8 @@ class SqlKeyedStore(SqlStore[K_]):
     """The store of a service whose commands carry idempotency keys."""
 
     def _expired(self, older_than: datetime, keys_older_than: datetime) -> Sequence[Expired]:
-        answers = self._tables.answers
-        return [*super()._expired(older_than, keys_older_than), (answers, answers.c.at < keys_older_than)]
+        responses = self._tables.responses
+        return [*super()._expired(older_than, keys_older_than), (responses, responses.c.at < keys_older_than)]
 
 
 def _release_all(connection: SqlConnection, tables: Tables) -> int:

@@ -15,11 +15,11 @@ from oms.adapters.sql.core.database import Database
 from oms.adapters.sql.stores import delivery_statements as statements
 from oms.adapters.sql.stores import task_statements
 from oms.adapters.sql.stores.delivery_tables import KeyedTables, Tables
-from oms.adapters.sql.stores.rows import answer_of, dump_headers, letter_of, letter_row
+from oms.adapters.sql.stores.rows import dump_headers, letter_of, letter_row, response_of
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 from oms.ports.limits import IDEMPOTENCY_KEYS_KEPT
 from oms.ports.messages import MessageId
-from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxRow, Postponed, StoredAnswer, Task
+from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxRow, Postponed, StoredResponse, Task
 from oms.ports.stores.store import KeyedTransaction, Transaction
 
 T_ = TypeVar("T_", bound=Tables)
@@ -134,23 +134,23 @@ class SqlTransaction(Transaction, Generic[T_]):
 class SqlKeyedTransaction(SqlTransaction[K_], KeyedTransaction):
     """A transaction of commands that carry idempotency keys."""
 
-    def find_answers(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredAnswer]:
+    def find_responses(self, keys: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], StoredResponse]:
         wanted = set(keys)
         since = self._connection.now - IDEMPOTENCY_KEYS_KEPT
-        found = self._connection.fetch(statements.answers_since(self._tables), [key for _, key in wanted], at=since)
-        return {(row.scope, row.key): answer_of(row) for row in found if (row.scope, row.key) in wanted}
+        found = self._connection.fetch(statements.responses_since(self._tables), [key for _, key in wanted], at=since)
+        return {(row.scope, row.key): response_of(row) for row in found if (row.scope, row.key) in wanted}
 
-    def save_answers(self, answers: Sequence[StoredAnswer]) -> None:
+    def save_responses(self, responses: Sequence[StoredResponse]) -> None:
         """Store responses, and replace those that are older than 24 h."""
         now = self._connection.now
-        rows = [(answer.key, answer.scope, answer.fingerprint, answer.body) for answer in answers]
-        save = statements.save_answers(self._tables)
+        rows = [(response.key, response.scope, response.fingerprint, response.body) for response in responses]
+        save = statements.save_responses(self._tables)
         self._connection.change_every_row(save, rows, at=now, over=now - IDEMPOTENCY_KEYS_KEPT)
 
 
-def answers_kept(tables: KeyedTables, now: datetime) -> Select[Any]:
+def unexpired_responses(tables: KeyedTables, now: datetime) -> Select[Any]:
     """Select the responses that are no older than 24 h."""
-    return select(tables.answers).where(tables.answers.c.at > now - IDEMPOTENCY_KEYS_KEPT)
+    return select(tables.responses).where(tables.responses.c.at > now - IDEMPOTENCY_KEYS_KEPT)
 
 
 def _by_kind(tasks: Iterable[TaskKey]) -> list[tuple[TaskKind, list[str]]]:
