@@ -28,7 +28,8 @@ from oms.adapters.wire.codec import JsonCodec
 from oms.domain.commands import PlaceOrder
 from oms.domain.events import InventoryReserved, OrderConfirmed, OrderCreated, PaymentSucceeded
 from oms.domain.money import Currency, Money
-from oms.domain.values import OrderId, Sku, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, Sku
 from oms.entrypoints.serve import rarely_collect
 from oms.ports.messages import AnyEvent, Cause, Outgoing, Record
 from oms.testing.bench.floor import TOPICS

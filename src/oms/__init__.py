@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from oms.domain.money import Currency, Money
     from oms.domain.order import Order, OrderState
     from oms.domain.stock import Stock
-    from oms.domain.values import OrderId, Sku, Terms, UserId
+    from oms.domain.terms import Terms
+    from oms.domain.values import OrderId, Sku, UserId
     from oms.entrypoints.http import asgi
     from oms.operations.promises import Report, Violation
     from oms.ports.errors import OutcomeUnknown, Permanent, Retryable, SettingsError
@@ -86,7 +87,8 @@ _WHERE = {
     "oms.domain.money": "Currency Money",
     "oms.domain.order": "Order OrderState",
     "oms.domain.stock": "Stock",
-    "oms.domain.values": "OrderId Sku Terms UserId",
+    "oms.domain.terms": "Terms",
+    "oms.domain.values": "OrderId Sku UserId",
     "oms.bootstrap.app": "App",
     "oms.bootstrap.create": "CreateArguments create",
     "oms.bootstrap.operators": "verify",

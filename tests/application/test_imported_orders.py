@@ -10,7 +10,8 @@ import pytest
 import oms
 from oms.adapters.memory.log import MemoryLog
 from oms.application import orders
-from oms.domain.values import OrderId, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId
 from oms.engine.offsets import place
 from oms.ports.evidence import BookKind
 from oms.ports.messages import Outgoing

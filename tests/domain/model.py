@@ -35,7 +35,8 @@ from oms.domain.saga import routes
 from oms.domain.state_machine import Effect, Transition
 from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.tasks import TaskKind
-from oms.domain.values import OrderId, Sku, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, Sku
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=15)

@@ -36,7 +36,8 @@ from oms.domain.saga import possible_ends, publisher, routes, what_can_still_hap
 from oms.domain.state_machine import Effect, by_state, state_table, stay
 from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.tasks import TaskKey, TaskKind
-from oms.domain.values import OrderId, Sku, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, Sku, UserId
 from oms.operations.consistency import CAUSAL
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -24,7 +24,8 @@ from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.state_machine import Transition
 from oms.domain.stated_terms import StatedTerms
-from oms.domain.values import OrderId, Sku, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, Sku, UserId
 from tests.domain.model import CALLS, HANDLERS, Model, Scope, View
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

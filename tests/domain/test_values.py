@@ -15,12 +15,12 @@ from oms.domain.commands import AddStock, PlaceOrder, SetStock
 from oms.domain.errors import Conflict, InvalidValue
 from oms.domain.money import MAX_MINOR, Currency, Money
 from oms.domain.stock import Movement, MovementKind, Stock, movements, shortages
+from oms.domain.terms import Terms
 from oms.domain.values import (
     MAX_LINES,
     MAX_METADATA_BYTES,
     MAX_QUANTITY,
     Sku,
-    Terms,
     checked_id,
     checked_items,
     checked_metadata,

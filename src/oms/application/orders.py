@@ -24,7 +24,8 @@ from oms.domain.order import Order, OrderTrigger
 from oms.domain.state_machine import HistoryEntry, Transition
 from oms.domain.stated_terms import stated_in
 from oms.domain.tasks import TaskKind
-from oms.domain.values import OrderId, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, UserId
 from oms.engine.recorded_changes import IdentityMap, RecordedChanges
 from oms.engine.service import Handler, Service
 from oms.ports.call_executor import Ended

@@ -8,7 +8,8 @@ import attrs
 
 from oms.domain.errors import InvalidValue
 from oms.domain.money import Money
-from oms.domain.values import OrderId, Sku, Terms, checked_id
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, Sku, checked_id
 
 MAX_UNITS = 10**12
 """Largest count or delta of a product's stock."""

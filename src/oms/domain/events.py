@@ -14,7 +14,8 @@ import attrs
 
 from oms.domain.errors import ImpossibleTransition
 from oms.domain.money import Money
-from oms.domain.values import NO_METADATA, Items, Metadata, OrderId, Sku, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import NO_METADATA, Items, Metadata, OrderId, Sku, UserId
 
 
 class Reason(Enum):

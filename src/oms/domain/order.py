@@ -34,7 +34,8 @@ from oms.domain.state_machine import (
 )
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
-from oms.domain.values import OrderId, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId
 
 
 class OrderState(Enum):

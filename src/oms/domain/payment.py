@@ -25,7 +25,8 @@ from oms.domain.events import (
 from oms.domain.money import Money
 from oms.domain.state_machine import Cell, Effect, Transition, by_state, evolve, move, state_table, stay
 from oms.domain.tasks import TaskKind, TaskRequest
-from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import NO_METADATA, Metadata, OrderId, UserId
 
 
 class PaymentState(Enum):

@@ -16,7 +16,8 @@ from oms.domain.errors import ImpossibleTransition
 from oms.domain.events import Event, InventoryRejected, InventoryReleased, InventoryReserved, Reason, Shortage
 from oms.domain.state_machine import Cell, Effect, Transition, by_state, evolve, move, state_table, stay
 from oms.domain.stock import Movement, MovementKind, movements
-from oms.domain.values import Items, OrderId, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import Items, OrderId
 
 
 class ReservationState(Enum):

@@ -7,7 +7,8 @@ import attrs
 from oms.domain.errors import TermsMismatch
 from oms.domain.events import InventoryReserved, PaymentEvent
 from oms.domain.money import Money
-from oms.domain.values import Items, OrderId, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import Items, OrderId, UserId
 
 
 @attrs.frozen

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NewType
 
-import attrs
-
 from oms.domain.errors import InvalidValue
-from oms.domain.money import Money
+from oms.domain.text import is_storable
 
 OrderId = NewType("OrderId", str)
 UserId = NewType("UserId", str)
@@ -36,6 +34,15 @@ def checked_id(text: object, *, name: str) -> str:
     if isinstance(text, str) and _ID.fullmatch(text):
         return text
     raise InvalidValue("invalid_id", f"{name} must be 1 to 64 characters of A-Z a-z 0-9 . _ : -")
+
+
+def checked_text(text: object, name: str, longest: int) -> str:
+    """Return `text` if it has 1 to `longest` characters that every store can hold; raises `InvalidValue` otherwise."""
+    if not isinstance(text, str) or not 1 <= len(text) <= longest:
+        raise InvalidValue("invalid_text", f"{name} must be a text of 1 to {longest} characters")
+    if not is_storable(text):
+        raise InvalidValue("invalid_text", f"{name} must be valid Unicode text without the character U+0000")
+    return text
 
 
 def checked_items(lines: Mapping[str, int] | Iterable[tuple[str, int]]) -> Items:
@@ -85,29 +92,3 @@ def _utf8_length(text: str) -> int:
         return len(text.encode())
     except UnicodeEncodeError:
         raise InvalidValue("invalid_metadata", "metadata must be valid Unicode text") from None
-
-
-@attrs.frozen
-class Terms:
-    """The terms of an order: the fields of `order.created` without the order id."""
-
-    user_id: UserId
-    total: Money
-    items: Items
-    metadata: Metadata = NO_METADATA
-
-    @classmethod
-    def checked(
-        cls,
-        user_id: str,
-        total: Money,
-        items: Mapping[str, int] | Iterable[tuple[str, int]],
-        metadata: Mapping[str, str] | None = None,
-    ) -> Terms:
-        """Return checked terms; raises `InvalidValue` with the code of the first field that is out of bounds."""
-        return cls(
-            UserId(checked_id(user_id, name="userId")),
-            total,
-            checked_items(items),
-            checked_metadata(metadata),
-        )

@@ -35,7 +35,8 @@ from oms.domain.order import ORDER_TABLE, Order, OrderState
 from oms.domain.payment import PAYMENT_TABLE, Payment
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.state_machine import events_by_state
-from oms.domain.values import OrderId, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId
 from oms.operations.log_snapshot import read_message
 from oms.operations.system_records import Records, topics_by_order
 from oms.ports.broker import TopicPartition

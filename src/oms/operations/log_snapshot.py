@@ -10,7 +10,7 @@ import attrs
 
 from oms.application import orders as order_service
 from oms.domain.stated_terms import StatedTerms, stated_in
-from oms.domain.values import Terms
+from oms.domain.terms import Terms
 from oms.engine.dead_letter_copies import original_of
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import LogEvidence

@@ -24,7 +24,8 @@ from oms.domain.events import (
 from oms.domain.order import OrderState
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import ReservationState
-from oms.domain.values import OrderId, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId
 from oms.engine.service import Handler, Service
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.messages import AnyEvent, Codec, Record, Undecodable

@@ -11,7 +11,8 @@ import attrs
 from oms.domain.commands import SetStock
 from oms.domain.errors import InvalidValue
 from oms.domain.money import Money
-from oms.domain.values import OrderId, Terms, checked_id
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, checked_id
 from oms.ports.legacy import LegacyOrder
 
 ORIGIN = "migrate-from-spring"

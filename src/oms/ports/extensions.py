@@ -16,7 +16,8 @@ import attrs
 from oms.domain.errors import InvalidValue
 from oms.domain.events import Reason
 from oms.domain.money import Money
-from oms.domain.values import NO_METADATA, Metadata, OrderId, Terms, UserId, checked_id
+from oms.domain.terms import Terms
+from oms.domain.values import NO_METADATA, Metadata, OrderId, UserId, checked_id
 
 
 @attrs.frozen(kw_only=True)

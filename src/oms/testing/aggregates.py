@@ -23,7 +23,8 @@ from oms.domain.reservation import Reservation, ReservationTrigger
 from oms.domain.state_machine import Transition
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind
-from oms.domain.values import OrderId, Sku, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, Sku
 
 __tracebackhide__ = True  # pytest shows the failed line of the test, not this module
 

@@ -30,7 +30,8 @@ from oms.domain.events import (
     Shortage,
 )
 from oms.domain.tasks import call_of
-from oms.domain.values import Sku, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import Sku
 from oms.ports.messages import AnyEvent
 from oms.ports.stores.steps import StepTransaction
 from oms.testing.aggregates import AT, ORDER_ID, TERMS

@@ -14,7 +14,8 @@ from oms.adapters.wire import JsonCodec, message_id
 from oms.domain import events
 from oms.domain.events import Reason, Shortage
 from oms.domain.money import Currency, Money
-from oms.domain.values import OrderId, Sku, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, Sku, UserId
 from oms.ports.errors import Permanent
 from oms.ports.messages import Cause, CustomEvent, Headers, Message, MessageId, Outgoing, Record, Undecodable
 from tests.support.files import WIRE

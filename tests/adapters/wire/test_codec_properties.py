@@ -16,7 +16,8 @@ from oms.domain import events
 from oms.domain.errors import InvalidValue
 from oms.domain.events import Reason, Shortage
 from oms.domain.money import MAX_MINOR, Currency, Money
-from oms.domain.values import MAX_QUANTITY, OrderId, Terms, checked_items
+from oms.domain.terms import Terms
+from oms.domain.values import MAX_QUANTITY, OrderId, checked_items
 from oms.ports.messages import Cause, CustomEvent, Message, MessageId, Record, Undecodable
 
 EUR = Currency.of("EUR")

@@ -13,7 +13,8 @@ import pytest
 
 import oms
 from oms.application.orders import adopt_legacy
-from oms.domain.values import OrderId, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId
 from oms.entrypoints.cli import main
 from oms.entrypoints.serve import Server, address, bound
 

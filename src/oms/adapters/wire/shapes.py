@@ -16,7 +16,8 @@ from oms.domain import events
 from oms.domain.errors import InvalidValue
 from oms.domain.events import Event
 from oms.domain.money import Currency
-from oms.domain.values import Items, Metadata, OrderId, Sku, Terms, UserId, checked_id, checked_metadata
+from oms.domain.terms import Terms
+from oms.domain.values import Items, Metadata, OrderId, Sku, UserId, checked_id, checked_metadata
 
 # Sorts the keys of items and metadata, so that equal events have equal bytes.
 write_json = msgspec.json.Encoder(decimal_format="number", order="deterministic").encode

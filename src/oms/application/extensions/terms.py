@@ -9,8 +9,8 @@ import attrs
 from oms.application.extensions.calling import called, described, returns_none
 from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, Refused
 from oms.domain.money import Currency, Money
+from oms.domain.terms import Terms
 from oms.domain.text import storable_text
-from oms.domain.values import Terms
 from oms.ports.extensions import Policy, Pricing, Principal
 
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -18,7 +18,8 @@ from oms.domain.commands import PlaceOrder
 from oms.domain.errors import DomainError, Refused
 from oms.domain.money import Currency
 from oms.domain.order import Order
-from oms.domain.values import OrderId, Terms
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId
 from oms.engine.assembly import ServiceAssembly
 from oms.engine.call_health import count_error
 from oms.engine.command_groups import Command, Key, Reply

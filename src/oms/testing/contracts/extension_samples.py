@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from oms.domain.events import Reason
 from oms.domain.money import MAX_MINOR, Currency, Money
-from oms.domain.values import MAX_QUANTITY, OrderId, Sku, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import MAX_QUANTITY, OrderId, Sku, UserId
 from oms.ports.extensions import Notification, Principal, Role
 from oms.testing.contracts.samples import AT
 

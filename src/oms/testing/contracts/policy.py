@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from oms.domain.errors import DomainError, Refused
 from oms.domain.money import Currency
-from oms.domain.values import Terms
+from oms.domain.terms import Terms
 from oms.ports.extensions import Principal
 from oms.testing.contracts.extension_calls import THREADS, assert_plain, at_once, unchanged, within
 from oms.testing.contracts.extension_samples import CALLERS, HOSTILE_METADATA, any_terms, terms

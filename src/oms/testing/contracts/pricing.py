@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from oms.domain.errors import DomainError
 from oms.domain.money import MAX_MINOR, Currency, Money
-from oms.domain.values import Terms
+from oms.domain.terms import Terms
 from oms.testing.contracts.extension_calls import THREADS, assert_plain, at_once, unchanged, within
 from oms.testing.contracts.extension_samples import HOSTILE_METADATA, any_terms, terms
 from oms.testing.contracts.samples import SUITE_CHECKS

@@ -12,7 +12,8 @@ from oms.domain.order import Order
 from oms.domain.state_machine import HistoryEntry, Transition
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind, TaskRequest
-from oms.domain.values import OrderId, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, UserId
 from oms.ports.messages import Headers, Outgoing
 from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxRow
 from oms.ports.stores.store import Store

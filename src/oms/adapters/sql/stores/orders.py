@@ -22,7 +22,8 @@ from oms.domain.events import Reason
 from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.stated_terms import StatedTerms
-from oms.domain.values import OrderId, Terms, UserId
+from oms.domain.terms import Terms
+from oms.domain.values import OrderId, UserId
 from oms.ports.clock import Ids
 from oms.ports.evidence import OrderEvidence
 from oms.ports.stores.order import OrderStore, OrderTransaction
