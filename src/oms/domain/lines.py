@@ -36,8 +36,8 @@ class OrderLine:
     def share(self, first: int, units: int) -> int:
         """Return the price of `units` units after the first `first` ones, in minor units; 0 without an amount.
 
-        All shares of a line add up to its amount, in whatever parts its units are counted: the price of the first n of q
-        units is rounded down.
+        The shares of a line add up to its amount, however its units are divided: the price of the first n units of q is
+        rounded down.
         """
         minor = self.amount.minor if self.amount is not None else 0
         return minor * (first + units) // self.quantity - minor * first // self.quantity
