@@ -105,7 +105,7 @@ def test_a_gateway_or_notifier_that_fails_for_one_order_delays_no_other(error: E
     shop = Shop(gateway=fails, notifier=fails)
     waiting, quiet, other = shop.place(user="waits"), shop.place(user="quiet"), shop.place(user="ann")
     shop.run()
-    shop.expect(other).confirmed().told("order.confirmed", "payment.success")
+    shop.expect(other).confirmed().notified("order.confirmed", "payment.success")
     shop.expect(quiet).confirmed()
     shop.expect(waiting).in_state("RESERVED")
     assert shop.telemetry.total("step_retries") == 0

@@ -36,7 +36,7 @@ def test_of_an_order_that_was_sold(shop: Shop, sold: oms.Order) -> None:
         .holds_nothing()
         .published("order.created", "inventory.reserved", "payment.success", "order.confirmed")
         .not_published("order.cancelled")
-        .told("payment.success", "order.confirmed")
+        .notified("payment.success", "order.confirmed")
         .nothing_parked()
     )
 
@@ -84,7 +84,10 @@ FAIL: dict[str, tuple[Callable[[Shop, oms.Order], object], str]] = {
     "paid nothing": (lambda shop, order: shop.expect(order).paid_nothing(), "0.00 USD paid"),
     "published": (lambda shop, order: shop.expect(order).published("order.created"), "order.created published\n"),
     "not published": (lambda shop, order: shop.expect(order).not_published("order.created"), "no order.created"),
-    "told": (lambda shop, order: shop.expect(order).told(), "nothing told\n   found order.confirmed, payment.success"),
+    "notified": (
+        lambda shop, order: shop.expect(order).notified(),
+        "nothing notified\n   found order.confirmed, payment.success",
+    ),
     "parked": (lambda shop, order: shop.expect(order).parked("order.created"), "parked\n   found nothing"),
     "stock": (lambda shop, _order: shop.expect().stock("lamp", held=2), "lamp: 2 held\n   found 0 held"),
     "published in all": (lambda shop, _order: shop.expect().published("order.created", 2), "2 times order.created"),

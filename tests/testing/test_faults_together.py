@@ -92,5 +92,5 @@ def test_the_promises_hold(block: int) -> None:
         shop.run()
         shop.advance(hours=2)
         shop.expect().promises_kept().nothing_parked().nothing_owed()
-        struck += len(shop.faults.told)
+        struck += len(shop.faults.happened)
     assert struck > 60

@@ -107,7 +107,7 @@ def test_a_fault_that_never_happened_fails_the_test(pytester: pytest.Pytester) -
         """,
     )
     ran.assert_outcomes(failed=1)
-    ran.stdout.fnmatch_lines(["asked for and never happened*", "  payment crashes before its commit"])
+    ran.stdout.fnmatch_lines(["armed, but never happened*", "  payment crashes before its commit"])
     assert "plugin.py" not in ran.stdout.str()
 
 
@@ -158,7 +158,7 @@ def test_in_async_tests(pytester: pytest.Pytester) -> None:
         "asyncio_mode=auto",
     )
     ran.assert_outcomes(passed=1, failed=1)
-    ran.stdout.fnmatch_lines(["asked for and never happened*", "*story of the shop*"])
+    ran.stdout.fnmatch_lines(["armed, but never happened*", "*story of the shop*"])
 
 
 @pytest.mark.slow

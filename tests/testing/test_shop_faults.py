@@ -17,7 +17,7 @@ def order(shop: Shop) -> oms.Order:
 
 
 def sold_once(shop: Shop, order: oms.Order) -> None:
-    shop.expect(order).confirmed().paid(100).published(*SOLD).told("order.confirmed", "payment.success")
+    shop.expect(order).confirmed().paid(100).published(*SOLD).notified("order.confirmed", "payment.success")
     shop.expect().stock("lamp", on_hand=2, held=0).nothing_parked().nothing_owed().promises_kept()
 
 
@@ -163,7 +163,7 @@ def test_time_goes_by_moments_while_a_step_backs_off(shop: Shop, order: oms.Orde
     shop.cancel(order)
     shop.advance(hours=2)
 
-    assert [(at - shop.begun_at).total_seconds() < 60 for at, _ in shop.faults.told] == [True, True]
+    assert [(at - shop.begun_at).total_seconds() < 60 for at, _ in shop.faults.happened] == [True, True]
     shop.expect(order).cancelled("CUSTOMER").paid_nothing()
     shop.expect().nothing_owed().promises_kept()
 
@@ -335,7 +335,7 @@ def test_a_fault_that_never_happened_is_an_error(shop: Shop) -> None:
     shop.topic("payment.failed").repeat()
     with pytest.raises(NeverHappened) as never:
         shop.faults.check()
-    shop.faults.asked.clear()
+    shop.faults.armed.clear()
 
     assert str(never.value).splitlines()[1:] == ["  payment crashes before its commit", "  payment.failed comes again"]
 

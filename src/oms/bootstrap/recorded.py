@@ -134,12 +134,12 @@ def _is_immutable(path: Path) -> bool:
     """
     if os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         return False
-    beside = {name: Path(f"{path}-{name}") for name in ("wal", "shm")}
-    if beside["shm"].exists():
+    side_files = {name: Path(f"{path}-{name}") for name in ("wal", "shm")}
+    if side_files["shm"].exists():
         return False
-    if beside["wal"].exists() and beside["wal"].stat().st_size:
+    if side_files["wal"].exists() and side_files["wal"].stat().st_size:
         raise SettingsError(
-            f"OMS_DATA: {path} can't be read: its directory is read-only, and {beside['shm'].name} is missing beside"
-            f" {beside['wal'].name}; copy the directory to a place that can be written"
+            f"OMS_DATA: {path} can't be read: its directory is read-only, and {side_files['shm'].name} is missing"
+            f" next to {side_files['wal'].name}; copy the directory to a place that can be written"
         )
     return True

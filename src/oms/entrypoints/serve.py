@@ -68,13 +68,13 @@ class Stop:
     """Records SIGTERM and SIGINT from its creation on, so that no signal is lost while the system starts."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
 
     def _ask(self, _number: int, _frame: object) -> None:
         # uvicorn installs its own handlers while it runs, and raises their signals again when it ends.
-        self.asked = True
+        self.requested = True
 
 
 class Server(uvicorn.Server):
@@ -132,7 +132,7 @@ def serve(app: App, *, port: int | None = None) -> int:
         else:
             app.start()
     where, data = address(listener), str(settings.data.resolve())
-    server = Server(app, lambda: app.telemetry.note("listening", url=where, data=data), lambda: stop.asked)
+    server = Server(app, lambda: app.telemetry.note("listening", url=where, data=data), lambda: stop.requested)
     rarely_collect()
     give_back_large_blocks()
     try:

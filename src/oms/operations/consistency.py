@@ -134,9 +134,9 @@ def _owed(evidence: Evidence, records: Records, old: frozenset[OrderId]) -> Mapp
             terms = _terms(records.orders.get(order_id), records.payments.get(order_id), reservation)
             owed["inventory"] += _of_reservation(reservation, terms)
     for order_id, payment in records.payments.items():
-        said = _PAYMENT.get(payment.state)
-        if order_id not in old and said is not None and not (said is PaymentVoided and payment.total is None):
-            owed["payment"].append(payment.event(said))
+        kind = _PAYMENT.get(payment.state)
+        if order_id not in old and kind is not None and not (kind is PaymentVoided and payment.total is None):
+            owed["payment"].append(payment.event(kind))
     return owed
 
 

@@ -21,7 +21,7 @@ NO_DATE = -1
 _US = 1_000_000
 
 
-class Said(NamedTuple):
+class LoggedMessage(NamedTuple):
     """One message of an order in the log. The numbers are hashes, which are of use within one process only."""
 
     topic: str
@@ -113,9 +113,9 @@ class LogSnapshot:
                 found._add(record, codec, by_topic.get(record.topic, ()))
         return found
 
-    def by_order(self) -> Iterator[tuple[str, Said]]:
+    def by_order(self) -> Iterator[tuple[str, LoggedMessage]]:
         """Yield every message that can be decoded, by order, topic, partition and offset."""
-        return ((row[0], Said._make(row[1:])) for row in self._by_order.rows())
+        return ((row[0], LoggedMessage._make(row[1:])) for row in self._by_order.rows())
 
     def names(self, group: str) -> Iterator[tuple[str, str, str, int, int, bool]]:
         """Yield (inbox id, order, topic, partition, offset, passed) of each message for a group, by inbox id.
@@ -133,7 +133,7 @@ class LogSnapshot:
             return  # of the Spring system, about no order
         order_id = "" if message is None or message.event is None else message.event.order_id
         if message is not None:
-            self._by_order.add((order_id, *_said(message)))
+            self._by_order.add((order_id, *_logged_message(message)))
         for one in listeners:
             if record.offset < one.begins.get(place, 0):
                 continue  # from before the group was made
@@ -169,10 +169,10 @@ def _inbox_name(message: Message, group: str) -> str:
     return order_service.inbox_id(message) if group == order_service.GROUP else message.id
 
 
-def _said(message: Message) -> Said:
+def _logged_message(message: Message) -> LoggedMessage:
     record, stated = message.record, stated_in(message.event)
     at = written_at(dict(record.headers), "ce_time")
-    return Said(
+    return LoggedMessage(
         record.topic,
         record.partition,
         record.offset,

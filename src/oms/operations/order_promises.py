@@ -17,7 +17,7 @@ from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationSt
 from oms.domain.state_machine import Effect, HistoryEntry, events_by_state
 from oms.domain.stock import Movement, MovementKind
 from oms.domain.values import OrderId
-from oms.operations.log_snapshot import NO_DATE, Said, StatedHashes, microseconds
+from oms.operations.log_snapshot import NO_DATE, LoggedMessage, StatedHashes, microseconds
 from oms.operations.snapshot_rows import Balance, Missed, OrderSnapshot, Passed
 from oms.operations.violations import Violation
 from oms.ports.broker import TopicPartition
@@ -139,13 +139,15 @@ class OrderChecks:
     def check(self, one: OrderSnapshot) -> None:
         """P2, P7, P8, P9 and P10."""
         order = one.order if one.order is not None and one.order.state is not OrderState.ABSENT else None
-        agreed = StatedHashes.of(order.terms) if one.said and order is not None and order.terms is not None else None
-        said = [message for message in one.said if not message.contradicts(agreed)]
+        agreed = (
+            StatedHashes.of(order.terms) if one.messages and order is not None and order.terms is not None else None
+        )
+        messages = [message for message in one.messages if not message.contradicts(agreed)]
         self._responses(one, order)
-        self._stock(one, order, said)
+        self._stock(one, order, messages)
         if self.has_log:
-            self._copies(one, order, said)
-            self._published(one, order, {message.topic for message in said})
+            self._copies(one, order, messages)
+            self._published(one, order, {message.topic for message in messages})
             for missed in one.missed:
                 self._handled(one, order, missed)
 
@@ -154,7 +156,7 @@ class OrderChecks:
         for key in one.responses if order is None else ():
             self.found(Violation("P10", one.id, f"was answered under the key {key!r} and isn't there"), False)  # noqa: FBT003
 
-    def _stock(self, one: OrderSnapshot, order: Order | None, said: Sequence[Said]) -> None:
+    def _stock(self, one: OrderSnapshot, order: Order | None, messages: Sequence[LoggedMessage]) -> None:
         """P2: no hold outlives its order, once inventory has read that the order ended."""
         if order is None or order.state not in _AT_REST:
             return
@@ -162,24 +164,24 @@ class OrderChecks:
         if found not in _AT_REST[order.state]:
             topic, service = _ENDED_BY.get(order.state, ("", ""))
             read = service != "" and any(
-                message.topic == topic and self._has_passed(ROUTING[service].group, message) for message in said
+                message.topic == topic and self._has_passed(ROUTING[service].group, message) for message in messages
             )
             detail = f"is {order.state.value}, its reservation is {found.value}"
             self.found(Violation("P2", one.id, detail, order=one.id), not read)
 
-    def _has_passed(self, group: str, message: Said) -> bool:
+    def _has_passed(self, group: str, message: LoggedMessage) -> bool:
         place = TopicPartition(message.topic, message.partition)
         return message.offset < self.passed.get(group, {}).get(place, 0)
 
-    def _copies(self, one: OrderSnapshot, order: Order | None, said: Sequence[Said]) -> None:
+    def _copies(self, one: OrderSnapshot, order: Order | None, messages: Sequence[LoggedMessage]) -> None:
         """P8, as far as records show it: all copies of an (order, topic) are the same message.
 
         For an order that the order service doesn't know yet, it isn't known which copy contradicts the order.
         """
-        if len({message.topic for message in said}) == len(said):
+        if len({message.topic for message in messages}) == len(messages):
             return
-        first: dict[str, Said] = {}
-        for message in said:
+        first: dict[str, LoggedMessage] = {}
+        for message in messages:
             before = first.setdefault(message.topic, message)
             if before.content != message.content:
                 detail = f"{message.topic}: the messages at {before.place} and {message.place} differ"
@@ -201,7 +203,7 @@ class OrderChecks:
         the Spring system about its own orders were handled there, so they need no effect here.
         """
         places = (missed.topic, missed.partition, missed.offset)
-        message = next((known for known in one.said if known[:3] == places), None)
+        message = next((known for known in one.messages if known[:3] == places), None)
         foreign = message is None or message.date == NO_DATE
         if foreign and order is not None and _imported(order, one.history):
             return
@@ -233,6 +235,6 @@ def _decided(one: OrderSnapshot, order: Order | None) -> Iterator[tuple[str, dat
         yield _PAYMENT_EVENTS[payment.state].topic, payment.updated_at
 
 
-def _in_log(promise: str, order_id: OrderId, at: Said | Missed, detail: str) -> Violation:
+def _in_log(promise: str, order_id: OrderId, at: LoggedMessage | Missed, detail: str) -> Violation:
     subject = order_id or f"{at.topic}/{at.partition} offset {at.offset}"
     return Violation(promise, subject, detail, order_id, at.topic, at.partition, at.offset)

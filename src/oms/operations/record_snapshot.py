@@ -41,7 +41,7 @@ from oms.domain.order import Order
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku
-from oms.operations.log_snapshot import Listener, LogSnapshot, Said
+from oms.operations.log_snapshot import Listener, LoggedMessage, LogSnapshot
 from oms.operations.merging import Grouped, keys_of, without
 from oms.operations.snapshot_reading import (
     add_response,
@@ -178,9 +178,9 @@ class RecordSnapshot:
         movements = Grouped((row.reference, row) for row in evidence.inventory.all_movements())
         payments = evidence.payment.all_payments() if all_of_it else ()
         payment = Grouped((row.order_id, row) for row in payments)
-        said: Grouped[Said] = Grouped(self.log.by_order() if self.log is not None else ())
+        messages: Grouped[LoggedMessage] = Grouped(self.log.by_order() if self.log is not None else ())
         owed, book, gate, missed = (self._grouped(name) for name in ("owed", "book", "gate", "missed"))
-        streams = (order, history, responses, reservation, movements, payment, said, owed, book, gate, missed)
+        streams = (order, history, responses, reservation, movements, payment, messages, owed, book, gate, missed)
         for key in keys_of(streams):
             lines = book.take(key)
             yield OrderSnapshot(
@@ -191,7 +191,7 @@ class RecordSnapshot:
                 next(iter(reservation.take(key)), None),
                 movements.take(key),
                 next(iter(payment.take(key)), None),
-                said.take(key),
+                messages.take(key),
                 [row[0] for row in owed.take(key)],
                 Balance.of(lines) if lines else None,
                 bool(gate.take(key)),

@@ -13,7 +13,7 @@ from oms.domain.reservation import Reservation
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Movement, Stock
 from oms.domain.values import OrderId, Sku
-from oms.operations.log_snapshot import Said
+from oms.operations.log_snapshot import LoggedMessage
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import BookKind, ServiceEvidence
 from oms.ports.stores.rows import DeadLetterState
@@ -105,7 +105,7 @@ class OrderSnapshot:
     """The ledger's rows that refer to this id: of an order, or of a change of stock by an operator."""
 
     payment: Payment | None = None
-    said: list[Said] = attrs.field(factory=list)
+    messages: list[LoggedMessage] = attrs.field(factory=list)
     """Its messages in the log, by topic, partition and offset."""
 
     owed: list[str] = attrs.field(factory=list)

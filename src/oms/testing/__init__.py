@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from oms.testing.own_step import given_step
     from oms.testing.shop import Shop
     from oms.testing.shop_protocol import AnyShop
-    from oms.testing.sim.rolling_upgrade import beside
+    from oms.testing.sim.rolling_upgrade import rolling_upgrade
 
-__all__ = ["AnyShop", "HuntedShop", "NeverHappened", "Shop", "Unmet", "beside", "given", "given_step", "hunt"]
+__all__ = ["AnyShop", "HuntedShop", "NeverHappened", "Shop", "Unmet", "given", "given_step", "hunt", "rolling_upgrade"]
 
 _WHERE = {
     "AnyShop": "oms.testing.shop_protocol",
@@ -24,7 +24,7 @@ _WHERE = {
     "NeverHappened": "oms.testing.faults",
     "Shop": "oms.testing.shop",
     "Unmet": "oms.testing.expect",
-    "beside": "oms.testing.sim.rolling_upgrade",
+    "rolling_upgrade": "oms.testing.sim.rolling_upgrade",
     "given": "oms.testing.aggregates",
     "given_step": "oms.testing.own_step",
     "hunt": "oms.testing.hunting",

@@ -108,9 +108,9 @@ class OrderExpectation:
         found = self._shop.topics(self._order)
         return self._is(False, topic in found, f"no {topic} published", ", ".join(found))  # noqa: FBT003
 
-    def told(self, *kinds: str) -> Self:
+    def notified(self, *kinds: str) -> Self:
         """Expect that the customer got notifications of exactly these events."""
-        return self._are(kinds, [one.kind for one in self._shop.notifications(self._order)], "told")
+        return self._are(kinds, [one.kind for one in self._shop.notifications(self._order)], "notified")
 
     def remembered(self, group: str, document: Mapping[str, object] | None) -> Self:
         """Expect this document of the order in a step of your own; None if the step saved none."""

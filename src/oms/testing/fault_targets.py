@@ -141,7 +141,7 @@ class ShopWorker:
         words = f"{self.service} {what}{f' of {of}' if of else ''}{f' (number {nth})' if nth > 1 else ''}"
         ports = STORES if place.startswith("commit") else ()
         fault = AtCall(words, service=self.service, place=place, of=of, skipped=nth - 1, ports=ports, act=act)
-        return self._workers.faults.ask(fault)
+        return self._workers.faults.arm(fault)
 
 
 @attrs.frozen
@@ -165,7 +165,7 @@ class ShopTopic:
     def _ask(self, order: Order | str | None, words: str, times: int, by: timedelta | None) -> Fault:
         order_id = order.id if isinstance(order, Order) else order
         words += f", for {order_id}" if order_id else ""
-        return self._faults.ask(OfMessage(words, left=times, topic=self.name, order_id=order_id, by=by))
+        return self._faults.arm(OfMessage(words, left=times, topic=self.name, order_id=order_id, by=by))
 
 
 @attrs.frozen
@@ -180,13 +180,13 @@ class ShopGate:
         fault = AtCall(
             words, service="inventory", place="take:after", skipped=nth - 1, act=self._workers.lose_gate_tail
         )
-        return self._workers.faults.ask(fault)
+        return self._workers.faults.arm(fault)
 
     def flush(self) -> Fault:
         """Delete all data now; the gate is closed until it is rebuilt from the ledger."""
-        fault = self._workers.faults.ask(Fault("the gate is flushed"))
+        fault = self._workers.faults.arm(Fault("the gate is flushed"))
         self._workers.flush_gate()
-        self._workers.faults.strike(fault)
+        self._workers.faults.record(fault)
         return fault
 
 
@@ -210,13 +210,13 @@ class _WatchedScript(Script):
     def __init__(self, faults: Faults) -> None:
         super().__init__()
         self._faults = faults
-        self._asked: dict[int, Fault] = {}
+        self._armed: dict[int, Fault] = {}
         self._kept: list[Rule] = []
 
     def add(self, rule: Rule) -> None:
         """Add a rule and arm its fault."""
         who = f", for {rule.order}" if rule.order else ""
-        self._asked[id(rule)] = self._faults.ask(Fault(f"{_WORDS[rule.behaviour]}{who}"))
+        self._armed[id(rule)] = self._faults.arm(Fault(f"{_WORDS[rule.behaviour]}{who}"))
         self._kept.append(rule)  # keeps the rule alive, so that no other rule gets its `id`
         super().add(rule)
 
@@ -224,7 +224,7 @@ class _WatchedScript(Script):
         """Return the rules for this call, and count their faults as happened."""
         found = super().take(charge)
         for line in found:
-            self._faults.strike(self._asked[id(line)])
+            self._faults.record(self._armed[id(line)])
         return found
 
 

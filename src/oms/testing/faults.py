@@ -43,7 +43,7 @@ class AtCall(Fault):
 
     act: Callable[[str], None] = lambda _place: None
 
-    def strikes(self, service: str, step: str, place: str) -> bool:
+    def matches(self, service: str, step: str, place: str) -> bool:
         """Return whether the fault strikes at this call; counts the matching calls."""
         port, _, call = place.rpartition(".")
         if not self.left or service != self.service or call != self.place:
@@ -74,40 +74,40 @@ class Faults:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.asked: list[Fault] = []
+        self.armed: list[Fault] = []
         self.at_calls: list[AtCall] = []
         self.repeats: list[OfMessage] = []
         self.delays: list[OfMessage] = []
-        self.told: list[tuple[datetime, str]] = []
+        self.happened: list[tuple[datetime, str]] = []
         """The faults that happened, each with its time."""
 
-    def ask(self, fault: Fault) -> Fault:
+    def arm(self, fault: Fault) -> Fault:
         """Arm a fault: it happens at the first opportunity."""
-        self.asked.append(fault)
+        self.armed.append(fault)
         if isinstance(fault, AtCall):
             self.at_calls.append(fault)
         elif isinstance(fault, OfMessage):
             (self.repeats if fault.by is None else self.delays).append(fault)
         return fault
 
-    def strike(self, fault: Fault) -> None:
+    def record(self, fault: Fault) -> None:
         """Record that a fault happens now."""
         fault.left -= 1
         fault.happened += 1
-        self.told.append((self._clock.now(), fault.words))
-        for armed in (self.at_calls, self.repeats, self.delays):
-            if fault.left <= 0 and fault in armed:
-                armed.remove(fault)  # type: ignore[arg-type]
+        self.happened.append((self._clock.now(), fault.words))
+        for waiting in (self.at_calls, self.repeats, self.delays):
+            if fault.left <= 0 and fault in waiting:
+                waiting.remove(fault)  # type: ignore[arg-type]
 
     @property
     def waiting(self) -> Sequence[Fault]:
         """The faults that haven't happened yet."""
-        return [fault for fault in self.asked if not fault.happened]
+        return [fault for fault in self.armed if not fault.happened]
 
     def never_happened(self) -> str:
         """Describe the faults that haven't happened; empty if all have."""
         lines = [f"  {fault}" for fault in self.waiting]
-        return "\n".join(["asked for and never happened, so the test shows nothing about it:", *lines]) if lines else ""
+        return "\n".join(["armed, but never happened, so the test proves nothing about it:", *lines]) if lines else ""
 
     def check(self) -> None:
         """Raise `NeverHappened` if a fault hasn't happened."""

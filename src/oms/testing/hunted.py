@@ -52,8 +52,8 @@ class PromiseBroken(AssertionError):
 class HuntedShop(AnyShop):
     """An order system under one schedule. Subscribe own steps with `app` before the first order is placed.
 
-    `oms.testing.beside(shop.app)` subscribes the next version of the steps, which then runs at the same time. `place`,
-    `cancel` and `set_stock` run without faults; during `run` and `advance` all faults of the hunt may happen.
+    `oms.testing.rolling_upgrade(shop.app)` subscribes the next version of the steps, which then runs at the same time.
+    `place`, `cancel` and `set_stock` run without faults; during `run` and `advance` all faults of the hunt may happen.
     """
 
     def __init__(
@@ -260,5 +260,5 @@ class HuntedGateway(NextCharge):
     def _next(self, what: str, words: str) -> None:
         if isinstance(self._gateway, LossyGateway) and what not in (BEFORE, AFTER):
             raise ValueError("a gateway of the shop's own decides this by itself; only calls and answers can be lost")
-        fault = self._faults.ask(Fault(words))
-        self._gateway.asked.append((what, lambda: self._faults.strike(fault)))
+        fault = self._faults.arm(Fault(words))
+        self._gateway.armed.append((what, lambda: self._faults.record(fault)))

@@ -15,7 +15,7 @@ import attrs
 from oms.bootstrap.container import Extensions
 from oms.ports.extensions import Notifier, PaymentGateway, Policy, Pricing
 from oms.testing.hunted import HuntedShop
-from oms.testing.sim.campaign import Report, campaign, told
+from oms.testing.sim.campaign import Report, campaign, report_of
 from oms.testing.sim.escape import sealed
 from oms.testing.sim.outcome import Listener, Outcome
 from oms.testing.sim.scope import ANSWERS, CRASH, GATE, PAUSES, REBALANCE, REPEAT, Scope
@@ -129,7 +129,7 @@ def _hunted(
             return
         done = campaign(_schedules(scope, player, schedules, first_seed))
         if done.first is not None:
-            report = told(done.first, player, test=_name(), tapes=TAPES, keep=_file_name(test))
+            report = report_of(done.first, player, test=_name(), tapes=TAPES, keep=_file_name(test))
             raise AssertionError(_words(report, done.schedules, stand))
 
     hunted.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]

@@ -147,9 +147,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--oms-tape"):
         os.environ["OMS_TAPE"] = config.getoption("--oms-tape")
     config.stash[_OUTERMOST] = RUN not in os.environ
-    told = getattr(config, "workerinput", {}).get(RUN)
-    if told:
-        os.environ[RUN] = told
+    run = getattr(config, "workerinput", {}).get(RUN)
+    if run:
+        os.environ[RUN] = run
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -88,7 +88,7 @@ class _Told:
 
     def _harm(self) -> Iterator[str]:
         faults = self._shop.faults
-        yield from (f"! {self._time(at):>10}  {words}" for at, words in faults.told)
+        yield from (f"! {self._time(at):>10}  {words}" for at, words in faults.happened)
         yield from (f"? {'never':>10}  {fault}" for fault in faults.waiting)
 
     def _order(self, order: Order) -> Iterator[str]:
@@ -102,9 +102,9 @@ class _Told:
         for name, store in self._shop.stores().items():
             if name not in SERVICES and (document := store.document(name, order.id)) is not None:
                 yield f"  {name} remembers {document}"
-        told = [one.kind for one in self._shop.notifications(order)]
-        if told:
-            yield f"  the customer was told of {', '.join(told)}"
+        kinds = [one.kind for one in self._shop.notifications(order)]
+        if kinds:
+            yield f"  the customer was notified of {', '.join(kinds)}"
         yield from self._tree(list(self._sent.get(order.id, {}).values()))
 
     def _money(self, order: Order) -> Iterator[str]:

@@ -50,5 +50,5 @@ class WatchedLog(MemoryLog):
             if struck is None or struck.by is None:
                 return False
             self._late[record] = now + struck.by
-            self._faults.strike(struck)
+            self._faults.record(struck)
         return self._late[record] > now

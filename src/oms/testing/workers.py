@@ -218,9 +218,9 @@ class Workers:
         process, kind = self._at_work[-1]
         if place == "gate.take:before":
             self.gate_before = gate_rules.copied(self.gate.state)
-        struck = next((one for one in self.faults.at_calls if one.strikes(process.service, kind, place)), None)
+        struck = next((one for one in self.faults.at_calls if one.matches(process.service, kind, place)), None)
         if struck is not None:
-            self.faults.strike(struck)
+            self.faults.record(struck)
             struck.act(place)
 
     def _say_again(self) -> bool:
@@ -231,7 +231,7 @@ class Workers:
             if fitting:
                 newest = max(fitting, key=lambda record: dict(record.headers).get("ce_time", b""))
                 self.log.append(newest.topic, newest.value, newest.key, newest.headers)
-                self.faults.strike(fault)
+                self.faults.record(fault)
                 said = True
         return said
 

@@ -151,7 +151,7 @@ def test_the_simulator_finds_the_mistake_of_the_first_try_and_makes_it_small() -
     scenarios = importlib.import_module("own_service")
     player = search.player_of(own.scenario_of(scenarios.hasty))
     done = sim.campaign(search.swarm(range(1000), None, player))
-    report = sim.told(done.first, player, budget=100)
+    report = sim.report_of(done.first, player, budget=100)
 
     assert "shipped twice" in str(report.outcome.violations[0])
     assert len(report.outcome.deviations) == 1

@@ -15,8 +15,8 @@ from oms.application import payments
 from oms.domain.errors import OmsError
 from oms.domain.tasks import TaskKind
 from oms.engine.service import Service
-from oms.testing import HuntedShop, Shop, beside, hunt
-from oms.testing.sim.campaign import Campaign, campaign, told
+from oms.testing import HuntedShop, Shop, hunt, rolling_upgrade
+from oms.testing.sim.campaign import Campaign, campaign, report_of
 from oms.testing.sim.cli import sim
 from oms.testing.sim.own import Scenario, scenario_of
 from oms.testing.sim.scope import CANCEL, CRASH, REBALANCE, Scope
@@ -63,7 +63,7 @@ def rolling(present: dict[str, Any], following: dict[str, Any] | None) -> Scenar
         van: dict[str, str] = {}
         parcels(app, van, **present)
         if following is not None:
-            parcels(beside(app), van, **following)
+            parcels(rolling_upgrade(app), van, **following)
         app.subscribe("order.cancelled", group="ends", handler=lambda event, _step: ended.add(event.order_id))
         ended: set[str] = set()
 
@@ -93,7 +93,7 @@ def test_a_document_that_the_other_version_cannot_read_is_found_and_told() -> No
 
     assert done.pruned == 0
     assert done.first is not None
-    report = told(done.first, player, budget=40)
+    report = report_of(done.first, player, budget=40)
     assert "cancelled, and on the road" in str(report.outcome.violations[0])
     assert sorted(one.option for one in report.outcome.deviations) == ["evict parcels-1", "operator cancels order-1"]
     assert (
@@ -141,11 +141,11 @@ def with_payload(service: Service[Any], *, patient: bool = False) -> Service[Any
 
 
 def impatient(app: oms.App) -> None:
-    beside(app).change("payment", with_payload)
+    rolling_upgrade(app).change("payment", with_payload)
 
 
 def patient(app: oms.App) -> None:
-    beside(app).change("payment", lambda service: with_payload(service, patient=True))
+    rolling_upgrade(app).change("payment", lambda service: with_payload(service, patient=True))
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def test_a_hunted_test_deploys_as_well(tmp_path, monkeypatch: pytest.MonkeyPatch
     def rolling_test(shop: HuntedShop) -> None:
         van: dict[str, str] = {}
         parcels(shop.app, van, **PRESENT)
-        parcels(beside(shop.app), van, **RENAMED)
+        parcels(rolling_upgrade(shop.app), van, **RENAMED)
         order = shop.place()
         shop.run()
         shop.cancel(order, by_operator=True)
@@ -209,4 +209,4 @@ def test_on_the_command_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_nowhere_else() -> None:
     with pytest.raises(OmsError, match="in the simulator"):
-        beside(Shop().app)
+        rolling_upgrade(Shop().app)

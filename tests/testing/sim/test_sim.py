@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from oms.testing.sim.campaign import campaign, digest, told
+from oms.testing.sim.campaign import campaign, digest, report_of
 from oms.testing.sim.escape import Escaped, sealed
 from oms.testing.sim.scope import CANCEL, CLOCK, GATEWAY, Scope
 from oms.testing.sim.search import exhaustive, play, seeded, swarm
@@ -97,7 +97,7 @@ def test_a_failure_is_made_small_told_and_replayed(tmp_path: Path) -> None:
     with ZOO["voided instead of voiding"].plant():
         done = campaign(swarm(range(200)))
         assert done.first is not None
-        report = told(done.first, tapes=tmp_path, budget=200)
+        report = report_of(done.first, tapes=tmp_path, budget=200)
         assert report.path is not None
         tape = load(report.path)
         again = play(tape.scope, Replay(tape.deviations))

@@ -39,7 +39,7 @@ class Remote:
     ] = None
     json: Annotated[bool, Parameter(negative="", help="Print the response as JSON.")] = False
 
-    def ask(self, method: str, path: str, body: object = None, *, idempotency_key: str | None = None) -> Any:
+    def request(self, method: str, path: str, body: object = None, *, idempotency_key: str | None = None) -> Any:
         """Send a request and return the JSON of the response. A refusal ends the command with the system's message."""
         headers = self._credentials()
         if idempotency_key is not None:

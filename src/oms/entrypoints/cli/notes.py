@@ -18,7 +18,7 @@ LAST = ("order.confirmed", "order.cancelled", "order.rejected")
 
 
 @attrs.frozen
-class Said:
+class Note:
     """One log line about an order. `at` is in seconds of the monotonic clock."""
 
     at: float
@@ -31,7 +31,7 @@ class Notes(Telemetry):
 
     def __init__(self) -> None:
         self._console = console_telemetry()
-        self._said: SimpleQueue[tuple[str, Said]] = SimpleQueue()
+        self._notes: SimpleQueue[tuple[str, Note]] = SimpleQueue()
         self._listening = True
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
@@ -58,25 +58,25 @@ class Notes(Telemetry):
     def note(self, event: str, **fields: object) -> None:
         """Queue a line that names an order, until `of` has ended."""
         if self._listening and "order_id" in fields:
-            said = Said(time.monotonic(), event, str(fields.get("kind", "")))
-            self._said.put((str(fields["order_id"]), said))
+            note = Note(time.monotonic(), event, str(fields.get("kind", "")))
+            self._notes.put((str(fields["order_id"]), note))
 
     def note_all(self, notes: Sequence[tuple[str, Mapping[str, object]]]) -> None:
         """Queue each line that names an order."""
         for event, fields in notes:
             self.note(event, **fields)
 
-    def of(self, order_id: str) -> Iterator[Said]:
+    def of(self, order_id: str) -> Iterator[Note]:
         """Yield the lines of an order until its last notification; afterwards no more lines are queued."""
         until = time.monotonic() + PATIENCE_S
         while True:
             try:
-                named, said = self._said.get(timeout=max(0.0, until - time.monotonic()))
+                named, note = self._notes.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
                 give_up(f"order {order_id} hasn't settled within {PATIENCE_S:.0f} s", 1)
             if named != order_id:
                 continue
-            yield said
-            if said.event == "Notification sent" and said.kind in LAST:
+            yield note
+            if note.event == "Notification sent" and note.kind in LAST:
                 self._listening = False
                 return

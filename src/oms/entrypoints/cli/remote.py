@@ -57,13 +57,13 @@ def place(
     body: dict[str, object] = {"userId": user, "amount": amount_of(amount), "items": _items(item)}
     if metadata:
         body["metadata"] = dict(_pair("--metadata", entry) for entry in metadata)
-    _one(remote, remote.ask("POST", "/orders", body, idempotency_key=idempotency_key), ORDER)
+    _one(remote, remote.request("POST", "/orders", body, idempotency_key=idempotency_key), ORDER)
 
 
 @orders.command(name="show")
 def show_order(order: Order, *, remote: Remote = HERE) -> None:
     """Show an order."""
-    _one(remote, remote.ask("GET", f"/orders/{segment(order)}"), ORDER)
+    _one(remote, remote.request("GET", f"/orders/{segment(order)}"), ORDER)
 
 
 @orders.command(name="list")
@@ -76,7 +76,7 @@ def list_orders(
 ) -> None:
     """List orders, the newest first."""
     query = {"page": page, "size": size} | ({"userId": user} if user else {})
-    answer = remote.ask("GET", f"/orders?{urlencode(query)}")
+    answer = remote.request("GET", f"/orders?{urlencode(query)}")
     _page(remote, answer, LISTED, "orders")
 
 
@@ -95,19 +95,21 @@ def cancel(
 ) -> None:
     """Cancel an order. Its payment is refunded first, then its stock is returned; see `oms orders timeline`."""
     body = {"by": "operator"} if operator else None
-    _one(remote, remote.ask("POST", f"/orders/{segment(order)}/cancel", body, idempotency_key=idempotency_key), ORDER)
+    _one(
+        remote, remote.request("POST", f"/orders/{segment(order)}/cancel", body, idempotency_key=idempotency_key), ORDER
+    )
 
 
 @orders.command
 def resume(order: Order, *, remote: Remote = HERE) -> None:
     """Resume an order that was imported from the Spring system (LEGACY), as if it were placed now."""
-    _one(remote, remote.ask("POST", f"/orders/{segment(order)}/resume"), ORDER)
+    _one(remote, remote.request("POST", f"/orders/{segment(order)}/resume"), ORDER)
 
 
 @orders.command
 def timeline(order: Order, *, remote: Remote = HERE) -> None:
     """Show the history of an order in the order service, with the time since it was placed."""
-    answer = remote.ask("GET", f"/orders/{segment(order)}/timeline")
+    answer = remote.request("GET", f"/orders/{segment(order)}/timeline")
     if remote.json:
         show_json(answer)
         return
@@ -119,13 +121,13 @@ def timeline(order: Order, *, remote: Remote = HERE) -> None:
 @stock.command(name="show")
 def show_stock(product: Product, *, remote: InventoryRemote = STOCK_HERE) -> None:
     """Show the stock of a product: on hand, held by open orders, available."""
-    _one(remote, remote.ask("GET", f"/stock/{segment(product)}"), STOCK)
+    _one(remote, remote.request("GET", f"/stock/{segment(product)}"), STOCK)
 
 
 @stock.command(name="list")
 def list_stock(*, page: Number = 0, size: Size = 50, remote: InventoryRemote = STOCK_HERE) -> None:
     """List products by their ids."""
-    _page(remote, remote.ask("GET", f"/stock?{urlencode({'page': page, 'size': size})}"), STOCK, "products")
+    _page(remote, remote.request("GET", f"/stock?{urlencode({'page': page, 'size': size})}"), STOCK, "products")
 
 
 @stock.command(name="set")
@@ -138,7 +140,7 @@ def set_stock(
 ) -> None:
     """Set the units on hand of a product, after a count."""
     body = {"onHand": on_hand}
-    _one(remote, remote.ask("PUT", f"/stock/{segment(product)}", body, idempotency_key=idempotency_key), STOCK)
+    _one(remote, remote.request("PUT", f"/stock/{segment(product)}", body, idempotency_key=idempotency_key), STOCK)
 
 
 @stock.command(name="add")
@@ -153,7 +155,7 @@ def add_stock(
 ) -> None:
     """Receive units of a product, or write them off."""
     body = {"delta": delta}
-    _one(remote, remote.ask("POST", f"/stock/{segment(product)}/add", body, idempotency_key=idempotency_key), STOCK)
+    _one(remote, remote.request("POST", f"/stock/{segment(product)}/add", body, idempotency_key=idempotency_key), STOCK)
 
 
 @dlq.command(name="list")
@@ -166,26 +168,26 @@ def list_letters(
 ) -> None:
     """List dead letters, the oldest first."""
     query = {"state": state.upper(), "limit": limit} | ({"service": service} if service else {})
-    answer = remote.ask("GET", f"/dead-letters?{urlencode(query)}")
+    answer = remote.request("GET", f"/dead-letters?{urlencode(query)}")
     _many(remote, answer, answer, LETTERS, f"no dead letters are {state.upper()}")
 
 
 @dlq.command(name="show")
 def show_letter(letter: Letter, *, remote: Remote = HERE) -> None:
     """Show a dead letter: its cause and the original message."""
-    _one(remote, remote.ask("GET", f"/dead-letters/{segment(letter)}"), LETTER)
+    _one(remote, remote.request("GET", f"/dead-letters/{segment(letter)}"), LETTER)
 
 
 @dlq.command
 def redrive(letter: Letter, *, remote: Remote = HERE) -> None:
     """Redrive a dead letter: handle it again now. If it fails again, it stays parked."""
-    _one(remote, remote.ask("POST", f"/dead-letters/{segment(letter)}/redrive"), LETTER)
+    _one(remote, remote.request("POST", f"/dead-letters/{segment(letter)}/redrive"), LETTER)
 
 
 @dlq.command
 def discard(letter: Letter, *, remote: Remote = HERE) -> None:
     """Discard a dead letter."""
-    _one(remote, remote.ask("POST", f"/dead-letters/{segment(letter)}/discard"), LETTER)
+    _one(remote, remote.request("POST", f"/dead-letters/{segment(letter)}/discard"), LETTER)
 
 
 def _one(remote: Remote, answer: dict[str, object], names: Sequence[str]) -> None:

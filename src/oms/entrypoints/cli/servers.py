@@ -162,7 +162,7 @@ def reconcile(
     from oms.bootstrap.operators import reconcile as look
 
     if rebuild:
-        remote.ask("POST", "/gate/rebuild")
+        remote.request("POST", "/gate/rebuild")
     found = look(data_settings(data))
     if as_json:
         show_json({"differences": [{"kind": d.kind, "subject": d.subject, "detail": d.detail} for d in found]})

@@ -12,7 +12,7 @@ import attrs
 from oms.testing.bench import deployment
 from oms.testing.bench.deployment import SERVICES, STOCKED, BenchFailed, Deployment
 from oms.testing.bench.floor import Floor, Pace, make_topics, measured
-from oms.testing.bench.measure import Load, Told, measure
+from oms.testing.bench.measure import Load, ProgressCallback, measure
 from oms.testing.bench.results import Result
 from oms.testing.bench.usage import usage_of
 from oms.testing.bench.watch import KafkaWatch, Watch
@@ -42,7 +42,7 @@ class Bench:
 
     directory: Path
     options: Options
-    told: Callable[[str, int], Told]
+    progress: Callable[[str, int], ProgressCallback]
     """Begins a progress bar with a title and a total; returns the function that updates it."""
 
     own: Servers | None = None
@@ -68,11 +68,11 @@ class Bench:
         finally:
             system.stop()
 
-    def beside(self, own: Servers, name: str) -> Bench:
+    def with_servers(self, own: Servers, name: str) -> Bench:
         """Return an environment with other servers, in a subdirectory of this one."""
         directory = self.directory / name
         directory.mkdir()
-        return Bench(directory, self.options, self.told, own, paces=self.floor())
+        return Bench(directory, self.options, self.progress, own, paces=self.floor())
 
     def system(self) -> Deployment:
         """Return the system on the benchmark's own servers, set up; the caller starts its services."""
@@ -97,22 +97,22 @@ class Bench:
         result = self.watched(name, system, load)
         if verified:
             system.verify(self.options.patience_s)
-        return self._beside_the_floor(result)
+        return self._compared_with_floor(result)
 
-    def watched(self, name: str, system: Deployment, load: Load, told: Told | None = None) -> Result:
+    def watched(self, name: str, system: Deployment, load: Load, progress: ProgressCallback | None = None) -> Result:
         """Place orders and wait until the log shows the end of each."""
         watch = KafkaWatch(system.environ["OMS_KAFKA_BOOTSTRAP"])
         try:
-            return self.placed(name, system, watch, load, told)
+            return self.placed(name, system, watch, load, progress)
         finally:
             watch.close()
 
     def placed(
-        self, name: str, system: Deployment, watch: Watch | None, load: Load, told: Told | None = None
+        self, name: str, system: Deployment, watch: Watch | None, load: Load, progress: ProgressCallback | None = None
     ) -> Result:
         """Place orders and wait until the watch has seen the end of each."""
-        told = told or self.told(name, load.orders)
-        return measure(name, system, watch, load, settle_s=self.options.patience_s, told=told)
+        progress = progress or self.progress(name, load.orders)
+        return measure(name, system, watch, load, settle_s=self.options.patience_s, progress=progress)
 
     def drain(self, system: Deployment) -> None:
         """Run the services until all accepted orders have ended, so that the next scenario begins at rest."""
@@ -126,7 +126,7 @@ class Bench:
         """Return the paces of the bare drivers, measured once in a run, while no service runs."""
         if self.paces or self.own is None or not self.options.floor:
             return self.paces
-        told = self.told("floor", 1)
+        progress = self.progress("floor", 1)
         url = self.floor_url()
         make_topics(self.own.kafka_bootstrap)
         floor = Floor(url, self.own.redis_url, self.own.kafka_bootstrap)
@@ -136,7 +136,7 @@ class Bench:
             return time.process_time() + sum(usage_of(pid, tree=True).cpu_s for pid in daemons.values())
 
         self.paces = measured(floor, seconds=self.options.floor_s, cpu_s=cpu_s)
-        told(1)
+        progress(1)
         return self.paces
 
     def floor_url(self) -> str:
@@ -152,7 +152,7 @@ class Bench:
         base, _, _ = self.servers().postgres_url.rpartition("/")
         return f"{base}/{name}"
 
-    def _beside_the_floor(self, result: Result) -> Result:
+    def _compared_with_floor(self, result: Result) -> Result:
         best = max(self.paces, key=lambda pace: pace.orders_per_s, default=None)
         if best is None:
             return result

@@ -87,15 +87,15 @@ def _bench(options: Options, chosen: tuple[str, ...], url: str | None, keep: Pat
             raise BenchFailed(f"--keep {directory} isn't a new or empty directory")
         bars = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
 
-        def told(title: str, total: int) -> Any:
+        def progress(title: str, total: int) -> Any:
             bar = bars.add_task(title, total=total)
             return lambda ended: bars.update(bar, completed=ended)
 
-        made = Bench(directory, options, told)
+        made = Bench(directory, options, progress)
         if url is not None:
             at = urlsplit(url)
-            door = at.hostname or "127.0.0.1", at.port or 8081
-            made.given = Deployment(directory, dict(os.environ), given=door)
+            address = at.hostname or "127.0.0.1", at.port or 8081
+            made.given = Deployment(directory, dict(os.environ), given=address)
         elif any(name in DISTRIBUTED for name in chosen):
             made.own = stack.enter_context(deployment.servers())
         yield made

@@ -84,7 +84,7 @@ class Process:
 
 @attrs.define(eq=False)
 class Deployment:
-    """A system that accepts orders at the addresses `doors`. `environ` has the settings of all of its processes."""
+    """A system that accepts orders at `addresses`. `environ` has the settings of all of its processes."""
 
     directory: Path
     environ: Mapping[str, str]
@@ -96,7 +96,7 @@ class Deployment:
     """Host and port of a system that the benchmark didn't start."""
 
     @property
-    def doors(self) -> Sequence[tuple[str, int]]:
+    def addresses(self) -> Sequence[tuple[str, int]]:
         """Hosts and ports where orders are placed."""
         own = [("127.0.0.1", one.port) for one in self.processes if one.name in ("order", "serve")]
         return [self.given] if self.given else own

@@ -112,7 +112,7 @@ class Floor:
         self._settle(orders)
         self._rows(notification, orders, ("notifications", Lines.notifications), ("inbox", Lines.first_two))
 
-    def fill(self, orders: int, *, batch: int = 10_000, told: Callable[[int], None] = lambda _: None) -> None:
+    def fill(self, orders: int, *, batch: int = 10_000, progress: Callable[[int], None] = lambda _: None) -> None:
         """Write the rows of orders that ended long ago, without messages: a history. Ids are in the order of time."""
         ids = SystemIds()
         for start in range(0, orders, batch):
@@ -120,7 +120,7 @@ class Floor:
             self._number += len(some)
             for schema, tables in _ALL.items():
                 self._rows(schema, some, *tables)
-            told(len(some))
+            progress(len(some))
 
     def close(self) -> None:
         """Close the connections."""

@@ -17,7 +17,7 @@ from oms.testing.bench.results import Result, result_of
 from oms.testing.bench.usage import Usage, usage_of
 from oms.testing.bench.watch import Watch
 
-Told = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 """Called with the number of orders that have ended."""
 
 
@@ -39,7 +39,13 @@ class Load:
 
 
 def measure(
-    scenario: str, deployment: Deployment, watch: Watch | None, load: Load, *, settle_s: float, told: Told
+    scenario: str,
+    deployment: Deployment,
+    watch: Watch | None,
+    load: Load,
+    *,
+    settle_s: float,
+    progress: ProgressCallback,
 ) -> Result:
     """Place the orders and wait until all have ended; without a watch, until all have a response."""
     already = watch.look() if watch else 0
@@ -50,12 +56,12 @@ def measure(
         until = time.monotonic() + settle_s
         while any(process.poll() is None for process, _ in buyers):
             used["load"] = sum((usage_of(process.pid) for process, _ in buyers), Usage())
-            _look(watch, already, told)
+            _look(watch, already, progress)
             _in_time(until, "the orders weren't accepted")
         answers = [answer for process, results in buyers for answer in _answers(process, results)]
         accepted = sum(answer.status == 201 for answer in answers)
         until = time.monotonic() + settle_s
-        while watch is not None and _look(watch, already, told) < accepted:
+        while watch is not None and _look(watch, already, progress) < accepted:
             _in_time(until, "the orders didn't end")
     finally:
         for process, _ in buyers:
@@ -69,12 +75,12 @@ def measure(
     return result_of(scenario, answers, ends, before, {**deployment.usage(), **used})
 
 
-def _look(watch: Watch | None, already: int, told: Told) -> int:
+def _look(watch: Watch | None, already: int, progress: ProgressCallback) -> int:
     if watch is None:
         time.sleep(0.05)
         return 0
     ended = watch.look() - already
-    told(ended)
+    progress(ended)
     return ended
 
 
@@ -86,7 +92,7 @@ def _in_time(until: float, what: str) -> None:
 def _started(deployment: Deployment, load: Load, number: int) -> tuple[subprocess.Popen[bytes], Path]:
     results = deployment.directory / f"answers-{number}.json"
     share = load.orders // load.processes + (number < load.orders % load.processes)
-    host, port = deployment.doors[number % len(deployment.doors)]
+    host, port = deployment.addresses[number % len(deployment.addresses)]
     plan = Plan(
         host,
         port,

@@ -23,11 +23,11 @@ REST_S = 3.0
 def memory(bench: Bench) -> Iterator[Result]:
     """Place waves until all orders are placed; write each sample to `memory.jsonl` in the run's directory at once."""
     orders, wave = bench.options.orders, min(WAVE, max(1, bench.options.orders // 10))
-    told, began, samples, placed = bench.told("memory", orders), time.monotonic(), list[Sample](), 0
+    progress, began, samples, placed = bench.progress("memory", orders), time.monotonic(), list[Sample](), 0
     with bench.running() as system:
         for done in range(0, orders, wave):
             load = attrs.evolve(bench.load, orders=min(wave, orders - done), first=done, some_refused=True)
-            result = bench.watched("memory", system, load, lambda ended, done=done: told(done + ended))  # type: ignore[misc]
+            result = bench.watched("memory", system, load, lambda ended, done=done: progress(done + ended))  # type: ignore[misc]
             placed += result.orders
             samples.append(Sample(placed, _at_rest(system.resident_mb)))
             _note(bench.directory / "memory.jsonl", samples[-1], time.monotonic() - began, result.completed_per_s)

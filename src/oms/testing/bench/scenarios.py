@@ -76,7 +76,7 @@ def history(bench: Bench) -> Iterator[Result]:
     """Run the same burst with few and with very many orders in the tables, in turn, on two sets of servers."""
     bench.servers()
     with deployment.servers() as others:
-        full = bench.beside(others, "history")
+        full = bench.with_servers(others, "history")
         took_s = _fill(full)
         for take in range(1, TAKES + 1):
             for name, one in ((FEW, bench), (MANY, full)):
@@ -158,21 +158,21 @@ def _fill(bench: Bench) -> float:
     import psycopg
 
     bench.system()
-    began, told, made, url = (
+    began, progress, made, url = (
         time.monotonic(),
-        bench.told("history", bench.options.history),
+        bench.progress("history", bench.options.history),
         0,
         bench.database_url("oms"),
     )
     floor = Floor(url, bench.servers().redis_url, bench.servers().kafka_bootstrap)
 
-    def tell(more: int) -> None:
+    def add(more: int) -> None:
         nonlocal made
         made += more
-        told(made)
+        progress(made)
 
     try:
-        floor.fill(bench.options.history, told=tell)
+        floor.fill(bench.options.history, progress=add)
     finally:
         floor.close()
     with psycopg.connect(url, autocommit=True) as connection:

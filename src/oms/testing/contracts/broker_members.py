@@ -33,7 +33,7 @@ class MembersContract(BrokerSuite):
         first = broker.subscribe("g", [A])
         before = self.read(first, 60)
         second = broker.subscribe("g", [A])
-        taken_over = place_of(self.read(second, 1, beside=first)[0])
+        taken_over = place_of(self.read(second, 1, keep_alive=first)[0])
         lost = self.lost(first)
         assert taken_over in lost  # and possibly others, which may be assigned to it again
         assert lost <= {place_of(record) for record in before}
@@ -44,7 +44,7 @@ class MembersContract(BrokerSuite):
         first = broker.subscribe("g", [A])
         before = self.read(first, 60)
         second = broker.subscribe("g", [A])
-        self.read(second, 1, beside=first)
+        self.read(second, 1, keep_alive=first)
         self.commit(first, before)  # `first` hasn't called `lost()` yet
         lost = self.lost(first)
         second.close()
@@ -66,7 +66,7 @@ class MembersContract(BrokerSuite):
 
     def test_a_member_that_was_evicted_cannot_commit(self, broker: Any) -> None:
         if not self.can_evict:
-            pytest.skip("this broker can't be told to evict a member")
+            pytest.skip("this broker has no way to evict a member")
         publish_keys(broker, A, *["k"] * 6)
         zombie = broker.subscribe("g", [A])
         before = self.read(zombie, 6)
@@ -78,7 +78,7 @@ class MembersContract(BrokerSuite):
 
     def test_a_member_that_was_evicted_can_rejoin(self, broker: Any) -> None:
         if not self.can_evict:
-            pytest.skip("this broker can't be told to evict a member")
+            pytest.skip("this broker has no way to evict a member")
         publish_keys(broker, A, *["k"] * 6)
         zombie = broker.subscribe("g", [A])
         before = self.read(zombie, 6)

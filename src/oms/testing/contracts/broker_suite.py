@@ -81,18 +81,18 @@ class BrokerSuite:
     def settle(self, *members: Subscription) -> None:
         """Wait until the group's partitions are assigned to these members; they are all members of the group."""
 
-    def read(self, subscription: Subscription, number: int, *, beside: Subscription | None = None) -> list[Record]:
+    def read(self, subscription: Subscription, number: int, *, keep_alive: Subscription | None = None) -> list[Record]:
         """Read at least `number` records; fail if they don't arrive within `patience_s` seconds.
 
-        Meanwhile poll the member `beside`, so that the broker doesn't evict it.
+        Meanwhile poll the member `keep_alive`, so that the broker doesn't evict it.
         """
         found: list[Record] = []
         until = time.monotonic() + self.patience_s
         while len(found) < number:
             records = subscription.poll(100)
             found += records
-            if beside is not None:
-                beside.poll(0)
+            if keep_alive is not None:
+                keep_alive.poll(0)
             assert records or time.monotonic() <= until, f"{len(found)} of {number} records came"
             if not records:
                 time.sleep(self.patience_s / 2000)

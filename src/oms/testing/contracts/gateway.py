@@ -127,13 +127,13 @@ class GatewayContract:
     def test_a_repeated_charge_has_the_same_answer_and_moves_no_money(self, gateway: Any) -> None:
         charge = self.new_charge()
         first = self._captured(gateway, charge)
-        assert self.ask(gateway, charge) == first
-        assert self.ask(gateway, charge) == first
+        assert self.call(gateway, charge) == first
+        assert self.call(gateway, charge) == first
         self._assert_net(gateway, charge, self.amount)
 
     def test_charges_of_several_threads_under_one_key_are_one(self, gateway: Any) -> None:
         charge = self.new_charge()
-        assert set(self.ask_at_once(gateway, *[charge] * THREADS)) == {self.ask(gateway, charge)}
+        assert set(self.call_at_once(gateway, *[charge] * THREADS)) == {self.call(gateway, charge)}
         self._assert_net(gateway, charge, self.amount)
 
     def test_charges_under_two_keys_are_two_payments(self, gateway: Any) -> None:
@@ -152,7 +152,7 @@ class GatewayContract:
         for metadata in ({}, dict(HOSTILE_METADATA), {"note": "x" * (MAX_METADATA_BYTES - 4)}):
             charge = self.new_charge(metadata=metadata)
             captured = self._captured(gateway, charge)
-            assert self.ask(gateway, _lookup(charge)) == captured
+            assert self.call(gateway, _lookup(charge)) == captured
 
     def test_the_longest_order_ids_have_payment_ids_that_fit_and_differ(self, gateway: Any) -> None:
         longest = f"{uuid4()}.{'A:_-.9z' * 4}"[:63]
@@ -168,11 +168,11 @@ class GatewayContract:
         if not self.can_decline:
             pytest.skip("this gateway can't be made to decline")
         charge = self.decline(gateway, self.new_charge())
-        assert isinstance(self.ask(gateway, charge), Declined)
-        assert isinstance(self.ask(gateway, charge), Declined)
-        assert isinstance(self.ask(gateway, _lookup(charge)), Declined)
-        assert self.ask(gateway, _void(charge)) == Voided()
-        assert isinstance(self.ask(gateway, _lookup(charge)), Declined)
+        assert isinstance(self.call(gateway, charge), Declined)
+        assert isinstance(self.call(gateway, charge), Declined)
+        assert isinstance(self.call(gateway, _lookup(charge)), Declined)
+        assert self.call(gateway, _void(charge)) == Voided()
+        assert isinstance(self.call(gateway, _lookup(charge)), Declined)
         self._assert_net(gateway, charge, 0)
 
     # -- lookup
@@ -180,15 +180,15 @@ class GatewayContract:
     def test_a_look_up_finds_a_captured_charge(self, gateway: Any) -> None:
         charge = self.new_charge()
         captured = self._captured(gateway, charge)
-        assert self.ask(gateway, _lookup(charge)) == captured
-        assert self.ask(gateway, _lookup(charge, captured.payment_id)) == captured
+        assert self.call(gateway, _lookup(charge)) == captured
+        assert self.call(gateway, _lookup(charge, captured.payment_id)) == captured
 
     def test_a_look_up_of_an_unknown_key_is_an_unknown_charge(self, gateway: Any) -> None:
-        assert self.ask(gateway, _lookup(self.new_charge())) == UnknownCharge()
+        assert self.call(gateway, _lookup(self.new_charge())) == UnknownCharge()
 
     def test_a_look_up_moves_no_money_and_decides_nothing(self, gateway: Any) -> None:
         charge = self.new_charge()
-        assert self.ask(gateway, _lookup(charge)) == UnknownCharge()
+        assert self.call(gateway, _lookup(charge)) == UnknownCharge()
         self._assert_net(gateway, charge, 0)
         self._captured(gateway, charge)
 
@@ -197,27 +197,27 @@ class GatewayContract:
             pytest.skip("this gateway can't be made to lose an answer")
         charge = self.new_charge()
         self.lose_answer(gateway, charge)
-        found = self.ask(gateway, _lookup(charge))
+        found = self.call(gateway, _lookup(charge))
         assert isinstance(found, Captured)
-        assert self.ask(gateway, charge) == found
+        assert self.call(gateway, charge) == found
         self._assert_net(gateway, charge, self.amount)
 
     # -- void
 
     def test_a_voided_key_never_captures(self, gateway: Any) -> None:
         charge = self.new_charge()
-        assert self.ask(gateway, _void(charge)) == Voided()
-        assert self.ask(gateway, _void(charge)) == Voided()
-        assert isinstance(self.ask(gateway, charge), Declined)
-        assert isinstance(self.ask(gateway, _lookup(charge)), Declined)
-        assert self.ask(gateway, _void(charge)) == Voided()
+        assert self.call(gateway, _void(charge)) == Voided()
+        assert self.call(gateway, _void(charge)) == Voided()
+        assert isinstance(self.call(gateway, charge), Declined)
+        assert isinstance(self.call(gateway, _lookup(charge)), Declined)
+        assert self.call(gateway, _void(charge)) == Voided()
         self._assert_net(gateway, charge, 0)
 
     def test_a_void_of_a_captured_charge_is_too_late(self, gateway: Any) -> None:
         charge = self.new_charge()
         captured = self._captured(gateway, charge)
-        assert self.ask(gateway, _void(charge)) == captured
-        assert self.ask(gateway, _void(charge, captured.payment_id)) == captured
+        assert self.call(gateway, _void(charge)) == captured
+        assert self.call(gateway, _void(charge, captured.payment_id)) == captured
         self._assert_net(gateway, charge, self.amount)
 
     def test_a_void_finds_a_charge_whose_answer_was_lost(self, gateway: Any) -> None:
@@ -225,13 +225,13 @@ class GatewayContract:
             pytest.skip("this gateway can't be made to lose an answer")
         charge = self.new_charge()
         self.lose_answer(gateway, charge)
-        assert isinstance(self.ask(gateway, _void(charge)), Captured)
+        assert isinstance(self.call(gateway, _void(charge)), Captured)
         self._assert_net(gateway, charge, self.amount)
 
     def test_a_charge_and_a_void_at_once_agree(self, gateway: Any) -> None:
         for _ in range(THREADS):
             charge = self.new_charge()
-            charged, voided = self.ask_at_once(gateway, charge, _void(charge))
+            charged, voided = self.call_at_once(gateway, charge, _void(charge))
             if isinstance(charged, Captured):
                 assert voided == charged
                 self._assert_net(gateway, charge, self.amount)
@@ -245,23 +245,23 @@ class GatewayContract:
     def test_a_refund_gives_the_money_back_once(self, gateway: Any) -> None:
         charge = self.new_charge()
         refund = _refund(charge, self._captured(gateway, charge))
-        assert self.ask(gateway, refund) == Refunded()
-        assert self.ask(gateway, refund) == Refunded()
+        assert self.call(gateway, refund) == Refunded()
+        assert self.call(gateway, refund) == Refunded()
         self._assert_net(gateway, charge, 0)
 
     def test_refunds_of_several_threads_under_one_key_are_one(self, gateway: Any) -> None:
         charge = self.new_charge()
         refund = _refund(charge, self._captured(gateway, charge), key=f"{charge.key}/part", minor=500)
-        assert set(self.ask_at_once(gateway, *[refund] * THREADS)) == {Refunded()}
+        assert set(self.call_at_once(gateway, *[refund] * THREADS)) == {Refunded()}
         self._assert_net(gateway, charge, self.amount - 500)
 
     def test_a_refund_changes_no_answer_about_its_charge(self, gateway: Any) -> None:
         charge = self.new_charge()
         captured = self._captured(gateway, charge)
-        assert self.ask(gateway, _refund(charge, captured)) == Refunded()
-        assert self.ask(gateway, charge) == captured
-        assert self.ask(gateway, _lookup(charge)) == captured
-        assert self.ask(gateway, _void(charge)) == captured
+        assert self.call(gateway, _refund(charge, captured)) == Refunded()
+        assert self.call(gateway, charge) == captured
+        assert self.call(gateway, _lookup(charge)) == captured
+        assert self.call(gateway, _void(charge)) == captured
         self._assert_net(gateway, charge, 0)
 
     def test_parts_are_refunded_under_keys_of_their_own(self, gateway: Any) -> None:
@@ -269,25 +269,25 @@ class GatewayContract:
         captured = self._captured(gateway, charge)
         for count in (1, 2, 3):
             part = _refund(charge, captured, key=f"oms/{charge.order_id}/refund/{count}/1", minor=500)
-            assert self.ask(gateway, part) == Refunded()
-            assert self.ask(gateway, part) == Refunded()
+            assert self.call(gateway, part) == Refunded()
+            assert self.call(gateway, part) == Refunded()
             self._assert_net(gateway, charge, self.amount - 500 * count)
 
     def test_refunds_never_exceed_the_charge(self, gateway: Any) -> None:
         charge = self.new_charge()
         captured = self._captured(gateway, charge)
         part = _refund(charge, captured, key=f"{charge.key}/part", minor=500)
-        assert self.ask(gateway, part) == Refunded()
+        assert self.call(gateway, part) == Refunded()
         too_much = _refund(charge, captured)
-        assert isinstance(self.ask(gateway, too_much), Declined)
-        assert isinstance(self.ask(gateway, too_much), Declined)
+        assert isinstance(self.call(gateway, too_much), Declined)
+        assert isinstance(self.call(gateway, too_much), Declined)
         self._assert_net(gateway, charge, self.amount - 500)
 
     def test_nothing_is_refunded_where_nothing_was_captured(self, gateway: Any) -> None:
         voided, unknown = self.new_charge(), self.new_charge()
-        assert self.ask(gateway, _void(voided)) == Voided()
+        assert self.call(gateway, _void(voided)) == Voided()
         for charge in (voided, unknown):
-            assert not isinstance(_or_error(partial(self.ask, gateway, _refund(charge, None))), Refunded)
+            assert not isinstance(_or_error(partial(self.call, gateway, _refund(charge, None))), Refunded)
             self._assert_net(gateway, charge, 0)
 
     # -- a restarted process
@@ -297,12 +297,12 @@ class GatewayContract:
             pytest.skip("this gateway's records are gone with it")
         taken, blocked, back = self.new_charge(), self.new_charge(), self.new_charge()
         captured, returned = self._captured(gateway, taken), self._captured(gateway, back)
-        assert self.ask(gateway, _void(blocked)) == Voided()
-        assert self.ask(gateway, _refund(back, returned)) == Refunded()
+        assert self.call(gateway, _void(blocked)) == Voided()
+        assert self.call(gateway, _refund(back, returned)) == Refunded()
         following = self.reopen(gateway)
-        assert self.ask(following, taken) == self.ask(following, _lookup(taken)) == captured
-        assert isinstance(self.ask(following, blocked), Declined)
-        assert self.ask(following, _refund(back, returned)) == Refunded()
+        assert self.call(following, taken) == self.call(following, _lookup(taken)) == captured
+        assert isinstance(self.call(following, blocked), Declined)
+        assert self.call(following, _refund(back, returned)) == Refunded()
         for charge, net in ((taken, self.amount), (blocked, 0), (back, 0)):
             self._assert_net(following, charge, net)
 
@@ -313,21 +313,21 @@ class GatewayContract:
             pytest.skip("this gateway shows no book")
         charge = self.new_charge()
         captured = self._captured(gateway, charge)
-        self.ask(gateway, charge)
-        self.ask(gateway, _refund(charge, captured, key=f"{charge.key}/part", minor=500))
-        self.ask(gateway, _refund(charge, captured, key=f"{charge.key}/part", minor=500))
+        self.call(gateway, charge)
+        self.call(gateway, _refund(charge, captured, key=f"{charge.key}/part", minor=500))
+        self.call(gateway, _refund(charge, captured, key=f"{charge.key}/part", minor=500))
         entries = _entries(gateway, charge)
         assert [(one.kind, one.amount) for one in entries] == [(BookKind.CAPTURE, self.amount), (BookKind.REFUND, 500)]
         assert all(type(one.amount) is int and one.at.tzinfo is not None for one in entries)
 
     # -- helpers
 
-    def ask(self, gateway: Any, request: Request) -> Any:
+    def call(self, gateway: Any, request: Request) -> Any:
         """Make one call; fail on an exceeded time limit, an illegal type of result, or a changed argument."""
-        (answer,) = self.ask_at_once(gateway, request)
+        (answer,) = self.call_at_once(gateway, request)
         return answer
 
-    def ask_at_once(self, gateway: Any, *requests: Request) -> list[Any]:
+    def call_at_once(self, gateway: Any, *requests: Request) -> list[Any]:
         """Make several calls at the same time and return their results."""
         calls = [partial(getattr(gateway, _method(request)), request) for request in requests]
         with unchanged("record", *requests):
@@ -339,7 +339,7 @@ class GatewayContract:
         return answers
 
     def _captured(self, gateway: Any, charge: Charge) -> Captured:
-        answer = self.ask(gateway, charge)
+        answer = self.call(gateway, charge)
         assert isinstance(answer, Captured), f"charge() returned {answer!r}; expected Captured"
         return answer
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from oms.testing.servers.server_types import TITLES, NotHere, ServerName, first_line
+from oms.testing.servers.server_types import TITLES, ProviderUnavailable, ServerName, first_line
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
@@ -32,7 +32,7 @@ def running(name: ServerName) -> Iterator[str]:
     """Start a container and yield its server's address; the container ends with the block.
 
     Raises:
-        NotHere: no engine responds, it can't get the image, or the container doesn't start.
+        ProviderUnavailable: no engine responds, it can't get the image, or the container doesn't start.
     """
     engine_answers()
     image = image_of(name)
@@ -54,22 +54,22 @@ def engine_answers() -> None:
     """Send one request to the engine, with a short time limit.
 
     Raises:
-        NotHere: no engine responds, or testcontainers isn't installed.
+        ProviderUnavailable: no engine responds, or testcontainers isn't installed.
     """
     if not _is_set_up():
-        raise NotHere("no Docker engine: there is no /var/run/docker.sock, and DOCKER_HOST isn't set")
+        raise ProviderUnavailable("no Docker engine: there is no /var/run/docker.sock, and DOCKER_HOST isn't set")
     try:
         from docker.errors import DockerException  # type: ignore[import-untyped]
         from requests import RequestException
         from testcontainers.core.config import testcontainers_config
         from testcontainers.core.docker_client import DockerClient
     except ImportError:
-        raise NotHere("testcontainers isn't installed") from None
+        raise ProviderUnavailable("testcontainers isn't installed") from None
     testcontainers_config.ryuk_disabled = True
     try:
         DockerClient(timeout=PROBE_S).client.ping()
     except (DockerException, RequestException) as silent:
-        raise NotHere(f"no Docker engine answers: {first_line(silent)}") from None
+        raise ProviderUnavailable(f"no Docker engine answers: {first_line(silent)}") from None
 
 
 def _is_set_up() -> bool:
@@ -90,7 +90,7 @@ def _start(name: ServerName, image: str, container: DockerContainer) -> None:
         container.start()
     except (DockerException, RequestException, TimeoutError, RuntimeError, ConnectionError) as failed:
         container.stop()
-        raise NotHere(
+        raise ProviderUnavailable(
             f"Docker answers, but gives no {TITLES[name]} from {image}: {first_line(failed)}", surprising=True
         ) from None
 

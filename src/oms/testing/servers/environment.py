@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from oms.testing.servers.probes import probe
-from oms.testing.servers.server_types import TITLES, NotHere, ServerFailed, ServerName
+from oms.testing.servers.server_types import TITLES, ProviderUnavailable, ServerFailed, ServerName
 
 VARIABLES: dict[ServerName, str] = {
     "postgres": "OMS_TEST_POSTGRES_URL",
@@ -26,12 +26,12 @@ def running(name: ServerName) -> Iterator[str]:
     """Probe the given server and return its address.
 
     Raises:
-        NotHere: none is given.
+        ProviderUnavailable: none is given.
         ServerFailed: an address is given, and the probe fails. The next provider isn't tried.
     """
     address = given(name)
     if address is None:
-        raise NotHere(f"{VARIABLES[name]} isn't set")
+        raise ProviderUnavailable(f"{VARIABLES[name]} isn't set")
     if reason := probe(name, address):
         raise ServerFailed(f"{VARIABLES[name]} is set, but {TITLES[name]} doesn't answer there: {reason}")
     yield address

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import get_args
 
 from oms.testing.servers import docker, environment, native
-from oms.testing.servers.server_types import TITLES, NotHere, Provider, Server, ServerName, ServersMissing
+from oms.testing.servers.server_types import TITLES, Provider, ProviderUnavailable, Server, ServerName, ServersMissing
 
 BACKENDS = "OMS_TEST_BACKENDS"
 PROVIDERS: dict[Provider, Callable[[ServerName], AbstractContextManager[str]]] = {
@@ -51,12 +51,12 @@ def running(name: ServerName) -> Iterator[Server]:
         ServersMissing: no provider is available; the text says what to install.
         ServerFailed: the server doesn't start or doesn't accept connections.
     """
-    tried: dict[Provider, NotHere] = {}
+    tried: dict[Provider, ProviderUnavailable] = {}
     with ExitStack() as held:
         for provider in allowed():
             try:
                 address = held.enter_context(PROVIDERS[provider](name))
-            except NotHere as reason:
+            except ProviderUnavailable as reason:
                 tried[provider] = reason
                 continue
             passed_over = tuple(str(reason) for reason in tried.values() if reason.surprising)
@@ -65,7 +65,7 @@ def running(name: ServerName) -> Iterator[Server]:
     raise ServersMissing(_all_failed(name, tried))
 
 
-def _all_failed(name: ServerName, reasons: dict[Provider, NotHere]) -> str:
+def _all_failed(name: ServerName, reasons: dict[Provider, ProviderUnavailable]) -> str:
     tried = "\n".join(f"  {provider}: {reason}" for provider, reason in reasons.items())
     return (
         f"There is no {TITLES[name]} for the tests, and they aren't skipped. Tried ({BACKENDS}):\n{tried}\n"

@@ -17,7 +17,7 @@ from oms.testing.servers.native import jars
 from oms.testing.servers.native.kafka import archive_classes, find_java
 from oms.testing.servers.native.postgres import find_programs
 from oms.testing.servers.native.redis import find_program
-from oms.testing.servers.server_types import NotHere, ServerFailed, ServerName
+from oms.testing.servers.server_types import ProviderUnavailable, ServerFailed, ServerName
 
 GERMAN = Path("/usr/share/i18n/locales/de_DE")
 """The source of the locale for a test with a server that reports errors in German."""
@@ -44,7 +44,7 @@ def _wanted(name: ServerName) -> bool:
 def _there(find: Callable[[], object]) -> bool:
     try:
         find()
-    except NotHere:
+    except ProviderUnavailable:
         return False
     return True
 
@@ -58,7 +58,7 @@ def main() -> None:
     try:
         if os.access(jars.fetched(), os.W_OK):  # jars in a read-only folder are left unchanged
             archive_classes()
-    except (NotHere, ServerFailed, jars.NoJars) as reason:
+    except (ProviderUnavailable, ServerFailed, jars.NoJars) as reason:
         sys.exit(str(reason))
 
 

@@ -160,9 +160,9 @@ class Servers:
 
 def write_result(directory: Path, name: ServerName, answer: Server | ServersMissing | ServerFailed) -> None:
     """Write a daemon's result for all processes of the run, atomically."""
-    told = asdict(answer) if isinstance(answer, Server) else {_KEYS[type(answer)]: str(answer)}
+    fields = asdict(answer) if isinstance(answer, Server) else {_KEYS[type(answer)]: str(answer)}
     draft = directory / f"{name}.draft"
-    draft.write_text(json.dumps(told))
+    draft.write_text(json.dumps(fields))
     draft.rename(directory / f"{name}.json")
 
 

@@ -13,7 +13,7 @@ NAMES: tuple[ServerName, ...] = ("postgres", "redis", "kafka")
 TITLES: dict[ServerName, str] = {"postgres": "PostgreSQL", "redis": "Redis", "kafka": "Kafka"}
 
 
-class NotHere(RuntimeError):
+class ProviderUnavailable(RuntimeError):
     """A provider isn't available for a server; the text is the reason, in one line. The next provider is tried.
 
     `surprising`: the provider was expected to work (a Docker engine runs), so the test report names its failure.

@@ -48,13 +48,13 @@ class Campaign:
 
 
 def campaign(
-    schedules: Iterable[Found], *, stop_at_first: bool = True, tell: Callable[[Campaign], None] = lambda _now: None
+    schedules: Iterable[Found], *, stop_at_first: bool = True, observe: Callable[[Campaign], None] = lambda _now: None
 ) -> Campaign:
-    """Run schedules, all or until one breaks a promise; `tell` gets the results after each schedule."""
+    """Run schedules, all or until one breaks a promise; `observe` gets the results after each schedule."""
     made = Campaign()
     for found in schedules:
         made.add(found)
-        tell(made)
+        observe(made)
         if stop_at_first and made.first is not None:
             break
     return made
@@ -74,7 +74,7 @@ class Report:
         return self.shrunk.outcome
 
 
-def told(
+def report_of(
     found: Found,
     player: Player = play,
     *,

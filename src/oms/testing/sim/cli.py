@@ -33,7 +33,7 @@ def sim(
         bool, Parameter(negative="", help="Deviate at each port call too, not only between steps.")
     ] = False,
     orders: Annotated[int | None, Parameter(help="How many orders there are.")] = None,
-    replay: Annotated[Path | None, Parameter(help="Play a tape, and tell it.")] = None,
+    replay: Annotated[Path | None, Parameter(help="Play this tape and print what happens.")] = None,
     own: Annotated[
         str | None,
         Parameter(
@@ -75,26 +75,26 @@ def _hunt(
 ) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from oms.testing.sim.campaign import campaign, told
+    from oms.testing.sim.campaign import campaign, report_of
 
     columns = (TextColumn("schedules"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     begun = time.process_time()
     with Progress(*columns, console=screen, disable=not screen.is_terminal, auto_refresh=False) as progress:
         task = progress.add_task("", total=total)
 
-        def tell(now: Campaign) -> None:
+        def show(now: Campaign) -> None:
             if now.schedules % 20 == 0:
                 progress.update(task, completed=now.schedules)
                 progress.refresh()
 
-        done = campaign(schedules, tell=tell)
+        done = campaign(schedules, observe=show)
         progress.update(task, completed=done.schedules)
         progress.refresh()
     _summary(screen, done, time.process_time() - begun)
     if done.first is None:
         return 0
     screen.print("shrinking ...", style="dim")
-    _tell(screen, told(done.first, player, own=own, tapes=tapes), done.first.seed)
+    _show_report(screen, report_of(done.first, player, own=own, tapes=tapes), done.first.seed)
     return BROKEN
 
 
@@ -118,7 +118,7 @@ def _summary(screen: Console, done: Campaign, cpu_s: float) -> None:
         screen.print(f"[bold red]{promise} broken[/] in {count} of {done.schedules} schedules")
 
 
-def _tell(screen: Console, report: Report, seed: int | None) -> None:
+def _show_report(screen: Console, report: Report, seed: int | None) -> None:
     outcome = report.outcome
     for violation in outcome.violations:
         screen.print(str(violation), style="red", markup=False)

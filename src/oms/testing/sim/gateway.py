@@ -46,7 +46,7 @@ class TapeGateway(PaymentGateway, GatewayBook):
     def __init__(self, clock: Clock, draw: Draw) -> None:
         self._clock, self._draw = clock, draw
         self.book = MemoryBook()
-        self.asked: deque[tuple[str, Callable[[], object]]] = deque()
+        self.armed: deque[tuple[str, Callable[[], object]]] = deque()
         """A test's own decisions about the next charges, each with the function to call when it happens."""
 
     def charge(self, charge: Charge) -> Captured | Declined | NotAttempted | Unanswered:
@@ -100,10 +100,10 @@ class TapeGateway(PaymentGateway, GatewayBook):
         return self.book.all_entries()
 
     def _next_charge(self) -> str:
-        if not self.asked:
+        if not self.armed:
             return CHARGES[self._draw("gateway charge", CHARGES)]
-        what, tell = self.asked.popleft()
-        tell()
+        what, happened = self.armed.popleft()
+        happened()
         return what
 
 

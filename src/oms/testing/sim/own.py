@@ -15,7 +15,7 @@ Scenario = Callable[[App], Callable[[], object] | None]
 """Subscribes own steps to the `App` that it gets, and may return a check to run when the system is at rest.
 
 The check asserts the user's own promises: an `AssertionError` breaks one. The scenario never runs the app itself.
-`oms.testing.beside(app)` takes the next version of its steps.
+`oms.testing.rolling_upgrade(app)` takes the next version of its steps.
 """
 
 

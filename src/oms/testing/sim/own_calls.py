@@ -15,19 +15,19 @@ from oms.testing.sim.gateway import AFTER, BEFORE, CALLS, Draw
 class LossyGateway(PaymentGateway):
     """Passes each call to the shop's gateway, unless the schedule loses the call or its response.
 
-    `asked` holds a test's own decisions about the next charges, each with the function to call when it happens.
+    `armed` holds a test's own decisions about the next charges, each with the function to call when it happens.
     """
 
     def __init__(self, gateway: Any, draw: Draw) -> None:
         self._gateway, self._draw = gateway, draw
-        self.asked: deque[tuple[str, Callable[[], object]]] = deque()
+        self.armed: deque[tuple[str, Callable[[], object]]] = deque()
 
     def charge(self, charge: Any) -> Any:
         """Charge, or leave the outcome unknown."""
-        if not self.asked:
+        if not self.armed:
             return self._call("charge", charge)
-        what, strike = self.asked.popleft()
-        strike()
+        what, happened = self.armed.popleft()
+        happened()
         return self._pass("charge", charge, what)
 
     def lookup(self, lookup: Any) -> Any:

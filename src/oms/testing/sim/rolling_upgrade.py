@@ -143,7 +143,7 @@ class SimulatedApp(App):
         return found
 
 
-def beside(app: App) -> NextVersion:
+def rolling_upgrade(app: App) -> NextVersion:
     """Return the next version of a simulated app's services and steps: a rolling deployment for the whole schedule."""
     if not isinstance(app, SimulatedApp):
         raise OmsError("two versions run side by side in the simulator: in `oms sim --own`, or in a hunted test")

@@ -21,7 +21,7 @@ def running(name: ServerName) -> Iterator[str]:
     """Start a native server and yield its address; the server ends with the block.
 
     Raises:
-        NotHere: its programs aren't installed.
+        ProviderUnavailable: its programs aren't installed.
         ServerFailed: its programs are installed, but it doesn't start.
     """
     with KINDS[name]() as server:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from oms.testing.servers.native import jars
 from oms.testing.servers.native.server import LOG_END, NativeServer, free_port
-from oms.testing.servers.server_types import NotHere, ServerFailed
+from oms.testing.servers.server_types import ProviderUnavailable, ServerFailed
 
 JAVA = 17
 DRAFT = "classes.jsa"
@@ -90,7 +90,7 @@ class NativeKafka(NativeServer):
         try:
             self._jars = jars.fetched()
         except jars.NoJars as missing:
-            raise NotHere(str(missing)) from None
+            raise ProviderUnavailable(str(missing)) from None
         self._controller_port = free_port()
 
     def _prepare(self) -> None:
@@ -135,16 +135,16 @@ def find_java() -> str:
     """Return the path of a `java` that is new enough: from `JAVA_HOME`, else from PATH.
 
     Raises:
-        NotHere: there is none.
+        ProviderUnavailable: there is none.
     """
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     if java is None:
-        raise NotHere(f"java {JAVA} or newer isn't {f'in JAVA_HOME {home}' if home else 'on PATH'}")
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
-    version = re.search(r'version "(\d+)', told.stderr)
+        raise ProviderUnavailable(f"java {JAVA} or newer isn't {f'in JAVA_HOME {home}' if home else 'on PATH'}")
+    ran = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    version = re.search(r'version "(\d+)', ran.stderr)
     if version is None or int(version[1]) < JAVA:
-        raise NotHere(f"{java} is older than Java {JAVA}")
+        raise ProviderUnavailable(f"{java} is older than Java {JAVA}")
     return java
 
 
@@ -154,7 +154,7 @@ def archive_classes() -> Path:
     Java ignores an archive that another version of Java made, or one for other jars; the start is then slower.
 
     Raises:
-        NotHere: Java or the jars are missing.
+        ProviderUnavailable: Java or the jars are missing.
         ServerFailed: the broker doesn't start, or Java wrote no archive.
     """
     archive = jars.archive()

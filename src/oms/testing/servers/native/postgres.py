@@ -13,7 +13,7 @@ from signal import SIGINT
 from typing import ClassVar
 
 from oms.testing.servers.native.server import NativeServer
-from oms.testing.servers.server_types import NotHere
+from oms.testing.servers.server_types import ProviderUnavailable
 
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")  # Debian's and Red Hat's: one folder for each version
 SETTINGS = {
@@ -82,19 +82,21 @@ def find_programs() -> Path:
     """Return the folder of `initdb` and `postgres`.
 
     Raises:
-        NotHere: there is none.
+        ProviderUnavailable: there is none.
     """
     for folder in _candidates():
         if all(os.access(folder / program, os.X_OK) for program in ("initdb", "postgres")):
             return folder
-    raise NotHere(f"initdb and postgres are neither on PATH, nor where pg_config says, nor in {' or '.join(PLACES)}")
+    raise ProviderUnavailable(
+        f"initdb and postgres are neither on PATH, nor where pg_config says, nor in {' or '.join(PLACES)}"
+    )
 
 
 def _candidates() -> Iterator[Path]:
     for config in (os.environ.get("PG_CONFIG"), shutil.which("pg_config")):
         if config and shutil.which(config):
-            told = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False, timeout=10)  # noqa: S603
-            yield Path(told.stdout.strip())
+            ran = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False, timeout=10)  # noqa: S603
+            yield Path(ran.stdout.strip())
     if found := shutil.which("postgres"):
         yield Path(found).resolve().parent
     for place in PLACES:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from secrets import token_urlsafe
 
 from oms.testing.servers.native.server import NativeServer
-from oms.testing.servers.server_types import NotHere
+from oms.testing.servers.server_types import ProviderUnavailable
 
 SETTINGS = {
     "bind": "127.0.0.1",
@@ -47,9 +47,9 @@ def find_program() -> str:
     """Return the path of `redis-server`.
 
     Raises:
-        NotHere: there is none.
+        ProviderUnavailable: there is none.
     """
     program = shutil.which("redis-server")
     if program is None:
-        raise NotHere("redis-server isn't on PATH")
+        raise ProviderUnavailable("redis-server isn't on PATH")
     return program

@@ -33,7 +33,7 @@ class NativeServer(ABC):
     as in production, and memory is small. Use it as a context manager, or call `start()` and `close()`.
 
     Raises:
-        NotHere: its programs aren't installed; the text says which.
+        ProviderUnavailable: its programs aren't installed; the text says which.
         ServerFailed: it doesn't start; the text has the end of its log.
     """
 
@@ -59,7 +59,7 @@ class NativeServer(ABC):
 
     @abstractmethod
     def _find(self) -> None:
-        """Find the programs that the server needs; raises `NotHere`."""
+        """Find the programs that the server needs; raises `ProviderUnavailable`."""
 
     @abstractmethod
     def _prepare(self) -> None:
