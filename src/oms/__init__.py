@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         PaymentVoided,
         Reason,
     )
+    from oms.domain.lines import OrderCharge, OrderLine
     from oms.domain.money import Currency, Money
     from oms.domain.order import Order, OrderState
     from oms.domain.stock import Stock
@@ -84,6 +85,7 @@ _WHERE = {
         "Event InventoryRejected InventoryReleased InventoryReserved OrderCancelled OrderCancelling OrderConfirmed "
         "OrderCreated OrderRejected PaymentFailed PaymentRefunded PaymentSucceeded PaymentVoided Reason"
     ),
+    "oms.domain.lines": "OrderCharge OrderLine",
     "oms.domain.money": "Currency Money",
     "oms.domain.order": "Order OrderState",
     "oms.domain.stock": "Stock",
@@ -135,6 +137,8 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "PaymentSucceeded",
     "PaymentVoided",
     "Reason",
+    "OrderCharge",
+    "OrderLine",
     "Currency",
     "Money",
     "Order",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -55,6 +57,28 @@ def test_names_that_are_refused(name) -> None:
     assert refused.value.code == "invalid_text"
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("invalid_id", OrderLine(Sku("no spaces"), 1)),
+        ("invalid_quantity", OrderLine(Sku("lamp"), 0)),
+        ("invalid_amount", OrderLine(Sku("lamp"), 1, 5)),  # type: ignore[arg-type]
+        ("invalid_text", OrderLine(Sku("lamp"), 1, None, "\ud800")),
+    ],
+)
+def test_lines_made_without_checks_are_checked_in_an_order(code: str, line: OrderLine) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        checked_lines([line])
+    assert refused.value.code == code
+
+
+def test_endless_lines_and_charges_are_refused() -> None:
+    with pytest.raises(InvalidValue, match="at most 100"):
+        checked_lines(OrderLine.of(f"p{number}", 1) for number in count())
+    with pytest.raises(InvalidValue, match="at most 20"):
+        checked_charges((OrderCharge.of("tax", Money.of(0, EUR)) for _ in count()), [PRICED])
+
+
 def test_charges_that_are_refused() -> None:
     wrap = OrderCharge.of("gift.wrap", Money.of(1, EUR))
     assert checked_charges([wrap], [PRICED]) == (wrap,)
@@ -66,8 +90,9 @@ def test_charges_that_are_refused() -> None:
         with pytest.raises(InvalidValue) as refused:
             checked_charges(charges, lines)
         assert refused.value.code == code
-    with pytest.raises(InvalidValue):
-        OrderCharge.of("gift wrap", Money.of(1, EUR))
+    for kind, amount in [("gift wrap", Money.of(1, EUR)), ("wrap", 1)]:
+        with pytest.raises(InvalidValue):
+            checked_charges([OrderCharge(kind, amount)], [PRICED])  # type: ignore[arg-type]
 
 
 def test_the_lines_that_a_part_concerns_have_its_units() -> None:

@@ -32,13 +32,19 @@ def test_amounts_that_dont_add_up(total: str) -> None:
     assert refused.value.code == "amounts_dont_add_up"
 
 
+def test_a_sum_beyond_every_amount_is_refused() -> None:
+    most = Money(10**15, EUR)
+    with pytest.raises(InvalidValue, match="2000000000000000 minor units"):
+        terms("5", [OrderLine.of("a", 1, most), OrderLine.of("b", 1, most)], ()).check_amounts()
+
+
 def test_all_amounts_are_in_one_currency() -> None:
     for lines, charges in [
         ([OrderLine.of("lamp", 1, Money.of(10, USD))], ()),
         ([OrderLine.of("lamp", 1, Money.of(5, EUR))], (OrderCharge.of("tax", Money.of(5, USD)),)),
     ]:
         with pytest.raises(InvalidValue) as refused:
-            terms("10", lines, charges).check_amounts()
+            terms("10", lines, charges)
         assert refused.value.code == "invalid_currency"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from oms.domain.errors import InvalidValue
+from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import Money
 from oms.domain.terms import Terms
 from oms.domain.values import OrderId, Sku, checked_id
@@ -26,11 +27,18 @@ class PlaceOrder:
         cls,
         user_id: str,
         amount: Money,
-        items: Mapping[str, int] | Iterable[tuple[str, int]],
+        items: Mapping[str, int] | Iterable[tuple[str, int]] | None = None,
         metadata: Mapping[str, str] | None = None,
+        *,
+        lines: Iterable[OrderLine] | None = None,
+        charges: Iterable[OrderCharge] = (),
     ) -> PlaceOrder:
-        """Return a checked command; raises `InvalidValue` for the first field that is out of bounds."""
-        return cls(Terms.checked(user_id, amount, items, metadata))
+        """Return a checked command of either `items` or `lines`; `charges` need lines with amounts.
+
+        Raises `InvalidValue` for the first field that is out of bounds. The use case compares the amounts of lines and
+        charges with the total, after pricing.
+        """
+        return cls(Terms.checked(user_id, amount, items, metadata, lines=lines, charges=charges))
 
 
 @attrs.frozen

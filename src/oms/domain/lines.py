@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import attrs
 
 from oms.domain.errors import InvalidValue
-from oms.domain.money import Currency, Money
+from oms.domain.money import MAX_MINOR, Currency, Money
 from oms.domain.values import MAX_LINES, Items, Sku, checked_id, checked_items, checked_text
 
 MAX_CHARGES = 20
@@ -31,7 +32,8 @@ class OrderLine:
     def of(cls, sku: str, quantity: int, amount: Money | None = None, name: str | None = None) -> OrderLine:
         """Return a checked line; raises `InvalidValue` for the first field that is out of bounds."""
         ((product, units),) = checked_items([(sku, quantity)]).items()
-        return cls(product, units, amount, None if name is None else checked_text(name, "name", MAX_NAME))
+        price = None if amount is None else _checked_amount(amount)
+        return cls(product, units, price, None if name is None else checked_text(name, "name", MAX_NAME))
 
     def share(self, first: int, units: int) -> int:
         """Return the price of `units` units after the first `first` ones, in minor units; 0 without an amount.
@@ -53,12 +55,20 @@ class OrderCharge:
     @classmethod
     def of(cls, kind: str, amount: Money) -> OrderCharge:
         """Return a checked charge; raises `InvalidValue` if the kind isn't an id of 1 to 64 characters."""
-        return cls(checked_id(kind, name="kind"), amount)
+        return cls(checked_id(kind, name="kind"), _checked_amount(amount))
+
+
+def _checked_amount(amount: object) -> Money:
+    if isinstance(amount, Money):
+        return amount
+    raise InvalidValue("invalid_amount", "the amount of a line or charge must be Money")
 
 
 def checked_lines(lines: Iterable[OrderLine]) -> tuple[OrderLine, ...]:
     """Return the lines; refuses none, more than 100, a product on two lines, and amounts on some lines only."""
-    checked = tuple(lines)
+    checked = tuple(
+        OrderLine.of(line.sku, line.quantity, line.amount, line.name) for line in islice(lines, MAX_LINES + 1)
+    )
     if not checked:
         raise InvalidValue("no_items", "an order needs at least one item")
     if len(checked) > MAX_LINES:
@@ -72,7 +82,7 @@ def checked_lines(lines: Iterable[OrderLine]) -> tuple[OrderLine, ...]:
 
 def checked_charges(charges: Iterable[OrderCharge], lines: Sequence[OrderLine]) -> tuple[OrderCharge, ...]:
     """Return the charges; refuses more than 20, and charges of an order whose lines have no amounts."""
-    checked = tuple(charges)
+    checked = tuple(OrderCharge.of(charge.kind, charge.amount) for charge in islice(charges, MAX_CHARGES + 1))
     if len(checked) > MAX_CHARGES:
         raise InvalidValue("too_many_charges", f"an order has at most {MAX_CHARGES} charges")
     if checked and not priced(lines):
@@ -89,17 +99,20 @@ def check_sum(lines: Sequence[OrderLine], charges: Sequence[OrderCharge], total:
     """Raise `InvalidValue` unless the amounts of lines and charges are the total; lines without amounts always pass."""
     if not priced(lines):
         return
-    amounts = [*(line.amount for line in lines if line.amount is not None), *(charge.amount for charge in charges)]
-    _check_currency(amounts, total.currency)
-    stated = sum(amount.minor for amount in amounts)
+    stated = sum(amount.minor for amount in _amounts(lines, charges))
     if stated != total.minor:
-        said = Money(stated, total.currency) if stated <= 10 * total.minor else f"{stated} minor units"
+        said = Money(stated, total.currency) if stated <= MAX_MINOR else f"{stated} minor units"
         raise InvalidValue("amounts_dont_add_up", f"lines and charges add up to {said}, the total is {total}")
 
 
-def _check_currency(amounts: Iterable[Money], currency: Currency) -> None:
-    if any(amount.currency != currency for amount in amounts):
+def check_currency(lines: Iterable[OrderLine], charges: Iterable[OrderCharge], currency: Currency) -> None:
+    """Raise `InvalidValue` if an amount is in another currency than the total."""
+    if any(amount.currency != currency for amount in _amounts(lines, charges)):
         raise InvalidValue("invalid_currency", f"all amounts of an order are in the currency of its total, {currency}")
+
+
+def _amounts(lines: Iterable[OrderLine], charges: Iterable[OrderCharge]) -> list[Money]:
+    return [*(line.amount for line in lines if line.amount is not None), *(charge.amount for charge in charges)]
 
 
 def items_of(lines: Iterable[OrderLine]) -> Items:

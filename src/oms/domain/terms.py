@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from oms.domain.errors import InvalidValue
-from oms.domain.lines import OrderCharge, OrderLine, check_sum, checked_charges, checked_lines, items_of
+from oms.domain.lines import OrderCharge, OrderLine, check_currency, check_sum, checked_charges, checked_lines, items_of
 from oms.domain.money import Money
 from oms.domain.values import NO_METADATA, Items, Metadata, UserId, checked_id, checked_items, checked_metadata
 
@@ -47,7 +47,9 @@ class Terms:
         user = UserId(checked_id(user_id, name="userId"))
         stated = checked_lines(lines) if lines is not None else ()
         units = items_of(stated) if items is None else checked_items(items)
-        return cls(user, total, units, checked_metadata(metadata), stated, checked_charges(charges, stated))
+        added = checked_charges(charges, stated)
+        check_currency(stated, added, total.currency)
+        return cls(user, total, units, checked_metadata(metadata), stated, added)
 
     def check_amounts(self) -> None:
         """Raise `InvalidValue` (`amounts_dont_add_up`) unless lines and charges add up to the total."""
