@@ -13,6 +13,7 @@ import pytest
 from oms.adapters.wire import JsonCodec, message_id
 from oms.domain import events
 from oms.domain.events import Reason, Shortage
+from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import Currency, Money
 from oms.domain.terms import Terms
 from oms.domain.values import OrderId, Sku, UserId
@@ -26,6 +27,13 @@ AT = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 ORDER, USER = OrderId("4e0b85d1-5421-4ccf-9695-59986ebebbae"), UserId("user-1")
 TERMS = Terms.checked(USER, Money.of("499.90", EUR), {"b": 2, "a": 1})
 FIVE = Money.of(5, EUR)
+DETAILED = Terms.checked(
+    "u",
+    Money.of("499.90", EUR),
+    metadata={"channel": "web"},
+    lines=[OrderLine.of("b", 2, Money.of(490, EUR), 'Größe "L"'), OrderLine.of("a", 1, FIVE)],
+    charges=[OrderCharge.of("shipping", Money.of("4.90", EUR))],
+)
 CAPTURED = WIRE / "order.created.json"
 
 
@@ -59,6 +67,19 @@ VALUES = [
     (
         events.OrderCreated(ORDER, TERMS),
         '{"orderId":"4e0b85d1-5421-4ccf-9695-59986ebebbae","userId":"user-1","totalAmount":499.90,"items":{"a":1,"b":2}}',
+    ),
+    (
+        events.OrderCreated(OrderId("o-1"), DETAILED),
+        (
+            '{"orderId":"o-1","userId":"u","totalAmount":499.90,"items":{"a":1,"b":2},'
+            '"lines":[{"productId":"b","quantity":2,"amount":490,"name":"Größe \\"L\\""},'
+            '{"productId":"a","quantity":1,"amount":5}],'
+            '"charges":[{"kind":"shipping","amount":4.90}],"metadata":{"channel":"web"}}'
+        ),
+    ),
+    (
+        events.OrderConfirmed(OrderId("o-1"), Terms.checked("u", FIVE, lines=[OrderLine.of("a", 1)])),
+        '{"orderId":"o-1","userId":"u","totalAmount":5,"items":{"a":1},"lines":[{"productId":"a","quantity":1}]}',
     ),
     (
         events.InventoryReserved(OrderId("o-1"), Terms.checked("u", FIVE, {"a": 1})),
@@ -252,6 +273,62 @@ def test_lines_are_counted_before_and_after_summing():
         CODEC.decode(record(with_raw("items", "{" + ",".join(['"a":1'] * 101) + "}")))
 
 
+@pytest.mark.parametrize("topic", ["order.created", "inventory.reserved", "order.confirmed"])
+def test_lines_and_charges_are_read_on_every_topic_that_has_them(topic: str):
+    lines = [{"productId": "a", "quantity": 1, "amount": 4.5, "name": None, "colour": "red"}]
+    value = created(lines=lines, charges=[{"kind": "tax", "amount": 0.50}])
+    event = CODEC.decode(record(value, topic)).event
+    assert isinstance(event, events.OrderCreated | events.InventoryReserved | events.OrderConfirmed)
+    assert event.terms.lines == (OrderLine.of("a", 1, Money.of("4.50", EUR)),)
+    assert event.terms.charges == (OrderCharge.of("tax", Money.of("0.50", EUR)),)
+
+
+@pytest.mark.parametrize("nothing", [{"lines": None, "charges": None}, {"lines": [], "charges": []}])
+def test_empty_lines_and_charges_are_absent(nothing: dict[str, object]):
+    assert decoded(created(**nothing)) == decoded(created())
+
+
+def test_lines_without_amounts_are_read():
+    line = {"productId": "a", "quantity": 1, "amount": None}
+    assert decoded(created(lines=[line])).terms.lines == (OrderLine.of("a", 1),)
+
+
+def of_a(**fields: object) -> dict[str, object]:
+    return {"lines": [{"productId": "a", "quantity": 1, "amount": 5} | fields]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        (of_a(amount=4.99), "add up to 4.99 EUR, the total is 5.00 EUR"),
+        (of_a() | {"charges": [{"kind": "tax", "amount": 1}]}, "add up to 6.00 EUR"),
+        (of_a(quantity=2), "same products and quantities"),
+        (of_a(productId="b"), "same products and quantities"),
+        (of_a(quantity=0), "quantity of a"),
+        (of_a(quantity=1.5), "quantity"),
+        (of_a(productId="a b"), "productId"),
+        (of_a(amount="5"), "amount"),
+        (of_a(amount=5.001), "amount"),
+        (of_a(amount=-5), "amount"),
+        (of_a(name=""), "name"),
+        (of_a(name="x" * 201), "name"),
+        (of_a(name="\0"), "name"),
+        (of_a() | {"charges": [{"kind": "a b", "amount": 0}]}, "kind"),
+        (of_a() | {"charges": [{"kind": "tax"}]}, "amount"),
+        (of_a() | {"charges": [{"kind": "tax", "amount": 0}] * 21}, "at most 20 charges"),
+        (of_a(amount=None) | {"charges": [{"kind": "tax", "amount": 5}]}, "lines with amounts"),
+        ({"charges": [{"kind": "tax", "amount": 5}]}, "lines with amounts"),
+        ({"lines": [{"productId": "a", "quantity": 1}] * 2}, "one line only"),
+        ({"lines": {"a": 1}}, "lines"),
+        ({"lines": [["a", 1]]}, "lines"),
+    ],
+)
+def test_lines_and_charges_that_are_refused(fields: dict[str, object], named: str):
+    for codec in (CODEC, SPRING):
+        with pytest.raises(Undecodable, match=named):
+            codec.decode(record(created(**fields)))
+
+
 @pytest.mark.parametrize(
     ("amount", "minor"),
     [
@@ -437,6 +514,10 @@ BOMBS = {
     "long fraction of a quantity": with_raw("items", '{"a":1.' + "0" * 900_000 + "1}"),
     "many items": with_raw("items", "{" + ",".join(f'"{n}":1' for n in range(90_000)) + "}"),
     "same item": with_raw("items", "{" + ",".join(['"a":1'] * 150_000) + "}"),
+    "many lines": with_raw("lines", "[" + ",".join('{"productId":"a","quantity":1}' for _ in range(30_000)) + "]"),
+    "many charges": with_raw("charges", "[" + ",".join('{"kind":"a","amount":1}' for _ in range(40_000)) + "]"),
+    "long amount of a line": with_raw("lines", '[{"productId":"a","quantity":1,"amount":1' + "0" * 900_000 + "}]"),
+    "surrogate in a line": with_raw("lines", '[{"productId":"a","quantity":1,"name":"\\ud800"}]'),
     "many metadata": with_raw("metadata", "{" + ",".join(f'"{n}":""' for n in range(80_000)) + "}"),
     "too large": b'{"a":"' + b"x" * 5_000_000 + b'"}',
     "long reason": b'{"orderId":"o","userId":"u","totalAmount":1,"items":{},"reason":"' + b"x" * 900_000 + b'"}',

@@ -15,6 +15,7 @@ from oms.adapters.wire import JsonCodec, fields
 from oms.domain import events
 from oms.domain.errors import InvalidValue
 from oms.domain.events import Reason, Shortage
+from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import MAX_MINOR, Currency, Money
 from oms.domain.terms import Terms
 from oms.domain.values import MAX_QUANTITY, OrderId, checked_items
@@ -29,7 +30,27 @@ text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00
 amounts = st.integers(0, MAX_MINOR).map(lambda minor: Money(minor, EUR))
 items = st.dictionaries(ids, st.integers(1, MAX_QUANTITY), min_size=1, max_size=12).map(checked_items)
 metadata = st.dictionaries(text, text, max_size=5)
-terms = st.builds(Terms.checked, ids, amounts, items, metadata)
+small = st.integers(0, MAX_MINOR // 100).map(lambda minor: Money(minor, EUR))
+names = st.none() | text.filter(len)
+plain_lines = st.builds(OrderLine.of, ids, st.integers(1, MAX_QUANTITY), st.none(), names)
+priced_lines = st.builds(OrderLine.of, ids, st.integers(1, MAX_QUANTITY), small, names)
+all_charges = st.lists(st.builds(OrderCharge.of, ids, small), max_size=3)
+
+
+def unique(lines: st.SearchStrategy[OrderLine]) -> st.SearchStrategy[list[OrderLine]]:
+    return st.lists(lines, min_size=1, max_size=5, unique_by=lambda line: line.sku)
+
+
+def priced_terms(user: str, lines: list[OrderLine], charges: list[OrderCharge], metadata: dict[str, str]) -> Terms:
+    stated = [*(line.amount.minor for line in lines if line.amount), *(charge.amount.minor for charge in charges)]
+    return Terms.checked(user, Money(sum(stated), EUR), metadata=metadata, lines=lines, charges=charges)
+
+
+terms = st.one_of(
+    st.builds(Terms.checked, ids, amounts, items, metadata),
+    st.builds(Terms.checked, ids, amounts, metadata=metadata, lines=unique(plain_lines)),
+    st.builds(priced_terms, ids, unique(priced_lines), all_charges, metadata),
+)
 reasons = st.sampled_from(Reason)
 shortages = st.builds(Shortage, ids, st.integers(1, MAX_QUANTITY), st.integers(0, 10**12))
 causes = st.builds(
@@ -95,7 +116,19 @@ def test_custom_events_go_there_and_back(order: str, body: dict[str, object]):
 
 
 TOPICS = [*events.BY_TOPIC, "shop.own", "order.dlq"]
-FIELDS = ["orderId", "userId", "totalAmount", "items", "metadata", "amount", "paymentId", "reason", "shortages"]
+FIELDS = [
+    "orderId",
+    "userId",
+    "totalAmount",
+    "items",
+    "lines",
+    "charges",
+    "metadata",
+    "amount",
+    "paymentId",
+    "reason",
+    "shortages",
+]
 odd_values = st.one_of(
     st.binary(max_size=200),
     json_values.map(lambda value: json.dumps(value).encode()),

@@ -20,12 +20,30 @@ class Payload(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True, g
     order_id: str
 
 
+class Line(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True, gc=False):
+    """One of the `lines`; a JSON null as `amount` counts as absent."""
+
+    product_id: str
+    quantity: int
+    amount: Raw | msgspec.UnsetType = msgspec.UNSET
+    name: str | None = None
+
+
+class Charge(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """One of the `charges`."""
+
+    kind: str
+    amount: Raw
+
+
 class Agreed(Payload, frozen=True, gc=False):
     """`order.created`, `inventory.reserved`, `order.confirmed`."""
 
     user_id: str
     total_amount: Raw
     items: Raw
+    lines: list[Line] | None = None
+    charges: list[Charge] | None = None
     metadata: dict[str, str] | None = None
 
 

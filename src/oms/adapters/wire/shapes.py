@@ -12,10 +12,11 @@ from msgspec import Raw
 
 from oms.adapters.wire import payloads as wire
 from oms.adapters.wire.fields import read_amount, read_items, read_released, write_amount
+from oms.adapters.wire.lines import read_detailed, write_charges, write_lines
 from oms.domain import events
 from oms.domain.errors import InvalidValue
 from oms.domain.events import Event
-from oms.domain.money import Currency
+from oms.domain.money import Currency, Money
 from oms.domain.terms import Terms
 from oms.domain.values import Items, Metadata, OrderId, Sku, UserId, checked_id, checked_metadata
 
@@ -52,6 +53,8 @@ def _agreed_to_wire(event: events.OrderCreated | events.InventoryReserved | even
         terms.user_id,
         write_amount(terms.total),
         _write_items(terms.items),
+        write_lines(terms.lines),
+        write_charges(terms.charges),
         _write_metadata(terms.metadata),
     )
 
@@ -60,15 +63,23 @@ def _agreed_to_event(
     kind: type[events.OrderCreated], order: OrderId, payload: wire.Agreed, currency: Currency
 ) -> Event:
     total = read_amount(payload.total_amount, currency, "totalAmount")
-    terms = Terms(_user(payload), total, read_items(payload.items), checked_metadata(payload.metadata))
-    return kind(order, terms)
+    return kind(order, _terms(payload, total, read_items(payload.items)))
+
+
+def _terms(payload: wire.Agreed, total: Money, items: Items) -> Terms:
+    if payload.lines or payload.charges:
+        return read_detailed(payload, total, items)
+    return Terms(_user(payload), total, items, checked_metadata(payload.metadata))
 
 
 def spring_created(order: OrderId, payload: wire.Agreed, currency: Currency) -> events.OrderCreated:
-    """An `order.created` of the Spring system: rounds the amount to the currency and skips lines of quantity 0."""
+    """An `order.created` of the Spring system: rounds the total to the currency and skips items of quantity 0.
+
+    The Spring system sends no lines or charges, so those of a message are read exactly.
+    """
     total = read_amount(payload.total_amount, currency, "totalAmount", rounded=True)
     items = read_items(payload.items, without_zero=True)
-    return events.OrderCreated(order, Terms(_user(payload), total, items, checked_metadata(payload.metadata)))
+    return events.OrderCreated(order, _terms(payload, total, items))
 
 
 def _rejected_to_wire(event: events.InventoryRejected) -> wire.Rejected:
