@@ -18,6 +18,7 @@ from oms.domain.reservation import Reservation
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Movement, Stock
 from oms.domain.tasks import TaskKey
+from oms.domain.terms import Terms
 from oms.domain.text import is_storable
 from oms.domain.values import Metadata
 from oms.ports import limits
@@ -127,6 +128,8 @@ def check_order(key: str, order: Order) -> None:
         check_money(terms.total)
         check_json_text(terms.items)
         check_metadata(terms.metadata)
+        if terms.lines:
+            check_lines(terms)
 
 
 def check_history(key: tuple[str, int], entry: HistoryEntry) -> None:
@@ -181,6 +184,12 @@ def check_document(key: tuple[str, str], body: str) -> None:
     check_text(key[0], limits.ID)
     check_text(key[1], limits.DOCUMENT_KEY)
     check_unlimited_text(body)
+
+
+def check_lines(terms: Terms) -> None:
+    """Refuse lines and charges that their column's JSON couldn't hold."""
+    check_json_text(line.name for line in terms.lines if line.name is not None)
+    check_json_text(charge.kind for charge in terms.charges)
 
 
 def check_metadata(pairs: Metadata) -> None:

@@ -21,7 +21,7 @@ from oms.testing.contracts.models import ModelContract
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.registration import RegistrationContract
 from oms.testing.contracts.responses import DAY_S, ResponseContract, a_response
-from oms.testing.contracts.samples import AT, LATER, history, order_id, placed, stated, terms
+from oms.testing.contracts.samples import AT, LATER, detailed_terms, history, order_id, placed, stated, terms
 from oms.testing.contracts.stores import StoreContract
 from oms.testing.contracts.tasks import TaskContract
 
@@ -49,6 +49,26 @@ class OrderStoreContract(
         assert _locked(store, [ONE, TWO]) == {ONE: step.aggregate}
         assert list(store.all_orders()) == [step.aggregate]
 
+    def test_lines_and_charges_are_read_back_unchanged(self, store: Any) -> None:
+        step = Order(id=ONE).place(detailed_terms(), at=AT, deadline_at=AT + LATER)
+        _save(store, Order(id=ONE), step)
+        cancelling = step.aggregate.cancel(Reason.CUSTOMER, at=AT)
+        _save(store, step.aggregate, cancelling)
+        _place(store, 2)
+        for found in (store.order(ONE, None), _locked(store, [ONE])[ONE], *store.orders(None, 0, 10).content[1:]):
+            assert (found, found.terms.lines) == (cancelling.aggregate, detailed_terms().lines)
+        assert [order.terms.charges for order in store.all_orders()] == [detailed_terms().charges, ()]
+
+    def test_an_order_gets_lines_later(self, store: Any) -> None:
+        plain = attrs.evolve(detailed_terms(), lines=(), charges=())
+        step = Order(id=ONE).reserved(plain, at=AT, deadline_at=AT + LATER)
+        _save(store, Order(id=ONE), step)
+        completed = attrs.evolve(step.aggregate, terms=plain.completed_by(detailed_terms()), version=2)
+        with store.begin() as transaction:
+            transaction.save_orders([(step.aggregate, completed)], [])
+            transaction.commit()
+        assert store.order(ONE, None) == completed
+
     def test_texts_and_numbers_of_an_order_are_limited(self, new_store: Any) -> None:
         def write(store: Any, **fields: Any) -> None:
             agreed = attrs.evolve(terms(), **fields)
@@ -56,7 +76,8 @@ class OrderStoreContract(
 
         refuses(new_store, lambda store, text: write(store, user_id=text), limits.ID)
         write(new_store(), metadata={"k": "a\0b"})  # accepted: JSON escapes U+0000
-        for bad in ({"metadata": {"k": HALF_PAIR}}, {"items": {HALF_PAIR: 1}}):
+        named = attrs.evolve(detailed_terms().lines[0], name=HALF_PAIR)
+        for bad in ({"metadata": {"k": HALF_PAIR}}, {"items": {HALF_PAIR: 1}}, {"lines": (named,)}):
             with pytest.raises(Permanent):
                 write(new_store(), **bad)
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import HealthCheck
 
+from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import Currency, Money
 from oms.domain.order import Order
 from oms.domain.state_machine import HistoryEntry, Transition
@@ -36,6 +37,16 @@ def order_id(number: int) -> OrderId:
 def terms(user: str = "user-1", amount: str = "12.50") -> Terms:
     """Return the terms of an order, with metadata."""
     return Terms.checked(user, Money.of(amount, EUR), {"sku-b": 2, "sku-a": 1}, {"channel": "ärger ✓"})
+
+
+def detailed_terms(user: str = "user-1") -> Terms:
+    """Return the terms of an order with lines and charges."""
+    lines = [
+        OrderLine.of("sku-b", 2, Money.of("9.99", EUR), "Tasse, 2 Stück ✓ \t\x7f"),
+        OrderLine.of("sku-a", 1, Money.of(0, EUR)),
+    ]
+    charges = [OrderCharge.of("shipping", Money.of("4.90", EUR)), OrderCharge.of("shipping", Money.of(0, EUR))]
+    return Terms.checked(user, Money.of("14.89", EUR), metadata={"channel": "web"}, lines=lines, charges=charges)
 
 
 def stated(user: str = "user-1", amount: str = "12.50") -> StatedTerms:

@@ -13,7 +13,7 @@ from oms.adapters.sql.core.errors import TRANSLATE_ERRORS
 from oms.ports.errors import Permanent
 
 HEADS = {
-    "order": "order_0006",
+    "order": "order_0007",
     "inventory": "inventory_0004",
     "payment": "payment_0005",
     "notification": "notification_0004",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+import attrs
 import msgspec
 from sqlalchemy import ColumnElement, Select, func, select
 
@@ -14,6 +15,7 @@ from oms.adapters.sql.core.database import Database
 from oms.adapters.sql.core.statements import Statement, columns_of
 from oms.adapters.sql.stores.aggregates import AggregateTable, Versions
 from oms.adapters.sql.stores.delivery_statements import backlog
+from oms.adapters.sql.stores.order_lines import dump_lines, load_lines
 from oms.adapters.sql.stores.rows import dump, load_items, load_metadata, money, response_of
 from oms.adapters.sql.stores.store import SqlKeyedStore
 from oms.adapters.sql.stores.tables import CREATED, ORDER, OrderTables
@@ -127,6 +129,7 @@ def _row_of(order: Order) -> tuple[Any, ...]:
         *rest,
         ",".join(news.trigger.value for news in order.early) if order.early else "",
         _early_terms_text(order.early) if order.early else None,
+        dump_lines(terms) if terms and terms.lines else None,
     )
 
 
@@ -159,11 +162,13 @@ def order_of(row: Any) -> Order:
     """Return the order of a row of all columns. Unpacking the row halves the time that access by name takes."""
     (
         id_, state, version, user, minor, code, items, metadata, created_at, updated_at, deadline_at, reason,
-        early, early_terms,
+        early, early_terms, lines,
     ) = row  # fmt: skip
     terms = None
     if user is not None:
         terms = Terms(UserId(user), money(minor, code), load_items(items), load_metadata(metadata))
+        if lines is not None:
+            terms = _with_lines(terms, lines)
     return Order(
         id=OrderId(id_),
         state=_STATES[state],
@@ -175,6 +180,11 @@ def order_of(row: Any) -> Order:
         reason=Reason(reason) if reason else None,
         early=_early_news(early, early_terms) if early else (),
     )
+
+
+def _with_lines(terms: Terms, text: str) -> Terms:
+    lines, charges = load_lines(text, terms.total.currency.code)
+    return attrs.evolve(terms, lines=lines, charges=charges)
 
 
 _TermsRow = tuple[str, int, str] | None

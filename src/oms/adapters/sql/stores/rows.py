@@ -25,10 +25,11 @@ _headers = msgspec.json.Decoder(tuple[tuple[str, bytes], ...]).decode
 
 def dump(value: Mapping[Any, Any]) -> str:
     """Return a flat mapping as JSON; `Permanent` for values that JSON can't hold, such as half a surrogate pair."""
-    return _json(dict(value))
+    return dump_json(dict(value))
 
 
-def _json(value: object) -> str:
+def dump_json(value: object) -> str:
+    """Return a value as JSON; `Permanent` for one that JSON can't hold."""
     try:
         return _encode(value).decode()
     except (TypeError, ValueError, OverflowError):  # also a UnicodeEncodeError
@@ -47,7 +48,7 @@ def load_metadata(text: str | None) -> Metadata:
 
 def dump_headers(headers: Headers) -> str:
     """Return headers as JSON. Their values are bytes, written as base64."""
-    return _json(headers)
+    return dump_json(headers)
 
 
 def load_headers(text: str) -> Headers:

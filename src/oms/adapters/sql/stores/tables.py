@@ -98,6 +98,7 @@ def _orders(metadata: MetaData) -> Table:
         Column("reason", short_text(limits.REASON)),
         Column("early", Text, nullable=False),
         Column("early_terms", Text),
+        Column("lines", Text),
         Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),
         Index("ix_orders_created_at", "created_at", "id"),
         _partial_index("ix_orders_unanswered", "created_at", CREATED),  # backlog
