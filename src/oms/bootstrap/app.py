@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from decimal import Decimal
@@ -29,6 +29,7 @@ from oms.bootstrap.system import SERVICES, System, build, evidence_of
 from oms.domain.commands import PlaceOrder
 from oms.domain.errors import OmsError
 from oms.domain.events import BY_TOPIC
+from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import Currency, Money
 from oms.engine.assembly import ServiceAssembly
 from oms.engine.group_start import DEFAULT, Since
@@ -196,11 +197,14 @@ class App:
         self,
         user_id: str,
         amount: Decimal | int | str,
-        items: Mapping[str, int],
+        items: Mapping[str, int] | None = None,
         metadata: Mapping[str, str] | None = None,
+        *,
+        lines: Iterable[OrderLine] | None = None,
+        charges: Iterable[OrderCharge] = (),
     ) -> PlaceOrder:
-        """Return a checked command for `orders.place`; raises `InvalidValue`."""
-        return PlaceOrder.of(user_id, self.money(amount), items, metadata)
+        """Return a checked command for `orders.place`, of either `items` or `lines`; raises `InvalidValue`."""
+        return PlaceOrder.of(user_id, self.money(amount), items, metadata, lines=lines, charges=charges)
 
     def make_extensions(self) -> None:
         """Make the extensions that the services of this process use, so that a wrong one raises `SettingsError` now.

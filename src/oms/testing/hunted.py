@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from oms.application.use_cases.requests import TRUSTED
 from oms.application.use_cases.stock import StockUseCases
 from oms.bootstrap.container import Extensions
 from oms.domain.commands import CancelOrder, PlaceOrder
+from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import Money
 from oms.domain.order import Order
 from oms.domain.stock import Stock
@@ -28,7 +29,7 @@ from oms.ports.messages import Codec
 from oms.testing.expect import Unmet
 from oms.testing.fault_targets import NextCharge
 from oms.testing.faults import Fault, Faults, NeverHappened
-from oms.testing.shop_protocol import AnyShop
+from oms.testing.shop_protocol import ONE_APPLE, AnyShop
 from oms.testing.shop_view import order_id
 from oms.testing.sim.gateway import AFTER, BEFORE, TapeGateway
 from oms.testing.sim.outcome import Listener, Outcome
@@ -72,6 +73,8 @@ class HuntedShop(AnyShop):
         self,
         items: Mapping[str, int] | None = None,
         *,
+        lines: Iterable[OrderLine] | None = None,
+        charges: Iterable[OrderCharge] = (),
         amount: Decimal | int | str = 100,
         user: str = "customer-1",
         metadata: Mapping[str, str] | None = None,
@@ -80,7 +83,8 @@ class HuntedShop(AnyShop):
         connection: object = None,
     ) -> Order:
         """Place an order; it is accepted on return, or with the commit of the caller's transaction."""
-        command = PlaceOrder.of(user, Money.of(amount, CURRENCY), items or {"apple": 1}, metadata)
+        wanted = items or (ONE_APPLE if lines is None else None)
+        command = PlaceOrder.of(user, Money.of(amount, CURRENCY), wanted, metadata, lines=lines, charges=charges)
         order = self._orders.place(command, caller=caller, key=key, connection=connection)
         if connection is None:
             self._simulated.customers.know(order.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from oms.bootstrap.app import App
 from oms.bootstrap.container import Extensions
 from oms.bootstrap.create import CreateArguments, create
 from oms.domain.commands import CancelOrder
+from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.order import Order
 from oms.domain.stock import Stock
 from oms.engine.assembly import ServiceAssembly
@@ -30,7 +31,7 @@ from oms.ports.messages import Codec, Headers, Outgoing
 from oms.settings import Settings, changed
 from oms.testing.fault_targets import ShopGate, ShopGateway, ShopTopic, ShopWorker, worker_of
 from oms.testing.faults import Faults
-from oms.testing.shop_protocol import AnyShop
+from oms.testing.shop_protocol import ONE_APPLE, AnyShop
 from oms.testing.shop_view import order_id
 from oms.testing.workers import Workers
 
@@ -97,6 +98,8 @@ class Shop(AnyShop):
         self,
         items: Mapping[str, int] | None = None,
         *,
+        lines: Iterable[OrderLine] | None = None,
+        charges: Iterable[OrderCharge] = (),
         amount: Decimal | int | str = 100,
         user: str = "customer-1",
         metadata: Mapping[str, str] | None = None,
@@ -104,11 +107,12 @@ class Shop(AnyShop):
         caller: Principal = TRUSTED,
         connection: object = None,
     ) -> Order:
-        """Place an order; it is accepted on return, and no service has processed it yet.
+        """Place an order of `items` or `lines`; it is accepted on return, and no service has processed it yet.
 
         With a `connection` the commit of the caller's transaction accepts it.
         """
-        command = self.app.draft(user, amount, items or {"apple": 1}, metadata)
+        wanted = items or (ONE_APPLE if lines is None else None)
+        command = self.app.draft(user, amount, wanted, metadata, lines=lines, charges=charges)
         orders = self.app.orders.driven_by(self._pump)
         return orders.place(command, caller=caller, key=key, connection=connection)
 

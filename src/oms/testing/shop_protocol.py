@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol, overload
 
 from oms.application.use_cases.requests import TRUSTED
 from oms.bootstrap.container import Extensions
+from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.order import Order
 from oms.domain.stock import Stock
 from oms.ports.extensions import Principal
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
+ONE_APPLE: Mapping[str, int] = {"apple": 1}
+"""What a test orders that names neither items nor lines."""
+
+
 class AnyShop(ShopView, Protocol):
     """An order system to test against: place orders, cause faults, let time pass, and expect results."""
 
@@ -31,6 +36,8 @@ class AnyShop(ShopView, Protocol):
         self,
         items: Mapping[str, int] | None = None,
         *,
+        lines: Iterable[OrderLine] | None = None,
+        charges: Iterable[OrderCharge] = (),
         amount: Decimal | int | str = 100,
         user: str = "customer-1",
         metadata: Mapping[str, str] | None = None,
@@ -38,7 +45,7 @@ class AnyShop(ShopView, Protocol):
         caller: Principal = TRUSTED,
         connection: object = None,
     ) -> Order:
-        """Place an order, by default of one apple; it is accepted on return.
+        """Place an order of `items` or `lines`, by default of one apple; it is accepted on return.
 
         With a `connection` of `order_database()` the order is part of the caller's transaction.
         """

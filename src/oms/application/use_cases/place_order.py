@@ -16,6 +16,7 @@ from oms.application.use_cases.read_orders import ReadOrders
 from oms.application.use_cases.requests import RequestContext
 from oms.domain.commands import PlaceOrder
 from oms.domain.errors import DomainError, Refused
+from oms.domain.lines import OrderLine
 from oms.domain.money import Currency
 from oms.domain.order import Order
 from oms.domain.terms import Terms
@@ -72,10 +73,14 @@ class OrderChecks:
         return self.pricing is not None or self.policy is not None
 
     def check(self, terms: Terms, caller: Principal) -> Terms:
-        """Return the terms with the shop's total; raises `DomainError` if pricing or policy refuses the order."""
+        """Return the terms with the shop's total.
+
+        Raises `DomainError` if pricing or policy refuses the order, or if lines and charges don't add up to that total.
+        """
         pricing, policy = self.pricing, self.policy
         if pricing is not None:
             terms = attrs.evolve(terms, total=self._reported("pricing", lambda: pricing.price(terms)))
+            terms.check_amounts()
         if policy is not None:
             self._reported("policy", lambda: policy.check(terms, caller))
         return terms
@@ -109,7 +114,7 @@ class PlaceOrderUseCase:
         return self._checks.exist
 
     def quote(self, command: PlaceOrder, context: RequestContext) -> Quote:
-        """Check the order's total and owner, then call pricing and policy.
+        """Check the order's total and owner, call pricing, check the amounts of lines and charges, and call the policy.
 
         A refusal of pricing or policy is part of the quote if the request has a key, because another request with the
         same key may have been accepted first; without a key it is raised. Raises `InvalidValue` and `Refused` for the
@@ -119,6 +124,8 @@ class PlaceOrderUseCase:
         checked_total(terms.total, self._currency, "the order's total")
         if caller.owner is not None and terms.user_id != caller.owner:
             raise Refused("not_your_user", "orders can only be placed for yourself")
+        if self._checks.pricing is None:
+            terms.check_amounts()
         key, trace = _key(command, context), valid_trace(context.trace)
         if not self._checks.exist:
             return Quote(terms, key=key, trace=trace)
@@ -164,8 +171,18 @@ def _key(command: PlaceOrder, context: RequestContext) -> Key | None:
     if context.key is None:
         return None
     terms = command.terms
-    body = [terms.user_id, terms.total.minor, terms.total.currency.code, dict(terms.items), dict(terms.metadata)]
+    body: list[object] = [terms.user_id, terms.total.minor, terms.total.currency.code]
+    body += [dict(terms.items), dict(terms.metadata)]
+    if terms.lines:  # an order without lines has the fingerprint that it had before orders could have some
+        body += [
+            [_line(line) for line in terms.lines],
+            [[charge.kind, charge.amount.minor] for charge in terms.charges],
+        ]
     return checked_key(context.key, context.caller, "place", body)
+
+
+def _line(line: OrderLine) -> list[object]:
+    return [line.sku, line.quantity, None if line.amount is None else line.amount.minor, line.name]
 
 
 def _place(work: OrderWork, order_id: OrderId, quote: Quote) -> Order:
