@@ -49,12 +49,12 @@ class Hand:
     """Drives an app's steps, and notes what each of them uses."""
 
     def __init__(self, app: object) -> None:
-        parts = app.system.assemblies  # type: ignore[attr-defined]
+        assemblies = app.system.assemblies  # type: ignore[attr-defined]
         self._app, self.spent = app, defaultdict[str, Spent](Spent)
         self._steps = [
-            (f"{name}.{type(step).__name__}", part.worker, index)
-            for name, part in parts.items()
-            for index, step in enumerate(part.worker.steps)
+            (f"{name}.{type(step).__name__}", assembly.worker, index)
+            for name, assembly in assemblies.items()
+            for index, step in enumerate(assembly.worker.steps)
         ]
 
     def round(self) -> int:

@@ -156,10 +156,10 @@ def test_a_resume_whose_commit_is_unknown_is_looked_up() -> None:
 
     plain = Shop()
     terms = Terms.checked("ann", plain.app.money(20), {"apple": 2})
-    part = plain.app.system.order
-    with part.units.open() as unit:
+    assembly = plain.app.system.order
+    with assembly.units.open() as unit:
         orders.adopt_legacy(unit.work, OrderId(ID), terms, plain.clock.now(), "")
-    shop = Shop(clock=plain.clock, ids=plain.ids, stores={"order": part.service.store.worker("w", point=point)})
+    shop = Shop(clock=plain.clock, ids=plain.ids, stores={"order": assembly.service.store.worker("w", point=point)})
     assert shop.app.orders.resume(ID).state is oms.OrderState.CREATED
     shop.advance(minutes=1)
     assert shop.status(ID) == "CONFIRMED"

@@ -197,10 +197,10 @@ def test_a_process_that_stops_gives_back_the_rows_of_blocked_topics() -> None:
     shop = shop_that_ships(log, ["ship.a"])
     shop.place({"x": 1})
     shop.run()
-    part = shop.app.system.assemblies["shipping"]
-    assert part.service.store.claim_outbox(9, 10.0) == []
-    part.relay.give_back()
-    assert len(part.service.store.claim_outbox(9, 10.0)) == 1
+    assembly = shop.app.system.assemblies["shipping"]
+    assert assembly.service.store.claim_outbox(9, 10.0) == []
+    assembly.relay.give_back()
+    assert len(assembly.service.store.claim_outbox(9, 10.0)) == 1
 
 
 def test_verify_names_the_topic_and_order_of_a_message_that_is_not_sent() -> None:

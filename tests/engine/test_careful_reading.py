@@ -48,7 +48,7 @@ class Lives:
         self.poison: set[str] = set()
         self._stores: dict[str, object] = {}
         self.shop = self._life(self.log)
-        self._stores = {name: part.service.store for name, part in self.shop.app.system.assemblies.items()}
+        self._stores = {name: assembly.service.store for name, assembly in self.shop.app.system.assemblies.items()}
         self._stores["step-own"] = self._stores.pop("own")
         plain = MemorySubscription._next
 

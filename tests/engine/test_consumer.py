@@ -150,7 +150,7 @@ def test_messages_that_kill_their_process_are_parked_at_last(lived_s: int) -> No
         first.advance(seconds=lived_s)
         orders += [first.place() for _ in range(12)]
     poison.add(orders[-7].id)
-    stores = {name: part.service.store for name, part in first.app.system.assemblies.items()}
+    stores = {name: assembly.service.store for name, assembly in first.app.system.assemblies.items()}
     stores["step-own"] = stores.pop("own")
     crashes = 0
     while crashes < 60:

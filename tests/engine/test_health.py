@@ -62,21 +62,21 @@ def test_a_problem_opens_by_failures_and_ends_by_a_success_alone(events: list[bo
 def test_commands_that_were_all_given_up_leave_no_problem_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that isn't ready gets no further request, whose success would end the problem."""
     shop = Shop()
-    part, answers = shop.app.system.order, []
+    assembly, answers = shop.app.system.order, []
 
     def away(_group: object) -> None:
         raise Retryable("the database can't be reached")
 
-    monkeypatch.setattr(part.commands, "_answers", away)
-    part.commands.submit(SimpleNamespace(prepare=None), lambda _answer, error: answers.append(error))  # type: ignore[arg-type]
+    monkeypatch.setattr(assembly.commands, "_responses", away)
+    assembly.commands.submit(SimpleNamespace(prepare=None), lambda _answer, error: answers.append(error))  # type: ignore[arg-type]
     problems = set()
     while not answers:
-        part.commands.run_once()
-        problems |= {problem.condition for problem in part.health.record.report().not_ready}
+        assembly.commands.run_once()
+        problems |= {problem.condition for problem in assembly.health.record.report().not_ready}
         shop.clock.advance(timedelta(seconds=1))
     assert problems == {WORK}
     assert isinstance(answers[0], Retryable)
-    assert part.health.record.report().not_ready == ()
+    assert assembly.health.record.report().not_ready == ()
 
 
 def test_each_gauge_is_there_from_the_start() -> None:

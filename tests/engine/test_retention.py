@@ -19,7 +19,7 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
 
 
 def inbox(shop: Shop) -> int:
-    stores: list[Any] = [parts.service.store for parts in shop.app.system.assemblies.values()]
+    stores: list[Any] = [assembly.service.store for assembly in shop.app.system.assemblies.values()]
     return sum(len(list(store.all_inbox())) for store in stores)
 
 

@@ -128,20 +128,20 @@ def test_a_worker_knows_what_its_steps_wait_for() -> None:
 
 def test_a_task_that_is_owed_during_a_look_is_found_by_the_next_one(monkeypatch: Any) -> None:
     shop = Shop()
-    part = shop.app.system.assemblies["payment"]
+    assembly = shop.app.system.assemblies["payment"]
     looks: list[int] = []
-    found = part.service.store.claim_tasks
+    found = assembly.service.store.claim_tasks
 
     def claim(kinds: Collection[TaskKind], limit: int, lease_s: float) -> Sequence[Any]:
         looks.append(1)
         if len(looks) == 1:
-            part.tasks.wake()  # another thread commits a task while this one looks, and finds nothing
+            assembly.tasks.wake()  # another thread commits a task while this one looks, and finds nothing
         return found(kinds, limit, lease_s)
 
-    monkeypatch.setattr(part.tasks, "_look_every_s", 3600.0)
-    monkeypatch.setattr(part.service.store, "claim_tasks", claim)
+    monkeypatch.setattr(assembly.tasks, "_look_every_s", 3600.0)
+    monkeypatch.setattr(assembly.service.store, "claim_tasks", claim)
     for _ in range(3):
-        part.tasks.run_once()
+        assembly.tasks.run_once()
     assert len(looks) == 2
 
 
@@ -162,9 +162,9 @@ def test_the_lanes_of_a_service_are_all_of_its_steps() -> None:
     for driven in (driven_in_lanes(shop.app.system.assemblies, Wakeups()),):
         names = [name for one in driven for name in one.workers]
         assert len(names) == len(set(names)) == 5 * len(shop.app.system.assemblies)
-    for part in shop.app.system.assemblies.values():
-        in_lanes = {id(step) for lane in part.lanes for step in lane.worker._steps}
-        assert in_lanes == {id(step) for step in part.worker._steps}
+    for assembly in shop.app.system.assemblies.values():
+        in_lanes = {id(step) for lane in assembly.lanes for step in lane.worker._steps}
+        assert in_lanes == {id(step) for step in assembly.worker._steps}
 
 
 class Endless(Runnable):
@@ -257,7 +257,7 @@ def test_a_quiet_lane_takes_news_at_once() -> None:
 
 
 def grouped(shop: Shop) -> ServiceAssembly[Any]:
-    """The order service's parts, as the distributed profile has them."""
+    """The order service's assembly, as the distributed profile has them."""
     system = shop.app.system
     made, own = system.assemblies["order"], system.container
     world = ServiceDependencies(own.broker(), own.codec(), own.clock(), own.ids(), own.telemetry(), look_every_s=0.0)
@@ -268,12 +268,12 @@ def grouped(shop: Shop) -> ServiceAssembly[Any]:
 def test_orders_are_grouped_where_they_leave_and_gathered_where_they_arrive() -> None:
     shop = Shop()
     grouped(shop)
-    parts = shop.app.system.assemblies
-    pauses = {name: one for one in driven_in_lanes(parts, Wakeups()) for name in one.workers}
+    assemblies = shop.app.system.assemblies
+    pauses = {name: one for one in driven_in_lanes(assemblies, Wakeups()) for name in one.workers}
     assert {name for name, one in pauses.items() if one.rest is group} == {"order.publish_batcher"}
     assert {name.partition(".")[2] for name, one in pauses.items() if one.rest is answer} == {"commands"}
     assert {name for name, one in pauses.items() if one.gather is gather} == {
-        lane.worker.name for part in parts.values() for lane in part.lanes if lane.wait is not None
+        lane.worker.name for assembly in assemblies.values() for lane in assembly.lanes if lane.wait is not None
     }
 
 
@@ -287,9 +287,9 @@ def test_new_orders_wait_for_their_group_and_nothing_else_does() -> None:
     assert order_service.relay.run_once() == 3
     shop.place({"lamp": 1})
     for _ in range(9):
-        for name, part in shop.app.system.assemblies.items():
-            for step in part.worker.steps:
-                if name != "order" or step is not part.publish_batcher:
+        for name, assembly in shop.app.system.assemblies.items():
+            for step in assembly.worker.steps:
+                if name != "order" or step is not assembly.publish_batcher:
                     step.run_once()
     sent = Counter(record.topic for record in shop.log.all_records())
     assert (sent["order.created"], sent["order.confirmed"]) == (3, 3)

@@ -149,11 +149,11 @@ class App:
     @property
     def orders(self) -> OrderUseCases:
         """Place, cancel and look up orders."""
-        part = self._pinned().order
-        if self._orders is None or self._orders[0] is not part:  # cached, because every request reads it
+        assembly = self._pinned().order
+        if self._orders is None or self._orders[0] is not assembly:  # cached, because every request reads it
             made = self._container
             checks = OrderChecks(made.pricing(), made.policy(), self.telemetry)
-            self._orders = part, OrderUseCases.of(part, made.ids(), self.drive, self.currency, checks)
+            self._orders = assembly, OrderUseCases.of(assembly, made.ids(), self.drive, self.currency, checks)
         return self._orders[1]
 
     @property
@@ -253,8 +253,8 @@ class App:
         system = self._system
         if system is not None:
             stopping = Retryable("the system is stopping")
-            for part in system.assemblies.values():
-                part.commands.refuse_all(stopping)
+            for assembly in system.assemblies.values():
+                assembly.commands.refuse_all(stopping)
         if not self._hangs:
             self._close(system)
         self._runner = self._waiting = self._watch = None
@@ -264,14 +264,14 @@ class App:
         """Handle messages and tasks in this thread until none is due now; return how many were handled."""
         moved, system = 0, self._pinned()
         while True:
-            step = sum(part.worker.run_once() for part in system.assemblies.values())
+            step = sum(assembly.worker.run_once() for assembly in system.assemblies.values())
             if step == 0:
                 return moved
             moved += step
 
     def next_due(self) -> datetime | None:
         """Return when the next waiting task or event falls due; None if none waits."""
-        waits = [part.next_due() for part in self.system.assemblies.values()]
+        waits = [assembly.next_due() for assembly in self.system.assemblies.values()]
         return min((due for due in waits if due is not None), default=None)
 
     def __enter__(self) -> Self:
@@ -336,7 +336,7 @@ class App:
         made = build(self._container, self.own_steps, {name})
         self._system = attrs.evolve(system, assemblies={**system.assemblies, **made.assemblies})
 
-    def drive(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
+    def drive(self, assembly: ServiceAssembly[Any], future: Future[Any]) -> None:
         """Run the command groups of a service until `future` is done, unless its threads do so."""
         self._enter_process()
         if self._runner is not None:
@@ -346,7 +346,7 @@ class App:
         self._pinned()
         with self._driving:  # a service isn't thread-safe
             for _ in range(_PATIENCE):
-                if not future.done() and part.advance_commands() == 0 and not future.done():
+                if not future.done() and assembly.advance_commands() == 0 and not future.done():
                     time.sleep(0.01)
                 if future.done():
                     return
@@ -438,22 +438,22 @@ class App:
 
     def _close(self, system: System | None) -> None:
         """Release and close everything. An error is logged as an alert and doesn't stop the rest."""
-        parts = {} if system is None else system.assemblies
-        for name, part in parts.items():
-            for end in (part.stop, part.close):
+        assemblies = {} if system is None else system.assemblies
+        for name, assembly in assemblies.items():
+            for end in (assembly.stop, assembly.close):
                 try:
                     end()
                 except Exception as error:  # noqa: BLE001 - if a server can't be reached, its leases just expire
                     cause = f"{type(error).__name__}: {error}"
                     self.telemetry.alert("a service didn't stop in good order", service=name, cause=cause)
-        self._close_extensions(parts)
+        self._close_extensions(assemblies)
         self._system = None
 
-    def _close_extensions(self, parts: Collection[str] = ()) -> None:
+    def _close_extensions(self, services: Collection[str] = ()) -> None:
         """Close the extensions made from the settings, and the shop's own objects that these services have used."""
         uses: dict[str, Any] = {"payment": self._container.gateway, "notification": self._container.given_notifier}
-        given: list[Any] = [self._container.broker] if parts else []
-        given += [provider for service, provider in uses.items() if service in parts]
+        given: list[Any] = [self._container.broker] if services else []
+        given += [provider for service, provider in uses.items() if service in services]
         close_opened(self._container)
         for provider in given:
             if provider.overridden:

@@ -35,11 +35,11 @@ def repair(app: App) -> Sequence[str]:
 def _repaired(app: App) -> Sequence[str]:
     container = app.container
     try:
-        parts = app.system.assemblies
-        stores: dict[str, Any] = {name: parts[name].service.store for name in SERVICES}
+        assemblies = app.system.assemblies
+        stores: dict[str, Any] = {name: assemblies[name].service.store for name in SERVICES}
         log: Any = container.broker()
         shared = ServiceDependencies(log, container.codec(), container.clock(), container.ids(), container.telemetry())
-        made = Repair(parts, log.in_order, log.partitions, shared, time.sleep)
+        made = Repair(assemblies, log.in_order, log.partitions, shared, time.sleep)
         published, handled = made.publish(findings(container, stores)), made.replay()
         while (left := findings(container, stores)).unpublished:
             # Some unpublished messages are found only after a replay: the order's terms come with `order.created`.

@@ -91,12 +91,12 @@ class Migration:
 
     def _count_stock(self) -> tuple[Tally | None, Collection[str] | None]:
         tally, new, products = self._good_counts()
-        part = self._app.system.inventory
+        assembly = self._app.system.inventory
         for command in new:
-            change = stock_command(part, command.sku, partial(_counted_as, command), ORIGIN)
-            self._done(part, [future_of(partial(part.commands.submit, change))])
+            change = stock_command(assembly, command.sku, partial(_counted_as, command), ORIGIN)
+            self._done(assembly, [future_of(partial(assembly.commands.submit, change))])
         if new:
-            _run_out(part)
+            _run_out(assembly)
         return tally, products
 
     def _good_counts(self) -> tuple[Tally | None, Sequence[SetStock], Collection[str] | None]:
@@ -131,10 +131,10 @@ class Migration:
     def _import_orders(self, products: Collection[str] | None) -> Tally | None:
         if self._orders is None:
             return None
-        tally, part = Tally(), self._app.system.order
+        tally, assembly = Tally(), self._app.system.order
         for some in _chunks(self._good_orders(self._orders, tally, products)):
             new = [found for found in some if self._tell(tally, found)]
-            self._done(part, [future_of(partial(part.commands.submit, _import_of(found))) for found in new])
+            self._done(assembly, [future_of(partial(assembly.commands.submit, _import_of(found))) for found in new])
         return tally
 
     def _good_orders(self, there: LegacyOrders, tally: Tally, products: Collection[str] | None) -> Iterator[Import]:
@@ -162,15 +162,15 @@ class Migration:
             self._say(f"{name}: {refused.detail}")
             return None
 
-    def _done(self, part: ServiceAssembly[Any], asked: Sequence[Future[Any]]) -> None:
-        for future in asked:
-            self._app.drive(part, future)
+    def _done(self, assembly: ServiceAssembly[Any], requested: Sequence[Future[Any]]) -> None:
+        for future in requested:
+            self._app.drive(assembly, future)
             future.result()
 
 
-def _run_out(part: ServiceAssembly[Any]) -> None:
+def _run_out(assembly: ServiceAssembly[Any]) -> None:
     """Run the tasks that update the gate; tasks that fail now are left to a running service."""
-    while part.tasks.run_once() > 0:
+    while assembly.tasks.run_once() > 0:
         pass
 
 

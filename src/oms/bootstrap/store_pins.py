@@ -21,8 +21,8 @@ def pin_settings(system: System) -> None:
     settings: Settings = system.container.settings()
     if "inventory" in system.assemblies:  # before the currency is pinned: a store without one hasn't been used before
         _record_default_stock(system.inventory.service.store, settings, system.container.telemetry())
-    for name, part in system.assemblies.items():
-        store = part.service.store
+    for name, assembly in system.assemblies.items():
+        store = assembly.service.store
         if store.currency() is not None:
             continue
         check_currency(name, store.pin_currency(settings.currency), settings)
@@ -53,7 +53,7 @@ def register(system: System) -> None:
     if settings.profile == "embedded" and broker.overridden:
         return  # without the SQLite log, no lock proves that no other process uses the stores
     instance = settings.instance or socket.gethostname()
-    for name, part in system.assemblies.items():
-        released = part.service.store.register(instance)
+    for name, assembly in system.assemblies.items():
+        released = assembly.service.store.register(instance)
         if released:
             container.telemetry().note("leases released", service=name, count=released, instance=instance)

@@ -219,7 +219,7 @@ class HuntedShop(AnyShop):
         return StockUseCases(self._parts("inventory"), self._simulated.ids, self._pump)
 
     def _parts(self, service: str) -> ServiceAssembly[Any]:
-        return self._simulated.of(service)[0].parts
+        return self._simulated.of(service)[0].assembly
 
     def _committed(self, orders: Sequence[OrderId]) -> None:
         """Note orders that the commit of the caller's transaction has made visible."""
@@ -232,11 +232,11 @@ class HuntedShop(AnyShop):
         for _, order in self._simulated.records["order"].by_age.get(None, ()):
             self._simulated.customers.know(order)
 
-    def _pump(self, parts: ServiceAssembly[Any], future: Future[Any]) -> None:
+    def _pump(self, assembly: ServiceAssembly[Any], future: Future[Any]) -> None:
         """Run a command of the test until it has a result, without faults: only `run` and `advance` have them."""
         self._run.changed()
         while not future.done():
-            parts.advance_commands()
+            assembly.advance_commands()
 
 
 class HuntedGateway(NextCharge):

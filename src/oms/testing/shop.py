@@ -241,13 +241,13 @@ class Shop(AnyShop):
 
     def stores(self) -> Mapping[str, Any]:
         """Return the store of each service and own step by name."""
-        return {name: part.service.store for name, part in self.app.system.assemblies.items()}
+        return {name: assembly.service.store for name, assembly in self.app.system.assemblies.items()}
 
-    def _pump(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
+    def _pump(self, assembly: ServiceAssembly[Any], future: Future[Any]) -> None:
         drive: Callable[[ServiceAssembly[Any], Future[Any]], None] = self.app.drive
         if self._faults.at_calls and not self._foreign:
             drive = self._workers.command
-        drive(part, future)
+        drive(assembly, future)
 
     def _own_workers(self, whose: str) -> Workers:
         if self._foreign:
@@ -268,9 +268,9 @@ class Shop(AnyShop):
         """Return the next time after now at which work falls due. Overdue work waits for a step that backs off."""
         now = self.clock.now()
         waits = [self._workers.next_due()]
-        for part in self.app.system.assemblies.values():
-            waits += [part.store_due(), part.consumer.next_due(), part.commands.next_due()]
-            waits += [part.relay.next_due(), *part.worker.retry_times()]
+        for assembly in self.app.system.assemblies.values():
+            waits += [assembly.store_due(), assembly.consumer.next_due(), assembly.commands.next_due()]
+            waits += [assembly.relay.next_due(), *assembly.worker.retry_times()]
         return min((due for due in waits if due is not None and now < due <= until), default=None)
 
 

@@ -114,16 +114,16 @@ class Workers:
                 return moved
             moved += step
 
-    def command(self, part: ServiceAssembly[Any], future: Future[Any]) -> None:
+    def command(self, assembly: ServiceAssembly[Any], future: Future[Any]) -> None:
         """Run a service until its command has a result; raises `OutcomeUnknown` if the process dies before."""
-        name = part.service.name
+        name = assembly.service.name
         process = self.process(name)
         while not future.done():
-            moved = self._work(process, COMMANDS, part.advance_commands)
+            moved = self._work(process, COMMANDS, assembly.advance_commands)
             if self.process(name) is not process:
                 raise OutcomeUnknown(f"the {name} service died before it answered: ask again, under the same key")
             if moved == 0 and not future.done():
-                due = part.commands.next_due()
+                due = assembly.commands.next_due()
                 if due is None:
                     raise Retryable(f"the {name} service has nothing to do, and no answer")
                 self._clock.set(max(due, self._clock.now()))
@@ -178,8 +178,8 @@ class Workers:
         return self.process(name if name in SERVICES else group).owner
 
     def _turn(self, name: str) -> int:
-        part = self.app.system.assemblies[name]
-        process, worker, moved = self.process(name), part.worker, 0
+        assembly = self.app.system.assemblies[name]
+        process, worker, moved = self.process(name), assembly.worker, 0
         for index, step in enumerate(worker.steps):
             moved += self._work(process, _kind(step), worker.run_step, index)
             if process.dead:

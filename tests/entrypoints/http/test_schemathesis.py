@@ -87,8 +87,8 @@ class Anew:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         answered = asyncio.ensure_future(self._asgi(scope, receive, send))
         while scope["type"] == "http" and not answered.done():
-            for part in self._shop.app.system.assemblies.values():
-                part.advance_commands()  # no thread of the shop does
+            for assembly in self._shop.app.system.assemblies.values():
+                assembly.advance_commands()  # no thread of the shop does
             await asyncio.sleep(0.001)
         await answered
 

@@ -35,8 +35,8 @@ def wrong(request: pytest.FixtureRequest) -> dict[str, Any]:
 def test_a_forged_payment_confirms_nothing(system: Shop, wrong: dict[str, Any]) -> None:
     order = system.place()
     system.log.publish([news(order.id, **wrong)])
-    part = system.app.system.order
-    part.worker.run_once()
+    assembly = system.app.system.order
+    assembly.worker.run_once()
     assert system.app.orders.get(order.id).state is oms.OrderState.CREATED
     assert parked(system) == [("TermsMismatch", order.id)]
     (alert,) = system.telemetry.alerts
@@ -122,8 +122,8 @@ def test_a_redrive_of_a_forgery_fails_again(system: Shop, wrong: dict[str, Any])
 
 def _let_the_others_work(shop: Shop) -> None:
     """Everything but the order service's consumer, until nothing moves any more."""
-    parts = shop.app.system.assemblies
-    steps = [parts["order"].relay, *(part.worker for name, part in parts.items() if name != "order")]
+    assemblies = shop.app.system.assemblies
+    steps = [assemblies["order"].relay, *(assembly.worker for name, assembly in assemblies.items() if name != "order")]
     while sum(step.run_once() for step in steps):
         pass
 

@@ -99,7 +99,7 @@ class Customers:
 
     def _use_cases(self, worker: Worker) -> OrderUseCases:
         currency = self._command.terms.total.currency
-        return OrderUseCases.of(worker.parts, self.ids, lambda _assembly, _future: None, currency)
+        return OrderUseCases.of(worker.assembly, self.ids, lambda _assembly, _future: None, currency)
 
 
 def command_of(currency: Any) -> PlaceOrder:

@@ -101,13 +101,13 @@ class Execution:
     def _run_step(self, label: str, place: Place) -> None:
         slot, index, topic = place
         worker, system = self._worker(slot), self._system
-        step = worker.parts.worker.steps[index]
+        step = worker.assembly.worker.steps[index]
         worker.handles = isinstance(step, Consumer)
         if worker.handles:
             runnable.begin_with(worker.subscription, topic)
         if worker.service == "inventory" and GATE in system.scope.faults:
             system.gate_before = gate_rules.copied(system.gate.state)
-        worker.green = greenlet(worker.parts.worker.run_step)
+        worker.green = greenlet(worker.assembly.worker.run_step)
         if not self._resume(worker, index):
             worker.idle[label] = self._progress.version
         elif worker.green is not None:  # other workers may wait for the work that it did before it paused

@@ -133,20 +133,20 @@ def _cancels(system: SimulatedSystem) -> Iterator[str]:
 
 def has_memory(worker: Worker) -> bool:
     """Whether a crash now would lose more than the worker's membership in its group."""
-    parts = worker.parts
-    waits = parts.commands.waiting() or parts.tasks.unfinished() or parts.relay.holds_rows()
-    return bool(waits or parts.consumer.holds_messages())
+    assembly = worker.assembly
+    waits = assembly.commands.waiting() or assembly.tasks.unfinished() or assembly.relay.holds_rows()
+    return bool(waits or assembly.consumer.holds_messages())
 
 
 def has_batch(worker: Worker) -> bool:
     """Whether the worker is in the middle of a batch, so that losing its partitions counts as its death."""
-    held = worker.parts.consumer.inspect().held
+    held = worker.assembly.consumer.inspect().held
     return (worker.green is not None and worker.handles) or (held is not None and held.is_noted)
 
 
 def _moves(system: SimulatedSystem, worker: Worker) -> bool:
     several = len(system.of(worker.service)) > 1
-    return bool(worker.green or several or worker.parts.consumer.holds_messages())
+    return bool(worker.green or several or worker.assembly.consumer.holds_messages())
 
 
 def repeat(system: SimulatedSystem, topic: str) -> None:

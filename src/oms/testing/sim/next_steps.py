@@ -109,7 +109,7 @@ class NextSteps:
             if worker.green is not None:
                 self._paused(worker, now, found, asleep)
                 continue
-            engine = worker.parts.worker
+            engine = worker.assembly.worker
             retries = engine.retry_times()
             for index, name, look in worker.looks:
                 if retries[index] is not None and engine.backs_off(index):

@@ -33,7 +33,7 @@ def looks(system: SimulatedSystem, worker: Worker) -> list[tuple[int, str, Look]
     Steps that no promise depends on are left out: pulse, retention, and the expiry of settled orders at the gate.
     """
     found: list[tuple[int, str, Look]] = []
-    for index, step in enumerate(worker.parts.worker.steps):
+    for index, step in enumerate(worker.assembly.worker.steps):
         look = _look(system, worker, step)
         if look is not None:
             found.append((index, type(step).__name__, look))
@@ -44,7 +44,7 @@ def _look(system: SimulatedSystem, worker: Worker, step: Any) -> Look | None:
     match step:
         case Consumer():
             return _records(worker.subscription, step)
-        case TaskRunner() if worker.parts.service.executors:
+        case TaskRunner() if worker.assembly.service.executors:
             return _tasks(system, worker, step)
         case Relay():
             return _owed(system, worker, step)
@@ -83,7 +83,7 @@ def begin_with(subscription: MemorySubscription, name: str) -> None:
 
 def _tasks(system: SimulatedSystem, worker: Worker, runner: TaskRunner[Any]) -> Look:
     calls, record = worker.calls, system.records[worker.service]
-    kinds = tuple(worker.parts.service.executors)
+    kinds = tuple(worker.assembly.service.executors)
 
     def look(now: datetime) -> tuple[str, ...]:
         if runner.unfinished() or calls.uncollected():
@@ -146,12 +146,12 @@ def next_due(system: SimulatedSystem, now: datetime) -> datetime | None:
     for record in system.records.values():
         found += record.first_dues()
     for worker in system.workers:
-        parts = worker.parts
-        if parts.consumer.holds_messages():
-            held, deferred = parts.consumer.inspect()
+        assembly = worker.assembly
+        if assembly.consumer.holds_messages():
+            held, deferred = assembly.consumer.inspect()
             found += [one.due_at for one in (held, *deferred) if one is not None]
         # The next look is in the future only if the clock was set back.
-        looks = (parts.relay.due_times()[0], parts.tasks.next_look())
-        waits = (parts.commands.next_due(), parts.relay.next_due(), worker.awake_at, *looks)
-        found += [due for due in (*waits, *parts.worker.retry_times()) if due is not None]
+        looks = (assembly.relay.due_times()[0], assembly.tasks.next_look())
+        waits = (assembly.commands.next_due(), assembly.relay.next_due(), worker.awake_at, *looks)
+        found += [due for due in (*waits, *assembly.worker.retry_times()) if due is not None]
     return min((due for due in found if due > now), default=None)

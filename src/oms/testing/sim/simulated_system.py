@@ -190,7 +190,7 @@ class SimulatedSystem:
         starts = service.starts(shared.broker)
         worker.calls = SequentialCallExecutor(500, point=point)
         made = assemble(service, shared, worker.calls, starts=starts, **more)
-        worker.parts = attrs.evolve(made, lanes=())  # no threads run lanes here
+        worker.assembly = attrs.evolve(made, lanes=())  # no threads run lanes here
         worker.subscription = cast("MemorySubscription", made.subscription)
         # All workers start on one host; the successor of a dead worker starts on that host or on another one.
         successor = len(self.workers) == self._begun

@@ -116,9 +116,9 @@ def _book(system: SimulatedSystem, now: datetime) -> tuple[Any, ...]:
 
 
 def _worker(worker: Worker, now: datetime) -> tuple[Any, ...]:
-    parts = worker.parts
-    relay, consumer, unfinished = parts.relay.inspect(), parts.consumer.inspect(), parts.tasks.unfinished()
-    retries = parts.worker.retry_times()
+    assembly = worker.assembly
+    relay, consumer, unfinished = assembly.relay.inspect(), assembly.consumer.inspect(), assembly.tasks.unfinished()
+    retries = assembly.worker.retry_times()
     return (
         relay.queued,
         relay.sent,
@@ -127,8 +127,8 @@ def _worker(worker: Worker, now: datetime) -> tuple[Any, ...]:
         tuple([_held(one, now) for one in consumer.deferred]),
         tuple([(one.token.kind._value_, one.token.key, type(one.answer).__name__) for one in unfinished]),
         worker.calls.uncollected(),
-        parts.commands.waiting(),
-        _left(parts.commands.next_due(), now),
+        assembly.commands.waiting(),
+        _left(assembly.commands.next_due(), now),
         () if retries.count(None) == len(retries) else tuple([_left(one, now) for one in retries]),
     )
 

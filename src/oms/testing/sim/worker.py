@@ -18,13 +18,13 @@ class Worker:
     """One process of a service: its engine, and the step that it is in the middle of while other workers run."""
 
     __slots__ = (
-        "awake_at", "blocked", "calls", "green", "handles", "idle", "looks", "owner", "parts", "paused", "point",
+        "assembly", "awake_at", "blocked", "calls", "green", "handles", "idle", "looks", "owner", "paused", "point",
         "service", "slot", "stale", "subscription",
     )  # fmt: skip
 
     def __init__(self, slot: str, service: str, owner: str) -> None:
         self.slot, self.service, self.owner = slot, service, owner
-        self.parts: ServiceAssembly[Any]
+        self.assembly: ServiceAssembly[Any]
         self.calls: SequentialCallExecutor[Task]
         self.subscription: MemorySubscription
         self.green: greenlet | None = None
