@@ -217,7 +217,9 @@ class Provider:
         finally:
             connection.close()
         if response.status != 200 and response.status not in also:
-            raise RuntimeError(f"{method} {path}: {response.status}")  # unknown, also for a 4xx: it is ours to mend
+            raise RuntimeError(
+                f"{method} {path}: {response.status}"
+            )  # unknown, also for a 4xx: the shop has to correct it
         return response.status, body
 
 

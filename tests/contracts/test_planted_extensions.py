@@ -44,60 +44,60 @@ def _login(authenticate: Callable[..., Any]) -> TokenAuthenticator:
     return type("Wrong", (TokenAuthenticator,), {"authenticate": authenticate})()
 
 
-def _send(self: Any, news: oms.Notification) -> None:
-    MailNotifier.send(self, news)
+def _send(self: Any, notification: oms.Notification) -> None:
+    MailNotifier.send(self, notification)
 
 
-def _swallows(self: Any, news: oms.Notification) -> None:
+def _swallows(self: Any, notification: oms.Notification) -> None:
     if self.error is None:
-        self.got.append(news.id)
+        self.got.append(notification.id)
 
 
-def _gives_up_at_once(self: Any, news: oms.Notification) -> None:
+def _gives_up_at_once(self: Any, notification: oms.Notification) -> None:
     if self.error is not None:
         raise oms.Permanent("failed")
-    self.got.append(news.id)
+    self.got.append(notification.id)
 
 
-def _retries_a_refusal(self: Any, news: oms.Notification) -> None:
+def _retries_a_refusal(self: Any, notification: oms.Notification) -> None:
     if self.error is not None:
         raise ConnectionError("failed")
-    self.got.append(news.id)
+    self.got.append(notification.id)
 
 
-def _exits(self: Any, news: oms.Notification) -> None:
+def _exits(self: Any, notification: oms.Notification) -> None:
     if self.error is not None:
         raise SystemExit(1)
-    self.got.append(news.id)
+    self.got.append(notification.id)
 
 
-def _new_id_each_time(self: Any, news: oms.Notification) -> None:
-    self.got.append(f"{news.id}-{len(self.got)}")
+def _new_id_each_time(self: Any, notification: oms.Notification) -> None:
+    self.got.append(f"{notification.id}-{len(self.got)}")
 
 
-def _splits_ids(self: Any, news: oms.Notification) -> None:
-    self.got.append(news.id.split(":")[0])
+def _splits_ids(self: Any, notification: oms.Notification) -> None:
+    self.got.append(notification.id.split(":")[0])
 
 
-def _formats_headers(self: Any, news: oms.Notification) -> None:
-    for name, value in news.metadata.items():
+def _formats_headers(self: Any, notification: oms.Notification) -> None:
+    for name, value in notification.metadata.items():
         if "\n" in name + value:
             raise ValueError("a header has no line breaks")
-    self.got.append(news.id)
+    self.got.append(notification.id)
 
 
-def _moves_metadata(self: Any, news: oms.Notification) -> None:
-    _send(self, news)
-    news.metadata.clear()  # type: ignore[attr-defined]
+def _moves_metadata(self: Any, notification: oms.Notification) -> None:
+    _send(self, notification)
+    notification.metadata.clear()  # type: ignore[attr-defined]
 
 
-def _answers_true(self: Any, news: oms.Notification) -> bool:
-    _send(self, news)
+def _answers_true(self: Any, notification: oms.Notification) -> bool:
+    _send(self, notification)
     return True
 
 
-def _shares_a_draft(self: Any, news: oms.Notification) -> None:
-    self.draft = news.id
+def _shares_a_draft(self: Any, notification: oms.Notification) -> None:
+    self.draft = notification.id
     time.sleep(0.02)
     self.got.append(self.draft)
 

@@ -35,11 +35,11 @@ def settings_of(primary: NativePostgres, server: NativePostgres) -> Settings:
 
 
 def evidence_on(primary: NativePostgres, server: NativePostgres, shop: Shop) -> Evidence:
-    order, stock, payment, news = (
+    order, stock, payment, notification = (
         factory.postgres_reader(name, settings_of(primary, server).postgres) for name in SERVICES
     )
     log = SqliteLog.read_only(shop.app.settings.data / "broker.db")
-    return Evidence(order, stock, payment, news, log, shop.evidence.book)
+    return Evidence(order, stock, payment, notification, log, shop.evidence.book)
 
 
 def test_a_standby_says_how_far_it_is(pair: tuple[NativePostgres, NativePostgres], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ GROUP = "notification-group"
 GIVE_UP_AFTER = timedelta(hours=24)
 LONGEST_WAIT_S = 3600.0
 
-PaymentNews = PaymentSucceeded | PaymentFailed | PaymentVoided | PaymentRefunded
+PaymentOutcome = PaymentSucceeded | PaymentFailed | PaymentVoided | PaymentRefunded
 OrderEnd = OrderCancelled | OrderRejected
 
 
@@ -78,7 +78,7 @@ def _id(event: AnyEvent) -> str:
     return f"{event.order_id}:{event.topic}"
 
 
-def payment_news(event: PaymentNews, work: NotificationWork) -> None:
+def payment_outcome(event: PaymentOutcome, work: NotificationWork) -> None:
     """Notify of a payment's outcome."""
     work.notify(
         Notification(
@@ -114,10 +114,10 @@ def order_ended(event: OrderEnd, work: NotificationWork) -> None:
 
 
 ROUTES: Mapping[str, Handler[NotificationWork]] = {
-    PaymentSucceeded.topic: cast("Handler[NotificationWork]", payment_news),
-    PaymentFailed.topic: cast("Handler[NotificationWork]", payment_news),
-    PaymentVoided.topic: cast("Handler[NotificationWork]", payment_news),
-    PaymentRefunded.topic: cast("Handler[NotificationWork]", payment_news),
+    PaymentSucceeded.topic: cast("Handler[NotificationWork]", payment_outcome),
+    PaymentFailed.topic: cast("Handler[NotificationWork]", payment_outcome),
+    PaymentVoided.topic: cast("Handler[NotificationWork]", payment_outcome),
+    PaymentRefunded.topic: cast("Handler[NotificationWork]", payment_outcome),
     OrderConfirmed.topic: cast("Handler[NotificationWork]", order_confirmed),
     OrderCancelled.topic: cast("Handler[NotificationWork]", order_ended),
     OrderRejected.topic: cast("Handler[NotificationWork]", order_ended),

@@ -424,12 +424,12 @@ class App:
 
     def _watch_over(self, system: System, runner: Runner) -> HealthWatch:
         """Return the health watch; the memory profile has no servers to probe."""
-        asked: Sequence[Probe] = ()
+        active_probes: Sequence[Probe] = ()
         record, made = self.health_record, self._container
         if self.settings.profile != "memory":
-            asked = probes(record, system.assemblies, made.broker(), made.gate(), made.ids().token())
+            active_probes = probes(record, system.assemblies, made.broker(), made.gate(), made.ids().token())
         after_s = self.settings.stuck_after_s
-        return HealthWatch(record, asked, runner.activities, stuck_after_s=after_s, telemetry=self.telemetry)
+        return HealthWatch(record, active_probes, runner.activities, stuck_after_s=after_s, telemetry=self.telemetry)
 
     def _failed(self, name: str, error: BaseException) -> None:
         detail = f"{name} failed: {type(error).__name__}"

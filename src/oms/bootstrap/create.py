@@ -37,7 +37,7 @@ def create(
 
     Raises `SettingsError` with one line that names the wrong setting or argument.
     """
-    extensions, overrides = _told_apart(given)
+    extensions, overrides = _split_arguments(given)
     if settings is None:
         settings = load_settings(environ, **overrides)
     elif overrides:
@@ -51,7 +51,7 @@ def create(
     return app
 
 
-def _told_apart(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
+def _split_arguments(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
     """Split keyword arguments into extensions and settings. If a name is both, a text is the setting."""
     extensions, settings = ExtensionArguments.__annotations__, SettingArguments.__annotations__
     for name in given:

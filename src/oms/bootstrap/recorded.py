@@ -85,7 +85,7 @@ def _on_disk(settings: Settings, own: Mapping[str, OwnStep]) -> Evidence:
     def store(name: str) -> Any:
         return factory.read_only(name, path(name), clock, immutable=_is_immutable(path(name)))
 
-    order, stock, payment, news = map(store, SERVICES)
+    order, stock, payment, notification = map(store, SERVICES)
     steps = {
         name: StepEvidence(store(f"step-{name}"), tuple(step.handlers))
         for name, step in own.items()
@@ -93,7 +93,7 @@ def _on_disk(settings: Settings, own: Mapping[str, OwnStep]) -> Evidence:
     }
     unread = {found.stem for found in settings.data.glob("step-*.db")} - {f"step-{name}" for name in own}
     log = SqliteLog.read_only(path("broker"), immutable=_is_immutable(path("broker")))
-    return Evidence(order, stock, payment, news, log, steps=steps, unread_steps=unread, whole_book=False)
+    return Evidence(order, stock, payment, notification, log, steps=steps, unread_steps=unread, whole_book=False)
 
 
 def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int | None) -> Evidence:
@@ -104,7 +104,7 @@ def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int |
     from oms.adapters.sql.provisioning.pooler import check_pooler
 
     check_pooler(settings.postgres, snapshots or len(SERVICES) + len(own))
-    order, stock, payment, news = (factory.postgres_reader(name, settings.postgres) for name in SERVICES)
+    order, stock, payment, notification = (factory.postgres_reader(name, settings.postgres) for name in SERVICES)
     steps = {
         name: StepEvidence(factory.postgres_reader(f"step-{name}", settings.postgres), tuple(step.handlers))
         for name, step in own.items()
@@ -113,7 +113,9 @@ def _on_servers(settings: Settings, own: Mapping[str, OwnStep], snapshots: int |
     log = KafkaBroker(settings.kafka, make.telemetry(settings), topics=topics)
     gate = RedisGate.from_config(settings.redis, make.clock())
     unread = other_steps(settings.postgres, [f"step-{name}" for name in own])
-    return Evidence(order, stock, payment, news, log, gate=gate, steps=steps, unread_steps=unread, whole_book=False)
+    return Evidence(
+        order, stock, payment, notification, log, gate=gate, steps=steps, unread_steps=unread, whole_book=False
+    )
 
 
 def _book(settings: Settings) -> GatewayBook | None:

@@ -50,8 +50,8 @@ def _repaired(app: App) -> Sequence[str]:
         book = book_of(gateway)
         cancelled = made.cancel(Records.read(app.evidence), book.all_entries() if book is not None else ())
         made.replay()
-        mend = getattr(gateway, "mend", None)
-        lines = mend(stores["payment"].all_payments()) if mend is not None else 0
+        repair_book = getattr(gateway, "repair_book", None)
+        lines = repair_book(stores["payment"].all_payments()) if repair_book is not None else 0
     finally:
         app.stop()
     done = (

@@ -41,7 +41,7 @@ T = TypeVar("T")
 BATCH = 500
 """Orders that are imported in one transaction."""
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 """Receives a line for each row that can't be imported."""
 
 
@@ -70,8 +70,10 @@ class Found:
 class Migration:
     """Imports from the Spring system into an app, whose order and inventory services may run in other processes."""
 
-    def __init__(self, app: App, from_orders: LegacyOrders | None, from_stock: LegacyStock | None, say: Say) -> None:
-        self._app, self._orders, self._stock, self._say = app, from_orders, from_stock, say
+    def __init__(
+        self, app: App, from_orders: LegacyOrders | None, from_stock: LegacyStock | None, print_line: Print
+    ) -> None:
+        self._app, self._orders, self._stock, self._print = app, from_orders, from_stock, print_line
 
     def look(self) -> Found:
         """Check every row without changing anything; return the numbers."""
@@ -125,7 +127,7 @@ class Migration:
             return None
         tally = Tally()
         for found in self._good_orders(self._orders, tally, products):
-            self._tell(tally, found)
+            self._count(tally, found)
         return tally
 
     def _import_orders(self, products: Collection[str] | None) -> Tally | None:
@@ -133,7 +135,7 @@ class Migration:
             return None
         tally, assembly = Tally(), self._app.system.order
         for some in _chunks(self._good_orders(self._orders, tally, products)):
-            new = [found for found in some if self._tell(tally, found)]
+            new = [found for found in some if self._count(tally, found)]
             self._done(assembly, [future_of(partial(assembly.commands.submit, _import_of(found))) for found in new])
         return tally
 
@@ -144,7 +146,7 @@ class Migration:
             if found is not None:
                 yield found
 
-    def _tell(self, tally: Tally, found: Import) -> bool:
+    def _count(self, tally: Tally, found: Import) -> bool:
         """Count an order as new or known, and return whether it is new."""
         store: Any = self._app.system.order.service.store
         is_new = store.order(found.order_id, None) is None
@@ -159,7 +161,7 @@ class Migration:
             return check()
         except DomainError as refused:
             tally.bad += 1
-            self._say(f"{name}: {refused.detail}")
+            self._print(f"{name}: {refused.detail}")
             return None
 
     def _done(self, assembly: ServiceAssembly[Any], requested: Sequence[Future[Any]]) -> None:
@@ -191,19 +193,19 @@ def _chunks(found: Iterable[Import]) -> Iterator[Sequence[Import]]:
         yield some
 
 
-def migrate(settings: Settings, say: Say, *, apply: bool, skip_bad: bool) -> tuple[Found, bool]:
+def migrate(settings: Settings, print_line: Print, *, apply: bool, skip_bad: bool) -> tuple[Found, bool]:
     """Check every row and, with `apply`, import them; return the numbers, and whether the import was done.
 
-    Bad rows prevent the import of all rows unless `skip_bad` is set. `say` receives a line for each bad row, and
+    Bad rows prevent the import of all rows unless `skip_bad` is set. `print_line` receives a line for each bad row, and
     warnings, which don't prevent the import.
     """
     if settings.profile == "memory":
         raise SettingsError("OMS_PROFILE: a system of profile 'memory' keeps nothing")
     there = legacy_of(settings)
     for line in left_to_read(settings):
-        say(str(warning(line)))
+        print_line(str(warning(line)))
     with _app(_for_a_look(settings)) as app:
-        found = Migration(app, *there, say).look()
+        found = Migration(app, *there, print_line).look()
     if not apply or (found.bad and not skip_bad):
         return found, False
     with _app(settings) as app:

@@ -114,8 +114,8 @@ def _check_copy(container: Container, stores: Mapping[str, Any]) -> None:
 def findings(container: Container, stores: Mapping[str, Any]) -> Findings:
     """Return the inconsistencies between the files of an embedded system; `stores` are by service."""
     settings, log = container.settings(), cast("LogEvidence", container.broker())
-    order, stock, payment, news = (stores[name] for name in SERVICES)
-    evidence = Evidence(order, stock, payment, news, log)
+    order, stock, payment, notification = (stores[name] for name in SERVICES)
+    evidence = Evidence(order, stock, payment, notification, log)
     return look(evidence, container.codec(), container.clock().now() - log_kept(settings.retention_days))
 
 

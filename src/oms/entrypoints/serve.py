@@ -70,9 +70,9 @@ class Stop:
     def __init__(self) -> None:
         self.requested = False
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+            signal.signal(number, self._request_stop)
 
-    def _ask(self, _number: int, _frame: object) -> None:
+    def _request_stop(self, _number: int, _frame: object) -> None:
         # uvicorn installs its own handlers while it runs, and raises their signals again when it ends.
         self.requested = True
 
@@ -98,13 +98,13 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=DRAIN_S,
         )
         super().__init__(config)
-        self._app, self._told, self._stopping = app, started, stopping
+        self._app, self._on_started, self._stopping = app, started, stopping
 
     async def on_tick(self, counter: int) -> bool:
         """Close connections that are too slow; return whether the server has to end. Called ten times a second."""
         self._connections.close_late(asyncio.get_running_loop().time())
         if counter == 0:
-            self._told()
+            self._on_started()
         return self._app.failed or self._stopping() or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -80,7 +80,7 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
         self._names = count()
         self._under_way = 0
         """Number of calls submitted and not collected yet; only the thread that submits and collects uses it."""
-        self._told = False
+        self._signalled = False
         """Whether `done` was called since the last `collect`."""
         self._closed = False
 
@@ -107,7 +107,7 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
         """Return the calls that have ended since the last `collect`, including those that exceeded their time limit."""
         ended: list[Ended[Token]] = []
         took_s = 0.0
-        self._told = False  # before the queue is read, so that a later end calls `done` again
+        self._signalled = False  # before the queue is read, so that a later end calls `done` again
         self._abandon_overdue(time.monotonic())
         try:
             while True:
@@ -193,8 +193,8 @@ class ThreadPoolCallExecutor(CallExecutor[Token], Generic[Token]):
                 self._done()  # there may be room again
                 return
             self._ended.put((ended, time.monotonic() - (job.began_s or 0.0)))
-            if not self._told:
-                self._told = True
+            if not self._signalled:
+                self._signalled = True
                 self._done()
 
     def _begin(self, job: _Job[Token]) -> bool:

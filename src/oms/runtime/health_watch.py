@@ -17,8 +17,8 @@ from oms.engine.health import Condition, HealthRecord, ServiceHealth
 from oms.engine.worker import Worker
 from oms.ports.telemetry import Telemetry
 
-ASK_EVERY_S = 1.0
-ASK_AGAIN_S = 0.25
+PROBE_EVERY_S = 1.0
+PROBE_AGAIN_S = 0.25
 """Seconds between a failed probe and the next one: short, so that a recovered server is noticed soon."""
 
 FAILURES = 2
@@ -89,16 +89,16 @@ class HealthWatch:
     ) -> None:
         self._record, self._probes, self._stuck_after_s = record, probes, stuck_after_s
         self._telemetry = telemetry
-        self._asking = {f"{one.health.service} {one.name}": Activity() for one in probes}
+        self._probe_activities = {f"{one.health.service} {one.name}": Activity() for one in probes}
         self._activities = dict(activities)
         self._seen: dict[str, _Seen] = {}
         self._stuck: dict[str, str] = {}
         """The service of each stuck thread, by the thread's name."""
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._watch, name="oms-health", daemon=True)]
-        for one, activity in zip(probes, self._asking.values(), strict=True):
+        for one, activity in zip(probes, self._probe_activities.values(), strict=True):
             name = f"oms-health-{one.health.service}-{one.name}"
-            self._threads.append(threading.Thread(target=self._ask, args=(one, activity), name=name, daemon=True))
+            self._threads.append(threading.Thread(target=self._run_probe, args=(one, activity), name=name, daemon=True))
 
     def start(self) -> None:
         """Start the threads."""
@@ -111,11 +111,11 @@ class HealthWatch:
 
     # -- probes
 
-    def _ask(self, probe: Probe, activity: Activity) -> None:
+    def _run_probe(self, probe: Probe, activity: Activity) -> None:
         while not self._stopping.is_set():
             is_well = self._is_well(probe, activity)
             activity.end()
-            self._stopping.wait(ASK_EVERY_S if is_well else ASK_AGAIN_S)
+            self._stopping.wait(PROBE_EVERY_S if is_well else PROBE_AGAIN_S)
 
     def _is_well(self, probe: Probe, activity: Activity) -> bool:
         for condition, check in probe.checks:
@@ -137,7 +137,7 @@ class HealthWatch:
         while not self._stopping.wait(LOOK_EVERY_S):
             for name, activity in self._activities.items():
                 self._look_at(name, activity)
-            for probe, (name, activity) in zip(self._probes, self._asking.items(), strict=True):
+            for probe, (name, activity) in zip(self._probes, self._probe_activities.items(), strict=True):
                 doing = activity.doing
                 if self._looks(name, activity) * LOOK_EVERY_S >= ANSWERS_WITHIN_S:
                     detail = f"{probe.name}: no answer for {ANSWERS_WITHIN_S:g} s"

@@ -155,9 +155,9 @@ class SystemExpectation:
         row = self._shop.stock(sku)
         wanted = {"on hand": on_hand, "held": held, "available": available}
         found = {"on hand": row.on_hand, "held": row.held, "available": row.available}
-        asked = {name: units for name, units in wanted.items() if units is not None}
-        there = {name: found[name] for name in asked}
-        return self._is(asked, there, f"{sku}: {_words(asked)}", _words(there))
+        expected = {name: units for name, units in wanted.items() if units is not None}
+        there = {name: found[name] for name in expected}
+        return self._is(expected, there, f"{sku}: {_words(expected)}", _words(there))
 
     def published(self, topic: str, times: int = 1) -> Self:
         """Expect this number of events of a topic, for all orders together; copies count once."""

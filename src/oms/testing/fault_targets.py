@@ -153,16 +153,16 @@ class ShopTopic:
 
     def repeat(self, order: Order | str | None = None, *, times: int = 1) -> Fault:
         """Append the newest message to the log once more, as soon as no work is left."""
-        return self._ask(order, f"{self.name} comes again", times, None)
+        return self._arm(order, f"{self.name} comes again", times, None)
 
     def delay(self, order: Order | str | None = None, **time: float) -> Fault:
         """Delay the next message by this time (`minutes=5`), together with the messages behind it in its partition."""
         by = timedelta(**time)
         if by <= timedelta():
             raise ValueError("say how late it comes: delay(minutes=5)")
-        return self._ask(order, f"{self.name} comes {by.total_seconds():g} s late", 1, by)
+        return self._arm(order, f"{self.name} comes {by.total_seconds():g} s late", 1, by)
 
-    def _ask(self, order: Order | str | None, words: str, times: int, by: timedelta | None) -> Fault:
+    def _arm(self, order: Order | str | None, words: str, times: int, by: timedelta | None) -> Fault:
         order_id = order.id if isinstance(order, Order) else order
         words += f", for {order_id}" if order_id else ""
         return self._faults.arm(OfMessage(words, left=times, topic=self.name, order_id=order_id, by=by))

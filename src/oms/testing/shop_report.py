@@ -28,7 +28,7 @@ MOST_LINES = 50
 """The maximum number of lines in each section of the report."""
 
 CAUSES: Mapping[str, frozenset[str]] = {
-    event.topic: frozenset(heard.topic for step in SAGA if event in step.publishes for heard in step.listens)
+    event.topic: frozenset(next_event.topic for step in SAGA if event in step.publishes for next_event in step.listens)
     for event in {event for step in SAGA for event in step.publishes}
 }
 """The topics that can cause each topic, by the saga."""
@@ -38,7 +38,7 @@ _RANK = {event.topic: rank for rank, event in enumerate(EVENTS)}
 
 def story_of(shop: ShopView) -> str:
     """Return the whole report as text."""
-    return "\n".join(_Told(shop).lines())
+    return "\n".join(_Report(shop).lines())
 
 
 @attrs.frozen
@@ -51,7 +51,7 @@ class _Sent:
     copies: int
 
 
-class _Told:
+class _Report:
     def __init__(self, shop: ShopView) -> None:
         self._shop = shop
         self._evidence = shop.evidence
@@ -63,7 +63,7 @@ class _Told:
     def lines(self) -> Iterator[str]:
         """Yield the lines of the report: faults, orders and their messages, stock, rows, tasks, dead letters."""
         yield f"the shop after {self._time(self._shop.now())}"
-        yield from _part("what went wrong", self._harm())
+        yield from _part("what went wrong", self._faults())
         orders = list(self._evidence.order.all_orders())
         for order in orders[-MOST_ORDERS:]:
             yield from self._order(order)
@@ -86,7 +86,7 @@ class _Told:
         at = self._time(datetime.fromisoformat(sent_at)) if sent_at else "?"
         sent[message.id] = _Sent(message, sent_at, at, 1)
 
-    def _harm(self) -> Iterator[str]:
+    def _faults(self) -> Iterator[str]:
         faults = self._shop.faults
         yield from (f"! {self._time(at):>10}  {words}" for at, words in faults.happened)
         yield from (f"? {'never':>10}  {fault}" for fault in faults.waiting)
@@ -133,8 +133,8 @@ class _Told:
         yield from _branches(below, None, 0)
 
     def _of_strangers(self, known: Iterable[str]) -> Iterator[str]:
-        strangers = {order: sent for order, sent in self._sent.items() if order not in set(known)}
-        for order, sent in strangers.items():
+        unknown = {order: sent for order, sent in self._sent.items() if order not in set(known)}
+        for order, sent in unknown.items():
             yield from (f"{one.at:>10}  {one.message.record.topic} of {order}" for one in sent.values())
 
     def _stock(self) -> Iterator[str]:

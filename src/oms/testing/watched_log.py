@@ -46,9 +46,9 @@ class WatchedLog(MemoryLog):
         """Return whether a record is still delayed; its delay begins when a process first tries to read it."""
         now = self._clock.now()
         if record not in self._late:
-            struck = next((fault for fault in self._faults.delays if fault.fits(record)), None)
-            if struck is None or struck.by is None:
+            delayed = next((fault for fault in self._faults.delays if fault.fits(record)), None)
+            if delayed is None or delayed.by is None:
                 return False
-            self._late[record] = now + struck.by
-            self._faults.record(struck)
+            self._late[record] = now + delayed.by
+            self._faults.record(delayed)
         return self._late[record] > now

@@ -110,7 +110,7 @@ class Workers:
         moved = 0
         while True:
             step = sum(self._turn(name) for name in self.app.system.assemblies)
-            if step == 0 and not self._say_again():
+            if step == 0 and not self._append_repeats():
                 return moved
             moved += step
 
@@ -218,22 +218,22 @@ class Workers:
         process, kind = self._at_work[-1]
         if place == "gate.take:before":
             self.gate_before = gate_rules.copied(self.gate.state)
-        struck = next((one for one in self.faults.at_calls if one.matches(process.service, kind, place)), None)
-        if struck is not None:
-            self.faults.record(struck)
-            struck.act(place)
+        due = next((one for one in self.faults.at_calls if one.matches(process.service, kind, place)), None)
+        if due is not None:
+            self.faults.record(due)
+            due.act(place)
 
-    def _say_again(self) -> bool:
+    def _append_repeats(self) -> bool:
         """Append the messages to repeat to the log once more, when no work is left."""
-        said = False
+        appended = False
         for fault in list(self.faults.repeats):
             fitting = [record for record in self.log.all_records() if fault.fits(record)]
             if fitting:
                 newest = max(fitting, key=lambda record: dict(record.headers).get("ce_time", b""))
                 self.log.append(newest.topic, newest.value, newest.key, newest.headers)
                 self.faults.record(fault)
-                said = True
-        return said
+                appended = True
+        return appended
 
 
 class _Stores(Mapping[str, Any]):

@@ -259,5 +259,5 @@ def test_one_module_writes_to_the_terminal(file: Path) -> None:
     ]
     # notes.py names the stream of a log, which cleans its lines itself
     assert not direct or file.name in ("output.py", "main.py", "notes.py"), (
-        f"use output.say, complain or console: lines {direct}"
+        f"use output.print_line, complain or console: lines {direct}"
     )

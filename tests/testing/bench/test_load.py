@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from oms.testing.bench import load
-from oms.testing.bench.load import Answer, Asked, Buyer, Crowd, Plan, place
+from oms.testing.bench.load import Answer, Buyer, Crowd, Plan, PreparedRequest, place
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Closes = Callable[[int, int], str]
@@ -96,7 +96,7 @@ def test_the_freshest_connection_is_used_first() -> None:
     class Waiting:
         bought = 0
 
-        def buy(self, _asked: Asked, _due_at: float) -> None:
+        def buy(self, _request: PreparedRequest, _due_at: float) -> None:
             self.bought += 1
 
     async def run() -> tuple[int, int]:

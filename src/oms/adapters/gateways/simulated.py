@@ -126,7 +126,7 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
     def all_entries(self) -> Iterable[BookEntry]:
         return self._book.all_entries()
 
-    def mend(self, payments: Iterable[Payment]) -> int:
+    def repair_book(self, payments: Iterable[Payment]) -> int:
         """Make a book that was copied at another moment agree with these payments.
 
         Writes captures and refunds that the payments have and the book lacks, and refunds captures without a payment.

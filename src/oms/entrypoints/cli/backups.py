@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oms.entrypoints.cli.local import Data, data_settings
-from oms.entrypoints.cli.output import say
+from oms.entrypoints.cli.output import print_line
 
 
 def backup(
@@ -19,7 +19,7 @@ def backup(
 
     made = back_up(data_settings(data), directory)
     size = sum(size for size, _ in made.files.values())
-    say(f"{len(made.files)} files, {size} bytes, of {made.at.isoformat(timespec='seconds')}: {directory}")
+    print_line(f"{len(made.files)} files, {size} bytes, of {made.at.isoformat(timespec='seconds')}: {directory}")
     return 0
 
 
@@ -31,7 +31,7 @@ def restore(
 
     settings = data_settings(data)
     made = put_in_place(settings, directory)
-    say(f"{len(made.files)} files of {made.at.isoformat(timespec='seconds')} restored to {settings.data}")
+    print_line(f"{len(made.files)} files of {made.at.isoformat(timespec='seconds')} restored to {settings.data}")
     return 0
 
 
@@ -45,6 +45,6 @@ def repair(*, data: Data = None) -> int:
     from oms.bootstrap.repair import repair as make_agree
 
     for line in make_agree(create(data_settings(data))):
-        say(line)
-    say("the files agree: start the system, and run `oms verify` when its orders have settled")
+        print_line(line)
+    print_line("the files agree: start the system, and run `oms verify` when its orders have settled")
     return 0

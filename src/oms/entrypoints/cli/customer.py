@@ -19,25 +19,25 @@ class Customer:
 
     def place(self, body: bytes) -> Any:
         """Place an order; return its id."""
-        return self._ask("POST", "/orders", body)["id"]
+        return self._request("POST", "/orders", body)["id"]
 
     def cancel(self, order_id: str) -> None:
         """Cancel an order, unless it has ended already."""
-        self._ask("POST", f"/orders/{order_id}/cancel", refusable=True)
+        self._request("POST", f"/orders/{order_id}/cancel", refusable=True)
 
     def count(self, sku: str, on_hand: int) -> None:
         """Set the units on hand of a product."""
-        self._ask("PUT", f"/stock/{sku}", json.dumps({"onHand": on_hand}).encode())
+        self._request("PUT", f"/stock/{sku}", json.dumps({"onHand": on_hand}).encode())
 
     def stock(self, sku: str) -> Any:
         """Return the stock of a product."""
-        return self._ask("GET", f"/stock/{sku}")
+        return self._request("GET", f"/stock/{sku}")
 
     def timeline(self, order_id: str) -> Any:
         """Return the timeline of an order."""
-        return self._ask("GET", f"/orders/{order_id}/timeline")
+        return self._request("GET", f"/orders/{order_id}/timeline")
 
-    def _ask(self, method: str, path: str, body: bytes | None = None, *, refusable: bool = False) -> Any:
+    def _request(self, method: str, path: str, body: bytes | None = None, *, refusable: bool = False) -> Any:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         response = self._pool.request(method, self._url + path, body=body, headers=headers)
         if response.status >= 400 and not (refusable and response.status == 409):

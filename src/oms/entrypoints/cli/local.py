@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from oms.entrypoints.cli.client import WRONG_USE
-from oms.entrypoints.cli.output import console, give_up, plain, say, show_json, table
+from oms.entrypoints.cli.output import console, give_up, plain, print_line, show_json, table
 from oms.entrypoints.cli.promise_texts import NOT_ON_RECORD, PROMISES
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def settings(
 
     if markdown:
         for line in settings_markdown().splitlines():
-            say(line)
+            print_line(line)
         return 0
     now = load_settings()
     made = table("setting", "now", "from", "meaning")

@@ -33,7 +33,7 @@ COLOURS = {
 }
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print one line on stdout."""
     sys.stdout.write(f"{printable_text(line)}\n")
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from oms.entrypoints.cli.client import InventoryRemote, Remote
 from oms.entrypoints.cli.local import Data, Json, data_settings
-from oms.entrypoints.cli.output import complain, console, plain, say, show_json, table
+from oms.entrypoints.cli.output import complain, console, plain, print_line, show_json, table
 from oms.ports.findings import Finding
 
 if TYPE_CHECKING:
@@ -68,12 +68,12 @@ def setup(
     app = create(profile="distributed")
     if acl:
         for line in acl_of(app, principal):
-            say(line)
+            print_line(line)
         return 0
     if check:
         return _report(problems_of(app), "nothing is missing")
     for line in set_up(app):
-        say(line)
+        print_line(line)
     return _report(problems_of(app), "everything is set up")
 
 
@@ -99,18 +99,20 @@ def migrate_from_spring(
     found, applied = migrate(settings, complain, apply=apply, skip_bad=skip_bad)
     for name, tally, verb in (("orders", found.orders, "import"), ("products", found.stock, "count")):
         if tally is None:
-            say(f"{name}: skipped, because no server is set for them")
+            print_line(f"{name}: skipped, because no server is set for them")
         else:
-            say(f"{name}: {tally.new} to {verb}, {tally.known} here already, {tally.bad} bad")
-    say(_done(found, applied=applied, asked=apply))
+            print_line(f"{name}: {tally.new} to {verb}, {tally.known} here already, {tally.bad} bad")
+    print_line(_done(found, applied=applied, requested=apply))
     return 1 if found.bad else 0
 
 
-def _done(found: Found, *, applied: bool, asked: bool) -> str:
+def _done(found: Found, *, applied: bool, requested: bool) -> str:
     if applied:
         return "done, without the bad ones" if found.bad else "done"
     return (
-        "nothing was changed: --skip-bad leaves the bad ones out" if asked else "nothing was changed: --apply does it"
+        "nothing was changed: --skip-bad leaves the bad ones out"
+        if requested
+        else "nothing was changed: --apply does it"
     )
 
 
@@ -145,7 +147,7 @@ def _health_of(remote: Remote) -> int:
     for line in lines or codes:
         complain(plain(line))
     if status == HTTPStatus.OK:
-        say(str(plain(state)))
+        print_line(str(plain(state)))
     return 0 if status == HTTPStatus.OK else 1
 
 
@@ -172,7 +174,7 @@ def reconcile(
             made.add_row(plain(difference.kind), plain(difference.subject), plain(difference.detail))
         console().print(made)
     else:
-        say("gate, ledger and orders agree")
+        print_line("gate, ledger and orders agree")
     return 1 if found else 0
 
 
@@ -182,5 +184,5 @@ def _report(findings: Sequence[Finding], otherwise: str) -> int:
         complain(str(finding))
     wrong = any(not finding.is_warning for finding in findings)
     if not wrong:
-        say(otherwise)
+        print_line(otherwise)
     return 1 if wrong else 0

@@ -111,4 +111,4 @@ def _refuse_other_sites(headers: Mapping[str, str]) -> None:
         origin = headers.get("origin")
         foreign = origin is not None and origin.partition("://")[2] != headers.get("host")
     if foreign:
-        raise HttpProblem("cross_origin", "changes can't be asked for by a page of another site")
+        raise HttpProblem("cross_origin", "a page of another site may not request changes")

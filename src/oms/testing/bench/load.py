@@ -55,7 +55,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     slow: bool = False
 
 
-class Asked(msgspec.Struct, frozen=True):
+class PreparedRequest(msgspec.Struct, frozen=True):
     """The bytes of one request."""
 
     text: bytes
@@ -77,7 +77,7 @@ class Buyer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[object] | None = None
         self._received = b""
-        self._asked: Asked | None = None
+        self._request: PreparedRequest | None = None
         self._due_at = 0.0
         self._rests_since = 0.0
         self._may_repeat = False
@@ -96,16 +96,16 @@ class Buyer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send a first request; its response shows that the server has accepted the connection."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(self._asked.text if self._asked else _HELLO)
+        self._transport.write(self._request.text if self._request else _HELLO)
 
-    def buy(self, asked: Asked, due_at: float) -> None:
+    def buy(self, request: PreparedRequest, due_at: float) -> None:
         """Send the request of an order."""
-        self._asked, self._due_at = asked, due_at
+        self._request, self._due_at = request, due_at
         self._may_repeat = time.monotonic() - self._rests_since >= RESTED_S
         if self._transport is None:
             self._come_back()
         else:
-            self._transport.write(asked.text)
+            self._transport.write(request.text)
 
     def data_received(self, data: bytes) -> None:
         """Record the response once it is complete."""
@@ -123,7 +123,7 @@ class Buyer(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Reconnect if the connection was idle or was closed before the server read the request; otherwise fail."""
         self._transport = None
-        if self._asked is None and self._known:
+        if self._request is None and self._known:
             return
         if self._may_repeat and not self._received:
             self._come_back()
@@ -131,12 +131,12 @@ class Buyer(asyncio.Protocol):
             self._crowd.fail(exc or ConnectionError("the system closed a connection"))
 
     def _answered(self, status: int, text: bytes) -> None:
-        asked, self._asked = self._asked, None
-        if asked is None:
+        request, self._request = self._request, None
+        if request is None:
             self._known = True
             self._crowd.comes(self)
         else:
-            self._crowd.answered(self, Answer(_order(status, text), self._due_at, time.time(), status, asked.slow))
+            self._crowd.answered(self, Answer(_order(status, text), self._due_at, time.time(), status, request.slow))
 
     def _come_back(self) -> None:
         self._may_repeat = False
@@ -162,7 +162,7 @@ class Crowd:
         host = f"{plan.host}:{plan.port}".encode()
         numbers = range(plan.first, plan.first + plan.step * plan.orders, plan.step)
         bodies = ((body(number, plan.kind), is_slow(number, plan.kind)) for number in numbers)
-        self._requests = [Asked((_HEAD % (host, len(one))) + one, slow) for one, slow in bodies]
+        self._requests = [PreparedRequest((_HEAD % (host, len(one))) + one, slow) for one, slow in bodies]
         self._next = 0
         self._free: deque[Buyer] = deque()
         self._due: deque[float] = deque()
@@ -181,9 +181,9 @@ class Crowd:
         """Give due orders to free buyers; first to the buyer that was used last, whose connection is the freshest."""
         while self._free and self._next < len(self._requests) and (self._due or not self.plan.rate_per_s):
             due_at = self._due.popleft() if self._due else time.time()
-            asked = self._requests[self._next]
+            request = self._requests[self._next]
             self._next += 1
-            self._free.pop().buy(asked, due_at)
+            self._free.pop().buy(request, due_at)
 
     async def pace(self) -> None:
         """Make orders due at the plan's rate."""

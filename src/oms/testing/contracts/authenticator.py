@@ -109,10 +109,10 @@ class AuthenticatorContract:
         self.assert_refused(authenticator, {name: prefix + value})
 
     def test_each_of_several_callers_at_once_is_known(self, authenticator: Any) -> None:
-        asked = [self.known()[number % len(self.known())] for number in range(THREADS)]
-        calls = [partial(_authenticate, authenticator, headers) for headers, _ in asked]
+        callers = [self.known()[number % len(self.known())] for number in range(THREADS)]
+        calls = [partial(_authenticate, authenticator, headers) for headers, _ in callers]
         found = at_once(self.within_s, calls)
-        assert found == [principal for _, principal in asked], "callers were mixed up between threads"
+        assert found == [principal for _, principal in callers], "callers were mixed up between threads"
 
     def header_names(self) -> Sequence[str]:
         """Return the names of the headers that the authenticator may read."""

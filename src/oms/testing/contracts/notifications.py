@@ -33,7 +33,7 @@ def name_of(kind: str) -> str:
     return f"{ONE}:{kind}"
 
 
-def news(kind: str = CONFIRMED, reason: Reason | None = None, amount: str = "12.50") -> Notification:
+def a_notification(kind: str = CONFIRMED, reason: Reason | None = None, amount: str = "12.50") -> Notification:
     """Return a notification about the first order."""
     return Notification(name_of(kind), ONE, UserId("user-1"), kind, Money.of(amount, EUR), reason, {"k": "✓"}, AT)
 
@@ -44,7 +44,7 @@ class NotificationStoreContract(
     """The contract of `NotificationStore` and `NotificationEvidence`."""
 
     def test_a_notification_is_read_back_unchanged(self, store: Any) -> None:
-        wanted = news("order.cancelled", Reason.DEADLINE)
+        wanted = a_notification("order.cancelled", Reason.DEADLINE)
         _record(store, wanted)
         assert list(store.notifications(ONE)) == [(wanted, None)]
         assert list(store.all_notifications()) == [(wanted, None)]
@@ -52,7 +52,7 @@ class NotificationStoreContract(
 
     def test_texts_of_a_notification_are_limited(self, new_store: Any) -> None:
         def write(store: Any, **fields: Any) -> None:
-            _record(store, attrs.evolve(news(), **fields))
+            _record(store, attrs.evolve(a_notification(), **fields))
 
         fields = {"id": limits.TASK_KEY, "order_id": limits.ID, "user_id": limits.ID, "kind": limits.TOPIC}
         for field, limit in fields.items():
@@ -61,27 +61,27 @@ class NotificationStoreContract(
             write(new_store(), metadata={"k": HALF_PAIR})
 
     def test_an_order_has_one_notification_of_each_kind(self, store: Any) -> None:
-        _record(store, news(PAID), news())
-        _record(store, news(amount="99"), news(PAID))
-        assert [one for one, _ in store.notifications(ONE)] == [news(), news(PAID)]
+        _record(store, a_notification(PAID), a_notification())
+        _record(store, a_notification(amount="99"), a_notification(PAID))
+        assert [one for one, _ in store.notifications(ONE)] == [a_notification(), a_notification(PAID)]
         assert list(store.notifications(TWO)) == []
 
     def test_a_concurrent_second_record_waits_and_changes_nothing(self, store: Any) -> None:
         with store.begin() as first:
-            first.record_notifications([news()])
+            first.record_notifications([a_notification()])
             first.claim_inbox("g", ids("a"))
-            self.meanwhile(lambda: _record(store, news(amount="99")), first.commit)
-        assert [one for one, _ in store.notifications(ONE)] == [news()]
+            self.meanwhile(lambda: _record(store, a_notification(amount="99")), first.commit)
+        assert [one for one, _ in store.notifications(ONE)] == [a_notification()]
 
     def test_a_rollback_leaves_no_notification(self, store: Any) -> None:
         with store.begin() as transaction:
-            transaction.record_notifications([news()])
+            transaction.record_notifications([a_notification()])
             assert _load(store, name_of(CONFIRMED)) == {}
             assert list(store.notifications(ONE)) == []
         assert list(store.all_notifications()) == []
 
     def test_a_delivery_records_its_time(self, store: Any) -> None:
-        _record(store, news(), news(PAID))
+        _record(store, a_notification(), a_notification(PAID))
         with store.begin() as transaction:
             transaction.mark_notified([name_of(CONFIRMED), "unknown"])
             transaction.commit()
@@ -92,18 +92,18 @@ class NotificationStoreContract(
 
     def test_a_notification_can_be_recorded_as_delivered(self, store: Any) -> None:
         with store.begin() as transaction:
-            transaction.record_notifications([news()], delivered=True)
+            transaction.record_notifications([a_notification()], delivered=True)
             transaction.commit()
         ((wanted, at),) = store.notifications(ONE)
-        assert wanted == news()
+        assert wanted == a_notification()
         assert abs(at - self.now()) < timedelta(seconds=5)
 
     def test_a_delivered_notification_does_not_change(self, store: Any) -> None:
-        _record(store, news())
+        _record(store, a_notification())
         with store.begin() as transaction:
             transaction.mark_notified([name_of(CONFIRMED)])
             transaction.commit()
-        _record(store, news())
+        _record(store, a_notification())
         ((_, at),) = store.notifications(ONE)
         assert at is not None
 

@@ -74,38 +74,40 @@ class NotifierContract:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_news_of_each_kind_is_delivered(self, notifier: Any, kind: str) -> None:
-        self.deliver(notifier, self.news(f"n1:{kind}", kind))
-        self.deliver(notifier, self.news(f"n2:{kind}", kind, reason=Reason.OPERATOR, metadata={"channel": "web"}))
+        self.deliver(notifier, self.notification(f"n1:{kind}", kind))
+        self.deliver(
+            notifier, self.notification(f"n2:{kind}", kind, reason=Reason.OPERATOR, metadata={"channel": "web"})
+        )
         self.assert_delivered(f"n1:{kind}", f"n2:{kind}")
 
     def test_a_repeat_reaches_the_receiver_under_the_same_id(self, notifier: Any) -> None:
         for _ in range(3):
-            self.deliver(notifier, self.news("same"))
-        self.deliver(notifier, self.news("other"))
+            self.deliver(notifier, self.notification("same"))
+        self.deliver(notifier, self.notification("other"))
         self.assert_delivered("same", "other")
 
     def test_metadata_may_hold_any_text(self, notifier: Any) -> None:
         for number, text in enumerate(HOSTILE_TEXTS):
-            self.deliver(notifier, self.news(f"text-{number}", metadata={"text": text, text[:40]: "name"}))
-        self.deliver(notifier, self.news("all", metadata=HOSTILE_METADATA))
+            self.deliver(notifier, self.notification(f"text-{number}", metadata={"text": text, text[:40]: "name"}))
+        self.deliver(notifier, self.notification("all", metadata=HOSTILE_METADATA))
         self.assert_delivered(*(f"text-{number}" for number in range(len(HOSTILE_TEXTS))), "all")
 
     def test_ids_may_hold_separators(self, notifier: Any) -> None:
         names = [f"{name}:order.confirmed" for name in IDS]
         for name in names:
-            self.deliver(notifier, self.news(name))
+            self.deliver(notifier, self.notification(name))
         self.assert_delivered(*names)
 
     def test_it_delivers_from_several_threads_at_once(self, notifier: Any) -> None:
         names = [f"thread-{number}" for number in range(THREADS)]
-        answers = at_once(self.within_s, [partial(notifier.send, self.news(name)) for name in names])
+        answers = at_once(self.within_s, [partial(notifier.send, self.notification(name)) for name in names])
         assert answers == [None] * THREADS, f"send must return None, not {answers!r}"
         self.assert_delivered(*names)
 
     def test_the_notification_stays_as_it_is(self, notifier: Any) -> None:
-        news = self.news("n", metadata={"channel": "web"})
-        with unchanged("notification", news):
-            self.deliver(notifier, news)
+        notification = self.notification("n", metadata={"channel": "web"})
+        with unchanged("notification", notification):
+            self.deliver(notifier, notification)
 
     def test_an_unreachable_receiver_is_an_error_and_worth_another_try(self, notifier: Any) -> None:
         if not self.can_be_unreachable:
@@ -117,7 +119,7 @@ class NotifierContract:
         )
         assert isinstance(error, Exception), f"send raised {error!r}, which is no `Exception` and would end a thread"
         assert not isinstance(error, Permanent), "an outage is no refusal: with `Permanent` it is never tried again"
-        self.deliver(notifier, self.news("n"))
+        self.deliver(notifier, self.notification("n"))
 
     def test_a_refusal_is_permanent(self, notifier: Any) -> None:
         if not self.can_refuse:
@@ -128,19 +130,19 @@ class NotifierContract:
             f"a refusal must raise `oms.Permanent`, or it is retried for 24 h: {error!r}"
         )
 
-    def news(self, id: str, kind: str = "order.confirmed", **more: Any) -> Any:  # noqa: A002 - the field's name
+    def notification(self, id: str, kind: str = "order.confirmed", **more: Any) -> Any:  # noqa: A002 - the field's name
         """Return a notification."""
         return notification(id, kind, currency=self.currency, **more)
 
-    def deliver(self, notifier: Any, news: Any) -> None:
+    def deliver(self, notifier: Any, notification: Any) -> None:
         """Deliver a notification; fail if that takes longer than the time limit."""
-        answer = within(self.within_s, lambda: notifier.send(news))
+        answer = within(self.within_s, lambda: notifier.send(notification))
         assert answer is None, f"send must return None, not {answer!r}"
 
     def failure(self, notifier: Any) -> BaseException | None:
         """Return the error of one delivery, or None; fail if it takes longer than the time limit."""
         try:
-            within(self.within_s, lambda: notifier.send(self.news("fails")))
+            within(self.within_s, lambda: notifier.send(self.notification("fails")))
         except AssertionError:
             raise
         except BaseException as error:  # noqa: BLE001 - the suite checks the error

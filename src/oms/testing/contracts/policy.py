@@ -78,15 +78,15 @@ class PolicyContract:
         """Return terms in the system's currency."""
         return terms(self.currency, items, **more)
 
-    def verdict(self, policy: Any, asked: Terms, caller: Principal) -> DomainError | None:
+    def verdict(self, policy: Any, terms: Terms, caller: Principal) -> DomainError | None:
         """Return None or the refusal; fail on an illegal result, a changed argument or an exceeded time limit."""
-        with unchanged("terms", asked.items, asked.metadata):
-            return within(self.within_s, lambda: _verdict(policy, asked, caller))
+        with unchanged("terms", terms.items, terms.metadata):
+            return within(self.within_s, lambda: _verdict(policy, terms, caller))
 
 
-def _verdict(policy: Any, asked: Terms, caller: Principal) -> DomainError | None:
+def _verdict(policy: Any, terms: Terms, caller: Principal) -> DomainError | None:
     try:
-        found = policy.check(asked, caller)
+        found = policy.check(terms, caller)
     except DomainError as refusal:
         return refusal
     except Exception as error:

@@ -76,10 +76,10 @@ class PricingContract:
         """Return terms in the system's currency."""
         return terms(self.currency, items, **more)
 
-    def priced(self, pricing: Any, asked: Terms) -> object:
+    def priced(self, pricing: Any, terms: Terms) -> object:
         """Return the total or the refusal's code; fail on an illegal result, a changed argument or a slow call."""
-        with unchanged("terms", asked.items, asked.metadata):
-            found = within(self.within_s, lambda: _answer(pricing, asked))
+        with unchanged("terms", terms.items, terms.metadata):
+            found = within(self.within_s, lambda: _answer(pricing, terms))
         if isinstance(found, Money):
             self.assert_legal(found)
         else:
@@ -103,9 +103,9 @@ def _assert_meant(refusal: DomainError) -> None:
     assert refusal.code not in _OF_MONEY, f"price made an amount that can't be charged: {refusal}"
 
 
-def _answer(pricing: Any, asked: Terms) -> object:
+def _answer(pricing: Any, terms: Terms) -> object:
     try:
-        found = pricing.price(asked)
+        found = pricing.price(terms)
     except DomainError as refusal:
         _assert_meant(refusal)
         return refusal.code

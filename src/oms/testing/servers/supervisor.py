@@ -165,7 +165,7 @@ def _requests(parent: int) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _write_line(answer: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
@@ -178,12 +178,12 @@ def main(prefix: str, user: str | None = None) -> None:
         signal.signal(number, lambda *_: sys.exit())
     supervisor = Supervisor(prefix, user)
     try:
-        _say({"directory": str(supervisor.directory)})
+        _write_line({"directory": str(supervisor.directory)})
         for request in _requests(parent):
             try:
-                _say(getattr(supervisor, request.pop("do"))(**request))
+                _write_line(getattr(supervisor, request.pop("do"))(**request))
             except OSError as failed:
-                _say({"error": str(failed)})
+                _write_line({"error": str(failed)})
     finally:
         supervisor.close()
 

@@ -22,11 +22,11 @@ SKU = "apple"
 class Customer:
     """One customer with one order."""
 
-    __slots__ = ("answers", "asked", "future", "name", "worker")
+    __slots__ = ("answers", "future", "name", "requests", "worker")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.asked = 0
+        self.requests = 0
         self.future: Future[Any] | None = None
         self.worker: Worker | None = None
         self.answers: list[OrderId] = []
@@ -43,14 +43,14 @@ class Customers:
 
     def to_ask(self) -> list[str]:
         """Return the names of customers that place an order now, for the first time or because no response came."""
-        return [one.name for one in self.all if self._asks(one)]
+        return [one.name for one in self.all if self._may_request(one)]
 
     def place(self, name: str) -> None:
         """Submit a customer's order, the first time or again."""
         one, worker = self._by_name[name], self._order_worker()
         if worker is None:
             return
-        one.asked += 1
+        one.requests += 1
         one.worker = worker
         one.future = self._use_cases(worker).submit(self._command, key=f"key of {name}")
 
@@ -86,12 +86,12 @@ class Customers:
         """Yield the customers whose order was accepted, with its id."""
         return ((one.name, one.answers[0]) for one in self.all if one.answers)
 
-    def _asks(self, one: Customer) -> bool:
+    def _may_request(self, one: Customer) -> bool:
         if one.answers:
             return False
         if one.future is not None and one.worker is not None:
             return one.worker.stale  # the worker died with the command
-        return one.asked < 20
+        return one.requests < 20
 
     def _order_worker(self) -> Worker | None:
         up = [worker for worker in self._workers if worker.service == "order"]

@@ -64,11 +64,11 @@ class Points:
                 found = tuple(option for option in found if option not in (faults.DIES, faults.SLEEPS))
             index = self._draw(f"at {worker.slot} {place}", found)
             if index:
-                self._strike(worker, place, found[index])
+                self._apply_fault(worker, place, found[index])
 
         return point, blocked
 
-    def _strike(self, worker: Worker, place: str, fault: str) -> None:
+    def _apply_fault(self, worker: Worker, place: str, fault: str) -> None:
         if fault == faults.DIES:
             self.system.kill(worker)
             raise WorkerKilled(worker.owner)

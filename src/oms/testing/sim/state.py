@@ -37,7 +37,7 @@ def state_of(system: SimulatedSystem, used: dict[str, int]) -> int:
         _gate(system),
         _book(system, now),
         tuple(_worker(worker, now) for worker in system.workers),
-        tuple((one.asked, len(one.answers), one.future is None) for one in system.customers.all),
+        tuple((one.requests, len(one.answers), one.future is None) for one in system.customers.all),
         tuple(frozenset(records[name].documents.rows.items()) for name in system.own),
     ]
     return hash(tuple(parts))
@@ -159,7 +159,9 @@ def unexpected(system: SimulatedSystem) -> Iterator[Violation]:
     placed = len(records_of(system))
     if placed > len(system.customers.all):
         yield Violation(
-            "P10", "orders", f"{len(system.customers.all)} customers asked under a key each, {placed} orders are there"
+            "P10",
+            "orders",
+            f"{len(system.customers.all)} customers placed an order under a key each, {placed} orders are there",
         )
     for one in system.customers.all:
         if not one.answers:

@@ -22,7 +22,7 @@ Seen = dict[tuple[str, str], str]
 
 
 LOG = "log"
-SAYS = {
+STEP_WORDS = {
     "CommandGroup": "runs commands",
     "Consumer": "handles",
     "Relay": "sends what it owes",
@@ -34,17 +34,17 @@ SAYS = {
 
 @attrs.frozen
 class Line:
-    """One line of a story. `harm`: it is a fault or another deviation from the calm schedule."""
+    """One line of a story. `is_fault`: it is a fault or another deviation from the calm schedule."""
 
     at_s: float
     who: str
     what: str
     then: tuple[str, ...] = ()
-    harm: bool = False
+    is_fault: bool = False
 
     def __str__(self) -> str:
         follows = f"  ->  {'; '.join(self.then)}" if self.then else ""
-        return f"{'!' if self.harm else ' '} {self.at_s:9.2f} s  {self.who:<15} {self.what}{follows}"
+        return f"{'!' if self.is_fault else ' '} {self.at_s:9.2f} s  {self.who:<15} {self.what}{follows}"
 
 
 class Story(Listener):
@@ -54,7 +54,7 @@ class Story(Listener):
         self.lines: list[Line] = []
         self._before: Seen = {}
         self._at_s = 0.0
-        self._harm: list[Line] = []
+        self._faults: list[Line] = []
         self._chosen = False
 
     def drew(self, label: str, option: str) -> None:
@@ -65,7 +65,7 @@ class Story(Listener):
             return
         who, _, place = rest.partition(" ")
         what = f"{option} at {place}" if kind == "at" else f"{who}: {option}"
-        self._harm.append(Line(self._at_s, who if kind == "at" else kind, what, harm=True))
+        self._faults.append(Line(self._at_s, who if kind == "at" else kind, what, is_fault=True))
 
     def begins(self, run: ObservedRun, what: str) -> None:  # noqa: ARG002 - a parameter of `Listener`
         """Record the beginning of a step."""
@@ -84,12 +84,12 @@ class Story(Listener):
         self._before = seen
         if who in run.slots:
             step, _, topic = rest.partition(" ")
-            rest = f"{SAYS.get(step, step)} {topic}".rstrip()
+            rest = f"{STEP_WORDS.get(step, step)} {topic}".rstrip()
         else:
             who, rest = "", what
-        self.lines.append(Line(self._at_s, who, rest, tuple(then), harm=self._chosen))
-        self.lines += self._harm
-        self._harm, self._chosen = [], False
+        self.lines.append(Line(self._at_s, who, rest, tuple(then), is_fault=self._chosen))
+        self.lines += self._faults
+        self._faults, self._chosen = [], False
 
     def reached(self, worker: Worker, place: str) -> None:
         """Do nothing: a story has no lines for points."""
@@ -137,7 +137,7 @@ def _arrows(lines: list[Line]) -> Iterator[str]:
     for line in lines:
         who = line.who.rpartition("-")[0] or line.who or "system"
         words = line.what.split()
-        if line.harm:
+        if line.is_fault:
             yield f"    Note over {who}: {line.what} !"
         if words[:1] == ["places"]:
             yield f"    customer->>order: place {words[1]}"
@@ -156,7 +156,7 @@ class Digest(Listener):
 
     def __init__(self) -> None:
         self._lines: list[str] = []
-        self._told: Counter[TopicPartition] = Counter()
+        self._printed: Counter[TopicPartition] = Counter()
 
     def drew(self, label: str, option: str) -> None:
         """Add a choice."""
@@ -171,9 +171,9 @@ class Digest(Listener):
         log = run.system.log
         for topic in log.topics():
             for place, end in log.ends([topic]).items():
-                if self._told[place] < end:
-                    self._lines += map(repr, log.read(place, self._told[place]))
-                    self._told[place] = end
+                if self._printed[place] < end:
+                    self._lines += map(repr, log.read(place, self._printed[place]))
+                    self._printed[place] = end
 
     def reached(self, worker: Worker, place: str) -> None:
         """Add a point."""

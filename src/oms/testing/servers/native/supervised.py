@@ -37,28 +37,28 @@ class Supervised:
 
     def start(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
         """Start a program whose output goes to the file `log`; returns its process id."""
-        return int(self._ask("start", argv=list(argv), env=dict(env))["pid"])
+        return int(self._request("start", argv=list(argv), env=dict(env))["pid"])
 
     def poll(self) -> int | None:
         """Return the program's exit code (negative: the signal that ended it), None while it runs."""
-        code: int | None = self._ask("poll")["code"]
+        code: int | None = self._request("poll")["code"]
         return code
 
     def signal(self, number: Signals) -> None:
         """Send a signal to the program, but not to the processes that it has forked."""
-        self._ask("signal", number=int(number))
+        self._request("signal", number=int(number))
 
     def pause(self) -> None:
         """Stop the program and all processes that it has forked (SIGSTOP)."""
-        self._ask("pause")
+        self._request("pause")
 
     def resume(self) -> None:
         """Continue them (SIGCONT)."""
-        self._ask("resume")
+        self._request("resume")
 
     def kill(self) -> None:
         """Kill the program and all processes that it has forked at one moment (SIGKILL); waits until none is left."""
-        self._ask("kill")
+        self._request("kill")
 
     def close(self) -> None:
         """Kill the processes, remove the directory and end the supervisor. Further calls do nothing."""
@@ -70,7 +70,7 @@ class Supervised:
         self._process.wait(CLOSE_S)
         shutil.rmtree(self.directory, ignore_errors=True)  # exists only if the supervisor was killed
 
-    def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+    def _request(self, do: str, **arguments: Any) -> dict[str, Any]:
         pipe = self._process.stdin
         with self._turn:
             try:
