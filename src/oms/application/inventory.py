@@ -10,7 +10,7 @@ import attrs
 from oms.application.inventory_work import InventoryWork, Takes
 from oms.application.stock_gate import GateDeltas, GateKeeper, GatePhase, GiveBacks, SettledOrders
 from oms.domain.commands import AddStock, SetStock
-from oms.domain.events import OrderCancelled, OrderConfirmed, OrderCreated
+from oms.domain.events import OrderCancelled, OrderConfirmed, OrderCreated, OrderRefundRequested
 from oms.domain.reservation import ReservationState
 from oms.domain.stock import Movement, MovementKind, Stock
 from oms.domain.tasks import TaskKind, TaskRequest, composite_key
@@ -53,6 +53,17 @@ def confirmed(event: OrderConfirmed, work: InventoryWork) -> None:
 def cancelled(event: OrderCancelled, work: InventoryWork) -> None:
     """Release held units and restock sold ones; an order without a reservation never gets one after this."""
     release(event.order_id, work)
+
+
+def refund_requested(event: OrderRefundRequested, work: InventoryWork) -> None:
+    """Make the units of a refund available again."""
+    before = work[event.order_id]
+    after = work.save(before.refunded(event, at=work.now))
+    if after is before:
+        return
+    work.changes.note("Inventory restocked", order_id=event.order_id, refund=event.refund_id)
+    for sku, units in sorted(event.items.items()):
+        _gate_delta(work, composite_key("refund", event.order_id, event.refund_id, sku), sku, units)
 
 
 def release(order_id: OrderId, work: InventoryWork) -> None:
@@ -104,6 +115,7 @@ ROUTES: Mapping[str, Handler[InventoryWork]] = {
     OrderCreated.topic: cast("Handler[InventoryWork]", created),
     OrderConfirmed.topic: cast("Handler[InventoryWork]", confirmed),
     OrderCancelled.topic: cast("Handler[InventoryWork]", cancelled),
+    OrderRefundRequested.topic: cast("Handler[InventoryWork]", refund_requested),
 }
 
 

@@ -11,14 +11,17 @@ import attrs
 
 from oms.domain.events import (
     OrderCancelled,
+    OrderCompleted,
     OrderConfirmed,
     OrderRejected,
+    OrderShipped,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRefundPaid,
     PaymentSucceeded,
     PaymentVoided,
 )
-from oms.domain.tasks import TaskKind, TaskRequest, order_of
+from oms.domain.tasks import TaskKind, TaskRequest, composite_key, key_fields, order_of
 from oms.engine.parking import Failure, task_letter
 from oms.engine.recorded_changes import RecordedChanges
 from oms.engine.retries import next_try
@@ -75,7 +78,14 @@ class NotificationWork:
 
 def _id(event: AnyEvent) -> str:
     """Return the notification's id. It is unambiguous although order ids may contain colons: topics contain none."""
-    return f"{event.order_id}:{event.topic}"
+    part = event.part
+    return composite_key(event.order_id, event.topic, part) if part else f"{event.order_id}:{event.topic}"
+
+
+def _kind(notification_id: str) -> str:
+    """Return the topic in a notification's id."""
+    fields = key_fields(notification_id)
+    return str(fields[1]) if fields is not None else notification_id.rpartition(":")[2]
 
 
 def payment_outcome(event: PaymentOutcome, work: NotificationWork) -> None:
@@ -113,6 +123,59 @@ def order_ended(event: OrderEnd, work: NotificationWork) -> None:
     )
 
 
+def shipped(event: OrderShipped, work: NotificationWork) -> None:
+    """Notify of one shipment."""
+    work.notify(
+        Notification(
+            _id(event),
+            event.order_id,
+            event.user_id,
+            event.topic,
+            None,
+            metadata=event.metadata,
+            at=work.now,
+            part=event.part,
+            items=event.items,
+            lines=event.lines,
+            carrier=event.carrier,
+            tracking_number=event.tracking_number,
+        )
+    )
+
+
+def refund_paid(event: PaymentRefundPaid, work: NotificationWork) -> None:
+    """Notify of one refund, once it is paid."""
+    work.notify(
+        Notification(
+            _id(event),
+            event.order_id,
+            event.user_id,
+            event.topic,
+            event.amount,
+            metadata=event.metadata,
+            at=work.now,
+            part=event.part,
+            items=event.items,
+        )
+    )
+
+
+def completed(event: OrderCompleted, work: NotificationWork) -> None:
+    """Notify that every unit was shipped or cancelled."""
+    work.notify(
+        Notification(
+            _id(event),
+            event.order_id,
+            event.user_id,
+            event.topic,
+            event.total,
+            metadata=event.metadata,
+            at=work.now,
+            items=event.items,
+        )
+    )
+
+
 ROUTES: Mapping[str, Handler[NotificationWork]] = {
     PaymentSucceeded.topic: cast("Handler[NotificationWork]", payment_outcome),
     PaymentFailed.topic: cast("Handler[NotificationWork]", payment_outcome),
@@ -121,6 +184,9 @@ ROUTES: Mapping[str, Handler[NotificationWork]] = {
     OrderConfirmed.topic: cast("Handler[NotificationWork]", order_confirmed),
     OrderCancelled.topic: cast("Handler[NotificationWork]", order_ended),
     OrderRejected.topic: cast("Handler[NotificationWork]", order_ended),
+    OrderShipped.topic: cast("Handler[NotificationWork]", shipped),
+    PaymentRefundPaid.topic: cast("Handler[NotificationWork]", refund_paid),
+    OrderCompleted.topic: cast("Handler[NotificationWork]", completed),
 }
 
 
@@ -150,8 +216,8 @@ class Deliveries:
         task = ended.token
         if ended.error is None:
             work.sent(task.key)
-            kind = task.key.rpartition(":")[2]
-            work.changes.note("Notification sent", order_id=order_of(task.kind, task.key), kind=kind)
+            order_id, kind = order_of(task.kind, task.key), _kind(task.key)
+            work.changes.note("Notification sent", order_id=order_id, kind=kind)
             return None
         if isinstance(ended.error, Permanent) or work.now - task.created_at >= GIVE_UP_AFTER:
             work.changes.parked.append(self._dead_letter(task, ended.error, work.now))

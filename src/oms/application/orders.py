@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import cast
 
-from oms.domain.commands import CancelOrder
+from oms.domain.commands import CancelOrder, InstructPayment, RefundOrder, ShipOrder
 from oms.domain.errors import NotFound
 from oms.domain.events import (
     InventoryRejected,
@@ -16,16 +16,22 @@ from oms.domain.events import (
     OrderCreated,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentRefundPaid,
     PaymentSucceeded,
     PaymentVoided,
     Reason,
+    RefundEvent,
 )
+from oms.domain.money import Money
 from oms.domain.order import Order, OrderTrigger
+from oms.domain.refund import Refund
+from oms.domain.shipment import Shipment
 from oms.domain.state_machine import HistoryEntry, Transition
 from oms.domain.stated_terms import stated_in
 from oms.domain.tasks import TaskKind
 from oms.domain.terms import Terms
-from oms.domain.values import OrderId, UserId
+from oms.domain.values import Items, OrderId, UserId
 from oms.engine.recorded_changes import IdentityMap, RecordedChanges
 from oms.engine.service import Handler, Service
 from oms.ports.call_executor import Ended
@@ -109,6 +115,21 @@ def cancel(work: OrderWork, command: CancelOrder, owner: UserId | None) -> Order
     return work.save(order.cancel(reason, at=work.now))
 
 
+def ship(work: OrderWork, command: ShipOrder, shipment_id: str) -> Shipment:
+    """Ship units of a confirmed order."""
+    return work.save(work[command.order_id].ship(command, shipment_id, at=work.now)).fulfilment.shipments[-1]
+
+
+def refund(work: OrderWork, command: RefundOrder, refund_id: str) -> Refund:
+    """Refund units or money of a confirmed order."""
+    return work.save(work[command.order_id].refund(command, refund_id, at=work.now)).fulfilment.refunds[-1]
+
+
+def instruct(work: OrderWork, command: InstructPayment, by: str) -> Order:
+    """Tell the payment service what to do about a refund that the gateway refused."""
+    return work.save(work[command.order_id].instruct(command, by, at=work.now))
+
+
 def created(event: OrderCreated, work: OrderWork) -> None:
     """Note our own `order.created`, or adopt an order of another producer."""
     work.save(work[event.order_id].created(event.terms, at=work.now, deadline_at=work.deadline_at))
@@ -117,6 +138,16 @@ def created(event: OrderCreated, work: OrderWork) -> None:
 def reserved(event: InventoryReserved, work: OrderWork) -> None:
     """Note that the order's stock is held; adopt an unknown order."""
     work.save(work[event.order_id].reserved(event.terms, at=work.now, deadline_at=work.deadline_at))
+
+
+def refund_paid(event: PaymentRefundPaid, work: OrderWork) -> None:
+    """Note that a refund was paid."""
+    work.save(work[event.order_id].refund_paid(event, at=work.now))
+
+
+def refund_failed(event: PaymentRefundFailed, work: OrderWork) -> None:
+    """Note that the gateway refused a refund."""
+    work.save(work[event.order_id].refund_failed(event, at=work.now))
 
 
 def applies(trigger: OrderTrigger) -> Callable[[AnyEvent, OrderWork], None]:
@@ -137,6 +168,8 @@ ROUTES: Mapping[str, Handler[OrderWork]] = {
     PaymentFailed.topic: applies(OrderTrigger.DECLINED),
     PaymentVoided.topic: applies(OrderTrigger.VOIDED),
     PaymentRefunded.topic: applies(OrderTrigger.REFUNDED),
+    PaymentRefundPaid.topic: cast("Handler[OrderWork]", refund_paid),
+    PaymentRefundFailed.topic: cast("Handler[OrderWork]", refund_failed),
 }
 
 
@@ -147,10 +180,16 @@ def inbox_id(message: Message) -> MessageId:
     message that contradicts the order isn't mistaken for a repeat of the true message, which has the same message id.
     """
     stated = stated_in(message.event)
-    if stated is None:
-        return message.id
-    text = f"{stated.user_id} {stated.amount.minor} {stated.amount.currency.code} {dict(stated.items or {})}"
-    return MessageId(f"{message.id}.{blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()}")
+    if stated is not None:
+        return _with_digest(message.id, stated.user_id, stated.amount, stated.items or {})
+    if isinstance(message.event, RefundEvent):
+        return _with_digest(message.id, message.event.user_id, message.event.amount, message.event.items)
+    return message.id
+
+
+def _with_digest(name: MessageId, user_id: UserId, amount: Money, items: Items) -> MessageId:
+    text = f"{user_id} {amount.minor} {amount.currency.code} {dict(items)}"
+    return MessageId(f"{name}.{blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()}")
 
 
 _DIGEST_BYTES = 12

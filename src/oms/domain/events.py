@@ -1,4 +1,4 @@
-"""Events, in the past tense. An order has at most one of each type.
+"""Events, in the past tense. An order has at most one of each type, and of a `PartEvent` at most one for each part.
 
 A class with a `topic` is all that an event needs here: `EVENTS` finds it.
 """
@@ -13,7 +13,9 @@ from typing import ClassVar
 import attrs
 
 from oms.domain.errors import ImpossibleTransition
+from oms.domain.lines import OrderLine
 from oms.domain.money import Money
+from oms.domain.refund import Instruction, RefundKind
 from oms.domain.terms import Terms
 from oms.domain.values import NO_METADATA, Items, Metadata, OrderId, Sku, UserId
 
@@ -43,6 +45,23 @@ class Event:
 
     topic: ClassVar[str]
     order_id: OrderId
+
+    @property
+    def part(self) -> str:
+        """The part of the order that the event is about; empty for an event about the whole order."""
+        return ""
+
+
+@attrs.frozen
+class PartEvent(Event, ABC):
+    """An event about a part of an order. Its message is identified by order, topic and part."""
+
+    user_id: UserId
+
+    @property
+    @abstractmethod
+    def part(self) -> str:
+        """The part: an id, or an id and an attempt."""
 
 
 @attrs.frozen
@@ -185,6 +204,115 @@ class OrderRejected(_OrderEnded):
     """The order ended because the stock didn't suffice."""
 
     topic = "order.rejected"
+
+
+@attrs.frozen
+class OrderShipped(PartEvent):
+    """Units of the order left the warehouse.
+
+    The first shipment of an order has `capture_amount`: the total less all refunds that were requested before it.
+    """
+
+    topic = "order.shipped"
+    shipment_id: str
+    items: Items
+    lines: tuple[OrderLine, ...] = ()
+    carrier: str | None = None
+    tracking_number: str | None = None
+    capture_amount: Money | None = None
+    metadata: Metadata = NO_METADATA
+
+    @property
+    def part(self) -> str:
+        """The shipment's id."""
+        return self.shipment_id
+
+
+@attrs.frozen
+class OrderRefundRequested(PartEvent):
+    """An operator decided to refund `amount`; with `restock`, the units of `items` are available again."""
+
+    topic = "order.refund_requested"
+    refund_id: str
+    kind: RefundKind
+    items: Items
+    lines: tuple[OrderLine, ...]
+    restock: bool
+    amount: Money
+    before_shipment: bool
+    reason: str
+    metadata: Metadata = NO_METADATA
+
+    @property
+    def part(self) -> str:
+        """The refund's id."""
+        return self.refund_id
+
+
+@attrs.frozen
+class OrderCompleted(Event):
+    """Every unit was shipped or cancelled. `items` are the shipped units."""
+
+    topic = "order.completed"
+    user_id: UserId
+    total: Money
+    refunded: Money
+    items: Items
+    metadata: Metadata = NO_METADATA
+
+
+@attrs.frozen
+class OrderPaymentInstructed(PartEvent):
+    """An operator (`by`) decided, for the reason `why`, about attempt number `attempt` of a refused refund (`of`)."""
+
+    topic = "order.payment_instructed"
+    of: str
+    what: Instruction
+    attempt: int
+    by: str
+    why: str
+
+    @property
+    def part(self) -> str:
+        """The refund's id and the attempt: there is one instruction for each attempt."""
+        return f"{self.of}/{self.attempt}"
+
+
+@attrs.frozen
+class RefundEvent(PartEvent):
+    """The outcome of attempt number `attempt` of a refund; `amount` is the refund's, `items` its units."""
+
+    refund_id: str
+    amount: Money
+    items: Items
+    attempt: int
+    outside: bool = False
+    reason: str | None = None
+    metadata: Metadata = NO_METADATA
+
+
+@attrs.frozen
+class PaymentRefundPaid(RefundEvent):
+    """The refund was paid: by the gateway, or, with `outside`, by other means that an operator confirmed."""
+
+    topic = "payment.refund_paid"
+
+    @property
+    def part(self) -> str:
+        """The refund's id."""
+        return self.refund_id
+
+
+@attrs.frozen
+class PaymentRefundFailed(RefundEvent):
+    """The gateway refused the refund, for `reason`. An operator has to decide what happens next."""
+
+    topic = "payment.refund_failed"
+
+    @property
+    def part(self) -> str:
+        """The refund's id and the attempt."""
+        return f"{self.refund_id}/{self.attempt}"
 
 
 def _published() -> Iterator[type[Event]]:

@@ -55,7 +55,7 @@ class Money:
     @classmethod
     def of(cls, amount: Decimal | int | str, currency: Currency) -> Money:
         """Return an amount given in major units; refuses a negative, infinite, too large or too fine one."""
-        minor, rest = _minor_units(_bounded(amount), currency.exponent)
+        minor, rest = _minor_units(exact_amount(amount), currency.exponent)
         if rest:
             raise InvalidValue(
                 "invalid_amount",
@@ -72,7 +72,7 @@ class Money:
         Refused when negative, not finite or too large. The rule is that of PostgreSQL's `numeric(38,2)`, the column in
         which the Spring system stores amounts ("the numeric type rounds ties away from zero", manual, section 8.1).
         """
-        exact = _bounded(amount)
+        exact = exact_amount(amount)
         if exact.adjusted() < -currency.exponent - 1:  # below a tenth of a minor unit
             return cls(0, currency)
         numerator, denominator = exact.as_integer_ratio()
@@ -98,8 +98,11 @@ class Money:
         return f"{digits} {self.currency.code}"
 
 
-def _bounded(amount: Decimal | int | str) -> Decimal:
-    """Return the amount as a finite decimal from 0 to a bound that keeps exact arithmetic cheap."""
+def exact_amount(amount: Decimal | int | str) -> Decimal:
+    """Return the amount as a finite decimal from 0 to a bound that keeps exact arithmetic cheap.
+
+    Raises `InvalidValue` for any other number, and for a text that is no number.
+    """
     try:
         exact = Decimal(amount)
     except (InvalidOperation, ValueError):

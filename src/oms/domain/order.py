@@ -10,17 +10,29 @@ from enum import Enum
 
 import attrs
 
+from oms.domain import part_events
+from oms.domain.commands import InstructPayment, RefundOrder, ShipOrder
 from oms.domain.errors import Conflict, ImpossibleTransition, NotFound, TermsMismatch
 from oms.domain.events import (
     Event,
     OrderCancelled,
     OrderCancelling,
+    OrderCompleted,
     OrderConfirmed,
     OrderCreated,
     OrderEvent,
+    OrderPaymentInstructed,
+    OrderRefundRequested,
     OrderRejected,
+    OrderShipped,
+    PartEvent,
+    PaymentRefundFailed,
+    PaymentRefundPaid,
     Reason,
+    RefundEvent,
 )
+from oms.domain.fulfilment import NOTHING_YET, Fulfilment
+from oms.domain.refund import WHOLE, RefundKind, RefundState, Refusal
 from oms.domain.state_machine import (
     Cell,
     Effect,
@@ -42,7 +54,8 @@ class OrderState(Enum):
     """The state of an order.
 
     `ABSENT`: there is no order yet, though events about it may have arrived. `LEGACY`: imported from the Spring system
-    and not resumed; no event of it was published, and it has no deadline.
+    and not resumed; no event of it was published, and it has no deadline. `FULFILLING`: something was shipped or
+    refunded, and units are open. `COMPLETED`: every unit was shipped or cancelled.
     """
 
     ABSENT = "ABSENT"
@@ -53,10 +66,15 @@ class OrderState(Enum):
     CONFIRMED = "CONFIRMED"
     REJECTED = "REJECTED"
     CANCELLED = "CANCELLED"
+    FULFILLING = "FULFILLING"
+    COMPLETED = "COMPLETED"
 
     @property
     def settled(self) -> bool:
-        """Whether the order has ended (a confirmed one can still be cancelled by an operator)."""
+        """Whether the saga of the order has ended.
+
+        Operators can still cancel, ship and refund a confirmed order, and so on until every unit is shipped or cancelled.
+        """
         return self in SETTLED
 
     @property
@@ -65,11 +83,28 @@ class OrderState(Enum):
         return self in SETTLED or self is OrderState.LEGACY
 
 
-SETTLED = frozenset({OrderState.CONFIRMED, OrderState.REJECTED, OrderState.CANCELLED})
+SETTLED = frozenset(
+    {
+        OrderState.CONFIRMED,
+        OrderState.REJECTED,
+        OrderState.CANCELLED,
+        OrderState.FULFILLING,
+        OrderState.COMPLETED,
+    }
+)
 
 _TIMER = TaskKind.DEADLINE
 TIMED = (OrderState.CREATED, OrderState.RESERVED)
 """States in which the order's deadline is running."""
+
+
+class OrderPayment(Enum):
+    """The last result of the order's payment that the order service has heard of."""
+
+    CAPTURED = "CAPTURED"
+    DECLINED = "DECLINED"
+    VOIDED = "VOIDED"
+    REFUNDED = "REFUNDED"
 
 
 class OrderTrigger(Enum):
@@ -89,6 +124,14 @@ class OrderTrigger(Enum):
     DEADLINE = "deadline"
     IMPORTED = "import"
     RESUMED = "resume"
+    SHIP = "ship"
+    SHIP_LAST = "ship the last unit"
+    CANCEL_UNITS = "cancel units"
+    CANCEL_LAST_UNITS = "cancel the last units"
+    GIVE_BACK = "refund a return or goodwill"
+    INSTRUCT = "instruct payment"
+    REFUND_PAID = "payment.refund_paid"
+    REFUND_FAILED = "payment.refund_failed"
 
 
 S, T = OrderState, OrderTrigger
@@ -100,6 +143,12 @@ _rejected = move(S.REJECTED, OrderRejected)
 _confirmed = move(S.CONFIRMED, OrderConfirmed)
 _cancelled = move(S.CANCELLED, OrderCancelled)
 _cancelling = move(S.CANCELLING, OrderCancelling)
+_shipped = move(S.FULFILLING, OrderShipped)
+_shipped_all = move(S.COMPLETED, OrderShipped, OrderCompleted)
+_refunded = move(S.FULFILLING, OrderRefundRequested)
+_refunded_all = move(S.COMPLETED, OrderRefundRequested, OrderCompleted)
+_refunded_later = move(S.COMPLETED, OrderRefundRequested)
+_instructed = {state: move(state, OrderPaymentInstructed) for state in S}
 _noted: Cell[OrderState] = stay(Effect.NOTED)
 _early: Cell[OrderState] = stay(Effect.EARLY)
 _never: Cell[OrderState] = stay(Effect.IMPOSSIBLE)
@@ -109,20 +158,28 @@ _refused: Cell[OrderState] = stay(Effect.REFUSED)
 
 # fmt: off
 ORDER_TABLE = state_table(OrderState, OrderTrigger, {
-    T.PLACED:          by_state(ABSENT=_created,  LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_never,     CONFIRMED=_never,      REJECTED=_never,   CANCELLED=_never),
-    T.CREATED:         by_state(ABSENT=_adopted,  LEGACY=_noted,      CREATED=_noted,      RESERVED=_noted,      CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_noted,   CANCELLED=_noted),
-    T.RESERVED:        by_state(ABSENT=_reserved, LEGACY=_reserved,   CREATED=_reserved,   RESERVED=_noted,      CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_never,   CANCELLED=_noted),
-    T.REJECTED:        by_state(ABSENT=_early,    LEGACY=_rejected,   CREATED=_rejected,   RESERVED=_never,      CANCELLING=_noted,     CONFIRMED=_never,      REJECTED=_noted,   CANCELLED=_noted),
-    T.RELEASED:        by_state(ABSENT=_early,    LEGACY=_noted,      CREATED=_noted,      RESERVED=_noted,      CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_noted,   CANCELLED=_noted),
-    T.PAID:            by_state(ABSENT=_early,    LEGACY=_confirmed,  CREATED=_confirmed,  RESERVED=_confirmed,  CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_never,   CANCELLED=_noted),
-    T.DECLINED:        by_state(ABSENT=_early,    LEGACY=_cancelled,  CREATED=_cancelled,  RESERVED=_cancelled,  CANCELLING=_cancelled, CONFIRMED=_never,      REJECTED=_never,   CANCELLED=_noted),
-    T.VOIDED:          by_state(ABSENT=_early,    LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_cancelled, CONFIRMED=_never,      REJECTED=_never,   CANCELLED=_noted),
-    T.REFUNDED:        by_state(ABSENT=_early,    LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_cancelled, CONFIRMED=_never,      REJECTED=_never,   CANCELLED=_noted),
-    T.CUSTOMER_CANCEL: by_state(ABSENT=_unknown,  LEGACY=_refused,    CREATED=_cancelling, RESERVED=_cancelling, CANCELLING=_same,      CONFIRMED=_refused,    REJECTED=_refused, CANCELLED=_same),
-    T.OPERATOR_CANCEL: by_state(ABSENT=_unknown,  LEGACY=_cancelling, CREATED=_cancelling, RESERVED=_cancelling, CANCELLING=_same,      CONFIRMED=_cancelling, REJECTED=_refused, CANCELLED=_same),
-    T.DEADLINE:        by_state(ABSENT=_noted,    LEGACY=_noted,      CREATED=_cancelling, RESERVED=_cancelling, CANCELLING=_noted,     CONFIRMED=_noted,      REJECTED=_noted,   CANCELLED=_noted),
-    T.IMPORTED:        by_state(ABSENT=_imported, LEGACY=_same,       CREATED=_same,       RESERVED=_same,       CANCELLING=_same,      CONFIRMED=_same,       REJECTED=_same,    CANCELLED=_same),
-    T.RESUMED:         by_state(ABSENT=_unknown,  LEGACY=_created,    CREATED=_same,       RESERVED=_same,       CANCELLING=_refused,   CONFIRMED=_same,       REJECTED=_refused, CANCELLED=_refused),
+    T.PLACED:            by_state(ABSENT=_created,  LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_never,                    CONFIRMED=_never,        REJECTED=_never,   CANCELLED=_never,                   FULFILLING=_never,                    COMPLETED=_never),
+    T.CREATED:           by_state(ABSENT=_adopted,  LEGACY=_noted,      CREATED=_noted,      RESERVED=_noted,      CANCELLING=_noted,                    CONFIRMED=_noted,        REJECTED=_noted,   CANCELLED=_noted,                   FULFILLING=_noted,                    COMPLETED=_noted),
+    T.RESERVED:          by_state(ABSENT=_reserved, LEGACY=_reserved,   CREATED=_reserved,   RESERVED=_noted,      CANCELLING=_noted,                    CONFIRMED=_noted,        REJECTED=_never,   CANCELLED=_noted,                   FULFILLING=_noted,                    COMPLETED=_noted),
+    T.REJECTED:          by_state(ABSENT=_early,    LEGACY=_rejected,   CREATED=_rejected,   RESERVED=_never,      CANCELLING=_noted,                    CONFIRMED=_never,        REJECTED=_noted,   CANCELLED=_noted,                   FULFILLING=_never,                    COMPLETED=_never),
+    T.RELEASED:          by_state(ABSENT=_early,    LEGACY=_noted,      CREATED=_noted,      RESERVED=_noted,      CANCELLING=_noted,                    CONFIRMED=_noted,        REJECTED=_noted,   CANCELLED=_noted,                   FULFILLING=_noted,                    COMPLETED=_noted),
+    T.PAID:              by_state(ABSENT=_early,    LEGACY=_confirmed,  CREATED=_confirmed,  RESERVED=_confirmed,  CANCELLING=_noted,                    CONFIRMED=_noted,        REJECTED=_never,   CANCELLED=_noted,                   FULFILLING=_noted,                    COMPLETED=_noted),
+    T.DECLINED:          by_state(ABSENT=_early,    LEGACY=_cancelled,  CREATED=_cancelled,  RESERVED=_cancelled,  CANCELLING=_cancelled,                CONFIRMED=_never,        REJECTED=_never,   CANCELLED=_noted,                   FULFILLING=_never,                    COMPLETED=_never),
+    T.VOIDED:            by_state(ABSENT=_early,    LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_cancelled,                CONFIRMED=_never,        REJECTED=_never,   CANCELLED=_noted,                   FULFILLING=_noted,                    COMPLETED=_noted),
+    T.REFUNDED:          by_state(ABSENT=_early,    LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_cancelled,                CONFIRMED=_never,        REJECTED=_never,   CANCELLED=_noted,                   FULFILLING=_noted,                    COMPLETED=_noted),
+    T.CUSTOMER_CANCEL:   by_state(ABSENT=_unknown,  LEGACY=_refused,    CREATED=_cancelling, RESERVED=_cancelling, CANCELLING=_same,                     CONFIRMED=_refused,      REJECTED=_refused, CANCELLED=_same,                    FULFILLING=_refused,                  COMPLETED=_refused),
+    T.OPERATOR_CANCEL:   by_state(ABSENT=_unknown,  LEGACY=_cancelling, CREATED=_cancelling, RESERVED=_cancelling, CANCELLING=_same,                     CONFIRMED=_cancelling,   REJECTED=_refused, CANCELLED=_same,                    FULFILLING=_refused,                  COMPLETED=_refused),
+    T.DEADLINE:          by_state(ABSENT=_noted,    LEGACY=_noted,      CREATED=_cancelling, RESERVED=_cancelling, CANCELLING=_noted,                    CONFIRMED=_noted,        REJECTED=_noted,   CANCELLED=_noted,                   FULFILLING=_noted,                    COMPLETED=_noted),
+    T.IMPORTED:          by_state(ABSENT=_imported, LEGACY=_same,       CREATED=_same,       RESERVED=_same,       CANCELLING=_same,                     CONFIRMED=_same,         REJECTED=_same,    CANCELLED=_same,                    FULFILLING=_same,                     COMPLETED=_same),
+    T.RESUMED:           by_state(ABSENT=_unknown,  LEGACY=_created,    CREATED=_same,       RESERVED=_same,       CANCELLING=_refused,                  CONFIRMED=_same,         REJECTED=_refused, CANCELLED=_refused,                 FULFILLING=_same,                     COMPLETED=_same),
+    T.SHIP:              by_state(ABSENT=_unknown,  LEGACY=_refused,    CREATED=_refused,    RESERVED=_refused,    CANCELLING=_refused,                  CONFIRMED=_shipped,      REJECTED=_refused, CANCELLED=_refused,                 FULFILLING=_shipped,                  COMPLETED=_refused),
+    T.SHIP_LAST:         by_state(ABSENT=_unknown,  LEGACY=_refused,    CREATED=_refused,    RESERVED=_refused,    CANCELLING=_refused,                  CONFIRMED=_shipped_all,  REJECTED=_refused, CANCELLED=_refused,                 FULFILLING=_shipped_all,              COMPLETED=_refused),
+    T.CANCEL_UNITS:      by_state(ABSENT=_unknown,  LEGACY=_refused,    CREATED=_refused,    RESERVED=_refused,    CANCELLING=_refused,                  CONFIRMED=_refunded,     REJECTED=_refused, CANCELLED=_refused,                 FULFILLING=_refunded,                 COMPLETED=_refused),
+    T.CANCEL_LAST_UNITS: by_state(ABSENT=_unknown,  LEGACY=_refused,    CREATED=_refused,    RESERVED=_refused,    CANCELLING=_refused,                  CONFIRMED=_refunded_all, REJECTED=_refused, CANCELLED=_refused,                 FULFILLING=_refunded_all,             COMPLETED=_refused),
+    T.GIVE_BACK:         by_state(ABSENT=_unknown,  LEGACY=_refused,    CREATED=_refused,    RESERVED=_refused,    CANCELLING=_refused,                  CONFIRMED=_refunded,     REJECTED=_refused, CANCELLED=_refused,                 FULFILLING=_refunded,                 COMPLETED=_refunded_later),
+    T.INSTRUCT:          by_state(ABSENT=_unknown,  LEGACY=_refused,    CREATED=_refused,    RESERVED=_refused,    CANCELLING=_instructed[S.CANCELLING], CONFIRMED=_refused,      REJECTED=_refused, CANCELLED=_instructed[S.CANCELLED], FULFILLING=_instructed[S.FULFILLING], COMPLETED=_instructed[S.COMPLETED]),
+    T.REFUND_PAID:       by_state(ABSENT=_never,    LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_noted,                    CONFIRMED=_never,        REJECTED=_never,   CANCELLED=_noted,                   FULFILLING=_noted,                    COMPLETED=_noted),
+    T.REFUND_FAILED:     by_state(ABSENT=_never,    LEGACY=_never,      CREATED=_never,      RESERVED=_never,      CANCELLING=_noted,                    CONFIRMED=_never,        REJECTED=_never,   CANCELLED=_noted,                   FULFILLING=_noted,                    COMPLETED=_noted),
 })
 # fmt: on
 
@@ -134,6 +191,19 @@ _REASONS = {
     OrderTrigger.DEADLINE: Reason.DEADLINE,
 }
 
+_AFTER_CONFIRMATION = (
+    OrderTrigger.SHIP,
+    OrderTrigger.CANCEL_UNITS,
+    OrderTrigger.GIVE_BACK,
+    OrderTrigger.INSTRUCT,
+)
+
+_PAYMENT_RESULTS = {
+    OrderTrigger.PAID: OrderPayment.CAPTURED,
+    OrderTrigger.DECLINED: OrderPayment.DECLINED,
+    OrderTrigger.VOIDED: OrderPayment.VOIDED,
+    OrderTrigger.REFUNDED: OrderPayment.REFUNDED,
+}
 
 MAX_EARLY = 16
 """Different early messages that are kept for one order id. The services send six; only a forger sends more."""
@@ -171,6 +241,8 @@ class Order:
     deadline_at: datetime | None = None
     reason: Reason | None = None
     early: tuple[EarlyNews, ...] = ()
+    payment: OrderPayment | None = None
+    fulfilment: Fulfilment = NOTHING_YET
 
     @property
     def agreed(self) -> Terms:
@@ -184,8 +256,14 @@ class Order:
         return self._adopt(OrderTrigger.PLACED, terms, at, deadline_at)
 
     def created(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
-        """Handle `order.created`: this service's own event, or one of another producer, whose order is adopted."""
-        return self._adopt(OrderTrigger.CREATED, terms, at, deadline_at)
+        """Handle `order.created`: this service's own event, or one of another producer, whose order is adopted.
+
+        An order that was adopted from `inventory.reserved` without lines gets the lines of this event.
+        """
+        known = self
+        if self.terms is not None and terms.lines and not self.terms.lines:
+            known = evolve(self, terms=self.terms.completed_by(terms))
+        return known._adopt(OrderTrigger.CREATED, terms, at, deadline_at)  # noqa: SLF001 - the same order
 
     def reserved(self, terms: Terms, *, at: datetime, deadline_at: datetime) -> Transition[Order]:
         """Handle `inventory.reserved`, which may arrive before the `order.created` of another producer.
@@ -228,6 +306,89 @@ class Order:
         """Handle the end of the order's time: begin to cancel it unless it is settled."""
         return _apply(self, OrderTrigger.DEADLINE, at)
 
+    def ship(self, command: ShipOrder, shipment_id: str, *, at: datetime) -> Transition[Order]:
+        """Ship open units under a new id. Raises `NotFound` while ABSENT, `Conflict` if the table refuses or units are missing."""
+        if ORDER_TABLE[self.state][T.SHIP].to is None:
+            return _apply(self, T.SHIP, at)
+        items = self.agreed.items
+        fulfilment = self.fulfilment.ship(shipment_id, command, items, at)
+        trigger = T.SHIP if fulfilment.open_items(items) else T.SHIP_LAST
+        return _apply(evolve(self, fulfilment=fulfilment), trigger, at, f"shipment {shipment_id}")
+
+    def refund(self, command: RefundOrder, refund_id: str, *, at: datetime) -> Transition[Order]:
+        """Refund units or money under a new id; a refund of the kind CANCEL takes open units out of the order.
+
+        Raises `NotFound` while ABSENT, `Conflict` if the table refuses or if units or money are missing, and
+        `InvalidValue` if the amount is wrong or is required.
+        """
+        cancels = command.kind is RefundKind.CANCEL
+        trigger = T.CANCEL_UNITS if cancels else T.GIVE_BACK
+        if ORDER_TABLE[self.state][trigger].to is None:
+            return _apply(self, trigger, at)
+        fulfilment = self.fulfilment.refunding(refund_id, command, self.agreed, at)
+        if cancels and not fulfilment.open_items(self.agreed.items):
+            trigger = T.CANCEL_LAST_UNITS
+        return _apply(evolve(self, fulfilment=fulfilment), trigger, at, f"refund {refund_id}")
+
+    def instruct(self, command: InstructPayment, by: str, *, at: datetime) -> Transition[Order]:
+        """Tell the payment service to retry or resolve a refund that the gateway refused, as operator `by` decided.
+
+        Raises `NotFound` for a refund that the order doesn't have, and `Conflict` (`nothing_refused`) unless its last
+        attempt is known to be refused and has no instruction yet.
+        """
+        if ORDER_TABLE[self.state][T.INSTRUCT].to is None:
+            return _apply(self, T.INSTRUCT, at)
+        of = command.of
+        if of != WHOLE and self.fulfilment.refund(of) is None:
+            raise NotFound("refund_not_found", f"order {self.id} has no refund {of}")
+        refusal = self.fulfilment.refusal(of)
+        if refusal is None or refusal.instruction is not None:
+            raise Conflict("nothing_refused", f"no refused attempt of refund {of} waits for an instruction")
+        decided = attrs.evolve(refusal, instruction=command.what, by=by, why=command.why)
+        known = evolve(self, fulfilment=self.fulfilment.with_refusal(decided))
+        return _apply(known, T.INSTRUCT, at, f"{command.what.value} {of}, attempt {refusal.attempt}: {command.why}")
+
+    def refund_paid(self, event: PaymentRefundPaid, *, at: datetime) -> Transition[Order]:
+        """Handle `payment.refund_paid`. Raises `TermsMismatch` if it contradicts the refund that was requested."""
+        self._check_refund(T.REFUND_PAID, event)
+        paid = self.fulfilment.without_refusal(event.refund_id)
+        refund = paid.refund(event.refund_id)
+        if refund is not None:
+            paid = paid.with_refund(attrs.evolve(refund, state=RefundState.PAID, outside=event.outside))
+        return _apply(evolve(self, fulfilment=paid), T.REFUND_PAID, at, f"refund {event.refund_id}")
+
+    def refund_failed(self, event: PaymentRefundFailed, *, at: datetime) -> Transition[Order]:
+        """Handle `payment.refund_failed`: a paid refund stays paid, and the highest attempt counts otherwise.
+
+        Raises `TermsMismatch` if it contradicts the refund that was requested.
+        """
+        self._check_refund(T.REFUND_FAILED, event)
+        detail = f"refund {event.refund_id}, attempt {event.attempt}"
+        known = self if self._outdated(event) else evolve(self, fulfilment=self._with_refusal_of(event))
+        return _apply(known, T.REFUND_FAILED, at, detail)
+
+    def _with_refusal_of(self, event: PaymentRefundFailed) -> Fulfilment:
+        return self.fulfilment.with_refusal(Refusal(event.refund_id, event.attempt, event.reason or ""))
+
+    def _outdated(self, event: PaymentRefundFailed) -> bool:
+        """Whether a later result of the same refund is known."""
+        refund, refusal = self.fulfilment.refund(event.refund_id), self.fulfilment.refusal(event.refund_id)
+        if refusal is not None and refusal.attempt >= event.attempt:
+            return True
+        return self.payment is OrderPayment.REFUNDED if refund is None else refund.state is RefundState.PAID
+
+    def _check_refund(self, trigger: OrderTrigger, event: RefundEvent) -> None:
+        """Raise `ImpossibleTransition` if the table says so, `TermsMismatch` for another refund than was requested."""
+        if ORDER_TABLE[self.state][trigger].effect is not Effect.NOTED:
+            raise ImpossibleTransition("order", self.state.value, trigger.value)
+        refund = self.fulfilment.refund(event.refund_id)
+        cancelled = self.state in (S.CANCELLING, S.CANCELLED) and event.refund_id == WHOLE
+        amount = refund.amount if refund is not None else self.agreed.total if cancelled else None
+        if (event.user_id, event.amount) != (self.agreed.user_id, amount):
+            asked = f"not {amount} of {self.agreed.user_id}" if amount is not None else "which the order doesn't have"
+            said = f"refund {event.refund_id} of {event.amount} to {event.user_id}"
+            raise TermsMismatch(f"the message about order {self.id} reports {said}, {asked}")
+
     def _keep(self, news: EarlyNews) -> Order:
         if news in self.early:
             return self
@@ -247,10 +408,16 @@ class Order:
         return evolve(self, created_at=at, deadline_at=deadline_at) if begins else self
 
     def event(self, kind: type[Event]) -> Event:
-        """Return the event of this type as this order publishes it; it is equal each time."""
-        if not issubclass(kind, OrderEvent):
-            raise TypeError(f"an order publishes no {kind.__name__}")
-        return kind.of_order(self.id, self.agreed, self.reason)
+        """Return the event of this type about the whole order, as this order publishes it; it is equal each time."""
+        if issubclass(kind, OrderEvent):
+            return kind.of_order(self.id, self.agreed, self.reason)
+        if kind is OrderCompleted:
+            return part_events.completed(self.id, self.agreed, self.fulfilment)
+        raise TypeError(f"an order publishes no {kind.__name__} about the whole order")
+
+    def part_events(self) -> tuple[PartEvent, ...]:
+        """Return the events about the parts of this order, as far as its row still has them; equal each time."""
+        return tuple(part_events.all_parts(self.id, self.agreed, self.fulfilment))
 
 
 def _apply(order: Order, trigger: OrderTrigger, at: datetime, detail: str = "") -> Transition[Order]:
@@ -259,7 +426,7 @@ def _apply(order: Order, trigger: OrderTrigger, at: datetime, detail: str = "") 
     if cell.to is not None:
         return _move(order, trigger, cell, at, detail)
     if cell.effect is Effect.NOTED:
-        return _note(order, trigger, at)
+        return _note(order, trigger, at, detail)
     if cell.effect is Effect.SAME:
         return Transition(order)
     if cell.effect is Effect.NOT_FOUND:
@@ -272,26 +439,60 @@ def _apply(order: Order, trigger: OrderTrigger, at: datetime, detail: str = "") 
 def _refusal(order: Order, trigger: OrderTrigger) -> Conflict:
     if trigger is OrderTrigger.RESUMED:
         return Conflict("order_settled", f"order {order.id} is {order.state.value} and can't be resumed")
+    if trigger in _AFTER_CONFIRMATION:
+        return _not_possible(order, trigger)
     if order.state is S.LEGACY:
         detail = f"order {order.id} was placed before this system: an operator has to cancel it"
         return Conflict("order_legacy", detail)
+    if order.state in (S.FULFILLING, S.COMPLETED):
+        detail = f"order {order.id} is {order.state.value}: cancel units that weren't shipped by a refund"
+        return Conflict("order_settled", detail)
     return Conflict("order_settled", f"order {order.id} is {order.state.value} and can't be cancelled")
+
+
+def _not_possible(order: Order, trigger: OrderTrigger) -> Conflict:
+    """Return the error for a command that needs a confirmed order."""
+    code = "order_not_confirmed"
+    if order.state.settled:
+        code = "order_completed" if order.state is S.COMPLETED else "order_settled"
+    return Conflict(code, f"order {order.id} is {order.state.value} and can't take the command {trigger.value!r}")
 
 
 def _move(order: Order, trigger: OrderTrigger, cell: Cell[OrderState], at: datetime, detail: str) -> Transition[Order]:
     to = cell.to or order.state
     reason = order.reason or _REASONS.get(trigger)
-    moved = evolve(order, state=to, version=order.version + 1, updated_at=at, reason=reason)
-    events = (moved.event(cell.publishes),) if cell.publishes else ()
+    payment = _payment_after(order, trigger)
+    moved = evolve(order, state=to, version=order.version + 1, updated_at=at, reason=reason, payment=payment)
+    events = tuple(_published(moved, kind) for kind in cell.publishes)
     timed, timed_before = to in TIMED, order.state in TIMED
     started = (TaskRequest(_TIMER, order.id, order.deadline_at),) if timed and not timed_before else ()
     ended = (TaskKey(_TIMER, order.id),) if timed_before and not timed else ()
     return Transition(moved, events, started, ended, (_entry(order, trigger, to, at, detail),))
 
 
-def _note(order: Order, trigger: OrderTrigger, at: datetime) -> Transition[Order]:
-    noted = evolve(order, version=order.version + 1, updated_at=at)
-    return Transition(noted, history=(_entry(order, trigger, order.state, at),))
+def _note(order: Order, trigger: OrderTrigger, at: datetime, detail: str = "") -> Transition[Order]:
+    noted = evolve(order, version=order.version + 1, updated_at=at, payment=_payment_after(order, trigger))
+    return Transition(noted, history=(_entry(order, trigger, order.state, at, detail),))
+
+
+def _payment_after(order: Order, trigger: OrderTrigger) -> OrderPayment | None:
+    """Return the payment's last result after this trigger; only the capture can be followed by another result."""
+    result = _PAYMENT_RESULTS.get(trigger)
+    if result is None or order.state is S.ABSENT or order.payment not in (None, OrderPayment.CAPTURED):
+        return order.payment
+    return result
+
+
+def _published(order: Order, kind: type[Event]) -> Event:
+    """Return the event of a transition: of its newest shipment, refund or instruction for an event about a part."""
+    terms, fulfilment = order.terms, order.fulfilment
+    if not issubclass(kind, PartEvent) or terms is None:
+        return order.event(kind)
+    if kind is OrderShipped:
+        return part_events.shipped(order.id, terms, fulfilment, fulfilment.shipments[-1])
+    if kind is OrderRefundRequested:
+        return part_events.refund_requested(order.id, terms, fulfilment.refunds[-1])
+    return part_events.instructed(order.id, terms, fulfilment.refusals[-1])
 
 
 def _entry(order: Order, trigger: OrderTrigger, to: OrderState, at: datetime, detail: str = "") -> HistoryEntry:

@@ -12,8 +12,16 @@ from enum import Enum
 
 import attrs
 
-from oms.domain.errors import ImpossibleTransition
-from oms.domain.events import Event, InventoryRejected, InventoryReleased, InventoryReserved, Reason, Shortage
+from oms.domain.errors import ImpossibleTransition, TermsMismatch
+from oms.domain.events import (
+    Event,
+    InventoryRejected,
+    InventoryReleased,
+    InventoryReserved,
+    OrderRefundRequested,
+    Reason,
+    Shortage,
+)
 from oms.domain.state_machine import Cell, Effect, Transition, by_state, evolve, move, state_table, stay
 from oms.domain.stock import Movement, MovementKind, movements
 from oms.domain.terms import Terms
@@ -37,6 +45,7 @@ class ReservationTrigger(Enum):
     SHORT = "order.created, a line is short"
     CONFIRMED = "order.confirmed"
     CANCELLED = "order.cancelled"
+    REFUND = "order.refund_requested"
 
 
 S, T = ReservationState, ReservationTrigger
@@ -44,15 +53,17 @@ _held = move(S.HELD, InventoryReserved)
 _rejected = move(S.REJECTED, InventoryRejected)
 _committed = move(S.COMMITTED)
 _released = move(S.RELEASED, InventoryReleased)
+_restocked_held, _restocked_sold = move(S.HELD), move(S.COMMITTED)
 _noted: Cell[ReservationState] = stay(Effect.NOTED)
 _never: Cell[ReservationState] = stay(Effect.IMPOSSIBLE)
 
 # fmt: off
 RESERVATION_TABLE = state_table(ReservationState, ReservationTrigger, {
-    T.FITS:      by_state(ABSENT=_held,     HELD=_noted,     COMMITTED=_noted,    RELEASED=_noted, REJECTED=_noted),
-    T.SHORT:     by_state(ABSENT=_rejected, HELD=_noted,     COMMITTED=_noted,    RELEASED=_noted, REJECTED=_noted),
-    T.CONFIRMED: by_state(ABSENT=_never,    HELD=_committed, COMMITTED=_noted,    RELEASED=_noted, REJECTED=_never),
-    T.CANCELLED: by_state(ABSENT=_released, HELD=_released,  COMMITTED=_released, RELEASED=_noted, REJECTED=_noted),
+    T.FITS:      by_state(ABSENT=_held,     HELD=_noted,          COMMITTED=_noted,          RELEASED=_noted, REJECTED=_noted),
+    T.SHORT:     by_state(ABSENT=_rejected, HELD=_noted,          COMMITTED=_noted,          RELEASED=_noted, REJECTED=_noted),
+    T.CONFIRMED: by_state(ABSENT=_never,    HELD=_committed,      COMMITTED=_noted,          RELEASED=_noted, REJECTED=_never),
+    T.CANCELLED: by_state(ABSENT=_released, HELD=_released,       COMMITTED=_released,       RELEASED=_noted, REJECTED=_noted),
+    T.REFUND:    by_state(ABSENT=_never,    HELD=_restocked_held, COMMITTED=_restocked_sold, RELEASED=_never, REJECTED=_never),
 })
 # fmt: on
 
@@ -64,14 +75,26 @@ _MOVEMENTS: Mapping[tuple[ReservationState, ReservationState], MovementKind] = {
 }
 
 
+@attrs.frozen
+class Restock:
+    """Units that a refund made available again."""
+
+    refund_id: str
+    items: Items
+
+
 @attrs.frozen(kw_only=True, slots=False)
 class Reservation:
-    """The units that one order holds; `items` is empty for a tombstone and for a rejected order."""
+    """The units that one order holds; `items` is empty for a tombstone and for a rejected order.
+
+    `restocks` are the refunds whose units are available again, so that no repeat restocks them twice.
+    """
 
     order_id: OrderId
     state: ReservationState = ReservationState.ABSENT
     items: Items = attrs.field(factory=dict)
     updated_at: datetime | None = None
+    restocks: tuple[Restock, ...] = ()
 
     def hold(self, terms: Terms, *, at: datetime) -> Transition[Reservation]:
         """Hold the items, because the stock suffices for every line."""
@@ -91,10 +114,40 @@ class Reservation:
         """Free the held units, or restock the sold ones, because the order is cancelled."""
         return _apply(self, ReservationTrigger.CANCELLED, at, InventoryReleased(self.order_id, self.items))
 
+    def refunded(self, event: OrderRefundRequested, *, at: datetime) -> Transition[Reservation]:
+        """Make the units of a refund available again, once, whether the held units are sold already or not.
+
+        A refund without `restock` changes nothing. Raises `TermsMismatch` for more units than the order has left.
+        """
+        cell = RESERVATION_TABLE[self.state][ReservationTrigger.REFUND]
+        if cell.to is None:
+            return _apply(self, ReservationTrigger.REFUND, at)
+        if not event.restock or any(one.refund_id == event.refund_id for one in self.restocks):
+            return Transition(self)
+        self._check_units(event)
+        restock = Restock(event.refund_id, event.items)
+        return Transition(evolve(self, restocks=(*self.restocks, restock), updated_at=at))
+
+    def _check_units(self, event: OrderRefundRequested) -> None:
+        for sku, units in event.items.items():
+            back = sum(one.items.get(sku, 0) for one in self.restocks)
+            if back + units > self.items.get(sku, 0):
+                detail = f"refund {event.refund_id} restocks {units} units of {sku}"
+                raise TermsMismatch(f"{detail}: order {self.order_id} has {self.items.get(sku, 0)}, {back} are back")
+
     def movements_to(self, after: Reservation) -> tuple[Movement, ...]:
         """Return the ledger rows of the change to `after`; none if no unit moves."""
         kind = _MOVEMENTS.get((self.state, after.state))
-        return movements(self.order_id, kind, after.items) if kind else ()
+        moved = movements(self.order_id, kind, after.items) if kind else ()
+        for restock in after.restocks[len(self.restocks) :]:
+            reference = restock_reference(self.order_id, restock.refund_id)
+            moved += movements(reference, MovementKind.REFUND, restock.items)
+        return moved
+
+
+def restock_reference(order_id: OrderId, refund_id: str) -> str:
+    """Return the reference of a refund's ledger rows; an order id contains no slash."""
+    return f"{order_id}/{refund_id}"
 
 
 def _apply(

@@ -16,11 +16,17 @@ from oms.domain.events import (
     InventoryReserved,
     OrderCancelled,
     OrderCancelling,
+    OrderCompleted,
     OrderConfirmed,
     OrderCreated,
+    OrderPaymentInstructed,
+    OrderRefundRequested,
     OrderRejected,
+    OrderShipped,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentRefundPaid,
     PaymentSucceeded,
     PaymentVoided,
 )
@@ -47,6 +53,9 @@ _unlimited = "repeated with back-off, without limit; an alert at each tenth try;
 _cancellable = "customer, operator or deadline, until the order is settled; operator also when it is confirmed"
 _payment_ended = (PaymentFailed, PaymentVoided, PaymentRefunded)
 _notified = (PaymentSucceeded, *_payment_ended, OrderConfirmed, OrderCancelled, OrderRejected)
+_notified_later = (OrderShipped, PaymentRefundPaid, OrderCompleted)
+_operator = "by operators, of a confirmed order"
+_refused = f"{_unlimited}; an operator decides about a refused refund"
 
 # fmt: off
 SAGA: tuple[SagaStep, ...] = (
@@ -76,7 +85,25 @@ SAGA: tuple[SagaStep, ...] = (
                                     "",               _once),
     SagaStep("record the release",  "order",        (InventoryReleased,), (),
                                     "",               _once),
-    SagaStep("notify the customer", "notification", _notified,            (),
+    SagaStep("ship units",          "order",        (),                   (OrderShipped,),
+                                    "request a refund", _operator),
+    SagaStep("request a refund",    "order",        (),                   (OrderRefundRequested,),
+                                    "",               _operator),
+    SagaStep("complete",            "order",        (),                   (OrderCompleted,),
+                                    "",               "with the last unit that is shipped or cancelled"),
+    SagaStep("note the shipment",   "payment",      (OrderShipped, OrderCompleted), (),
+                                    "",               _once),
+    SagaStep("restock a refund",    "inventory",    (OrderRefundRequested,), (),
+                                    "",               _once),
+    SagaStep("refund a part",       "payment",      (OrderRefundRequested,), (PaymentRefundPaid, PaymentRefundFailed),
+                                    "",               _refused),
+    SagaStep("record the refund",   "order",        (PaymentRefundPaid, PaymentRefundFailed), (),
+                                    "",               _once),
+    SagaStep("instruct payment",    "order",        (),                   (OrderPaymentInstructed,),
+                                    "",               "by operators, after a refusal of the gateway"),
+    SagaStep("follow the instruction", "payment",   (OrderPaymentInstructed,), (PaymentRefundPaid, PaymentRefundFailed),
+                                    "",               _refused),
+    SagaStep("notify the customer", "notification", (*_notified, *_notified_later), (),
                                     "",               "24 h of tries, then a dead letter"),
 )
 # fmt: on
@@ -109,7 +136,7 @@ class Prospect:
 def what_can_still_happen(state: OrderState) -> tuple[Prospect, ...]:
     """Every trigger that moves an order on from `state`, in the order of its table; empty for a final state."""
     return tuple(
-        Prospect(trigger, publisher(trigger.value), cell.to, cell.publishes.topic if cell.publishes else "")
+        Prospect(trigger, publisher(trigger.value), cell.to, ", ".join(kind.topic for kind in cell.publishes))
         for trigger, cell in ORDER_TABLE[state].items()
         if cell.to is not None
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from oms.domain.events import Event
+from oms.domain.events import Event, PartEvent
 from oms.domain.tasks import TaskKey, TaskKind, TaskRequest
 
 
@@ -45,11 +45,11 @@ Aggregate = TypeVar("Aggregate")
 
 @attrs.frozen
 class Cell(Generic[State]):
-    """One cell of a state table."""
+    """One cell of a state table. `publishes` are the types of its events, in the order in which they are published."""
 
     effect: Effect
     to: State | None = None
-    publishes: type[Event] | None = None
+    publishes: tuple[type[Event], ...] = ()
     starts: TaskKind | None = None
     alert: str = ""
 
@@ -59,10 +59,8 @@ def stay(effect: Effect) -> Cell[State]:
     return Cell(effect)
 
 
-def move(
-    to: State, publishes: type[Event] | None = None, starts: TaskKind | None = None, alert: str = ""
-) -> Cell[State]:
-    """Return a cell that changes the state."""
+def move(to: State, *publishes: type[Event], starts: TaskKind | None = None, alert: str = "") -> Cell[State]:
+    """Return a cell that changes the state, or does something in the same one."""
     return Cell(Effect.MOVE, to, publishes, starts, alert)
 
 
@@ -88,9 +86,15 @@ def state_table(
 
 
 def events_by_state(table: StateTable[State, Trigger]) -> dict[State, type[Event]]:
-    """Return the event that is published on entering each state; states that are entered without one are left out."""
-    cells = (cell for row in table.values() for cell in row.values())
-    return {cell.to: cell.publishes for cell in cells if cell.to is not None and cell.publishes is not None}
+    """Return the event about the whole order that is published on entering each state, for the states with one."""
+    cells = (cell for row in table.values() for cell in row.values() if cell.to is not None)
+    return {
+        cell.to: kind
+        for cell in cells
+        if cell.to is not None
+        for kind in cell.publishes
+        if not issubclass(kind, PartEvent)
+    }
 
 
 @attrs.frozen(slots=False)

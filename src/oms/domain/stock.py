@@ -19,6 +19,9 @@ class MovementKind(Enum):
     COMMIT = "COMMIT"
     RELEASE = "RELEASE"
     RESTOCK = "RESTOCK"
+    REFUND = "REFUND"
+    """Units of a refund that are available again."""
+
     RECEIVE = "RECEIVE"
     COUNT = "COUNT"
     DEFAULT = "DEFAULT"
@@ -26,7 +29,7 @@ class MovementKind(Enum):
 
 @attrs.frozen
 class Movement:
-    """One ledger row: the units by which `reference` (an order id or an adjustment's key) changed one product."""
+    """One ledger row: the units by which `reference` (an order, a refund or an adjustment) changed one product."""
 
     reference: str
     sku: Sku
@@ -73,10 +76,11 @@ _SIGNS: Mapping[MovementKind, tuple[int, int]] = {
     MovementKind.COMMIT: (-1, -1),
     MovementKind.RELEASE: (0, -1),
     MovementKind.RESTOCK: (1, 0),
+    MovementKind.REFUND: (1, 0),
 }
 
 
 def movements(reference: str, kind: MovementKind, items: Items) -> tuple[Movement, ...]:
-    """Return the ledger rows of an order's hold, commit, release or restock, by product."""
+    """Return the ledger rows of an order's hold, commit, release or restock, or of a refund, by product."""
     on_hand, held = _SIGNS[kind]
     return tuple(Movement(reference, sku, kind, on_hand * units, held * units) for sku, units in sorted(items.items()))

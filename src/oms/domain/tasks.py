@@ -62,11 +62,16 @@ def order_of(kind: TaskKind, key: str) -> str | None:
     match kind:
         case TaskKind.CALL:
             return call_of(key)[1]
-        case TaskKind.NOTIFY:  # order id and topic; no topic has a colon
-            return key.rpartition(":")[0]
+        case TaskKind.NOTIFY:  # order id and topic, which has no colon; composite for a part of an order
+            fields = key_fields(key)
+            return str(fields[0]) if fields is not None else key.rpartition(":")[0]
         case TaskKind.GATE_DELTA:
             fields = key_fields(key)
-            return str(fields[1]) if fields is not None and fields[0] == "restock" else None
+            named = fields is not None and fields[0] in ("restock", "refund")
+            return str(fields[1]) if fields is not None and named else None
+        case TaskKind.REFUND:  # that of a part has the order id and the refund's id
+            fields = key_fields(key)
+            return str(fields[0]) if fields is not None else key
         case _:
             return key
 

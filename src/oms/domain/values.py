@@ -23,10 +23,14 @@ Metadata = Mapping[str, str]
 MAX_LINES = 100
 MAX_QUANTITY = 10_000
 MAX_METADATA_BYTES = 4096
+MAX_PART_ID = 36
+"""Largest length of the id of a shipment or refund: keys of tasks are made of it."""
+
 ID_PATTERN = r"^[A-Za-z0-9._:-]{1,64}$"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 NO_METADATA: Metadata = MappingProxyType({})
+NO_ITEMS: Items = MappingProxyType({})
 
 
 def checked_id(text: object, *, name: str) -> str:
@@ -34,6 +38,13 @@ def checked_id(text: object, *, name: str) -> str:
     if isinstance(text, str) and _ID.fullmatch(text):
         return text
     raise InvalidValue("invalid_id", f"{name} must be 1 to 64 characters of A-Z a-z 0-9 . _ : -")
+
+
+def checked_part_id(text: object, *, name: str) -> str:
+    """Return the id of a shipment or refund: like `checked_id`, of at most `MAX_PART_ID` characters."""
+    if len(checked_id(text, name=name)) > MAX_PART_ID:
+        raise InvalidValue("invalid_id", f"{name} has more than {MAX_PART_ID} characters")
+    return str(text)
 
 
 def checked_text(text: object, name: str, longest: int) -> str:

@@ -15,9 +15,10 @@ import attrs
 
 from oms.domain.errors import InvalidValue
 from oms.domain.events import Reason
+from oms.domain.lines import OrderLine
 from oms.domain.money import Money
 from oms.domain.terms import Terms
-from oms.domain.values import NO_METADATA, Metadata, OrderId, UserId, checked_id
+from oms.domain.values import NO_ITEMS, NO_METADATA, Items, Metadata, OrderId, UserId, checked_id
 
 
 @attrs.frozen(kw_only=True)
@@ -35,11 +36,19 @@ class Charge:
     metadata: Metadata = NO_METADATA
 
 
+class LookupOf(Enum):
+    """The kind of call that a look-up is about."""
+
+    CHARGE = "charge"
+    REFUND = "refund"
+
+
 @attrs.frozen(kw_only=True)
 class Lookup:
-    """A look-up of the charge under `key`; `amount` is the amount that the charge was to capture.
+    """A look-up of the call under `key`: of a charge, or, if `of` is `LookupOf.REFUND`, of a refund.
 
-    `payment_id` is the gateway's id of the payment; None until an answer has contained it.
+    `amount` is the amount of that call. `payment_id` is the gateway's id of the payment; None until an answer has
+    contained it. `charge_key` is the key of the charge that was to be refunded; None in the look-up of a charge.
     """
 
     key: str
@@ -48,6 +57,8 @@ class Lookup:
     amount: Money
     payment_id: str | None = None
     metadata: Metadata = NO_METADATA
+    of: LookupOf = LookupOf.CHARGE
+    charge_key: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -69,9 +80,10 @@ class Void:
 class Refund:
     """A request to give back `amount` of the charge under `charge_key`.
 
-    `key` is the idempotency key of this refund. The refund of a whole charge has the key of its charge; each partial
-    refund has a key of its own, of at most 200 characters. `payment_id` is the id from `Captured`, shortened if it was
-    too long.
+    `key` is the idempotency key of one attempt of this refund. The first refund of a whole charge has the key of its
+    charge. Every other one has a key of its own, `oms/<order>/refund/<id>/<attempt>`, of at most 200 characters: an
+    attempt ends only with `Refunded` or `Declined`. `payment_id` is the id from `Captured`, shortened if it was too
+    long.
     """
 
     key: str
@@ -161,7 +173,7 @@ class Unanswered:
 
 
 ChargeAnswer = Captured | Authorised | Declined | Pending | NotAttempted | Unanswered
-LookupAnswer = Captured | Authorised | Declined | UnknownCharge | Pending | NotAttempted | Unanswered
+LookupAnswer = Captured | Authorised | Refunded | Declined | UnknownCharge | Pending | NotAttempted | Unanswered
 VoidAnswer = Voided | Captured | Pending | NotAttempted | Unanswered
 RefundAnswer = Refunded | Declined | Pending | NotAttempted | Unanswered
 """The answers that each method of a gateway may return."""
@@ -182,7 +194,12 @@ class PaymentGateway(Protocol):
 
     @abstractmethod
     def lookup(self, lookup: Lookup) -> LookupAnswer:
-        """Return the answer to the charge under this key; a later refund doesn't change it. Moves no money."""
+        """Return the answer to the charge under this key; a later refund doesn't change it. Moves no money.
+
+        If `lookup.of` is `LookupOf.REFUND`, return the answer to the refund under this key: `Refunded`, `Declined`, or
+        `UnknownCharge` if the gateway knows no refund under it. After any answer that isn't about a refund, `oms`
+        repeats the refund under the same key.
+        """
 
     @abstractmethod
     def void(self, void: Void) -> VoidAnswer:
@@ -195,13 +212,14 @@ class PaymentGateway(Protocol):
     def refund(self, refund: Refund) -> RefundAnswer:
         """Give back the amount, once for the refund's key. All refunds of a charge together never exceed its amount.
 
-        Return `Declined` if the money stays with the shop: `oms` raises an alert and repeats the call.
+        Return `Declined` if the refund is finally refused: `oms` raises an alert, and an operator decides whether to
+        retry, under a new key, or to resolve it by other means.
         """
 
 
 @attrs.frozen
 class Notification:
-    """A notification for the customer `user_id`. An order has at most one notification of each kind."""
+    """A notification for the customer `user_id`. An order has at most one of each kind, or of each kind and part."""
 
     id: str
     """The same in each delivery attempt; receivers use it to drop repeats."""
@@ -211,17 +229,29 @@ class Notification:
     kind: str
     """The topic of the event that it reports, such as `order.confirmed` or `payment.failed`."""
 
-    amount: Money
-    """The order's total, or the amount of the payment event."""
+    amount: Money | None
+    """The order's total, or the amount of the payment or refund; None for the kind `order.shipped`."""
 
     reason: Reason | None = None
     """Why the order or the payment ended; None for a confirmation or a success."""
 
     metadata: Metadata = NO_METADATA
-    """The order's metadata; empty for the kinds `payment...`, whose events don't carry it."""
+    """The order's metadata; empty for `payment.success`, `.failed`, `.voided` and `.refunded`, which don't carry it."""
 
     at: datetime | None = None
     """When the notification service recorded it, with time zone; None if that isn't known."""
+
+    part: str = ""
+    """The id of the shipment or refund that it reports; empty for the other kinds."""
+
+    items: Items = NO_ITEMS
+    """The units that were shipped or refunded; for `order.completed`, all shipped units. Empty for the other kinds."""
+
+    lines: tuple[OrderLine, ...] = ()
+    """The lines of a shipment with their names, if the order was placed with lines."""
+
+    carrier: str | None = None
+    tracking_number: str | None = None
 
 
 class Notifier(Protocol):

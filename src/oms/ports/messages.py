@@ -17,7 +17,7 @@ from oms.ports.errors import Permanent
 from oms.ports.limits import MAX_KEY_BYTES, MAX_MESSAGE_BYTES
 
 MessageId = NewType("MessageId", str)
-"""uuid5(order id, topic): every copy of a message has the same id, even without its headers."""
+"""uuid5(order id, topic), or uuid5(order id, topic/part): every copy has the same id, even without its headers."""
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -76,6 +76,11 @@ class CustomEvent:
     topic: str
     order_id: OrderId
     body: Mapping[str, object]
+
+    @property
+    def part(self) -> str:
+        """Empty: an order has at most one message on a user's own topic."""
+        return ""
 
 
 AnyEvent = Event | CustomEvent

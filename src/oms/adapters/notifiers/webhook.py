@@ -97,13 +97,29 @@ def shape(notification: Notification) -> dict[str, object]:
         "orderId": notification.order_id,
         "userId": notification.user_id,
         "kind": notification.kind,
-        "amount": notification.amount.amount,
-        "currency": notification.amount.currency.code,
     }
+    if notification.amount:
+        found |= {"amount": notification.amount.amount, "currency": notification.amount.currency.code}
     if notification.reason:
         found["reason"] = notification.reason.value
     if notification.metadata:
         found["metadata"] = dict(notification.metadata)
     if notification.at:
         found["at"] = notification.at.isoformat()
-    return found
+    return found | _part(notification)
+
+
+def _part(notification: Notification) -> dict[str, object]:
+    """The fields of a shipment or refund; those without a value are left out."""
+    lines = [
+        {"productId": line.sku, "quantity": line.quantity} | ({"name": line.name} if line.name else {})
+        for line in notification.lines
+    ]
+    fields = {
+        "part": notification.part,
+        "items": dict(notification.items),
+        "lines": lines,
+        "carrier": notification.carrier,
+        "trackingNumber": notification.tracking_number,
+    }
+    return {name: value for name, value in fields.items() if value}

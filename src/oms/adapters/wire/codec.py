@@ -9,10 +9,12 @@ from typing import NoReturn
 import attrs
 import msgspec
 
+from oms.adapters.wire.fields import write_json
 from oms.adapters.wire.headers import SCHEMA, from_oms, header_writer, read_cause, read_subject, unknown_schema
-from oms.adapters.wire.names import message_id, position_id
+from oms.adapters.wire.names import event_id, position_id
 from oms.adapters.wire.payloads import Agreed, Payload, Probe
-from oms.adapters.wire.shapes import SHAPES, Shape, spring_created, write_json
+from oms.adapters.wire.shape import Shape
+from oms.adapters.wire.shapes import SHAPES, spring_created
 from oms.domain.errors import InvalidValue
 from oms.domain.events import EVENTS, Event, OrderCreated
 from oms.domain.money import Currency
@@ -81,7 +83,7 @@ class JsonCodec(Codec):
             return _encode_custom(event, cause, at)
         topic = _TOPICS[event.topic]
         order = event.order_id
-        headers = topic.headers(message_id(order, event.topic), order, cause, at)
+        headers = topic.headers(event_id(event), order, cause, at)
         return Outgoing(event.topic, order.encode(), _write(topic.shape.to_wire(event), event.topic), headers)
 
     def decode(self, record: Record) -> Message:
@@ -106,7 +108,7 @@ class JsonCodec(Codec):
             if topic and _is_legacy(topic.kind, record.headers, value):
                 return Message(position_id(record), None, read_cause(record.headers), record)
             _refuse(record, _reason(error))
-        return Message(message_id(event.order_id, record.topic), event, read_cause(record.headers), record)
+        return Message(event_id(event), event, read_cause(record.headers), record)
 
     def name(self, record: Record) -> MessageId:
         """An id from the position in the log, because a malformed copy must not have the id of the message."""
@@ -142,7 +144,7 @@ def _encode_custom(event: CustomEvent, cause: Cause, at: datetime) -> Outgoing:
     if event.body.get("orderId") != event.order_id:
         raise Permanent(f"{event.topic}: the body's orderId must be the event's order id")
     order = event.order_id
-    headers = header_writer(event.topic, "/oms")(message_id(order, event.topic), order, cause, at)
+    headers = header_writer(event.topic, "/oms")(event_id(event), order, cause, at)
     return Outgoing(event.topic, order.encode(), _write(dict(event.body), event.topic), headers)
 
 

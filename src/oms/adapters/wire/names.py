@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid_utils
 
-from oms.ports.messages import MessageId, Record
+from oms.ports.messages import AnyEvent, MessageId, Record
 
 # These must never change: another value would change the id of every message in every log.
 _ORDERS = uuid_utils.UUID("5b0d7a3e-6c1f-5d0b-9a53-4f1c5f4f2a10")
@@ -17,6 +17,12 @@ def message_id(order_id: str, topic: str) -> MessageId:
     Only the canonical lower-case form counts as a UUID, because `A...` and `a...` are two orders with two ids.
     """
     return MessageId(str(uuid_utils.uuid5(_canonical(order_id) or uuid_utils.uuid5(_ORDERS, order_id), topic)))
+
+
+def event_id(event: AnyEvent) -> MessageId:
+    """The id of an event's message: `message_id`, of topic and part (`topic/part`) for an event about a part."""
+    part = event.part
+    return message_id(event.order_id, f"{event.topic}/{part}" if part else event.topic)
 
 
 def _canonical(order_id: str) -> uuid_utils.UUID | None:

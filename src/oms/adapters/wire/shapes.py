@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any
-
-import attrs
-import msgspec
-from msgspec import Raw
+from collections.abc import Mapping
 
 from oms.adapters.wire import payloads as wire
-from oms.adapters.wire.fields import read_amount, read_items, read_released, write_amount
+from oms.adapters.wire.fields import (
+    read_amount,
+    read_items,
+    read_metadata,
+    read_released,
+    write_amount,
+    write_items,
+    write_metadata,
+)
 from oms.adapters.wire.lines import read_detailed, write_charges, write_lines
+from oms.adapters.wire.part_shapes import PART_SHAPES
+from oms.adapters.wire.shape import Shape
 from oms.domain import events
 from oms.domain.errors import InvalidValue
 from oms.domain.events import Event
 from oms.domain.money import Currency, Money
 from oms.domain.terms import Terms
-from oms.domain.values import Items, Metadata, OrderId, Sku, UserId, checked_id, checked_metadata
-
-# Sorts the keys of items and metadata, so that equal events have equal bytes.
-write_json = msgspec.json.Encoder(decimal_format="number", order="deterministic").encode
-
-
-@attrs.frozen
-class Shape:
-    """How the events of a topic are mapped. `to_event` gets a checked order id."""
-
-    payload: type[wire.Payload]
-    to_wire: Callable[[Any], wire.Payload]
-    to_event: Callable[[type[Any], OrderId, Any, Currency], Event]
+from oms.domain.values import Items, OrderId, Sku, UserId, checked_id
 
 
 def _user(payload: wire.Agreed | wire.Paid | wire.Cancelling | wire.Ended) -> UserId:
     return UserId(checked_id(payload.user_id, name="userId"))
-
-
-def _write_items(items: Items) -> Raw:
-    # `copy` of a proxy takes a seventh of the time of `dict(proxy)`.
-    return Raw(write_json(items.copy() if isinstance(items, MappingProxyType) else dict(items)))
-
-
-def _write_metadata(metadata: Metadata) -> dict[str, str] | None:
-    return dict(metadata) or None
 
 
 def _agreed_to_wire(event: events.OrderCreated | events.InventoryReserved | events.OrderConfirmed) -> wire.Agreed:
@@ -52,10 +35,10 @@ def _agreed_to_wire(event: events.OrderCreated | events.InventoryReserved | even
         event.order_id,
         terms.user_id,
         write_amount(terms.total),
-        _write_items(terms.items),
+        write_items(terms.items),
         write_lines(terms.lines),
         write_charges(terms.charges),
-        _write_metadata(terms.metadata),
+        write_metadata(terms.metadata),
     )
 
 
@@ -69,7 +52,7 @@ def _agreed_to_event(
 def _terms(payload: wire.Agreed, total: Money, items: Items) -> Terms:
     if payload.lines or payload.charges:
         return read_detailed(payload, total, items)
-    return Terms(_user(payload), total, items, checked_metadata(payload.metadata))
+    return Terms(_user(payload), total, items, read_metadata(payload.metadata))
 
 
 def spring_created(order: OrderId, payload: wire.Agreed, currency: Currency) -> events.OrderCreated:
@@ -98,7 +81,7 @@ def _rejected_to_event(
 
 
 def _released_to_wire(event: events.InventoryReleased) -> wire.Released:
-    return wire.Released(event.order_id, _write_items(event.items))
+    return wire.Released(event.order_id, write_items(event.items))
 
 
 def _released_to_event(
@@ -135,7 +118,7 @@ def _cancelling_to_event(
 
 
 def _ended_to_wire(event: events.OrderCancelled | events.OrderRejected) -> wire.Ended:
-    metadata = _write_metadata(event.metadata)
+    metadata = write_metadata(event.metadata)
     return wire.Ended(event.order_id, event.user_id, write_amount(event.total), event.reason, metadata)
 
 
@@ -143,7 +126,7 @@ def _ended_to_event(
     kind: type[events.OrderCancelled], order: OrderId, payload: wire.Ended, currency: Currency
 ) -> Event:
     total = read_amount(payload.total_amount, currency, "totalAmount")
-    return kind(order, _user(payload), total, payload.reason, checked_metadata(payload.metadata))
+    return kind(order, _user(payload), total, payload.reason, read_metadata(payload.metadata))
 
 
 _AGREED = Shape(wire.Agreed, _agreed_to_wire, _agreed_to_event)
@@ -163,4 +146,5 @@ SHAPES: Mapping[type[Event], Shape] = {
     events.OrderCancelling: Shape(wire.Cancelling, _cancelling_to_wire, _cancelling_to_event),
     events.OrderCancelled: _ENDED,
     events.OrderRejected: _ENDED,
+    **PART_SHAPES,
 }

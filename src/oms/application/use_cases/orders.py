@@ -6,18 +6,21 @@ from asyncio import to_thread
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import attrs
 
 from oms.application.orders import OrderWork
 from oms.application.use_cases.cancel_order import CancelOrderUseCase, ResumeOrderUseCase
+from oms.application.use_cases.fulfil_order import InstructPaymentUseCase, RefundOrderUseCase, ShipOrderUseCase
 from oms.application.use_cases.place_order import OrderChecks, PlaceOrderUseCase
 from oms.application.use_cases.read_orders import ReadOrders
 from oms.application.use_cases.requests import TRUSTED, Drive, RequestContext, Submit, future_of, result_of
-from oms.domain.commands import CancelOrder, PlaceOrder
+from oms.domain.commands import CancelOrder, InstructPayment, PlaceOrder, RefundOrder, ShipOrder
 from oms.domain.money import Currency
 from oms.domain.order import Order
+from oms.domain.refund import Instruction, Refund
+from oms.domain.shipment import Shipment
 from oms.domain.state_machine import HistoryEntry
 from oms.engine.assembly import ServiceAssembly
 from oms.ports.clock import Ids
@@ -34,12 +37,15 @@ class OrderUseCases:
 
     The methods wait for the commit. They raise `oms.DomainError` for refusals, and `oms.Retryable` or
     `oms.OutcomeUnknown` if the caller should try again. Callers that mustn't block submit to `place_order`,
-    `cancel_order` and `resume_order` instead.
+    `cancel_order` and the other use cases instead.
     """
 
     place_order: PlaceOrderUseCase
     cancel_order: CancelOrderUseCase
     resume_order: ResumeOrderUseCase
+    ship_order: ShipOrderUseCase
+    refund_order: RefundOrderUseCase
+    instruct_payment: InstructPaymentUseCase
     _reads: ReadOrders
     _assembly: ServiceAssembly[OrderWork]
     _drive: Drive
@@ -58,6 +64,9 @@ class OrderUseCases:
             PlaceOrderUseCase(assembly, reads, ids, currency, checks),
             CancelOrderUseCase(assembly, reads),
             ResumeOrderUseCase(assembly, reads),
+            ShipOrderUseCase(assembly, reads, ids),
+            RefundOrderUseCase(assembly, reads, ids),
+            InstructPaymentUseCase(assembly, reads),
             reads,
             assembly,
             drive,
@@ -89,7 +98,8 @@ class OrderUseCases:
         quote = self.place_order.quote(command, RequestContext(caller, key, trace))
         if connection is not None:
             return self.place_order.join(quote, connection)
-        return self._result(partial(self.place_order.submit, quote))
+        order: Order = self._result(partial(self.place_order.submit, quote))
+        return order
 
     async def aplace(
         self, command: PlaceOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
@@ -112,7 +122,8 @@ class OrderUseCases:
         self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
     ) -> Order:
         """Cancel an order; raises `Conflict` if it has ended otherwise, `NotFound` for another customer's order."""
-        return self._result(partial(self.cancel_order.submit, command, RequestContext(caller, key, trace)))
+        order: Order = self._result(partial(self.cancel_order.submit, command, RequestContext(caller, key, trace)))
+        return order
 
     async def acancel(
         self, command: CancelOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
@@ -125,7 +136,106 @@ class OrderUseCases:
 
         Raises `Conflict` if the order has ended otherwise, `Refused` for a customer.
         """
-        return self._result(partial(self.resume_order.submit, order_id, RequestContext(caller, trace=trace)))
+        order: Order = self._result(partial(self.resume_order.submit, order_id, RequestContext(caller, trace=trace)))
+        return order
+
+    def ship(
+        self, command: ShipOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Shipment:
+        """Ship units of a confirmed order, for operators. Without items, ship all open units.
+
+        Raises `Conflict` if the order isn't confirmed, is COMPLETED or cancelled, or has fewer open units; `NotFound`
+        for an unknown order; `Refused` for a customer.
+        """
+        shipment: Shipment = self._result(partial(self.ship_order.submit, command, RequestContext(caller, key, trace)))
+        return shipment
+
+    async def aship(
+        self, command: ShipOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Shipment:
+        """Like `ship`, for coroutines: the call runs in a thread and goes on when the coroutine is cancelled."""
+        return await to_thread(self.ship, command, caller=caller, key=key, trace=trace)
+
+    def refund(
+        self, command: RefundOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Refund:
+        """Refund units or money of a confirmed order, for operators; the money moves after this returns.
+
+        Raises `Conflict` if the order isn't confirmed, or if units or money are missing; `InvalidValue` for a wrong
+        amount; `NotFound` for an unknown order; `Refused` for a customer.
+        """
+        refund: Refund = self._result(partial(self.refund_order.submit, command, RequestContext(caller, key, trace)))
+        return refund
+
+    async def arefund(
+        self, command: RefundOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
+    ) -> Refund:
+        """Like `refund`, for coroutines: the call runs in a thread and goes on when the coroutine is cancelled."""
+        return await to_thread(self.refund, command, caller=caller, key=key, trace=trace)
+
+    def retry_payment(
+        self,
+        order_id: str,
+        of: str,
+        why: str,
+        *,
+        caller: Principal = TRUSTED,
+        key: str | None = None,
+        trace: str | None = None,
+    ) -> Order:
+        """Call the gateway again for a refund that it refused: `of` is the refund's id, or `whole`. For operators.
+
+        Raises `Conflict` if no refused attempt waits for a decision; `NotFound` for an unknown order or refund.
+        """
+        command = InstructPayment.to(Instruction.RETRY, order_id, of, why)
+        return self._instructed(command, RequestContext(caller, key, trace))
+
+    async def aretry_payment(
+        self,
+        order_id: str,
+        of: str,
+        why: str,
+        *,
+        caller: Principal = TRUSTED,
+        key: str | None = None,
+        trace: str | None = None,
+    ) -> Order:
+        """Like `retry_payment`, for coroutines: the call runs in a thread."""
+        return await to_thread(self.retry_payment, order_id, of, why, caller=caller, key=key, trace=trace)
+
+    def resolve_payment(
+        self,
+        order_id: str,
+        of: str,
+        why: str,
+        *,
+        caller: Principal = TRUSTED,
+        key: str | None = None,
+        trace: str | None = None,
+    ) -> Order:
+        """Record that a refused refund was given back outside of the gateway. For operators.
+
+        Raises `Conflict` if no refused attempt waits for a decision; `NotFound` for an unknown order or refund.
+        """
+        command = InstructPayment.to(Instruction.RESOLVE, order_id, of, why)
+        return self._instructed(command, RequestContext(caller, key, trace))
+
+    async def aresolve_payment(
+        self,
+        order_id: str,
+        of: str,
+        why: str,
+        *,
+        caller: Principal = TRUSTED,
+        key: str | None = None,
+        trace: str | None = None,
+    ) -> Order:
+        """Like `resolve_payment`, for coroutines: the call runs in a thread."""
+        return await to_thread(self.resolve_payment, order_id, of, why, caller=caller, key=key, trace=trace)
+
+    def _instructed(self, command: InstructPayment, context: RequestContext) -> Order:
+        order: Order = self._result(partial(self.instruct_payment.submit, command, context))
+        return order
 
     def get(self, order_id: str, *, caller: Principal = TRUSTED) -> Order:
         """Return an order; `NotFound` unless the caller may see it."""
@@ -145,6 +255,5 @@ class OrderUseCases:
         """Return the order's history by `seq`: the order service's transitions, and the messages that it consumed."""
         return self._reads.timeline(order_id, caller=caller)
 
-    def _result(self, submit: Submit) -> Order:
-        order: Order = result_of(submit, self._assembly, self._drive)
-        return order
+    def _result(self, submit: Submit) -> Any:
+        return result_of(submit, self._assembly, self._drive)
