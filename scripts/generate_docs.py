@@ -19,6 +19,7 @@ from setting_arguments import setting_arguments
 from oms.application.topic_rights import topic_access
 from oms.domain.order import ORDER_TABLE, OrderState
 from oms.domain.payment import PAYMENT_TABLE
+from oms.domain.payment_refund import REFUND_TABLE
 from oms.domain.reservation import RESERVATION_TABLE
 from oms.domain.saga import SAGA, possible_ends, routes, what_can_still_happen
 from oms.domain.state_machine import Cell, Effect
@@ -91,7 +92,7 @@ def cell(found: Cell[Any]) -> str:
     if found.to is None:
         return SIGNS[found.effect]
     parts = [found.to.value]
-    parts += [f"!{found.publishes.topic}"] if found.publishes else []
+    parts += [f"!{event.topic}" for event in found.publishes]
     parts += [f"+{found.starts.value}"] if found.starts else []
     parts += ["(alert)"] if found.alert else []
     return " ".join(parts)
@@ -119,7 +120,12 @@ def diagram(machine: Mapping[Any, Mapping[Any, Cell[Any]]]) -> str:
 
 def state_machines() -> str:
     head = "# State tables\n\nGenerated from `oms.domain` by `scripts/generate_docs.py`; don't edit.\n\n" + LEGEND
-    tables = (("Order", ORDER_TABLE), ("Reservation", RESERVATION_TABLE), ("Payment", PAYMENT_TABLE))
+    tables = (
+        ("Order", ORDER_TABLE),
+        ("Reservation", RESERVATION_TABLE),
+        ("Payment", PAYMENT_TABLE),
+        ("Refund", REFUND_TABLE),
+    )
     return "\n".join([head, *(table(name, machine) + "\n" + diagram(machine) for name, machine in tables)])
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from oms.bootstrap.app import App
     from oms.bootstrap.create import CreateArguments, create
     from oms.bootstrap.operators import verify
-    from oms.domain.commands import AddStock, CancelOrder, PlaceOrder, SetStock
+    from oms.domain.commands import AddStock, CancelOrder, InstructPayment, PlaceOrder, RefundOrder, SetStock, ShipOrder
     from oms.domain.errors import Conflict, DomainError, InvalidValue, KeyReused, NotFound, OmsError, Refused
     from oms.domain.events import (
         Event,
@@ -28,11 +28,17 @@ if TYPE_CHECKING:
         InventoryReserved,
         OrderCancelled,
         OrderCancelling,
+        OrderCompleted,
         OrderConfirmed,
         OrderCreated,
+        OrderPaymentInstructed,
+        OrderRefundRequested,
         OrderRejected,
+        OrderShipped,
         PaymentFailed,
         PaymentRefunded,
+        PaymentRefundFailed,
+        PaymentRefundPaid,
         PaymentSucceeded,
         PaymentVoided,
         Reason,
@@ -40,6 +46,8 @@ if TYPE_CHECKING:
     from oms.domain.lines import OrderCharge, OrderLine
     from oms.domain.money import Currency, Money
     from oms.domain.order import Order, OrderState
+    from oms.domain.refund import Instruction, OrderRefund, RefundKind, RefundState
+    from oms.domain.shipment import Shipment
     from oms.domain.stock import Stock
     from oms.domain.terms import Terms
     from oms.domain.values import OrderId, Sku, UserId
@@ -54,6 +62,7 @@ if TYPE_CHECKING:
         Charge,
         Declined,
         Lookup,
+        LookupOf,
         NotAttempted,
         Notification,
         Notifier,
@@ -79,15 +88,18 @@ __version__ = "0.1.0"
 _WHERE = {
     "oms.operations.promises": "Report Violation",
     "oms.application.steps.context": "OutsideCall StepContext",
-    "oms.domain.commands": "AddStock CancelOrder PlaceOrder SetStock",
+    "oms.domain.commands": "AddStock CancelOrder InstructPayment PlaceOrder RefundOrder SetStock ShipOrder",
     "oms.domain.errors": "Conflict DomainError InvalidValue KeyReused NotFound OmsError Refused",
     "oms.domain.events": (
         "Event InventoryRejected InventoryReleased InventoryReserved OrderCancelled OrderCancelling OrderConfirmed "
-        "OrderCreated OrderRejected PaymentFailed PaymentRefunded PaymentSucceeded PaymentVoided Reason"
+        "OrderCompleted OrderCreated OrderPaymentInstructed OrderRefundRequested OrderRejected OrderShipped "
+        "PaymentFailed PaymentRefundFailed PaymentRefundPaid PaymentRefunded PaymentSucceeded PaymentVoided Reason"
     ),
     "oms.domain.lines": "OrderCharge OrderLine",
     "oms.domain.money": "Currency Money",
     "oms.domain.order": "Order OrderState",
+    "oms.domain.refund": "Instruction OrderRefund RefundKind RefundState",
+    "oms.domain.shipment": "Shipment",
     "oms.domain.stock": "Stock",
     "oms.domain.terms": "Terms",
     "oms.domain.values": "OrderId Sku UserId",
@@ -99,8 +111,8 @@ _WHERE = {
     "oms.ports.evidence": "BookEntry BookKind GatewayBook",
     "oms.ports.messages": "AnyEvent CustomEvent",
     "oms.ports.extensions": (
-        "Authenticator Authorised Captured Charge Declined Lookup NotAttempted Notification Notifier PaymentGateway "
-        "Pending Policy Pricing Principal Refund Refunded Role Unanswered UnknownCharge Void Voided"
+        "Authenticator Authorised Captured Charge Declined Lookup LookupOf NotAttempted Notification Notifier "
+        "PaymentGateway Pending Policy Pricing Principal Refund Refunded Role Unanswered UnknownCharge Void Voided"
     ),
     "oms.ports.webhook": "verify_signature",
     "oms.settings": "Settings load_settings",
@@ -114,8 +126,11 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "StepContext",
     "AddStock",
     "CancelOrder",
+    "InstructPayment",
     "PlaceOrder",
+    "RefundOrder",
     "SetStock",
+    "ShipOrder",
     "Conflict",
     "DomainError",
     "InvalidValue",
@@ -130,9 +145,15 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "OrderCancelled",
     "OrderCancelling",
     "OrderConfirmed",
+    "OrderCompleted",
     "OrderCreated",
+    "OrderPaymentInstructed",
+    "OrderRefundRequested",
     "OrderRejected",
+    "OrderShipped",
     "PaymentFailed",
+    "PaymentRefundFailed",
+    "PaymentRefundPaid",
     "PaymentRefunded",
     "PaymentSucceeded",
     "PaymentVoided",
@@ -143,10 +164,15 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "Money",
     "Order",
     "OrderState",
+    "Instruction",
+    "OrderRefund",
+    "RefundKind",
+    "RefundState",
+    "Shipment",
     "Stock",
+    "Terms",
     "OrderId",
     "Sku",
-    "Terms",
     "UserId",
     "App",
     "CreateArguments",
@@ -156,6 +182,7 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "OutcomeUnknown",
     "Permanent",
     "Retryable",
+    "SettingsError",
     "BookEntry",
     "BookKind",
     "GatewayBook",
@@ -167,6 +194,7 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "Charge",
     "Declined",
     "Lookup",
+    "LookupOf",
     "NotAttempted",
     "Notification",
     "Notifier",
@@ -184,7 +212,6 @@ __all__ = [  # noqa: RUF022 - in the order of the modules above
     "Voided",
     "verify_signature",
     "Settings",
-    "SettingsError",
     "load_settings",
 ]
 

@@ -25,7 +25,7 @@ from oms.domain.events import (
 )
 from oms.domain.money import Money
 from oms.domain.order import Order, OrderTrigger
-from oms.domain.refund import Refund
+from oms.domain.refund import OrderRefund
 from oms.domain.shipment import Shipment
 from oms.domain.state_machine import HistoryEntry, Transition
 from oms.domain.stated_terms import stated_in
@@ -120,7 +120,7 @@ def ship(work: OrderWork, command: ShipOrder, shipment_id: str) -> Shipment:
     return work.save(work[command.order_id].ship(command, shipment_id, at=work.now)).fulfilment.shipments[-1]
 
 
-def refund(work: OrderWork, command: RefundOrder, refund_id: str) -> Refund:
+def refund(work: OrderWork, command: RefundOrder, refund_id: str) -> OrderRefund:
     """Refund units or money of a confirmed order."""
     return work.save(work[command.order_id].refund(command, refund_id, at=work.now)).fulfilment.refunds[-1]
 

@@ -17,7 +17,7 @@ from oms.domain.commands import RefundOrder, ShipOrder
 from oms.domain.errors import Conflict, InvalidValue
 from oms.domain.lines import priced
 from oms.domain.money import Money
-from oms.domain.refund import Refund, RefundKind, RefundState, Refusal
+from oms.domain.refund import OrderRefund, RefundKind, RefundState, Refusal
 from oms.domain.shipment import Shipment
 from oms.domain.terms import Terms
 from oms.domain.values import Items, Sku
@@ -46,7 +46,7 @@ class Fulfilment:
     """The shipments and refunds of one order, oldest first, and the last refusal for each refund."""
 
     shipments: tuple[Shipment, ...] = ()
-    refunds: tuple[Refund, ...] = ()
+    refunds: tuple[OrderRefund, ...] = ()
     refusals: tuple[Refusal, ...] = ()
 
     def counts(self, ordered: Items) -> Mapping[Sku, LineCounts]:
@@ -75,7 +75,7 @@ class Fulfilment:
         """All shipped units."""
         return MappingProxyType(dict(_summed(shipment.items for shipment in self.shipments)))
 
-    def refund(self, refund_id: str) -> Refund | None:
+    def refund(self, refund_id: str) -> OrderRefund | None:
         """Return a refund by its id."""
         return next((one for one in self.refunds if one.id == refund_id), None)
 
@@ -102,7 +102,7 @@ class Fulfilment:
             rest = Money(left, terms.total.currency)
             raise Conflict("refund_exceeds_total", f"{amount} can't be refunded: {rest} of {terms.total} are left")
         restock = command.kind is RefundKind.CANCEL if command.restock is None else command.restock
-        refund = Refund(
+        refund = OrderRefund(
             refund_id,
             command.kind,
             items,
@@ -115,7 +115,7 @@ class Fulfilment:
         )
         return attrs.evolve(self, refunds=(*self.refunds, refund))
 
-    def with_refund(self, refund: Refund) -> Fulfilment:
+    def with_refund(self, refund: OrderRefund) -> Fulfilment:
         """Return the same with another state of a refund."""
         return attrs.evolve(self, refunds=tuple(refund if one.id == refund.id else one for one in self.refunds))
 
@@ -128,7 +128,7 @@ class Fulfilment:
         kept = tuple(one for one in self.refusals if one.of != of)
         return self if len(kept) == len(self.refusals) else attrs.evolve(self, refusals=kept)
 
-    def state_of(self, refund: Refund) -> RefundState:
+    def state_of(self, refund: OrderRefund) -> RefundState:
         """Return the state of a refund: REFUSED while a refusal isn't followed by an instruction to try again."""
         refusal = self.refusal(refund.id)
         refused = refusal is not None and refusal.instruction is None

@@ -8,7 +8,7 @@ from oms.domain.events import OrderCompleted, OrderPaymentInstructed, OrderRefun
 from oms.domain.fulfilment import Fulfilment
 from oms.domain.lines import concerned
 from oms.domain.money import Money
-from oms.domain.refund import Refund, Refusal
+from oms.domain.refund import OrderRefund, Refusal
 from oms.domain.shipment import Shipment
 from oms.domain.terms import Terms
 from oms.domain.values import OrderId
@@ -31,7 +31,7 @@ def shipped(order_id: OrderId, terms: Terms, fulfilment: Fulfilment, shipment: S
     )
 
 
-def refund_requested(order_id: OrderId, terms: Terms, refund: Refund) -> OrderRefundRequested:
+def refund_requested(order_id: OrderId, terms: Terms, refund: OrderRefund) -> OrderRefundRequested:
     """Return `order.refund_requested`."""
     return OrderRefundRequested(
         order_id,

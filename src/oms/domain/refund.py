@@ -46,7 +46,7 @@ class Instruction(Enum):
 
 
 @attrs.frozen
-class Refund:
+class OrderRefund:
     """A refund that an operator requested. `amount` may be 0; `items` is empty for goodwill.
 
     `before_shipment` is true if the order had no shipment then, `after_completion` if it was COMPLETED. `outside` is

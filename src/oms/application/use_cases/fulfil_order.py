@@ -14,7 +14,7 @@ from oms.application.use_cases.requests import RequestContext
 from oms.domain.commands import InstructPayment, RefundOrder, ShipOrder
 from oms.domain.errors import NotFound, Refused
 from oms.domain.order import Order
-from oms.domain.refund import Refund, RefundState
+from oms.domain.refund import OrderRefund, RefundState
 from oms.domain.shipment import Shipment
 from oms.domain.values import Items
 from oms.engine.assembly import ServiceAssembly
@@ -79,7 +79,7 @@ class RefundOrderUseCase:
         """
         _operators_only(context.caller, "refund an order")
         refund_id = self._ids.token()
-        group_command: Command[OrderWork, Refund] = Command(
+        group_command: Command[OrderWork, OrderRefund] = Command(
             lambda unit: orders.refund(unit.work, command, refund_id),
             names=(command.order_id,),
             key=checked_key(context.key, context.caller, "refund", _body_of(command)),
@@ -90,7 +90,7 @@ class RefundOrderUseCase:
         )
         self._assembly.commands.submit(group_command, reply)
 
-    def _restore(self, body: str) -> Refund:
+    def _restore(self, body: str) -> OrderRefund:
         order_id, refund_id = json.loads(body)
         found = _refund(self._orders.get(order_id), refund_id)
         if found is None:
@@ -157,5 +157,5 @@ def _shipment(order: Order | None, shipment_id: str) -> Shipment | None:
     return next((one for one in order.fulfilment.shipments if one.id == shipment_id), None)
 
 
-def _refund(order: Order | None, refund_id: str) -> Refund | None:
+def _refund(order: Order | None, refund_id: str) -> OrderRefund | None:
     return order.fulfilment.refund(refund_id) if order is not None else None

@@ -19,7 +19,7 @@ from oms.application.use_cases.requests import TRUSTED, Drive, RequestContext, S
 from oms.domain.commands import CancelOrder, InstructPayment, PlaceOrder, RefundOrder, ShipOrder
 from oms.domain.money import Currency
 from oms.domain.order import Order
-from oms.domain.refund import Instruction, Refund
+from oms.domain.refund import Instruction, OrderRefund
 from oms.domain.shipment import Shipment
 from oms.domain.state_machine import HistoryEntry
 from oms.engine.assembly import ServiceAssembly
@@ -158,18 +158,20 @@ class OrderUseCases:
 
     def refund(
         self, command: RefundOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
-    ) -> Refund:
+    ) -> OrderRefund:
         """Refund units or money of a confirmed order, for operators; the money moves after this returns.
 
         Raises `Conflict` if the order isn't confirmed, or if units or money are missing; `InvalidValue` for a wrong
         amount; `NotFound` for an unknown order; `Refused` for a customer.
         """
-        refund: Refund = self._result(partial(self.refund_order.submit, command, RequestContext(caller, key, trace)))
+        refund: OrderRefund = self._result(
+            partial(self.refund_order.submit, command, RequestContext(caller, key, trace))
+        )
         return refund
 
     async def arefund(
         self, command: RefundOrder, *, caller: Principal = TRUSTED, key: str | None = None, trace: str | None = None
-    ) -> Refund:
+    ) -> OrderRefund:
         """Like `refund`, for coroutines: the call runs in a thread and goes on when the coroutine is cancelled."""
         return await to_thread(self.refund, command, caller=caller, key=key, trace=trace)
 
