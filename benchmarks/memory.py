@@ -103,7 +103,7 @@ class Loop:
         self.payments: dict[OrderId, Row] = {}
         self.stock: dict[Sku, Stock] = {Sku(sku): Stock(PLENTY, 0) for sku in PRODUCTS}
         self.book: dict[str, int] = {}
-        self.told: list[tuple[OrderId, str]] = []
+        self.notified: list[tuple[OrderId, str]] = []
 
     def place(self, commands: Iterable[PlaceOrder]) -> None:
         for command in commands:
@@ -175,7 +175,7 @@ class Loop:
             self.reservations[row.id] = Row(row.id, row.terms, State.COMMITTED)
 
     def _tell(self, event: AnyEvent) -> None:
-        self.told.append((event.order_id, event.topic))
+        self.notified.append((event.order_id, event.topic))
 
 
 def commands(count: int) -> Sequence[PlaceOrder]:
@@ -197,7 +197,7 @@ def loop_s(wire: ByBytes | AsTheyAre, wanted: Sequence[PlaceOrder]) -> float:
     took = time.process_time() - begun
     assert all(row.state is State.CONFIRMED for row in loop.orders.values())
     assert {topic: len(found) for topic, found in loop.topics.items()} == dict.fromkeys(TOPICS, len(wanted))
-    assert len(loop.told) == 2 * len(wanted)
+    assert len(loop.notified) == 2 * len(wanted)
     return took
 
 

@@ -182,11 +182,11 @@ def _section(suite: type, classes: list[type]) -> str:
 
 
 def _cell(test: Behaviour, suite: type, classes: list[type]) -> str:
-    said = {_said(test, suite, one) for one in classes}
-    return " / ".join(sorted(said))
+    results = {_result(test, suite, one) for one in classes}
+    return " / ".join(sorted(results))
 
 
-def _said(test: Behaviour, suite: type, one: type) -> str:
+def _result(test: Behaviour, suite: type, one: type) -> str:
     if getattr(one, test.name) is not getattr(suite, test.name):
         return "a test of its own"
     if test.flag is None or getattr(one, test.flag):

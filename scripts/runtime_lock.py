@@ -61,8 +61,8 @@ def _locked(file: Path) -> Mapping[str, str]:
             requirement, _, hashes = entry.partition(" --hash=")
             if not hashes.startswith("sha256:"):
                 sys.exit(f"{file.name}: {requirement.strip()} has no hash: python scripts/runtime_lock.py")
-            pinned, said = _pinned(requirement.strip())
-            found[pinned] = said
+            pinned, requirement_line = _pinned(requirement.strip())
+            found[pinned] = requirement_line
     return found
 
 

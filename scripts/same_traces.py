@@ -44,8 +44,8 @@ def played(version: str, python: str, wheel: Path, seeds: int) -> str:
     place = environment(version, python, wheel)
     own = str(place / "bin" / "python")
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    told = subprocess.run([own, "-c", PLAY, str(seeds)], check=True, stdout=subprocess.PIPE, cwd=place, env=environ)
-    return told.stdout.decode().strip()
+    ran = subprocess.run([own, "-c", PLAY, str(seeds)], check=True, stdout=subprocess.PIPE, cwd=place, env=environ)
+    return ran.stdout.decode().strip()
 
 
 if __name__ == "__main__":

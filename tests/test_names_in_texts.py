@@ -87,8 +87,11 @@ def test_every_file_that_a_text_names_is_there(files: list[Path]) -> None:
 
 
 def test_a_name_that_is_missing_is_found() -> None:
-    said = "\n".join(
+    sample = "\n".join(
         said_in('"""See oms.verify, oms.no_such_module and docs/no-such-page.md."""\n# and oms.ports.nothing')
     )
-    assert [name for name in DOTTED.findall(said) if not is_there(name)] == ["oms.ports.nothing", "oms.no_such_module"]
-    assert [name for name in FILE.findall(said) if not is_file(name, ROOT / "x.py")] == ["docs/no-such-page.md"]
+    assert [name for name in DOTTED.findall(sample) if not is_there(name)] == [
+        "oms.ports.nothing",
+        "oms.no_such_module",
+    ]
+    assert [name for name in FILE.findall(sample) if not is_file(name, ROOT / "x.py")] == ["docs/no-such-page.md"]

@@ -287,12 +287,12 @@ def test_a_failure_has_a_traceback_whatever_its_error_says(form: str, text: str 
     except ValueError as error:
         error.__cause__.__cause__ = error  # type: ignore[union-attr]
         telemetry.failure("call failed", error, order_id="o-1", attempt=1)
-    said = stream.getvalue()
-    assert said.encode()
-    assert CANARY not in said
-    assert "plain-secret" not in said
-    assert len(said) < 20_000
-    first, *others = said.splitlines()
+    output = stream.getvalue()
+    assert output.encode()
+    assert CANARY not in output
+    assert "plain-secret" not in output
+    assert len(output) < 20_000
+    first, *others = output.splitlines()
     assert "call failed" in first
     if form == "json":
         line = json.loads(first)
@@ -315,10 +315,10 @@ def test_the_lines_of_a_batch_are_as_if_they_came_alone() -> None:
     for event, fields in notes:
         StructlogTelemetry(stream=alone).note(event, **fields)
 
-    def said(stream: io.StringIO) -> list[dict[str, object]]:
+    def output(stream: io.StringIO) -> list[dict[str, object]]:
         return [{**json.loads(line), "timestamp": ""} for line in stream.getvalue().splitlines()]
 
-    assert said(together) == said(alone)
+    assert output(together) == output(alone)
 
 
 WRONG = [

@@ -113,7 +113,7 @@ def test_handlers_of_one_group_share_their_declarations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("publishes", "said"),
+    ("publishes", "message"),
     [
         ("parcels.booked", "expected a list of topics"),
         (None, "expected a list of topics"),
@@ -125,9 +125,9 @@ def test_handlers_of_one_group_share_their_declarations() -> None:
     ],
     ids=["a text", "nothing", "an iterator", "bytes", "a blank", "the system's", "dead letters"],
 )
-def test_a_declaration_that_no_step_can_have_is_refused(publishes: Any, said: str) -> None:
+def test_a_declaration_that_no_step_can_have_is_refused(publishes: Any, message: str) -> None:
     app = oms.create(profile="memory")
-    with pytest.raises(oms.OmsError, match=said):
+    with pytest.raises(oms.OmsError, match=message):
         app.subscribe("order.confirmed", group="parcels", handler=confirmed, publishes=publishes)
     assert app.own_steps == {}
 

@@ -299,14 +299,14 @@ class LookupMakesUpAnId(RightGateway):
 class FindsOnlyTheAnswersThatItTold(RightGateway):
     def __init__(self) -> None:
         super().__init__()
-        self.told: set[str] = set()
+        self.charged: set[str] = set()
 
     def charge(self, charge: oms.Charge) -> Any:
-        self.told.add(charge.key)
+        self.charged.add(charge.key)
         return super().charge(charge)
 
     def lookup(self, lookup: oms.Lookup) -> Any:
-        return super().lookup(lookup) if lookup.key in self.told else oms.UnknownCharge()
+        return super().lookup(lookup) if lookup.key in self.charged else oms.UnknownCharge()
 
 
 class KeyIsThePaymentId(RightGateway):

@@ -58,7 +58,7 @@ def blocked_of(shop: Shop) -> list[Problem]:
     return [one for one in shop.app.health().not_ready if one.condition is Condition.OUTBOX_BLOCKED]
 
 
-def told(shop: Shop, event: str) -> list[dict[str, object]]:
+def logged(shop: Shop, event: str) -> list[dict[str, object]]:
     lines = [*shop.telemetry.notes, *shop.telemetry.alerts, *shop.telemetry.failures]
     return [dict(line.fields) for line in lines if line.event == event]
 
@@ -133,7 +133,7 @@ def test_a_blocked_topic_shows_until_it_can_be_written() -> None:
     shop = shop_that_ships(log)
     shop.place({"x": 1})
     shop.run()
-    (line,) = told(shop, "topic can't be written")
+    (line,) = logged(shop, "topic can't be written")
     assert (line["group"], line["topic"]) == ("shipping", "ship.a")
     (failure,) = [one for one in shop.telemetry.failures if one.event == "topic can't be written"]
     assert str(failure.error) == "no ship.a"
@@ -147,13 +147,13 @@ def test_a_blocked_topic_shows_until_it_can_be_written() -> None:
     assert blocked.text in shop.app.problems()
     assert shop.app.health().status == "not ready"
     shop.advance(hours=1)
-    assert len(told(shop, "topic can't be written")) == 1
-    assert [fields["topic"] for fields in told(shop, "messages of a topic can't be sent")] == ["ship.a"]
+    assert len(logged(shop, "topic can't be written")) == 1
+    assert [fields["topic"] for fields in logged(shop, "messages of a topic can't be sent")] == ["ship.a"]
 
     log.refuses = set()
     shop.advance(minutes=2)
     assert blocked_of(shop) == []
-    assert [fields["topic"] for fields in told(shop, "topic can be written again")] == ["ship.a"]
+    assert [fields["topic"] for fields in logged(shop, "topic can be written again")] == ["ship.a"]
 
 
 def test_a_topic_that_accepts_some_rows_alone_is_not_reported_as_recovered_each_time() -> None:
@@ -174,7 +174,7 @@ def test_a_topic_that_accepts_some_rows_alone_is_not_reported_as_recovered_each_
     for _ in range(40):
         shop.place({"x": 1})
     shop.advance(minutes=3)
-    assert len(told(shop, "topic can't be written")) <= 2
+    assert len(logged(shop, "topic can't be written")) <= 2
     assert blocked_of(shop)
 
 

@@ -45,7 +45,7 @@ def bug() -> Any:
     raise Bug("mine")
 
 
-def told(shop: Shop, event: str = "call failed") -> list[Mapping[str, object]]:
+def logged_failures(shop: Shop, event: str = "call failed") -> list[Mapping[str, object]]:
     return [failure.fields for failure in shop.telemetry.failures if failure.event == event]
 
 
@@ -67,7 +67,7 @@ def test_an_error_of_the_gateway_is_logged_at_the_first_attempt_and_at_each_tent
     assert first.fields["next_try_at"] > shop.clock.now().isoformat()  # type: ignore[operator]
 
     shop.advance(minutes=14)
-    attempts = [fields["attempt"] for fields in told(shop)]
+    attempts = [fields["attempt"] for fields in logged_failures(shop)]
     assert attempts == [1, 10, 20]
     assert 20 <= errors(shop, "gateway") < 30
 
@@ -76,7 +76,7 @@ def test_an_unanswered_call_is_logged_with_its_detail_made_storable() -> None:
     shop = Shop(gateway=Gateway(lambda: oms.Unanswered("503 \ud800\x00" + "x" * 10**6)))
     shop.place()
     shop.run()
-    (fields,) = told(shop)
+    (fields,) = logged_failures(shop)
     assert str(fields["detail"]).startswith("503 \ufffd\ufffdx")
     assert len(str(fields["detail"])) <= 500
     assert errors(shop, "gateway", "Unanswered") == 1
@@ -92,7 +92,7 @@ def test_a_dead_gateway_is_degraded_within_ten_seconds_until_it_answers() -> Non
     assert "gateway" in line
     assert "Bug" in line
     assert "mine" not in line, "the text of an error is for the log, /readyz is for everybody"
-    assert [fields["call"] for fields in told(shop, "degraded")] == ["charge"]
+    assert [fields["call"] for fields in logged_failures(shop, "degraded")] == ["charge"]
 
     gateway.fault = None
     shop.advance(minutes=1)
@@ -105,7 +105,7 @@ def test_a_gateway_that_cannot_be_reached_is_degraded_too() -> None:
     shop = Shop(gateway=Gateway(lambda: oms.NotAttempted("connection refused")))
     shop.place()
     shop.advance(seconds=10)
-    assert told(shop)[0]["detail"] == "connection refused"
+    assert logged_failures(shop)[0]["detail"] == "connection refused"
     assert "NotAttempted" in shop.app.degraded()[0]
 
 
@@ -151,7 +151,7 @@ def test_a_notifier_that_fails_is_logged_counted_and_degraded() -> None:
     shop = Shop(notifier=Notifier())
     order = shop.place()
     shop.advance(seconds=10)
-    assert {fields["order_id"] for fields in told(shop)} == {order.id}
+    assert {fields["order_id"] for fields in logged_failures(shop)} == {order.id}
     assert errors(shop, "notifier") >= 2
     assert "notifier" in shop.app.degraded()[0]
 
@@ -164,7 +164,7 @@ def test_a_refusal_for_good_is_logged_although_it_is_parked_at_once() -> None:
     shop = Shop(notifier=Notifier())
     shop.place()
     shop.run()
-    assert [fields["next_try_at"] for fields in told(shop)] == [None] * len(shop.parked())
+    assert [fields["next_try_at"] for fields in logged_failures(shop)] == [None] * len(shop.parked())
     assert errors(shop, "notifier", "Permanent") == len(shop.parked()) > 0
 
 
@@ -182,7 +182,7 @@ def test_each_call_of_a_step_is_watched_by_its_name() -> None:
     step(shop, both, good=oms.OutsideCall(lambda *_: None), bad=oms.OutsideCall(lambda *_: bug()))
     order = shop.place()
     shop.advance(seconds=10)
-    assert [(fields["call"], fields["order_id"]) for fields in told(shop)] == [("bad", order.id)]
+    assert [(fields["call"], fields["order_id"]) for fields in logged_failures(shop)] == [("bad", order.id)]
     assert [("'bad'" in line, "'good'" in line) for line in shop.app.degraded()] == [(True, False)]
 
 
@@ -207,7 +207,7 @@ def test_an_error_of_a_handler_is_logged_first_and_when_its_message_is_parked() 
     step(shop, lambda _event, _context: bug())
     order = shop.place()
     shop.advance(minutes=5)
-    found = told(shop, "handler failed")
+    found = logged_failures(shop, "handler failed")
     assert [(fields["attempt"], fields["order_id"]) for fields in found] == [(1, order.id), (5, order.id)]
     assert found[0]["next_try_at"] is not None
     assert found[-1]["next_try_at"] is None
@@ -226,7 +226,7 @@ def test_a_handler_that_asks_to_be_tried_again_is_logged_at_each_tenth_try() -> 
     step(shop, handle)
     shop.place()
     shop.advance(minutes=5)
-    assert [fields["attempt"] for fields in told(shop, "handler failed")] == [1, 10, 20]
+    assert [fields["attempt"] for fields in logged_failures(shop, "handler failed")] == [1, 10, 20]
     assert errors(shop, "step:own", "Retryable") == 25
 
 

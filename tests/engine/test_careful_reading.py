@@ -225,17 +225,17 @@ def test_partitions_that_go_to_another_member_are_no_deaths(monkeypatch: pytest.
         lives.log.append(TOPIC, b"not json", b"key")
         lives.log.evict("w0")
     lives.run()
-    told = [line.event for line in lives.shop.app.telemetry.alerts]
-    assert told == ["message parked"] * len(told)
+    logged = [line.event for line in lives.shop.app.telemetry.alerts]
+    assert logged == ["message parked"] * len(logged)
 
 
 def test_an_operator_is_told_where_a_process_died(monkeypatch: pytest.MonkeyPatch) -> None:
     lives = Lives(monkeypatch, in_batches)
     bomb = lives.log.append(TOPIC, BOMB, b"key")
     lives.run(at_most=3)
-    told = [
+    logged = [
         line.fields for line in lives.shop.app.telemetry.alerts if line.event == "processes died reading a partition"
     ]
-    assert [(one["topic"], one["partition"], one["offset"], one["group"]) for one in told] == [
+    assert [(one["topic"], one["partition"], one["offset"], one["group"]) for one in logged] == [
         (TOPIC, 0, bomb.offset, "own")
     ]

@@ -79,8 +79,8 @@ def test_a_message_without_a_value_is_told_from_an_empty_one() -> None:
     shop.log.append("inventory.released", None)
     shop.log.append("inventory.released", b"")
     settle(shop)
-    told = [said(copy).get("value_bytes") for copy in copies(shop, "order.dlq")]
-    assert sorted(told, key=str) == ["0", None]
+    sizes = [said(copy).get("value_bytes") for copy in copies(shop, "order.dlq")]
+    assert sorted(sizes, key=str) == ["0", None]
 
 
 def test_an_own_steps_copies_go_to_a_topic_of_its_own_and_redrive_makes_no_other(shop: Shop) -> None:
@@ -246,11 +246,11 @@ def test_a_copy_is_never_too_large_and_leaves_out_no_more_than_it_has_to(
     assert size <= MAX_COPY_BYTES
     names = [name for name, _ in copy.headers]
     assert len(names) == len(set(names))
-    told = dict(copy.headers)
-    left_out = told.get("oms_dead_letter_left_out", b"").decode().split(",")
+    copy_headers = dict(copy.headers)
+    left_out = copy_headers.get("oms_dead_letter_left_out", b"").decode().split(",")
     assert (copy.key == letter.key) == ("key" not in left_out)
     assert (copy.value == (letter.value or b"")) == ("value" not in left_out)
-    assert ("h" in told) == ("headers" not in left_out)
+    assert ("h" in copy_headers) == ("headers" not in left_out)
     if (key or 0) + (value or 0) + header < 3 and cause != UNPUBLISHABLE:
         assert left_out == [""]
 

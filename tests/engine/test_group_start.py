@@ -77,7 +77,7 @@ def placed(shop: Shop, number: int = 3) -> set[str]:
     return set(map(str, orders))
 
 
-def told(shop: Shop, event: str) -> list[Any]:
+def logged(shop: Shop, event: str) -> list[Any]:
     return [note.fields for note in shop.telemetry.notes if note.event == event]
 
 
@@ -92,7 +92,7 @@ def test_a_new_group_begins_with_the_first_message_unless_told_otherwise(
     shop = version(since)
     after = placed(shop)
     assert audit.orders() == before | after
-    assert told(shop, "group created") == [
+    assert logged(shop, "group created") == [
         {"group": "audit", "since order.created": "earliest", "since order.confirmed": "earliest"}
     ]
 
@@ -102,10 +102,10 @@ def test_a_new_group_that_begins_now_gets_only_what_comes_later(version: Version
     shop = version("now")
     after = placed(shop)
     assert audit.orders("order.created") == audit.orders("order.confirmed") == after
-    assert told(shop, "group created") == [
+    assert logged(shop, "group created") == [
         {"group": "audit", "since order.created": "now", "since order.confirmed": "now"}
     ]
-    assert told(version("now"), "group created") == [], "it is created once"
+    assert logged(version("now"), "group created") == [], "it is created once"
 
 
 def test_in_memory_now_is_when_the_shop_is_first_used(audit: Audit) -> None:
@@ -163,7 +163,7 @@ def test_a_group_of_a_version_without_this_choice_ignores_it(version: Versions, 
     shop = version("now")
     shop.run()
     assert audit.orders() == before | missed
-    (line,) = told(shop, "group exists already")
+    (line,) = logged(shop, "group exists already")
     assert line == {"group": "audit", "detail": 'since="now" has no effect', "topics": "order.created, order.confirmed"}
 
 

@@ -38,25 +38,25 @@ def test_a_message_that_nobody_has_read_yet_is_work_under_way(shop: Shop) -> Non
 class Log(LogEvidence):
     """A log with one more message, which the order service passed over."""
 
-    def __init__(self, shop: Shop, *, told: bool = True) -> None:
+    def __init__(self, shop: Shop, *, has_offsets: bool = True) -> None:
         self._records = [*shop.log.all_records(), Record("payment.success", 0, 10**6, None, b"{")]
         self._offsets = {**shop.log.offsets("order-group"), TopicPartition("payment.success", 0): 10**6 + 1}
-        self._log, self._told = shop.log, told
+        self._log, self._has_offsets = shop.log, has_offsets
 
     def all_records(self) -> Sequence[Record]:
         return sorted(self._records, key=lambda record: (record.topic, record.partition, record.offset))
 
     def offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
-        if not self._told:
+        if not self._has_offsets:
             return None
         found = {"order-group": self._offsets}.get(group, self._log.offsets(group))
         return {**found, TopicPartition("payment.success", 0): 10**6 + 1}
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_message_that_was_read_and_left_no_trace_breaks_the_promise(shop: Shop, told: bool) -> None:
+@pytest.mark.parametrize("has_offsets", [True, False])
+def test_a_message_that_was_read_and_left_no_trace_breaks_the_promise(shop: Shop, has_offsets: bool) -> None:
     report = promises.check(
-        attrs.evolve(shop.app.evidence, log=Log(shop, told=told)),
+        attrs.evolve(shop.app.evidence, log=Log(shop, has_offsets=has_offsets)),
         shop.app.system.container.codec(),
         now=shop.clock.now(),
         deadline_s=900,

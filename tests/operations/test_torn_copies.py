@@ -118,9 +118,9 @@ def test_an_older_file_is_repaired(tmp_path: Path, name: str) -> None:
     shutil.copy(data / f"{name}.db", tmp_path / "older.db")
     worked(data, 2)
     shutil.copy(tmp_path / "older.db", data / f"{name}.db")
-    said = refusal(data)
-    assert said is not None
-    assert "oms repair" in said
+    message = refusal(data)
+    assert message is not None
+    assert "oms repair" in message
     repair(create(data))
     report = settled(data)
     assert report.whole, report.violations
@@ -233,11 +233,11 @@ def test_a_torn_copy_is_refused_repaired_and_whole(tmp_path: Path, stock: int) -
             copies.append(copy)
     refused = 0
     for copy in copies:
-        said = refusal(copy)
-        if said is not None:
+        message = refusal(copy)
+        if message is not None:
             refused += 1
-            assert "oms repair" in said
-            assert refusal(copy) == said, "a second start is refused like the first one"
+            assert "oms repair" in message
+            assert refusal(copy) == message, "a second start is refused like the first one"
             repair(create(copy))
         report = settled(copy)
         assert report.whole, report.violations

@@ -17,13 +17,13 @@ CORES = 2
 class Host:
     """A machine of two cores with a clock of its own."""
 
-    def __init__(self, *, tells: bool = True) -> None:
-        self.tells = tells
+    def __init__(self, *, has_statistics: bool = True) -> None:
+        self.has_statistics = has_statistics
         self.wall_s, self.cpu_s, self.busy_s = 100.0, 7.0, 50.0
         self.used = Usage(lambda: self.wall_s, lambda: self.cpu_s, self.ticks)
 
     def ticks(self) -> Ticks | None:
-        return (round(self.busy_s * 100), round(self.wall_s * 100 * CORES)) if self.tells else None
+        return (round(self.busy_s * 100), round(self.wall_s * 100 * CORES)) if self.has_statistics else None
 
     def after(self, own_s: float, others_s: float = 0.0, wall_s: float = 0.1) -> float:
         self.wall_s += wall_s
@@ -55,7 +55,7 @@ def test_two_looks_in_a_row_are_one() -> None:
 
 
 def test_a_machine_that_does_not_tell_leaves_what_the_process_uses() -> None:
-    host = Host(tells=False)
+    host = Host(has_statistics=False)
     assert host.after(0.02, 0.18) == pytest.approx(0.1)
 
 

@@ -77,23 +77,23 @@ def test_a_bell_wakes_its_lane_alone() -> None:
 
 
 def test_a_lane_that_waits_for_the_log_is_driven_by_it_and_stops_in_time() -> None:
-    news, step = threading.Event(), Counting()
+    wakeup, step = threading.Event(), Counting()
 
     def wait(timeout_s: float) -> bool:
-        if news.wait(timeout_s):
+        if wakeup.wait(timeout_s):
             step.todo = 1
-            news.clear()
+            wakeup.clear()
         return True
 
     running = runner(Driven({"consumer": worker(step)}, wait))
     running.start()
-    news.set()
+    wakeup.set()
     until(lambda: step.done == 1)
     assert running.stop(2)
 
 
 def test_what_fails_for_good_stops_every_lane() -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
     class Broken(Runnable):
         def run_once(self) -> int:
@@ -102,7 +102,7 @@ def test_what_fails_for_good_stops_every_lane() -> None:
     running = runner(
         Driven({"good": worker(Counting())}),
         Driven({"bad": worker(Broken())}),
-        failed=lambda name, _error: told.append(name),
+        failed=lambda name, _error: reported.append(name),
     )
     hook, threading.excepthook = threading.excepthook, lambda _args: None
     try:
@@ -111,7 +111,7 @@ def test_what_fails_for_good_stops_every_lane() -> None:
         assert running.stop(5)
     finally:
         threading.excepthook = hook
-    assert told == ["bad"]
+    assert reported == ["bad"]
 
 
 def test_a_worker_knows_what_its_steps_wait_for() -> None:
@@ -172,11 +172,11 @@ class Endless(Runnable):
 
     def __init__(self, moves: int) -> None:
         self.moves = moves
-        self.asked: list[float] = []
+        self.run_at: list[float] = []
 
     def run_once(self) -> int:
-        self.asked.append(time.monotonic())
-        return self.moves if len(self.asked) < 6 else 0
+        self.run_at.append(time.monotonic())
+        return self.moves if len(self.run_at) < 6 else 0
 
 
 def for_ever(_used: float) -> float:
@@ -187,9 +187,9 @@ def _gaps(moves: int, **pauses: Any) -> list[float]:
     step = Endless(moves)
     running = runner(Driven({"one": worker(step)}, **pauses))
     running.start()
-    until(lambda: len(step.asked) >= 6)
+    until(lambda: len(step.run_at) >= 6)
     assert running.stop(5)
-    return [later - before for before, later in zip(step.asked, step.asked[1:5], strict=False)]
+    return [later - before for before, later in zip(step.run_at, step.run_at[1:5], strict=False)]
 
 
 def test_a_busy_lane_rests_after_each_batch() -> None:
@@ -211,11 +211,11 @@ def test_a_lane_that_is_not_busy_never_pauses(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("oms.runtime.runner.BUSY", 8.0)
     running = runner(Driven({"one": worker(step)}, gather=for_ever, rest=for_ever))
     running.start()
-    until(lambda: len(step.asked) >= 4)  # before that it has moved six
+    until(lambda: len(step.run_at) >= 4)  # before that it has moved six
     assert running.stop(5)
 
 
-class News:
+class BusyLog:
     """A log that has news whenever it is waited for."""
 
     def __init__(self) -> None:
@@ -230,26 +230,26 @@ class Alternating(Runnable):
     """A step that finds much, then nothing, and so on; notes when it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[float] = []
+        self.run_at: list[float] = []
 
     def run_once(self) -> int:
-        self.asked.append(time.monotonic())
-        return 9 * (len(self.asked) % 2)
+        self.run_at.append(time.monotonic())
+        return 9 * (len(self.run_at) % 2)
 
 
 def test_a_busy_lane_gathers_when_there_is_news_and_hands_it_on_at_once() -> None:
-    news, step = News(), Alternating()
-    running = runner(Driven({"one": worker(step)}, news.wait, gather=gather))
+    wakeup, step = BusyLog(), Alternating()
+    running = runner(Driven({"one": worker(step)}, wakeup.wait, gather=gather))
     running.start()
-    until(lambda: len(step.asked) >= 6)
+    until(lambda: len(step.run_at) >= 6)
     assert running.stop(5)
-    for told, taken in zip(news.at, step.asked[2::2], strict=False):
-        assert taken - told >= GATHER_S
+    for woken_at, taken in zip(wakeup.at, step.run_at[2::2], strict=False):
+        assert taken - woken_at >= GATHER_S
 
 
 def test_a_quiet_lane_takes_news_at_once() -> None:
     step = Counting()
-    running = runner(Driven({"one": worker(step)}, News().wait, gather=for_ever))
+    running = runner(Driven({"one": worker(step)}, BusyLog().wait, gather=for_ever))
     running.start()
     step.todo = 1
     until(lambda: step.done == 1)
@@ -332,7 +332,7 @@ def test_a_lane_never_rests_where_nothing_is_used() -> None:
     running = Runner([Driven({"one": worker(step)}, rest=lambda used: used * 3600)], Wakeups(), SystemClock(),
                      lambda _, __: None, used=lambda: 0.0)  # fmt: skip
     running.start()
-    until(lambda: len(step.asked) >= 6)
+    until(lambda: len(step.run_at) >= 6)
     assert running.stop(5)
 
 

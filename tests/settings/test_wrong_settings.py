@@ -33,9 +33,9 @@ def test_a_directory_needs_a_name(value: str) -> None:
 @pytest.mark.parametrize("name", ["OMS_HTTP_HOST", "OMS_KAFKA_USER", "OMS_POSTGRES_USER", "OMS_REDIS_USER"])
 @pytest.mark.parametrize("value", ["a b", "a\x1b[31m", "a\u202e"])
 def test_names_are_printable_and_have_no_blanks(name: str, value: str) -> None:
-    said = refused(**{name: value})
-    assert said.isprintable()
-    assert ("host" in said.partition(" is not ")[2]) == (name == "OMS_HTTP_HOST")
+    message = refused(**{name: value})
+    assert message.isprintable()
+    assert ("host" in message.partition(" is not ")[2]) == (name == "OMS_HTTP_HOST")
 
 
 ADDRESSES = [
@@ -53,9 +53,9 @@ ADDRESSES = [
 
 @pytest.mark.parametrize(("name", "address"), ADDRESSES)
 def test_a_secret_in_an_address_is_refused_and_not_shown(name: str, address: str) -> None:
-    said = refused(**{name: address.format(CANARY)})
-    assert said.startswith(f"{name}: ")
-    assert CANARY not in said
+    message = refused(**{name: address.format(CANARY)})
+    assert message.startswith(f"{name}: ")
+    assert CANARY not in message
 
 
 def test_addresses_without_secrets_are_taken() -> None:

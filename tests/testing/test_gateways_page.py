@@ -41,21 +41,23 @@ class Silent(oms.PaymentGateway):
     def __init__(self, charge: object, lookup: object) -> None:
         self.answers: dict[str, object] = {"Charge": charge, "Lookup": lookup, "Void": oms.Unanswered()}
         self.shop: Shop | None = None
-        self.asked: list[tuple[str, float]] = []
+        self.requests: list[tuple[str, float]] = []
 
     def __getattribute__(self, name: str) -> Any:
-        return self._ask if name in ("charge", "lookup", "void", "refund") else super().__getattribute__(name)
+        return (
+            self._answer_request if name in ("charge", "lookup", "void", "refund") else super().__getattribute__(name)
+        )
 
-    def _ask(self, request: object) -> object:
+    def _answer_request(self, request: object) -> object:
         assert self.shop is not None
         since = (self.shop.now() - self.shop.begun_at).total_seconds()
-        self.asked.append((type(request).__name__, since))
+        self.requests.append((type(request).__name__, since))
         return self.answers[type(request).__name__]
 
-    charge = lookup = void = refund = _ask
+    charge = lookup = void = refund = _answer_request
 
     def times(self, *calls: str) -> list[float]:
-        return [since for call, since in self.asked if call in calls]
+        return [since for call, since in self.requests if call in calls]
 
 
 def shop_of(gateway: Silent) -> Shop:
@@ -73,9 +75,9 @@ def test_the_calls_come_when_the_page_says() -> None:
     gateway = Silent(oms.Unanswered(), oms.Unanswered())
     shop = shop_of(gateway)
     shop.advance(minutes=5)
-    told = re.search(r"start (0, .*?) s after the first", PAGE, re.DOTALL)
-    assert told is not None
-    expected = numbers(told[1])
+    found = re.search(r"start (0, .*?) s after the first", PAGE, re.DOTALL)
+    assert found is not None
+    expected = numbers(found[1])
     assert gateway.times("Charge", "Lookup")[: len(expected)] == expected
     assert len(expected) == ALERT_EVERY_ATTEMPTS
     following = gateway.times("Charge", "Lookup")[len(expected) :]
@@ -86,9 +88,9 @@ def test_the_calls_come_when_the_page_says() -> None:
 def test_an_unknown_charge_is_charged_again_when_the_page_says() -> None:
     gateway = Silent(oms.Unanswered(), oms.UnknownCharge())
     shop_of(gateway).advance(minutes=1)
-    told = re.search(r"at the look-up ([\d.]+) s after the charge", PAGE)
-    assert told is not None
-    assert gateway.times("Charge")[:2] == [0.0, float(told[1])]
+    found = re.search(r"at the look-up ([\d.]+) s after the charge", PAGE)
+    assert found is not None
+    assert gateway.times("Charge")[:2] == [0.0, float(found[1])]
 
 
 def test_a_charge_that_was_not_attempted_is_made_again_when_the_page_says() -> None:

@@ -40,7 +40,7 @@ def refused(file: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"expire": "2030-01-01T00:00:00+00:00"}, "unknown field 'expire'"),
         ({"expires": ""}, "expires must be a date and time"),
@@ -58,15 +58,15 @@ def refused(file: Path, text: str) -> str:
         ({"name": ["shop"]}, "name must be a text"),
     ],
 )
-def test_a_wrong_entry_is_refused_with_its_line(file: Path, change: dict[str, Any], said: str) -> None:
+def test_a_wrong_entry_is_refused_with_its_line(file: Path, change: dict[str, Any], message: str) -> None:
     lines = ",\n".join(json.dumps(entry) for entry in (ENTRY, ENTRY, ENTRY | change))
     error = refused(file, f"[\n{lines}\n]\n")
-    assert said in error
+    assert message in error
     assert "line 4, entry 3: " in error
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{}", "line 1: must be a JSON list"),
         ("", "line 1: must be a JSON list"),
@@ -81,8 +81,8 @@ def test_a_wrong_entry_is_refused_with_its_line(file: Path, change: dict[str, An
         ("[" + "9" * 5000 + "]", "line 1: "),
     ],
 )
-def test_other_json_is_refused_with_its_line(file: Path, text: str, said: str) -> None:
-    assert said in refused(file, text)
+def test_other_json_is_refused_with_its_line(file: Path, text: str, message: str) -> None:
+    assert message in refused(file, text)
 
 
 @given(st.text(st.sampled_from('[]{},:" \n\tx0'), max_size=30))

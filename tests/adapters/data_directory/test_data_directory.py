@@ -97,9 +97,11 @@ def test_wider_rights_are_narrowed_and_logged(data: Path) -> None:
     app = create(data, telemetry=telemetry)
     app.run()
     app.stop()
-    said = {str(line.fields["path"]): line.fields["was"] for line in telemetry.notes if line.event == "rights narrowed"}
-    assert said[str(data)] == "0755"
-    assert {said[str(data / f"{name}.db")] for name in FILES} == {"0644"}
+    narrowed = {
+        str(line.fields["path"]): line.fields["was"] for line in telemetry.notes if line.event == "rights narrowed"
+    }
+    assert narrowed[str(data)] == "0755"
+    assert {narrowed[str(data / f"{name}.db")] for name in FILES} == {"0644"}
     assert mode(data) == 0o700
     assert {mode(path) for path in data.iterdir()} == {0o600}
 
@@ -116,9 +118,9 @@ def test_a_directory_that_others_use_is_refused(tmp_path: Path) -> None:
 def test_what_belongs_to_another_user_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (data / name).chmod(0o755)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    said = refused(data)
-    assert said.startswith(str(data / name))
-    assert "belongs to another user" in said
+    message = refused(data)
+    assert message.startswith(str(data / name))
+    assert "belongs to another user" in message
 
 
 # -- files that belong together
@@ -151,11 +153,11 @@ def systems(good: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return now, directory / "other", before
 
 
-SAID = {missing: "is missing", empty: "is empty", foreign: "belongs to the system", older: "is older than"}
+MESSAGES = {missing: "is missing", empty: "is empty", foreign: "belongs to the system", older: "is older than"}
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", SAID)
+@pytest.mark.parametrize("damage", MESSAGES)
 def test_a_wrong_file_is_named_and_refused(
     systems: tuple[Path, Path, Path], tmp_path: Path, damage: Callable[[Path, Path, Path], None], name: str
 ) -> None:
@@ -163,10 +165,10 @@ def test_a_wrong_file_is_named_and_refused(
     path = Path(shutil.copytree(now, tmp_path / "data")) / f"{name}.db"
     damage(path, other, before)
     kept = path.read_bytes() if path.exists() else None
-    said = refused(path.parent)
-    assert str(path) in said
-    assert SAID[damage] in said
-    assert "oms restore" in said
+    message = refused(path.parent)
+    assert str(path) in message
+    assert MESSAGES[damage] in message
+    assert "oms restore" in message
     assert (path.read_bytes() if path.exists() else None) == kept or name == "broker"
 
 
@@ -176,9 +178,9 @@ def test_the_log_is_older_than_what_a_store_has_seen_it_take(data: Path, tmp_pat
     worked(data)
     shutil.copy(tmp_path / "broker.db", data / "broker.db")
     rewrite(data / "broker.db", "UPDATE files SET opened = opened + 1")
-    said = refused(data)
-    assert f"{data / 'broker.db'} is older than {data / 'order.db'}" in said
-    assert "order.db has seen it take" in said
+    message = refused(data)
+    assert f"{data / 'broker.db'} is older than {data / 'order.db'}" in message
+    assert "order.db has seen it take" in message
 
 
 def test_a_file_that_never_belonged_here_is_refused(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_a_lost_file_of_the_version_before_is_refused(
 ) -> None:
     without_marks(data)
     damage(data / f"{name}.db", data, data)
-    assert f"{name}.db {SAID[damage]}" in refused(data)
+    assert f"{name}.db {MESSAGES[damage]}" in refused(data)
 
 
 def test_orders_that_were_imported_first_are_no_reason_to_refuse(tmp_path: Path) -> None:

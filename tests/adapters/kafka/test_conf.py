@@ -266,7 +266,7 @@ def test_a_variable_of_its_own_comes_before_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "message"),
     [
         (
             {"OMS_KAFKA_CONF": "ssl.key.password=hunter2\nlinger.ms"},
@@ -281,8 +281,8 @@ def test_a_variable_of_its_own_comes_before_a_line() -> None:
     ],
     ids=str,
 )
-def test_lines_that_cannot_be_meant_are_refused(environ: dict[str, str], said: str) -> None:
+def test_lines_that_cannot_be_meant_are_refused(environ: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError) as refused:
         load_settings(environ)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "hunter2" not in str(refused.value)

@@ -135,8 +135,8 @@ def test_kafka_forgets_before_the_inboxes_do(server: KafkaServer) -> None:
     admin = AdminClient({"bootstrap.servers": server.plain})
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
     day_ms = 24 * 3600 * 1000
-    told = described.result()
-    assert (int(told["retention.ms"].value), int(told["segment.ms"].value)) == (6 * day_ms, day_ms)
+    topic_config = described.result()
+    assert (int(topic_config["retention.ms"].value), int(topic_config["segment.ms"].value)) == (6 * day_ms, day_ms)
 
 
 @pytest.mark.parametrize(("copies", "in_sync"), [(1, None), (2, None), (3, "2"), (5, "3")])

@@ -143,8 +143,8 @@ def send(url: str) -> tuple[str, float]:
 
 @pytest.mark.parametrize("behave", [says_nothing, trickling_headers, endless_interim_answers])
 def test_a_post_without_a_status_ends_at_the_limit_and_is_sent_again(receiving: Any, behave: Behave) -> None:
-    said, took_s = send(receiving(behave).url)
-    assert said == "again"
+    outcome, took_s = send(receiving(behave).url)
+    assert outcome == "again"
     assert took_s < MOST_S
 
 
@@ -153,15 +153,15 @@ def test_a_post_without_a_status_ends_at_the_limit_and_is_sent_again(receiving: 
     [trickling_chunks, trickling_body_to_the_close, endless_body, broken_chunks, cut_body, wrong_encoding],
 )
 def test_a_post_with_status_200_is_delivered_whatever_its_body_does(receiving: Any, behave: Behave) -> None:
-    said, took_s = send(receiving(behave).url)
-    assert said == "delivered"
+    outcome, took_s = send(receiving(behave).url)
+    assert outcome == "delivered"
     assert took_s < MOST_S
 
 
 def test_a_server_that_never_ends_the_tls_handshake_is_left_at_the_limit(receiving: Any) -> None:
     receiver = receiving(lambda connection: trickle(connection, b"\x16\x03\x03\x40\x00" + b"\x02" * 100))
-    said, took_s = send(receiver.url.replace("http:", "https:"))
-    assert said == "again"
+    outcome, took_s = send(receiver.url.replace("http:", "https:"))
+    assert outcome == "again"
     assert took_s < MOST_S
 
 

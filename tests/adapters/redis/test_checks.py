@@ -112,17 +112,17 @@ GOOD = {
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "message"),
     [
         ({"redis_version": "6.2.14"}, "Redis 6.2.14 is too old"),
         ({"run_id": ""}, "doesn't tell its run id"),
         ({"master_replid": None}, "doesn't tell its run id"),
     ],
 )
-def test_what_a_server_here_is_not(facts: dict[str, Any], said: str) -> None:
+def test_what_a_server_here_is_not(facts: dict[str, Any], message: str) -> None:
     assert list(_problems(GOOD)) == []
     (found,) = _problems({**GOOD, **facts})
-    assert said in found
+    assert message in found
 
 
 @pytest.mark.parametrize("version", ["7.0.0", "7.4.1", "8.0.2", "10.0"])
@@ -211,7 +211,7 @@ def test_no_error_of_the_driver_gets_through(kind: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "READONLY You can't write against a read only replica.",
         "LOADING Redis is loading the dataset in memory",
@@ -236,8 +236,8 @@ def test_no_error_of_the_driver_gets_through(kind: type[Exception]) -> None:
         "FUTURE something that only a later server says",
     ],
 )
-def test_trouble_of_the_server_blames_no_order(said: str) -> None:
-    error = BaseParser.parse_error(said)
+def test_trouble_of_the_server_blames_no_order(message: str) -> None:
+    error = BaseParser.parse_error(message)
     found = translated(error)
     assert type(found) is Retryable
     assert re.match("(the connection to |every connection to )?Redis", str(found))

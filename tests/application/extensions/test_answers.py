@@ -346,7 +346,7 @@ class TakesNothing:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (object(), r"notifier: expected Notifier with a method send\(\), got object"),
         (Notifier, "notifier: expected an instance, got the class Notifier"),
@@ -354,8 +354,8 @@ class TakesNothing:
         (7, "notifier: expected Notifier"),
     ],
 )
-def test_what_lacks_a_ports_methods_is_refused_by_create(given: Any, said: str) -> None:
-    with pytest.raises(oms.SettingsError, match=said):
+def test_what_lacks_a_ports_methods_is_refused_by_create(given: Any, message: str) -> None:
+    with pytest.raises(oms.SettingsError, match=message):
         oms.create(profile="memory", environ={}, notifier=given)
 
 

@@ -81,11 +81,11 @@ def test_a_wrong_extension_is_named_before_the_start(
     for name in ("own", "broken"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setenv(f"OMS_{variable}", path)
-    said = one_line(capsys, "serve", "--port", "0", "--data", str(tmp_path / "data"))
-    assert said.startswith(f"oms: OMS_{variable}: ")
-    assert path in said or "expected" in said, "the path, or the port whose methods are missing"
+    stderr = one_line(capsys, "serve", "--port", "0", "--data", str(tmp_path / "data"))
+    assert stderr.startswith(f"oms: OMS_{variable}: ")
+    assert path in stderr or "expected" in stderr, "the path, or the port whose methods are missing"
     if path == "broken:X":
-        assert "broken.py, line 1" in said
+        assert "broken.py, line 1" in stderr
 
 
 @pytest.mark.parametrize("path", ["own:VALUE", "own:Raises", "broken:X"])

@@ -182,7 +182,7 @@ def test_a_dead_letter_is_listed_shown_redriven_and_given_up(system: tuple[oms.A
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("orders", "place", "--user", "ann", "--amount", "1e3", "--item", "a=1"), 2, "--amount 1e3"),
         (("orders", "place", "--user", "ann", "--amount", "1", "--item", "a"), 2, "SKU=QUANTITY"),
@@ -197,10 +197,12 @@ def test_a_dead_letter_is_listed_shown_redriven_and_given_up(system: tuple[oms.A
         (("dlq", "list", "--state", "odd"), 1, "invalid_state"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_an_exit_code(run: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_what_is_wrong_is_one_line_and_an_exit_code(
+    run: Run, arguments: tuple[str, ...], code: int, message: str
+) -> None:
     done = run(*arguments)
     assert (done.code, done.out) == (code, "")
-    assert said in done.err
+    assert message in done.err
     assert done.err.startswith("oms: ")
     assert done.err.count("\n") == 1
 

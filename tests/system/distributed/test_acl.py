@@ -142,10 +142,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with NativePostgres() as postgres, NativeRedis() as gate, kafka:
         cluster = Cluster(directory, postgres.url, gate.url, kafka.url, environ)
         cluster.set_up()
-        told = cluster.oms("setup", "--acl")
-        assert (told.returncode, told.stderr) == (0, "")
+        printed = cluster.oms("setup", "--acl")
+        assert (printed.returncode, printed.stderr) == (0, "")
         made = Stack(cluster, AdminClient({"bootstrap.servers": kafka.url}), f"127.0.0.1:{port}")
-        grant(made.admin, told.stdout.splitlines())
+        grant(made.admin, printed.stdout.splitlines())
         try:
             for service in (*SERVICES, "parcels"):
                 log = directory / f"{service}.log"

@@ -207,10 +207,10 @@ def test_a_message_that_is_too_large_is_parked_and_copied_and_blocks_nothing(sta
     assert "a message of " in letter["detail"]
     wait_for(lambda: records(cluster, "big.dlq"), "its copy is sent")
     (copy,) = records(cluster, "big.dlq")
-    told = dict(copy.headers)
-    assert (copy.key, copy.value, told["oms_dead_letter_left_out"]) == (b"order-1", b"", b"value")
-    assert told["oms_dead_letter_id"].decode() == letter["id"]
-    assert int(told["oms_dead_letter_value_bytes"]) > JUST_TOO_LARGE
+    copy_headers = dict(copy.headers)
+    assert (copy.key, copy.value, copy_headers["oms_dead_letter_left_out"]) == (b"order-1", b"", b"value")
+    assert copy_headers["oms_dead_letter_id"].decode() == letter["id"]
+    assert int(copy_headers["oms_dead_letter_value_bytes"]) > JUST_TOO_LARGE
 
 
 def letters(worker: Worker) -> list[dict[str, Any]]:

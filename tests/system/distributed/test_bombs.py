@@ -135,5 +135,5 @@ def test_the_good_ones_are_handled_and_the_bombs_are_dead_letters(
     print(name, "lives", lives)
     assert [stack.parked()[place] for place in places] == [cause] * len(places)
     if lives > 1:
-        told = next(line for line in log.read_text().splitlines() if "processes died reading a partition" in line)
-        assert (json.loads(told)["topic"], json.loads(told)["partition"]) == (TOPIC, 0)
+        alert_line = next(line for line in log.read_text().splitlines() if "processes died reading a partition" in line)
+        assert (json.loads(alert_line)["topic"], json.loads(alert_line)["partition"]) == (TOPIC, 0)

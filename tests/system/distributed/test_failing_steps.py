@@ -197,7 +197,7 @@ def test_kafka_is_down_while_a_message_is_parked(stack: Stack) -> None:
     (letter,) = stack.letters("bug-3")
 
     def copies() -> int:
-        told = [dict(record.headers)["oms_dead_letter_id"] for record in stack.records("fragile.dlq")]
-        return told.count(letter["id"].encode())
+        copied = [dict(record.headers)["oms_dead_letter_id"] for record in stack.records("fragile.dlq")]
+        return copied.count(letter["id"].encode())
 
     wait_for(lambda: copies() > 0, "its copy is sent")

@@ -167,7 +167,7 @@ def test_every_message_of_an_order_twice_has_every_effect_once(cluster: Cluster)
     assert ended(cluster, order_id) == "CONFIRMED"
     wait_for(lambda: stock(cluster, "mango")["held"] == 0, "the stock is sold")
     wait_for(lambda: all_read(cluster), "the user is told of both")
-    told = [one.log.read_text().count(order_id) for one in cluster.of("notification")]
+    counts = [one.log.read_text().count(order_id) for one in cluster.of("notification")]
     before = order(cluster, order_id)
     producer = Producer({"bootstrap.servers": cluster.kafka_bootstrap})
     for topic in ("order.confirmed", "payment.success", "inventory.reserved", "order.created"):
@@ -180,7 +180,7 @@ def test_every_message_of_an_order_twice_has_every_effect_once(cluster: Cluster)
     wait_for(lambda: all_read(cluster), "every repeat has been read")
     assert order(cluster, order_id) == before
     assert stock(cluster, "mango") == {"productId": "mango", "onHand": 95, "held": 0, "available": 95}
-    assert [one.log.read_text().count(order_id) for one in cluster.of("notification")] == told
+    assert [one.log.read_text().count(order_id) for one in cluster.of("notification")] == counts
 
 
 def all_read(cluster: Cluster) -> bool:

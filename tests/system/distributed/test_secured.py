@@ -55,25 +55,27 @@ def test_another_authority_is_refused_in_one_line_for_each_server(
 ) -> None:
     other = str(make_certificates(tmp_path) / "ca.pem")
     address = cluster.settings()["OMS_POSTGRES_URL"].replace(str(servers.authority), other)
-    told = cluster.oms("doctor", OMS_POSTGRES_URL=address, OMS_REDIS_CA_FILE=other, OMS_KAFKA_CA_FILE=other)
-    lines = told.stdout.splitlines() + told.stderr.splitlines()
-    assert told.returncode != 0
+    doctor = cluster.oms("doctor", OMS_POSTGRES_URL=address, OMS_REDIS_CA_FILE=other, OMS_KAFKA_CA_FILE=other)
+    lines = doctor.stdout.splitlines() + doctor.stderr.splitlines()
+    assert doctor.returncode != 0
     for server in ("PostgreSQL", "Redis", "Kafka"):
-        assert len([line for line in lines if server in line and "certificate" in line]) == 1, told.stdout + told.stderr
+        assert len([line for line in lines if server in line and "certificate" in line]) == 1, (
+            doctor.stdout + doctor.stderr
+        )
 
 
 def test_a_wrong_password_is_refused_in_one_line(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("not-this-one")
-    told = cluster.oms(
+    doctor = cluster.oms(
         "doctor",
         OMS_POSTGRES_PASSWORD="not-this-one",
         OMS_REDIS_PASSWORD="not-this-one",
         OMS_KAFKA_PASSWORD_FILE=str(tmp_path / "wrong"),
     )
-    said = told.stdout + told.stderr
-    assert told.returncode != 0
+    output = doctor.stdout + doctor.stderr
+    assert doctor.returncode != 0
     for service in SERVICES:
-        assert f"oms_{service} can't log in: password authentication failed" in said
-    assert "invalid credentials with SASL mechanism SCRAM-SHA-512" in said
-    assert "Redis refuses the login: check OMS_REDIS_USER and OMS_REDIS_PASSWORD" in said
-    assert "not-this-one" not in said
+        assert f"oms_{service} can't log in: password authentication failed" in output
+    assert "invalid credentials with SASL mechanism SCRAM-SHA-512" in output
+    assert "Redis refuses the login: check OMS_REDIS_USER and OMS_REDIS_PASSWORD" in output
+    assert "not-this-one" not in output

@@ -67,8 +67,8 @@ def forked(act: Callable[[], int]) -> int:
             os._exit(1)
         os._exit(0)
     os.close(writer)
-    with os.fdopen(reader) as said:
-        answer = said.read()
+    with os.fdopen(reader) as output:
+        answer = output.read()
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         return -os.WTERMSIG(status)

@@ -34,9 +34,9 @@ def test_joined_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     app = oms.create(environ={}, profile="embedded", data=tmp_path)
     example.main(app, example.sqlite_engine(tmp_path / "order.db"))
 
-    said = capsys.readouterr().out
-    assert "the invoice failed (IntegrityError)" in said
-    assert "of 1 order(s)" in said
+    output = capsys.readouterr().out
+    assert "the invoice failed (IntegrityError)" in output
+    assert "of 1 order(s)" in output
 
 
 def test_own_gateway() -> None:

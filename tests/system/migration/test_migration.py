@@ -185,8 +185,8 @@ def test_twice_is_once(target: str, legacy: Legacy, request: pytest.FixtureReque
 
 def assert_no_word(at: Target, done: subprocess.CompletedProcess[str]) -> None:
     """But the warning that oms can't find out whether the old services have read all: there is no Kafka in these tests."""
-    said = [line for line in done.stderr.splitlines() if "have read all" not in line]
-    assert said == []
+    warnings = [line for line in done.stderr.splitlines() if "have read all" not in line]
+    assert warnings == []
     assert ("warning: can't find out whether inventory-group" in done.stderr) == (at.settings.profile == "distributed")
 
 
@@ -356,8 +356,8 @@ def test_orders_alone_or_stock_alone(embedded: Target) -> None:
 def test_what_is_wrong_is_one_line(embedded: Target, environ: dict[str, str], line: str) -> None:
     done = embedded.migrate("--apply", **environ)
     assert done.returncode == 2
-    (said,) = done.stderr.splitlines()
-    assert line in said
+    (warnings,) = done.stderr.splitlines()
+    assert line in warnings
     assert "canary" not in done.stderr + done.stdout
     assert not embedded.settings.data.exists()
 

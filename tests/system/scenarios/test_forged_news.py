@@ -18,7 +18,7 @@ from oms.testing import Shop
 WRONG = {"amount": {"amount": 0.01}, "customer": {"userId": "mallory"}}
 
 
-def news(order_id: str, topic: str = "payment.success", **other: Any) -> Outgoing:
+def forged(order_id: str, topic: str = "payment.success", **other: Any) -> Outgoing:
     body = {"orderId": order_id, "userId": "customer-1", "amount": 100, "paymentId": "forged", **other}
     return Outgoing(topic, order_id.encode(), json.dumps(body).encode())
 
@@ -34,7 +34,7 @@ def wrong(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_a_forged_payment_confirms_nothing(system: Shop, wrong: dict[str, Any]) -> None:
     order = system.place()
-    system.log.publish([news(order.id, **wrong)])
+    system.log.publish([forged(order.id, **wrong)])
     assembly = system.app.system.order
     assembly.worker.run_once()
     assert system.app.orders.get(order.id).state is oms.OrderState.CREATED
@@ -52,9 +52,9 @@ def test_a_forged_payment_confirms_nothing(system: Shop, wrong: dict[str, Any]) 
 
 def test_a_forgery_before_the_true_news_in_one_batch(system: Shop, wrong: dict[str, Any]) -> None:
     order = system.place()
-    system.log.publish([news(order.id, **wrong)])
+    system.log.publish([forged(order.id, **wrong)])
     _let_the_others_work(system)
-    system.log.publish([news(order.id, **wrong)])
+    system.log.publish([forged(order.id, **wrong)])
     system.app.system.order.worker.run_once()
     assert system.app.orders.get(order.id).state is oms.OrderState.CONFIRMED
     assert parked(system) == [("TermsMismatch", order.id)], "its copy is a repeat"
@@ -64,7 +64,7 @@ def test_a_forgery_before_the_true_news_in_one_batch(system: Shop, wrong: dict[s
 def test_a_forgery_after_the_true_news_is_parked_too(system: Shop, wrong: dict[str, Any]) -> None:
     order = system.place()
     system.run()
-    system.log.publish([news(order.id, **wrong)])
+    system.log.publish([forged(order.id, **wrong)])
     system.run()
     assert system.app.orders.get(order.id).state is oms.OrderState.CONFIRMED
     assert parked(system) == [("TermsMismatch", order.id)]
@@ -75,7 +75,7 @@ def test_no_forged_news_ends_a_cancel(system: Shop, topic: str, wrong: dict[str,
     order = system.place()
     system.run()
     system.cancel(order, by_operator=True)
-    system.log.publish([news(order.id, topic, **wrong)])
+    system.log.publish([forged(order.id, topic, **wrong)])
     system.app.system.order.worker.run_once()
     assert system.app.orders.get(order.id).state is oms.OrderState.CANCELLING
     system.run()
@@ -84,7 +84,7 @@ def test_no_forged_news_ends_a_cancel(system: Shop, topic: str, wrong: dict[str,
 
 
 def test_a_forgery_that_comes_before_its_order_is_not_applied(system: Shop, wrong: dict[str, Any]) -> None:
-    system.log.publish([news("foreign-1", **wrong)])
+    system.log.publish([forged("foreign-1", **wrong)])
     system.app.system.order.worker.run_once()
     with pytest.raises(oms.NotFound):
         system.app.orders.get("foreign-1")
@@ -113,7 +113,7 @@ def test_a_reservation_of_other_items_is_parked(system: Shop) -> None:
 def test_a_redrive_of_a_forgery_fails_again(system: Shop, wrong: dict[str, Any]) -> None:
     order = system.place()
     system.run()
-    system.log.publish([news(order.id, **wrong)])
+    system.log.publish([forged(order.id, **wrong)])
     system.run()
     ((_, letter),) = system.app.dead_letters.page(service="order")
     with pytest.raises(oms.Conflict, match="it fails again"):

@@ -78,8 +78,8 @@ def test_the_operators_container_sees_orders_stock_and_what_is_wrong(stack: Stac
         return stack.compose("run", "--rm", "--no-deps", "operator", *arguments)
 
     def page(*arguments: str) -> dict[str, Any]:
-        said = operator(*arguments, "--json")
-        found: dict[str, Any] = json.loads(said[said.index("{") :])
+        output = operator(*arguments, "--json")
+        found: dict[str, Any] = json.loads(output[output.index("{") :])
         return found
 
     listed = page("orders", "list")
@@ -216,8 +216,8 @@ print(json.dumps([[f'{p.topic}-{p.partition}' for p in m.assignment.topic_partit
 
 def _shares(stack: Stack) -> list[list[str]] | None:
     """The partitions of each member of the group, once there are three and none is left out."""
-    said = stack.compose("run", "--rm", "--no-deps", "--entrypoint", "python", "operator", "-c", MEMBERS)
-    shares: list[list[str]] = json.loads(said.strip().splitlines()[-1])
+    output = stack.compose("run", "--rm", "--no-deps", "--entrypoint", "python", "operator", "-c", MEMBERS)
+    shares: list[list[str]] = json.loads(output.strip().splitlines()[-1])
     return shares if len(shares) == 3 and all(shares) else None
 
 
@@ -278,8 +278,8 @@ def test_all_orders_are_there_after_down_and_up_with_secrets_in_files(stack: Sta
 
 def test_every_promise_holds(stack: Stack, load: Load) -> None:
     settled(load.orders)
-    said = stack.compose("run", "--rm", "operator", "verify", timeout_s=300)
-    print(f"\n{len(load.orders)} orders; oms verify:\n{said}")
+    output = stack.compose("run", "--rm", "operator", "verify", timeout_s=300)
+    print(f"\n{len(load.orders)} orders; oms verify:\n{output}")
 
 
 def _megabytes(text: str) -> float:

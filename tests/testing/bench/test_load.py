@@ -16,7 +16,7 @@ Closes = Callable[[int, int], str]
 """Of the connection with this number, and its request with this number (0 is the hello): what the server does."""
 
 
-class Door:
+class ClosingServer:
     """Answers what comes over a connection, until `closes` says `before` (unread) or `after` (answered)."""
 
     def __init__(self, closes: Closes) -> None:
@@ -53,30 +53,32 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 def placed(
     closes: Closes, *, orders: int, connections: int = 1, rate_per_s: float = 0.0
-) -> tuple[Door, Sequence[Answer]]:
-    async def run() -> tuple[Door, Sequence[Answer]]:
-        door = Door(closes)
-        server = await asyncio.start_server(door.serve, "127.0.0.1", 0)
+) -> tuple[ClosingServer, Sequence[Answer]]:
+    async def run() -> tuple[ClosingServer, Sequence[Answer]]:
+        closing_server = ClosingServer(closes)
+        server = await asyncio.start_server(closing_server.serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         made: Awaitable[Sequence[Answer]] = place(Plan("127.0.0.1", port, "", orders, connections, rate_per_s))
         async with server:
-            return door, await asyncio.wait_for(made, 30)
+            return closing_server, await asyncio.wait_for(made, 30)
 
     return asyncio.run(run())
 
 
 def test_a_buyer_whose_connection_was_closed_makes_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "RESTED_S", 0.0)  # an order may fall due before the end of the connection is heard of
-    door, answers = placed(lambda _, request: "after" if request == 1 else "", orders=4, rate_per_s=20)
+    closing_server, answers = placed(lambda _, request: "after" if request == 1 else "", orders=4, rate_per_s=20)
     assert [answer.order for answer in answers] == ["order-0", "order-1", "order-2", "order-3"]
-    assert door.requests == [2, 2, 1]  # the first had the hello
+    assert closing_server.requests == [2, 2, 1]  # the first had the hello
 
 
 def test_what_is_sent_as_a_rested_connection_closes_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "RESTED_S", 0.0)
-    door, answers = placed(lambda connection, request: "before" if (connection, request) == (0, 1) else "", orders=2)
+    closing_server, answers = placed(
+        lambda connection, request: "before" if (connection, request) == (0, 1) else "", orders=2
+    )
     assert [answer.status for answer in answers] == [201, 201]
-    assert door.requests == [1, 2]
+    assert closing_server.requests == [1, 2]
 
 
 def test_what_was_sent_on_a_connection_in_use_is_not_sent_again() -> None:

@@ -211,18 +211,18 @@ time.sleep(120)
 def test_servers_die_with_a_parent_that_is_killed(names: tuple[str, ...]) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, *names], stdout=subprocess.PIPE)
     assert parent.stdout
-    told = json.loads(parent.stdout.readline())
-    directories = [Path(directory) for directory in told["directories"]]
+    report = json.loads(parent.stdout.readline())
+    directories = [Path(directory) for directory in report["directories"]]
     assert len(directories) == len(names)
     try:
         assert all(processes_of(directory) for directory in directories)
         parent.kill()
         parent.wait()
-        until(lambda: not any(is_alive(pid) for pid in told["pids"]))
+        until(lambda: not any(is_alive(pid) for pid in report["pids"]))
         until(lambda: not any(directory.exists() for directory in directories))
         assert not any(processes_of(directory) for directory in directories)
     finally:
-        os.kill(told["heir"], signal.SIGKILL)
+        os.kill(report["heir"], signal.SIGKILL)
         parent.stdout.close()
 
 

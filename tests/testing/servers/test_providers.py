@@ -179,10 +179,10 @@ def test_an_engine_without_the_image_leads_on_and_that_is_said(monkeypatch: pyte
     monkeypatch.setenv("OMS_TEST_REDIS_IMAGE", "shop/redis:1")
     with providers.running("redis") as server:
         assert server.provider == "native"
-        (said,) = server.passed_over
-    assert "shop/redis:1" in said
-    assert "the registry is out of reach" in said
-    assert said in str(server)
+        (reason,) = server.passed_over
+    assert "shop/redis:1" in reason
+    assert "the registry is out of reach" in reason
+    assert reason in str(server)
 
 
 @pytest.mark.usefixtures("_engine_without_images")

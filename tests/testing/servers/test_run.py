@@ -31,8 +31,8 @@ import os, pathlib, pytest
 
 @pytest.mark.parametrize("n", range(4))
 def test_user(n, oms_redis_url, worker_id):
-    with pathlib.Path(r"{told}").open("a") as told:
-        told.write(f"{{worker_id}} {{oms_redis_url}}\\n")
+    with pathlib.Path(r"{report}").open("a") as report:
+        report.write(f"{{worker_id}} {{oms_redis_url}}\\n")
     {then}
 """
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2"]
@@ -82,11 +82,11 @@ def test_prefixes_differ(oms_prefix: str) -> None:
 
 @pytest.mark.slow
 def test_workers_share_one_server_and_it_ends_with_the_run(tmp_path: Path) -> None:
-    told = user_tests(tmp_path, then="pass")
+    report = user_tests(tmp_path, then="pass")
     done = subprocess.run([*PYTEST, str(tmp_path)], env=alone(), capture_output=True, text=True, check=False)
     assert "4 passed" in done.stdout, done.stdout
     assert "oms: Redis by" in done.stdout
-    workers, addresses = zip(*(line.split() for line in told.read_text().splitlines()), strict=True)
+    workers, addresses = zip(*(line.split() for line in report.read_text().splitlines()), strict=True)
     assert set(workers) == {"gw0", "gw1"}
     assert len(set(addresses)) == 1
     until(lambda: not answers(addresses[0]))
@@ -95,22 +95,22 @@ def test_workers_share_one_server_and_it_ends_with_the_run(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_worker_that_crashes_takes_no_server_with_it(tmp_path: Path) -> None:
     """The first worker starts the server and dies; those that follow use it."""
-    told = user_tests(tmp_path, then="if worker_id == 'gw0': os._exit(3)")
+    report = user_tests(tmp_path, then="if worker_id == 'gw0': os._exit(3)")
     done = subprocess.run([*PYTEST, str(tmp_path)], env=alone(), capture_output=True, text=True, check=False)
     assert "crashed" in done.stdout
     assert "3 passed" in done.stdout, done.stdout
-    assert len({line.split()[1] for line in told.read_text().splitlines()}) == 1
+    assert len({line.split()[1] for line in report.read_text().splitlines()}) == 1
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
-    told = user_tests(tmp_path, then="import time; time.sleep(60)")
+    report = user_tests(tmp_path, then="import time; time.sleep(60)")
     room = tmp_path / "room"
     room.mkdir()
     env = {**alone(), "TMPDIR": str(room)}
     run = subprocess.Popen([*PYTEST, str(tmp_path)], env=env, stdout=subprocess.DEVNULL, start_new_session=True)
-    until(lambda: told.exists() and told.read_text().endswith("\n"), within_s=60)
-    address = told.read_text().split()[1]
+    until(lambda: report.exists() and report.read_text().endswith("\n"), within_s=60)
+    address = report.read_text().split()[1]
     assert answers(address)
     run.kill()
     run.wait()
@@ -120,9 +120,9 @@ def test_a_run_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
 
 
 def user_tests(folder: Path, then: str) -> Path:
-    told = folder / "told.txt"
-    (folder / "test_user.py").write_text(USER_TESTS.format(told=told, then=then))
-    return told
+    report = folder / "report.txt"
+    (folder / "test_user.py").write_text(USER_TESTS.format(report=report, then=then))
+    return report
 
 
 def alone() -> dict[str, str]:

@@ -29,7 +29,7 @@ def each_from_its_beginning(scope: Scope, tape: Any, *, visited: Visited | None 
     return play(scope, tape, visited=visited, listener=listener)
 
 
-def told(found: Found) -> tuple[Any, ...]:
+def result_of(found: Found) -> tuple[Any, ...]:
     outcome = found.outcome
     return outcome.deviations, outcome.steps, outcome.at_s, outcome.pruned, outcome.violations, outcome.tally
 
@@ -38,8 +38,8 @@ def told(found: Found) -> tuple[Any, ...]:
 @pytest.mark.parametrize("name", SCOPES)
 def test_shared_schedules_are_the_same_ones(name: str) -> None:
     scope, depth = SCOPES[name]
-    shared = map(told, islice(exhaustive(scope, depth), 200))
-    alone = map(told, islice(exhaustive(scope, depth, each_from_its_beginning), 200))
+    shared = map(result_of, islice(exhaustive(scope, depth), 200))
+    alone = map(result_of, islice(exhaustive(scope, depth, each_from_its_beginning), 200))
 
     count = 0
     for one, other in zip(shared, alone, strict=True):

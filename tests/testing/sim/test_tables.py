@@ -16,9 +16,9 @@ def rows(name: str) -> list[list[str]]:
 
 
 def test_the_bug_zoo_is_the_one_in_the_docs() -> None:
-    told = {name: what for name, what, *_ in rows("bug-zoo.md")[2:]}
+    documented = {name: what for name, what, *_ in rows("bug-zoo.md")[2:]}
 
-    assert told == {fault.name: fault.what for fault in ZOO.values()}
+    assert documented == {fault.name: fault.what for fault in ZOO.values()}
 
 
 def test_every_planted_fault_was_found() -> None:
@@ -28,9 +28,9 @@ def test_every_planted_fault_was_found() -> None:
 
 
 def test_the_calm_path_calls_nothing_that_the_crash_table_lacks() -> None:
-    told = {(service, call.strip("`")) for service, call, *_ in rows("crash-table.md")}
+    documented = {(service, call.strip("`")) for service, call, *_ in rows("crash-table.md")}
 
-    assert {(point.service, point.call) for point in points(CALM)} - told == set()
+    assert {(point.service, point.call) for point in points(CALM)} - documented == set()
 
 
 def test_every_promise_held_after_every_crash() -> None:

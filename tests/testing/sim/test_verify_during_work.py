@@ -58,7 +58,7 @@ class Early:
 SERVICES = ("order", "inventory", "payment", "notification")
 
 
-def beside(system: SimulatedSystem) -> Evidence:
+def evidence_of(system: SimulatedSystem) -> Evidence:
     """The records through connections of their own, as another process has them."""
     own = {name: getattr(system.evidence, name).worker("verify") for name in SERVICES}
     return attrs.evolve(system.evidence, **own)
@@ -87,7 +87,7 @@ def checks(run: Run, seed: int, change: Callable[[Evidence], Evidence] = lambda 
     while more:
         more, rate = run.go_on(), chance.choice((0.01, 0.05, 0.2))
         assert not run.violations, "the schedule itself is a right one"
-        yield report(run.system, moving(change(beside(run.system)), go_on))
+        yield report(run.system, moving(change(evidence_of(run.system)), go_on))
 
 
 def runs(seeds: range = SEEDS) -> Iterator[tuple[int, Run]]:

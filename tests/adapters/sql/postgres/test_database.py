@@ -72,7 +72,7 @@ def stores(login: Credentials) -> Iterator[Open]:
 
 
 @pytest.fixture
-def said() -> Iterator[list[tuple[str, Any]]]:
+def sent_sql() -> Iterator[list[tuple[str, Any]]]:
     """Every text that goes to the server, one a round trip, and its parameters; a text may have several statements."""
     statements: list[tuple[str, Any]] = []
     send = PostgresSender._execute_text
@@ -91,9 +91,9 @@ def said() -> Iterator[list[tuple[str, Any]]]:
     event.remove(Engine, "before_cursor_execute", note)
 
 
-def single(said: list[tuple[str, Any]], *beginnings: str) -> list[tuple[str, Any]]:
+def single(sent_sql: list[tuple[str, Any]], *beginnings: str) -> list[tuple[str, Any]]:
     """The statements among these texts that begin so."""
-    pieces = [(piece, values) for words, values in said for piece in words.split("; ")]
+    pieces = [(piece, values) for words, values in sent_sql for piece in words.split("; ")]
     return [(piece, values) for piece, values in pieces if piece.startswith(beginnings)]
 
 
@@ -161,16 +161,16 @@ class TestSession:
 
     def test_only_notes_at_the_side_skip_the_wait_for_the_disk(self, stores: Open, session: str) -> None:
         names = "synchronous_commit", "transaction_isolation", "enable_seqscan", "lock_timeout"
-        asked = Statement(select(*(func.current_setting(literal_column(f"'{name}'")).label(name) for name in names)))
+        shown = Statement(select(*(func.current_setting(literal_column(f"'{name}'")).label(name) for name in names)))
         store = stores("order")
         with database_of(store).autocommit(synced=False) as connection:
-            assert connection.fetch(asked) == [("off", "read committed", "off", "5s")]
+            assert connection.fetch(shown) == [("off", "read committed", "off", "5s")]
         with database_of(store).autocommit() as connection:
-            assert connection.fetch(asked) == [("on", "read committed", "off", "5s")]
+            assert connection.fetch(shown) == [("on", "read committed", "off", "5s")]
         with database_of(store).writing() as connection:
-            assert connection.fetch(asked) == [("on", "read committed", "off", "5s")]
+            assert connection.fetch(shown) == [("on", "read committed", "off", "5s")]
         with database_of(store).snapshot() as connection:
-            assert connection.fetch(asked) == [("on", "repeatable read", "on", "5s")]
+            assert connection.fetch(shown) == [("on", "repeatable read", "on", "5s")]
 
     def test_a_batch_is_the_same_behind_a_pooler(self, stores: Open, session: str) -> None:
         store = stores("order")
@@ -417,7 +417,7 @@ class TestClaims:
 class TestPlans:
     """What is asked again and again costs the same however long the backlog is."""
 
-    def test_claims_sort_nothing_and_scan_nothing(self, stores: Open, login: Credentials, said: list[Any]) -> None:
+    def test_claims_sort_nothing_and_scan_nothing(self, stores: Open, login: Credentials, sent_sql: list[Any]) -> None:
         store = stores("order")
         schema = database_of(store).schema
         with login.connect() as connection:  # all due at the same moment, as a batch's are
@@ -426,14 +426,14 @@ class TestPlans:
                 f" FROM generate_series(1, 20000) i; INSERT INTO {schema}.outbox SELECT md5(i::text), 't', null, '', '[]',"
                 f" now(), now() FROM generate_series(1, 20000) i; ANALYZE {schema}.tasks; ANALYZE {schema}.outbox"
             )
-        said.clear()
+        sent_sql.clear()
         assert len(store.claim_tasks([TaskKind.CHARGE], 500, 30)) == 500
         assert len(store.claim_outbox(500, 30)) == 500
         store.next_due()
-        asked = [one for one in single(said, "SELECT", "WITH") if "clock_timestamp" not in one[0]]
-        assert len(asked) == 5
+        queries = [one for one in single(sent_sql, "SELECT", "WITH") if "clock_timestamp" not in one[0]]
+        assert len(queries) == 5
         with login.connect() as connection:
-            for statement, values in asked:
+            for statement, values in queries:
                 for name, value in BY_KEY.items():  # as in all that write
                     connection.execute(f"SET {name} = {value if statement.startswith('WITH') else 'DEFAULT'}")  # type: ignore[call-overload]
                 plan = connection.execute(f"EXPLAIN {statement}", values).fetchall()  # type: ignore[call-overload]
@@ -442,7 +442,7 @@ class TestPlans:
                 assert "Seq Scan" not in shown, shown
 
     def test_what_was_known_of_an_empty_table_does_no_harm(
-        self, stores: Open, login: Credentials, said: list[Any]
+        self, stores: Open, login: Credentials, sent_sql: list[Any]
     ) -> None:
         """Tables of what is owed are empty whenever the server looks at them: each key went through all of their rows."""
         store = stores("order")
@@ -453,24 +453,24 @@ class TestPlans:
                 f"INSERT INTO {schema}.tasks SELECT md5(i::text), 'charge', '', now(), null, 0, now(), null, ''"  # type: ignore[call-overload]
                 " FROM generate_series(1, 6000) i"
             )
-        said.clear()
+        sent_sql.clear()
         claimed = store.claim_tasks([TaskKind.CHARGE], 500, 30)
         with store.begin() as transaction:
             assert len(transaction.finish_tasks(claimed)) == 500
             transaction.commit()
-        asked = single(said, "WITH", "DELETE")
-        assert len(asked) == 2
+        queries = single(sent_sql, "WITH", "DELETE")
+        assert len(queries) == 2
         with login.connect() as connection:
             for name, value in BY_KEY.items():
                 connection.execute(f"SET {name} = {value}")  # type: ignore[call-overload]
-            for statement, values in asked:
+            for statement, values in queries:
                 plan = connection.execute(f"EXPLAIN {statement}", values).fetchall()  # type: ignore[call-overload]
                 shown = "\n".join(line for (line,) in plan)
                 assert "Join Filter" not in shown, shown
                 assert "Tid Scan" in shown or "pk_tasks" in shown, shown
 
     def test_rows_are_found_by_their_names_without_statistics(
-        self, stores: Open, login: Credentials, said: list[Any]
+        self, stores: Open, login: Credentials, sent_sql: list[Any]
     ) -> None:
         store = stores("inventory")
         with login.connect() as connection:
@@ -478,9 +478,9 @@ class TestPlans:
                 f"INSERT INTO {database_of(store).schema}.reservations SELECT md5(i::text), 'RELEASED', '{{}}', now()"  # type: ignore[call-overload]
                 " FROM generate_series(1, 20000) i"
             )
-        said.clear()
+        sent_sql.clear()
         store.reservations([OrderId(f"o{number}") for number in range(20)])
-        ((statement, values),) = said
+        ((statement, values),) = sent_sql
         with login.connect() as connection:
             plan = str(connection.execute(f"EXPLAIN {statement}", values).fetchall())  # type: ignore[call-overload]
         assert "pk_reservations" in plan, plan
@@ -497,8 +497,8 @@ class TestStreams:
             transaction.commit()
         found = iter(store.all_inbox())
         assert [next(found)[0] for _ in range(2)] == ["g", "g"]
-        ((said,),) = server.run("SELECT query FROM pg_stat_activity WHERE state = 'idle in transaction'")
-        assert said.startswith("FETCH FORWARD 1000")
+        ((query,),) = server.run("SELECT query FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        assert query.startswith("FETCH FORWARD 1000")
         later = datetime.now(UTC) + timedelta(days=1)
         assert store.purge(later, keys_older_than=later, limit=10_000) == 5000
         assert 2 + sum(1 for _ in found) == 5000
@@ -574,11 +574,11 @@ class TestJoin:
 class TestBatches:
     """However many messages, a handful of round trips."""
 
-    def test_a_batch_of_orders(self, stores: Open, said: list[Any]) -> None:
+    def test_a_batch_of_orders(self, stores: Open, sent_sql: list[Any]) -> None:
         store = stores("order")
         names = [OrderId(f"o{number:03d}") for number in range(500)]
         self._first(store)
-        said.clear()
+        sent_sql.clear()
         steps = [Order(id=name).place(terms(), at=AT, deadline_at=AT + LATER) for name in names]
         store.start_attempts("g", {P0: 1})
         with store.begin() as transaction:
@@ -588,14 +588,14 @@ class TestBatches:
             transaction.save_orders(changes, [line for step in steps for line in history(step)])
             transaction.flush(self._delivery(names))
             transaction.commit()
-        assert len(said) == 4, said
+        assert len(sent_sql) == 4, sent_sql
         assert len(list(store.all_orders())) == len(list(store.all_outbox())) == len(list(store.all_tasks())) == 500
 
-    def test_a_batch_of_reservations(self, stores: Open, said: list[Any]) -> None:
+    def test_a_batch_of_reservations(self, stores: Open, sent_sql: list[Any]) -> None:
         store = stores("inventory")
         names = [order_id(number) for number in range(500)]
         self._first(store)
-        said.clear()
+        sent_sql.clear()
         held = [
             (Reservation(order_id=name), Reservation(order_id=name).hold(terms(), at=AT).aggregate) for name in names
         ]
@@ -609,7 +609,7 @@ class TestBatches:
             transaction.move_stock(moves)
             transaction.flush(self._delivery(names))
             transaction.commit()
-        assert len(said) == 5, said
+        assert len(sent_sql) == 5, sent_sql
         assert store.stock([Sku("sku-b")])[Sku("sku-b")].available == 1000
 
     def test_a_row_that_changed_meanwhile_is_noticed_among_many(self, stores: Open) -> None:

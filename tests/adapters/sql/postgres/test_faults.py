@@ -165,14 +165,14 @@ class TestCommit:
     @pytest.mark.parametrize("seed", range(4))
     def test_a_server_killed_at_any_moment_makes_no_liar(self, mortal: OwnPostgres, stores: Open, seed: int) -> None:
         store, dice = stores("order"), random.Random(seed)
-        said: dict[str, str] = {}
+        reported: dict[str, str] = {}
         over = threading.Event()
 
         def work(worker: int) -> None:
             number = 0
             while not over.is_set():
                 name = f"{worker}-{number}"
-                said[name] = claim(store, name)
+                reported[name] = claim(store, name)
                 number += 1
 
         with ThreadPoolExecutor(3) as pool:
@@ -184,9 +184,9 @@ class TestCommit:
                 one.result(60)
         mortal.start()
         there = {message for _, message in store.all_inbox()}
-        assert {name for name, how in said.items() if how == "done"} <= there
-        assert not {name for name, how in said.items() if how == "not done"} & there
-        assert there <= said.keys()
+        assert {name for name, how in reported.items() if how == "done"} <= there
+        assert not {name for name, how in reported.items() if how == "not done"} & there
+        assert there <= reported.keys()
         assert claim(store, "after") == "done"
 
 
@@ -315,9 +315,9 @@ def test_a_server_that_is_away_is_retryable_whatever_is_asked(mortal: OwnPostgre
         for call in sorted(asked):
             with pytest.raises(Retryable) as raised:
                 consumed(getattr(store, call)(*EVERY_CALL[call]))
-            said = str(raised.value)
-            assert "SELECT" not in said
-            assert "127.0.0.1" not in said
+            reported = str(raised.value)
+            assert "SELECT" not in reported
+            assert "127.0.0.1" not in reported
             assert raised.value.__cause__ is None
         with pytest.raises(Retryable):
             store.purge(AT, keys_older_than=AT, limit=1)
