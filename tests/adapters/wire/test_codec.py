@@ -15,6 +15,7 @@ from oms.domain import events
 from oms.domain.events import Reason, Shortage
 from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import Currency, Money
+from oms.domain.refund import Instruction, RefundKind
 from oms.domain.terms import Terms
 from oms.domain.values import OrderId, Sku, UserId
 from oms.ports.errors import Permanent
@@ -116,6 +117,47 @@ VALUES = [
     (
         events.OrderRejected(OrderId("o-1"), USER, FIVE, Reason.OUT_OF_STOCK),
         '{"orderId":"o-1","userId":"user-1","totalAmount":5,"reason":"OUT_OF_STOCK"}',
+    ),
+    (
+        events.OrderShipped(
+            OrderId("o-1"), USER, "s-1", {Sku("a"): 1}, (OrderLine.of("a", 1, None, "A"),), "DHL", "7", FIVE, {"k": "v"}
+        ),
+        (
+            '{"orderId":"o-1","userId":"user-1","shipmentId":"s-1","items":{"a":1},'
+            '"lines":[{"productId":"a","quantity":1,"name":"A"}],"carrier":"DHL","trackingNumber":"7",'
+            '"captureAmount":5,"metadata":{"k":"v"}}'
+        ),
+    ),
+    (
+        events.OrderRefundRequested(
+            OrderId("o-1"), USER, "r-1", RefundKind.GOODWILL, {}, (), False, FIVE, True, "late delivery"
+        ),
+        (
+            '{"orderId":"o-1","userId":"user-1","refundId":"r-1","kind":"GOODWILL","items":{},"restock":false,'
+            '"amount":5,"beforeShipment":true,"reason":"late delivery"}'
+        ),
+    ),
+    (
+        events.OrderCompleted(OrderId("o-1"), USER, FIVE, Money.of("0.50", EUR), {Sku("a"): 1}),
+        '{"orderId":"o-1","userId":"user-1","totalAmount":5,"refundedAmount":0.50,"items":{"a":1}}',
+    ),
+    (
+        events.OrderPaymentInstructed(OrderId("o-1"), USER, "whole", Instruction.RESOLVE, 2, "ops", "paid in cash"),
+        (
+            '{"orderId":"o-1","userId":"user-1","of":"whole","what":"resolve","attempt":2,"by":"ops",'
+            '"why":"paid in cash"}'
+        ),
+    ),
+    (
+        events.PaymentRefundPaid(OrderId("o-1"), USER, "r-1", FIVE, {Sku("a"): 1}, 1, outside=True),
+        ('{"orderId":"o-1","userId":"user-1","refundId":"r-1","amount":5,"items":{"a":1},"attempt":1,"outside":true}'),
+    ),
+    (
+        events.PaymentRefundFailed(OrderId("o-1"), USER, "r-1", FIVE, {}, 3, reason="account closed"),
+        (
+            '{"orderId":"o-1","userId":"user-1","refundId":"r-1","amount":5,"items":{},"attempt":3,'
+            '"reason":"account closed"}'
+        ),
     ),
 ]
 

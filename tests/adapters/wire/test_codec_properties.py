@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oms.adapters.wire import JsonCodec, fields
+from oms.adapters.wire.part_payloads import MAX_ATTEMPT
 from oms.domain import events
 from oms.domain.errors import InvalidValue
 from oms.domain.events import Reason, Shortage
 from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import MAX_MINOR, Currency, Money
+from oms.domain.refund import Instruction, RefundKind
 from oms.domain.terms import Terms
 from oms.domain.values import MAX_QUANTITY, OrderId, checked_items
 from oms.ports.messages import Cause, CustomEvent, Message, MessageId, Record, Undecodable
@@ -61,6 +63,8 @@ causes = st.builds(
         "00-{:032x}-{:016x}-0{}".format, st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 1)
     ),
 )
+part_ids = st.text(ascii_letters + digits + "._:-", min_size=1, max_size=36)
+short_text = text.filter(len)
 moments = st.datetimes(timezones=st.just(UTC))
 
 FIELDS = {
@@ -73,12 +77,29 @@ FIELDS = {
     "payment_id": text,
     "reason": reasons,
     "shortages": st.lists(shortages, max_size=5).map(tuple),
+    "shipment_id": part_ids,
+    "refund_id": part_ids,
+    "of": part_ids,
+    "lines": unique(plain_lines).map(tuple) | st.just(()),
+    "carrier": short_text,
+    "tracking_number": short_text,
+    "capture_amount": amounts,
+    "refunded": amounts,
+    "kind": st.sampled_from(RefundKind),
+    "what": st.sampled_from(Instruction),
+    "restock": st.booleans(),
+    "before_shipment": st.booleans(),
+    "outside": st.booleans(),
+    "attempt": st.integers(1, MAX_ATTEMPT),
+    "by": short_text,
+    "why": short_text,
 }
 """Values of each field that events have, by its name."""
 
 
 def values(field: attrs.Attribute[object]) -> st.SearchStrategy[object]:
-    return st.none() | FIELDS[field.name] if field.default is None else FIELDS[field.name]
+    found = short_text if field.name == "reason" and "str" in str(field.type) else FIELDS[field.name]
+    return st.none() | found if field.default is None else found
 
 
 EVENTS = {kind: tuple(map(values, attrs.fields(kind)[1:])) for kind in events.EVENTS}
@@ -128,6 +149,9 @@ FIELDS = [
     "paymentId",
     "reason",
     "shortages",
+    "refundId",
+    "restock",
+    "attempt",
 ]
 odd_values = st.one_of(
     st.binary(max_size=200),

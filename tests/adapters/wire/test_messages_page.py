@@ -10,7 +10,14 @@ import pytest
 
 from oms.adapters.wire import JsonCodec
 from oms.adapters.wire.shapes import SHAPES
-from oms.domain.events import EVENTS, Event, PaymentRefunded, PaymentSucceeded, PaymentVoided, Reason
+from oms.domain.events import (
+    EVENTS,
+    Event,
+    PaymentRefunded,
+    PaymentSucceeded,
+    PaymentVoided,
+    Reason,
+)
 from oms.domain.money import Currency
 from oms.ports.messages import Cause, MessageId, Record
 from tests.support.files import DOCS
