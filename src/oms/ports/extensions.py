@@ -339,8 +339,9 @@ class Pricing(Protocol):
     def price(self, terms: Terms) -> Money:
         """Return the total to charge for these terms, in their currency.
 
-        `terms` are the customer, items and metadata of the order; `terms.total` is the caller's amount. Raise a
-        `DomainError` to refuse the order with the error's code.
+        `terms` are the customer, items, lines, charges and metadata of the order; `terms.total` is the caller's amount.
+        If the lines have amounts, lines and charges must add up to the returned total, else the order is refused.
+        Raise a `DomainError` to refuse the order with the error's code.
         """
 
 

@@ -1,4 +1,7 @@
-"""What no OpenAPI document can say: a client uses an idempotency key for one request, and makes another for the next."""
+"""What no OpenAPI document can say.
+
+A client uses an idempotency key for one request, and makes another for the next. The amounts of an order add up.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import uuid
 from typing import Any
 
 import schemathesis
+from schemathesis.generation import GenerationMode
 
 VALID = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
@@ -18,7 +22,32 @@ def use_every_key_once(case: Any) -> None:
         case.headers["Idempotency-Key"] = str(uuid.uuid4())
 
 
+def make_amounts_add_up(case: Any) -> None:
+    """The order of a valid body: each product once, all lines with an amount, and a total of these and the charges."""
+    body = case.body
+    if not isinstance(body, dict) or not _is_valid(case):
+        return
+    lines, charges = body.get("lines"), body.get("charges")
+    if not lines:
+        body.pop("charges", None)
+        return
+    body["lines"] = list({line["productId"]: line for line in lines}.values())
+    parts = [*body["lines"], *(charges or ())]
+    for number, part in enumerate(parts):
+        part["amount"] = number
+    body["amount"] = sum(range(len(parts)))
+
+
+def _is_valid(case: Any) -> bool:
+    return case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE
+
+
+def before_each(case: Any) -> None:
+    use_every_key_once(case)
+    make_amounts_add_up(case)
+
+
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
     """For `st run`."""
-    use_every_key_once(case)
+    before_each(case)

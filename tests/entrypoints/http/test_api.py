@@ -13,11 +13,12 @@ from starlette.testclient import TestClient
 
 import oms
 from oms.domain.errors import InvalidValue
-from oms.entrypoints.http.body import read_place
+from oms.entrypoints.http.order_body import read_order
 from oms.entrypoints.http.problems import HttpProblem
 from tests.support.files import WIRE
 
 JSON = {"Content-Type": "application/json"}
+USD = oms.Currency.of("USD")
 
 
 def test_the_captured_request_is_answered_as_captured(open_client: TestClient) -> None:
@@ -230,7 +231,7 @@ def test_repeated_names_are_found_in_every_spelling(
 
 def code_of(body: bytes) -> str:
     try:
-        read_place(body)
+        read_order(body, USD)
     except (InvalidValue, HttpProblem) as refused:
         return refused.code
     return ""

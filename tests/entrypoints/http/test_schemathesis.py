@@ -27,7 +27,7 @@ from oms.entrypoints.http.routes import ROUTES
 from oms.entrypoints.serve import Server, address, bound
 from oms.ports.messages import Outgoing
 from oms.testing import Shop
-from tests.entrypoints.http.schemathesis_hooks import use_every_key_once
+from tests.entrypoints.http.schemathesis_hooks import before_each
 
 pytestmark = pytest.mark.slow
 CALLS = 100
@@ -101,7 +101,7 @@ def machine_of(schema: Any, app: Anew, followed: Counter[str], first: Sequence[t
             app.begin()
 
         def before_call(self, case: Any) -> None:
-            use_every_key_once(case)
+            before_each(case)
 
         def step(self, input: Any) -> Any:  # noqa: A002 - schemathesis' name
             if input.transition is not None and input.is_applied:

@@ -13,11 +13,11 @@ from oms.application.use_cases.requests import MAX_PAGE, MAX_PAGE_NUMBER, Reques
 from oms.bootstrap.app import App
 from oms.domain import commands
 from oms.domain.errors import InvalidValue
-from oms.domain.money import Money
 from oms.domain.values import OrderId, checked_id
 from oms.engine.command_groups import Reply
 from oms.entrypoints.http import shapes, views
-from oms.entrypoints.http.body import read_body, read_place, read_typed, whole
+from oms.entrypoints.http.body import read_body, read_typed, whole
+from oms.entrypoints.http.order_body import read_order, read_spring_order
 from oms.entrypoints.http.problems import HttpProblem
 from oms.entrypoints.http.request import Handler, Request
 from oms.entrypoints.http.request_waits import RequestWaits
@@ -41,6 +41,7 @@ class Handlers:
         self._app, self._waits = app, waits
         self._read = waits.read
         self._spring = app.settings.http_compat == "spring"
+        self._read_order = read_spring_order if self._spring else read_order
 
     def by_route(self) -> Mapping[str, Handler]:
         """The handlers by the names of their routes."""
@@ -70,11 +71,7 @@ class Handlers:
     async def place_order(self, request: Request, caller: Principal) -> Response:
         """POST /orders."""
         self._refuse_overload()
-        body, amount, lines = read_place(await read_body(request), spring=self._spring)
-        if self._spring:
-            lines = {sku: units for sku, units in lines.items() if units != 0}
-        total = Money.rounded(amount, self._app.currency) if self._spring else self._app.money(amount)
-        command = commands.PlaceOrder.of(body.user_id, total, lines, body.metadata)
+        command = self._read_order(await read_body(request), self._app.currency)
         use_case = self._app.orders.place_order
         async with self._turn(request, caller, "place") as context:
             quote_order = partial(use_case.quote, command, context)

@@ -92,7 +92,8 @@ def document(routes: Sequence[Route], *, login: Authentication, currency: Curren
         properties = schemas["OrderView"]["properties"]
         properties["currency"] = {"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217 code"}
         if spring:
-            del properties["currency"]
+            for name in shapes.NOT_IN_SPRING:
+                del properties[name]
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _Operation(route, refs, login, spring).described()
@@ -134,13 +135,23 @@ def _schemas(routes: Sequence[Route], currency: Currency) -> tuple[dict[Any, Jso
         if name in schemas:
             schemas[name]["properties"][field] = {"enum": list(values)}
     if "PlaceOrder" in schemas:
-        schemas["PlaceOrder"]["properties"]["amount"] |= {
-            "maximum": MAX_MINOR // 10**currency.exponent,
-            "multipleOf": Decimal((0, (1,), -currency.exponent)),
-        }
+        _describe_order(schemas, currency)
     if "AddStock" in schemas:
         schemas["AddStock"]["properties"]["delta"]["not"] = {"const": 0}
     return refs, schemas
+
+
+def _describe_order(schemas: Json, currency: Currency) -> None:
+    """Add the bounds of amounts, and that an order has either items or lines, to the schema of an order's body."""
+    bounds = {
+        "maximum": MAX_MINOR // 10**currency.exponent,
+        "multipleOf": Decimal((0, (1,), -currency.exponent)),
+    }
+    for name in ("PlaceOrder", "OrderCharge"):
+        schemas[name]["properties"]["amount"] |= bounds
+    numbers = [kind for kind in schemas["OrderLine"]["properties"]["amount"]["anyOf"] if kind["type"] == "number"]
+    numbers[0] |= bounds
+    schemas["PlaceOrder"]["oneOf"] = [{"required": ["items"]}, {"required": ["lines"]}]
 
 
 def _amounts(schema: Any) -> Any:
@@ -221,7 +232,7 @@ class _Operation:
         content: Json = {"schema": self._refs[route.response]}
         example = examples.response_to(route.name)
         if example is not None:
-            content["example"] = _without_currency(example) if self._spring else example
+            content["example"] = _without_new_fields(example) if self._spring else example
         answer: Json = {"description": route.summary, "content": {route.media: content}}
         if self._located:
             answer["headers"] = {"Location": {"description": "Where the order is", "schema": {"type": "string"}}}
@@ -246,11 +257,12 @@ class _Operation:
         }
 
 
-def _without_currency(example: Any) -> Any:
-    """Return an example without its currency, as the Spring system returns it."""
+def _without_new_fields(example: Any) -> Any:
+    """Return an example of orders as the Spring system returns it."""
     if isinstance(example, dict):
-        return {name: _without_currency(value) for name, value in example.items() if name != "currency"}
-    return [_without_currency(one) for one in example] if isinstance(example, list) else example
+        kept = {name: value for name, value in example.items() if name not in shapes.NOT_IN_SPRING}
+        return {name: _without_new_fields(value) for name, value in kept.items()}
+    return [_without_new_fields(one) for one in example] if isinstance(example, list) else example
 
 
 def _link(follower: str, name: str, value: str) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 
 import msgspec
@@ -132,7 +132,16 @@ def _fields(schema: Json, schemas: Json) -> str:
         for name, field in named.get("properties", {}).items()
     )
     meaning = f'<p class="soft">{_text(named["description"])}</p>' if "description" in named else ""
-    return meaning + _table(("field", "value"), rows)
+    table = meaning + _table(("field", "value"), rows)
+    return table + "".join(f"<h4>{_text(name)}</h4>{_fields(schemas[name], schemas)}" for name in _parts(named))
+
+
+def _parts(schema: Json) -> Iterator[str]:
+    """Yield the names of the schemas of which the fields of this schema are lists."""
+    for field in schema.get("properties", {}).values():
+        for kind in field.get("anyOf", (field,)):
+            if "$ref" in kind.get("items", {}):
+                yield str(kind["items"]["$ref"].rsplit("/", 1)[1])
 
 
 def _kind(field: Json) -> str:

@@ -117,9 +117,13 @@ ROUTES: tuple[Route, ...] = (
         method="POST", path="/orders", name="placeOrder", summary="Place an order", service="order",
         allowed=Allowed.CALLERS, ok=201, response=shapes.OrderView, body=shapes.PlaceOrder, keyed=True,
         problems=("not_your_user", "invalid_id", "no_items", "too_many_items", "invalid_quantity", "invalid_amount",
-                  "invalid_metadata", "metadata_too_large", "overloaded"),
-        details="The order is durable once the response is sent; its status shows how it goes on. A shop's own pricing "
-                "and policy may refuse with codes of their own.",
+                  "items_or_lines", "repeated_product", "invalid_text", "amounts_on_some_lines", "too_many_charges",
+                  "charges_without_amounts", "amounts_dont_add_up", "invalid_metadata", "metadata_too_large",
+                  "overloaded"),
+        details="State the units of each product as `items`, or as `lines` with prices and names. The amounts of lines "
+                "and charges add up to `amount`, or to the total of the shop's own pricing. The order is durable once "
+                "the response is sent; its status shows how it goes on. A shop's own pricing and policy may refuse "
+                "with codes of their own.",
     ),
     Route(
         method="GET", path="/orders", name="listOrders", summary="List orders, the newest first", service="order",

@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from oms.domain.commands import MAX_UNITS
 from oms.domain.events import Reason
+from oms.domain.lines import MAX_CHARGES, MAX_NAME
 from oms.domain.order import OrderState
 from oms.domain.values import ID_PATTERN, MAX_LINES, MAX_QUANTITY
 from oms.ports.stores.rows import DeadLetterState
@@ -31,13 +32,59 @@ class Struct(msgspec.Struct, rename="camel", omit_defaults=True):
     """A JSON object with camelCase names."""
 
 
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00]*$", description=f"1 to {MAX_NAME} characters, no U+0000"
+    ),
+]
+
+
+class OrderLine(Struct, forbid_unknown_fields=True):
+    """One product. `amount` is the price of the whole line, net of discount; all lines have one, or none has."""
+
+    product_id: Id
+    quantity: Quantity
+    amount: Amount | None = None
+    name: Name | None = None
+
+
+class OrderCharge(Struct, forbid_unknown_fields=True):
+    """An amount that belongs to no product, such as shipping; `kind` is your own word."""
+
+    kind: Id
+    amount: Amount
+
+
+Lines = Annotated[list[OrderLine], Meta(min_length=1, max_length=MAX_LINES, description="Instead of `items`")]
+Charges = Annotated[list[OrderCharge], Meta(max_length=MAX_CHARGES, description="Only with amounts of lines")]
+
+
 class PlaceOrder(Struct, forbid_unknown_fields=True):
-    """An order to place."""
+    """An order to place, of either `items` or `lines`. If lines have amounts, these and the charges are `amount`."""
 
     user_id: Id
     amount: Amount
-    items: Items
+    items: Items | UnsetType = UNSET
+    lines: Lines | UnsetType = UNSET
+    charges: Charges | None = None
     metadata: Metadata | None = None
+
+
+class LineBody(Struct, forbid_unknown_fields=True):
+    """`OrderLine` as it is parsed: numbers stay text, so that they are read exactly."""
+
+    product_id: str
+    quantity: msgspec.Raw
+    amount: msgspec.Raw | UnsetType = UNSET
+    name: str | None = None
+
+
+class ChargeBody(Struct, forbid_unknown_fields=True):
+    """`OrderCharge` as it is parsed: the number stays text."""
+
+    kind: str
+    amount: msgspec.Raw
 
 
 class PlaceOrderBody(Struct, forbid_unknown_fields=True):
@@ -45,12 +92,14 @@ class PlaceOrderBody(Struct, forbid_unknown_fields=True):
 
     user_id: str
     amount: msgspec.Raw
-    items: msgspec.Raw
+    items: msgspec.Raw | UnsetType = UNSET
     metadata: dict[str, str] | None = None
+    lines: list[LineBody] | UnsetType = UNSET
+    charges: list[ChargeBody] | None = None
 
 
 class SpringOrderBody(Struct):
-    """`PlaceOrderBody` as the Spring system parses it: unknown fields are ignored."""
+    """`PlaceOrderBody` as the Spring system parses it: unknown fields, such as `lines`, are ignored."""
 
     user_id: str
     amount: msgspec.Raw
@@ -88,8 +137,24 @@ class AddStockBody(Struct, forbid_unknown_fields=True):
     delta: msgspec.Raw
 
 
+class LineView(Struct):
+    """One line of an order; `amount` is the price of the whole line, if it was stated."""
+
+    product_id: str
+    quantity: int
+    amount: Decimal | None = None
+    name: str | None = None
+
+
+class ChargeView(Struct):
+    """An amount in the total that belongs to no product."""
+
+    kind: str
+    amount: Decimal
+
+
 class OrderView(Struct):
-    """An order."""
+    """An order. `lines` and `charges` are there if it was placed with them."""
 
     id: str
     items: dict[str, int]
@@ -99,7 +164,14 @@ class OrderView(Struct):
     reason: str | None = None
     metadata: dict[str, str] | None = None
     currency: str | None = None
-    """ISO 4217 code; absent under `OMS_HTTP_COMPAT=spring`, because the Spring system has no such field."""
+    """ISO 4217 code."""
+
+    lines: list[LineView] | None = None
+    charges: list[ChargeView] | None = None
+
+
+NOT_IN_SPRING = ("currency", "lines", "charges")
+"""Fields of an order that are absent under `OMS_HTTP_COMPAT=spring`: the Spring system has no such fields."""
 
 
 class Sort(msgspec.Struct, frozen=True):

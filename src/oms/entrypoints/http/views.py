@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
+from oms.domain.lines import OrderLine
 from oms.domain.order import Order
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Stock
@@ -34,9 +35,9 @@ def _detail(problem: Problem) -> shapes.ProblemDetail:
 
 
 def order_view(order: Order, *, spring: bool = False) -> shapes.OrderView:
-    """Return the JSON shape of an order; `spring` leaves out its currency, as the Spring system does."""
+    """Return the JSON shape of an order; `spring` leaves out `NOT_IN_SPRING`."""
     terms = order.agreed
-    return shapes.OrderView(
+    view = shapes.OrderView(
         order.id,
         dict(terms.items.items()),
         order.state.value,
@@ -46,6 +47,15 @@ def order_view(order: Order, *, spring: bool = False) -> shapes.OrderView:
         dict(terms.metadata) or None,
         None if spring else terms.total.currency.code,
     )
+    if terms.lines and not spring:
+        view.lines = [_line(line) for line in terms.lines]
+        view.charges = [shapes.ChargeView(charge.kind, charge.amount.amount) for charge in terms.charges] or None
+    return view
+
+
+def _line(line: OrderLine) -> shapes.LineView:
+    amount = None if line.amount is None else line.amount.amount
+    return shapes.LineView(line.sku, line.quantity, amount, line.name)
 
 
 def order_page(page: Page[Order], *, spring: bool = False) -> shapes.OrderPage:
