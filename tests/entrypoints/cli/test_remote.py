@@ -132,6 +132,27 @@ def test_lines_of_one_product_are_summed(run: Run) -> None:
     assert place(run, "--item", "apple=3")["items"] == {"apple": 5}
 
 
+PRICED = ("orders", "place", "--user", "ann", "--line", "apple=2@30.00:Red, =: \x1b[31mripe", "--line", "pear=1@5.50")
+
+
+def test_an_order_with_lines_and_charges(run: Run) -> None:
+    placed = run(*PRICED, "--charge", "shipping=4.90", "--amount", "40.40", "--json").json
+    assert placed["lines"] == [
+        {"productId": "apple", "quantity": 2, "amount": 30, "name": "Red, =: \x1b[31mripe"},
+        {"productId": "pear", "quantity": 1, "amount": 5.5},
+    ]
+    shown = dict(line.split(maxsplit=1) for line in run("orders", "show", placed["id"]).out.splitlines())
+    assert shown["lines"].rstrip() == "2 apple for 30 (Red, =: \ufffd[31mripe), 1 pear for 5.50"
+    assert shown["charges"].rstrip() == "shipping 4.90"
+    bare = run("orders", "place", "--user", "ann", "--amount", "7", "--line", "apple=1").out
+    assert dict(line.split(maxsplit=1) for line in bare.splitlines())["lines"].rstrip() == "1 apple"
+
+
+def test_lines_that_dont_add_up_are_refused(run: Run) -> None:
+    done = run(*PRICED, "--amount", "40.40")
+    assert (done.code, "amounts_dont_add_up" in done.err) == (1, True)
+
+
 def test_a_repeat_under_the_same_key_is_one_order(run: Run) -> None:
     first, second = (place(run, "--idempotency-key", "cli-1") for _ in range(2))
     assert first == second
@@ -189,6 +210,13 @@ def test_a_dead_letter_is_listed_shown_redriven_and_given_up(system: tuple[oms.A
         (("orders", "place", "--user", "ann", "--amount", "1", "--item", "a=" + "9" * 5000), 2, "SKU=QUANTITY"),
         (("orders", "place", "--user", "ann", "--amount", "1", "--item", "a=0"), 1, "invalid_quantity"),
         (("orders", "place", "--user", "ann", "--amount", "1", "--item", "a=1", "--metadata", "x"), 2, "NAME=VALUE"),
+        (("orders", "place", "--user", "ann", "--amount", "1"), 2, "--item or --line"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--item", "a=1", "--line", "a=1"), 1, "items_or_lines"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--line", "a"), 2, "SKU=QUANTITY[@AMOUNT][:NAME]"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--line", "a=1.5"), 2, "SKU=QUANTITY[@AMOUNT][:NAME]"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--line", "a=1@x"), 2, "--line x: a number"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--line", "a=-1"), 1, "invalid_quantity"),
+        (("orders", "place", "--user", "ann", "--amount", "1", "--line", "a=1", "--charge", "b"), 2, "KIND=AMOUNT"),
         (("orders", "show", "a b"), 1, "invalid_id"),
         (("orders", "show", "../../metrics"), 1, "no_such_route"),
         (("orders", "list", "--size", "101"), 1, "invalid_size"),

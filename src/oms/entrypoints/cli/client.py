@@ -113,10 +113,10 @@ class InventoryRemote(Remote):
     ] = DEFAULT_URL
 
 
-def amount_of(text: str) -> Decimal:
+def amount_of(text: str, option: str = "--amount") -> Decimal:
     """Return the amount of money in a text such as `12` or `12.50`."""
     if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text.strip()):
-        give_up(f"--amount {text}: a number such as 12.50 is wanted", WRONG_USE)
+        give_up(f"{option} {text}: a number such as 12.50 is wanted", WRONG_USE)
     return Decimal(text.strip())
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from cyclopts import App, Parameter
 
 from oms.entrypoints.cli.client import WRONG_USE, InventoryRemote, Remote, amount_of, segment
+from oms.entrypoints.cli.order_lines import CHARGE_FORM, LINE_FORM, charges_of, lines_of, shown
 from oms.entrypoints.cli.output import console, give_up, show_json, show_list, show_one
 from oms.entrypoints.cli.output import timeline as drawn
 
@@ -20,7 +21,7 @@ dlq = App(name="dlq", help="Dead letters: list, show, redrive or discard them.")
 HERE = Remote()
 STOCK_HERE = InventoryRemote()
 _UNITS = re.compile(r"-?[0-9]{1,20}")
-ORDER = ("id", "status", "reason", "totalAmount", "currency", "userId", "items", "metadata")
+ORDER = ("id", "status", "reason", "totalAmount", "currency", "userId", "items", "lines", "charges", "metadata")
 LISTED = ("id", "status", "reason", "totalAmount", "userId", "items")
 STOCK = ("productId", "onHand", "held", "available")
 LETTERS = ("id", "service", "topic", "orderId", "cause", "attempts", "parkedAt", "state")
@@ -42,7 +43,18 @@ def place(
     *,
     user: Annotated[str, Parameter(help="The customer's user id.")],
     amount: Annotated[str, Parameter(help="Total in the system's currency, such as 12.50.")],
-    item: Annotated[list[str], Parameter(negative="", help="SKU=QUANTITY; once for each product.")],
+    item: Annotated[list[str] | None, Parameter(negative="", help="SKU=QUANTITY; once for each product.")] = None,
+    line: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            help=f"{LINE_FORM}, instead of --item; once for each product. AMOUNT is the price of the whole line.",
+        ),
+    ] = None,
+    charge: Annotated[
+        list[str] | None,
+        Parameter(negative="", help=f"{CHARGE_FORM}: a part of the total that belongs to no product; repeatable."),
+    ] = None,
     metadata: Annotated[
         list[str] | None, Parameter(negative="", help="NAME=VALUE, stored with the order; repeatable.")
     ] = None,
@@ -53,8 +65,19 @@ def place(
 
     Products need stock first (`oms stock set apple 40`): an order of an unknown product is rejected, unless
     OMS_DEFAULT_STOCK gives unknown products some.
+
+    With prices: `--amount 34.90 --line "lamp=2@30:Desk lamp" --charge shipping=4.90`. Amounts of lines and charges add
+    up to the total.
     """
-    body: dict[str, object] = {"userId": user, "amount": amount_of(amount), "items": _items(item)}
+    if not (item or line):
+        give_up("--item or --line is wanted", WRONG_USE)
+    body: dict[str, object] = {"userId": user, "amount": amount_of(amount)}
+    if item:
+        body["items"] = _items(item)
+    if line:
+        body["lines"] = lines_of(line)
+    if charge:
+        body["charges"] = charges_of(charge)
     if metadata:
         body["metadata"] = dict(_pair("--metadata", entry) for entry in metadata)
     _one(remote, remote.request("POST", "/orders", body, idempotency_key=idempotency_key), ORDER)
@@ -195,7 +218,7 @@ def _one(remote: Remote, answer: dict[str, object], names: Sequence[str]) -> Non
         show_json(answer)
         return
     with remote.reading():
-        show_one(answer, names)
+        show_one(shown(answer), names)
 
 
 def _many(
