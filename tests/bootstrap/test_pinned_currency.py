@@ -127,6 +127,7 @@ def test_the_simulated_gateway_names_currencies(profile: str, tmp_path: Path) ->
     shop.run()
     entries = list(shop.evidence.book.all_entries())  # type: ignore[union-attr]
     assert [(entry.kind, entry.currency) for entry in entries] == [(BookKind.CAPTURE, "EUR"), (BookKind.REFUND, "EUR")]
+    assert [entry.refund_key for entry in entries] == [None, entries[0].key]
     shop.close()
 
 
@@ -136,7 +137,7 @@ def test_a_book_from_before_names_none(tmp_path: Path) -> None:
         connection.execute(text("CREATE TABLE entries (number INTEGER PRIMARY KEY, key, kind, amount, at)"))
         connection.execute(text("INSERT INTO entries VALUES (1, 'k', 'CAPTURE', 5, '2026-01-01T00:00:00+00:00')"))
     for _ in range(2):
-        assert [entry.currency for entry in SqliteBook.read_only(path).all_entries()] == [None]
+        assert [(one.currency, one.refund_key) for one in SqliteBook.read_only(path).all_entries()] == [(None, None)]
         SqliteBook(path).close()
 
 

@@ -139,6 +139,8 @@ WRONG: list[Any] = [
     attrs.evolve(GOOD, amount=-100),
     attrs.evolve(GOOD, at=datetime(2026, 1, 1)),
     attrs.evolve(GOOD, at=None),
+    attrs.evolve(GOOD, currency=b"EUR"),
+    attrs.evolve(GOOD, refund_key=1),
 ]
 
 

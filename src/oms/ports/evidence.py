@@ -137,6 +137,9 @@ class BookEntry:
     `key` is the key of the charge. This applies to a refund too, even if the refund has a key of its own. `amount` is
     in minor units: above 0 for a capture and a refund, 0 for a void and a decline. `at` has a time zone. `currency` is
     an ISO 4217 code; None if the book doesn't record it, and then promise P4 doesn't compare currencies.
+
+    `refund_key` is the key of a refund's own call; None if the book doesn't record it, and for entries of other kinds.
+    Without it, promise P4 finds a refund that was paid twice only by the sum of the order's refunds.
     """
 
     key: str
@@ -144,6 +147,7 @@ class BookEntry:
     amount: int
     at: datetime
     currency: str | None = None
+    refund_key: str | None = None
 
 
 @runtime_checkable

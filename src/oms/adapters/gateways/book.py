@@ -32,6 +32,12 @@ class Page:
         return self.outcome is BookKind.CAPTURE and 0 <= amount <= self.amount - self.refunded
 
 
+def refund_entry(refund: Refund, at: datetime) -> BookEntry:
+    """Return the line of a refund."""
+    amount, code = refund.amount.minor, refund.amount.currency.code
+    return BookEntry(refund.charge_key, BookKind.REFUND, amount, at, code, refund.key)
+
+
 class Book(GatewayBook, Protocol):
     """Outcomes by charge key. Each method is atomic."""
 
@@ -81,7 +87,7 @@ class MemoryBook(Book):
                 return False
             self._refunds.add(refund.key)
             self._pages[page.key] = attrs.evolve(page, refunded=page.refunded + amount)
-            self._entries.append(BookEntry(page.key, BookKind.REFUND, amount, at, refund.amount.currency.code))
+            self._entries.append(refund_entry(refund, at))
             return True
 
     def all_entries(self) -> Iterable[BookEntry]:

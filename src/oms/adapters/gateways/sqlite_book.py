@@ -12,7 +12,7 @@ from queue import SimpleQueue
 
 import attrs
 
-from oms.adapters.gateways.book import Book, Page
+from oms.adapters.gateways.book import Book, Page, refund_entry
 from oms.ports.errors import Permanent
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
 from oms.ports.extensions import Refund
@@ -37,7 +37,9 @@ INSERT OR IGNORE INTO refunds SELECT key, key, amount FROM pages WHERE refunded 
 
 _INSERT_PAGE = "INSERT INTO pages (key, outcome, payment_id, amount, visible_at, refunded) VALUES (?, ?, ?, ?, ?, 0)"
 _INSERT_REFUND = "INSERT INTO refunds (key, charge_key, amount) VALUES (?, ?, ?)"
-_INSERT_ENTRY = "INSERT INTO entries (key, kind, amount, at, currency) VALUES (?, ?, ?, ?, ?)"
+_INSERT_ENTRY = "INSERT INTO entries (key, kind, amount, at, currency, refund_key) VALUES (?, ?, ?, ?, ?, ?)"
+_ADDED_COLUMNS = ("currency", "refund_key")
+"""Columns of `entries` that older files lack."""
 
 
 class _Reader(threading.local):
@@ -56,8 +58,8 @@ class SqliteBook(Book):
         with _errors_name(path), sqlite3.connect(path) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(_SCHEMA)
-            if not _names_currencies(connection):
-                connection.execute("ALTER TABLE entries ADD COLUMN currency TEXT")
+            for column in sorted(set(_ADDED_COLUMNS) - _columns(connection)):
+                connection.execute(f"ALTER TABLE entries ADD COLUMN {column} TEXT")
         with _errors_name(path):  # not on the thread, so that a failure reaches the caller
             writing = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             writing.execute("PRAGMA synchronous=FULL")
@@ -158,7 +160,10 @@ def _apply(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
     connection.executemany(
         _INSERT_REFUND, [(one.key, one.charge_key, one.amount.minor) for one in pending.refunds.values()]
     )
-    entries = [(one.key, one.kind.value, one.amount, one.at.isoformat(), one.currency) for one in pending.entries]
+    entries = [
+        (one.key, one.kind.value, one.amount, one.at.isoformat(), one.currency, one.refund_key)
+        for one in pending.entries
+    ]
     connection.executemany(_INSERT_ENTRY, entries)
 
 
@@ -195,7 +200,7 @@ class _PendingChanges:
         if page is None or not page.allows_refund(amount):
             return None
         self.refunds[refund.key] = refund
-        self.entries.append(BookEntry(page.key, BookKind.REFUND, amount, at, refund.amount.currency.code))
+        self.entries.append(refund_entry(refund, at))
         self._pages[page.key] = attrs.evolve(page, refunded=page.refunded + amount)
         return self._pages[page.key]
 
@@ -221,15 +226,16 @@ class _RecordedBook(GatewayBook):
             _errors_name(self._path),
             closing(sqlite3.connect(self._address, uri=True)) as book,
         ):
-            currency = "currency" if _names_currencies(book) else "NULL"
-            select = f"SELECT key, kind, amount, at, {currency} FROM entries ORDER BY number"  # noqa: S608 - a constant
-            for key, kind, amount, at, code in book.execute(select):
-                yield BookEntry(key, BookKind(kind), amount, datetime.fromisoformat(at), code)
+            present = _columns(book)
+            added = ", ".join(name if name in present else "NULL" for name in _ADDED_COLUMNS)
+            select = f"SELECT key, kind, amount, at, {added} FROM entries ORDER BY number"  # noqa: S608 - constants
+            for key, kind, amount, at, code, refund_key in book.execute(select):
+                yield BookEntry(key, BookKind(kind), amount, datetime.fromisoformat(at), code, refund_key)
 
 
-def _names_currencies(connection: sqlite3.Connection) -> bool:
-    """Whether the entries have a currency; those of older files have none."""
-    return any(column[1] == "currency" for column in connection.execute("PRAGMA table_info(entries)"))
+def _columns(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return the names of the columns of the entries."""
+    return frozenset(column[1] for column in connection.execute("PRAGMA table_info(entries)"))
 
 
 def _row(page: Page) -> tuple[object, ...]:

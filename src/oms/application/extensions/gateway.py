@@ -125,7 +125,8 @@ class CheckedBook(GatewayBook):
             if not _is_entry(entry):
                 raise WrongAnswer(
                     f"all_entries() returned {storable_text(repr(entry), 200)}; expected a BookEntry with a key, a"
-                    " BookKind, an amount in minor units (int, not negative) and a time with a time zone"
+                    " BookKind, an amount in minor units (int, not negative), a time with a time zone, and a currency"
+                    " and a refund_key that are a str or None"
                 )
             yield entry
 
@@ -144,6 +145,8 @@ def _is_entry(entry: object) -> bool:
         and entry.amount >= 0
         and isinstance(entry.at, datetime)
         and entry.at.tzinfo is not None
+        and isinstance(entry.currency, str | None)
+        and isinstance(entry.refund_key, str | None)
     )
 
 
