@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import pytest
 
 import oms
+from oms.domain.commands import InstructPayment, RefundOrder, ShipOrder
 from oms.domain.errors import Conflict, DomainError, ImpossibleTransition, NotFound, TermsMismatch
 from oms.domain.events import (
     EVENTS,
@@ -15,11 +17,16 @@ from oms.domain.events import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    OrderPaymentInstructed,
+    OrderRefundRequested,
+    PaymentRefundFailed,
+    PaymentRefundPaid,
     PaymentSucceeded,
     PaymentVoided,
     Reason,
     Shortage,
 )
+from oms.domain.fulfilment import Fulfilment
 from oms.domain.money import Currency, Money
 from oms.domain.order import (
     EARLY_MISMATCH,
@@ -31,8 +38,11 @@ from oms.domain.order import (
     OrderTrigger,
 )
 from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
+from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
+from oms.domain.refund import WHOLE, Instruction, OrderRefund, RefundKind, Refusal
 from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState, ReservationTrigger
 from oms.domain.saga import possible_ends, publisher, routes, what_can_still_happen
+from oms.domain.shipment import Shipment
 from oms.domain.state_machine import Effect, by_state, state_table, stay
 from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.tasks import TaskKey, TaskKind
@@ -83,7 +93,52 @@ def tried(order: Order, trigger: OrderTrigger):
         return order.imported(TERMS, at=AT, created_at=BEFORE, detail="CREATED")
     if trigger is OrderTrigger.RESUMED:
         return order.resume(at=AT, deadline_at=END)
+    if trigger in AFTER_CONFIRMATION:
+        return AFTER_CONFIRMATION[trigger](order)
     return order.hear(trigger, at=AT, stated=STATED)
+
+
+ONE, BOTH = {"a": 1}, {"a": 2}
+AFTER_CONFIRMATION = {
+    OrderTrigger.SHIP: lambda order: order.ship(ShipOrder.of("o", ONE), "s-2", at=AT),
+    OrderTrigger.SHIP_LAST: lambda order: order.ship(ShipOrder.of("o"), "s-2", at=AT),
+    OrderTrigger.CANCEL_UNITS: lambda order: order.refund(
+        RefundOrder.of("o", "CANCEL", "why", items=ONE, amount=1), "r-2", at=AT
+    ),
+    OrderTrigger.CANCEL_LAST_UNITS: lambda order: order.refund(RefundOrder.of("o", "CANCEL", "why"), "r-2", at=AT),
+    OrderTrigger.GIVE_BACK: lambda order: order.refund(RefundOrder.of("o", "GOODWILL", "why", amount=1), "r-2", at=AT),
+    OrderTrigger.INSTRUCT: lambda order: order.instruct(
+        InstructPayment.to(Instruction.RETRY, "o", WHOLE, "why"), "ops", at=AT
+    ),
+    OrderTrigger.REFUND_PAID: lambda order: order.refund_paid(
+        PaymentRefundPaid(ID, UserId("u"), refunded(order), amount_of(order), {}, 1), at=AT
+    ),
+    OrderTrigger.REFUND_FAILED: lambda order: order.refund_failed(
+        PaymentRefundFailed(ID, UserId("u"), refunded(order), amount_of(order), {}, 1), at=AT
+    ),
+}
+
+
+def refunded(order: Order) -> str:
+    """The refund that can be reported in this state."""
+    return order.fulfilment.refunds[0].id if order.fulfilment.refunds else WHOLE
+
+
+def amount_of(order: Order) -> Money:
+    return order.fulfilment.refunds[0].amount if order.fulfilment.refunds else TOTAL
+
+
+def fulfilment_in(state: OrderState) -> Fulfilment:
+    """What happened to an order of two units in this state, with a refused whole refund where one may be."""
+    goodwill = OrderRefund("r-1", RefundKind.GOODWILL, {}, Money(100, TOTAL.currency), False, "late", True, AT)
+    if state is OrderState.FULFILLING:
+        return Fulfilment(refunds=(goodwill,), refusals=(Refusal(WHOLE, 1),))
+    if state is OrderState.COMPLETED:
+        return Fulfilment((Shipment("s-1", {Sku("a"): 2}, AT),), (goodwill,), (Refusal(WHOLE, 1),))
+    return Fulfilment(refusals=(Refusal(WHOLE, 1),)) if state in CANCELLED else Fulfilment()
+
+
+CANCELLED = (OrderState.CANCELLING, OrderState.CANCELLED)
 
 
 @pytest.mark.parametrize("state", OrderState)
@@ -98,6 +153,7 @@ def test_an_order_does_what_its_cell_says(state: OrderState, trigger: OrderTrigg
         terms=TERMS if known else None,
         deadline_at=END if known and state is not OrderState.LEGACY else None,
         reason=Reason.CUSTOMER if ended else None,
+        fulfilment=fulfilment_in(state),
     )
     cell = ORDER_TABLE[state][trigger]
     refusals = {
@@ -112,7 +168,7 @@ def test_an_order_does_what_its_cell_says(state: OrderState, trigger: OrderTrigg
     step = tried(order, trigger)
     after = step.aggregate
     assert after.state is (cell.to or state)
-    assert [type(event) for event in step.events] == ([cell.publishes] if cell.publishes else [])
+    assert tuple(type(event) for event in step.events) == cell.publishes
     if cell.effect is Effect.SAME:
         assert after == order
         return
@@ -270,7 +326,21 @@ ANSWERS = {
     PaymentTrigger.VOID_DONE: lambda payment: payment.void_done(at=AT),
     PaymentTrigger.VOID_LOST: lambda payment: payment.void_lost("p-1", at=AT),
     PaymentTrigger.REFUND_DONE: lambda payment: payment.refund_done(at=AT),
+    PaymentTrigger.REFUND_REFUSED: lambda payment: payment.refund_refused("no funds", at=AT),
+    PaymentTrigger.RETRY: lambda payment: payment.instructed(instruction(Instruction.RETRY), at=AT),
+    PaymentTrigger.RESOLVE: lambda payment: payment.instructed(instruction(Instruction.RESOLVE), at=AT),
+    PaymentTrigger.PART_REFUND: lambda payment: payment.refund_requested(REQUEST, at=AT),
+    PaymentTrigger.SHIPPED: lambda payment: payment.shipped(at=AT),
+    PaymentTrigger.COMPLETED: lambda payment: payment.completed(at=AT),
 }
+REQUEST = OrderRefundRequested(
+    ID, UserId("u"), "r-1", RefundKind.GOODWILL, {}, (), False, Money(100, TOTAL.currency), True, "late"
+)
+INSTRUCTED = (PaymentTrigger.RETRY, PaymentTrigger.RESOLVE)
+
+
+def instruction(what: Instruction) -> OrderPaymentInstructed:
+    return OrderPaymentInstructed(ID, UserId("u"), WHOLE, what, 1, "ops", "why")
 
 
 @pytest.mark.parametrize("state", PaymentState)
@@ -280,13 +350,19 @@ def test_a_payment_does_what_its_cell_says(state: PaymentState, trigger: Payment
     payment = Payment(order_id=ID, state=state, user_id=UserId("u") if known else None, total=TOTAL if known else None)
     assert payment.key == "oms-o"
     cell = PAYMENT_TABLE[state][trigger]
+    if trigger in INSTRUCTED and known:
+        whole = PaymentRefund(WHOLE, TOTAL, {}, state=PaymentRefundState.REFUSED)
+        payment = attrs.evolve(payment, refunds=(whole,))
     if cell.effect is Effect.IMPOSSIBLE:
         with pytest.raises(ImpossibleTransition):
             ANSWERS[trigger](payment)
         return
     step = ANSWERS[trigger](payment)
     assert step.aggregate.state is (cell.to or state)
-    assert [type(event) for event in step.events] == ([cell.publishes] if cell.publishes else [])
+    assert tuple(type(event) for event in step.events) == cell.publishes
+    if trigger is PaymentTrigger.PART_REFUND:
+        assert [task.key for task in step.tasks] == ['["o","r-1"]']
+        return
     assert [task.kind for task in step.tasks] == ([cell.starts] if cell.starts else [])
     assert step.alert == cell.alert
 
@@ -302,7 +378,8 @@ def test_the_saga_says_what_can_still_happen() -> None:
     assert publisher("cancel by customer") == "order"
     triggers = {prospect.trigger for prospect in what_can_still_happen(OrderState.RESERVED)}
     assert {OrderTrigger.PAID, OrderTrigger.DECLINED, OrderTrigger.DEADLINE} <= triggers
-    assert what_can_still_happen(OrderState.CANCELLED) == ()
+    assert what_can_still_happen(OrderState.REJECTED) == ()
+    assert {prospect.trigger for prospect in what_can_still_happen(OrderState.CANCELLED)} == {OrderTrigger.INSTRUCT}
     assert possible_ends(OrderState.CANCELLING) == {OrderState.CANCELLED}
     assert OrderState.CONFIRMED in possible_ends(OrderState.CREATED)
 
@@ -327,7 +404,7 @@ def test_a_table_names_each_cell_that_is_missing_or_unknown() -> None:
 
 
 def test_each_event_with_a_topic_is_found_and_has_a_topic_of_its_own() -> None:
-    assert len({event.topic for event in EVENTS}) == len(EVENTS) == 12
+    assert len({event.topic for event in EVENTS}) == len(EVENTS) == 18
     assert EVENTS[0] is OrderCreated
 
 

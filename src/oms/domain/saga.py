@@ -134,7 +134,7 @@ class Prospect:
 
 
 def what_can_still_happen(state: OrderState) -> tuple[Prospect, ...]:
-    """Every trigger that moves an order on from `state`, in the order of its table; empty for a final state."""
+    """Every trigger that has an effect on an order in `state`, in the order of its table; empty for a final state."""
     return tuple(
         Prospect(trigger, publisher(trigger.value), cell.to, ", ".join(kind.topic for kind in cell.publishes))
         for trigger, cell in ORDER_TABLE[state].items()
