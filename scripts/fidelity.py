@@ -37,7 +37,7 @@ TITLES = {
     "OrderStoreContract": "Order store",
     "ModelContract": "Order store against a model",
     "PaymentStoreContract": "Payment store",
-    "StepStoreContract": "Store of a shop's own step",
+    "StepStoreContract": "Store of a user's own step",
     "JoiningContract": "Orders in the caller's SQL transaction",
     "CallsContract": "Call executor",
     "ClockContract": "Clock",

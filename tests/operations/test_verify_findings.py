@@ -201,7 +201,7 @@ def test_an_answer_that_names_no_order_needs_none(shop: Shop, body: str) -> None
     assert found(checked(shop)) == []
 
 
-# -- the shop's own steps
+# -- the user's own steps
 
 
 def refuse(_event: Any, _step: Any) -> None:

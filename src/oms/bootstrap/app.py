@@ -55,7 +55,7 @@ _PATIENCE = 500
 
 
 class App:
-    """A system of four services and the shop's own steps.
+    """A system of four services and the user's own steps.
 
     `with app:` (or `start` and `stop`) runs the services on threads. Without these threads, messages and tasks are
     handled only inside `run`, as tests need it; a command then runs in the calling thread.
@@ -124,7 +124,7 @@ class App:
 
     @property
     def own_steps(self) -> Mapping[str, OwnStep]:
-        """The shop's own steps by group."""
+        """The user's own steps by group."""
         return dict(self._own)
 
     @property

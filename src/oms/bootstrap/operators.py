@@ -20,7 +20,7 @@ from oms.settings import Settings
 def verify(settings: Settings) -> Report:
     """Check the promises against a system's stored data, read-only, also while other processes run the system.
 
-    The shop's own steps are those of `OMS_STEPS`. Memory use doesn't grow with the number of orders: they are sorted in
+    The user's own steps are those of `OMS_STEPS`. Memory use doesn't grow with the number of orders: they are sorted in
     a temporary file of about 2 kB for each order.
     """
     own = create(settings).own_steps if settings.steps else {}

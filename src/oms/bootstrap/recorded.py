@@ -51,7 +51,7 @@ def recorded(
 ) -> Recorded:
     """Return the records of a system, opened read-only; raises `SettingsError` if there are none.
 
-    `with_book` opens the gateway's book, for which a shop's own gateway is made. `own` are the shop's own steps; a step
+    `with_book` opens the gateway's book, for which a shop's own gateway is made. `own` are the user's own steps; a step
     that never ran has no records. `snapshots` is the number of services that are read at the same time, by default all;
     raises `Retryable` if a connection pooler allows fewer.
     """

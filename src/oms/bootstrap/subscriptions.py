@@ -1,4 +1,4 @@
-"""Checks the arguments of `App.subscribe`, and adds the topic to the shop's own step."""
+"""Checks the arguments of `App.subscribe`, and adds the topic to the user's own step."""
 
 from __future__ import annotations
 

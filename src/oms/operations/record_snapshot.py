@@ -5,7 +5,7 @@ makes the checks exact nevertheless. Each step ends before the next one begins:
 
 1. how far each consumer group has read the log;
 2. stock and gate, unless a task of inventory for the gate is open;
-3. a snapshot of each service: inventory, payment, notification, the shop's own steps, and the order service last;
+3. a snapshot of each service: inventory, payment, notification, the user's own steps, and the order service last;
 4. the log, up to its end when the reading begins;
 5. the gateway's book;
 6. after the snapshots have ended, those orders again that don't agree with the book.

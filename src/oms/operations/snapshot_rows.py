@@ -24,7 +24,7 @@ Passed = Mapping[str, Mapping[TopicPartition, int]]
 
 @attrs.frozen
 class Member:
-    """A service, or a step of the shop's own, as a consumer of the log."""
+    """A service, or a user's own step, as a consumer of the log."""
 
     name: str
     group: str

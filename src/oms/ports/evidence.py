@@ -188,7 +188,7 @@ class GateEvidence(Protocol):
 
 
 class StepRecord(ServiceEvidence, Protocol):
-    """The records of a shop's own step."""
+    """The records of a user's own step."""
 
     @abstractmethod
     def start_offsets(self, group: str) -> Mapping[TopicPartition, int] | None:
@@ -197,7 +197,7 @@ class StepRecord(ServiceEvidence, Protocol):
 
 @attrs.frozen
 class StepEvidence:
-    """The records of a shop's own step, and the topics that it handles."""
+    """The records of a user's own step, and the topics that it handles."""
 
     record: StepRecord
     topics: Collection[str]

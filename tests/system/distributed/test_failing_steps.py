@@ -1,4 +1,4 @@
-"""A shop's own step whose handler fails, kills its process, or parks a message while a server is down.
+"""A user's own step whose handler fails, kills its process, or parks a message while a server is down.
 
 Nothing is lost, nothing is done twice, and no other message is held up.
 """

@@ -24,7 +24,7 @@ from oms.testing.sim.search import exhaustive, player_of, swarm
 
 ROLLING = frozenset({CANCEL, REBALANCE})
 
-# -- a step of the shop's own whose document gets another shape
+# -- a user's own step whose document gets another shape
 
 
 def parcels(app: oms.App, van: dict[str, str], *, writes: str, reads: tuple[str, ...]) -> None:

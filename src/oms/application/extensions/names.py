@@ -1,4 +1,4 @@
-"""Checks the names of topics and of a shop's own groups."""
+"""Checks the names of topics and of the groups of a user's own steps."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def check_topic(topic: object) -> None:
 
 
 def check_own_topic(topic: object) -> None:
-    """Raise `WrongName` unless a shop's own step may publish to this topic."""
+    """Raise `WrongName` unless a user's own step may publish to this topic."""
     check_topic(topic)
     if topic in BY_TOPIC or is_copies_topic(str(topic)):
         raise WrongName(f"topic: {topic!r} is the system's own: publish to a topic of your own")
 
 
 def check_publishes(topics: object) -> None:
-    """Raise `WrongName` unless these are topics that a shop's own step may publish to."""
+    """Raise `WrongName` unless these are topics that a user's own step may publish to."""
     if isinstance(topics, str | bytes) or not isinstance(topics, Collection):
         raise WrongName(f"publishes: expected a list of topics, got {topics!a:.100}")
     for topic in topics:

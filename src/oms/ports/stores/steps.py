@@ -1,4 +1,4 @@
-"""The store of a shop's own steps."""
+"""The store of a user's own steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oms.ports.stores.store import Store, Transaction
 
 
 class StepTransaction(Transaction, Protocol):
-    """The unit of work of a shop's own steps: one JSON document for each (group, key)."""
+    """The unit of work of a user's own steps: one JSON document for each (group, key)."""
 
     @abstractmethod
     def lock_documents(self, group: str, keys: Collection[str]) -> Mapping[str, str]:
@@ -26,7 +26,7 @@ class StepTransaction(Transaction, Protocol):
 
 
 class StepStore(Store, Protocol):
-    """The store of a shop's own steps."""
+    """The store of a user's own steps."""
 
     @abstractmethod
     def begin(self) -> StepTransaction: ...

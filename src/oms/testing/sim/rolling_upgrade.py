@@ -136,7 +136,7 @@ class SimulatedApp(App):
 
     @property
     def own_steps(self) -> OwnSteps:
-        """Return the shop's own steps by group, with the next versions that run at the same time."""
+        """Return the user's own steps by group, with the next versions that run at the same time."""
         found = OwnSteps(super().own_steps)
         if self.next_version is not None:
             found.next_versions = NextVersions(self.next_version.own_steps, self.next_version.changes)
