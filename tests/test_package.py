@@ -19,7 +19,10 @@ import oms
 from tests.support.files import ROOT
 
 
-@pytest.mark.skipif("OMS_TEST_WHEEL" not in os.environ, reason="`make` sets it; a source tree is being tested by hand")
+@pytest.mark.skipif(
+    "OMS_TEST_WHEEL" not in os.environ,
+    reason="`make` sets OMS_TEST_WHEEL; without it, the tests run against the source tree",
+)
 def test_the_installed_wheel_is_tested() -> None:
     assert "site-packages" in Path(oms.__file__).parts
     assert version("distributed-oms") == oms.__version__

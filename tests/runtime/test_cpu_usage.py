@@ -75,7 +75,7 @@ def test_ticks_are_those_of_all_cores(tmp_path: Path, monkeypatch: pytest.Monkey
     assert machine_ticks() == (10 + 1 + 20 + 5 + 6 + 7, 389)
 
 
-@pytest.mark.skipif(not cpu_usage.STAT.exists(), reason="only Linux tells what is used of the machine")
+@pytest.mark.skipif(not cpu_usage.STAT.exists(), reason="only Linux reports the CPU utilisation of the machine")
 def test_this_machine_counts_its_ticks() -> None:
     seen = [machine_ticks()]
     for _ in range(3):

@@ -32,7 +32,7 @@ assert libc.mallinfo2().hblks == before + 1
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such bound")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only GNU's C library has this setting")
 def test_a_large_block_is_mapped_by_itself_after_a_larger_one_was_freed():
     subprocess.run([sys.executable, "-c", MAPPED_AFTER_A_LARGE_ONE], timeout=20, check=True)
 

@@ -101,7 +101,7 @@ def test_each_can_fail(shop: Shop, sold: oms.Order, name: str) -> None:
     with pytest.raises(Unmet, match=words) as unmet:
         expectation(shop, sold)
     assert str(unmet.value).startswith("expected ")
-    assert "the shop after 0.00 s" in str(unmet.value)
+    assert "the shop at 0.00 s" in str(unmet.value)
 
 
 def test_why_it_was_cancelled(shop: Shop) -> None:
@@ -130,7 +130,7 @@ def test_money_of_a_gateway_without_a_book() -> None:
     shop.run()
     with pytest.raises(LookupError, match="shows no book"):
         shop.expect(order).paid(100)
-    assert "the gateway shows no book" in shop.story()
+    assert "the gateway has no book" in shop.story()
 
 
 def test_states_that_there_are_not(shop: Shop, sold: oms.Order) -> None:
@@ -147,9 +147,9 @@ def test_what_a_step_remembers(shop: Shop) -> None:
     shop.run()
     shop.expect(order).remembered("parcels", {"status": "sent"})
     shop.expect(other).remembered("parcels", None)
-    with pytest.raises(Unmet, match=r"parcels remembers None\n   found \{'status': 'sent'\}") as unmet:
+    with pytest.raises(Unmet, match=r"document of parcels: None\n   found \{'status': 'sent'\}") as unmet:
         shop.expect(order).remembered("parcels", None)
-    assert 'parcels remembers {"status": "sent"}' in str(unmet.value)
+    assert 'document of parcels: {"status": "sent"}' in str(unmet.value)
     with pytest.raises(ValueError, match="there is no step 'payment'"):
         shop.expect(order).remembered("payment", None)
 
@@ -175,5 +175,5 @@ def test_a_long_story_is_cut(shop: Shop) -> None:
         shop.place({"lamp": 1})
     text = shop.story()
     assert text.count(": CREATED") == 20
-    assert "and 5 orders before these" in text
+    assert "and 5 older orders" in text
     assert text.count("order: order.created of") == 25

@@ -90,7 +90,7 @@ def test_money_is_that_of_the_gateways_own_book(gateway: FileGateway) -> None:
         shop.expect().promises_kept()
         with pytest.raises(Unmet, match=r"20.00 USD paid\n   found 19\.90 USD"):
             shop.expect(order).paid(20)
-        assert "payment CAPTURED: the gateway wrote CAPTURE" in shop.story()
+        assert "payment CAPTURED: in the gateway's book: CAPTURE" in shop.story()
 
 
 def test_verify_reads_the_book_of_the_gateway_that_the_settings_name(gateway: FileGateway, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_an_own_gateway_decides_by_itself_what_it_declines(tmp_path: Path, monke
     def hunted(shop: HuntedShop) -> None:
         shop.gateway.decline_next()
 
-    with pytest.raises(AssertionError, match="decides this by itself"):
+    with pytest.raises(AssertionError, match="your own gateway decides this itself"):
         hunted()
 
 

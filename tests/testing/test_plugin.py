@@ -38,18 +38,18 @@ def test_a_plain_assert_that_fails_tells_the_story(pytester: pytest.Pytester) ->
         [
             "*AssertionError: assert 'RESERVED' == 'CONFIRMED'",
             "*story of the shop*",
-            "the shop after 0.00 s",
-            "what went wrong",
-            "  !     0.00 s  the gateway charges, and its answer is lost",
-            "  !     0.00 s  order.created comes again",
+            "the shop at 0.00 s",
+            "faults",
+            "  !     0.00 s  the gateway makes the charge, and its response is lost",
+            "  !     0.00 s  order.created is delivered again",
             "order 0*: RESERVED, 2 lamp for 19.90 USD",
             "  reservation HELD: 2 lamp",
-            "  payment UNKNOWN: the gateway wrote CAPTURE",
+            "  payment UNKNOWN: in the gateway's book: CAPTURE",
             "      0.00 s  order.created (2 times)",
             "      0.00 s    inventory.reserved",
             "stock",
             "  lamp: 100 on hand, 2 held",
-            "tasks, not done yet",
+            "open tasks",
             "  order: deadline 0*, due at 900.00 s",
             "  payment: charge 0*, due at 0.25 s",
         ]
@@ -78,7 +78,7 @@ def test_an_expectation_that_is_not_met_tells_it_once(pytester: pytest.Pytester)
             "*    order.rejected",
         ]
     )
-    assert ran.stdout.str().count("the shop after") == 1
+    assert ran.stdout.str().count("the shop at") == 1
     assert "expect.py" not in ran.stdout.str()
 
 
@@ -178,7 +178,7 @@ def test_the_story_comes_back_from_the_workers_of_xdist(pytester: pytest.Pyteste
         "2",
     )
     ran.assert_outcomes(failed=4)
-    assert ran.stdout.str().count("the shop after 0.00 s") == 4
+    assert ran.stdout.str().count("the shop at 0.00 s") == 4
 
 
 def test_a_test_without_a_shop_is_left_alone(pytester: pytest.Pytester) -> None:

@@ -337,7 +337,10 @@ def test_a_fault_that_never_happened_is_an_error(shop: Shop) -> None:
         shop.faults.check()
     shop.faults.armed.clear()
 
-    assert str(never.value).splitlines()[1:] == ["  payment crashes before its commit", "  payment.failed comes again"]
+    assert str(never.value).splitlines()[1:] == [
+        "  payment crashes before its commit",
+        "  payment.failed is delivered again",
+    ]
 
 
 def test_so_it_is_where_the_shop_is_made_by_hand() -> None:
@@ -366,6 +369,6 @@ def test_what_there_is_not_is_said_at_once(shop: Shop) -> None:
 
 def test_a_store_of_the_users_own_is_not_ours_to_hurt(tmp_path) -> None:
     shop = Shop(profile="embedded", data=tmp_path)
-    with pytest.raises(ValueError, match="a worker can only be told to misbehave"):
+    with pytest.raises(ValueError, match="a worker can have faults only in a shop with stores of its own"):
         shop.worker("payment")
     shop.app.stop()

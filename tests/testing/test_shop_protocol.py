@@ -104,7 +104,7 @@ def test_an_expectation_that_a_hunted_test_does_not_meet_tells_how_things_stood(
         hasty()
     text = str(failed.value)
     assert "CANCELLED, found CONFIRMED" in text.splitlines()[0]
-    assert text.count("the shop after") == 1
-    assert "payment CAPTURED: the gateway wrote CAPTURE" in text
+    assert text.count("the shop at") == 1
+    assert "payment CAPTURED: in the gateway's book: CAPTURE" in text
     (tape,) = tmp_path.glob("oms-tapes/*.omstape")
-    assert "the shop after" not in tape.read_text()
+    assert "the shop at" not in tape.read_text()

@@ -119,7 +119,7 @@ class OrderExpectation:
             raise ValueError(f"there is no step {group!r}")
         text = stores[group].document(group, self._order)
         found = None if text is None else json.loads(text)
-        return self._is(document, found, f"{group} remembers {document}", str(found))
+        return self._is(document, found, f"document of {group}: {document}", str(found))
 
     def parked(self, *topics: str) -> Self:
         """Expect parked dead letters of exactly these topics for the order."""

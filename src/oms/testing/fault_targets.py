@@ -1,7 +1,7 @@
 """The parts of a shop that a test can make fail: the gateway, the workers, the topics and the gate.
 
-Each method arms one fault, which strikes at the next call or message that matches. A test fails (`NeverHappened`) if an
-armed fault never strikes; a fault that is armed for several `times` must strike at least once.
+Each method arms one fault, which happens at the next call or message that matches. A test fails (`NeverHappened`) if an
+armed fault never happens; a fault that is armed for several `times` must happen at least once.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class ShopGateway(SimulatedGateway, NextCharge):
 class ShopWorker:
     """The worker of one service, which runs its messages, tasks and commands.
 
-    `of` limits a fault to one of these (`messages`, `tasks`, `commands`; empty: any). With `nth`, the fault strikes
+    `of` limits a fault to one of these (`messages`, `tasks`, `commands`; empty: any). With `nth`, the fault happens
     at the n-th such moment from now on. Another process of the service replaces a dead worker at once.
     """
 
@@ -119,11 +119,11 @@ class ShopWorker:
 
     def lose_commit_answer(self, *, of: str = "", nth: int = 1) -> Fault:
         """Commit and lose the response: the outcome is unknown until a repeat of the work finds it done."""
-        return self._at("commit:after", self._workers.lose_answer, "loses the answer to its commit", of, nth)
+        return self._at("commit:after", self._workers.lose_answer, "gets no response to its commit", of, nth)
 
     def lose_partitions(self, *, nth: int = 1) -> Fault:
         """Lose the partitions in the middle of a batch: its offsets aren't committed, so it is delivered again."""
-        words = "loses its partitions in mid-batch"
+        words = "loses its partitions in the middle of a batch"
         return self._at("claim_inbox:after", self._workers.lose_partitions, words, "", nth)
 
     def sleep_past_poll_interval(self, *, nth: int = 1) -> Fault:
@@ -146,21 +146,21 @@ class ShopWorker:
 
 @attrs.frozen
 class ShopTopic:
-    """One topic of the log. With an order, a fault strikes only messages of that order; otherwise any message."""
+    """One topic of the log. With an order, a fault applies only to messages of that order; otherwise to any message."""
 
     name: str
     _faults: Faults
 
     def repeat(self, order: Order | str | None = None, *, times: int = 1) -> Fault:
         """Append the newest message to the log once more, as soon as no work is left."""
-        return self._arm(order, f"{self.name} comes again", times, None)
+        return self._arm(order, f"{self.name} is delivered again", times, None)
 
     def delay(self, order: Order | str | None = None, **time: float) -> Fault:
         """Delay the next message by this time (`minutes=5`), together with the messages behind it in its partition."""
         by = timedelta(**time)
         if by <= timedelta():
-            raise ValueError("say how late it comes: delay(minutes=5)")
-        return self._arm(order, f"{self.name} comes {by.total_seconds():g} s late", 1, by)
+            raise ValueError("delay needs a positive time, such as delay(minutes=5)")
+        return self._arm(order, f"{self.name} is delayed by {by.total_seconds():g} s", 1, by)
 
     def _arm(self, order: Order | str | None, words: str, times: int, by: timedelta | None) -> Fault:
         order_id = order.id if isinstance(order, Order) else order
@@ -184,24 +184,25 @@ class ShopGate:
 
     def flush(self) -> Fault:
         """Delete all data now; the gate is closed until it is rebuilt from the ledger."""
-        fault = self._workers.faults.arm(Fault("the gate is flushed"))
+        fault = self._workers.faults.arm(Fault("the gate loses all its data"))
         self._workers.flush_gate()
         self._workers.faults.record(fault)
         return fault
 
 
 STORES = ("orders", "inventory", "payments", "notifications", "steps")
-"""The ports whose `commit` a fault can strike; the log's `commit` is another call."""
+"""The ports whose `commit` can fail; the log's `commit` is another call."""
 
-_WORDS: Mapping[Behaviour, str] = {
+FAULT_WORDS: Mapping[Behaviour, str] = {
     Behaviour.DECLINE: "the gateway declines",
-    Behaviour.DELAY: "the gateway takes its time",
-    Behaviour.NO_ANSWER_BEFORE_CHARGE: "the gateway never gets the charge",
-    Behaviour.NO_ANSWER_AFTER_CHARGE: "the gateway charges, and its answer is lost",
-    Behaviour.LATE: "the gateway charges, and knows of it late",
-    Behaviour.REFUSE: "the gateway answers 503",
-    Behaviour.UNREACHABLE: "the gateway can't be reached",
+    Behaviour.DELAY: "the gateway responds late",
+    Behaviour.NO_ANSWER_BEFORE_CHARGE: "the call to the gateway is lost before the charge",
+    Behaviour.NO_ANSWER_AFTER_CHARGE: "the gateway makes the charge, and its response is lost",
+    Behaviour.LATE: "the gateway makes the charge, its response is lost, and a look-up finds the charge only later",
+    Behaviour.REFUSE: "the gateway responds with 503",
+    Behaviour.UNREACHABLE: "the connection to the gateway is refused",
 }
+"""How a report names each fault of the gateway."""
 
 
 class _WatchedScript(Script):
@@ -216,7 +217,7 @@ class _WatchedScript(Script):
     def add(self, rule: Rule) -> None:
         """Add a rule and arm its fault."""
         who = f", for {rule.order}" if rule.order else ""
-        self._armed[id(rule)] = self._faults.arm(Fault(f"{_WORDS[rule.behaviour]}{who}"))
+        self._armed[id(rule)] = self._faults.arm(Fault(f"{FAULT_WORDS[rule.behaviour]}{who}"))
         self._kept.append(rule)  # keeps the rule alive, so that no other rule gets its `id`
         super().add(rule)
 

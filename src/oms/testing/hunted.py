@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from oms.adapters.gateways.script import Behaviour
 from oms.application.use_cases.orders import OrderUseCases
 from oms.application.use_cases.place_order import OrderChecks
 from oms.application.use_cases.requests import TRUSTED
@@ -27,7 +28,7 @@ from oms.ports.evidence import Evidence
 from oms.ports.extensions import Principal
 from oms.ports.messages import Codec
 from oms.testing.expect import Unmet
-from oms.testing.fault_targets import NextCharge
+from oms.testing.fault_targets import FAULT_WORDS, NextCharge
 from oms.testing.faults import Fault, Faults, NeverHappened
 from oms.testing.shop_protocol import ONE_APPLE, AnyShop
 from oms.testing.shop_view import order_id
@@ -247,22 +248,22 @@ class HuntedGateway(NextCharge):
 
     def decline_next(self) -> None:
         """Decline the next charge of any order."""
-        self._next("declines", "the gateway declines")
+        self._next("declines", FAULT_WORDS[Behaviour.DECLINE])
 
     def lose_next_answer(self) -> None:
         """Capture the next charge and lose the response."""
-        self._next(AFTER, "the gateway charges, and its answer is lost")
+        self._next(AFTER, FAULT_WORDS[Behaviour.NO_ANSWER_AFTER_CHARGE])
 
     def lose_next_call(self) -> None:
         """Lose the next charge before it has any effect."""
-        self._next(BEFORE, "the gateway never gets the charge")
+        self._next(BEFORE, FAULT_WORDS[Behaviour.NO_ANSWER_BEFORE_CHARGE])
 
     def hide_next(self) -> None:
         """Capture the next charge, lose the response, and don't find the charge for 8 s."""
-        self._next("late", "the gateway charges, and knows of it late")
+        self._next("late", FAULT_WORDS[Behaviour.LATE])
 
     def _next(self, what: str, words: str) -> None:
         if isinstance(self._gateway, LossyGateway) and what not in (BEFORE, AFTER):
-            raise ValueError("a gateway of the shop's own decides this by itself; only calls and answers can be lost")
+            raise ValueError("your own gateway decides this itself; a test can only lose its calls and responses")
         fault = self._faults.arm(Fault(words))
         self._gateway.armed.append((what, lambda: self._faults.record(fault)))

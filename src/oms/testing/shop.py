@@ -251,7 +251,7 @@ class Shop(AnyShop):
 
     def _own_workers(self, whose: str) -> Workers:
         if self._foreign:
-            raise ValueError(f"{whose} can only be told to misbehave in a shop that makes its own: {self._foreign[0]}")
+            raise ValueError(f"{whose} can have faults only in a shop with stores of its own: {self._foreign[0]}")
         return self._workers
 
     def _pass(self, by: timedelta) -> None:

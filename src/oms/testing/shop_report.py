@@ -62,18 +62,18 @@ class _Report:
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the report: faults, orders and their messages, stock, rows, tasks, dead letters."""
-        yield f"the shop after {self._time(self._shop.now())}"
-        yield from _part("what went wrong", self._faults())
+        yield f"the shop at {self._time(self._shop.now())}"
+        yield from _part("faults", self._faults())
         orders = list(self._evidence.order.all_orders())
         for order in orders[-MOST_ORDERS:]:
             yield from self._order(order)
         if len(orders) > MOST_ORDERS:
-            yield f"and {len(orders) - MOST_ORDERS} orders before these"
+            yield f"and {len(orders) - MOST_ORDERS} older orders"
         known = {order.id for order in orders}
-        yield from _part("messages of other orders", self._of_strangers(known))
+        yield from _part("messages about unknown orders", self._of_strangers(known))
         yield from _part("stock", self._stock())
-        yield from _part("outbox, not sent yet", self._outbox())
-        yield from _part("tasks, not done yet", self._tasks())
+        yield from _part("unsent outbox rows", self._outbox())
+        yield from _part("open tasks", self._tasks())
         yield from _part("dead letters", self._parked())
 
     def _add(self, message: Message, sent: dict[MessageId, _Sent]) -> None:
@@ -101,10 +101,10 @@ class _Report:
         yield from self._money(order)
         for name, store in self._shop.stores().items():
             if name not in SERVICES and (document := store.document(name, order.id)) is not None:
-                yield f"  {name} remembers {document}"
+                yield f"  document of {name}: {document}"
         kinds = [one.kind for one in self._shop.notifications(order)]
         if kinds:
-            yield f"  the customer was notified of {', '.join(kinds)}"
+            yield f"  notifications: {', '.join(kinds)}"
         yield from self._tree(list(self._sent.get(order.id, {}).values()))
 
     def _money(self, order: Order) -> Iterator[str]:
@@ -114,9 +114,9 @@ class _Report:
 
     def _book(self, key: str) -> str:
         if self._evidence.book is None:
-            return "the gateway shows no book"
+            return "the gateway has no book"
         entries = [entry.kind.value for entry in self._evidence.book.all_entries() if entry.key == key]
-        return f"the gateway wrote {', '.join(entries)}" if entries else "the gateway knows nothing of it"
+        return f"in the gateway's book: {', '.join(entries)}" if entries else "not in the gateway's book"
 
     def _tree(self, sent: Sequence[_Sent]) -> Iterator[str]:
         """Yield each message below its cause; messages with the same cause by time, then in the order of the saga."""
@@ -145,7 +145,7 @@ class _Report:
             epoch = gate.epoch()
             known = ", ".join(f"{sku} {units}" for sku, units in gate.all_available())
             state = "closed" if epoch is None else f"open, epoch {epoch}"
-            yield f"the gate is {state}; it would sell: {known or 'nothing'}"
+            yield f"the gate is {state}; available: {known or 'nothing'}"
 
     def _outbox(self) -> Iterator[str]:
         for name, store in self._shop.stores().items():

@@ -20,20 +20,32 @@ def bench(
     *scenarios: Annotated[
         str,
         Parameter(
-            help="burst, steady, embedded, accept, hot, slow, workers, memory, history; burst and steady if none."
+            help="burst, steady, embedded, accept, hot, slow, workers, memory, history. Default: burst and steady."
         ),
     ],
-    orders: Annotated[int, Parameter(help="Orders of each run.")] = 5000,
-    connections: Annotated[int, Parameter(help="Buyers that each post one order after the other.")] = 256,
-    rate: Annotated[float, Parameter(help="Orders a second of `steady`.")] = 200.0,
-    history: Annotated[int, Parameter(help="Orders that are there before `history`.")] = 1_000_000,
-    floor: Annotated[bool, Parameter(help="Measure the bare drivers in the same run.")] = True,
-    patience: Annotated[float, Parameter(help="Seconds that a run may take to be accepted, and then to end.")] = 300.0,
-    least: Annotated[float, Parameter(help="Exit 1 where completed/s over the floor is below that.")] = 0.0,
-    url: Annotated[str | None, Parameter(help="Measure this system, on record where OMS_... says.")] = None,
-    json: Annotated[Path | None, Parameter(help="Write all figures to this file.")] = None,
-    svg: Annotated[Path | None, Parameter(help="Draw charts into this directory.")] = None,
-    keep: Annotated[Path | None, Parameter(help="Run in this directory and leave logs there.")] = None,
+    orders: Annotated[int, Parameter(help="Number of orders in each run.")] = 5000,
+    connections: Annotated[int, Parameter(help="Number of connections; each sends one request at a time.")] = 256,
+    rate: Annotated[float, Parameter(help="Orders per second in `steady`.")] = 200.0,
+    history: Annotated[int, Parameter(help="Number of orders in the tables before `history` begins.")] = 1_000_000,
+    floor: Annotated[bool, Parameter(help="Also measure the bare drivers, and compare the results with them.")] = True,
+    patience: Annotated[
+        float, Parameter(help="Time limit until all orders are accepted, and again until all have ended, in seconds.")
+    ] = 300.0,
+    least: Annotated[
+        float,
+        Parameter(
+            help="Exit with 1 if completed orders per second, divided by those of the bare drivers, are below this."
+        ),
+    ] = 0.0,
+    url: Annotated[
+        str | None, Parameter(help="URL of a running system to measure; the OMS_... variables name its servers.")
+    ] = None,
+    json: Annotated[Path | None, Parameter(help="File for all figures, as JSON.")] = None,
+    svg: Annotated[Path | None, Parameter(help="Directory for charts, as SVG.")] = None,
+    keep: Annotated[
+        Path | None,
+        Parameter(help="New or empty directory for data and logs, which are kept. Default: a temporary directory."),
+    ] = None,
 ) -> int:
     """Measure throughput, latency and CPU time, and compare them with the bare drivers. Starts its own servers."""
     from oms.entrypoints.cli.output import console, give_up

@@ -45,7 +45,7 @@ class BrokerContract(RecordsContract, OffsetsContract, MembersContract):
 
     def test_the_log_survives_a_crash(self, broker: Any) -> None:
         if not self.survives_restart:
-            pytest.skip("this log keeps nothing after a restart")
+            pytest.skip("this log loses its data at a restart")
         publish_keys(broker, A, *["k"] * 5)
         first = broker.subscribe("g", [A])
         self.commit(first, self.read(first, 5)[:3])

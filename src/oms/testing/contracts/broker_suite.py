@@ -107,7 +107,7 @@ class BrokerSuite:
 
     def _without_holding_back(self) -> None:
         if not self.can_hold_back:
-            pytest.skip("reading this log can't end a process")
+            pytest.skip("reading this log never ends a process, so it holds no partitions back")
 
     def held(self, subscription: Any, number: int) -> dict[TopicPartition, int]:
         """Wait until `number` partitions are held back, and return their start offsets."""

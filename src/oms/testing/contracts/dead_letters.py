@@ -105,7 +105,7 @@ class DeadLetterContract(StoreLab):
 
     def test_attempt_counts_survive_a_crash(self, store: Any) -> None:
         if not self.survives_restart:
-            pytest.skip("this store keeps nothing after a restart")
+            pytest.skip("this store loses its data at a restart")
         store.start_attempts("g", {P0: 7})
         assert self.reopen(store).start_attempts("g", {P0: 7}) == {P0: 2}
 

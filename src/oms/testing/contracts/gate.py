@@ -64,7 +64,7 @@ class GateContract:
 
     def test_a_gate_that_lost_its_data_is_closed_until_it_is_rebuilt(self, gate: Any) -> None:
         if not self.can_lose_memory:
-            pytest.skip("this gate can't be made to lose its data")
+            pytest.skip("this suite has no way to delete this gate's data")
         self.lose_memory(gate)
         self._assert_closed(gate)
         gate.rebuild({A: 1}, {}, EPOCH + 1)
@@ -238,7 +238,7 @@ class GateContract:
 
     def test_the_answer_of_a_settled_order_expires(self, gate: Any) -> None:
         if not self.controls_time:
-            pytest.skip("this gate's clock can't be moved")
+            pytest.skip("this suite can't set the clock of this gate")
         held, refused = _take(gate, ONE, {A: 1}), _take(gate, TWO, {B: 11})
         gate.settle([TWO, OrderId("unknown")])
         self.advance(DAY_S - 1)

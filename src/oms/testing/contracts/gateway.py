@@ -166,7 +166,7 @@ class GatewayContract:
 
     def test_a_declined_charge_stays_declined(self, gateway: Any) -> None:
         if not self.can_decline:
-            pytest.skip("this gateway can't be made to decline")
+            pytest.skip("the subclass has no way to make this gateway decline")
         charge = self.decline(gateway, self.new_charge())
         assert isinstance(self.call(gateway, charge), Declined)
         assert isinstance(self.call(gateway, charge), Declined)
@@ -194,7 +194,7 @@ class GatewayContract:
 
     def test_a_lost_answer_is_found_by_key(self, gateway: Any) -> None:
         if not self.can_lose_answers:
-            pytest.skip("this gateway can't be made to lose an answer")
+            pytest.skip("the subclass has no way to make this gateway lose a response")
         charge = self.new_charge()
         self.lose_answer(gateway, charge)
         found = self.call(gateway, _lookup(charge))
@@ -222,7 +222,7 @@ class GatewayContract:
 
     def test_a_void_finds_a_charge_whose_answer_was_lost(self, gateway: Any) -> None:
         if not self.can_lose_answers:
-            pytest.skip("this gateway can't be made to lose an answer")
+            pytest.skip("the subclass has no way to make this gateway lose a response")
         charge = self.new_charge()
         self.lose_answer(gateway, charge)
         assert isinstance(self.call(gateway, _void(charge)), Captured)
@@ -294,7 +294,7 @@ class GatewayContract:
 
     def test_every_answer_outlives_its_process(self, gateway: Any) -> None:
         if not self.can_reopen:
-            pytest.skip("this gateway's records are gone with it")
+            pytest.skip("this gateway's records are lost when it is closed")
         taken, blocked, back = self.new_charge(), self.new_charge(), self.new_charge()
         captured, returned = self._captured(gateway, taken), self._captured(gateway, back)
         assert self.call(gateway, _void(blocked)) == Voided()
@@ -310,7 +310,7 @@ class GatewayContract:
 
     def test_the_book_has_a_line_for_each_movement(self, gateway: Any) -> None:
         if not self.shows_a_book:
-            pytest.skip("this gateway shows no book")
+            pytest.skip("this gateway has no book")
         charge = self.new_charge()
         captured = self._captured(gateway, charge)
         self.call(gateway, charge)

@@ -62,7 +62,7 @@ class ModelContract(StoreLab):
     @given(st.lists(COMMANDS, max_size=25))
     def test_any_sequence_of_commands_matches_the_model(self, new_store: NewStore, commands: list[Any]) -> None:
         if not self.controls_time:
-            pytest.skip("this store's clock can't be moved")
+            pytest.skip("this suite can't set the clock of this store")
         store, model = new_store(), _Model()
         for name, *arguments in commands:
             getattr(self, f"_do_{name}")(store, model, *arguments)

@@ -111,7 +111,7 @@ class NotifierContract:
 
     def test_an_unreachable_receiver_is_an_error_and_worth_another_try(self, notifier: Any) -> None:
         if not self.can_be_unreachable:
-            pytest.skip("this notifier has no receiver that could be unreachable")
+            pytest.skip("this notifier has no receiver that can be unreachable")
         with self.unreachable():
             error = self.failure(notifier)
         assert error is not None, (

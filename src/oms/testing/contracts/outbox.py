@@ -29,7 +29,7 @@ class OutboxContract(StoreLab):
 
     def test_a_row_with_an_expired_lease_is_swept(self, store: Any) -> None:
         if not self.controls_time:
-            pytest.skip("a row's first lease is up to the store's own clock")
+            pytest.skip("this store takes the time of a row's first lease from its own clock")
         owe(store, [row("a", self.now() + timedelta(seconds=LEASE_S))])
         self.advance(30)
         assert _sweep(store) == ["a"]

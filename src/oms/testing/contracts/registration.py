@@ -111,4 +111,4 @@ class RegistrationContract(StoreLab):
 
     def _needs_siblings(self) -> None:
         if self.solitary:
-            pytest.skip("one process at a time has this record")
+            pytest.skip("only one process at a time can open this store")

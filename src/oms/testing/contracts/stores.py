@@ -58,7 +58,7 @@ class StoreLab:
     def advance(self, seconds: float) -> None:
         """Move the store's clock forward; wait if it can't be moved."""
         if seconds > 10:
-            pytest.skip("this store's clock can't be moved")
+            pytest.skip("this suite can't set the clock of this store")
         time.sleep(seconds)
 
     def now(self) -> datetime:
@@ -181,7 +181,7 @@ class StoreContract(StoreLab):
 
     def test_committed_changes_survive_a_crash(self, store: Any) -> None:
         if not self.survives_restart:
-            pytest.skip("this store keeps nothing after a restart")
+            pytest.skip("this store loses its data at a restart")
         _write_everything(store)
         again = self.reopen(store)
         assert list(again.all_inbox()) == [("g", "a")]

@@ -24,23 +24,21 @@ BROKEN = 1
 
 def sim(
     *,
-    seeds: Annotated[int | None, Parameter(help="Play so many random schedules.")] = None,
-    first: Annotated[int, Parameter(help="The first of the seeds.")] = 0,
+    seeds: Annotated[int | None, Parameter(help="Number of random schedules to play.")] = None,
+    first: Annotated[int, Parameter(help="The first seed.")] = 0,
     exhaustive: Annotated[
-        int | None, Parameter(help="Play every schedule with at most so many deviations from calm.")
+        int | None, Parameter(help="Play every schedule with at most this number of deviations.")
     ] = None,
     fine: Annotated[
-        bool, Parameter(negative="", help="Deviate at each port call too, not only between steps.")
+        bool, Parameter(negative="", help="Also deviate at each port call, not only between steps.")
     ] = False,
-    orders: Annotated[int | None, Parameter(help="How many orders there are.")] = None,
+    orders: Annotated[int | None, Parameter(help="Number of orders in each schedule.")] = None,
     replay: Annotated[Path | None, Parameter(help="Play this tape and print what happens.")] = None,
     own: Annotated[
         str | None,
-        Parameter(
-            help="Your own steps (and their next version): the import path of a function that gets the `oms.App`."
-        ),
+        Parameter(help="Import path of a function that subscribes your own steps to the `oms.App` that it gets."),
     ] = None,
-    tapes: Annotated[Path, Parameter(help="Where the tape of a failure goes.")] = Path("oms-tapes"),
+    tapes: Annotated[Path, Parameter(help="Directory for the tape of a failure.")] = Path("oms-tapes"),
 ) -> int:
     """Run the whole system in this process under many schedules and faults, and check every promise.
 
@@ -104,15 +102,19 @@ def _summary(screen: Console, done: Campaign, cpu_s: float) -> None:
     counted = table("", "", "")
     counted.show_header = False
     counted.columns[1].justify = "right"
-    counted.add_row("[bold]schedules[/]", str(done.schedules), f"{done.pruned} left where they met another one")
     counted.add_row(
-        "[bold]steps[/]", str(done.steps), f"{cpu_s:.1f} s of CPU, {done.schedules / cpu_s:.0f} schedules a s"
+        "[bold]schedules[/]",
+        str(done.schedules),
+        f"{done.pruned} abandoned at a state that another schedule had reached",
+    )
+    counted.add_row(
+        "[bold]steps[/]", str(done.steps), f"{cpu_s:.1f} s of CPU, {done.schedules / cpu_s:.0f} schedules/s"
     )
     for name, meaning in COUNTED.items():
         counted.add_row(f"[bold]{name}[/]", str(done.tally[name]), meaning)
     screen.print(counted)
     if done.first is None:
-        screen.print("[bold green]every promise held in each of them[/]")
+        screen.print("[bold green]every promise held in every schedule[/]")
         return
     for promise, count in sorted(done.failures.items()):
         screen.print(f"[bold red]{promise} broken[/] in {count} of {done.schedules} schedules")

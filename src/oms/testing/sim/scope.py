@@ -23,16 +23,19 @@ FORGERY = "forgery"
 
 FAULTS: Mapping[str, str] = {
     CRASH: "a worker dies, and another one starts in its place",
-    REBALANCE: "a worker loses its partitions, in mid-batch as well",
-    REPEAT: "a message is in the log once more",
-    GARBAGE: "a foreign producer sends what is no message",
-    GATE: "the stock gate is flushed, or restarts without its last second",
-    GATEWAY: "the gateway declines, loses answers before or after the charge, knows of it late, answers 503",
+    REBALANCE: "a worker loses its partitions, also in the middle of a batch",
+    REPEAT: "a message is appended to the log a second time",
+    GARBAGE: "another producer writes bytes that are not a message",
+    GATE: "the stock gate loses all its data, or restarts without its last second",
+    GATEWAY: (
+        "the gateway declines, responds with 503, loses responses before or after the charge, or finds a charge only"
+        " later"
+    ),
     CANCEL: "a customer or an operator cancels",
     CLOCK: "time passes while there is work to do, or the clock is set back",
-    ANSWERS: "a port fails, or its answer is lost: a commit with unknown outcome, a lost ack",
-    PAUSES: "a worker stands still in the middle of its work, for a while or past the poll interval (a zombie)",
-    FORGERY: "somebody else writes payment news of an order, with another amount or customer",
+    ANSWERS: "a port call fails, or succeeds and its response is lost",
+    PAUSES: "a worker stops in the middle of a step, for a while or past the poll interval",
+    FORGERY: "another producer writes payment events with a wrong amount or customer",
 }
 """Every kind of fault. `answers` and `pauses` need a fine scope: they happen between the calls of a step."""
 

@@ -25,9 +25,9 @@ LOG = "log"
 STEP_WORDS = {
     "CommandGroup": "runs commands",
     "Consumer": "handles",
-    "Relay": "sends what it owes",
+    "Relay": "publishes its outbox",
     "TaskRunner": "runs tasks",
-    "GateKeeper": "looks after the gate",
+    "GateKeeper": "updates the gate",
 }
 """The names of the steps in a story."""
 

@@ -16,14 +16,14 @@ COUNTED: Mapping[str, str] = {
     "cancelled": "orders that ended cancelled",
     "rejected": "orders that were out of stock",
     "declined": "charges that the gateway declined",
-    "late payments": "payments that came when the order was to end cancelled",
+    "late payments": "payments that arrived after the order had begun to be cancelled",
     "voids": "keys blocked at the gateway",
-    "refunds": "captures given back",
-    "redeliveries": "messages that a consumer got again",
-    "rebuilds": "rebuilds of the gate, its first one aside",
+    "refunds": "captured charges that were refunded",
+    "redeliveries": "messages that were delivered again",
+    "rebuilds": "rebuilds of the gate, without the first one",
     "parked": "dead letters",
-    "deadlines won": "orders that their deadline cancelled",
-    "deadlines lost": "orders that something else ended after their deadline had passed",
+    "deadlines won": "orders cancelled by their deadline",
+    "deadlines lost": "orders that ended in another way after their deadline",
 }
 """The counters that must be above zero in a meaningful campaign."""
 
