@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
@@ -141,3 +142,47 @@ def test_an_order_of_items_has_the_fingerprint_that_it_had_before_there_were_lin
     shop.place({"lamp": 2}, amount=7, metadata={"a": "b"}, key="k")
     (stored,) = shop.app.system.order.service.store.all_responses()
     assert stored.fingerprint == sha256(b'["customer-1",700,"USD",{"lamp":2},{"a":"b"}]').hexdigest()
+
+
+def message(**fields: Any) -> bytes:
+    body = {"orderId": "o-1", "userId": "ann", "totalAmount": 40.4, "items": {"lamp": 2, "bulb": 1}}
+    return json.dumps(body | fields).encode()
+
+
+WIRE_LINES = [
+    {"productId": "lamp", "quantity": 2, "amount": 30, "name": "Desk lamp"},
+    {"productId": "bulb", "quantity": 1, "amount": 5.5},
+]
+WIRE_CHARGES = [{"kind": "shipping", "amount": 4.9}]
+
+
+def test_an_order_placed_by_message_has_its_lines(shop: Shop) -> None:
+    shop.publish("order.created", message(lines=WIRE_LINES, charges=WIRE_CHARGES))
+    shop.run()
+    shop.expect("o-1").confirmed()
+    assert shop.order("o-1").agreed.lines == LINES
+
+
+def test_a_message_whose_lines_dont_add_up_is_a_dead_letter_of_each_reader(shop: Shop) -> None:
+    shop.publish("order.created", message(lines=WIRE_LINES))
+    shop.run()
+    letters = shop.app.dead_letters.page()
+    assert {(service, letter.topic, letter.cause) for service, letter in letters} == {
+        ("order", "order.created", "Undecodable"),
+        ("inventory", "order.created", "Undecodable"),
+    }
+    assert "add up to 35.50 USD, the total is 40.40 USD" in letters[0][1].detail
+
+
+@pytest.mark.parametrize("first", ["inventory.reserved", "order.created"])
+def test_lines_are_kept_whichever_message_comes_first(shop: Shop, first: str) -> None:
+    """An inventory service of the version before this one answers without lines."""
+    messages = {
+        "inventory.reserved": message(),
+        "order.created": message(lines=WIRE_LINES, charges=WIRE_CHARGES),
+    }
+    for topic in sorted(messages, key=lambda topic: topic != first):
+        shop.publish(topic, messages[topic], key=b"o-1")
+        shop.run()
+    shop.expect("o-1").confirmed()
+    assert (shop.order("o-1").agreed.lines, shop.order("o-1").agreed.charges) == (LINES, (SHIPPING,))

@@ -16,9 +16,9 @@ from oms.domain.terms import Terms
 from oms.domain.values import Items, Sku
 
 
-def write_lines(lines: Sequence[OrderLine]) -> list[Line] | None:
-    """The payload's `lines`; None, which leaves out the key, if there are none."""
-    return [_written(line) for line in lines] or None
+def write_lines(lines: Sequence[OrderLine]) -> list[Line]:
+    """The payload's `lines`."""
+    return [_written(line) for line in lines]
 
 
 def _written(line: OrderLine) -> Line:
@@ -26,9 +26,9 @@ def _written(line: OrderLine) -> Line:
     return Line(line.sku, line.quantity, amount, line.name)
 
 
-def write_charges(charges: Sequence[OrderCharge]) -> list[Charge] | None:
-    """The payload's `charges`; None, which leaves out the key, if there are none."""
-    return [Charge(charge.kind, write_amount(charge.amount)) for charge in charges] or None
+def write_charges(charges: Sequence[OrderCharge]) -> list[Charge]:
+    """The payload's `charges`."""
+    return [Charge(charge.kind, write_amount(charge.amount)) for charge in charges]
 
 
 def read_detailed(payload: Agreed, total: Money, items: Items) -> Terms:

@@ -36,8 +36,8 @@ def _agreed_to_wire(event: events.OrderCreated | events.InventoryReserved | even
         terms.user_id,
         write_amount(terms.total),
         write_items(terms.items),
-        write_lines(terms.lines),
-        write_charges(terms.charges),
+        write_lines(terms.lines) if terms.lines else None,
+        write_charges(terms.charges) if terms.charges else None,
         write_metadata(terms.metadata),
     )
 
