@@ -23,6 +23,9 @@ ID = 64
 TOKEN = 36
 """A generated id: of an outbox row, a lease or a dead letter."""
 
+REFERENCE = ID + 1 + TOKEN
+"""The reference of a row of the stock ledger: the longest is a refund's, an order id, a slash and a generated id."""
+
 INSTANCE = 255
 """The name of an instance; may be a host name."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from oms.domain.fulfilment import NOTHING_YET, Fulfilment
 from oms.domain.money import Money
 from oms.domain.order import Order
 from oms.domain.payment import Payment
@@ -25,6 +26,7 @@ from oms.ports import limits
 from oms.ports.broker import TopicPartition
 from oms.ports.errors import Permanent
 from oms.ports.extensions import Notification
+from oms.ports.stores.notification import kind_and_part
 from oms.ports.stores.rows import DeadLetter
 
 if TYPE_CHECKING:
@@ -130,6 +132,8 @@ def check_order(key: str, order: Order) -> None:
         check_metadata(terms.metadata)
         if terms.lines:
             check_lines(terms)
+    if order.fulfilment is not NOTHING_YET:
+        check_fulfilment(order.fulfilment)
 
 
 def check_history(key: tuple[str, int], entry: HistoryEntry) -> None:
@@ -148,7 +152,7 @@ def check_stock(key: str, stock: Stock) -> None:
 
 def check_ledger(key: tuple[str, str, str], movement: Movement) -> None:
     """Check a row of the stock ledger."""
-    check_text(key[0], limits.ID)
+    check_text(key[0], limits.REFERENCE)
     check_text(key[1], limits.ID)
     check_integer(movement.on_hand)
     check_integer(movement.held)
@@ -158,6 +162,8 @@ def check_reservation(key: str, reservation: Reservation) -> None:
     """Check a reservation."""
     check_text(key, limits.ID)
     check_json_text(reservation.items)
+    for restock in reservation.restocks:
+        check_json_text((restock.refund_id, *restock.items))
 
 
 def check_payment(key: str, payment: Payment) -> None:
@@ -167,16 +173,21 @@ def check_payment(key: str, payment: Payment) -> None:
     check_money(payment.total)
     check_metadata(payment.metadata)
     check_text(payment.payment_id, limits.ID)
+    for refund in payment.refunds:
+        check_json_text((refund.id, refund.refused, *refund.items))
+        check_metadata(refund.metadata)
 
 
 def check_notification(key: str, one: Notification) -> None:
     """Check a notification."""
     check_text(key, limits.TASK_KEY)
     check_text(one.order_id, limits.ID)
-    check_text(one.kind, limits.TOPIC)
+    check_text(kind_and_part(one), limits.TOPIC)
     check_text(one.user_id, limits.ID)
     check_money(one.amount)
     check_metadata(one.metadata)
+    check_json_text(one.items)
+    check_json_text(_given(one.carrier, one.tracking_number, *(line.name for line in one.lines)))
 
 
 def check_document(key: tuple[str, str], body: str) -> None:
@@ -188,8 +199,22 @@ def check_document(key: tuple[str, str], body: str) -> None:
 
 def check_lines(terms: Terms) -> None:
     """Refuse lines and charges that their column's JSON couldn't hold."""
-    check_json_text(line.name for line in terms.lines if line.name is not None)
+    check_json_text(_given(*(line.name for line in terms.lines)))
     check_json_text(charge.kind for charge in terms.charges)
+
+
+def check_fulfilment(fulfilment: Fulfilment) -> None:
+    """Refuse shipments, refunds and refusals that their column's JSON couldn't hold."""
+    for shipment in fulfilment.shipments:
+        check_json_text((shipment.id, *shipment.items, *_given(shipment.carrier, shipment.tracking_number)))
+    for refund in fulfilment.refunds:
+        check_json_text((refund.id, refund.reason, *refund.items))
+    for refusal in fulfilment.refusals:
+        check_json_text((refusal.of, refusal.reason, refusal.by, refusal.why))
+
+
+def _given(*texts: str | None) -> Iterable[str]:
+    return (text for text in texts if text is not None)
 
 
 def check_metadata(pairs: Metadata) -> None:

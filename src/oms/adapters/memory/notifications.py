@@ -1,4 +1,4 @@
-"""The notification service's store: at most one notification for each order and kind."""
+"""The notification service's store: at most one notification for each order, kind and part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oms.domain.values import OrderId
 from oms.ports.clock import Clock, Ids
 from oms.ports.evidence import NotificationEvidence
 from oms.ports.extensions import Notification
-from oms.ports.stores.notification import NotificationStore, NotificationTransaction
+from oms.ports.stores.notification import NotificationStore, NotificationTransaction, kind_and_part
 
 
 @attrs.frozen
@@ -38,7 +38,7 @@ class NotificationTables(ServiceTables):
     def __init__(self, clock: Clock, ids: Ids) -> None:
         super().__init__(clock, ids)
         self.names: Table[tuple[str, str], str] = Table("notification_names", self._named)
-        """(order, kind) -> id: the business key, which is unique."""
+        """(order, kind and part) -> id: the business key, which is unique."""
         self.notifications: Table[str, NotificationRow] = Table("notifications", check_row=_check_notification)
         self.by_order: dict[str, list[str]] = {}
 
@@ -55,8 +55,8 @@ class MemoryNotificationTransaction(MemoryTransaction, NotificationTransaction):
     @port_call
     def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
         work, at = self._open(), self._tables.clock.now() if delivered else None
-        for one in sorted(notifications, key=lambda one: (one.order_id, one.kind)):
-            if work.insert(self._tables.names, (one.order_id, one.kind), one.id):
+        for one in sorted(notifications, key=lambda one: (one.order_id, kind_and_part(one))):
+            if work.insert(self._tables.names, (one.order_id, kind_and_part(one)), one.id):
                 self._insert(self._tables.notifications, one.id, NotificationRow(one, at))
 
     @port_call
@@ -83,7 +83,7 @@ class MemoryNotificationStore(MemoryStore[NotificationTables], NotificationStore
     @port_call
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
         rows = (self._tables.notifications.rows[name] for name in self._tables.by_order.get(order, ()))
-        return sorted(((row.notification, row.delivered_at) for row in rows), key=lambda pair: pair[0].kind)
+        return sorted(((row.notification, row.delivered_at) for row in rows), key=lambda pair: kind_and_part(pair[0]))
 
     def all_notifications(self) -> Iterable[tuple[Notification, datetime | None]]:
         return [(row.notification, row.delivered_at) for row in self._evidence(self._tables.notifications).values()]

@@ -45,9 +45,11 @@ class InventoryTransaction(KeyedTransaction, Protocol):
 
     @abstractmethod
     def save_reservations(self, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
-        """Write (before, after) pairs: an insert if `before` is ABSENT, else an update.
+        """Write (before, after) pairs: an insert if `before` is ABSENT, else an update of a locked reservation.
 
-        Raises `Retryable` if another transaction inserted the reservation first.
+        Raises `Retryable` if another transaction inserted the reservation first, or if its state isn't that of
+        `before`. The state alone doesn't show a new restock: only a reservation that this transaction has locked may be
+        updated.
         """
 
     @abstractmethod

@@ -12,12 +12,20 @@ from oms.ports.extensions import Notification
 from oms.ports.stores.store import Store, Transaction
 
 
+def kind_and_part(notification: Notification) -> str:
+    """Return a notification's name within its order: `topic/part` for a shipment or refund, else the topic.
+
+    It is unambiguous, because topics contain no slash.
+    """
+    return f"{notification.kind}/{notification.part}" if notification.part else notification.kind
+
+
 class NotificationTransaction(Transaction, Protocol):
     """The notification service's unit of work."""
 
     @abstractmethod
     def record_notifications(self, notifications: Sequence[Notification], *, delivered: bool = False) -> None:
-        """Insert notifications, unless one of the same order and kind exists.
+        """Insert notifications, unless one of the same order, kind and part exists.
 
         With `delivered`, their time of delivery is now; otherwise they aren't delivered yet.
         """
@@ -39,4 +47,7 @@ class NotificationStore(Store, Protocol):
 
     @abstractmethod
     def notifications(self, order: OrderId) -> Sequence[tuple[Notification, datetime | None]]:
-        """Return an order's notifications by kind, each with the time of its delivery (None: not delivered yet)."""
+        """Return an order's notifications by kind and part, each with the time of its delivery.
+
+        The time is None for one that isn't delivered yet.
+        """

@@ -20,9 +20,10 @@ class PaymentTransaction(Transaction, Protocol):
 
     @abstractmethod
     def save_payments(self, changes: Sequence[tuple[Payment, Payment]]) -> None:
-        """Write (before, after) pairs: an insert if `before` is ABSENT, else an update.
+        """Write (before, after) pairs: an insert if `before` is ABSENT, else an update of a locked payment.
 
-        Raises `Retryable` if another transaction inserted the payment first.
+        Raises `Retryable` if another transaction inserted the payment first, or if its state isn't that of `before`.
+        The state alone doesn't show a new refund: only a payment that this transaction has locked may be updated.
         """
 
 

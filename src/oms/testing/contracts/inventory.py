@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.reservation import Reservation, ReservationState, restock_reference
 from oms.domain.stock import Movement, MovementKind, Stock, movements
-from oms.domain.values import OrderId, Sku
+from oms.domain.values import MAX_PART_ID, OrderId, Sku
 from oms.ports import limits
 from oms.ports.errors import Permanent, PortError, Retryable
 from oms.testing.contracts.dead_letters import DeadLetterContract
@@ -19,7 +19,7 @@ from oms.testing.contracts.limits import LimitContract, ResponseLimitContract, r
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.registration import RegistrationContract
 from oms.testing.contracts.responses import ResponseContract
-from oms.testing.contracts.samples import AT, SUITE_CHECKS, order_id, terms
+from oms.testing.contracts.samples import AT, SUITE_CHECKS, order_id, refund_requested, terms
 from oms.testing.contracts.stores import NewStore, StoreContract
 from oms.testing.contracts.tasks import TaskContract
 
@@ -73,7 +73,7 @@ class InventoryStoreContract(
             _hold(store, OrderId(order))
 
         refuses(new_store, lambda store, text: _introduce(store, {Sku(text): 1}), limits.ID)
-        refuses(new_store, move, limits.ID)
+        refuses(new_store, move, limits.REFERENCE)
         refuses(new_store, reserve, limits.ID)
         refuses_number(new_store, lambda store, units: _introduce(store, {A: units}))
 
@@ -146,6 +146,48 @@ class InventoryStoreContract(
         assert list(store.all_reservations()) == [held]
         with store.begin() as transaction:
             assert transaction.lock_reservations([TWO, ONE]) == {ONE: held}
+
+    def test_restocks_are_read_back_unchanged(self, store: Any) -> None:
+        held = _hold(store, ONE)
+        once = held.refunded(refund_requested("r-1", items={B: 1}), at=AT).aggregate
+        _reserve(store, held, once)
+        sold = once.commit(at=AT).aggregate
+        _reserve(store, once, sold)
+        twice = sold.refunded(refund_requested("r-2", items={A: 1, B: 1}), at=AT).aggregate
+        _reserve(store, sold, twice)
+        assert store.reservations([ONE]) == {ONE: twice}
+        assert list(store.all_reservations()) == [twice]
+        with store.begin() as transaction:
+            assert transaction.lock_reservations([ONE]) == {ONE: twice}
+        assert twice.refunded(refund_requested("r-1", items={B: 1}), at=AT).aggregate is twice
+
+    def test_two_restocks_wait_for_each_other_and_both_are_stored(self, store: Any) -> None:
+        held = _hold(store, ONE)
+
+        def second() -> Reservation:
+            with store.begin() as transaction:
+                known: Reservation = transaction.lock_reservations([ONE])[ONE]
+                after = known.refunded(refund_requested("r-2", items={A: 1}), at=AT).aggregate
+                transaction.save_reservations([(known, after)])
+                transaction.commit()
+            return after
+
+        with store.begin() as first:
+            first.lock_reservations([ONE])
+            first.save_reservations([(held, held.refunded(refund_requested("r-1", items={B: 1}), at=AT).aggregate)])
+            after = self.meanwhile(second, first.commit)
+        assert [restock.refund_id for restock in after.restocks] == ["r-1", "r-2"]
+        assert store.reservations([ONE]) == {ONE: after}
+
+    def test_a_refund_restocks_once_by_its_ledger_row(self, store: Any) -> None:
+        """Ids of orders and refunds may have their greatest lengths."""
+        _introduce(store, {A: 10})
+        restock = movements(restock_reference(OrderId("o" * limits.ID), "r" * MAX_PART_ID), MovementKind.REFUND, {A: 2})
+        _move(store, restock)
+        with pytest.raises(Retryable):
+            _move(store, restock)
+        assert store.stock([A]) == {A: Stock(A, 12)}
+        assert list(store.all_movements())[1:] == list(restock)
 
     def test_a_tombstone_has_no_items(self, store: Any) -> None:
         tombstone = Reservation(order_id=ONE).release(at=AT).aggregate

@@ -9,8 +9,10 @@ import attrs
 import pytest
 
 from oms.domain.events import Reason
+from oms.domain.lines import OrderLine
 from oms.domain.money import Money
-from oms.domain.values import UserId
+from oms.domain.tasks import composite_key
+from oms.domain.values import Sku, UserId
 from oms.ports import limits
 from oms.ports.errors import Permanent
 from oms.ports.extensions import Notification
@@ -23,6 +25,7 @@ from oms.testing.contracts.stores import StoreContract, ids
 from oms.testing.contracts.tasks import TaskContract
 
 ONE, TWO = order_id(1), order_id(2)
+CUP = Sku("sku-b")
 
 
 CONFIRMED, PAID = "order.confirmed", "payment.success"
@@ -38,6 +41,33 @@ def a_notification(kind: str = CONFIRMED, reason: Reason | None = None, amount: 
     return Notification(name_of(kind), ONE, UserId("user-1"), kind, Money.of(amount, EUR), reason, {"k": "✓"}, AT)
 
 
+def a_parcel(part: str) -> Notification:
+    """Return a notification about one shipment of the first order, which has no amount."""
+    lines = (OrderLine(CUP, 1, None, "Tasse ✓"), OrderLine(Sku("sku-a"), 2))
+    kind = "order.shipped"
+    return Notification(
+        composite_key(ONE, kind, part),
+        ONE,
+        UserId("user-1"),
+        kind,
+        None,
+        metadata={"k": "✓"},
+        at=AT,
+        part=part,
+        items={line.sku: line.quantity for line in lines},
+        lines=lines,
+        carrier="DHL",
+        tracking_number="JD ✓",
+    )
+
+
+def a_refund() -> Notification:
+    """Return a notification about a goodwill refund of the first order."""
+    kind = "payment.refund_paid"
+    amount = Money.of("1.00", EUR)
+    return Notification(composite_key(ONE, kind, "r-1"), ONE, UserId("user-1"), kind, amount, part="r-1")
+
+
 class NotificationStoreContract(
     StoreContract, TaskContract, OutboxContract, RegistrationContract, DeadLetterContract, LimitContract
 ):
@@ -50,6 +80,19 @@ class NotificationStoreContract(
         assert list(store.all_notifications()) == [(wanted, None)]
         assert _load(store, wanted.id, "unknown") == {wanted.id: wanted}
 
+    def test_a_notification_of_a_part_is_read_back_unchanged(self, store: Any) -> None:
+        parcels = [a_parcel("s-2"), a_parcel("s-1")]
+        _record(store, *parcels, a_notification(), a_refund())
+        found = [one for one, _ in store.notifications(ONE)]
+        assert found == [a_notification(), parcels[1], parcels[0], a_refund()]
+        assert sorted(one.part for one, _ in store.all_notifications()) == ["", "r-1", "s-1", "s-2"]
+        assert _load(store, parcels[0].id) == {parcels[0].id: parcels[0]}
+
+    def test_an_order_has_one_notification_of_each_part(self, store: Any) -> None:
+        _record(store, a_parcel("s-1"), a_parcel("s-2"))
+        _record(store, attrs.evolve(a_parcel("s-2"), carrier="Another"))
+        assert [one for one, _ in store.notifications(ONE)] == [a_parcel("s-1"), a_parcel("s-2")]
+
     def test_texts_of_a_notification_are_limited(self, new_store: Any) -> None:
         def write(store: Any, **fields: Any) -> None:
             _record(store, attrs.evolve(a_notification(), **fields))
@@ -57,8 +100,12 @@ class NotificationStoreContract(
         fields = {"id": limits.TASK_KEY, "order_id": limits.ID, "user_id": limits.ID, "kind": limits.TOPIC}
         for field, limit in fields.items():
             refuses(new_store, lambda store, text, field=field: write(store, **{field: text}), limit)  # type: ignore[misc]
-        with pytest.raises(Permanent):
-            write(new_store(), metadata={"k": HALF_PAIR})
+        refuses(new_store, lambda store, text: write(store, kind="k", part=text), limits.TOPIC - len("k/"))
+        write(new_store(), carrier="a\0b")  # accepted: JSON escapes U+0000
+        line = OrderLine(CUP, 1, None, HALF_PAIR)
+        for bad in ({"metadata": {"k": HALF_PAIR}}, {"carrier": HALF_PAIR}, {"lines": (line,)}):
+            with pytest.raises(Permanent):
+                write(new_store(), **bad)
 
     def test_an_order_has_one_notification_of_each_kind(self, store: Any) -> None:
         _record(store, a_notification(PAID), a_notification())

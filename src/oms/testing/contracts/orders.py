@@ -11,17 +11,28 @@ import pytest
 
 from oms.domain.events import Reason
 from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
-from oms.domain.state_machine import HistoryEntry, Transition
+from oms.domain.state_machine import Transition
 from oms.domain.values import OrderId, UserId
 from oms.ports import limits
 from oms.ports.errors import Permanent, Retryable
 from oms.testing.contracts.dead_letters import DeadLetterContract
+from oms.testing.contracts.fulfilment import FulfilmentContract
 from oms.testing.contracts.limits import HALF_PAIR, LimitContract, ResponseLimitContract, refuses
 from oms.testing.contracts.models import ModelContract
 from oms.testing.contracts.outbox import OutboxContract
 from oms.testing.contracts.registration import RegistrationContract
 from oms.testing.contracts.responses import DAY_S, ResponseContract, a_response
-from oms.testing.contracts.samples import AT, LATER, detailed_terms, history, order_id, placed, stated, terms
+from oms.testing.contracts.samples import (
+    AT,
+    LATER,
+    detailed_terms,
+    history,
+    order_id,
+    placed,
+    save_order,
+    stated,
+    terms,
+)
 from oms.testing.contracts.stores import StoreContract
 from oms.testing.contracts.tasks import TaskContract
 
@@ -31,6 +42,7 @@ ALICE, BOB = UserId("alice"), UserId("bob")
 
 class OrderStoreContract(
     StoreContract,
+    FulfilmentContract,
     TaskContract,
     RegistrationContract,
     OutboxContract,
@@ -44,16 +56,16 @@ class OrderStoreContract(
 
     def test_an_order_is_read_back_unchanged(self, store: Any) -> None:
         step = placed(1)
-        _save(store, Order(id=ONE), step)
+        save_order(store, Order(id=ONE), step)
         assert store.order(ONE, None) == step.aggregate
         assert _locked(store, [ONE, TWO]) == {ONE: step.aggregate}
         assert list(store.all_orders()) == [step.aggregate]
 
     def test_lines_and_charges_are_read_back_unchanged(self, store: Any) -> None:
         step = Order(id=ONE).place(detailed_terms(), at=AT, deadline_at=AT + LATER)
-        _save(store, Order(id=ONE), step)
+        save_order(store, Order(id=ONE), step)
         cancelling = step.aggregate.cancel(Reason.CUSTOMER, at=AT)
-        _save(store, step.aggregate, cancelling)
+        save_order(store, step.aggregate, cancelling)
         _place(store, 2)
         for found in (store.order(ONE, None), _locked(store, [ONE])[ONE], *store.orders(None, 0, 10).content[1:]):
             assert (found, found.terms.lines) == (cancelling.aggregate, detailed_terms().lines)
@@ -62,7 +74,7 @@ class OrderStoreContract(
     def test_an_order_gets_lines_later(self, store: Any) -> None:
         plain = attrs.evolve(detailed_terms(), lines=(), charges=())
         step = Order(id=ONE).reserved(plain, at=AT, deadline_at=AT + LATER)
-        _save(store, Order(id=ONE), step)
+        save_order(store, Order(id=ONE), step)
         completed = attrs.evolve(step.aggregate, terms=plain.completed_by(detailed_terms()), version=2)
         with store.begin() as transaction:
             transaction.save_orders([(step.aggregate, completed)], [])
@@ -72,7 +84,7 @@ class OrderStoreContract(
     def test_texts_and_numbers_of_an_order_are_limited(self, new_store: Any) -> None:
         def write(store: Any, **fields: Any) -> None:
             agreed = attrs.evolve(terms(), **fields)
-            _save(store, Order(id=ONE), Order(id=ONE).place(agreed, at=AT, deadline_at=AT + LATER))
+            save_order(store, Order(id=ONE), Order(id=ONE).place(agreed, at=AT, deadline_at=AT + LATER))
 
         refuses(new_store, lambda store, text: write(store, user_id=text), limits.ID)
         write(new_store(), metadata={"k": "a\0b"})  # accepted: JSON escapes U+0000
@@ -84,14 +96,14 @@ class OrderStoreContract(
     def test_texts_of_an_order_id_and_a_history_entry_are_limited(self, new_store: Any) -> None:
         def write(store: Any, name: str, detail: str = "") -> None:
             order = Order(id=OrderId(name))
-            _save(store, order, order.imported(terms(), at=AT, created_at=AT, detail=detail))
+            save_order(store, order, order.imported(terms(), at=AT, created_at=AT, detail=detail))
 
         refuses(new_store, write, limits.ID)
         refuses(new_store, lambda store, text: write(store, "a", text), None)
 
     def test_early_events_wait_for_their_order(self, store: Any) -> None:
         early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT, stated=stated())
-        _save(store, Order(id=ONE), early)
+        save_order(store, Order(id=ONE), early)
         assert _locked(store, [ONE])[ONE].early == (EarlyNews(OrderTrigger.PAID, stated()),)
         assert store.order(ONE, None) is None
         assert store.timeline(ONE, None) is None
@@ -106,20 +118,20 @@ class OrderStoreContract(
             (OrderTrigger.PAID, stated("alice", "12.50")),
         ):
             step = order.hear(trigger, at=AT, stated=named)
-            _save(store, order, step)
+            save_order(store, order, step)
             order = step.aggregate
             assert _locked(store, [ONE]) == {ONE: order}
         adopted = order.created(terms("alice"), at=AT, deadline_at=AT + LATER)
-        _save(store, order, adopted)
+        save_order(store, order, adopted)
         assert _locked(store, [ONE])[ONE].early == ()
         assert store.order(ONE, ALICE).state is OrderState.CONFIRMED
         assert "mallory" in store.timeline(ONE, ALICE)[3].detail
 
     def test_an_adopted_order_is_listed(self, store: Any) -> None:
         early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT)
-        _save(store, Order(id=ONE), early)
+        save_order(store, Order(id=ONE), early)
         step = early.aggregate.created(terms("alice"), at=AT + LATER, deadline_at=AT + 2 * LATER)
-        _save(store, early.aggregate, step)
+        save_order(store, early.aggregate, step)
         assert store.order(ONE, ALICE) == step.aggregate
         assert [order.id for order in store.orders(ALICE, 0, 10).content] == [ONE]
         assert [entry.seq for entry in store.timeline(ONE, ALICE)] == [1, 2, 3]
@@ -127,13 +139,13 @@ class OrderStoreContract(
     def test_a_legacy_order_keeps_its_age_until_it_is_resumed(self, store: Any) -> None:
         _place(store, 2)
         imported = Order(id=ONE).imported(terms("alice"), at=AT, created_at=AT - LATER, detail="CREATED there")
-        _save(store, Order(id=ONE), imported)
+        save_order(store, Order(id=ONE), imported)
         assert store.order(ONE, ALICE) == imported.aggregate
         assert [order.id for order in store.orders(None, 0, 10).content] == [TWO, ONE]
         assert store.backlog().oldest_open_at == AT
         assert [entry.detail for entry in store.timeline(ONE, None)] == ["CREATED there"]
         resumed = imported.aggregate.resume(at=AT + LATER, deadline_at=AT + 2 * LATER)
-        _save(store, imported.aggregate, resumed)
+        save_order(store, imported.aggregate, resumed)
         assert [order.id for order in store.orders(None, 0, 10).content] == [ONE, TWO]
         assert [order.id for order in store.orders(ALICE, 0, 10).content] == [ONE]
         assert store.orders(None, 0, 10).total == 2
@@ -141,25 +153,25 @@ class OrderStoreContract(
     def test_every_state_and_reason_is_stored(self, store: Any) -> None:
         first = _place(store, 1)
         cancelling = first.cancel(Reason.CUSTOMER, at=AT)
-        _save(store, first, cancelling)
+        save_order(store, first, cancelling)
         cancelled = cancelling.aggregate.hear(OrderTrigger.VOIDED, at=AT)
-        _save(store, cancelling.aggregate, cancelled)
+        save_order(store, cancelling.aggregate, cancelled)
         found = store.order(ONE, None)
         assert found == cancelled.aggregate
         assert (found.state, found.reason) == (OrderState.CANCELLED, Reason.CUSTOMER)
 
     def test_saving_an_outdated_version_is_retryable(self, store: Any) -> None:
         first = _place(store, 1)
-        _save(store, first, first.cancel(Reason.CUSTOMER, at=AT))
+        save_order(store, first, first.cancel(Reason.CUSTOMER, at=AT))
         with pytest.raises(Retryable):
-            _save(store, first, first.deadline(at=AT))
+            save_order(store, first, first.deadline(at=AT))
         assert store.order(ONE, None).reason is Reason.CUSTOMER
         assert len(store.timeline(ONE, None)) == 2
 
     def test_inserting_a_known_order_is_retryable(self, store: Any) -> None:
         first = _place(store, 1)
         with pytest.raises(Retryable):
-            _save(store, Order(id=ONE), placed(1, user="bob"))
+            save_order(store, Order(id=ONE), placed(1, user="bob"))
         assert store.order(ONE, None) == first
 
     def test_a_concurrent_second_insert_waits_and_is_retryable(self, store: Any) -> None:
@@ -232,9 +244,9 @@ class OrderStoreContract(
 
     def test_the_timeline_contains_the_whole_history(self, store: Any) -> None:
         step = placed(1)
-        _save(store, Order(id=ONE), step)
+        save_order(store, Order(id=ONE), step)
         cancelling = step.aggregate.cancel(Reason.OPERATOR, at=AT + LATER)
-        _save(store, step.aggregate, cancelling)
+        save_order(store, step.aggregate, cancelling)
         assert list(store.timeline(ONE, None)) == [*step.history, *cancelling.history]
         assert list(store.all_history()) == [(ONE, entry) for entry in (*step.history, *cancelling.history)]
 
@@ -254,7 +266,7 @@ class OrderStoreContract(
         assert store.backlog().oldest_open_at == first.created_at
         assert first.created_at is not None
         reserved = first.reserved(terms(), at=AT, deadline_at=first.created_at + LATER)
-        _save(store, first, reserved)
+        save_order(store, first, reserved)
         assert store.backlog().oldest_open_at == AT + timedelta(minutes=2)
 
     def test_only_a_sql_connection_can_be_joined(self, store: Any) -> None:
@@ -279,20 +291,13 @@ class OrderStoreContract(
 
 def _place(store: Any, number: int, user: str = "user-1", age: int = 0) -> Order:
     step = placed(number, user, AT + timedelta(minutes=age))
-    _save(store, Order(id=step.aggregate.id), step)
+    save_order(store, Order(id=step.aggregate.id), step)
     return step.aggregate
-
-
-def _save(store: Any, before: Order, step: Transition[Order]) -> None:
-    lines: Sequence[tuple[OrderId, HistoryEntry]] = history(step)
-    with store.begin() as transaction:
-        transaction.save_orders([(before, step.aggregate)], lines)
-        transaction.commit()
 
 
 def _refused(store: Any, before: Order, step: Transition[Order]) -> bool:
     try:
-        _save(store, before, step)
+        save_order(store, before, step)
     except Retryable:
         return True
     return False

@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import HealthCheck
 
+from oms.domain.events import OrderRefundRequested
 from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import Currency, Money
 from oms.domain.order import Order
+from oms.domain.refund import RefundKind
 from oms.domain.state_machine import HistoryEntry, Transition
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind, TaskRequest
 from oms.domain.terms import Terms
-from oms.domain.values import OrderId, UserId
+from oms.domain.values import NO_ITEMS, Items, Metadata, OrderId, UserId
 from oms.ports.messages import Headers, Outgoing
 from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxRow
 from oms.ports.stores.store import Store
@@ -62,6 +64,33 @@ def placed(number: int, user: str = "user-1", at: datetime = AT) -> Transition[O
 def history(step: Transition[Order]) -> list[tuple[OrderId, HistoryEntry]]:
     """Return a transition's history as the argument that a store takes."""
     return [(step.aggregate.id, entry) for entry in step.history]
+
+
+def save_order(store: Store, before: Order, step: Transition[Order]) -> None:
+    """Commit a transition of an order."""
+    with store.begin() as transaction:
+        transaction.save_orders([(before, step.aggregate)], history(step))  # type: ignore[attr-defined]
+        transaction.commit()
+
+
+def refund_requested(
+    name: str, amount: str = "0", items: Items = NO_ITEMS, metadata: Metadata | None = None
+) -> OrderRefundRequested:
+    """Return the request of a refund of the first order, with restock; `metadata` is that of the order if None."""
+    agreed = terms()
+    return OrderRefundRequested(
+        order_id(1),
+        agreed.user_id,
+        name,
+        RefundKind.RETURN,
+        items,
+        lines=(),
+        restock=True,
+        amount=Money.of(amount, EUR),
+        before_shipment=False,
+        reason="broken",
+        metadata=agreed.metadata if metadata is None else metadata,
+    )
 
 
 def outgoing(key: bytes | None = b"order-001", value: bytes = b'{"orderId":"order-001"}') -> Outgoing:

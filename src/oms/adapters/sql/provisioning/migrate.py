@@ -13,10 +13,10 @@ from oms.adapters.sql.core.errors import TRANSLATE_ERRORS
 from oms.ports.errors import Permanent
 
 HEADS = {
-    "order": "order_0007",
-    "inventory": "inventory_0004",
-    "payment": "payment_0005",
-    "notification": "notification_0004",
+    "order": "order_0008",
+    "inventory": "inventory_0005",
+    "payment": "payment_0006",
+    "notification": "notification_0005",
     "step": "step_0005",
 }
 """The newest revision of each kind of store; a test compares it with the scripts."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from sqlalchemy import func, select, update
 
 from oms.adapters.sql.core.bulk_statements import BulkStatement
@@ -13,11 +15,11 @@ from oms.adapters.sql.core.database import Database
 from oms.adapters.sql.core.sender import Missed
 from oms.adapters.sql.core.statements import Statement, columns_of
 from oms.adapters.sql.stores.aggregates import AggregateTable, Versions
-from oms.adapters.sql.stores.rows import dump, load_items
+from oms.adapters.sql.stores.rows import dump, dump_json, load_items
 from oms.adapters.sql.stores.store import SqlKeyedStore
 from oms.adapters.sql.stores.tables import HELD, INVENTORY, InventoryTables
 from oms.adapters.sql.stores.transaction import SqlKeyedTransaction
-from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.reservation import Reservation, ReservationState, Restock
 from oms.domain.stock import Movement, MovementKind, Stock
 from oms.domain.values import Items, OrderId, Sku
 from oms.ports.clock import Ids
@@ -159,11 +161,17 @@ class SqlInventoryStore(SqlKeyedStore[InventoryTables], InventoryStore, Inventor
 
 
 def _row_of(reservation: Reservation) -> tuple[Any, ...]:
-    return reservation.order_id, reservation.state.value, dump(reservation.items), reservation.updated_at
+    return (
+        reservation.order_id,
+        reservation.state.value,
+        dump(reservation.items),
+        reservation.updated_at,
+        _restocks_text(reservation.restocks) if reservation.restocks else None,
+    )
 
 
 def _only_state_changed(before: Reservation, after: Reservation) -> bool:
-    return before.items is after.items
+    return before.items is after.items and before.restocks is after.restocks
 
 
 def _state_row_of(reservation: Reservation) -> tuple[Any, ...]:
@@ -184,8 +192,32 @@ _SAVED = AggregateTable(
 
 def reservation_of(row: Any) -> Reservation:
     """Return the reservation of a row of all columns."""
-    order_id, state, items, updated_at = row
-    return Reservation(order_id=OrderId(order_id), state=_STATES[state], items=load_items(items), updated_at=updated_at)
+    order_id, state, items, updated_at, restocks = row
+    return Reservation(
+        order_id=OrderId(order_id),
+        state=_STATES[state],
+        items=load_items(items),
+        updated_at=updated_at,
+        restocks=() if restocks is None else _restocks(restocks),
+    )
+
+
+class _Restock(msgspec.Struct, frozen=True):
+    """One element of the column `restocks`."""
+
+    refund: str
+    items: dict[Sku, int]
+
+
+_read_restocks = msgspec.json.Decoder(list[_Restock]).decode
+
+
+def _restocks_text(restocks: Sequence[Restock]) -> str:
+    return dump_json([_Restock(one.refund_id, dict(one.items)) for one in restocks])
+
+
+def _restocks(text: str) -> tuple[Restock, ...]:
+    return tuple(Restock(row.refund, MappingProxyType(row.items)) for row in _read_restocks(text))
 
 
 def stock_of(row: Any) -> Stock:

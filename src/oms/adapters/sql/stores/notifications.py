@@ -1,32 +1,36 @@
-"""The notification service's table: one row for each order and kind."""
+"""The notification service's table: one row for each order and kind, or for each order, kind and part."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from sqlalchemy import select, update
 
 from oms.adapters.sql.core.bulk_statements import BulkStatement
 from oms.adapters.sql.core.database import Database
 from oms.adapters.sql.core.statements import Statement, columns_of, parameter
-from oms.adapters.sql.stores.rows import dump, load_metadata, money
+from oms.adapters.sql.stores.rows import dump, dump_json, load_metadata, money
 from oms.adapters.sql.stores.store import SqlStore
 from oms.adapters.sql.stores.tables import NOTIFICATION, NotificationTables
 from oms.adapters.sql.stores.transaction import SqlTransaction
 from oms.domain.events import Reason
-from oms.domain.values import OrderId, UserId
+from oms.domain.lines import OrderLine
+from oms.domain.values import NO_ITEMS, OrderId, Sku, UserId
 from oms.ports.clock import Ids
 from oms.ports.evidence import NotificationEvidence
 from oms.ports.extensions import Notification
-from oms.ports.stores.notification import NotificationStore, NotificationTransaction
+from oms.ports.stores.notification import NotificationStore, NotificationTransaction, kind_and_part
 
 _NOTIFICATIONS = NOTIFICATION.notifications
 _INSERT_NOTIFICATIONS = BulkStatement(
     lambda row: row.insert_into(_NOTIFICATIONS).on_conflict_do_nothing(),
     columns_of(
-        _NOTIFICATIONS, "id", "order_id", "kind", "user_id", "total_minor", "currency", "reason", "metadata", "at"
+        _NOTIFICATIONS,
+        *("id", "order_id", "kind", "user_id", "total_minor", "currency", "reason", "metadata", "at", "details"),
     ),
     columns_of(_NOTIFICATIONS, "sent_at"),
 )
@@ -78,25 +82,58 @@ def _row_of(notification: Notification) -> tuple[Any, ...]:
     return (
         notification.id,
         notification.order_id,
-        notification.kind,
+        kind_and_part(notification),
         notification.user_id,
         notification.amount.minor if notification.amount else 0,
         notification.amount.currency.code if notification.amount else "",
         notification.reason.value if notification.reason else None,
         dump(notification.metadata),
         notification.at,
+        _details_text(notification),
     )
 
 
+class _Line(msgspec.Struct, omit_defaults=True, frozen=True):
+    sku: Sku
+    quantity: int
+    name: str | None = None
+
+
+class _Details(msgspec.Struct, omit_defaults=True, frozen=True):
+    """The column `details`; lines of a notification have no amounts."""
+
+    items: dict[Sku, int] = {}
+    lines: list[_Line] = []
+    carrier: str | None = None
+    tracking_number: str | None = None
+
+
+_NO_DETAILS = _Details()
+_read_details = msgspec.json.Decoder(_Details).decode
+
+
+def _details_text(one: Notification) -> str | None:
+    lines = [_Line(line.sku, line.quantity, line.name) for line in one.lines]
+    details = _Details(dict(one.items), lines, one.carrier, one.tracking_number)
+    return None if details == _NO_DETAILS else dump_json(details)
+
+
 def notification_of(row: Any) -> Notification:
-    """Return the notification of a row."""
+    """Return the notification of a row; one without an amount has no currency."""
+    details = _read_details(row.details) if row.details else _NO_DETAILS
+    kind, _, part = row.kind.partition("/")
     return Notification(
         row.id,
         OrderId(row.order_id),
         UserId(row.user_id),
-        row.kind,
-        money(row.total_minor, row.currency),
+        kind,
+        money(row.total_minor, row.currency) if row.currency else None,
         Reason(row.reason) if row.reason else None,
         load_metadata(row.metadata),
         row.at,
+        part=part,
+        items=MappingProxyType(details.items) if details.items else NO_ITEMS,
+        lines=tuple(OrderLine(line.sku, line.quantity, None, line.name) for line in details.lines),
+        carrier=details.carrier,
+        tracking_number=details.tracking_number,
     )

@@ -15,13 +15,15 @@ from oms.adapters.sql.core.database import Database
 from oms.adapters.sql.core.statements import Statement, columns_of
 from oms.adapters.sql.stores.aggregates import AggregateTable, Versions
 from oms.adapters.sql.stores.delivery_statements import backlog
+from oms.adapters.sql.stores.order_fulfilment import dump_fulfilment, load_fulfilment
 from oms.adapters.sql.stores.order_lines import dump_lines, load_lines
 from oms.adapters.sql.stores.rows import dump, load_items, load_metadata, money, response_of
 from oms.adapters.sql.stores.store import SqlKeyedStore
 from oms.adapters.sql.stores.tables import CREATED, ORDER, OrderTables
 from oms.adapters.sql.stores.transaction import SqlKeyedTransaction, unexpired_responses
 from oms.domain.events import Reason
-from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
+from oms.domain.fulfilment import NOTHING_YET
+from oms.domain.order import EarlyNews, Order, OrderPayment, OrderState, OrderTrigger
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.terms import Terms
@@ -33,6 +35,7 @@ from oms.ports.stores.rows import Page, StoredResponse
 
 _ORDERS, _HISTORY, _RESPONSES = ORDER.orders, ORDER.history, ORDER.responses
 _STATES = {state.value: state for state in OrderState}
+_PAYMENTS = {payment.value: payment for payment in OrderPayment}
 _INSERT_HISTORY = BulkStatement(lambda row: row.insert_into(_HISTORY), columns_of(_HISTORY), key_length=2)
 _LOCK_ORDERS = Statement(select(_ORDERS).order_by(_ORDERS.c.id).with_for_update(), among=_ORDERS.c.id)
 _OLDEST_UNANSWERED = select(func.min(_ORDERS.c.created_at)).where(CREATED).scalar_subquery()
@@ -114,7 +117,7 @@ def _of_owner(found: Select[Any], order: OrderId, owner: UserId | None) -> Selec
 
 
 def _row_of(order: Order) -> tuple[Any, ...]:
-    terms, (_, state, version, updated_at, *rest) = order.terms, _state_row_of(order)
+    terms, (_, state, version, updated_at, deadline_at, reason, payment) = order.terms, _state_row_of(order)
     return (
         order.id,
         state,
@@ -126,15 +129,23 @@ def _row_of(order: Order) -> tuple[Any, ...]:
         dump(terms.metadata) if terms and terms.metadata else None,
         order.created_at,
         updated_at,
-        *rest,
+        deadline_at,
+        reason,
         ",".join(news.trigger.value for news in order.early) if order.early else "",
         _early_terms_text(order.early) if order.early else None,
         dump_lines(terms) if terms and terms.lines else None,
+        payment,
+        dump_fulfilment(order.fulfilment) if order.fulfilment is not NOTHING_YET else None,
     )
 
 
 def _only_state_changed(before: Order, after: Order) -> bool:
-    return before.terms is after.terms and before.created_at is after.created_at and before.early is after.early
+    return (
+        before.terms is after.terms
+        and before.created_at is after.created_at
+        and before.early is after.early
+        and before.fulfilment is after.fulfilment
+    )
 
 
 def _state_row_of(order: Order) -> tuple[Any, ...]:
@@ -145,6 +156,7 @@ def _state_row_of(order: Order) -> tuple[Any, ...]:
         order.updated_at,
         order.deadline_at,
         order.reason.value if order.reason else None,
+        order.payment.value if order.payment else None,
     )
 
 
@@ -152,7 +164,7 @@ _SAVED = AggregateTable(
     _ORDERS,
     Versions[Order](_ORDERS.c.version, of=lambda order: order.version, is_new=lambda order: order.version == 0),
     _row_of,
-    ("state", "version", "updated_at", "deadline_at", "reason"),
+    ("state", "version", "updated_at", "deadline_at", "reason", "payment"),
     _state_row_of,
     _only_state_changed,
 )
@@ -162,7 +174,7 @@ def order_of(row: Any) -> Order:
     """Return the order of a row of all columns. Unpacking the row halves the time that access by name takes."""
     (
         id_, state, version, user, minor, code, items, metadata, created_at, updated_at, deadline_at, reason,
-        early, early_terms, lines,
+        early, early_terms, lines, payment, fulfilment,
     ) = row  # fmt: skip
     terms = None
     if user is not None:
@@ -179,7 +191,16 @@ def order_of(row: Any) -> Order:
         deadline_at=deadline_at,
         reason=Reason(reason) if reason else None,
         early=_early_news(early, early_terms) if early else (),
+        payment=_payment_of(payment, state),
+        fulfilment=NOTHING_YET if fulfilment is None else load_fulfilment(fulfilment, code),
     )
+
+
+def _payment_of(payment: str | None, state: str) -> OrderPayment | None:
+    """Return the payment's last result. In rows from before the column `payment`, a confirmed order was paid."""
+    if payment is None:
+        return OrderPayment.CAPTURED if state == "CONFIRMED" else None
+    return _PAYMENTS[payment]
 
 
 def _with_lines(terms: Terms, text: str) -> Terms:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from oms.adapters.sql.core.database import Database
 from oms.adapters.sql.core.statements import Statement
 from oms.adapters.sql.stores.aggregates import AggregateTable, Versions
+from oms.adapters.sql.stores.payment_refunds import dump_refunds, load_refunds
 from oms.adapters.sql.stores.rows import dump, load_metadata, money
 from oms.adapters.sql.stores.store import SqlStore
 from oms.adapters.sql.stores.tables import PAYMENT, PaymentTables
@@ -66,11 +67,16 @@ def _row_of(payment: Payment) -> tuple[Any, ...]:
         dump(payment.metadata),
         payment.payment_id,
         payment.updated_at,
+        dump_refunds(payment) if payment.refunds else None,
     )
 
 
 def _only_state_changed(before: Payment, after: Payment) -> bool:
-    return (before.user_id, before.total) == (after.user_id, after.total) and before.metadata is after.metadata
+    return (
+        (before.user_id, before.total) == (after.user_id, after.total)
+        and before.metadata is after.metadata
+        and before.refunds is after.refunds
+    )
 
 
 def _state_row_of(payment: Payment) -> tuple[Any, ...]:
@@ -91,13 +97,15 @@ _SAVED = AggregateTable(
 
 def payment_of(row: Any) -> Payment:
     """Return the payment of a row of all columns."""
-    order_id, state, user, minor, code, metadata, payment_id, updated_at = row
+    order_id, state, user, minor, code, metadata_text, payment_id, updated_at, refunds = row
+    metadata = load_metadata(metadata_text)
     return Payment(
         order_id=OrderId(order_id),
         state=_STATES[state],
         user_id=UserId(user) if user is not None else None,
         total=money(minor, code) if minor is not None else None,
-        metadata=load_metadata(metadata),
+        metadata=metadata,
         payment_id=payment_id,
         updated_at=updated_at,
+        refunds=() if refunds is None else load_refunds(refunds, code, metadata),
     )

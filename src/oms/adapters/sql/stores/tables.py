@@ -99,6 +99,8 @@ def _orders(metadata: MetaData) -> Table:
         Column("early", Text, nullable=False),
         Column("early_terms", Text),
         Column("lines", Text),
+        Column("payment", short_text(limits.STATE)),
+        Column("fulfilment", Text),
         Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),
         Index("ix_orders_created_at", "created_at", "id"),
         _partial_index("ix_orders_unanswered", "created_at", CREATED),  # backlog
@@ -142,7 +144,7 @@ def _ledger(metadata: MetaData) -> Table:
     return Table(
         "stock_ledger",
         metadata,
-        Column("reference", short_text(limits.ID), primary_key=True),
+        Column("reference", short_text(limits.REFERENCE), primary_key=True),
         Column("sku", short_text(limits.ID), primary_key=True),
         Column("kind", short_text(limits.STATE), primary_key=True),
         Column("on_hand", BigInteger, nullable=False),
@@ -161,6 +163,7 @@ def _reservations(metadata: MetaData) -> Table:
         Column("state", short_text(limits.STATE), nullable=False),
         Column("items", Text, nullable=False),
         Column("updated_at", Instant),
+        Column("restocks", Text),
         _partial_index("ix_reservations_held", "state", HELD),  # fold
     )
 
@@ -188,12 +191,13 @@ def _payments(metadata: MetaData) -> Table:
         Column("metadata", Text, nullable=False),
         Column("payment_id", short_text(limits.ID)),
         Column("updated_at", Instant),
+        Column("refunds", Text),
         postgresql_with=_FOR_LONGER_ROWS,
     )
 
 
 def _notifications(metadata: MetaData) -> Table:
-    """One row for each order and kind of notification."""
+    """One row for each order and kind of notification; for shipments and refunds, `kind` is `topic/part`."""
     return Table(
         "notifications",
         metadata,
@@ -207,6 +211,7 @@ def _notifications(metadata: MetaData) -> Table:
         Column("metadata", Text, nullable=False),
         Column("at", Instant),
         Column("sent_at", Instant),
+        Column("details", Text),
         UniqueConstraint("order_id", "kind"),
         postgresql_with=_FOR_ONE_UPDATE,
     )
