@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import attrs
 import pytest
 
 from oms.adapters.memory import (
@@ -14,23 +15,32 @@ from oms.adapters.memory import (
     MemoryGate,
     MemoryInventoryStore,
     MemoryLog,
+    MemoryNotificationStore,
     MemoryOrderStore,
+    MemoryPaymentStore,
     log,
 )
 from oms.adapters.memory import inventory as inventory_module
+from oms.adapters.memory import notifications as notifications_module
 from oms.adapters.memory import orders as orders_module
+from oms.adapters.memory import payments as payments_module
 from oms.adapters.memory.groups import Group, Member
 from oms.domain.order import Order
+from oms.domain.payment import Payment
+from oms.domain.reservation import Reservation
 from oms.domain.stock import Movement
 from oms.domain.values import Items, OrderId, UserId
 from oms.ports.broker import TopicPartition
+from oms.ports.extensions import Notification
 from oms.ports.gate import GateAnswer, Taken
 from oms.ports.messages import MessageId, Outgoing, Record
 from oms.ports.stores.rows import DeadLetter, DeadLetterState, Delivery, OutboxRow, Task
 from oms.testing.contracts.broker import BrokerContract
 from oms.testing.contracts.gate import GateContract
 from oms.testing.contracts.inventory import InventoryStoreContract
+from oms.testing.contracts.notifications import NotificationStoreContract
 from oms.testing.contracts.orders import OrderStoreContract
+from oms.testing.contracts.payments import PaymentStoreContract
 from tests.contracts.labs import InMemory, Timed
 
 pytestmark = pytest.mark.slow
@@ -44,6 +54,14 @@ class _Orders(InMemory, OrderStoreContract):
 
 class _Inventory(InMemory, InventoryStoreContract):
     kind = MemoryInventoryStore
+
+
+class _Payments(InMemory, PaymentStoreContract):
+    kind = MemoryPaymentStore
+
+
+class _Notifications(InMemory, NotificationStoreContract):
+    kind = MemoryNotificationStore
 
 
 class _Gate(Timed, GateContract):
@@ -80,6 +98,12 @@ def _patch(owner: Any, name: str, broken: Callable[..., Any]) -> Patch:
 _transaction = orders_module.MemoryOrderTransaction
 _moves = inventory_module.MemoryInventoryTransaction
 _store = orders_module.MemoryOrderStore
+_refunds = payments_module.MemoryPaymentTransaction
+_save_orders, _save_payments, _save_reservations = (
+    _transaction.save_orders,
+    _refunds.save_payments,
+    _moves.save_reservations,
+)
 _flush = _transaction.flush
 
 
@@ -155,6 +179,40 @@ def _stock_without_check(self: Any, movements: Sequence[Movement]) -> None:
         self._append(move)
 
 
+def _save_without_parts(self: Any, changes: Sequence[tuple[Order, Order]], history: Any) -> None:
+    _save_orders(
+        self, [(before, attrs.evolve(after, fulfilment=before.fulfilment)) for before, after in changes], history
+    )
+
+
+def _save_without_refunds_result(self: Any, changes: Sequence[tuple[Payment, Payment]]) -> None:
+    """Write refunds that are new, as if their rows were only inserted."""
+    known = [(before, after, {one.id: one for one in before.refunds}) for before, after in changes]
+    kept = [
+        (before, attrs.evolve(after, refunds=tuple(first.get(one.id, one) for one in after.refunds)))
+        for before, after, first in known
+    ]
+    _save_payments(self, kept)
+
+
+def _payments_without_lock(self: Any, ids: Collection[OrderId]) -> Mapping[OrderId, Payment]:
+    found = {order: self.work.find(self._tables.payments, order) for order in ids}
+    return {order: payment for order, payment in found.items() if payment is not None}
+
+
+def _reservations_without_lock(self: Any, ids: Collection[OrderId]) -> Mapping[OrderId, Reservation]:
+    found = {order: self.work.find(self._tables.reservations, order) for order in ids}
+    return {order: known for order, known in found.items() if known is not None}
+
+
+def _save_without_restocks(self: Any, changes: Sequence[tuple[Reservation, Reservation]]) -> None:
+    _save_reservations(self, [(before, attrs.evolve(after, restocks=())) for before, after in changes])
+
+
+def _kind_without_part(notification: Notification) -> str:
+    return notification.kind
+
+
 def _epoch_without_lock(self: Any) -> int:
     return self.work.find(self._tables.gate, "gate") or 0
 
@@ -214,6 +272,36 @@ STORE_FAULTS: Mapping[str, tuple[type[Any], Patch, str]] = {
         _Inventory,
         _patch(_moves, "move_stock", _stock_without_check),
         "test_stock_equals_the_fold_of_its_ledger",
+    ),
+    "a save without shipments and refunds": (
+        _Orders,
+        _patch(_transaction, "save_orders", _save_without_parts),
+        "test_shipments_and_refunds_are_read_back_unchanged_after_each_step",
+    ),
+    "refunds that are never updated": (
+        _Payments,
+        _patch(_refunds, "save_payments", _save_without_refunds_result),
+        "test_refunds_are_read_back_unchanged_after_each_step",
+    ),
+    "payments that are read without a lock": (
+        _Payments,
+        _patch(_refunds, "lock_payments", _payments_without_lock),
+        "test_two_refunds_wait_for_each_other_and_both_are_stored",
+    ),
+    "restocks that are forgotten": (
+        _Inventory,
+        _patch(_moves, "save_reservations", _save_without_restocks),
+        "test_restocks_are_read_back_unchanged",
+    ),
+    "reservations that are read without a lock": (
+        _Inventory,
+        _patch(_moves, "lock_reservations", _reservations_without_lock),
+        "test_two_restocks_wait_for_each_other_and_both_are_stored",
+    ),
+    "notifications of parts under one name": (
+        _Notifications,
+        _patch(notifications_module, "kind_and_part", _kind_without_part),
+        "test_an_order_has_one_notification_of_each_part",
     ),
     "an epoch that is read without a lock": (
         _Inventory,
