@@ -89,6 +89,18 @@ FAIL: dict[str, tuple[Callable[[Shop, oms.Order], object], str]] = {
         "nothing notified\n   found order.confirmed, payment.success",
     ),
     "parked": (lambda shop, order: shop.expect(order).parked("order.created"), "parked\n   found nothing"),
+    "fulfilling": (lambda shop, order: shop.expect(order).fulfilling(), ": FULFILLING\n   found CONFIRMED"),
+    "completed": (lambda shop, order: shop.expect(order).completed(), ": COMPLETED\n   found CONFIRMED"),
+    "shipped": (lambda shop, order: shop.expect(order).shipped({"lamp": 1}), "1 lamp shipped\n   found nothing"),
+    "cancelled units": (lambda shop, order: shop.expect(order).cancelled_units({"lamp": 1}), "1 lamp cancelled\n"),
+    "returned": (lambda shop, order: shop.expect(order).returned({"lamp": 2}), "2 lamp returned\n   found nothing"),
+    "parcels": (
+        lambda shop, order: shop.expect(order).parcels({"lamp": 1}),
+        r"parcels \[\{'lamp': 1\}\]\n   found \[\]",
+    ),
+    "refunded": (lambda shop, order: shop.expect(order).refunded("3.00"), "3.00 USD refunded\n   found 0.00 USD"),
+    "refund": (lambda shop, order: shop.expect(order).refund("whole", "PAID"), "refund whole PAID\n   found no refund"),
+    "notified of": (lambda shop, order: shop.expect(order).notified_of("p-1"), "p-1 notified of\n   found nothing"),
     "stock": (lambda shop, _order: shop.expect().stock("lamp", held=2), "lamp: 2 held\n   found 0 held"),
     "published in all": (lambda shop, _order: shop.expect().published("order.created", 2), "2 times order.created"),
     "parked in all": (lambda shop, _order: shop.expect().parked(2), "2 dead letters\n   found none"),
@@ -168,6 +180,28 @@ def test_messages_stand_below_their_cause_in_the_order_of_the_saga(shop: Shop, s
         "    order.cancelled",
         "      inventory.released",
     ]
+
+
+def test_the_story_shows_parcels_and_refunds_with_their_messages_below_the_requests(shop: Shop) -> None:
+    order = shop.given(stock={"lamp": 3}, order={"lamp": 2}, amount="19.90")
+    shop.run()
+    parcel = shop.ship(order, {"lamp": 1})
+    refunds = [shop.refund(order, "GOODWILL", amount=amount) for amount in ("1.00", "2.00")]
+    shop.run()
+    story = shop.story()
+
+    assert f"  shipment {parcel.id}: 1 lamp\n" in story
+    assert f"  refund {refunds[1].id}: GOODWILL, 2.00 USD, PAID\n" in story
+    assert f"    refund {refunds[0].id} PAID, attempt 1\n" in story
+    lines = [line.strip().partition("  ")[2] for line in story.splitlines() if " s  " in line]
+    for refund in refunds:
+        asked = lines.index(f"order.refund_requested {refund.id}")
+        assert lines[asked + 1] == f"  payment.refund_paid {refund.id}"
+
+
+def test_a_refund_that_there_is_not(shop: Shop, sold: oms.Order) -> None:
+    with pytest.raises(ValueError, match="has no refund r-1"):
+        shop.expect(sold).refund("r-1", "PAID")
 
 
 def test_a_long_story_is_cut(shop: Shop) -> None:

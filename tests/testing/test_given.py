@@ -9,9 +9,12 @@ from oms.domain.errors import ImpossibleTransition
 from oms.domain.order import ORDER_TABLE, Order, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, Payment
 from oms.domain.reservation import RESERVATION_TABLE, Reservation
+from oms.domain.terms import Terms
 from oms.testing import Shop, given, given_step
 from oms.testing.aggregates import ACTS
+from oms.testing.fulfilment_acts import ORDER_ID
 from oms.testing.own_step import event_of
+from oms.testing.part_samples import REFUND_ID, shipped
 
 
 def test_a_paid_order_is_confirmed() -> None:
@@ -43,6 +46,45 @@ def test_money_that_was_taken_goes_back() -> None:
     unknown = given(Payment, "inventory.reserved", "no answer")
     unknown.when("order.cancelling").expect().state("VOIDING").starts("void")
     given(Payment, "inventory.reserved", "no answer", "order.cancelling").when("void: captured").starts("refund")
+
+
+TWO = Terms.checked("customer-1", oms.Money.of(100, oms.Currency.of("USD")), {"apple": 2})
+
+
+def test_an_order_is_shipped_in_two_parcels() -> None:
+    begun = given(Order, "place", "payment.success", "ship", terms=TWO)
+
+    begun.when("ship the last unit").expect("order.shipped", "order.completed").state("COMPLETED")
+    begun.when("cancel the last units").expect("order.refund_requested", "order.completed").state("COMPLETED")
+    begun.when("refund a return or goodwill").expect("order.refund_requested").state("FULFILLING")
+    begun.when("cancel by operator").refused("order_settled")
+
+
+def test_one_unit_of_one_is_the_last_one() -> None:
+    with pytest.raises(ValueError, match="'ship' needs an order with several open units: this would be 'ship the last"):
+        given(Order, "place", "payment.success").when("ship")
+    given(Order, "place", "payment.success").when("ship the last unit").state("COMPLETED")
+    given(Order, "place").when("ship").refused("order_not_confirmed")
+
+
+def test_a_refused_refund_is_retried_by_instruction() -> None:
+    refused = given(Order, "place", "payment.success", "CANCEL_UNITS", "payment.refund_failed", terms=TWO)
+    refused.when("instruct payment").expect(oms.OrderPaymentInstructed).state("FULFILLING")
+    given(Order, "place", "payment.success", "ship", terms=TWO).when("instruct payment").refused("nothing_refused")
+
+    whole = given(Payment, "inventory.reserved", "captured", "order.cancelling")
+    whole.when("refund refused").expect("payment.refund_failed").state("REFUNDING").starts()
+    refused_whole = given(Payment, "inventory.reserved", "captured", "order.cancelling", "refund refused")
+    refused_whole.when("instructed: retry the refund").expect().starts("refund")
+    refused_whole.when("instructed: resolve the refund").expect("payment.refunded").state("REFUNDED")
+
+
+def test_a_part_is_refunded_and_restocked() -> None:
+    given(Payment, "inventory.reserved", "captured").when("order.refund_requested").expect().starts("refund")
+    restocked = given(Reservation, "FITS", "order.confirmed").when("order.refund_requested")
+    assert [(one.refund_id, dict(one.items)) for one in restocked.state("COMMITTED").step.aggregate.restocks] == [
+        (REFUND_ID, {"apple": 1})
+    ]
 
 
 def test_every_trigger_of_every_table_can_happen() -> None:
@@ -133,6 +175,16 @@ def test_what_a_step_does_by_what_it_did(app: oms.App) -> None:
     given_step(app, "shipping", "order.confirmed").answered("book", "p-1").publishes("shipping.booked").saves(
         {"status": "booked", "parcel": "p-1"}
     )
+
+
+def test_an_event_about_a_parcel_can_be_given_as_topic_or_as_object(shop: Shop) -> None:
+    parcels: list[object] = []
+    shop.app.subscribe("order.shipped", group="labels", handler=lambda event, _step: parcels.append(event))
+    given_step(shop.app, "labels", "order.shipped").when(shipped(ORDER_ID, TWO))
+    assert [dict(parcel.items) for parcel in parcels if isinstance(parcel, oms.OrderShipped)] == [
+        {"apple": 1},
+        {"apple": 2},
+    ]
 
 
 def test_what_it_does_not_do_is_said(app: oms.App) -> None:

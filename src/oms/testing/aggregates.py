@@ -7,8 +7,8 @@ Each thing that happens is a trigger of the state table (docs/state-machines.md)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from enum import Enum
 from typing import Any, Generic, Self, TypeVar
 
@@ -24,19 +24,17 @@ from oms.domain.state_machine import Transition
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.tasks import TaskKind
 from oms.domain.terms import Terms
-from oms.domain.values import OrderId, Sku
+from oms.domain.values import Sku
+from oms.testing import fulfilment_acts, part_samples
+from oms.testing.fulfilment_acts import AT, ORDER_ID, Act
 
 __tracebackhide__ = True  # pytest shows the failed line of the test, not this module
 
 A = TypeVar("A", Order, Reservation, Payment)
 
-ORDER_ID = OrderId("order-1")
-AT = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = AT + timedelta(minutes=15)
 TERMS = Terms.checked("customer-1", Money.of(100, Currency.of("USD")), {"apple": 1})
 """The default terms: one apple for 100 USD."""
-
-Act = Callable[[Any, Terms], Transition[Any]]
 
 
 def _hears(trigger: OrderTrigger) -> Act:
@@ -60,6 +58,7 @@ _ORDER_ACTS: Mapping[Enum, Act] = {
     OrderTrigger.DEADLINE: lambda order, _terms: order.deadline(at=AT),
     OrderTrigger.IMPORTED: lambda order, terms: order.imported(terms, at=AT, created_at=AT),
     OrderTrigger.RESUMED: lambda order, _terms: order.resume(at=AT, deadline_at=LATER),
+    **fulfilment_acts.ORDER,
 }
 _ORDER: Mapping[Enum, Act] = {trigger: _ORDER_ACTS.get(trigger) or _hears(trigger) for trigger in OrderTrigger}
 _RESERVATION: Mapping[Enum, Act] = {
@@ -67,6 +66,7 @@ _RESERVATION: Mapping[Enum, Act] = {
     ReservationTrigger.SHORT: lambda row, terms: row.reject(_short(terms), at=AT),
     ReservationTrigger.CONFIRMED: lambda row, _terms: row.commit(at=AT),
     ReservationTrigger.CANCELLED: lambda row, _terms: row.release(at=AT),
+    ReservationTrigger.REFUND: lambda row, terms: row.refunded(part_samples.refund_requested(ORDER_ID, terms), at=AT),
 }
 _PAYMENT: Mapping[Enum, Act] = {
     PaymentTrigger.RESERVED: lambda row, terms: row.start(terms, at=AT),
@@ -77,6 +77,7 @@ _PAYMENT: Mapping[Enum, Act] = {
     PaymentTrigger.VOID_DONE: lambda row, _terms: row.void_done(at=AT),
     PaymentTrigger.VOID_LOST: lambda row, _terms: row.void_lost("payment-1", at=AT),
     PaymentTrigger.REFUND_DONE: lambda row, _terms: row.refund_done(at=AT),
+    **fulfilment_acts.PAYMENT,
 }
 ACTS: Mapping[type, Mapping[Enum, Act]] = {Order: _ORDER, Reservation: _RESERVATION, Payment: _PAYMENT}
 """The method of the aggregate that each trigger calls."""

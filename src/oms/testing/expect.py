@@ -6,19 +6,23 @@ A failed expectation prints the story: messages, states, stock, unsent rows and 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
-from typing import Self
+from typing import Any, Self
 
 from oms.bootstrap.system import SERVICES
 from oms.domain.events import Reason
-from oms.domain.order import OrderState
+from oms.domain.fulfilment import LineCounts
+from oms.domain.money import Money
+from oms.domain.order import Order, OrderPayment, OrderState
 from oms.domain.payment import PaymentState
+from oms.domain.refund import WHOLE, OrderRefund, RefundState
 from oms.domain.reservation import ReservationState
+from oms.domain.shipment import Shipment
 from oms.domain.values import OrderId
 from oms.ports.stores.rows import DeadLetter
 from oms.testing.shop_report import story_of
-from oms.testing.shop_view import ShopView
+from oms.testing.shop_view import ShopView, part_id
 
 __tracebackhide__ = True  # pytest shows the failed line of the test, not this module
 
@@ -61,6 +65,54 @@ class OrderExpectation:
         wanted, order = OrderState(state), self._shop.order(self._order)
         why = f" ({order.reason.value})" if order.reason else ""
         return self._is(wanted, order.state, wanted.value, f"{order.state.value}{why}")
+
+    def fulfilling(self) -> Self:
+        """Expect that something of the order was shipped or refunded, and that units are open."""
+        return self.in_state(OrderState.FULFILLING)
+
+    def completed(self) -> Self:
+        """Expect that every unit of the order was shipped or cancelled."""
+        return self.in_state(OrderState.COMPLETED)
+
+    # -- the order's shipments and refunds
+
+    def shipped(self, items: Mapping[str, int]) -> Self:
+        """Expect that exactly these units were shipped, in all parcels together."""
+        return self._units("shipped", items, lambda counts: counts.shipped)
+
+    def cancelled_units(self, items: Mapping[str, int]) -> Self:
+        """Expect that refunds have cancelled exactly these units."""
+        return self._units("cancelled", items, lambda counts: counts.cancelled)
+
+    def returned(self, items: Mapping[str, int]) -> Self:
+        """Expect that exactly these units came back."""
+        return self._units("returned", items, lambda counts: counts.returned)
+
+    def parcels(self, *parcels: Mapping[str, int]) -> Self:
+        """Expect exactly these shipments, the oldest first."""
+        found = [dict(one.items) for one in self._shop.order(self._order).fulfilment.shipments]
+        wanted = [dict(one) for one in parcels]
+        return self._is(wanted, found, f"parcels {wanted}", str(found))
+
+    def refunded(self, amount: Decimal | int | str) -> Self:
+        """Expect that this amount was refunded, as far as the order service has heard.
+
+        It includes refunds that an operator resolved, which aren't in the gateway's book.
+        """
+        order, wanted = self._shop.order(self._order), self._shop.app.money(amount)
+        paid = (one.amount.minor for one in order.fulfilment.refunds if one.state is RefundState.PAID)
+        minor = order.agreed.total.minor if order.payment is OrderPayment.REFUNDED else sum(paid)
+        found = Money(minor, order.agreed.total.currency)
+        return self._is(wanted, found, f"{wanted} refunded", str(found))
+
+    def refund(self, of: OrderRefund | str, state: RefundState | str) -> Self:
+        """Expect this state of a refund, or of that of the whole order (`whole`), as the order service has heard it."""
+        wanted, order, name = RefundState(state), self._shop.order(self._order), part_id(of)
+        refund = order.fulfilment.refund(name)
+        if refund is None and name != WHOLE:
+            raise ValueError(f"order {self._order} has no refund {name}")
+        found = order.fulfilment.state_of(refund) if refund is not None else _state_of_whole(order)
+        return self._is(wanted, found, f"refund {name} {wanted.value}", found.value if found else "no refund")
 
     # -- the order's stock and money
 
@@ -112,6 +164,11 @@ class OrderExpectation:
         """Expect that the customer got notifications of exactly these events."""
         return self._are(kinds, [one.kind for one in self._shop.notifications(self._order)], "notified")
 
+    def notified_of(self, *parts: Shipment | OrderRefund | str) -> Self:
+        """Expect that the customer got one notification of each of these shipments and refunds, and of no other one."""
+        found = [one.part for one in self._shop.notifications(self._order) if one.part]
+        return self._are([part_id(one) for one in parts], found, "notified of")
+
     def remembered(self, group: str, document: Mapping[str, object] | None) -> Self:
         """Expect this document of the order in a step of your own; None if the step saved none."""
         stores = self._shop.stores()
@@ -131,6 +188,13 @@ class OrderExpectation:
         return self.parked()
 
     # -- private
+
+    def _units(self, what: str, items: Mapping[str, int], count: Callable[[LineCounts], int]) -> Self:
+        order = self._shop.order(self._order)
+        counts = order.fulfilment.counts(order.agreed.items)
+        found = {sku: units for sku, one in counts.items() if (units := count(one))}
+        wanted = {sku: units for sku, units in items.items() if units}
+        return self._is(wanted, found, f"{_named(wanted)} {what}", _named(found))
 
     def _are(self, wanted: Collection[str], found: Collection[str], what: str) -> Self:
         words, instead = (", ".join(sorted(names)) or "nothing" for names in (wanted, found))
@@ -189,6 +253,20 @@ class SystemExpectation:
         if wanted != found:
             raise Unmet(self._shop, words, instead)
         return self
+
+
+def _state_of_whole(order: Order) -> RefundState | None:
+    """Return the state of the refund that undoes a cancelled order's payment; None before the order is cancelled."""
+    if order.payment is OrderPayment.REFUNDED:
+        return RefundState.PAID
+    refusal = order.fulfilment.refusal(WHOLE)
+    if refusal is not None and refusal.instruction is None:
+        return RefundState.REFUSED
+    return RefundState.DUE if order.state is OrderState.CANCELLING else None
+
+
+def _named(items: Mapping[Any, int]) -> str:
+    return ", ".join(f"{units} {sku}" for sku, units in items.items()) or "nothing"
 
 
 def _words(units: Mapping[str, int]) -> str:

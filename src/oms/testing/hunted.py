@@ -62,7 +62,7 @@ class HuntedShop(AnyShop):
         self, scope: Scope, tape: Tape, listener: Listener | None = None, extensions: Extensions | None = None
     ) -> None:
         self.app: SimulatedApp = SimulatedApp(extensions)
-        self.app.place_in = lambda: (self._orders, self._stock)
+        self.app.place_in = lambda: (self.orders, self._stock)
         self._database: OrderDatabase | None = None
         self._scope, self._tape, self._listener = attrs.evolve(scope, orders=0), tape, listener
         self._made: Run | None = None
@@ -86,14 +86,14 @@ class HuntedShop(AnyShop):
         """Place an order; it is accepted on return, or with the commit of the caller's transaction."""
         wanted = items or (ONE_APPLE if lines is None else None)
         command = PlaceOrder.of(user, Money.of(amount, CURRENCY), wanted, metadata, lines=lines, charges=charges)
-        order = self._orders.place(command, caller=caller, key=key, connection=connection)
+        order = self.orders.place(command, caller=caller, key=key, connection=connection)
         if connection is None:
             self._simulated.customers.know(order.id)
         return order
 
     def cancel(self, order: Order | str, *, by_operator: bool = False) -> Order:
         """Cancel an order, as its customer or as an operator."""
-        return self._orders.cancel(CancelOrder(order_id(order), by_operator))
+        return self.orders.cancel(CancelOrder(order_id(order), by_operator))
 
     def set_stock(self, sku: str, units: int) -> Stock:
         """Set the units of a product that are on hand."""
@@ -211,7 +211,8 @@ class HuntedShop(AnyShop):
         return self._run.system
 
     @property
-    def _orders(self) -> OrderUseCases:
+    def orders(self) -> OrderUseCases:
+        """The orders of the simulated system; their commands run without faults until they have a result."""
         checks = OrderChecks(*self.app.rules)
         return OrderUseCases.of(self._parts("order"), self._simulated.customers.ids, self._pump, CURRENCY, checks)
 

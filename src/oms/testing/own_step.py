@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Self, cast
 
@@ -25,20 +25,37 @@ from oms.domain.events import (
     InventoryReleased,
     OrderCancelled,
     OrderCancelling,
+    OrderCompleted,
+    OrderPaymentInstructed,
+    OrderRefundRequested,
     OrderRejected,
+    OrderShipped,
+    PaymentRefundFailed,
+    PaymentRefundPaid,
     Reason,
     Shortage,
 )
 from oms.domain.tasks import call_of
 from oms.domain.terms import Terms
-from oms.domain.values import Sku
+from oms.domain.values import OrderId, Sku
 from oms.ports.messages import AnyEvent
 from oms.ports.stores.steps import StepTransaction
-from oms.testing.aggregates import AT, ORDER_ID, TERMS
+from oms.testing import part_samples
+from oms.testing.aggregates import TERMS
+from oms.testing.fulfilment_acts import AT, ORDER_ID
 
 __tracebackhide__ = True  # pytest shows the failed line of the test, not this module
 
 Document = Mapping[str, object]
+
+_AFTER_CONFIRMATION: Mapping[type[Event], Callable[[OrderId, Terms], Event]] = {
+    OrderShipped: part_samples.shipped,
+    OrderRefundRequested: part_samples.refund_requested,
+    OrderCompleted: part_samples.completed,
+    OrderPaymentInstructed: part_samples.instructed,
+    PaymentRefundPaid: part_samples.refund_paid,
+    PaymentRefundFailed: part_samples.refund_failed,
+}
 
 
 def event_of(topic: str, terms: Terms = TERMS) -> Event:
@@ -46,6 +63,8 @@ def event_of(topic: str, terms: Terms = TERMS) -> Event:
     kind: Any = BY_TOPIC.get(topic)
     if kind is None:
         raise ValueError(f"{topic!r} is no event of the system; give one of your own as a CustomEvent")
+    if kind in _AFTER_CONFIRMATION:
+        return _AFTER_CONFIRMATION[kind](ORDER_ID, terms)
     if kind is InventoryRejected:
         short = tuple(Shortage(Sku(sku), units, 0) for sku, units in terms.items.items())
         return InventoryRejected(ORDER_ID, Reason.OUT_OF_STOCK, short)

@@ -13,6 +13,7 @@ from oms.adapters.gateways.book import MemoryBook
 from oms.adapters.memory.call_executor import SequentialCallExecutor
 from oms.adapters.memory.clock import CountedIds, ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
+from oms.application.use_cases.orders import OrderUseCases
 from oms.application.use_cases.requests import TRUSTED
 from oms.bootstrap.app import App
 from oms.bootstrap.container import Extensions
@@ -113,8 +114,7 @@ class Shop(AnyShop):
         """
         wanted = items or (ONE_APPLE if lines is None else None)
         command = self.app.draft(user, amount, wanted, metadata, lines=lines, charges=charges)
-        orders = self.app.orders.driven_by(self._pump)
-        return orders.place(command, caller=caller, key=key, connection=connection)
+        return self.orders.place(command, caller=caller, key=key, connection=connection)
 
     def order_database(self) -> Engine:
         """An engine whose connections `place(connection=...)` can join; see `AnyShop`."""
@@ -130,7 +130,12 @@ class Shop(AnyShop):
     def cancel(self, order: Order | str, *, by_operator: bool = False, caller: Principal = TRUSTED) -> Order:
         """Cancel an order, as its customer or as an operator."""
         command = CancelOrder(order_id(order), by_operator)
-        return self.app.orders.driven_by(self._pump).cancel(command, caller=caller)
+        return self.orders.cancel(command, caller=caller)
+
+    @property
+    def orders(self) -> OrderUseCases:
+        """The orders of the system; their commands run until they have a result."""
+        return self.app.orders.driven_by(self._pump)
 
     def set_stock(self, sku: str, units: int) -> Stock:
         """Set the units of a product that are on hand."""

@@ -7,16 +7,20 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol, overload
 
+from oms.application.use_cases.orders import OrderUseCases
 from oms.application.use_cases.requests import TRUSTED
 from oms.bootstrap.container import Extensions
+from oms.domain.commands import RefundOrder, ShipOrder
 from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.order import Order
+from oms.domain.refund import WHOLE, OrderRefund, RefundKind
+from oms.domain.shipment import Shipment
 from oms.domain.stock import Stock
 from oms.ports.extensions import Principal
 from oms.testing.expect import OrderExpectation, SystemExpectation
 from oms.testing.fault_targets import NextCharge
 from oms.testing.shop_report import story_of
-from oms.testing.shop_view import ShopView, order_id
+from oms.testing.shop_view import ShopView, order_id, part_id
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -65,6 +69,53 @@ class AnyShop(ShopView, Protocol):
     @abstractmethod
     def set_stock(self, sku: str, units: int) -> Stock:
         """Set the units of a product that are on hand."""
+
+    # -- an operator's actions
+
+    def ship(
+        self,
+        order: Order | str,
+        items: Mapping[str, int] | None = None,
+        *,
+        carrier: str | None = None,
+        tracking_number: str | None = None,
+        key: str | None = None,
+        caller: Principal = TRUSTED,
+    ) -> Shipment:
+        """Ship units of a confirmed order; without `items`, all units that are neither cancelled nor shipped."""
+        command = ShipOrder.of(order_id(order), items, carrier, tracking_number)
+        return self.orders.ship(command, caller=caller, key=key)
+
+    def refund(
+        self,
+        order: Order | str,
+        kind: RefundKind | str,
+        items: Mapping[str, int] | None = None,
+        *,
+        amount: Decimal | int | str | None = None,
+        restock: bool | None = None,
+        reason: str = "a test",
+        key: str | None = None,
+        caller: Principal = TRUSTED,
+    ) -> OrderRefund:
+        """Refund units or money of a confirmed order; `kind` is CANCEL, RETURN or GOODWILL. `run` pays it."""
+        command = RefundOrder.of(order_id(order), kind, reason, items=items, amount=amount, restock=restock)
+        return self.orders.refund(command, caller=caller, key=key)
+
+    def retry_payment(self, order: Order | str, of: OrderRefund | str = WHOLE, *, why: str = "a test") -> Order:
+        """Call the gateway again for a refund that it refused, by default for that of a cancelled order."""
+        return self.orders.retry_payment(order_id(order), part_id(of), why)
+
+    def resolve_payment(self, order: Order | str, of: OrderRefund | str = WHOLE, *, why: str = "a test") -> Order:
+        """Record that a refused refund was given back outside of the gateway."""
+        return self.orders.resolve_payment(order_id(order), part_id(of), why)
+
+    @property
+    @abstractmethod
+    def orders(self) -> OrderUseCases:
+        """The orders of the system, as in `app.orders`; the shop itself runs their commands."""
+
+    # -- the beginning of a test
 
     @overload
     def given(self, *, stock: Mapping[str, int]) -> None: ...

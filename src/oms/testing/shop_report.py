@@ -14,10 +14,13 @@ import attrs
 
 from oms.adapters.memory.store import MemoryStore
 from oms.bootstrap.system import SERVICES
-from oms.domain.events import EVENTS
+from oms.domain.events import EVENTS, RefundEvent
 from oms.domain.order import Order
+from oms.domain.payment import order_of_key
+from oms.domain.payment_refund import PaymentRefund
 from oms.domain.saga import SAGA
-from oms.ports.messages import Message, MessageId
+from oms.domain.values import OrderId
+from oms.ports.messages import AnyEvent, Message, MessageId
 from oms.ports.stores.rows import DeadLetterState
 from oms.testing.shop_view import ShopView
 
@@ -99,10 +102,11 @@ class _Report:
             if row.order_id == order.id:
                 yield f"  reservation {row.state.value}: {_items(row.items) or 'nothing'}"
         yield from self._money(order)
+        yield from _fulfilment(order)
         for name, store in self._shop.stores().items():
             if name not in SERVICES and (document := store.document(name, order.id)) is not None:
                 yield f"  document of {name}: {document}"
-        kinds = [one.kind for one in self._shop.notifications(order)]
+        kinds = [f"{one.kind} {one.part}".rstrip() for one in self._shop.notifications(order)]
         if kinds:
             yield f"  notifications: {', '.join(kinds)}"
         yield from self._tree(list(self._sent.get(order.id, {}).values()))
@@ -110,25 +114,25 @@ class _Report:
     def _money(self, order: Order) -> Iterator[str]:
         for row in self._evidence.payment.all_payments():
             if row.order_id == order.id:
-                yield f"  payment {row.state.value}: {self._book(row.key)}"
+                yield f"  payment {row.state.value}: {self._book(row.order_id)}"
+                yield from (f"    refund {_refund_at_payment(refund)}" for refund in row.refunds)
 
-    def _book(self, key: str) -> str:
+    def _book(self, order_id: OrderId) -> str:
         if self._evidence.book is None:
             return "the gateway has no book"
-        entries = [entry.kind.value for entry in self._evidence.book.all_entries() if entry.key == key]
+        book = self._evidence.book.all_entries()
+        entries = [entry.kind.value for entry in book if order_of_key(entry.key) == order_id]
         return f"in the gateway's book: {', '.join(entries)}" if entries else "not in the gateway's book"
 
     def _tree(self, sent: Sequence[_Sent]) -> Iterator[str]:
         """Yield each message below its cause; messages with the same cause by time, then in the order of the saga."""
         sent = sorted(sent, key=lambda one: (one.sent_at, _RANK.get(one.message.record.topic, len(_RANK))))
-        by_topic = {one.message.record.topic: one.message.id for one in sent}
-        ids = set(by_topic.values())
+        ids = {one.message.id for one in sent}
         below: dict[MessageId | None, list[_Sent]] = {}
         for one in sent:
             cause = one.message.cause.message_id
             if cause is None or cause not in ids:
-                causes = CAUSES.get(one.message.record.topic, frozenset())
-                cause = next((by_topic[topic] for topic in sorted(causes) if topic in by_topic), None)
+                cause = _likely_cause(one.message, [other.message for other in sent])
             below.setdefault(None if cause == one.message.id else cause, []).append(one)
         yield from _branches(below, None, 0)
 
@@ -175,10 +179,55 @@ class _Report:
         return f"{(at - self._shop.begun_at).total_seconds():.2f} s"
 
 
+def _likely_cause(message: Message, others: Sequence[Message]) -> MessageId | None:
+    """Return the message that can have caused this one, by the saga: about the same refund, if it is about one."""
+    causes = CAUSES.get(message.record.topic, frozenset())
+    wanted = _instruction_before(message.event) if isinstance(message.event, RefundEvent) else None
+    fitting = [
+        other for other in others if other.record.topic in causes and _is_about(other.event, message.event, wanted)
+    ]
+    return min(fitting, key=lambda other: other.record.topic).id if fitting else None
+
+
+def _instruction_before(event: RefundEvent) -> str | None:
+    """Return the part of the instruction that led to this result of a refund; None if the request led to it."""
+    if event.outside:
+        return f"{event.refund_id}/{event.attempt}"
+    return f"{event.refund_id}/{event.attempt - 1}" if event.attempt > 1 else None
+
+
+def _is_about(cause: AnyEvent | None, event: AnyEvent | None, instruction: str | None) -> bool:
+    """Whether `cause` is about the same part as a refund's result; an event about the whole order always fits."""
+    if cause is None or not isinstance(event, RefundEvent):
+        return True
+    return cause.part == (instruction or event.refund_id)
+
+
+def _fulfilment(order: Order) -> Iterator[str]:
+    """Yield the shipments and refunds as the order service knows them."""
+    for shipment in order.fulfilment.shipments:
+        yield f"  shipment {shipment.id}: {_items(shipment.items)}"
+    for refund in order.fulfilment.refunds:
+        units = f", {_items(refund.items)}" if refund.items else ""
+        restocked = ", restocked" if refund.restock else ""
+        state = order.fulfilment.state_of(refund).value
+        yield f"  refund {refund.id}: {refund.kind.value}, {refund.amount}{units}{restocked}, {state}"
+    for refusal in order.fulfilment.refusals:
+        decided = f", {refusal.instruction.value} by {refusal.by}" if refusal.instruction else ""
+        yield f"  attempt {refusal.attempt} of refund {refusal.of} was refused: {refusal.reason}{decided}"
+
+
+def _refund_at_payment(refund: PaymentRefund) -> str:
+    outside = " outside of the gateway" if refund.outside else ""
+    return f"{refund.id} {refund.state.value}{outside}, attempt {refund.attempt}"
+
+
 def _branches(below: Mapping[MessageId | None, list[_Sent]], cause: MessageId | None, depth: int) -> Iterator[str]:
     for one in below.get(cause, []):
         copies = f" ({one.copies} times)" if one.copies > 1 else ""
-        yield f"  {one.at:>10}  {'  ' * depth}{one.message.record.topic}{copies}"
+        part = one.message.event.part if one.message.event is not None else ""
+        topic = f"{one.message.record.topic} {part}".rstrip()
+        yield f"  {one.at:>10}  {'  ' * depth}{topic}{copies}"
         yield from _branches(below, one.message.id, depth + 1)
 
 

@@ -11,6 +11,9 @@ from oms.bootstrap.app import App
 from oms.domain.errors import NotFound
 from oms.domain.money import Money
 from oms.domain.order import Order
+from oms.domain.payment import order_of_key
+from oms.domain.refund import OrderRefund
+from oms.domain.shipment import Shipment
 from oms.domain.stock import Stock
 from oms.domain.values import OrderId, Sku
 from oms.operations import promises
@@ -76,11 +79,12 @@ class ShopView(Protocol):
 
     def paid(self, order: Order | str) -> Money:
         """Return captures less refunds in the gateway's own book; raises `LookupError` if the gateway has no book."""
-        book, key = self.evidence.book, f"oms-{order_id(order)}"
+        book, wanted = self.evidence.book, order_id(order)
         if book is None:
             raise LookupError("the gateway of this shop shows no book: it has no `all_entries` (see `oms.GatewayBook`)")
         signs = {BookKind.CAPTURE: 1, BookKind.REFUND: -1}
-        minor = sum(signs.get(entry.kind, 0) * entry.amount for entry in book.all_entries() if entry.key == key)
+        entries = (entry for entry in book.all_entries() if order_of_key(entry.key) == wanted)
+        minor = sum(signs.get(entry.kind, 0) * entry.amount for entry in entries)
         return Money(minor, self.app.currency)
 
     def messages(self) -> Iterator[Message]:
@@ -132,3 +136,8 @@ class ShopView(Protocol):
 def order_id(order: Order | str) -> OrderId:
     """Return the id of an order; an id is returned unchanged."""
     return order.id if isinstance(order, Order) else OrderId(order)
+
+
+def part_id(part: Shipment | OrderRefund | str) -> str:
+    """Return the id of a shipment or refund; an id is returned unchanged."""
+    return part if isinstance(part, str) else part.id
