@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oms.domain.payment import Payment, order_of_key
+from oms.domain.payment import Payment, order_of_key, refund_of_key
+from oms.domain.payment_refund import refund_key
 from oms.domain.tasks import TaskKind, call_of, composite_key, key_fields, order_of
 from oms.domain.values import OrderId
 
@@ -47,3 +48,7 @@ def test_keys_of_the_old_form_are_read_as_before(key: str, name: str, order_id: 
 def test_the_key_of_a_payment_names_its_order() -> None:
     assert order_of_key(Payment(order_id=OrderId("a-b:1")).key) == "a-b:1"
     assert order_of_key("web-shop-17") is None
+    assert refund_of_key(Payment(order_id=OrderId("a-b:1")).key) == "whole"
+    assert refund_of_key(refund_key(OrderId("a-b:1"), "r-1", 2)) == "r-1"
+    for other in ("web-shop-17", "oms/o/capture/1", "oms/o", ""):
+        assert refund_of_key(other) is None

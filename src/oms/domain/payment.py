@@ -125,6 +125,16 @@ def order_of_key(key: str) -> OrderId | None:
     return OrderId(key.removeprefix(_KEY_PREFIX)) if key.startswith(_KEY_PREFIX) else None
 
 
+def refund_of_key(key: str) -> str | None:
+    """Return the id of the refund that was called under this key of the gateway; None for a key of another form."""
+    if key.startswith(_KEY_PREFIX):
+        return WHOLE
+    match key.split("/"):
+        case ["oms", _, "refund", refund_id, _]:
+            return refund_id
+    return None
+
+
 @attrs.frozen(kw_only=True, slots=False)
 class Payment:
     """The payment of one order. Its methods return the `Transition` to save, and never change the payment in place."""

@@ -22,11 +22,17 @@ from oms.domain.events import (
     InventoryReserved,
     OrderCancelled,
     OrderCancelling,
+    OrderCompleted,
     OrderConfirmed,
     OrderCreated,
+    OrderPaymentInstructed,
+    OrderRefundRequested,
     OrderRejected,
+    OrderShipped,
     PaymentFailed,
     PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentRefundPaid,
     PaymentSucceeded,
     PaymentVoided,
     Reason,
@@ -34,14 +40,16 @@ from oms.domain.events import (
 from oms.domain.order import ORDER_TABLE, Order, OrderState
 from oms.domain.payment import PAYMENT_TABLE, Payment
 from oms.domain.reservation import Reservation, ReservationState
-from oms.domain.state_machine import events_by_state
+from oms.domain.state_machine import HistoryEntry, events_by_state
 from oms.domain.terms import Terms
 from oms.domain.values import OrderId
-from oms.operations.log_snapshot import read_message
-from oms.operations.system_records import Records, topics_by_order
+from oms.operations.decided_events import parts_of_order, parts_of_payment, payment_date, reservation_date
+from oms.operations.log_snapshot import as_record, read_message
+from oms.operations.merging import Grouped, keys_of
+from oms.operations.system_records import Records, published_by_order
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import Evidence
-from oms.ports.messages import Codec, Outgoing, Record, is_copies_topic
+from oms.ports.messages import Codec, Record, is_copies_topic
 
 CAUSAL: Sequence[type[Event]] = (
     OrderCreated,
@@ -50,8 +58,14 @@ CAUSAL: Sequence[type[Event]] = (
     PaymentSucceeded,
     PaymentFailed,
     OrderConfirmed,
+    OrderShipped,
+    OrderRefundRequested,
+    OrderCompleted,
     OrderCancelling,
     PaymentVoided,
+    PaymentRefundFailed,
+    OrderPaymentInstructed,
+    PaymentRefundPaid,
     PaymentRefunded,
     OrderCancelled,
     OrderRejected,
@@ -95,13 +109,13 @@ def look(evidence: Evidence, codec: Codec, since: datetime) -> Findings:
     """Compare the records of all services with the log, which may no longer have orders from before `since`."""
     records = Records.read(evidence)
     assert evidence.log is not None  # noqa: S101 - a directory has one
-    waiting = [_as_record(message) for message in records.outbox]
-    published = topics_by_order(chain(evidence.log.all_records(), waiting), codec, records.orders)
+    waiting = [as_record(message) for message in records.outbox]
+    published = published_by_order(chain(evidence.log.all_records(), waiting), codec, records.orders)
     unpublished = {
-        name: [event for event in events if event.topic not in published.get(event.order_id, ())]
-        for name, events in _owed(evidence, records, records.before(since)).items()
+        name: [event for event in events if (event.topic, event.part) not in published.get(event.order_id, ())]
+        for name, events in _owed(evidence, records, since).items()
     }
-    known = records.orders.keys() | {order_id for order_id, topics in published.items() if _begins(topics)}
+    known = records.orders.keys() | {order_id for order_id, sent in published.items() if not _BEGINS.isdisjoint(sent)}
     return Findings(
         {name: events for name, events in unpublished.items() if events},
         _unhandled(evidence, records, codec),
@@ -114,30 +128,53 @@ def _named(events: Sequence[Event]) -> str:
     return f"{events[0].topic} of {events[0].order_id}" if events else ""
 
 
-def _begins(topics: Iterable[str]) -> bool:
-    return not {OrderCreated.topic, InventoryReserved.topic}.isdisjoint(topics)
+_BEGINS = frozenset({(OrderCreated.topic, ""), (InventoryReserved.topic, "")})
+"""The messages that make an order known."""
 
 
-def _as_record(message: Outgoing) -> Record:
-    return Record(message.topic, -1, -1, message.key, message.value, message.headers)
-
-
-def _owed(evidence: Evidence, records: Records, old: frozenset[OrderId]) -> Mapping[str, list[Event]]:
-    """Return the events that each service has published, according to its own records."""
+def _owed(evidence: Evidence, records: Records, since: datetime) -> Mapping[str, list[Event]]:
+    """Return the events that each service has published since `since`, according to its own records."""
     owed: defaultdict[str, list[Event]] = defaultdict(list)
-    for order_id, entry in evidence.order.all_history():
-        order, kind = records.orders.get(order_id), _ORDER.get(OrderState(entry.after))
-        if order is not None and order_id not in old and kind is not None and entry.before != entry.after:
-            owed["order"].append(order.event(kind))
+    history: Grouped[HistoryEntry] = Grouped(evidence.order.all_history())
+    for order_id in keys_of((history,)):
+        entries, order = history.take(order_id), records.orders.get(OrderId(order_id))
+        if order is not None:
+            owed["order"] += _since(since, _of_order(order, entries))
     for order_id, reservation in records.reservations.items():
-        if order_id not in old:
-            terms = _terms(records.orders.get(order_id), records.payments.get(order_id), reservation)
-            owed["inventory"] += _of_reservation(reservation, terms)
+        order = records.orders.get(order_id)
+        if not _is_before(since, reservation_date(reservation, order)):
+            owed["inventory"] += _of_reservation(
+                reservation, _terms(order, records.payments.get(order_id), reservation)
+            )
     for order_id, payment in records.payments.items():
-        kind = _PAYMENT.get(payment.state)
-        if order_id not in old and kind is not None and not (kind is PaymentVoided and payment.total is None):
-            owed["payment"].append(payment.event(kind))
+        owed["payment"] += _since(since, _of_payment(payment, records.orders.get(order_id)))
     return owed
+
+
+Dated = tuple[Event, datetime | None]
+
+
+def _since(since: datetime, some: Iterable[Dated]) -> Iterator[Event]:
+    return (event for event, at in some if not _is_before(since, at))
+
+
+def _is_before(since: datetime, at: datetime | None) -> bool:
+    return at is not None and at < since
+
+
+def _of_order(order: Order, entries: Sequence[HistoryEntry]) -> Iterator[Dated]:
+    for entry in entries:
+        kind = _ORDER.get(OrderState(entry.after))
+        if kind is not None and entry.before != entry.after:
+            yield order.event(kind), entry.at
+    yield from parts_of_order(order, entries)
+
+
+def _of_payment(payment: Payment, order: Order | None) -> Iterator[Dated]:
+    kind = _PAYMENT.get(payment.state)
+    if kind is not None and not (kind is PaymentVoided and payment.total is None):
+        yield payment.event(kind), payment_date(payment, order)
+    yield from parts_of_payment(payment, order)
 
 
 def _terms(order: Order | None, payment: Payment | None, reservation: Reservation) -> Terms | None:

@@ -9,12 +9,17 @@ from typing import Any, NamedTuple
 import attrs
 
 from oms.application import orders as order_service
+from oms.domain.events import EVENTS, PartEvent, RefundEvent
+from oms.domain.fulfilment import Fulfilment
+from oms.domain.money import Money
+from oms.domain.refund import WHOLE
 from oms.domain.stated_terms import StatedTerms, stated_in
 from oms.domain.terms import Terms
+from oms.domain.values import UserId
 from oms.engine.dead_letter_copies import original_of
 from oms.ports.broker import TopicPartition
 from oms.ports.evidence import LogEvidence
-from oms.ports.messages import Codec, Message, Record, Undecodable, is_copies_topic
+from oms.ports.messages import AnyEvent, Codec, Message, Outgoing, Record, Undecodable, is_copies_topic
 from oms.ports.sorting import MakeSorter, Sorter
 
 NO_DATE = -1
@@ -31,7 +36,7 @@ class LoggedMessage(NamedTuple):
     """When the event happened, in microseconds since 1970; `NO_DATE` for a message of another producer."""
 
     money: int
-    """Hash of the customer and the amount that it states; 0 if it states none."""
+    """Hash of the customer and the amount that it states, of a refund or the whole; 0 if it states none."""
 
     items: int
     """Hash of the items that it states; 0 if it states none."""
@@ -39,15 +44,24 @@ class LoggedMessage(NamedTuple):
     content: int
     """Hash of the decoded content."""
 
+    part: str = ""
+    """The part of the order that it is about; empty for a message about the whole order."""
+
     @property
     def place(self) -> str:
         """Its place in the log, for people."""
         return f"{self.topic}/{self.partition} offset {self.offset}"
 
     def contradicts(self, agreed: StatedHashes | None) -> bool:
-        """Whether it names another customer, amount or items than its order: this system didn't send it."""
+        """Whether it names another customer, amount or items than its order: this system didn't send it.
+
+        The same of a message about a refund that differs from the order's. A refund that is missing in the snapshot of
+        the order may have been requested later.
+        """
         if agreed is None or not self.money:
             return False
+        if self.part:
+            return self.money != agreed.refunds.get(self.part.partition("/")[0], self.money)
         return self.money != agreed.money or (self.items != 0 and self.items != agreed.items)
 
 
@@ -57,12 +71,16 @@ class StatedHashes:
 
     money: int
     items: int
+    refunds: Mapping[str, int]
+    """By the id of the refund: hash of customer and amount."""
 
     @classmethod
-    def of(cls, terms: Terms) -> StatedHashes:
-        """Return the hashes of an order's terms."""
+    def of(cls, terms: Terms, fulfilment: Fulfilment) -> StatedHashes:
+        """Return the hashes of an order's terms and refunds."""
         stated = StatedTerms.of(terms)
-        return cls(_money(stated), _hash(stated.items) or 1)
+        money = _money(terms.user_id, terms.total)
+        refunds = {one.id: _money(terms.user_id, one.amount) for one in fulfilment.refunds}
+        return cls(money, _hash(stated.items) or 1, {WHOLE: money, **refunds})
 
 
 @attrs.frozen
@@ -165,6 +183,22 @@ def read_message(record: Record, codec: Codec) -> Message | None:
         return None
 
 
+def as_record(message: Outgoing) -> Record:
+    """Return a message of the outbox as a record without a place in the log."""
+    return Record(message.topic, -1, -1, message.key, message.value, message.headers)
+
+
+def part_of(message: Outgoing, codec: Codec) -> str:
+    """Return the part that a message in the outbox is about; empty if it is about the whole order."""
+    if message.topic not in _PART_TOPICS:
+        return ""
+    decoded = read_message(as_record(message), codec)
+    return decoded.event.part if decoded is not None and decoded.event is not None else ""
+
+
+_PART_TOPICS = frozenset(kind.topic for kind in EVENTS if issubclass(kind, PartEvent))
+
+
 def _inbox_name(message: Message, group: str) -> str:
     return order_service.inbox_id(message) if group == order_service.GROUP else message.id
 
@@ -177,14 +211,21 @@ def _logged_message(message: Message) -> LoggedMessage:
         record.partition,
         record.offset,
         NO_DATE if at is None else microseconds(at),
-        0 if stated is None else _money(stated),
+        _stated_money(message.event, stated),
         0 if stated is None or stated.items is None else _hash(stated.items) or 1,
         _hash(message.event),
+        "" if message.event is None else message.event.part,
     )
 
 
-def _money(stated: StatedTerms) -> int:
-    return hash((stated.user_id, stated.amount.minor, stated.amount.currency.code)) or 1
+def _stated_money(event: AnyEvent | None, stated: StatedTerms | None) -> int:
+    if stated is not None:
+        return _money(stated.user_id, stated.amount)
+    return _money(event.user_id, event.amount) if isinstance(event, RefundEvent) else 0
+
+
+def _money(user_id: UserId, amount: Money) -> int:
+    return hash((user_id, amount.minor, amount.currency.code)) or 1
 
 
 def _hash(value: Any) -> int:

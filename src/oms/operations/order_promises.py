@@ -10,17 +10,22 @@ from functools import cache
 import attrs
 
 from oms.application.routing import ROUTING
-from oms.domain.events import InventoryReserved
-from oms.domain.order import ORDER_TABLE, SETTLED, TIMED, Order, OrderState, OrderTrigger
-from oms.domain.payment import PAYMENT_TABLE
-from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState
-from oms.domain.state_machine import Effect, HistoryEntry, events_by_state
+from oms.domain.events import OrderRefundRequested
+from oms.domain.order import ORDER_TABLE, TIMED, Order, OrderState, OrderTrigger
+from oms.domain.refund import WHOLE
+from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.state_machine import Effect, HistoryEntry
 from oms.domain.stock import Movement, MovementKind
 from oms.domain.values import OrderId
+from oms.operations import part_promises
+from oms.operations.decided_events import decided
 from oms.operations.log_snapshot import NO_DATE, LoggedMessage, StatedHashes, microseconds
-from oms.operations.snapshot_rows import Balance, Missed, OrderSnapshot, Passed
+from oms.operations.snapshot_rows import Missed, OrderSnapshot, Passed
 from oms.operations.violations import Violation
 from oms.ports.broker import TopicPartition
+
+CONFIRMED = (OrderState.CONFIRMED, OrderState.FULFILLING, OrderState.COMPLETED)
+"""States of an order that was confirmed, and not cancelled later."""
 
 _LEDGER: Mapping[ReservationState, tuple[frozenset[MovementKind], ...]] = {
     ReservationState.ABSENT: (frozenset(),),
@@ -75,52 +80,39 @@ def _allowed(before: str, trigger: str, after: str) -> bool:
     return cell.effect in (Effect.NOTED, Effect.EARLY) and before == after
 
 
+def waits_for_operator(order: Order) -> bool:
+    """Whether the order can't end before an operator decides about its refund, which the gateway refused."""
+    refusal = order.fulfilment.refusal(WHOLE)
+    return order.state is OrderState.CANCELLING and refusal is not None and refusal.instruction is None
+
+
 def late_from(order: Order, settle_s: float) -> datetime | None:
-    """Return when an order that has to settle becomes late; None if it has nothing left to do.
+    """Return when an order that has to settle becomes late; None if it can do nothing by itself.
 
     That is `settle_s` seconds after its deadline. An operator may cancel a confirmed order after that, or a LEGACY one,
     which has no deadline: such an order becomes late `settle_s` seconds after its last change.
     """
-    if order.state.resting or order.state is OrderState.ABSENT:
+    if order.state.resting or order.state is OrderState.ABSENT or waits_for_operator(order):
         return None
     times = [order.deadline_at] if order.state in TIMED else [order.deadline_at, order.updated_at]
     due = max((time for time in times if time is not None), default=order.updated_at)
     return None if due is None else due + timedelta(seconds=settle_s)
 
 
-def balance(order: Order, found: Balance | None) -> Iterator[Violation]:
-    """P4: the gateway's balance of an order that has ended (or is LEGACY) is what the order's state demands."""
-    owed = order.agreed.total.minor if order.state is OrderState.CONFIRMED else 0
-    net = found.net if found is not None else 0
-    if net != owed:
-        detail = f"is {order.state.value}, the gateway's balance is {net} minor units instead of {owed}"
-        yield Violation("P4", order.id, detail)
-
-
-def charges(order_id: OrderId, order: Order | None, found: Balance) -> Iterator[Violation]:
-    """P4 of every order: never two captures, and only in its own currency."""
-    if found.captures > 1:
-        yield Violation("P4", order_id, f"was captured {found.captures} times")
-    agreed = order.agreed.total.currency.code if order is not None and order.terms is not None else ""
-    if agreed and found.currency and found.currency != agreed:
-        yield Violation("P4", order_id, f"is in {agreed}, the gateway's book in {found.currency}")
-
-
 _AT_REST: Mapping[OrderState, tuple[ReservationState, ...]] = {
     OrderState.LEGACY: (ReservationState.ABSENT,),
-    OrderState.CONFIRMED: (ReservationState.COMMITTED,),
+    **dict.fromkeys(CONFIRMED, (ReservationState.COMMITTED,)),
     OrderState.CANCELLED: (ReservationState.RELEASED, ReservationState.REJECTED),
     OrderState.REJECTED: (ReservationState.REJECTED,),
 }
-_PAYMENT_EVENTS = events_by_state(PAYMENT_TABLE)
-_RESERVATION_EVENTS = events_by_state(RESERVATION_TABLE) | {ReservationState.COMMITTED: InventoryReserved}
-_ORDER_EVENTS = {state: event for state, event in events_by_state(ORDER_TABLE).items() if state in SETTLED}
 _ENDED_BY: Mapping[OrderState, tuple[str, str]] = {
-    OrderState.CONFIRMED: ("order.confirmed", "inventory"),
+    **dict.fromkeys(CONFIRMED, ("order.confirmed", "inventory")),
     OrderState.CANCELLED: ("order.cancelled", "inventory"),
     OrderState.REJECTED: ("inventory.rejected", "order"),
 }
 """The topic and service whose handling of it brings the order's stock into its final state."""
+
+_REQUESTED = OrderRefundRequested.topic
 
 Found = Callable[[Violation, bool], None]
 """Takes a violation; the second argument is true if it counts only in a system at rest."""
@@ -137,17 +129,18 @@ class OrderChecks:
     """In microseconds since 1970."""
 
     def check(self, one: OrderSnapshot) -> None:
-        """P2, P7, P8, P9 and P10."""
+        """P2, P7, P8, P9, P10 and P12."""
         order = one.order if one.order is not None and one.order.state is not OrderState.ABSENT else None
-        agreed = (
-            StatedHashes.of(order.terms) if one.messages and order is not None and order.terms is not None else None
-        )
+        agreed = None
+        if one.messages and order is not None and order.terms is not None:
+            agreed = StatedHashes.of(order.terms, order.fulfilment)
         messages = [message for message in one.messages if not message.contradicts(agreed)]
         self._responses(one, order)
         self._stock(one, order, messages)
+        self._parts(one, order, messages)
         if self.has_log:
             self._copies(one, order, messages)
-            self._published(one, order, {message.topic for message in messages})
+            self._published(one, order, {(message.topic, message.part) for message in messages})
             for missed in one.missed:
                 self._handled(one, order, missed)
 
@@ -169,32 +162,50 @@ class OrderChecks:
             detail = f"is {order.state.value}, its reservation is {found.value}"
             self.found(Violation("P2", one.id, detail, order=one.id), not read)
 
+    def _parts(self, one: OrderSnapshot, order: Order | None, messages: Sequence[LoggedMessage]) -> None:
+        """P12; and P2: inventory has restocked the refunds that it has read, and no others."""
+        if order is not None:
+            for wrong in part_promises.units(order):
+                self.found(wrong, False)  # noqa: FBT003
+            for wrong in part_promises.refunds(order, one.payment):
+                self.found(wrong, True)  # noqa: FBT003
+        if one.reservation is not None:
+            for wrong in part_promises.unknown_restocks(one.reservation, order):
+                self.found(wrong, False)  # noqa: FBT003
+        if order is None or not order.fulfilment.refunds:
+            return
+        group = ROUTING["inventory"].group
+        read = {one.part for one in messages if one.topic == _REQUESTED and self._has_passed(group, one)}
+        for refund_id, wrong in part_promises.missing_restocks(order, one.reservation):
+            self.found(wrong, refund_id not in read)
+
     def _has_passed(self, group: str, message: LoggedMessage) -> bool:
         place = TopicPartition(message.topic, message.partition)
         return message.offset < self.passed.get(group, {}).get(place, 0)
 
     def _copies(self, one: OrderSnapshot, order: Order | None, messages: Sequence[LoggedMessage]) -> None:
-        """P8, as far as records show it: all copies of an (order, topic) are the same message.
+        """P8, as far as records show it: all copies of an (order, topic, part) are the same message.
 
         For an order that the order service doesn't know yet, it isn't known which copy contradicts the order.
         """
-        if len({message.topic for message in messages}) == len(messages):
+        if len({(message.topic, message.part) for message in messages}) == len(messages):
             return
-        first: dict[str, LoggedMessage] = {}
+        first: dict[tuple[str, str], LoggedMessage] = {}
         for message in messages:
-            before = first.setdefault(message.topic, message)
+            before = first.setdefault((message.topic, message.part), message)
             if before.content != message.content:
                 detail = f"{message.topic}: the messages at {before.place} and {message.place} differ"
                 self.found(_in_log("P8", one.id, message, detail), order is None)
                 return
 
-    def _published(self, one: OrderSnapshot, order: Order | None, topics: Collection[str]) -> None:
+    def _published(self, one: OrderSnapshot, order: Order | None, sent: Collection[tuple[str, str]]) -> None:
         """P7: every decided event was published; the log may have removed those from before `since`."""
-        for topic, at in _decided(one, order):
-            if topic in topics or (at is not None and microseconds(at) < self.since):
+        for topic, part, at in decided(order, one.history, one.reservation, one.payment):
+            if (topic, part) in sent or (at is not None and microseconds(at) < self.since):
                 continue
-            detail = f"{topic} was decided and never published"
-            self.found(Violation("P7", one.id, detail, order=one.id, topic=topic), topic in one.owed)
+            named = f"{topic} of {part}" if part else topic
+            detail = f"{named} was decided and never published"
+            self.found(Violation("P7", one.id, detail, order=one.id, topic=topic), (topic, part) in one.owed)
 
     def _handled(self, one: OrderSnapshot, order: Order | None, missed: Missed) -> None:
         """P9: every message has been handled or parked by each group that reads its topic.
@@ -219,20 +230,6 @@ class OrderChecks:
 
 def _imported(order: Order, entries: Sequence[HistoryEntry]) -> bool:
     return order.state is OrderState.LEGACY or any(entry.trigger == OrderTrigger.IMPORTED.value for entry in entries)
-
-
-def _decided(one: OrderSnapshot, order: Order | None) -> Iterator[tuple[str, datetime | None]]:
-    """Yield the topics that the present states have published, and when."""
-    if order is not None and order.state in _ORDER_EVENTS:
-        moved = [entry.at for entry in one.history if entry.before != entry.after]
-        yield _ORDER_EVENTS[order.state].topic, moved[-1] if moved else order.created_at
-    reservation, payment = one.reservation, one.payment
-    if reservation is not None and reservation.state in _RESERVATION_EVENTS:
-        ended = reservation.state in (ReservationState.REJECTED, ReservationState.RELEASED)
-        at = reservation.updated_at if ended or order is None else order.created_at
-        yield _RESERVATION_EVENTS[reservation.state].topic, at
-    if payment is not None and payment.state in _PAYMENT_EVENTS:
-        yield _PAYMENT_EVENTS[payment.state].topic, payment.updated_at
 
 
 def _in_log(promise: str, order_id: OrderId, at: LoggedMessage | Missed, detail: str) -> Violation:

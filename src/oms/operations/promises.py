@@ -16,13 +16,15 @@ from datetime import datetime, timedelta
 import attrs
 
 from oms.domain.order import Order, OrderState
-from oms.domain.stock import Movement
+from oms.domain.reservation import restock_reference
+from oms.domain.stock import Movement, MovementKind
 from oms.domain.values import Sku
-from oms.operations import order_promises
+from oms.operations import money_promises, order_promises, part_promises
 from oms.operations.log_snapshot import NO_DATE, microseconds
 from oms.operations.merging import Grouped, MemorySorter
 from oms.operations.money_promises import MoneyCheck
 from oms.operations.order_promises import OrderChecks
+from oms.operations.part_promises import Restocks
 from oms.operations.reconciliation import LedgerFold, gate_hold, gate_stock
 from oms.operations.record_snapshot import RecordSnapshot
 from oms.operations.snapshot_reading import balances
@@ -71,8 +73,8 @@ def check(
 
     A message may wait in the outbox for as long as a new order has to settle (`deadline_s` and `settle_s`, in seconds);
     each order is checked against its own deadline. With `quiet` None, the check decides whether the system is at rest:
-    no outbox row, no task, every order settled or LEGACY, and every message read. `sorter` makes the sorters of the
-    orders' records.
+    no outbox row, no task, every message read, and every order settled, LEGACY or waiting for an operator. `sorter`
+    makes the sorters of the orders' records.
     """
     unsent_since = now - timedelta(seconds=deadline_s + settle_s)
     with ExitStack() as moments:
@@ -85,10 +87,11 @@ def check(
 
 
 def at_every_instant(evidence: Evidence, services: Collection[str] = ("order", "inventory")) -> list[Violation]:
-    """Check what must hold between any two steps: P1, P3 and the ledger's part of P2 of inventory, P5 and P4 of orders.
+    """Check what must hold between any two steps.
 
-    The caller keeps the system still meanwhile. `services` are those whose records may have changed since the last
-    call; "payment" checks the money alone.
+    That is P1, P3 and the ledger's part of P2 of inventory; P4, P5 and the units' part of P12 of orders. The caller
+    keeps the system still meanwhile. `services` are those whose records may have changed since the last call; "payment"
+    checks the money alone.
     """
     found: list[Violation] = []
     if "inventory" in services:
@@ -99,10 +102,11 @@ def at_every_instant(evidence: Evidence, services: Collection[str] = ("order", "
         for order in evidence.order.all_orders():
             if history is not None:
                 found += order_promises.history(order.id, order, history.take(order.id))
+                found += part_promises.units(order)
             if book is not None and order.terms is not None:
                 found += _money(order, book.pop(order.id, None))
         for order_id, balance in (book or {}).items():
-            found += order_promises.charges(order_id, None, balance)
+            found += money_promises.charges(order_id, None, balance)
     return found
 
 
@@ -114,6 +118,12 @@ def _inventory(inventory: InventoryEvidence) -> Iterator[Violation]:
     for reservation in inventory.all_reservations():
         fold.add_reservation(reservation)
         yield from order_promises.effects(reservation, movements.get(reservation.order_id, ()))
+        for one in reservation.restocks:
+            reference = restock_reference(reservation.order_id, one.refund_id)
+            yield from part_promises.restocked(reference, one.items, movements.pop(reference, ()))
+    for reference, rows in movements.items():
+        refunds = [row for row in rows if row.kind is MovementKind.REFUND]
+        yield from part_promises.restocked(reference, None, refunds)
     stock = {row.sku: row for row in inventory.all_stock()}
     for sku, product in stock.items():
         if not 0 <= product.held <= product.on_hand:
@@ -123,9 +133,9 @@ def _inventory(inventory: InventoryEvidence) -> Iterator[Violation]:
 
 def _money(order: Order, found: Balance | None) -> Iterator[Violation]:
     if found is not None:
-        yield from order_promises.charges(order.id, order, found)
+        yield from money_promises.charges(order.id, order, found)
     if order.state.settled:
-        yield from order_promises.balance(order, found)
+        yield from money_promises.balance(order, found)
 
 
 class _Check:
@@ -136,7 +146,9 @@ class _Check:
         self._now = now if record.as_of is None else min(now, record.as_of)
         self._found, self._at_rest = Violations(), Violations()
         self._fold = LedgerFold()
+        self._restocks = Restocks()
         self._states: Counter[OrderState] = Counter()
+        self._all_rest, self._waiting = True, 0
         has_book = record.evidence.book is not None and record.as_of is None
         self._money = MoneyCheck(record) if has_book else None
         bound = NO_DATE if since is None else microseconds(since)
@@ -150,18 +162,22 @@ class _Check:
         self._fold.add(one)
         if one.reservation is not None:
             self._found.extend(order_promises.effects(one.reservation, one.movements))
+        self._found.extend(self._restocks.take(one))
         self._at_rest.extend(Violation("P2", held.subject, held.detail) for held in gate_hold(one))
         if one.order is not None and one.order.state is not OrderState.ABSENT:
             self._states[one.order.state] += 1
             self._found.extend(order_promises.history(one.id, one.order, one.history))
+            self._found.extend(part_promises.history(one.order, one.history))
             self._settles(one.order)
         if self._money is not None:
             self._money.take(one, self._add)
         self._checks.check(one)
 
     def _settles(self, order: Order) -> None:
-        """P6: every order settles in time."""
-        if not order.state.resting:
+        """P6: every order settles in time, unless it waits for an operator."""
+        self._waiting += part_promises.waiting(order)
+        if not (order.state.resting or order_promises.waits_for_operator(order)):
+            self._all_rest = False
             late = order_promises.late_from(order, self._settle_s)
             is_late = late is not None and late < self._now
             self._add(Violation("P6", order.id, f"is still {order.state.value}", order.id), not is_late)
@@ -174,11 +190,17 @@ class _Check:
             for name in sorted(record.evidence.unread_steps)
         ]
         if quiet is None:
-            at_rest = all(state.resting for state in self._states) and not record.waits and record.read_up_to_the_end
+            at_rest = self._all_rest and not record.waits and record.read_up_to_the_end
             quiet = at_rest and not (record.gate is not None and record.gate.closed) and record.as_of is None
         if record.as_of is not None:
             why = f"these are the records of a standby, up to {record.as_of}"
             notes.append(f"{why}: neither P4, P9, the gate nor the end of P2 can be compared with them")
+        if self._waiting:
+            refunds = "1 refund" if self._waiting == 1 else f"{self._waiting} refunds"
+            notes.append(
+                f"{refunds} that the gateway refused: an operator has to decide (`oms orders retry`, `resolve`)"
+            )
+        self._found.extend(self._restocks.rest())
         self._products()
         if record.log is not None:
             self._copied(record.letters, record.log.copies)
@@ -228,7 +250,7 @@ class _Check:
 
     def _checked(self, quiet: bool) -> tuple[str, ...]:  # noqa: FBT001
         record = self._record
-        checked = ["P1", "P2", "P3", "P5", "P6", "P10"]
+        checked = ["P1", "P2", "P3", "P5", "P6", "P10", "P12"]
         if self._money is not None and self._money.covers:
             checked.append("P4")
         if record.log is not None:

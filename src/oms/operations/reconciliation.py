@@ -13,12 +13,13 @@ from datetime import datetime
 
 import attrs
 
-from oms.domain.order import OrderState
+from oms.domain.order import Order, OrderState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.stock import Movement, MovementKind, Stock
 from oms.domain.values import Sku
 from oms.operations.merging import MemorySorter
-from oms.operations.order_promises import late_from
+from oms.operations.order_promises import CONFIRMED, late_from
+from oms.operations.part_promises import missing_restocks, unknown_restocks
 from oms.operations.record_snapshot import RecordSnapshot
 from oms.operations.snapshot_rows import GateStock, OrderSnapshot
 from oms.ports.evidence import Evidence
@@ -107,9 +108,9 @@ class LedgerFold:
 
 
 _FITS = {
-    OrderState.CONFIRMED: {ReservationState.COMMITTED, ReservationState.HELD},
-    OrderState.CANCELLED: {ReservationState.RELEASED, ReservationState.REJECTED},
-    OrderState.REJECTED: {ReservationState.REJECTED},
+    **dict.fromkeys(CONFIRMED, (ReservationState.COMMITTED, ReservationState.HELD)),
+    OrderState.CANCELLED: (ReservationState.RELEASED, ReservationState.REJECTED),
+    OrderState.REJECTED: (ReservationState.REJECTED,),
 }
 
 
@@ -125,3 +126,15 @@ def _order(one: OrderSnapshot, now: datetime, settle_s: float) -> Iterator[Diffe
     if order.state in _FITS and (reservation is None or reservation.state not in _FITS[order.state]):
         state = reservation.state.value if reservation else "ABSENT"
         yield Difference("order-stock", one.id, f"is {order.state.value}, its reservation is {state}")
+    yield from _refunds(order, reservation)
+
+
+def _refunds(order: Order, reservation: Reservation | None) -> Iterator[Difference]:
+    for _, missing in missing_restocks(order, reservation):
+        yield Difference("refund-stock", order.id, missing.detail)
+    for unknown in unknown_restocks(reservation, order) if reservation is not None else ():
+        yield Difference("refund-stock", order.id, unknown.detail)
+    for refusal in order.fulfilment.refusals:
+        if refusal.instruction is None:
+            detail = f"the gateway refused refund {refusal.of} at attempt {refusal.attempt}: {refusal.reason}"
+            yield Difference("refund-refused", order.id, detail)

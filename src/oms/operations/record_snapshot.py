@@ -8,7 +8,7 @@ makes the checks exact nevertheless. Each step ends before the next one begins:
 3. a snapshot of each service: inventory, payment, notification, the user's own steps, and the order service last;
 4. the log, up to its end when the reading begins;
 5. the gateway's book;
-6. after the snapshots have ended, those orders again that don't agree with the book.
+6. after the snapshots have ended, those payments and orders again that don't agree with the book.
 
 A PostgreSQL standby may show a state from before (1), so all comparisons that need (1), (2) or (6) are left out there.
 
@@ -19,7 +19,9 @@ Therefore each of these holds for a correct system, whatever it does meanwhile:
 - An event that a service has decided on (3) is in its outbox of the same snapshot or in the log (4). P7.
 - A stored response to a caller is in the same snapshot as its order. P10. So are an order and its history. P5.
 - The money of an order that has ended (3) has moved before the book is read (5), and moves again only after the order
-  has left its state, which (6) shows. P4.
+  has left its state or got another refund, which (6) shows. P4.
+- The money of a payment without a call under way (3) moves again only after the payment has changed, which (6) shows.
+  P4.
 - If every group had read the whole log (1 and 4) and no service had outbox rows or tasks (3), the system was at rest in
   between. Stock that didn't change from (2) to (3) must then be the gate's stock as well. P2.
 
@@ -109,7 +111,7 @@ class RecordSnapshot:
         for member in members:
             moments.enter_context(member.record.at_one_moment())
         letters = [letter for member in members for letter in read_letters(member)]
-        unsent, copies = _read_outboxes(members, sorters["owed"], unsent_since)
+        unsent, copies = _read_outboxes(members, codec, sorters["owed"], unsent_since)
         waits = any(has_any(one.record.all_outbox()) or has_any(one.record.all_tasks()) for one in members)
         for response in evidence.order.all_responses():
             add_response(response, sorters["responses"])
@@ -192,7 +194,7 @@ class RecordSnapshot:
                 movements.take(key),
                 next(iter(payment.take(key)), None),
                 messages.take(key),
-                [row[0] for row in owed.take(key)],
+                [(row[0], row[1]) for row in owed.take(key)],
                 Balance.of(lines) if lines else None,
                 bool(gate.take(key)),
                 [Missed(*row) for row in missed.take(key)],
@@ -242,13 +244,13 @@ def _idle_gate(evidence: Evidence, sorter: Sorter) -> GateStock | None:
 
 
 def _read_outboxes(
-    members: Iterable[Member], owed: Sorter, unsent_since: datetime | None
+    members: Iterable[Member], codec: Codec, owed: Sorter, unsent_since: datetime | None
 ) -> tuple[list[Unsent], frozenset[bytes]]:
     """Return the messages that have waited since before `unsent_since`, and the dead letters whose copies wait."""
     copies: set[bytes] = set()
     unsent: list[Unsent] = []
     for member in members:
-        for one in read_unsent(member, owed, copies, unsent_since):
+        for one in read_unsent(member, codec, owed, copies, unsent_since):
             if len(unsent) < MOST_LISTED:
                 unsent.append(one)
     return unsent, frozenset(copies)

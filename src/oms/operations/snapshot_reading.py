@@ -10,12 +10,12 @@ from oms.application.routing import ROUTING
 from oms.domain.payment import order_of_key
 from oms.domain.values import OrderId
 from oms.engine.dead_letter_copies import original_of
-from oms.operations.log_snapshot import microseconds, written_at
+from oms.operations.log_snapshot import microseconds, part_of, written_at
 from oms.operations.merging import Grouped, MemorySorter, keys_of
 from oms.operations.snapshot_rows import Balance, GateStock, Letter, Member, Passed, Unsent
 from oms.ports.evidence import Evidence, GateEvidence, GatewayBook, InventoryEvidence
 from oms.ports.gate import GateAnswer
-from oms.ports.messages import COPY_PREFIX, is_copies_topic
+from oms.ports.messages import COPY_PREFIX, Codec, is_copies_topic
 from oms.ports.sorting import Row, Sorter
 from oms.ports.stores.rows import StoredResponse
 
@@ -55,14 +55,16 @@ def read_letters(member: Member) -> Iterator[Letter]:
         yield Letter(member.name, one.id, one.message_id, one.parked_at, one.state, copy_of)
 
 
-def read_unsent(member: Member, owed: Sorter, copies: set[bytes], since: datetime | None) -> Iterator[Unsent]:
+def read_unsent(
+    member: Member, codec: Codec, owed: Sorter, copies: set[bytes], since: datetime | None
+) -> Iterator[Unsent]:
     """Give all messages that wait to be sent to the sorter, and yield those that wait since before `since`."""
     for row in member.record.all_outbox():
         order_id = (row.message.key or b"").decode(errors="replace")
         if is_copies_topic(row.message.topic):
             copies.add(original_of(row.message.headers))
         else:
-            owed.add((order_id, row.message.topic))
+            owed.add((order_id, row.message.topic, part_of(row.message, codec)))
         at = written_at(dict(row.message.headers), "ce_time", f"{COPY_PREFIX}parked_at")
         if at is not None and since is not None and at < since:
             yield Unsent(member.name, order_id, row.message.topic, at)
@@ -86,7 +88,8 @@ def read_book(book: GatewayBook, sorter: Sorter) -> int:
         if order_id is None:
             others += 1
         else:
-            sorter.add((order_id, microseconds(entry.at), entry.kind.value, entry.amount, entry.currency or ""))
+            line = (microseconds(entry.at), entry.kind.value, entry.amount, entry.currency or "")
+            sorter.add((order_id, *line, entry.refund_key or ""))
     return others
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 import attrs
 
 from oms.domain.order import Order
-from oms.domain.payment import Payment
+from oms.domain.payment import Payment, refund_of_key
 from oms.domain.reservation import Reservation
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Movement, Stock
@@ -64,19 +64,30 @@ class Balance:
     first_at: int = 0
     """When the first line was written, in microseconds since 1970."""
 
+    refunded: int = 0
+    refund_ids: tuple[str, ...] = ()
+    """The refunds of the lines that name the key of a refund, one for each line."""
+
     @classmethod
-    def of(cls, lines: Iterable[tuple[int, str, int, str]]) -> Balance:
-        """Sum lines of (at, kind, amount, currency)."""
-        captures = net = first_at = 0
+    def of(cls, lines: Iterable[tuple[int, str, int, str, str]]) -> Balance:
+        """Sum lines of (at, kind, amount, currency, key of the refund)."""
+        captures = captured = refunded = first_at = 0
         currency = ""
-        for at, kind, amount, code in lines:
+        refund_ids: tuple[str, ...] = ()
+        for at, kind, amount, code, refund_key in lines:
             first_at = min(first_at, at) if first_at else at
             currency = code or currency
             if kind == BookKind.CAPTURE.value:
-                captures, net = captures + 1, net + amount
+                captures, captured = captures + 1, captured + amount
             elif kind == BookKind.REFUND.value:
-                net -= amount
-        return cls(captures, net, currency, first_at)
+                refunded += amount
+                refund_ids += tuple(filter(None, (refund_of_key(refund_key),)))
+        return cls(captures, captured - refunded, currency, first_at, refunded, refund_ids)
+
+    @property
+    def captured(self) -> int:
+        """The sum of all captures."""
+        return self.net + self.refunded
 
 
 @attrs.frozen
@@ -92,7 +103,10 @@ class Missed:
 
 @attrs.define
 class OrderSnapshot:
-    """All records that refer to one id: an order, an ABSENT order, or an id that no service knows as an order."""
+    """All records that refer to one id: an order, an ABSENT order, or an id that no service knows as an order.
+
+    The ledger's rows of a refund have an id of their own (`restock_reference`).
+    """
 
     id: OrderId
     order: Order | None = None
@@ -102,14 +116,14 @@ class OrderSnapshot:
 
     reservation: Reservation | None = None
     movements: list[Movement] = attrs.field(factory=list)
-    """The ledger's rows that refer to this id: of an order, or of a change of stock by an operator."""
+    """The ledger's rows that refer to this id: of an order, of a refund, or of a change of stock by an operator."""
 
     payment: Payment | None = None
     messages: list[LoggedMessage] = attrs.field(factory=list)
     """Its messages in the log, by topic, partition and offset."""
 
-    owed: list[str] = attrs.field(factory=list)
-    """The topics of its messages that aren't sent yet."""
+    owed: list[tuple[str, str]] = attrs.field(factory=list)
+    """Topic and part of its messages that aren't sent yet."""
 
     balance: Balance | None = None
     gate_holds: bool = False

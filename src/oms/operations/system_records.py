@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 
 import attrs
 
+from oms.domain.events import RefundEvent
 from oms.domain.order import Order, OrderState
 from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
@@ -54,28 +54,28 @@ class Records:
             [row.message for service in services for row in service.all_outbox()],
         )
 
-    def before(self, since: datetime) -> frozenset[OrderId]:
-        """Return the orders that were created before `since`."""
-        return frozenset(
-            one.id for one in self.orders.values() if one.created_at is not None and one.created_at < since
-        )
 
-
-def topics_by_order(
+def published_by_order(
     records: Iterable[Record], codec: Codec, orders: Mapping[OrderId, Order]
-) -> Mapping[OrderId, frozenset[str]]:
-    """Return the topics in which each order has a message; messages that contradict their order don't count."""
-    topics: defaultdict[OrderId, set[str]] = defaultdict(set)
+) -> Mapping[OrderId, frozenset[tuple[str, str]]]:
+    """Return topic and part of each order's messages; messages that contradict their order don't count."""
+    published: defaultdict[OrderId, set[tuple[str, str]]] = defaultdict(set)
     for record in records:
         message = None if is_copies_topic(record.topic) else read_message(record, codec)
         if message is None or message.event is None:
             continue
         if not _contradicts(message, orders.get(message.event.order_id)):
-            topics[message.event.order_id].add(record.topic)
-    return {order: frozenset(found) for order, found in topics.items()}
+            published[message.event.order_id].add((record.topic, message.event.part))
+    return {order: frozenset(found) for order, found in published.items()}
 
 
 def _contradicts(message: Message, order: Order | None) -> bool:
-    """Whether the message names another customer, amount or items than its order."""
-    stated = stated_in(message.event)
-    return stated is not None and order is not None and stated.differ_from(order.agreed)
+    """Whether the message names another customer, amount or items than its order, or than a refund of it."""
+    stated, event = stated_in(message.event), message.event
+    if order is None:
+        return False
+    if isinstance(event, RefundEvent):
+        refund = order.fulfilment.refund(event.refund_id)
+        amount = refund.amount if refund is not None else event.amount
+        return (event.user_id, event.amount) != (order.agreed.user_id, amount)
+    return stated is not None and stated.differ_from(order.agreed)

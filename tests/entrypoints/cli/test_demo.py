@@ -27,7 +27,7 @@ def test_it_shows_an_order_a_crowd_and_the_promises(tmp_path: Path) -> None:
     assert said[-1] == "Notification sent"
     counted = re.findall(r"^(?:CONFIRMED|CANCELLED|REJECTED) .* (\d+)$", done.stdout, re.MULTILINE)
     assert sum(map(int, counted)) == 40
-    assert "Promises P1 to P10, checked on disk for 41 orders" in done.stdout
+    assert "Promises P1 to P10, P12, checked on disk for 41 orders" in done.stdout
     assert "all hold" in done.stdout
     assert "P11 (no caller reaches another's order): not checkable on stored data; tested for each route" in done.stdout
     assert oms("verify", "--data", str(data)).returncode == 0

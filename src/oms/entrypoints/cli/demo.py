@@ -22,7 +22,7 @@ from oms.entrypoints.cli import crowd
 from oms.entrypoints.cli.customer import Customer
 from oms.entrypoints.cli.notes import Notes
 from oms.entrypoints.cli.output import COLOURS, console, plain, timeline
-from oms.entrypoints.cli.promise_texts import NOT_ON_RECORD, PROMISES
+from oms.entrypoints.cli.promise_texts import NOT_ON_RECORD, PROMISES, short_list
 from oms.entrypoints.serve import Server, address, bound
 from oms.settings import Settings, load_settings
 
@@ -121,7 +121,7 @@ def _verified(demo: Demo) -> int:
     for violation in report.violations:
         demo.screen.print(plain(violation), style="red")
     said = "[bold green]all hold[/]" if report.whole else f"[bold red]{len(report.violations)} violations[/]"
-    promises = f"{report.checked[0]} to {report.checked[-1]}" if report.quiet else ", ".join(report.checked)
+    promises = short_list(report.checked)
     count = sum(report.orders.values())
     demo.screen.print(f"Promises {promises}, checked on disk for {count} orders and {report.messages} messages: {said}")
     for name, reason in NOT_ON_RECORD.items():
