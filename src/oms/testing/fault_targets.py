@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import attrs
 
 from oms.adapters.gateways.book import Book
-from oms.adapters.gateways.script import Behaviour, Rule, Script
-from oms.adapters.gateways.simulated import OrderScript, SimulatedGateway
+from oms.adapters.gateways.order_script import OrderScript
+from oms.adapters.gateways.script import Behaviour, Request, Rule, Script
+from oms.adapters.gateways.simulated import SimulatedGateway
 from oms.domain.order import Order
 from oms.ports.clock import Clock
-from oms.ports.extensions import Charge
 from oms.testing.faults import AtCall, Fault, Faults, OfMessage
 from oms.testing.workers import Workers
 
@@ -54,7 +54,7 @@ class ShopGateway(SimulatedGateway, NextCharge):
         super().__init__(book, clock, success_rate=1.0, script=self._watched, wait=_no_wait)
 
     def on(self, order_id: Order | str) -> OrderScript:
-        """Return the script for the charges of one order."""
+        """Return the script for the calls of one order."""
         return super().on(order_id.id if isinstance(order_id, Order) else order_id)
 
     def decline_next(self) -> None:
@@ -80,6 +80,26 @@ class ShopGateway(SimulatedGateway, NextCharge):
     def unreachable_next(self, times: int = 1) -> None:
         """Refuse the connections of the next calls; `oms` makes the charge later, without a look-up."""
         self._watched.add(Rule(Behaviour.UNREACHABLE, times=times))
+
+    def refuse_next_refund(self, reason: str = "refused") -> None:
+        """Decline the next refund for this reason: an operator has to retry or resolve it."""
+        self._watched.add(Rule(Behaviour.REFUSE_REFUND, times=1, reason=reason))
+
+    def lose_next_refund_answer(self) -> None:
+        """Make the next refund and lose the response; a look-up under the same key finds the refund."""
+        self._watched.add(Rule(Behaviour.NO_ANSWER_AFTER_REFUND, times=1))
+
+    def lose_next_refund_call(self) -> None:
+        """Lose the next refund before it has any effect; `oms` repeats it under the same key."""
+        self._watched.add(Rule(Behaviour.NO_ANSWER_BEFORE_REFUND, times=1))
+
+    def hide_next_refund(self, *, seconds: float = LATE_S) -> None:
+        """Make the next refund, lose the response, and don't find the refund for this number of seconds."""
+        self._watched.add(Rule(Behaviour.LATE_REFUND, times=1, seconds=seconds))
+
+    def capture_anyway(self) -> None:
+        """Answer `Voided` to the next void, and capture the charge all the same; only promise P4 can show that."""
+        self._watched.add(Rule(Behaviour.CAPTURE_ANYWAY, times=1))
 
 
 @attrs.frozen
@@ -201,6 +221,11 @@ FAULT_WORDS: Mapping[Behaviour, str] = {
     Behaviour.LATE: "the gateway makes the charge, its response is lost, and a look-up finds the charge only later",
     Behaviour.REFUSE: "the gateway responds with 503",
     Behaviour.UNREACHABLE: "the connection to the gateway is refused",
+    Behaviour.REFUSE_REFUND: "the gateway refuses the refund",
+    Behaviour.NO_ANSWER_BEFORE_REFUND: "the call to the gateway is lost before the refund",
+    Behaviour.NO_ANSWER_AFTER_REFUND: "the gateway makes the refund, and its response is lost",
+    Behaviour.LATE_REFUND: "the gateway makes the refund, its response is lost, and a look-up finds it only later",
+    Behaviour.CAPTURE_ANYWAY: "the gateway captures the charge that it voided",
 }
 """How a report names each fault of the gateway."""
 
@@ -221,9 +246,9 @@ class _WatchedScript(Script):
         self._kept.append(rule)  # keeps the rule alive, so that no other rule gets its `id`
         super().add(rule)
 
-    def take(self, charge: Charge) -> list[Rule]:
+    def take(self, request: Request) -> list[Rule]:
         """Return the rules for this call, and count their faults as happened."""
-        found = super().take(charge)
+        found = super().take(request)
         for line in found:
             self._faults.record(self._armed[id(line)])
         return found

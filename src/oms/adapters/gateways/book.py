@@ -32,6 +32,30 @@ class Page:
         return self.outcome is BookKind.CAPTURE and 0 <= amount <= self.amount - self.refunded
 
 
+@attrs.frozen
+class RefundPage:
+    """The outcome of one refund key. The first outcome is final: later calls return it again."""
+
+    key: str
+    charge_key: str
+    amount: int
+    """The money that was given back, in minor units; 0 if the refund was declined."""
+
+    visible_at: datetime
+    """When a look-up begins to find the refund."""
+
+    declined: str | None = None
+    """Why the refund was declined; None if the money was given back."""
+
+
+def decide_refund(refund: Refund, charge: Page | None, visible_at: datetime, declined: str | None) -> RefundPage:
+    """Return the first outcome of a refund key: declined for that reason, or if the charge has too little left."""
+    amount = refund.amount.minor
+    if declined is None and (charge is None or not charge.allows_refund(amount)):
+        declined = "the charge has too little left"
+    return RefundPage(refund.key, refund.charge_key, amount if declined is None else 0, visible_at, declined)
+
+
 def refund_entry(refund: Refund, at: datetime) -> BookEntry:
     """Return the line of a refund."""
     amount, code = refund.amount.minor, refund.amount.currency.code
@@ -39,7 +63,7 @@ def refund_entry(refund: Refund, at: datetime) -> BookEntry:
 
 
 class Book(GatewayBook, Protocol):
-    """Outcomes by charge key. Each method is atomic."""
+    """Outcomes by charge key, and by refund key. Each method is atomic."""
 
     @abstractmethod
     def page(self, key: str) -> Page | None:
@@ -50,8 +74,18 @@ class Book(GatewayBook, Protocol):
         """Write the outcome of a key, unless it has one; returns the outcome that the key now has."""
 
     @abstractmethod
-    def refund(self, refund: Refund, at: datetime) -> bool:
-        """Refund a part of a charge, once for each refund key; False if less than that is left of the charge."""
+    def refund_page(self, key: str) -> RefundPage | None:
+        """The outcome of a refund key; None if there is none."""
+
+    @abstractmethod
+    def refund(
+        self, refund: Refund, at: datetime, *, declined: str | None = None, visible_at: datetime | None = None
+    ) -> RefundPage:
+        """Refund a part of a charge, unless the refund key has an outcome; returns the outcome that it now has.
+
+        The refund is declined for the reason `declined`, or if less than its amount is left of the charge. `visible_at`
+        (default `at`) is when a look-up begins to find it.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -63,7 +97,7 @@ class MemoryBook(Book):
 
     def __init__(self) -> None:
         self._pages: dict[str, Page] = {}
-        self._refunds: set[str] = set()
+        self._refunds: dict[str, RefundPage] = {}
         self._entries: list[BookEntry] = []
         self._lock = threading.Lock()
 
@@ -77,18 +111,22 @@ class MemoryBook(Book):
                 self._entries.append(BookEntry(page.key, page.outcome, page.amount, at, page.currency))
         return known
 
-    def refund(self, refund: Refund, at: datetime) -> bool:
-        amount = refund.amount.minor
+    def refund_page(self, key: str) -> RefundPage | None:
+        return self._refunds.get(key)
+
+    def refund(
+        self, refund: Refund, at: datetime, *, declined: str | None = None, visible_at: datetime | None = None
+    ) -> RefundPage:
         with self._lock:
-            if refund.key in self._refunds:
-                return True
-            page = self._pages.get(refund.charge_key)
-            if page is None or not page.allows_refund(amount):
-                return False
-            self._refunds.add(refund.key)
-            self._pages[page.key] = attrs.evolve(page, refunded=page.refunded + amount)
-            self._entries.append(refund_entry(refund, at))
-            return True
+            known = self._refunds.get(refund.key)
+            if known is not None:
+                return known
+            charge = self._pages.get(refund.charge_key)
+            decided = self._refunds[refund.key] = decide_refund(refund, charge, visible_at or at, declined)
+            if charge is not None and decided.declined is None:
+                self._pages[charge.key] = attrs.evolve(charge, refunded=charge.refunded + decided.amount)
+                self._entries.append(refund_entry(refund, at))
+            return decided
 
     def all_entries(self) -> Iterable[BookEntry]:
         return list(self._entries)
@@ -96,6 +134,10 @@ class MemoryBook(Book):
     def all_pages(self) -> Iterable[Page]:
         """Every page, in the order in which they were opened."""
         return list(self._pages.values())
+
+    def all_refund_pages(self) -> Iterable[RefundPage]:
+        """Every outcome of a refund key, in the order in which they were decided."""
+        return list(self._refunds.values())
 
     def close(self) -> None:
         """There is no file."""

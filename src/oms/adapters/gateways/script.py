@@ -1,10 +1,14 @@
 """Scripted failures of the simulated gateway: rules added in process, or read from a file.
 
-The file is a JSON list. Each entry selects charges, by order, user or metadata, and says what happens to them:
+The file is a JSON list. Each entry selects calls, by order, user or metadata, and says what happens to them:
 
     [{"user": "ann", "behaviour": "decline"},
      {"metadata": {"case": "late"}, "behaviour": "late", "seconds": 20},
-     {"order": "0199...", "behaviour": "no_answer_after_charge", "times": 2}]
+     {"order": "0199...", "behaviour": "no_answer_after_charge", "times": 2},
+     {"user": "bob", "behaviour": "refuse_refund", "reason": "the account is closed", "times": 1}]
+
+The behaviours whose name ends with `_refund` are about refunds, `capture_anyway` is about voids, and all others are
+about charges.
 """
 
 from __future__ import annotations
@@ -19,11 +23,13 @@ from typing import Any
 import attrs
 
 from oms.domain.errors import OmsError
-from oms.ports.extensions import Charge
+from oms.ports.extensions import Charge, Refund, Void
+
+Request = Charge | Void | Refund
 
 
 class Behaviour(Enum):
-    """How the gateway handles a charge instead of capturing it promptly."""
+    """How the gateway handles a call instead of capturing, voiding or refunding promptly."""
 
     DECLINE = "decline"
     DELAY = "delay"
@@ -32,6 +38,18 @@ class Behaviour(Enum):
     LATE = "late"
     REFUSE = "refuse"
     UNREACHABLE = "unreachable"
+    REFUSE_REFUND = "refuse_refund"
+    NO_ANSWER_BEFORE_REFUND = "no_answer_before_refund"
+    NO_ANSWER_AFTER_REFUND = "no_answer_after_refund"
+    LATE_REFUND = "late_refund"
+    CAPTURE_ANYWAY = "capture_anyway"
+
+    @property
+    def call(self) -> type[Request]:
+        """The kind of call that has this behaviour."""
+        if self is Behaviour.CAPTURE_ANYWAY:
+            return Void
+        return Refund if self.value.endswith("_refund") else Charge
 
 
 class ScriptError(OmsError):
@@ -40,7 +58,7 @@ class ScriptError(OmsError):
 
 @attrs.define
 class Rule:
-    """Selects charges, and says what happens to them and how many times (None: always)."""
+    """Selects calls, and says what happens to them and how many times (None: always)."""
 
     behaviour: Behaviour
     order: str | None = None
@@ -48,13 +66,16 @@ class Rule:
     metadata: Mapping[str, str] = attrs.field(factory=dict)
     times: int | None = None
     seconds: float = 0.0
+    reason: str = ""
+    """Why a refund is refused."""
 
-    def matches(self, charge: Charge) -> bool:
-        """Whether the rule selects this charge."""
+    def matches(self, request: Request) -> bool:
+        """Whether the rule selects this call."""
         return (
-            self.order in (None, charge.order_id)
-            and self.user in (None, charge.user_id)
-            and all(charge.metadata.get(name) == value for name, value in self.metadata.items())
+            isinstance(request, self.behaviour.call)
+            and self.order in (None, request.order_id)
+            and self.user in (None, request.user_id)
+            and all(request.metadata.get(name) == value for name, value in self.metadata.items())
         )
 
 
@@ -70,10 +91,10 @@ class Script:
         with self._lock:
             self._rules.append(rule)
 
-    def take(self, charge: Charge) -> list[Rule]:
-        """The rules for this charge; counts the use of those with a limited number of times."""
+    def take(self, request: Request) -> list[Rule]:
+        """The rules for this call; counts the use of those with a limited number of times."""
         with self._lock:
-            found = [rule for rule in self._rules if rule.matches(charge)]
+            found = [rule for rule in self._rules if rule.matches(request)]
             for rule in found:
                 if rule.times is not None:
                     rule.times -= 1
@@ -81,7 +102,7 @@ class Script:
         return found
 
 
-_FIELDS = {"order", "user", "metadata", "behaviour", "times", "seconds"}
+_FIELDS = {"order", "user", "metadata", "behaviour", "times", "seconds", "reason"}
 
 
 def read_script(path: Path) -> Script:
@@ -111,4 +132,7 @@ def _rule(entry: Any, where: str) -> Rule:
     metadata = entry.get("metadata", {})
     if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
         raise ScriptError(f"{where}: metadata must be a flat object of text")
-    return Rule(behaviour, entry.get("order"), entry.get("user"), metadata, times, float(seconds))
+    reason = entry.get("reason", "")
+    if not isinstance(reason, str):
+        raise ScriptError(f"{where}: reason must be text")
+    return Rule(behaviour, entry.get("order"), entry.get("user"), metadata, times, float(seconds), reason)

@@ -6,17 +6,19 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 import attrs
 
-from oms.adapters.gateways.book import Book, MemoryBook, Page
-from oms.adapters.gateways.script import Behaviour, Rule, Script, read_script
+from oms.adapters.gateways.book import Book, MemoryBook, Page, RefundPage
+from oms.adapters.gateways.order_script import OrderScript
+from oms.adapters.gateways.script import Behaviour, Request, Rule, Script, read_script
 from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.domain.money import Currency, Money
 from oms.domain.payment import Payment, PaymentState
+from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
 from oms.domain.text import storable_name
 from oms.domain.values import OrderId, UserId
 from oms.ports import limits
@@ -27,6 +29,7 @@ from oms.ports.extensions import (
     Charge,
     Declined,
     Lookup,
+    LookupOf,
     NotAttempted,
     PaymentGateway,
     Refund,
@@ -82,14 +85,14 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         self._script.add(Rule(Behaviour.DECLINE, times=1))
 
     def on(self, order_id: str) -> OrderScript:
-        """Scripts the charges of one order."""
+        """Scripts the calls of one order."""
         return OrderScript(self._script, order_id)
 
     # -- the port
 
     def charge(self, charge: Charge) -> Captured | Declined | NotAttempted | Unanswered:
         """Capture or decline; the script may lose the response before or after that."""
-        rules = {rule.behaviour: rule for rule in self._script.take(charge)}
+        rules = self._rules(charge)
         if Behaviour.UNREACHABLE in rules:
             return NotAttempted("connection refused")
         delay_s = rules[Behaviour.DELAY].seconds if Behaviour.DELAY in rules else self._delay_s
@@ -103,7 +106,11 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
             return Unanswered("timed out after the charge")
         return _outcome(page)
 
-    def lookup(self, lookup: Lookup) -> Captured | Declined | UnknownCharge:
+    def lookup(self, lookup: Lookup) -> Captured | Refunded | Declined | UnknownCharge:
+        if lookup.of is LookupOf.REFUND:
+            refund = self._book.refund_page(lookup.key)
+            visible = refund is not None and refund.visible_at <= self._clock.now()
+            return _refund_outcome(refund) if refund is not None and visible else UnknownCharge()
         page = self._book.page(lookup.key)
         if page is None or page.visible_at > self._clock.now():
             return UnknownCharge()
@@ -111,15 +118,27 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
 
     def void(self, void: Void) -> Voided | Captured:
         now = self._clock.now()
+        if Behaviour.CAPTURE_ANYWAY in self._rules(void):
+            self._book.open(_captured_page(void, now), now)
+            return Voided()
         page = self._book.open(Page(void.key, BookKind.VOID, "", 0, now), now)
         return Captured(page.payment_id) if page.outcome is BookKind.CAPTURE else Voided()
 
     def refund(self, refund: Refund) -> Refunded | Declined | Unanswered:
+        """Give money back or decline; the script may lose the response before or after that."""
+        rules = self._rules(refund)
+        if Behaviour.NO_ANSWER_BEFORE_REFUND in rules:
+            return Unanswered("timed out before the refund")
         if self._book.page(refund.charge_key) is None:
             return Unanswered("no charge is known under this key")
-        if self._book.refund(refund, self._clock.now()):
-            return Refunded()
-        return Declined("the charge has too little left")
+        refused, late = rules.get(Behaviour.REFUSE_REFUND), rules.get(Behaviour.LATE_REFUND)
+        declined = refused.reason or "refused" if refused is not None else None
+        now = self._clock.now()
+        visible_at = now + timedelta(seconds=late.seconds if late is not None else 0)
+        page = self._book.refund(refund, now, declined=declined, visible_at=visible_at)
+        if Behaviour.NO_ANSWER_AFTER_REFUND in rules or late is not None:
+            return Unanswered("timed out after the refund")
+        return _refund_outcome(page)
 
     # -- the book
 
@@ -140,19 +159,19 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
                 currency = payment.total.currency.code
                 page = Page(payment.key, BookKind.CAPTURE, payment.payment_id, payment.total.minor, now, 0, currency)
                 self._book.open(page, now)
-                if payment.state is PaymentState.REFUNDED:
-                    self._write_refund(payment.key, payment.order_id, payment.total)
+                for refund in _paid_refunds(payment):
+                    self._write_refund(payment.refund_key(refund), payment.key, payment.order_id, refund.amount)
         net: Counter[str] = Counter()
         for entry in before:
             net[entry.key] += {BookKind.CAPTURE: entry.amount, BookKind.REFUND: -entry.amount}.get(entry.kind, 0)
         currencies = {entry.key: entry.currency for entry in before if entry.currency is not None}
         for key, minor in net.items():
             if minor > 0 and key not in known and key in currencies:
-                self._write_refund(key, OrderId(""), Money(minor, Currency.of(currencies[key])))
+                self._write_refund(key, key, OrderId(""), Money(minor, Currency.of(currencies[key])))
         return len(list(self._book.all_entries())) - len(before)
 
-    def _write_refund(self, key: str, order_id: OrderId, amount: Money) -> None:
-        refund = Refund(key=key, charge_key=key, order_id=order_id, user_id=UserId(""), amount=amount)
+    def _write_refund(self, key: str, charge_key: str, order_id: OrderId, amount: Money) -> None:
+        refund = Refund(key=key, charge_key=charge_key, order_id=order_id, user_id=UserId(""), amount=amount)
         self._book.refund(refund, self._clock.now())
 
     def close(self) -> None:
@@ -163,11 +182,11 @@ class SimulatedGateway(PaymentGateway, GatewayBook):
         now = self._clock.now()
         late = rules[Behaviour.LATE].seconds if Behaviour.LATE in rules else 0.0
         captured = Behaviour.DECLINE not in rules and self._chance(charge.key) < self._success_rate
-        outcome = BookKind.CAPTURE if captured else BookKind.DECLINE
-        amount = charge.amount.minor if captured else 0
-        name, seen_at = storable_name(f"sim-{charge.key}", limits.ID), now + timedelta(seconds=late)
-        first = Page(charge.key, outcome, name, amount, seen_at, currency=charge.amount.currency.code)
-        return self._book.open(first, now)
+        page = _captured_page(charge, now + timedelta(seconds=late))
+        return self._book.open(page if captured else attrs.evolve(page, outcome=BookKind.DECLINE, amount=0), now)
+
+    def _rules(self, request: Request) -> dict[Behaviour, Rule]:
+        return {rule.behaviour: rule for rule in self._script.take(request)}
 
     def _chance(self, key: str) -> float:
         """A number from 0 to 1 that depends only on seed and key."""
@@ -185,37 +204,19 @@ def _outcome(page: Page) -> Captured | Declined:
     return Declined("voided" if page.outcome is BookKind.VOID else "declined")
 
 
-@attrs.frozen
-class OrderScript:
-    """Adds rules for the charges of one order to a script."""
+def _refund_outcome(page: RefundPage) -> Refunded | Declined:
+    return Refunded() if page.declined is None else Declined(page.declined)
 
-    _script: Script
-    order_id: str
 
-    def decline(self) -> None:
-        """Decline the charge."""
-        self._script.add(Rule(Behaviour.DECLINE, self.order_id))
+def _captured_page(request: Charge | Void, visible_at: datetime) -> Page:
+    """Return the page of a captured charge."""
+    payment_id, currency = storable_name(f"sim-{request.key}", limits.ID), request.amount.currency.code
+    return Page(request.key, BookKind.CAPTURE, payment_id, request.amount.minor, visible_at, currency=currency)
 
-    def delay(self, seconds: float) -> None:
-        """Respond after `seconds` seconds."""
-        self._script.add(Rule(Behaviour.DELAY, self.order_id, seconds=seconds))
 
-    def no_answer_before_charge(self, times: int = 1) -> None:
-        """Lose the call before it takes effect."""
-        self._script.add(Rule(Behaviour.NO_ANSWER_BEFORE_CHARGE, self.order_id, times=times))
-
-    def no_answer_after_charge(self, times: int = 1) -> None:
-        """Capture, and lose the response."""
-        self._script.add(Rule(Behaviour.NO_ANSWER_AFTER_CHARGE, self.order_id, times=times))
-
-    def late(self, seconds: float) -> None:
-        """Capture, lose the response, and let a lookup find the charge only after `seconds` seconds."""
-        self._script.add(Rule(Behaviour.LATE, self.order_id, times=1, seconds=seconds))
-
-    def refuse(self, times: int = 1) -> None:
-        """Respond 503 the next `times` times."""
-        self._script.add(Rule(Behaviour.REFUSE, self.order_id, times=times))
-
-    def unreachable(self, times: int = 1) -> None:
-        """Refuse the connection the next `times` times: the charge certainly isn't made."""
-        self._script.add(Rule(Behaviour.UNREACHABLE, self.order_id, times=times))
+def _paid_refunds(payment: Payment) -> list[PaymentRefund]:
+    """Return the refunds that the gateway has paid."""
+    if payment.state is PaymentState.REFUNDED:
+        return [] if payment.whole_refund.outside else [payment.whole_refund]
+    paid = [refund for refund in payment.refunds if refund.state is PaymentRefundState.PAID]
+    return [refund for refund in paid if refund.amount.minor and not refund.outside]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
 import attrs
 
-from oms.adapters.gateways.book import Book, Page, refund_entry
+from oms.adapters.gateways.book import Book, Page, RefundPage, decide_refund, refund_entry
 from oms.ports.errors import Permanent
 from oms.ports.evidence import BookEntry, BookKind, GatewayBook
 from oms.ports.extensions import Refund
+
+Outcome = TypeVar("Outcome", Page, RefundPage)
 
 MAX_GROUP = 500
 """Writes in one commit."""
@@ -30,16 +33,19 @@ CREATE TABLE IF NOT EXISTS entries (
 );
 CREATE TABLE IF NOT EXISTS refunds (key TEXT PRIMARY KEY, charge_key TEXT NOT NULL, amount INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS refunds_by_charge ON refunds (charge_key);
-INSERT OR IGNORE INTO refunds SELECT key, key, amount FROM pages WHERE refunded <> 0;
+INSERT OR IGNORE INTO refunds (key, charge_key, amount) SELECT key, key, amount FROM pages WHERE refunded <> 0;
 """
 """Older files have only whole refunds, in the column `refunded`: the last statement copies them."""
 
 
 _INSERT_PAGE = "INSERT INTO pages (key, outcome, payment_id, amount, visible_at, refunded) VALUES (?, ?, ?, ?, ?, 0)"
-_INSERT_REFUND = "INSERT INTO refunds (key, charge_key, amount) VALUES (?, ?, ?)"
+_INSERT_REFUND = "INSERT INTO refunds (key, charge_key, amount, visible_at, declined) VALUES (?, ?, ?, ?, ?)"
 _INSERT_ENTRY = "INSERT INTO entries (key, kind, amount, at, currency, refund_key) VALUES (?, ?, ?, ?, ?, ?)"
 _ADDED_COLUMNS = ("currency", "refund_key")
 """Columns of `entries` that older files lack."""
+_ADDED_TO_REFUNDS = ("visible_at", "declined")
+"""Columns of `refunds` that older files lack: each of their refunds was paid, and is visible since `_LONG_AGO`."""
+_LONG_AGO = "1970-01-01T00:00:00+00:00"
 
 
 class _Reader(threading.local):
@@ -53,13 +59,14 @@ class SqliteBook(Book):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writes: SimpleQueue[_Write | None] = SimpleQueue()
+        self._writes: SimpleQueue[_Write[Any] | None] = SimpleQueue()
         self._reader = _Reader()
         with _errors_name(path), sqlite3.connect(path) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(_SCHEMA)
-            for column in sorted(set(_ADDED_COLUMNS) - _columns(connection)):
-                connection.execute(f"ALTER TABLE entries ADD COLUMN {column} TEXT")
+            for table, added in (("entries", _ADDED_COLUMNS), ("refunds", _ADDED_TO_REFUNDS)):
+                for column in sorted(set(added) - _columns(connection, table)):
+                    connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
         with _errors_name(path):  # not on the thread, so that a failure reaches the caller
             writing = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             writing.execute("PRAGMA synchronous=FULL")
@@ -72,19 +79,18 @@ class SqliteBook(Book):
         return _RecordedBook(path, immutable=immutable)
 
     def page(self, key: str) -> Page | None:
-        connection = self._reader.connection
-        if connection is None:
-            connection = self._reader.connection = sqlite3.connect(self._path)
-        return _page(connection, key)
+        return _page(self._connection(), key)
 
     def open(self, page: Page, at: datetime) -> Page:
-        written = self._submit(_Write(at, page))
-        if written is None:
-            raise Permanent(f"the book has no page {page.key}")
-        return written
+        return self._submit(_Write[Page](lambda pending: pending.open(page, at)))
 
-    def refund(self, refund: Refund, at: datetime) -> bool:
-        return self._submit(_Write(at, refund)) is not None
+    def refund_page(self, key: str) -> RefundPage | None:
+        return _refund_page(self._connection(), key)
+
+    def refund(
+        self, refund: Refund, at: datetime, *, declined: str | None = None, visible_at: datetime | None = None
+    ) -> RefundPage:
+        return self._submit(_Write(lambda pending: pending.refund(refund, at, declined, visible_at or at)))
 
     def all_entries(self) -> Iterable[BookEntry]:
         return _RecordedBook(self._path).all_entries()
@@ -94,12 +100,21 @@ class SqliteBook(Book):
         self._writes.put(None)
         self._thread.join(5)
 
-    def _submit(self, write: _Write) -> Page | None:
+    def _connection(self) -> sqlite3.Connection:
+        """Return this thread's connection for reading."""
+        connection = self._reader.connection
+        if connection is None:
+            connection = self._reader.connection = sqlite3.connect(self._path)
+        return connection
+
+    def _submit(self, write: _Write[Outcome]) -> Outcome:
         self._writes.put(write)
         write.done.acquire()
         if write.error is not None:
             raise write.error
-        return write.page
+        if write.outcome is None:
+            raise Permanent(f"{self._path}: a write ended without an outcome")
+        return write.outcome
 
     def _work(self, connection: sqlite3.Connection) -> None:
         while (first := self._writes.get()) is not None:
@@ -123,21 +138,18 @@ def _held() -> threading.Lock:
 
 
 @attrs.define(eq=False)
-class _Write:
+class _Write(Generic[Outcome]):
     """The request of one call. The lock `done` is held until it is written: a future would take ten times as long."""
 
-    at: datetime
-    wanted: Page | Refund
-    """The first outcome of a charge key, or a refund."""
+    decide: Callable[[_PendingChanges], Outcome]
+    """Adds this write to the pending changes, and returns its outcome."""
 
-    page: Page | None = None
-    """The charge's page after the write; None if a refund was refused."""
-
+    outcome: Outcome | None = None
     error: sqlite3.Error | None = None
     done: threading.Lock = attrs.field(factory=_held)
 
 
-def _commit(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
+def _commit(connection: sqlite3.Connection, group: Sequence[_Write[Any]]) -> None:
     try:
         connection.execute("BEGIN IMMEDIATE")
         _apply(connection, group)
@@ -151,14 +163,18 @@ def _commit(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
         write.done.release()
 
 
-def _apply(connection: sqlite3.Connection, group: Sequence[_Write]) -> None:
+def _apply(connection: sqlite3.Connection, group: Sequence[_Write[Any]]) -> None:
     """Decide every write, and insert the new pages, refunds and entries."""
     pending = _PendingChanges(connection)
     for write in group:
-        pending.decide(write)
+        write.outcome = write.decide(pending)
     connection.executemany(_INSERT_PAGE, [_row(page) for page in pending.opened])
     connection.executemany(
-        _INSERT_REFUND, [(one.key, one.charge_key, one.amount.minor) for one in pending.refunds.values()]
+        _INSERT_REFUND,
+        [
+            (one.key, one.charge_key, one.amount, one.visible_at.isoformat(), one.declined)
+            for one in pending.refunds.values()
+        ],
     )
     entries = [
         (one.key, one.kind.value, one.amount, one.at.isoformat(), one.currency, one.refund_key)
@@ -174,17 +190,11 @@ class _PendingChanges:
         self._connection = connection
         self._pages: dict[str, Page] = {}
         self.opened: list[Page] = []
-        self.refunds: dict[str, Refund] = {}
+        self.refunds: dict[str, RefundPage] = {}
         self.entries: list[BookEntry] = []
 
-    def decide(self, write: _Write) -> None:
-        """Set the resulting page of one write, and collect its changes."""
-        if isinstance(write.wanted, Page):
-            write.page = self._open(write.wanted, write.at)
-        else:
-            write.page = self._refund(write.wanted, write.at)
-
-    def _open(self, page: Page, at: datetime) -> Page:
+    def open(self, page: Page, at: datetime) -> Page:
+        """Open a page unless its key has one; returns the key's page."""
         known = self._page(page.key)
         if known is not None:
             return known
@@ -193,24 +203,20 @@ class _PendingChanges:
         self.entries.append(BookEntry(page.key, page.outcome, page.amount, at, page.currency))
         return page
 
-    def _refund(self, refund: Refund, at: datetime) -> Page | None:
-        page, amount = self._page(refund.charge_key), refund.amount.minor
-        if self._is_refunded(refund.key):
-            return page
-        if page is None or not page.allows_refund(amount):
-            return None
-        self.refunds[refund.key] = refund
-        self.entries.append(refund_entry(refund, at))
-        self._pages[page.key] = attrs.evolve(page, refunded=page.refunded + amount)
-        return self._pages[page.key]
+    def refund(self, refund: Refund, at: datetime, declined: str | None, visible_at: datetime) -> RefundPage:
+        """Decide a refund unless its key has an outcome; returns the key's outcome."""
+        known = self.refunds.get(refund.key) or _refund_page(self._connection, refund.key)
+        if known is not None:
+            return known
+        charge = self._page(refund.charge_key)
+        decided = self.refunds[refund.key] = decide_refund(refund, charge, visible_at, declined)
+        if charge is not None and decided.declined is None:
+            self.entries.append(refund_entry(refund, at))
+            self._pages[charge.key] = attrs.evolve(charge, refunded=charge.refunded + decided.amount)
+        return decided
 
     def _page(self, key: str) -> Page | None:
         return self._pages.get(key) or _page(self._connection, key)
-
-    def _is_refunded(self, key: str) -> bool:
-        if key in self.refunds:
-            return True
-        return self._connection.execute("SELECT 1 FROM refunds WHERE key = ?", (key,)).fetchone() is not None
 
 
 class _RecordedBook(GatewayBook):
@@ -226,16 +232,16 @@ class _RecordedBook(GatewayBook):
             _errors_name(self._path),
             closing(sqlite3.connect(self._address, uri=True)) as book,
         ):
-            present = _columns(book)
+            present = _columns(book, "entries")
             added = ", ".join(name if name in present else "NULL" for name in _ADDED_COLUMNS)
             select = f"SELECT key, kind, amount, at, {added} FROM entries ORDER BY number"  # noqa: S608 - constants
             for key, kind, amount, at, code, refund_key in book.execute(select):
                 yield BookEntry(key, BookKind(kind), amount, datetime.fromisoformat(at), code, refund_key)
 
 
-def _columns(connection: sqlite3.Connection) -> frozenset[str]:
-    """Return the names of the columns of the entries."""
-    return frozenset(column[1] for column in connection.execute("PRAGMA table_info(entries)"))
+def _columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
+    """Return the names of a table's columns."""
+    return frozenset(column[1] for column in connection.execute(f"PRAGMA table_info({table})"))
 
 
 def _row(page: Page) -> tuple[object, ...]:
@@ -252,6 +258,18 @@ def _page(connection: sqlite3.Connection, key: str) -> Page | None:
     if row is None:
         return None
     return Page(row[0], BookKind(row[1]), row[2], row[3], datetime.fromisoformat(row[4]).astimezone(UTC), row[5])
+
+
+def _refund_page(connection: sqlite3.Connection, key: str) -> RefundPage | None:
+    row = connection.execute(
+        "SELECT key, charge_key, amount, visible_at, declined FROM refunds WHERE key = ?", (key,)
+    ).fetchone()
+    if row is None:
+        return None
+    visible_at = (
+        datetime.fromisoformat(row[3]).astimezone(UTC) if row[3] is not None else datetime.min.replace(tzinfo=UTC)
+    )
+    return RefundPage(row[0], row[1], row[2], visible_at, row[4])
 
 
 @contextmanager

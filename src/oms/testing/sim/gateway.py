@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
-from oms.adapters.gateways.book import MemoryBook, Page
+from oms.adapters.gateways.book import MemoryBook, Page, RefundPage
 from oms.domain.text import storable_name
 from oms.ports import limits
 from oms.ports.clock import Clock
@@ -16,6 +16,7 @@ from oms.ports.extensions import (
     Charge,
     Declined,
     Lookup,
+    LookupOf,
     NotAttempted,
     Notification,
     Notifier,
@@ -64,13 +65,16 @@ class TapeGateway(PaymentGateway, GatewayBook):
         page = self.book.open(Page(charge.key, outcome, name, amount, seen_at, currency=code), now)
         return Unanswered("timed out") if what in (AFTER, "late") else _answer(page)
 
-    def lookup(self, lookup: Lookup) -> Captured | Declined | UnknownCharge | NotAttempted | Unanswered:
+    def lookup(self, lookup: Lookup) -> Captured | Refunded | Declined | UnknownCharge | NotAttempted | Unanswered:
         """Return the outcome in the book, if it is visible yet."""
         what = LOOKUPS[self._draw("gateway lookup", LOOKUPS)]
         if what == BEFORE:
             return Unanswered("timed out")
         if what == NOT_ATTEMPTED:
             return NotAttempted("connection refused")
+        if lookup.of is LookupOf.REFUND:
+            refund = self.book.refund_page(lookup.key)
+            return UnknownCharge() if refund is None else _refund_answer(refund)
         page = self.book.page(lookup.key)
         if page is None or page.visible_at > self._clock.now():
             return UnknownCharge()
@@ -87,13 +91,13 @@ class TapeGateway(PaymentGateway, GatewayBook):
             return Unanswered("timed out")
         return Captured(page.payment_id) if page.outcome is BookKind.CAPTURE else Voided()
 
-    def refund(self, refund: Refund) -> Refunded | Unanswered:
+    def refund(self, refund: Refund) -> Refunded | Declined | Unanswered:
         """Refund the money."""
         what = CALLS[self._draw("gateway refund", CALLS)]
         if what == BEFORE:
             return Unanswered("timed out")
-        given = self.book.refund(refund, self._clock.now())
-        return Refunded() if given and what != AFTER else Unanswered("timed out")
+        page = self.book.refund(refund, self._clock.now())
+        return Unanswered("timed out") if what == AFTER else _refund_answer(page)
 
     def all_entries(self) -> Iterable[BookEntry]:
         """Return every line of the book."""
@@ -111,6 +115,10 @@ def _answer(page: Page) -> Captured | Declined:
     if page.outcome is BookKind.CAPTURE:
         return Captured(page.payment_id)
     return Declined("voided" if page.outcome is BookKind.VOID else "declined")
+
+
+def _refund_answer(page: RefundPage) -> Refunded | Declined:
+    return Refunded() if page.declined is None else Declined(page.declined)
 
 
 class TapeNotifier(Notifier):

@@ -112,7 +112,8 @@ def _book(system: SimulatedSystem, now: datetime) -> tuple[Any, ...]:
     pages = frozenset(
         (page.key, page.outcome._value_, page.refunded, page.visible_at > now) for page in book.all_pages()
     )
-    return pages, len(list(book.all_entries()))
+    refunds = frozenset((page.key, page.declined is None) for page in book.all_refund_pages())
+    return pages, refunds, len(list(book.all_entries()))
 
 
 def _worker(worker: Worker, now: datetime) -> tuple[Any, ...]:
