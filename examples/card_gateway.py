@@ -1,8 +1,9 @@
 """A payment gateway for a card provider with payment intents, as Stripe has them, with a durable table of its own.
 
-The provider forgets idempotency keys after a day; `oms` may repeat a call for as long as an order isn't settled. So the
-table remembers for good which intent belongs to which key, and an intent captures once at most: a charge is "create the
-intent, note it, confirm it". A void cancels the intent, or notes that there will be none.
+The provider forgets idempotency keys after a day; `oms` may repeat a call for as long as it has no answer. So the table
+remembers for good which intent belongs to which key, and an intent captures once at most: a charge is "create the
+intent, note it, confirm it". A void cancels the intent, or notes that there will be none. A refund is noted before it
+is sent, and its answer after that; a refund without an answer is searched for in the provider's list.
 
 The tests are in test_card_gateway.py: the contract `GatewayContract`, against a small stand-in for the provider.
 """
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import attrs
+
 import oms
 
 NO_INTENT = ""
@@ -27,8 +30,9 @@ NO_INTENT = ""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (key TEXT PRIMARY KEY, intent TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS refunds (key TEXT PRIMARY KEY, done INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS refunds (key TEXT PRIMARY KEY, done INTEGER NOT NULL, declined TEXT);
 """
+"""A refund is `done` as soon as its answer is known; `declined` is the provider's reason to refuse it."""
 
 
 class CardGateway(oms.PaymentGateway, oms.GatewayBook):
@@ -62,7 +66,9 @@ class CardGateway(oms.PaymentGateway, oms.GatewayBook):
 
     def lookup(
         self, lookup: oms.Lookup
-    ) -> oms.Captured | oms.Declined | oms.UnknownCharge | oms.Pending | oms.Unanswered:
+    ) -> oms.Captured | oms.Refunded | oms.Declined | oms.UnknownCharge | oms.Pending | oms.Unanswered:
+        if lookup.of is oms.LookupOf.REFUND:
+            return self._known_refund(lookup.key, lookup.charge_key) or oms.UnknownCharge()
         intent = self._intent(lookup.key)
         if intent is None:
             return oms.UnknownCharge()
@@ -82,17 +88,13 @@ class CardGateway(oms.PaymentGateway, oms.GatewayBook):
         intent = self._intent(refund.charge_key)
         if not intent:
             return oms.Declined("nothing was charged under this key")
-        with self._table() as table:
-            asked = table.execute("SELECT done FROM refunds WHERE key = ?", (refund.key,)).fetchone()
-            table.execute("INSERT OR IGNORE INTO refunds VALUES (?, 0)", (refund.key,))
-        if asked is not None and (asked[0] or self._is_refunded(refund.key, intent)):
-            return oms.Refunded()
+        known = self._known_refund(refund.key, refund.charge_key)
+        if known is not None:
+            return known
+        with self._table() as table:  # before it is sent
+            table.execute("INSERT OR IGNORE INTO refunds VALUES (?, 0, NULL)", (refund.key,))
         status, body = self._provider.refund(refund, intent)
-        if status == 400:
-            return oms.Declined(body["error"]["message"])
-        with self._table() as table:
-            table.execute("UPDATE refunds SET done = 1 WHERE key = ?", (refund.key,))
-        return oms.Refunded()
+        return self._note_refund(refund.key, body["error"]["message"] if status == 400 else None)
 
     # -- the book: the provider's own record, for `oms verify` and `shop.expect(order).paid(...)`
 
@@ -103,7 +105,9 @@ class CardGateway(oms.PaymentGateway, oms.GatewayBook):
             if intent["status"] == "succeeded":
                 yield _entry(keys[intent["id"]], oms.BookKind.CAPTURE, intent["amount"], intent["created"])
         for refund in self._provider.all_of("refunds"):
-            yield _entry(keys[refund["payment_intent"]], oms.BookKind.REFUND, refund["amount"], refund["created"])
+            key = keys[refund["payment_intent"]]
+            entry = _entry(key, oms.BookKind.REFUND, refund["amount"], refund["created"])
+            yield attrs.evolve(entry, refund_key=refund["metadata"]["key"])
 
     # -- inside
 
@@ -120,9 +124,21 @@ class CardGateway(oms.PaymentGateway, oms.GatewayBook):
             case other:
                 return oms.Unanswered(f"the intent is {other}")
 
-    def _is_refunded(self, key: str, intent: str) -> bool:
-        """An earlier request had no answer: the provider may have forgotten its key, but not the refund."""
-        return any(one["metadata"]["key"] == key for one in self._provider.all_of("refunds", payment_intent=intent))
+    def _known_refund(self, key: str, charge_key: str | None) -> oms.Refunded | oms.Declined | None:
+        """The answer to a refund. If an earlier request had none, the provider's list may still have its refund."""
+        with self._table() as table:
+            row = table.execute("SELECT done, declined FROM refunds WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        if row[0]:
+            return oms.Refunded() if row[1] is None else oms.Declined(row[1])
+        made = self._provider.all_of("refunds", payment_intent=self._intent(charge_key or key) or "")
+        return self._note_refund(key, None) if any(one["metadata"]["key"] == key for one in made) else None
+
+    def _note_refund(self, key: str, declined: str | None) -> oms.Refunded | oms.Declined:
+        with self._table() as table:
+            table.execute("UPDATE refunds SET done = 1, declined = ? WHERE key = ? AND done = 0", (declined, key))
+        return oms.Refunded() if declined is None else oms.Declined(declined)
 
     def _intent(self, key: str) -> str | None:
         with self._table() as table:

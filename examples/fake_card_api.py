@@ -18,6 +18,7 @@ class FakeCardApi(ThreadingHTTPServer):
 
     The card `card_declined` is declined. `lose(verb, times)` answers nothing to the next requests of `create`,
     `confirm`, `cancel` or `refund`, though it does what they ask. `forget_keys()` is a day that passes.
+    `refuse_refunds(times)` refuses the next refunds.
     """
 
     daemon_threads = True
@@ -29,6 +30,7 @@ class FakeCardApi(ThreadingHTTPServer):
         self.refunds: dict[str, dict[str, Any]] = {}
         self._answers: dict[str, tuple[object, Answer]] = {}
         self._to_lose: dict[str, int] = {}
+        self._to_refuse = 0
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
 
@@ -43,6 +45,10 @@ class FakeCardApi(ThreadingHTTPServer):
     def lose(self, verb: str, times: int = 1) -> None:
         """Do what the next requests ask, and close their connections without an answer."""
         self._to_lose[verb] = times
+
+    def refuse_refunds(self, times: int = 1) -> None:
+        """Refuse the next refunds, as a provider does when the card is closed."""
+        self._to_refuse = times
 
     def forget_keys(self) -> None:
         """Forget all idempotency keys, as a provider does after a day."""
@@ -114,6 +120,9 @@ class FakeCardApi(ThreadingHTTPServer):
         return 200, intent
 
     def _refund(self, form: dict[str, str]) -> Answer:
+        if self._to_refuse > 0:
+            self._to_refuse -= 1
+            return _error(400, "the card is closed")
         intent = self.intents[form["payment_intent"]]
         given = sum(one["amount"] for one in self.refunds.values() if one["payment_intent"] == intent["id"])
         left = intent["amount"] - given if intent["status"] == "succeeded" else 0

@@ -30,7 +30,9 @@ class WalletGateway(oms.PaymentGateway):
                 self._book[charge.key] = ("captured" if enough else "declined", charge.amount.minor)
             return self._answer(charge.key)
 
-    def lookup(self, lookup: oms.Lookup) -> oms.Captured | oms.Declined | oms.UnknownCharge:
+    def lookup(self, lookup: oms.Lookup) -> oms.Captured | oms.Declined | oms.Refunded | oms.UnknownCharge:
+        if lookup.of is oms.LookupOf.REFUND:
+            return oms.Refunded() if lookup.key in self._refunds else oms.UnknownCharge()
         return self._answer(lookup.key) if lookup.key in self._book else oms.UnknownCharge()
 
     def void(self, void: oms.Void) -> oms.Voided | oms.Captured:

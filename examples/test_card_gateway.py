@@ -45,6 +45,15 @@ class TestCardGateway(GatewayContract):
         with pytest.raises(OSError):
             gateway.charge(charge)
 
+    def lose_refund_answer(self, gateway: CardGateway, refund: oms.Refund) -> None:
+        self.api.lose("refund")
+        with pytest.raises(OSError):
+            gateway.refund(refund)
+
+    def refuse_refund(self, gateway: CardGateway, refund: oms.Refund) -> oms.Refund:  # noqa: ARG002 - the suite's hook
+        self.api.refuse_refunds()
+        return refund
+
     def reopen(self, gateway: CardGateway) -> CardGateway:  # noqa: ARG002 - the suite's hook
         self.api.forget_keys()
         return CardGateway(self.api.url, "secret", self.path)
@@ -84,6 +93,28 @@ def test_a_lost_refund_is_found_though_the_provider_forgot_its_key(api: FakeCard
         shop.advance(minutes=1)
         shop.expect(order).cancelled().payment("REFUNDED").paid_nothing()
     assert len(api.refunds) == 1
+
+
+def test_a_refused_refund_is_paid_when_an_operator_retries_it(api: FakeCardApi, cards: CardGateway) -> None:
+    with Shop(gateway=cards) as shop:
+        order = shop.place({"lamp": 2}, amount=30)
+        shop.run()
+        api.refuse_refunds()
+        refund = shop.app.orders.refund(oms.RefundOrder.of(order.id, "GOODWILL", "scratched", amount=10))
+        shop.advance(minutes=1)
+        assert _state_of(shop, order, refund) is oms.RefundState.REFUSED
+        shop.expect(order).paid(30)
+        api.forget_keys()
+        shop.app.orders.retry_payment(order.id, refund.id, "the customer has a new card")
+        shop.advance(minutes=1)
+        assert _state_of(shop, order, refund) is oms.RefundState.PAID
+        shop.expect(order).paid(20)
+    assert [refund["amount"] for refund in api.refunds.values()] == [1000]
+
+
+def _state_of(shop: Shop, order: oms.Order, refund: oms.OrderRefund) -> oms.RefundState:
+    fulfilment = shop.app.orders.get(order.id).fulfilment
+    return next(fulfilment.state_of(one) for one in fulfilment.refunds if one.id == refund.id)
 
 
 def test_without_a_connection_nothing_was_attempted(tmp_path: Path) -> None:

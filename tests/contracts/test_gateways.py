@@ -21,6 +21,7 @@ from oms.adapters.gateways.simulated import SimulatedGateway
 from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.adapters.memory import ManualClock
 from oms.testing.contracts.gateway import GatewayContract
+from oms.testing.contracts.gateway_calls import part_of, refund_lookup_of
 
 
 class _Simulated(GatewayContract):
@@ -31,6 +32,14 @@ class _Simulated(GatewayContract):
     def lose_answer(self, gateway: SimulatedGateway, charge: oms.Charge) -> None:
         gateway.on(charge.order_id).no_answer_after_charge()
         assert isinstance(gateway.charge(charge), oms.Unanswered)
+
+    def lose_refund_answer(self, gateway: SimulatedGateway, refund: oms.Refund) -> None:
+        gateway.on(refund.order_id).no_answer_after_refund()
+        assert isinstance(gateway.refund(refund), oms.Unanswered)
+
+    def refuse_refund(self, gateway: SimulatedGateway, refund: oms.Refund) -> oms.Refund:
+        gateway.on(refund.order_id).refuse_refund("the account is closed")
+        return refund
 
 
 class TestMemoryGateway(_Simulated):
@@ -67,6 +76,8 @@ class TestScriptedGateway(GatewayContract):
             {"metadata": {"case": "declined"}, "behaviour": "decline"},
             {"metadata": {"case": "lost"}, "behaviour": "late", "seconds": 20},
             {"metadata": {"case": "unreachable"}, "behaviour": "unreachable"},
+            {"metadata": {"case": "refund lost"}, "behaviour": "late_refund", "seconds": 20},
+            {"metadata": {"case": "refund refused"}, "behaviour": "refuse_refund", "reason": "the account is closed"},
         ]
         path.write_text(json.dumps(lines))
         self.clock = ManualClock()
@@ -78,6 +89,18 @@ class TestScriptedGateway(GatewayContract):
     def lose_answer(self, gateway: SimulatedGateway, charge: oms.Charge) -> None:
         assert isinstance(gateway.charge(attrs.evolve(charge, metadata={"case": "lost"})), oms.Unanswered)
         self.clock.advance(timedelta(seconds=21))
+
+    def lose_refund_answer(self, gateway: SimulatedGateway, refund: oms.Refund) -> None:
+        assert isinstance(gateway.refund(attrs.evolve(refund, metadata={"case": "refund lost"})), oms.Unanswered)
+        self.clock.advance(timedelta(seconds=21))
+
+    def refuse_refund(self, gateway: SimulatedGateway, refund: oms.Refund) -> oms.Refund:
+        return attrs.evolve(refund, metadata={"case": "refund refused"})
+
+    def test_a_refused_refund_has_the_reason_of_the_file(self, gateway: SimulatedGateway) -> None:
+        charge = self.new_charge()
+        refused = self.refuse_refund(gateway, part_of(charge, self.captured(gateway, charge), "part"))
+        assert self.call(gateway, refused) == oms.Declined("the account is closed")
 
     def test_an_unreachable_gateway_has_surely_done_nothing(self, gateway: SimulatedGateway) -> None:
         charge = self.new_charge(metadata={"case": "unreachable"})
@@ -99,6 +122,7 @@ def test_a_book_of_an_older_version_gives_nothing_back_twice(tmp_path: Path) -> 
     _as_it_was(path)
     following = suite.reopen(None)
     assert following.refund(refund) == oms.Refunded()
+    assert following.lookup(refund_lookup_of(refund)) == oms.Refunded()
     assert [one.kind for one in following.all_entries()] == [oms.BookKind.CAPTURE, oms.BookKind.REFUND]
     assert isinstance(following.refund(attrs.evolve(refund, key="another")), oms.Declined)
     following.close()
@@ -207,6 +231,82 @@ class RefundsTheWhole(RightGateway):
 class RefundsByTheChargesKey(RightGateway):
     def refund(self, refund: oms.Refund) -> Any:
         return super().refund(attrs.evolve(refund, key=refund.charge_key))
+
+
+class ChecksTheRestBeforeTheKey(RightGateway):
+    """A repeat finds too little left, because the first call has taken it."""
+
+    def refund(self, refund: oms.Refund) -> Any:
+        page = self.book.page(refund.charge_key)
+        if page is not None and not page.allows_refund(refund.amount.minor):
+            return oms.Declined("too little left")
+        return super().refund(refund)
+
+
+class LooksAtTheRestFirst(RightGateway):
+    """Several threads all find enough left of the charge."""
+
+    def refund(self, refund: oms.Refund) -> Any:
+        page = self.book.page(refund.charge_key)
+        if page is None or not page.allows_refund(refund.amount.minor):
+            return super().refund(refund)
+        time.sleep(0.01)
+        super().refund(refund)
+        return oms.Refunded()
+
+
+class TriesRefusedRefundsAgain(RightGateway):
+    """A repeat under the key of a refused refund is a new refund."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: set[str] = set()
+
+    def refund(self, refund: oms.Refund) -> Any:
+        key = f"{refund.key}-again" if refund.key in self.refused else refund.key
+        answer = super().refund(attrs.evolve(refund, key=key))
+        if isinstance(answer, oms.Declined):
+            self.refused.add(refund.key)
+        return answer
+
+
+class AllAttemptsAreOne(RightGateway):
+    def refund(self, refund: oms.Refund) -> Any:
+        return super().refund(attrs.evolve(refund, key=refund.key.rpartition("/")[0] or refund.key))
+
+
+class LooksUpChargesOnly(RightGateway):
+    """A gateway written before look-ups of refunds: it ignores `of`."""
+
+    def lookup(self, lookup: oms.Lookup) -> Any:
+        return super().lookup(attrs.evolve(lookup, of=oms.LookupOf.CHARGE))
+
+
+class EveryRefundIsFound(RightGateway):
+    def lookup(self, lookup: oms.Lookup) -> Any:
+        return oms.Refunded() if lookup.of is oms.LookupOf.REFUND else super().lookup(lookup)
+
+
+class LookupRefunds(RightGateway):
+    def lookup(self, lookup: oms.Lookup) -> Any:
+        answer = super().lookup(lookup)
+        if lookup.of is oms.LookupOf.REFUND and isinstance(answer, oms.UnknownCharge):
+            return self.refund(_refund_of(lookup))
+        return answer
+
+
+class FindsOnlyTheRefundsThatItTold(RightGateway):
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: set[str] = set()
+
+    def refund(self, refund: oms.Refund) -> Any:
+        self.told.add(refund.key)
+        return super().refund(refund)
+
+    def lookup(self, lookup: oms.Lookup) -> Any:
+        known = lookup.of is oms.LookupOf.CHARGE or lookup.key in self.told
+        return super().lookup(lookup) if known else oms.UnknownCharge()
 
 
 class RefundIsAlwaysDone(RightGateway):
@@ -325,9 +425,9 @@ class Forgetful(RightGateway):
     """Keeps its keys in memory only: the next process knows none of them."""
 
 
-def _refund_of(void: oms.Void) -> oms.Refund:
-    shared = {field.name: getattr(void, field.name) for field in attrs.fields(oms.Void)}
-    return oms.Refund(**shared, charge_key=void.key)
+def _refund_of(call: oms.Void | oms.Lookup) -> oms.Refund:
+    shared = {field.name: getattr(call, field.name) for field in attrs.fields(oms.Void)}
+    return oms.Refund(**shared, charge_key=getattr(call, "charge_key", None) or call.key)
 
 
 def _lookup_of(charge: oms.Charge) -> oms.Lookup:
@@ -353,6 +453,17 @@ PLANTED: list[tuple[Callable[[], Any], str]] = [
     (RefundsTheWhole, "test_parts_are_refunded_under_keys_of_their_own"),
     (RefundsByTheChargesKey, "test_parts_are_refunded_under_keys_of_their_own"),
     (RefundIsAlwaysDone, "test_refunds_never_exceed_the_charge"),
+    (RefundIsAlwaysDone, "test_nothing_is_left_after_a_refund_of_the_whole_charge"),
+    (ChecksTheRestBeforeTheKey, "test_a_refund_gives_the_money_back_once"),
+    (ChecksTheRestBeforeTheKey, "test_a_repeated_refund_has_its_first_answer_also_after_other_refunds"),
+    (LooksAtTheRestFirst, "test_refunds_of_several_threads_never_exceed_the_charge"),
+    (TriesRefusedRefundsAgain, "test_a_refused_refund_can_be_made_under_the_key_of_its_next_attempt"),
+    (AllAttemptsAreOne, "test_a_refused_refund_can_be_made_under_the_key_of_its_next_attempt"),
+    (LooksUpChargesOnly, "test_a_look_up_of_a_refund_has_its_answer"),
+    (LooksUpChargesOnly, "test_a_look_up_of_an_unknown_refund_is_an_unknown_charge"),
+    (EveryRefundIsFound, "test_a_look_up_of_an_unknown_refund_is_an_unknown_charge"),
+    (LookupRefunds, "test_a_look_up_of_an_unknown_refund_is_an_unknown_charge"),
+    (FindsOnlyTheRefundsThatItTold, "test_a_lost_answer_to_a_refund_is_found_by_key"),
     (RefundIsAlwaysDone, "test_nothing_is_refunded_where_nothing_was_captured"),
     (AnswersAreNone, "test_a_charge_is_captured"),
     (LongPaymentIds, "test_a_charge_is_captured"),
@@ -381,6 +492,13 @@ class _Planted(GatewayContract):
 
     def lose_answer(self, gateway: RightGateway, charge: oms.Charge) -> None:
         gateway.real.charge(charge)
+
+    def lose_refund_answer(self, gateway: RightGateway, refund: oms.Refund) -> None:
+        gateway.real.refund(refund)
+
+    def refuse_refund(self, gateway: RightGateway, refund: oms.Refund) -> oms.Refund:
+        gateway.real.on(refund.order_id).refuse_refund()
+        return refund
 
     def reopen(self, gateway: RightGateway) -> RightGateway:
         if isinstance(gateway, Forgetful):
@@ -415,3 +533,13 @@ def test_the_gateway_that_they_are_planted_in_keeps_it(test: str) -> None:
 
 def test_every_test_has_a_planted_fault_that_breaks_it() -> None:
     assert {test for _, test in PLANTED} == set(TESTS)
+
+
+class TestGatewayWithoutLookUpsOfRefunds(_Planted):
+    """A gateway that ignores `Lookup.of` keeps the rest of the contract: `oms` repeats a refund under the same key."""
+
+    looks_up_refunds = can_reopen = False
+
+    @pytest.fixture
+    def gateway(self) -> Any:
+        return LooksUpChargesOnly()

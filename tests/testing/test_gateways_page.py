@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import oms
-from oms.application.payments import ALERT_EVERY_ATTEMPTS
+from oms.application.gateway_tasks import ALERT_EVERY_ATTEMPTS
 from oms.settings import Settings
 from oms.testing import Shop
 from tests.support.files import DOCS
@@ -31,7 +31,7 @@ def test_the_code_of_the_page_keeps_the_contract(pytester: pytest.Pytester) -> N
     ran = pytester.runpytest_inprocess(
         "-q", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"
     )
-    ran.assert_outcomes(passed=43, skipped=7)
+    ran.assert_outcomes(passed=53, skipped=11)
     assert PAGE.count("```") == 2 * len(BLOCKS)
 
 

@@ -92,7 +92,7 @@ def test_own_service_cancelled_before_it_was_confirmed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("test_shipping.py", 4), ("test_card_gateway.py", 31)])
+@pytest.mark.parametrize(("name", "count"), [("test_shipping.py", 4), ("test_card_gateway.py", 39)])
 def test_the_tests_of_the_examples(name: str, count: int) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name],
@@ -108,7 +108,7 @@ def test_the_tests_of_the_examples(name: str, count: int) -> None:
 class TestWallets(GatewayContract):
     """The gateway of own_gateway.py keeps the contract of gateways."""
 
-    can_lose_answers = can_reopen = shows_a_book = False
+    can_lose_answers = can_lose_refund_answers = can_refuse_refunds = can_reopen = shows_a_book = False
 
     @pytest.fixture
     def gateway(self) -> Any:
