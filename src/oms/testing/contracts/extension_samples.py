@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import attrs
 from hypothesis import strategies as st
 
 from oms.domain.events import Reason
+from oms.domain.lines import OrderLine
 from oms.domain.money import MAX_MINOR, Currency, Money
 from oms.domain.terms import Terms
 from oms.domain.values import MAX_QUANTITY, OrderId, Sku, UserId
@@ -74,8 +77,20 @@ def notification(
     reason: Reason | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Notification:
-    """Return a notification about an order of its own."""
-    amount = Money(1250, currency)
-    return Notification(
-        id, OrderId(f"order-of-{id}"[:64]), UserId("ann"), kind, amount, reason, dict(metadata or {}), AT
-    )
+    """Return a notification about an order of its own, with plain dictionaries, as `terms` has them."""
+    amount = None if kind == "order.shipped" else Money(1250, currency)
+    order_id, user_id = OrderId(f"order-of-{id}"[:64]), UserId("ann")
+    found = Notification(id, order_id, user_id, kind, amount, reason, dict(metadata or {}), AT, items={})
+    return attrs.evolve(found, **_parts().get(kind, {}))
+
+
+def _parts() -> Mapping[str, Mapping[str, Any]]:
+    """The further fields of notifications about shipments and refunds, by kind."""
+    items = {Sku("lamp"): 2}
+    lines = (OrderLine(Sku("lamp"), 2, name="Lamp, „red“"),)
+    shipment = {"part": "shipment-1", "items": items, "lines": lines, "carrier": "DHL", "tracking_number": "t-1"}
+    return {
+        "order.shipped": shipment,
+        "order.completed": {"items": items},
+        "payment.refund_paid": {"part": "refund-1", "items": items},
+    }

@@ -21,6 +21,7 @@ import pytest
 
 from oms.domain.events import Reason
 from oms.domain.money import Currency
+from oms.domain.tasks import composite_key
 from oms.ports.errors import Permanent
 from oms.testing.contracts.extension_calls import THREADS, assert_plain, at_once, unchanged, within
 from oms.testing.contracts.extension_samples import HOSTILE_METADATA, HOSTILE_TEXTS, IDS, notification
@@ -33,6 +34,9 @@ KINDS = (
     "payment.failed",
     "payment.voided",
     "payment.refunded",
+    "order.shipped",
+    "order.completed",
+    "payment.refund_paid",
 )
 
 
@@ -94,6 +98,7 @@ class NotifierContract:
 
     def test_ids_may_hold_separators(self, notifier: Any) -> None:
         names = [f"{name}:order.confirmed" for name in IDS]
+        names += [composite_key(name, "order.shipped", "shipment-1") for name in IDS]
         for name in names:
             self.deliver(notifier, self.notification(name))
         self.assert_delivered(*names)
