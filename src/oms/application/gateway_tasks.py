@@ -226,10 +226,11 @@ class Refunds(GatewayTask):
     def _next_call(self, work: PaymentWork, ended: Ended[Task]) -> Postponed | None:
         """Look up a call that may have been sent; after a look-up that doesn't help, repeat the call."""
         looked_up = ended.token.repeat
-        if looked_up and isinstance(ended.answer, UnknownCharge | Captured):
-            return Postponed(ended.token, work.now, afresh=True, note="unknown refund: refund again, same key")
         not_sent = isinstance(ended.answer, NotAttempted) and not looked_up
-        return self._again(work, ended, afresh=not_sent or (looked_up and ended.error is not None))
+        again = self._again(work, ended, afresh=not_sent or (looked_up and ended.error is not None))
+        if again is None or not (looked_up and isinstance(ended.answer, UnknownCharge | Captured | Authorised)):
+            return again
+        return Postponed(ended.token, work.now, afresh=True, note="unknown refund: refund again, same key")
 
 
 def _refund_of(task: Task, payment: Payment) -> PaymentRefund:

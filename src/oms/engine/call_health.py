@@ -25,12 +25,17 @@ class CallHealth:
         self._blocked = False
 
     def ended(self, one: Ended[Task], next_try_at: datetime | None) -> None:
-        """Record the outcome of a task; `next_try_at` is None if the task is finished."""
+        """Record the outcome of a task; `next_try_at` is None if the task is finished.
+
+        An answer that leaves its task open is no success: a look-up that finds nothing doesn't hide that the call which
+        it is about keeps failing.
+        """
         if not self._extension or one.answer is NOT_CALLED:
             return
         kind, task = _kind(one.token), one.token
         if not _failed(one):
-            self._health.succeeded(Condition.CALLS_FAILING, kind)
+            if next_try_at is None:
+                self._health.succeeded(Condition.CALLS_FAILING, kind)
             return
         error = _name(one)
         count_error(self._telemetry, self._extension, error)

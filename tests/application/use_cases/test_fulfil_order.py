@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oms.application import gateway_tasks, payment_work  # noqa: F401 - the refund runs through them
+from oms.application import payment_work  # noqa: F401 - the refund runs through it
 from oms.application.use_cases import fulfil_order  # noqa: F401 - used through `app.orders`
 from oms.domain.commands import RefundOrder, ShipOrder
 from oms.domain.errors import Refused
