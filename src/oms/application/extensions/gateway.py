@@ -22,11 +22,13 @@ from oms.ports.extensions import (
     Declined,
     Lookup,
     LookupAnswer,
+    LookupOf,
     NotAttempted,
     PaymentGateway,
     Pending,
     Refund,
     RefundAnswer,
+    Refunded,
     Unanswered,
     Void,
     VoidAnswer,
@@ -90,8 +92,9 @@ class CheckedGateway(PaymentGateway):
         return self._checked(call, request, answer)
 
     def _checked(self, call: str, request: Request, answer: object) -> Any:
-        if not isinstance(answer, _EXPECTED[call]):
-            raise UnusableGatewayAnswer(_refusal(call, answer))
+        expected = _expected(call, request)
+        if not isinstance(answer, expected):
+            raise UnusableGatewayAnswer(_refusal(call, answer, expected))
         match answer:
             case Captured() | Authorised():
                 return self._with_storable_id(request, answer)
@@ -167,10 +170,16 @@ def _text(found: object) -> str:
         return storable_text(found)
 
 
-def _refusal(call: str, answer: object) -> str:
+def _expected(call: str, request: Request) -> tuple[type, ...]:
+    """Return the types of answers that a call allows. A charge that was refunded is `Captured` in its look-up."""
+    of_charge = isinstance(request, Lookup) and request.of is LookupOf.CHARGE
+    return tuple(one for one in _EXPECTED[call] if not (of_charge and one is Refunded))
+
+
+def _refusal(call: str, answer: object, allowed: tuple[type, ...]) -> str:
     if isinstance(answer, CoroutineType):
         answer.close()  # or Python would warn that it was never awaited
     kind = answer if isinstance(answer, type) else type(answer)
-    expected = ", ".join(one.__name__ for one in _EXPECTED[call])
+    expected = ", ".join(one.__name__ for one in allowed)
     shown = "the class" if isinstance(answer, type) else storable_text(answer, 200)
     return f"{call}() returned {kind.__module__}.{kind.__qualname__} ({shown}); expected one of {expected}"
