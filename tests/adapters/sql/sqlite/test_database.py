@@ -31,11 +31,10 @@ from oms.domain.payment import Payment, PaymentState
 from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
 from oms.domain.reservation import Reservation, ReservationState, Restock
 from oms.domain.shipment import Shipment
-from oms.domain.values import OrderId
 from oms.operations.promises import check
 from oms.settings import Settings
 from oms.testing import Shop
-from oms.testing.contracts.samples import AT, EUR, LATER, detailed_terms, order_id, placed, stated, terms
+from oms.testing.contracts.samples import AT, EUR, LATER, order_id, placed, stated, terms
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -291,24 +290,6 @@ def test_early_news_of_the_previous_version_is_read_without_terms(tmp_path: Path
         EarlyNews(OrderTrigger.RELEASED),
     )
     assert _read_after(tmp_path, "early = '', early_terms = '[null]'") == ()
-    store.close()
-
-
-def test_lines_of_an_order_outlast_a_process_of_the_previous_version(tmp_path: Path) -> None:
-    """That version neither reads nor writes the column, and may run beside this one."""
-    order = Order(id=order_id(1)).place(detailed_terms(), at=AT, deadline_at=AT + LATER).aggregate
-    store = factory.sqlite_store("order", tmp_path / "order.db", SystemClock(), CountedIds())
-    with store.begin() as transaction:
-        transaction.save_orders([(Order(id=order.id), order)], [])
-        transaction.commit()
-    table = KINDS["order"].metadata.tables["orders"]
-    columns = ", ".join(column.name for column in table.c if column.name != "lines")
-    with create_engine(f"sqlite:///{tmp_path / 'order.db'}").begin() as connection:
-        connection.execute(text(f"INSERT INTO orders ({columns}) SELECT 'older', {columns[4:]} FROM orders"))
-        connection.execute(text("UPDATE orders SET state = 'RESERVED', version = 2"))
-    later = attrs.evolve(order, state=OrderState.RESERVED, version=2)
-    plain = attrs.evolve(later, id=OrderId("older"), terms=attrs.evolve(detailed_terms(), lines=(), charges=()))
-    assert list(store.all_orders()) == [plain, later]
     store.close()
 
 
