@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -9,9 +11,13 @@ import pytest
 
 import oms
 from oms.adapters.gateways.book import MemoryBook
+from oms.adapters.gateways.script import Behaviour, Rule, Script
 from oms.adapters.gateways.simulated import SimulatedGateway
 from oms.adapters.memory.clock import ManualClock
+from oms.adapters.memory.telemetry import RecordingTelemetry
+from oms.adapters.system.clock import SystemClock
 from oms.application.gateway_tasks import ALERT_EVERY_ATTEMPTS
+from oms.domain.payment import PaymentState
 from oms.testing import Shop
 from tests.support.answering_gateway import ByTurns, Gateway
 
@@ -269,6 +275,36 @@ def test_a_process_that_dies_during_a_refund_leaves_one_refund(crash: str, whole
         shop.expect(order).refund(refund, "PAID").paid(20)
     shop.expect().promises_kept().nothing_owed().nothing_parked()
     shop.close()
+
+
+# -- a gateway that breaks its promise
+
+
+def test_a_charge_under_way_that_captures_after_its_void_is_refunded() -> None:
+    """The void is answered while the charge is still on its way; the charge is captured all the same."""
+    rules = [Rule(Behaviour.DELAY, user="ann", seconds=1), Rule(Behaviour.CAPTURE_ANYWAY, user="ann")]
+    gateway = SimulatedGateway(MemoryBook(), SystemClock(), script=Script(rules))
+    telemetry = RecordingTelemetry()
+    with oms.create(profile="memory", gateway=gateway, telemetry=telemetry, default_stock=9, environ={}) as app:
+        order = app.orders.place(app.draft("ann", 30, {"lamp": 1}))
+        assert within(10, lambda: payment_of(app, order) is PaymentState.INITIATED)
+        app.orders.cancel(oms.CancelOrder(order.id))
+        assert within(10, lambda: payment_of(app, order) is PaymentState.VOIDED)
+        kinds = [oms.BookKind.CAPTURE, oms.BookKind.REFUND]
+        assert within(10, lambda: [entry.kind for entry in gateway.all_entries()] == kinds)
+    assert [alert.event for alert in telemetry.alerts] == ["the gateway captured a payment that it had voided"]
+
+
+def payment_of(app: oms.App, order: oms.Order) -> PaymentState | None:
+    found = app.system.assemblies["payment"].service.store.payments([order.id]).get(order.id)
+    return found.state if found is not None else None
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    return condition()
 
 
 # -- a gateway that was written before look-ups of refunds

@@ -83,6 +83,76 @@ def test_it_does_so_for_one_order_only(shop: Shop, order: oms.Order) -> None:
     shop.expect(other).cancelled("PAYMENT_DECLINED")
 
 
+# -- the gateway's refunds
+
+
+@pytest.fixture
+def paid(shop: Shop) -> oms.Order:
+    """An order that is confirmed and paid."""
+    placed = shop.given(stock={"lamp": 3}, order={"lamp": 2})
+    shop.run()
+    return placed
+
+
+def refunded_once(shop: Shop, order: oms.Order, refund: oms.OrderRefund) -> None:
+    shop.expect(order).refund(refund, "PAID").paid(70)
+    shop.expect().nothing_parked().nothing_owed().promises_kept()
+    assert [one.amount for one in shop.gateway.all_entries() if one.kind is oms.BookKind.REFUND] == [3000]
+
+
+def test_it_refuses_the_next_refund(shop: Shop, paid: oms.Order) -> None:
+    shop.gateway.refuse_next_refund("the account is closed")
+    refund = shop.refund(paid, "GOODWILL", amount=30)
+    shop.advance(minutes=5)
+    shop.expect(paid).refund(refund, "REFUSED").paid(100)
+    shop.expect().published("payment.refund_failed").promises_kept()
+
+    shop.retry_payment(paid, refund)
+    shop.run()
+    refunded_once(shop, paid, refund)
+
+
+@pytest.mark.parametrize("fault", ["lose_next_refund_answer", "lose_next_refund_call", "hide_next_refund"])
+def test_a_refund_without_an_answer_is_made_once(shop: Shop, paid: oms.Order, fault: str) -> None:
+    getattr(shop.gateway, fault)()
+    refund = shop.refund(paid, "GOODWILL", amount=30)
+    shop.run()
+    shop.expect(paid).refund(refund, "DUE")
+
+    shop.advance(minutes=1)
+    refunded_once(shop, paid, refund)
+
+
+def test_it_refuses_the_refund_of_one_order_only(shop: Shop, paid: oms.Order) -> None:
+    other = shop.place({"lamp": 1})
+    shop.run()
+    shop.gateway.on(other).refuse_refund()
+    refund, refused = shop.refund(paid, "GOODWILL", amount=30), shop.refund(other, "GOODWILL", amount=30)
+    shop.run()
+    shop.expect(paid).refund(refund, "PAID")
+    shop.expect(other).refund(refused, "REFUSED")
+
+
+def test_a_refund_that_is_never_requested_is_never_refused() -> None:
+    shop = Shop()
+    shop.gateway.refuse_next_refund()
+    shop.place()
+    shop.run()
+    with pytest.raises(NeverHappened, match="the gateway refuses the refund"):
+        shop.close()
+
+
+def test_it_captures_a_charge_that_it_voided(shop: Shop, order: oms.Order) -> None:
+    shop.gateway.lose_next_call()
+    shop.gateway.capture_anyway()
+    shop.run()
+    shop.cancel(order)
+    shop.run()
+    shop.expect(order).cancelled().payment("VOIDED").paid(100)
+    with pytest.raises(AssertionError, match="P4"):
+        shop.expect().promises_kept()
+
+
 # -- a worker
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
+from itertools import count
 from unittest.mock import patch
 
 import attrs
@@ -12,6 +14,8 @@ import pytest
 import oms
 from oms.adapters.memory.transaction import MemoryTransaction
 from oms.application.stock_gate import GateKeeper
+from oms.domain.payment import Payment
+from oms.domain.state_machine import Transition
 from oms.testing import Shop
 from tests.testing.sim.zoo import ZOO
 
@@ -36,6 +40,28 @@ NO_INBOX = (ZOO["no inbox"].plant, inbox_only_looked_at)
 """The promises see these in any run; that an effect comes twice is what the fault shows."""
 
 
+@contextmanager
+def new_key_for_each_call() -> Iterator[None]:
+    """A refund without an answer is repeated under another key: it is paid twice."""
+    right, numbers = Payment.refund_key, count(1)
+    with patch.object(Payment, "refund_key", lambda *given: f"{right(*given)}-{next(numbers)}"):
+        yield
+
+
+@contextmanager
+def refusal_taken_for_paid() -> Iterator[None]:
+    def paid(payment: Payment, refund_id: str, _reason: str, *, at: datetime) -> Transition[Payment]:
+        return payment.part_refund_paid(refund_id, at=at)
+
+    with patch.object(Payment, "part_refund_refused", paid):
+        yield
+
+
+def refund(shop: Shop, order: oms.Order) -> None:
+    shop.refund(order, "GOODWILL", amount=10)
+    shop.run()
+
+
 @attrs.frozen
 class Bite:
     """What is asked for, what is planted, and how the order ends in spite of the former alone."""
@@ -44,6 +70,8 @@ class Bite:
     plant: Plant
     ends: str = "CONFIRMED"
     minutes: int = 40
+    then: Callable[[Shop, oms.Order], object] = lambda _shop, _order: None
+    """What a user does when the order is confirmed."""
 
     def settles(self, ask: Ask, plant: Plant) -> None:
         """An order settles, money and stock are right, and a step that counts its end counts one."""
@@ -60,9 +88,11 @@ class Bite:
             ask(shop)
             order = shop.place({"lamp": 1})
             shop.run()
+            self.then(shop, order)
             shop.advance(minutes=self.minutes)
             shop.faults.check()
-            shop.expect(order).in_state(self.ends if ask is self.ask else "CONFIRMED")
+            without = "FULFILLING" if self.then is refund else "CONFIRMED"
+            shop.expect(order).in_state(self.ends if ask is self.ask else without)
             assert shop.stores()["counter"].document("counter", order.id) == '{"times": 1}'
             shop.expect().nothing_owed().nothing_parked()
             if plant not in NO_INBOX:
@@ -104,6 +134,14 @@ BITES: dict[str, Bite] = {
     "no call": Bite(gateway("lose_next_call"), ZOO["no second try"].plant),
     "hidden": Bite(gateway("hide_next"), ZOO["unknown charge taken for declined"].plant),
     "503": Bite(gateway("refuse_next"), ZOO["no second try"].plant),
+    "refund refused": Bite(
+        gateway("refuse_next_refund"), refusal_taken_for_paid, "FULFILLING", then=refund),
+    "refund answer lost": Bite(
+        gateway("lose_next_refund_answer"), new_key_for_each_call, "FULFILLING", then=refund),
+    "refund call lost": Bite(
+        gateway("lose_next_refund_call"), ZOO["no second try"].plant, "FULFILLING", then=refund),
+    "refund hidden": Bite(
+        gateway("hide_next_refund"), new_key_for_each_call, "FULFILLING", then=refund),
 }  # fmt: skip
 
 
