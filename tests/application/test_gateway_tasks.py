@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ import oms
 from oms.adapters.gateways.book import MemoryBook
 from oms.adapters.gateways.script import Behaviour, Rule, Script
 from oms.adapters.gateways.simulated import SimulatedGateway
+from oms.adapters.gateways.sqlite_book import SqliteBook
 from oms.adapters.memory.clock import ManualClock
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.adapters.system.clock import SystemClock
@@ -275,6 +277,25 @@ def test_a_process_that_dies_during_a_refund_leaves_one_refund(crash: str, whole
         shop.expect(order).refund(refund, "PAID").paid(20)
     shop.expect().promises_kept().nothing_owed().nothing_parked()
     shop.close()
+
+
+def test_a_system_that_is_started_again_looks_up_a_refund_that_was_under_way(tmp_path: Path) -> None:
+    clock, data = ManualClock(), tmp_path / "data"
+    gateway = SimulatedGateway(SqliteBook(tmp_path / "book.db"), clock)
+    with Shop(profile="embedded", data=data, gateway=gateway, clock=clock) as shop:
+        order = shop.place({"lamp": 3}, amount=30)
+        shop.run()
+        gateway.on(order.id).no_answer_after_refund()
+        refund = shop.refund(order, "CANCEL", {"lamp": 1}, amount=10)
+        shop.run()
+        shop.expect(order).refund(refund, "DUE")
+    gateway = SimulatedGateway(SqliteBook(tmp_path / "book.db"), clock)
+    with Shop(profile="embedded", data=data, gateway=gateway, clock=clock) as shop:
+        shop.advance(minutes=1)
+        shop.expect(order).refund(refund, "PAID").paid(20)
+        shop.expect().promises_kept()
+    made = [entry.amount for entry in SqliteBook.read_only(tmp_path / "book.db").all_entries()]
+    assert made == [3000, 1000]
 
 
 # -- a gateway that breaks its promise

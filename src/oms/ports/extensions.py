@@ -119,7 +119,10 @@ class Authorised:
 
 @attrs.frozen
 class Declined:
-    """The charge is finally refused: no money has moved or will move under this key. `reason` is for the log."""
+    """The charge or refund is finally refused: no money has moved or will move under this key.
+
+    `reason` is for the log, and for the operator who decides about a refused refund.
+    """
 
     reason: str = ""
 
@@ -136,10 +139,10 @@ class Refunded:
 
 @attrs.frozen
 class UnknownCharge:
-    """The gateway knows no charge under this key yet.
+    """The gateway knows no charge, or no refund, under this key yet.
 
-    The outcome remains unknown until the settle window ends (`OMS_PAYMENT_SETTLE_WINDOW_S` seconds after the charge).
-    Afterwards `oms` repeats the charge under the same key.
+    The outcome of a charge remains unknown until the settle window ends (`OMS_PAYMENT_SETTLE_WINDOW_S` seconds after
+    the charge). Afterwards `oms` repeats the charge under the same key. It repeats a refund at once, under its key.
     """
 
 
@@ -154,8 +157,8 @@ class Pending:
 class NotAttempted:
     """The request certainly had no effect: a refused connection, an open circuit breaker. `detail` is for the log.
 
-    `oms` repeats the charge after the usual pause, without a look-up and without waiting for the settle window. Return
-    `Unanswered` instead if the request may have been sent.
+    `oms` repeats the charge or refund after the usual pause, without a look-up and without waiting for the settle
+    window. Return `Unanswered` instead if the request may have been sent.
     """
 
     detail: str = ""
@@ -165,8 +168,8 @@ class NotAttempted:
 class Unanswered:
     """The outcome is unknown: a time-out, a lost connection, a 5xx response. `oms` never treats it as `Declined`.
 
-    `detail` is for the log. `oms` looks the charge up, or repeats the call under the same key, until the outcome is
-    known.
+    `detail` is for the log. `oms` looks the charge or refund up, or repeats the call under the same key, until the
+    outcome is known.
     """
 
     detail: str = ""
@@ -185,7 +188,8 @@ class PaymentGateway(Protocol):
     The methods are ordinary functions, not coroutines. `oms` calls them from several threads at once, outside of any
     transaction. Give each call a time limit of a few seconds; `oms` abandons it after `OMS_PAYMENT_TIMEOUT_S` seconds.
     An exception, or an answer of another type, counts as `Unanswered`. The gateway must remember a key for as long as
-    the order can be cancelled. `oms verify` checks the money of a gateway that also implements `GatewayBook`.
+    the order can be cancelled or refunded. `oms verify` checks the money of a gateway that also implements
+    `GatewayBook`.
     """
 
     @abstractmethod
