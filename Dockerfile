@@ -12,7 +12,7 @@ RUN python -m venv --without-pip /opt/venv \
  && tools/bin/python -m pip install --no-cache-dir --no-deps --require-hashes --requirement requirements-build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-# pip compiles what it installs, so that a read-only root costs no start-up time. `check` tells whether the lock is whole.
+# pip compiles what it installs, so that a read-only root costs no start-up time. `check` fails if the lock is incomplete.
 RUN tools/bin/python -m build --wheel --no-isolation --outdir dist . \
  && python -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl \
  && python -m pip --python /opt/venv/bin/python check \
@@ -34,7 +34,7 @@ HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
   CMD ["python", "-m", "oms.entrypoints.healthcheck"]
 ENTRYPOINT ["oms"]
 CMD ["--help"]
-# Files last: what stands above costs next to nothing and is kept.
+# Files last, so that a change of the code reuses the layers above.
 COPY --from=build /opt/venv /opt/venv
 # A named volume that is mounted here takes over the owner.
 COPY --from=build --chown=10001:10001 /data /data

@@ -1,12 +1,13 @@
-"""What an order costs without threads: one thread drives the four services, on real servers of its own.
+"""CPU time of an order without threads: one thread runs the four services, on real servers of its own.
 
     python benchmarks/by_hand.py                          # 3,000 orders in batches of 500
     python benchmarks/by_hand.py --at-once 10 --orders 500
-    python benchmarks/by_hand.py --profile 40             # and the functions that took most
+    python benchmarks/by_hand.py --profile 40             # and the 40 functions with the most CPU time
 
-Orders are submitted so many at once, and each such group runs until nothing moves before the next one comes: so every
-lane's batches have that size. Says for each step how many batches it made, and the CPU time of this thread in it; then
-the CPU time of the servers and of librdkafka's threads. Two sizes of groups give a batch's own cost and a message's.
+Orders are submitted in groups of `--at-once`; each group runs to its end before the next one is submitted, so the
+batches of every lane have that size. Prints for each step the number of batches and this thread's CPU time, then the
+CPU time of the servers and of librdkafka's threads. Two runs with different sizes give the cost of a batch and of a
+message.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Spent:
 
 
 class Hand:
-    """Drives an app's steps, and notes what each of them uses."""
+    """Runs an app's steps and records the CPU time of each."""
 
     def __init__(self, app: object) -> None:
         assemblies = app.system.assemblies  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
-"""The floor alone, on servers of its own: what bare drivers make of the rows and messages of an order.
+"""Measures the floor alone, on its own servers: bare drivers that write the rows and messages of an order.
 
     python benchmarks/floor.py [--seconds 3]
 
-The code is `oms.testing.bench.floor`, which `oms bench` runs as well. Prints JSON.
+The code is `oms.testing.bench.floor`, which `oms bench` also runs. Prints JSON.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The memory profile against a bare loop: orders a second from placed to confirmed and told, one thread.
+"""The memory profile against a bare loop: orders per second from placement to the last notification, on one thread.
 
     python benchmarks/memory.py [--orders 5000] [--rounds 5]
 
 The loop passes the same messages of the same orders between four services that are a dictionary of frozen records each:
 it checks states and stock, and does nothing else. No transaction, no inbox, no outbox, no task, no history, no
 retry. It is measured twice: with the bytes of the messages, written and read by the same codec as in `oms`, and with
-the events handed over as they are. Nobody logs. Rounds alternate, and the best of each counts: first with Python's
-garbage collector as it is, which goes through everything that is kept in memory again and again, then as `oms serve`
-sets it. Prints JSON.
+the events handed over as they are. It writes no log. Rounds alternate, and the best of each counts: first with the
+defaults of Python's garbage collector, which scans all objects in memory again and again, then with the settings of
+`oms serve`. Prints JSON.
 """
 
 from __future__ import annotations

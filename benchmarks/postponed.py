@@ -1,10 +1,10 @@
-"""What PostgreSQL takes to postpone a batch of tasks, as payment does for each of them while its gateway is away.
+"""Time that PostgreSQL needs to postpone a batch of tasks, as the payment service does while its gateway is down.
 
     python benchmarks/postponed.py      # 500 of 6,000 and of 60,000 tasks
 
-The statement is the store's own, for a batch of one claim. It runs with two kinds of statistics: those of a moment when
-the table was empty (any moment of quiet, when autovacuum has cleaned what earlier orders left), and those of the table
-as it is. Milliseconds are the median of five; what is postponed is rolled back each time. Prints JSON.
+The statement is the store's own, for a batch of one claim. It runs with two kinds of statistics: those of an
+empty table (as after an idle period, when autovacuum has removed the rows of earlier orders), and current ones. Times
+are medians of five runs in milliseconds; each run is rolled back. Prints JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An order system inside a FastAPI application: its API mounted under /shop, its library used beside it.
+"""An order system inside a FastAPI application: its API is mounted under /shop, and its library is called directly.
 
 uvicorn --app-dir examples fastapi_app:api
 """

@@ -1,10 +1,10 @@
-"""An order and an invoice of the shop's own, committed in one SQL transaction: both exist or neither does.
+"""An order and a row of your own (an invoice), committed in one SQL transaction: both exist or neither does.
 
 python examples/joined_order.py [directory]     # embedded: orders and invoices in one SQLite file
 
 With OMS_PROFILE=distributed and the other OMS_ settings of the order service, SHOP_DATABASE_URL names the same
 PostgreSQL database for the shop's own role (postgresql+psycopg://shop:...@host/oms); see docs/distributed.md.
-`oms stock set espresso-cup 40 --url http://inventory:8082` comes first there.
+First run `oms stock set espresso-cup 40 --url http://inventory:8082` there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A payment gateway of your own, and what it takes to be one: every call is keyed, and unknown is never failed.
+"""A payment gateway of your own: every call has an idempotency key, and an unknown outcome is never a failure.
 
 python examples/own_gateway.py
 """

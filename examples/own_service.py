@@ -34,7 +34,7 @@ def main() -> tuple[list[str], dict[str, str]]:
 
 
 def simulated(app: oms.App) -> Callable[[], None]:
-    """The step as it is: whatever happens, an order has one parcel, and the carrier isn't asked in vain."""
+    """The correct step: an order has at most one parcel, and no call to the carrier is lost."""
     carrier = PaperCarrier()
     subscribe(app, carrier)
 

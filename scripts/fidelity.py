@@ -232,7 +232,7 @@ def _flag(node: ast.FunctionDef) -> tuple[str | None, str]:
             ):
                 return flag, reason
             case ast.Call(func=ast.Attribute(value=ast.Name(id="pytest"), attr="skip")) if not _guarded(node, found):
-                raise SystemExit(f"{node.name} skips without a flag: fidelity can't tell for whom")
+                raise SystemExit(f"{node.name} skips without a flag: the table can't show for which adapters")
     return None, ""
 
 

@@ -27,7 +27,7 @@ install_packages() {
   trap 'rm -f "${made[@]}"' EXIT
   if [ ! -e "$POLICY" ]; then
     made+=("$POLICY")
-    printf '#!/bin/sh\nexit 101\n' >"$POLICY" # a package asks it whether its service may start now
+    printf '#!/bin/sh\nexit 101\n' >"$POLICY" # Debian packages call it before they start their service
     chmod +x "$POLICY"
   fi
   made+=("$NO_CLUSTER")
@@ -54,7 +54,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     exit 1
   fi
 elif docker_answers; then
-  echo "servers for the tests: ${packages[*]} are missing; Docker answers and is used instead,"
+  echo "servers for the tests: ${packages[*]} are missing; Docker is running and is used instead,"
   echo "but tests that kill or pause a server of their own need them and will fail"
 else
   echo "servers for the tests: install these Debian packages (or your system's like), as root:" >&2

@@ -1,7 +1,7 @@
 """Writes the locks of the image, with the hashes of every file: what `oms` needs to run, and what builds its wheel.
 
     python scripts/runtime_lock.py            # write both; `uv` (pip install uv) asks the package index for the hashes
-    python scripts/runtime_lock.py --check    # fail where they aren't what requirements.txt and pyproject.toml say
+    python scripts/runtime_lock.py --check    # fail if they differ from requirements.txt and pyproject.toml
 
 requirements-runtime.txt and requirements-build.txt are parts of requirements.txt. The script follows the installed
 packages' own metadata from pyproject.toml's dependencies: run it in the `make` environment. --check needs no network:

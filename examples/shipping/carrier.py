@@ -1,4 +1,4 @@
-"""The carrier: who takes the parcel. Both calls are keyed by the order, so that they may be repeated."""
+"""The port of a carrier. Both calls use the order id as their idempotency key, so they may be repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Carrier(Protocol):
 
 
 class PaperCarrier(Carrier):
-    """Keeps its parcels in a list, and counts how often it was asked."""
+    """Keeps its parcels in a list, and counts its calls."""
 
     def __init__(self) -> None:
         self.parcels: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """The same step as its author first wrote it: it hands the parcel over in the handler, so a redelivery ships twice.
 
-Handlers run again where their transaction didn't commit. What leaves the system must be a call (`step.call`), keyed by
-the order. `oms sim --own own_service:hasty` finds this one.
+A handler runs again if its transaction didn't commit, so calls to other systems belong in `step.call`, with the order
+as idempotency key. `oms sim --own own_service:hasty` finds the mistake.
 """
 
 from __future__ import annotations

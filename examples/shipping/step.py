@@ -1,7 +1,7 @@
-"""Ship what is confirmed; call the parcel off when the order is cancelled after all.
+"""Book a parcel for a confirmed order, and cancel the parcel if the order is cancelled later.
 
-The two events may come in either order and more than once. What the step remembers of an order decides: a
-cancel that comes first leaves a note, and the confirmation that follows finds it.
+The two events may come in either order and more than once. The document that the step saved for the
+order decides: a cancellation that arrives first saves a note, which the later confirmation reads.
 """
 
 from __future__ import annotations

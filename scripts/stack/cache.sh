@@ -1,4 +1,4 @@
-# Where the container tests keep what is expensive to make. Sourced by the scripts beside it.
+# The cache directory of the container tests. The other scripts of this folder source this file.
 # Everything under it may be deleted while no engine of ours runs.
 # shellcheck shell=bash disable=SC2034
 OMS_TEST_CACHE=${OMS_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/oms/containers}

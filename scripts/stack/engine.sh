@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Docker engine for the container tests: the one that answers, else one of our own (Debian's docker.io, as root), with
-# its own data and socket beside any other.
+# A Docker engine for the container tests: one that is running, else a new one (Debian's docker.io, as root), with
+# its own data and socket, separate from any other engine.
 #
 #     scripts/stack/engine.sh start             # idempotent; exit code 3 and one line where none can run
 #     eval "$(scripts/stack/engine.sh env)"     # DOCKER_HOST and so on for docker, compose and testcontainers
@@ -55,7 +55,7 @@ stop() {
 environment() {
   if ours; then
     echo "export DOCKER_HOST=$SOCKET"
-    # No registry is asked: the builder is the engine's own, and the sweeper of testcontainers would have to be pulled.
+    # Without a registry: the builder is part of the engine, and testcontainers' sweeper would have to be pulled.
     echo 'export DOCKER_BUILDKIT=0 TESTCONTAINERS_RYUK_DISABLED=true'
   fi
   [ ! -d "$OMS_TEST_CACHE/docker-config" ] || echo "export DOCKER_CONFIG=$OMS_TEST_CACHE/docker-config"

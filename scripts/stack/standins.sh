@@ -42,7 +42,7 @@ slim() {
 
 say() { echo "stand-in: $1"; }
 
-# build NAME TAG...: the folder standins/NAME, with what `prepare_NAME` puts beside its files.
+# build NAME TAG...: the folder standins/NAME, with the files that `prepare_NAME` adds to it.
 build() {
   local name=$1 context digest tag
   shift

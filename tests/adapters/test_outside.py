@@ -1,4 +1,4 @@
-"""What stands at the border: gateway, webhook, API keys, log lines and settings, and that no secret gets out."""
+"""Adapters to the outside: gateway, webhook, API keys, log lines and settings. No secret is disclosed."""
 
 from __future__ import annotations
 

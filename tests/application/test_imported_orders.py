@@ -1,4 +1,4 @@
-"""Orders of the system replaced: they rest, whatever is still said of them, until an operator resumes or cancels them."""
+"""Orders from the Spring system change, despite later messages about them, only when an operator resumes or cancels them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oms.testing import Shop
 
 ID = "4e0b85d1-5421-4ccf-9695-59986ebebbae"
 OLD = b'{ "totalAmount": 20.00, "items": {"pear": 1, "apple": 2}, "userId": "ann", "orderId": "' + ID.encode() + b'" }'
-"""As the system replaced told of it: the same order, in other bytes than ours."""
+"""The Spring system's message about the same order, in other bytes than ours."""
 
 
 @pytest.fixture(params=["memory", "embedded"])
@@ -100,7 +100,7 @@ def after_the_old_system(message: bytes = OLD) -> Shop:
 
 
 def test_an_order_that_is_told_of_in_other_bytes_than_before_is_one_message() -> None:
-    """P8 and P9: the old system's message, which nobody here had to handle, and ours after it was resumed."""
+    """P8 and P9: the Spring system's message, which no service had to handle, and ours after it was resumed."""
     shop = after_the_old_system()
     quiet(shop)
 

@@ -16,7 +16,7 @@ Make = Callable[..., Shop]
 
 
 class Moody:
-    """A shop's pricing and policy in one: says what it is told to, and counts how often it was asked."""
+    """A shop's pricing and policy in one: returns the given results, and counts its calls."""
 
     def __init__(self) -> None:
         self.total, self.refusal, self.asked = 10, None, 0
@@ -48,7 +48,7 @@ def test_a_repeat_gets_its_order_though_the_policy_refuses_by_now(shop: Shop, mo
     moody.total, moody.refusal = 99, oms.Refused("too_many", "enough for today")
 
     assert shop.place(key="k") == first
-    assert (first.agreed.total.minor, moody.asked) == (1000, 1), "a repeat isn't asked about"
+    assert (first.agreed.total.minor, moody.asked) == (1000, 1), "a repeat calls neither pricing nor policy"
     assert shop.app.orders.page().total == 1
     with pytest.raises(oms.Refused):
         shop.place(key="another")

@@ -111,7 +111,7 @@ def test_a_store_from_before_has_the_currency_of_its_rows(tmp_path: Path, kind: 
 
 
 class OtherBook:
-    """A gateway's book in its own currency, or in none that it tells."""
+    """A gateway's book in its own currency, or without the currency's name."""
 
     def __init__(self, entries: Iterable[BookEntry], currency: str | None) -> None:
         self._entries, self._currency = list(entries), currency

@@ -85,7 +85,7 @@ SCENARIOS: Mapping[str, Sequence[Command]] = {
         ("give_back", ["o-3", "o-3"]),
         ("take", {"o-3": {"a": 1}, "new": {"a": 1}}),
     ],
-    "a hold of a product that nobody knows": [
+    "a hold of an unknown product": [
         ("rebuild", {"a": 1}, {"o1": {"a": 1, "_": 2}}, 5),
         ("give_back", ["o1"]),
     ],

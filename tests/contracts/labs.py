@@ -169,7 +169,7 @@ _free: dict[str, list[str]] = {}
 
 
 class OnPostgres(Timed):
-    """A PostgreSQL store, in a schema of its own; its time stands still unless the suite moves it."""
+    """A PostgreSQL store, in a schema of its own; only the suite changes its time."""
 
     name: str
     survives_restart = True
@@ -402,7 +402,7 @@ def _sender(bootstrap: str) -> KafkaBroker:
 
 
 class ApartKafka(Broker, LogEvidence):
-    """A Kafka broker whose topics and groups have a prefix that nobody sees. Topics are made when first named."""
+    """A Kafka broker whose topics and groups have a hidden prefix. Topics are created at their first use."""
 
     def __init__(self, settings: Settings, prefix: str, *, sends: KafkaBroker) -> None:
         self.settings, self.prefix, self._sends = settings, prefix, sends
@@ -503,7 +503,7 @@ class ApartMember(Subscription):
 
 
 def leave_group(address: str, group: str, member_id: str) -> None:
-    """Tell a single Kafka broker that a member left, who knows nothing of it: what a broker does after a silence."""
+    """Remove a member from its Kafka group without its knowledge, as the broker does after a session timeout."""
     leave_group_key, version, correlation = 13, 0, 1
     words = b"".join(struct.pack(">h", len(word)) + word for word in (b"lab", group.encode(), member_id.encode()))
     request = struct.pack(">hhi", leave_group_key, version, correlation) + words

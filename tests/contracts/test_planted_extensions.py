@@ -1,4 +1,4 @@
-"""Wrong extensions: each fails the test of its suite that is named beside it, with a message that says what is wrong."""
+"""Wrong extensions: each fails the named test of its suite, with a message that says what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A contract that no broken adapter fails proves nothing: each planted fault must fail the tests named beside it."""
+"""A contract that no broken adapter fails proves nothing: each planted fault must fail the named tests."""
 
 from __future__ import annotations
 

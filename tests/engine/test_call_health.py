@@ -20,7 +20,7 @@ class Bug(Exception):
 
 
 class Gateway(oms.PaymentGateway):
-    """Fails as it is told, and captures when it is well."""
+    """Raises the given errors, and otherwise captures."""
 
     def __init__(self, fault: Callable[[], Any] | None) -> None:
         self.fault = fault

@@ -197,7 +197,7 @@ def test_a_process_that_has_lived_on_with_its_partitions_no_longer_notes_each_ba
 
 
 def test_a_batch_that_waits_for_its_database_is_no_death_to_whoever_gets_it_next() -> None:
-    """Its worker loses its partitions again and again meanwhile, as in a long outage: nobody died of the message."""
+    """Its worker loses its partitions again and again meanwhile, as in a long outage: no process died of the message."""
     away = [True]
 
     def point(place: str) -> None:

@@ -1,4 +1,4 @@
-"""Copies of dead letters: one for each that is parked, in its service's `.dlq` topic, and an event for nobody."""
+"""Copies of dead letters: one for each that is parked, in its service's `.dlq` topic, and no service handles them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 class HostClock(ManualClock):
-    """A host's: time passes, and whoever sets it moves what it shows and nothing else."""
+    """The clock of a host: setting it changes the wall-clock time only, not the monotonic time."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What an operator is told where gate, ledger and orders don't agree, and what P2 says of the same."""
+"""`oms reconcile` reports differences between gate, ledger and orders, and P2 reports the same ones."""
 
 from __future__ import annotations
 

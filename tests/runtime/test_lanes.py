@@ -1,4 +1,4 @@
-"""Lanes: the steps of a service on threads of their own lose no news, and know when to look again."""
+"""Lanes: the steps of a service on several threads lose no wake-up, and look again in time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from oms.testing import Shop
 
 
 class Counting(Runnable):
-    """A step that has something to do once for each time that it is told."""
+    """A step with one unit of work for each wake-up."""
 
     def __init__(self) -> None:
         self.todo, self.done = 0, 0
@@ -168,7 +168,7 @@ def test_the_lanes_of_a_service_are_all_of_its_steps() -> None:
 
 
 class Endless(Runnable):
-    """A step that always finds so much to do; notes when it was asked."""
+    """A step that always finds the same amount of work; records when it ran."""
 
     def __init__(self, moves: int) -> None:
         self.moves = moves
@@ -216,7 +216,7 @@ def test_a_lane_that_is_not_busy_never_pauses(monkeypatch: pytest.MonkeyPatch) -
 
 
 class BusyLog:
-    """A log that has news whenever it is waited for."""
+    """A log that has messages at every wait."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -227,7 +227,7 @@ class BusyLog:
 
 
 class Alternating(Runnable):
-    """A step that finds much, then nothing, and so on; notes when it was asked."""
+    """A step that finds work at every second run; records when it ran."""
 
     def __init__(self) -> None:
         self.run_at: list[float] = []

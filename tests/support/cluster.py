@@ -192,7 +192,7 @@ class Cluster:
                 worker.kill()
 
     def states(self) -> Counter[str]:
-        """How many orders are in each state; an order that nobody knows yet isn't counted."""
+        """How many orders are in each state; an order that the order service doesn't know yet isn't counted."""
         with psycopg.connect(self._record(), autocommit=True) as connection:
             rows = connection.execute("SELECT state, count(*) FROM oms_order.orders GROUP BY state").fetchall()
         return Counter(dict(rows))

@@ -1,6 +1,6 @@
 """`oms` with a death built in: OMS_TEST_CRASH_AT=<point>:<n> kills the process with SIGKILL at the n-th passing.
 
-OMS_TEST_DATA_LIMIT=<bytes> limits the memory that it may use beside that of an idle service.
+OMS_TEST_DATA_LIMIT=<bytes> limits the memory that it may use in addition to that of an idle service.
 
 The points are calls of the adapters, so production code knows nothing of this.
 """

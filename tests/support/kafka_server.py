@@ -62,7 +62,7 @@ class KafkaServer:
             self._process.wait()
 
     def settings(self, conf: Mapping[str, str] | None = None, **more: Any) -> Settings:
-        """Settings of a client, of the plain listener unless told otherwise; `conf` are librdkafka's keys."""
+        """Settings of a client, by default of the plain listener; `conf` are librdkafka's keys."""
         quick = {"heartbeat.interval.ms": "100", "session.timeout.ms": "6000"}
         return Settings(**{"kafka_bootstrap": self.plain, "kafka_conf": {**quick, **(conf or {})}, **more})
 

@@ -1,4 +1,4 @@
-"""A gateway for tests that does what it is asked to and, while the file in OMS_TEST_GATEWAY says `mute`, answers nothing.
+"""A gateway for tests: it makes each call and, while the file in OMS_TEST_GATEWAY contains `mute`, sends no response.
 
 Its book is the simulated gateway's, in OMS_DATA. A customer `slow-2.5` is charged 2.5 s later; `declined` never.
 """

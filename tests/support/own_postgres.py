@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, to be killed, filled up and started again; passwords are asked for."""
+"""A PostgreSQL server of the tests' own, which a test may kill, fill up and restart; it requires passwords."""
 
 from __future__ import annotations
 

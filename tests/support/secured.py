@@ -1,4 +1,4 @@
-"""Real servers that nobody reaches without TLS and a password: what `docs/distributed.md` says under Security."""
+"""Real servers that require TLS and a password, as `docs/distributed.md` describes under Security."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Serving:
 
 @attrs.define
 class Load:
-    """Posts orders over several connections until it is told to stop; keeps what was accepted."""
+    """Posts orders over several connections until it is stopped; records the accepted orders."""
 
     port: int
     make: Callable[[int], dict]

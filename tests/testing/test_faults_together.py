@@ -1,4 +1,4 @@
-"""Faults that a test asks for in any combination: whatever they do to each other, the promises hold in the end."""
+"""Any combination of faults: the promises hold in the end."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Chance:
 
 
 def placed(shop: Shop, key: str) -> oms.Order:
-    """An order of a customer who asks again where no answer came."""
+    """An order of a customer who repeats the request if no response arrives."""
     for _ in range(5):
         try:
             return shop.place({"lamp": 1}, key=key)

@@ -36,7 +36,7 @@ def test_the_code_of_the_page_keeps_the_contract(pytester: pytest.Pytester) -> N
 
 
 class Silent(oms.PaymentGateway):
-    """Never knows anything; keeps when it was asked what."""
+    """Answers each call with a fixed result; records the time of each call."""
 
     def __init__(self, charge: object, lookup: object) -> None:
         self.answers: dict[str, object] = {"Charge": charge, "Lookup": lookup, "Void": oms.Unanswered()}

@@ -13,7 +13,7 @@ from oms.testing.sim.gateway import TapeGateway
 
 
 class Wallet(TapeGateway):
-    """A right gateway that counts what it is asked."""
+    """A correct gateway that counts its calls."""
 
     def __init__(self) -> None:
         super().__init__(oms.testing.Shop().clock, lambda _label, _options: 0)
@@ -88,10 +88,10 @@ def test_calls_and_answers_are_lost_in_some_schedules() -> None:
         shop.run()
         own = shop.extensions
         seen["looked up"] += own.gateway.calls["lookup"] > 0
-        seen["told again"] += len(own.notifier.got) > len(set(own.notifier.got))
+        seen["notified again"] += len(own.notifier.got) > len(set(own.notifier.got))
 
     hunted()
-    assert all(seen[name] > 0 for name in ("looked up", "told again")), seen
+    assert all(seen[name] > 0 for name in ("looked up", "notified again")), seen
 
 
 @pytest.mark.parametrize("losing", ["lose_next_answer", "lose_next_call"])

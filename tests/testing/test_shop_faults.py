@@ -356,7 +356,7 @@ def test_it_comes_late(shop: Shop, order: oms.Order) -> None:
 
 
 def test_it_comes_too_late(shop: Shop, order: oms.Order) -> None:
-    """The money is captured, the news of it isn't here by the deadline: it goes back."""
+    """The charge is captured, but its event arrives after the deadline: the charge is refunded."""
     shop.topic("payment.success").delay(order, minutes=20)
     shop.run()
     shop.advance(minutes=30)
@@ -397,7 +397,7 @@ def test_it_forgets_everything(shop: Shop, order: oms.Order) -> None:
     shop.expect().stock("lamp", on_hand=0).promises_kept()
 
 
-# -- what was asked for and didn't happen
+# -- armed faults that didn't happen
 
 
 def test_a_fault_that_never_happened_is_an_error(shop: Shop) -> None:

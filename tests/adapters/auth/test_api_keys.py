@@ -1,4 +1,4 @@
-"""The keys file: only entries that say exactly what they mean are accepted, and a deleted file closes the door."""
+"""The keys file: only unambiguous entries are accepted, and without the file no key is accepted."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from oms.bootstrap.backups import back_up, restore
 from oms.entrypoints.cli import main
 
 LEASES = {"outbox_lease_s": 1.0, "task_lease_s": 2.0, "payment_timeout_s": 1.0, "webhook_timeout_s": 1.0}
-"""A copy has the leases of the process that it was made beside: they have to end before another one takes over."""
+"""A copy contains the leases of the process that ran meanwhile; they must expire before another process takes over."""
 
 
 def create(directory: Path, **given: Any) -> oms.App:

@@ -183,7 +183,7 @@ def test_callers_on_many_threads_each_get_their_own_reports(server: KafkaServer,
 
 def test_a_producer_that_gave_up_for_good_is_made_anew(server: KafkaServer) -> None:
     telemetry = RecordingTelemetry()
-    # With this key, which nobody should want, librdkafka takes any refusal for the end.
+    # With this key, which no user should set, librdkafka takes any refusal for the end.
     broker = KafkaBroker(server.settings({"enable.gapless.guarantee": "true"}).kafka, telemetry)
     topic = new_topic(server, 1, **{"max.message.bytes": "2000"})
     (report,) = broker.publish([Outgoing(topic, b"k", b"x" * 3000)])

@@ -1,4 +1,4 @@
-"""Kafka's settings as plain data, and what its errors mean; no server is asked."""
+"""Kafka's settings as plain data, and the translation of its errors; without a server."""
 
 from __future__ import annotations
 

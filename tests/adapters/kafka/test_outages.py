@@ -37,7 +37,7 @@ def message(topic: str, number: int) -> Outgoing:
 
 
 def poll_through(member: Subscription, found: set[bytes | None], errors: list[PortError]) -> None:
-    """What a worker does in a round: it asks what it lost, and waits and goes on after `Retryable`."""
+    """One round of a worker: it reads the lost partitions, and waits and continues after `Retryable`."""
     member.lost()
     try:
         found.update(record.value for record in member.poll(100))
@@ -81,7 +81,7 @@ def test_a_broker_that_is_killed_in_the_middle_loses_nothing(server: KafkaServer
     failures = [report for report in reports if report is not None]
     assert failures
     assert all(isinstance(report, OutcomeUnknown | Retryable) for report in failures)
-    assert errors  # the reader was told, and waited
+    assert errors  # the reader got an error, and waited
     wait_for(lambda: poll_through(member, found, errors) or len(found) == 2001, 60)
     kept = {record.value for record in KafkaBroker(broker._config, telemetry, topics=[topic]).all_records()}
     assert kept == found == {str(number).encode() for number in range(2001)}

@@ -99,7 +99,7 @@ def test_nobody_takes_while_it_is_rebuilt(server: Server) -> None:
 @pytest.mark.parametrize("before", ["fill", "publish"])
 @pytest.mark.parametrize("epoch", [3, 4])
 def test_a_rebuild_that_was_overtaken_changes_nothing(server: Server, before: str, epoch: int) -> None:
-    """Also by one of the same epoch: the first one's transaction failed, and nobody told it."""
+    """Also by one of the same epoch: the first one's transaction failed without notice."""
     other = server.gate()
 
     def overtake() -> None:
@@ -160,7 +160,7 @@ def test_a_restart_meanwhile_leaves_it_closed(server: Server) -> None:
 
 
 def test_an_earlier_epoch_is_possible_where_the_later_ones_server_is_gone(server: Server) -> None:
-    """As with a ledger that was restored from a backup: what an old server left is in nobody's way."""
+    """As with a ledger that was restored from a backup: the data of an old server changes nothing."""
     server.gate().rebuild({A: 1}, {}, 9)
     server.wait_for_log("open")
     server.kill()

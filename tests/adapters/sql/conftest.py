@@ -9,6 +9,6 @@ from tests.support.own_postgres import OwnPostgres
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[OwnPostgres]:
-    """A PostgreSQL server that logs all it is told, and isn't to be stopped."""
+    """A PostgreSQL server that logs all statements. Tests don't stop it."""
     with OwnPostgres(log_statement="all") as made:
         yield made

@@ -263,7 +263,7 @@ def test_more_members_than_partitions(log: SqliteLog):
 
 
 def test_a_member_that_polls_while_others_come_and_go_gets_nothing_twice_unasked(log: SqliteLog):
-    """Records of a partition come again only after its loss was told, and none is left out."""
+    """Records of a partition are delivered again only after its loss was reported, and none is left out."""
     stop = threading.Event()
 
     def come_and_go() -> None:
@@ -493,7 +493,7 @@ def test_nobody_waits_for_a_writer_that_has_died(log: SqliteLog, monkeypatch: py
     monkeypatch.setattr(records, "INSERT", None)
     assert [type(report) for report in log.publish([message()])] == [OutcomeUnknown]
     assert [type(report) for report in log.publish([message()])] == [Retryable]
-    log._writer._thread.join(10)  # callers are told before the thread ends of its error, which is for our hook alone
+    log._writer._thread.join(10)  # callers get the error before the thread ends with it; only our hook sees that
     assert not log._writer._thread.is_alive()
 
 

@@ -1,4 +1,4 @@
-"""The durable log and other processes: one that is killed, one that reads beside it."""
+"""The durable log and other processes: one is killed, one reads at the same time."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def decoded(value: object, topic: str = "order.created") -> events.OrderCreated:
 
 
 def with_raw(field: str, raw: str) -> bytes:
-    """`created()` with one field's value as it stands."""
+    """`created()` with the value of one field as given."""
     return json.dumps(created(**{field: "@"})).replace('"@"', raw).encode()
 
 

@@ -1,4 +1,4 @@
-"""What a shop's own code returns is checked before it is used, and what can't be an extension is refused at the door."""
+"""Results of extensions are checked before they are used, and unsuitable objects are refused by `create`."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ def test_an_id_from_a_program_is_checked_before_any_store_is_asked(new_shop: New
         app.orders.cancel(oms.CancelOrder(name))
 
 
-# -- at the door
+# -- checks by `create`
 
 
 @pytest.mark.parametrize("function", DEFERRED)

@@ -1,4 +1,4 @@
-"""A shop's own plugs and steps, named by import path: what a container gets along."""
+"""Extensions and users' own steps, named by import path."""
 
 from __future__ import annotations
 

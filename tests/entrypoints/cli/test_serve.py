@@ -155,7 +155,7 @@ def test_requests_that_wait_at_the_signal_are_told_to_come_again(start: Start) -
         answers.append((answer.status, answer.headers.get("retry-after"), answer.json()["code"]))
 
     with sqlite3.connect(served.data / "order.db", isolation_level=None) as connection:
-        connection.execute("BEGIN IMMEDIATE")  # somebody holds the store: nothing can be accepted
+        connection.execute("BEGIN IMMEDIATE")  # another connection locks the store: no order can be accepted
         threads = [threading.Thread(target=post, args=(number,)) for number in range(3)]
         for thread in threads:
             thread.start()

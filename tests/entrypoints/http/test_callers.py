@@ -1,4 +1,4 @@
-"""P11: every route of the table against owner, stranger, nobody and operator."""
+"""P11: every route of the table called by the owner, another customer, an anonymous caller and an operator."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ORDER = {"userId": "ann", "amount": 1, "items": {"apple": 1}}
 
 
 class Hanging(oms.Pricing, oms.Policy, oms.Authenticator):
-    """Hangs while `release` isn't set, where it is asked for."""
+    """Hangs on request, until `release` is set."""
 
     def __init__(self, part: str) -> None:
         self.part, self.release = part, threading.Event()

@@ -1,4 +1,4 @@
-"""DNS rebinding: a server that trusts every caller answers only under the names it was told."""
+"""DNS rebinding: a server that trusts every caller responds only to the configured host names."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_two_host_headers_are_refused() -> None:
 
 
 def test_the_address_that_a_request_arrived_at_is_allowed() -> None:
-    """A probe or a scraper asks a container by its address, which nobody could list."""
+    """A probe or scraper calls a container by its address, which no setting could list."""
     with oms.create(profile="memory", environ={}, log_level="error", http_hosts="edge") as app, serving(app) as port:
         for host, status in (("127.0.0.1", 200), ("127.0.0.2", 421), ("evil.example", 421), ("localhost", 421)):
             with Client(port) as client:

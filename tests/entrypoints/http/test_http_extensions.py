@@ -1,4 +1,4 @@
-"""Whatever a shop's own code does, a request has an answer with a body, and nobody is let in by mistake."""
+"""Whatever an extension does, a request gets a response with a body, and no caller is accepted by mistake."""
 
 from __future__ import annotations
 

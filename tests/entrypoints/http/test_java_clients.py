@@ -1,4 +1,4 @@
-"""The clients of the JDK with their defaults. Spring's RestClient and RestTemplate use one of them unless told otherwise.
+"""The clients of the JDK with their defaults. Spring's RestClient and RestTemplate use one of them by default.
 
 Java comes with the servers of `make servers`, where Kafka needs it.
 """

@@ -21,7 +21,7 @@ GOOD: dict[str, Any] = {"userId": "ann", "amount": 40.4, "lines": [LAMP, BULB], 
 
 
 def changed(line: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """`GOOD` with one changed line beside `BULB`."""
+    """`GOOD` with one changed line next to `BULB`."""
     return GOOD | {"lines": [line | fields, BULB]}
 
 

@@ -17,7 +17,7 @@ OPERATOR = {"Authorization": "Bearer of-an-operator"}
 
 
 class Keys(oms.Authenticator):
-    """Two callers by their key; `asked` counts."""
+    """Two callers by their key; `asked` counts the calls."""
 
     def __init__(self) -> None:
         self.asked, self.error, self.waits = 0, False, threading.Event()

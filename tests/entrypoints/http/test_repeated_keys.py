@@ -1,4 +1,4 @@
-"""Idempotency keys over HTTP, with a shop that asks before it accepts."""
+"""Idempotency keys over HTTP, with a policy that takes part in each decision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = {"Idempotency-Key": "k"}
 
 
 class Guard:
-    """A policy that lets go when it is told to."""
+    """A policy that returns when the test lets it."""
 
     def __init__(self) -> None:
         self.refuses, self.asked = False, 0

@@ -1,4 +1,4 @@
-"""Kafka with access lists: the commands of `oms setup --acl` let the services work, and nobody else write."""
+"""Kafka with access lists: the commands of `oms setup --acl` let the services work, and no other client write."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ OPERATIONS = {
 class Stack:
     cluster: Cluster
     admin: AdminClient
-    """A superuser of Kafka, which is whoever doesn't log in."""
+    """A superuser of Kafka: every client that doesn't log in."""
 
     address: str
     """Where Kafka wants a login."""
@@ -101,7 +101,7 @@ def access_lists(bindings: NativeKafka, port: int) -> dict[str, str]:
 
 
 def bindings_of(command: str) -> list[AclBinding]:
-    """What a line of `oms setup --acl` asks for."""
+    """The ACL binding that a line of `oms setup --acl` creates."""
     words = shlex.split(command)
     assert words[:5] == ["kafka-acls.sh", "--bootstrap-server", words[2], "--command-config", "admin.properties"]
     assert words[5:7] == ["--add", "--force"]

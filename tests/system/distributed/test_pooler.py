@@ -27,7 +27,7 @@ STARTS_WITHIN_S = 20
 """A command on a busy machine."""
 
 CONNECTIONS = 2
-"""To the server, for each role; a service asks for up to eight."""
+"""Connections to the server for each role; a service opens up to eight."""
 ROLES = [*(f"oms_{service}" for service in SERVICES), "oms_operator"]
 PASSWORD = "a-password-of-the-tests"
 

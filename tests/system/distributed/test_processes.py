@@ -21,7 +21,7 @@ from tests.support.files import WIRE
 from tests.support.serving import Load, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-PARTITIONS = 4  # as `oms setup` makes them unless told otherwise
+PARTITIONS = 4  # the default of `oms setup`
 
 
 def place(cluster: Cluster, items: dict[str, int], *, user: str = "ann", amount: float = 12.5) -> str:
@@ -166,7 +166,7 @@ def test_every_message_of_an_order_twice_has_every_effect_once(cluster: Cluster)
     order_id = place(cluster, {"mango": 4})
     assert ended(cluster, order_id) == "CONFIRMED"
     wait_for(lambda: stock(cluster, "mango")["held"] == 0, "the stock is sold")
-    wait_for(lambda: all_read(cluster), "the user is told of both")
+    wait_for(lambda: all_read(cluster), "the user is notified of both")
     counts = [one.log.read_text().count(order_id) for one in cluster.of("notification")]
     before = order(cluster, order_id)
     producer = Producer({"bootstrap.servers": cluster.kafka_bootstrap})

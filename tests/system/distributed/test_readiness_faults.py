@@ -250,7 +250,7 @@ def test_a_topic_is_denied(stack: Stack, workers: dict[str, Worker]) -> None:
 
 
 def test_the_group_has_members_with_another_protocol(stack: Stack, workers: dict[str, Worker]) -> None:
-    """While the service stands still and is taken for dead, a consumer with another assignor takes the group."""
+    """While the service is stopped and counts as dead, a consumer with another assignor takes the group."""
     payment = workers["payment"]
     payment.signal(signal.SIGSTOP)
     other = member(stack, "payment-group", {"partition.assignment.strategy": "range"})

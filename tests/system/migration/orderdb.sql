@@ -1,6 +1,6 @@
 -- The database of the system replaced, as far as it is known: the names of the tables, that every order says CREATED,
 -- and the order of tests/wire (the first one here). Types and columns are those that its framework makes of such a
--- class unless told otherwise; docs/migration.md names them as assumptions.
+-- class by default; docs/migration.md names them as assumptions.
 
 CREATE TABLE orders (
     id uuid NOT NULL PRIMARY KEY,

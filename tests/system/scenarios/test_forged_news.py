@@ -1,4 +1,4 @@
-"""Payment news that contradicts its order: parked with an alert, without effect, whatever it overtakes.
+"""Payment events that contradict their order are parked with an alert and without effect, in any order of arrival.
 
 After each test the promises are checked, with the forged messages in the log.
 """
@@ -47,7 +47,9 @@ def test_a_forged_payment_confirms_nothing(system: Shop, wrong: dict[str, Any]) 
     )
 
     system.run()
-    assert system.app.orders.get(order.id).state is oms.OrderState.CONFIRMED, "the true news has the same message id"
+    assert system.app.orders.get(order.id).state is oms.OrderState.CONFIRMED, (
+        "the genuine event has the same message id"
+    )
 
 
 def test_a_forgery_before_the_true_news_in_one_batch(system: Shop, wrong: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ PACE_S = 0.05
 
 @attrs.define
 class Load:
-    """`orders` are the ids that callers were told, ever."""
+    """`orders` are all ids that callers got in responses."""
 
     orders: list[str] = attrs.field(factory=list)
     errors: list[BaseException] = attrs.field(factory=list)

@@ -23,7 +23,7 @@ REQUEST = (ROOT / "tests/wire/post-order.request.json").read_text()
 
 
 def run(*command: str, timeout_s: float = 60, cwd: Path = ROOT) -> str:
-    """Standard output of a command; an AssertionError with all it said where it fails."""
+    """Standard output of a command; an AssertionError with its output if it fails."""
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, (
         f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
@@ -120,7 +120,7 @@ def place(key: str, body: str = REQUEST, timeout_s: float = 120) -> str:
 
 
 def state_of(order: str) -> str | None:
-    """The order's state; None where nobody answers just now."""
+    """The order's state; None while no service responds."""
     try:
         status, answer = http(8081, "GET", f"/orders/{order}")
     except (OSError, HTTPException):

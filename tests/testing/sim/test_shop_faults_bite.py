@@ -1,4 +1,4 @@
-"""Each fault of the fixture `shop` is real: with a fault of the zoo planted into the code, the test that asks for it fails."""
+"""Each fault of the fixture `shop` is real: if a bug of the zoo is planted in the code, the test that arms the fault fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Plant = Callable[[], AbstractContextManager[object]]
 
 @contextmanager
 def inbox_only_looked_at() -> Iterator[None]:
-    """The look before the transaction is trusted: whoever stood still in between handles a message again."""
+    """The read before the transaction is trusted: a worker that paused in between handles a message again."""
     with patch.object(MemoryTransaction, "claim_inbox", lambda _self, _group, names: list(names)):
         yield
 
@@ -64,7 +64,7 @@ def refund(shop: Shop, order: oms.Order) -> None:
 
 @attrs.frozen
 class Bite:
-    """What is asked for, what is planted, and how the order ends in spite of the former alone."""
+    """The fault to arm, the bug to plant, and the state in which the order ends without the bug."""
 
     ask: Ask
     plant: Plant
@@ -127,7 +127,7 @@ BITES: dict[str, Bite] = {
     "delay": Bite(
         lambda shop: shop.topic("order.created").delay(minutes=20), ZOO["no release tombstone"].plant, "CANCELLED"),
     "gate loses its last second": Bite(lambda shop: shop.gate.lose_last_second(), ZOO["lost tail not noticed"].plant),
-    "gate is flushed": Bite(  # a closed gate is asked four times a second
+    "gate is flushed": Bite(  # a closed gate is probed four times a second
         lambda shop: shop.gate.flush(), gate_left_closed, minutes=2),
     "decline": Bite(gateway("decline_next"), ZOO["hold not given back"].plant, "CANCELLED"),
     "no answer": Bite(gateway("lose_next_answer"), ZOO["unknown taken for declined"].plant),

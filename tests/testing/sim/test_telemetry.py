@@ -11,7 +11,7 @@ from oms.testing.sim.campaign import traces
 
 
 class Failing(Telemetry):
-    """Raises whatever it is asked for, also what is no `Exception`."""
+    """Raises the given exception, which may also be a `BaseException`."""
 
     def __init__(self) -> None:
         self.calls = 0

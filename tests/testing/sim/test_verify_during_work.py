@@ -1,4 +1,4 @@
-"""`oms verify` beside a system at work: whatever happens between two of its reads, it reports no fault of a right system.
+"""`oms verify` on a working system: whatever happens between two of its reads, it reports no false violation.
 
 Each check is made while a schedule of the simulator goes on: before each read, the schedule makes some steps. A record
 that is read too early, or too late, for the order of reads in `record_snapshot.py` is a wrong check, and is found here.
@@ -28,7 +28,7 @@ SEEDS = range(120)
 READS = ("at_one_moment", "offsets", "epoch")
 ALL_FAULTS = Scope(faults=frozenset(FAULTS))
 LONG_S = 1e6
-"""Time that a schedule lets pass while a worker stands still is no fault that verify has to find."""
+"""Time that passes while a worker is paused is no violation that verify has to find."""
 
 
 class Moving:

@@ -205,7 +205,7 @@ class TestSession:
 
 
 class TestTime:
-    """The server's clock decides; the host's is never asked."""
+    """Only the server's clock is used, never the host's."""
 
     def test_a_transaction_has_the_servers_time_in_utc(self, stores: Open, server: OwnPostgres) -> None:
         store = stores("order")
@@ -415,7 +415,7 @@ class TestClaims:
 
 
 class TestPlans:
-    """What is asked again and again costs the same however long the backlog is."""
+    """The cost of a repeated query doesn't depend on the length of the backlog."""
 
     def test_claims_sort_nothing_and_scan_nothing(self, stores: Open, login: Credentials, sent_sql: list[Any]) -> None:
         store = stores("order")

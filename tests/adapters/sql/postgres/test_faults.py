@@ -1,4 +1,4 @@
-"""A server that dies, restarts, cuts transactions off or fills up: what a caller is told is never a lie."""
+"""A server that dies, restarts, aborts transactions or fills up: every result that a caller gets is true."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def stores(login: Credentials) -> Iterator[Open]:
 
 
 def claim(store: Any, name: str) -> str:
-    """Commit one message; how it ended, as the caller is told."""
+    """Commit one message and return the outcome that the caller sees."""
     try:
         with store.begin() as transaction:
             transaction.claim_inbox("g", ids(name))
@@ -93,7 +93,7 @@ def until_it_runs(mortal: OwnPostgres, query: str) -> int:
         found = backends(mortal, query)
         if found:
             return found[0]
-    raise AssertionError(f"nobody runs {query}")
+    raise AssertionError(f"no session runs {query}")
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ class TestConnection:
         store.start_attempts("g", {TopicPartition("t", 0): 1})
         assert list(store.all_inbox()) == [("g", "a")]
         mortal.restart()
-        time.sleep(PING_AFTER_S)  # an empty server is back sooner than any in use, before a connection is asked
+        time.sleep(PING_AFTER_S)  # an empty server is back sooner than any in use, before the pool tests a connection
         assert list(store.all_inbox()) == [("g", "a")]
         assert claim(store, "b") == "done"
         assert store.start_attempts("g", {TopicPartition("t", 0): 1}) == {TopicPartition("t", 0): 2}

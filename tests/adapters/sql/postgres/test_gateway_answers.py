@@ -25,7 +25,7 @@ ANSWERS: list[Any] = [
 
 
 class Gateway(oms.PaymentGateway):
-    """Answers the first call about each charge by the list, and captures when it is asked again."""
+    """Answers the first call about each charge by the list, and captures at the second call."""
 
     def __init__(self) -> None:
         self.answers = list(ANSWERS)

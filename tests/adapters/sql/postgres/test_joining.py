@@ -44,7 +44,7 @@ def server() -> Iterator[OwnPostgres]:
 
 @pytest.fixture(scope="module")
 def settings(server: OwnPostgres) -> Settings:
-    """A database as `oms setup` leaves it, beside the caller's own role and schema."""
+    """A database after `oms setup`, with the caller's own role and schema."""
     at = psycopg.conninfo.conninfo_to_dict(server.admin)
     made = load_settings(
         {},

@@ -1,4 +1,4 @@
-"""Migrations on PostgreSQL make exactly what the schema says, whoever else is at it, and take it away again."""
+"""Migrations on PostgreSQL create exactly the declared schema, also concurrently, and can be reverted."""
 
 from __future__ import annotations
 

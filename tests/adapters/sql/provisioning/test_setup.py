@@ -1,4 +1,4 @@
-"""`oms setup` and the check on a server that asks for passwords: who may do what, repeats, clear lines."""
+"""`oms setup` and the check on a server with passwords: rights of each role, repeated runs, clear messages."""
 
 from __future__ import annotations
 

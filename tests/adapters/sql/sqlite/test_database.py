@@ -1,4 +1,4 @@
-"""The SQLite stores: migrations, joined transactions, readers beside a writer, errors at the border."""
+"""The SQLite stores: migrations, joined transactions, readers during a write, translated errors."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def test_whatever_changes_of_a_record_is_written(tmp_path: Path, kind: str) -> N
 
 
 def test_early_news_of_the_previous_version_is_read_without_terms(tmp_path: Path) -> None:
-    """Also where that version ran beside this one and added news to a row of this one."""
+    """Also if that version ran at the same time and added an early event to a row of this one."""
     order = Order(id=order_id(1)).hear(OrderTrigger.PAID, at=AT, stated=stated()).aggregate
     store = factory.sqlite_store("order", tmp_path / "order.db", SystemClock(), CountedIds())
     with store.begin() as transaction:
@@ -294,7 +294,7 @@ def test_early_news_of_the_previous_version_is_read_without_terms(tmp_path: Path
 
 
 def _read_after(directory: Path, change: str) -> tuple[EarlyNews, ...]:
-    """The early news of the one order after a change of its row."""
+    """The early events of the one order after a change of its row."""
     with create_engine(f"sqlite:///{directory / 'order.db'}").begin() as connection:
         connection.execute(text(f"UPDATE orders SET {change}"))
     reader = factory.read_only("order", directory / "order.db", SystemClock())
