@@ -163,7 +163,9 @@ class Fulfilment:
         if stated is not None:
             return stated
         if not items or not priced(terms.lines):
-            raise InvalidValue("amount_required", "amount is required: it can't be derived from lines with amounts")
+            raise InvalidValue(
+                "amount_required", "amount is required: only units of lines that have amounts have a default"
+            )
         counts = self.counts(terms.items)
         before = {sku: one.cancelled + one.returned for sku, one in counts.items()}
         shares = (line.share(before[line.sku], items[line.sku]) for line in terms.lines if line.sku in items)

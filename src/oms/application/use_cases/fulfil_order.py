@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import attrs
 
@@ -118,7 +119,7 @@ class InstructPaymentUseCase:
         group_command: Command[OrderWork, Order] = Command(
             lambda unit: orders.instruct(unit.work, command, by),
             names=(command.order_id,),
-            key=checked_key(context.key, caller, "instruct", body),
+            key=checked_key(context.key, caller, f"payment.{command.what.value}", body),
             dump=dump_order,
             restore=self._orders.restore,
             recover=lambda: self._instructed(command),
@@ -140,11 +141,17 @@ def _operators_only(caller: Principal, to: str) -> None:
 
 def _body_of(command: RefundOrder) -> list[object]:
     """Return the fields of a refund command, for the fingerprint of its idempotency key; `2` and `2.00` are equal."""
-    amount = f"{command.amount:f}" if command.amount is not None else None
-    if amount is not None and "." in amount:
-        amount = amount.rstrip("0").rstrip(".")
+    amount = _digits(command.amount) if command.amount is not None else None
     kind = command.kind.value
     return [command.order_id, kind, command.reason, _pairs(command.items), amount, command.restock]
+
+
+def _digits(amount: Decimal) -> str:
+    """Return a text that is equal for equal amounts. It is short for a tiny amount too, which is refused later."""
+    _, digits, exponent = amount.as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    kept = text.rstrip("0")
+    return f"{kept}e{int(exponent) + len(text) - len(kept)}" if kept else "0"
 
 
 def _pairs(items: Items | None) -> list[list[object]] | None:
