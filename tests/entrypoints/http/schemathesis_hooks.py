@@ -1,6 +1,7 @@
 """What no OpenAPI document can say.
 
-A client uses an idempotency key for one request, and makes another for the next. The amounts of an order add up.
+A client uses an idempotency key for one request, and makes another for the next. The amounts of an order add up. The
+amount of a refund depends on its kind, and on what is left of the order.
 """
 
 from __future__ import annotations
@@ -38,6 +39,19 @@ def make_amounts_add_up(case: Any) -> None:
     body["amount"] = sum(range(len(parts)))
 
 
+def make_refunds_possible(case: Any) -> None:
+    """A valid body ships or cancels all open units, or gives back an amount; the first needs no amount."""
+    body, path = case.body, case.operation.path
+    if not isinstance(body, dict) or not _is_valid(case):
+        return
+    if path.endswith("/shipments"):
+        body.pop("items", None)
+    if path.endswith("/refunds"):
+        for name in ("items", "restock") if body["kind"] == "GOODWILL" else ("items",):
+            body.pop(name, None)
+        body["amount"] = None if body["kind"] == "CANCEL" else body.get("amount") or 0
+
+
 def _is_valid(case: Any) -> bool:
     return case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE
 
@@ -45,6 +59,7 @@ def _is_valid(case: Any) -> bool:
 def before_each(case: Any) -> None:
     use_every_key_once(case)
     make_amounts_add_up(case)
+    make_refunds_possible(case)
 
 
 @schemathesis.hook

@@ -12,8 +12,16 @@ import oms
 from oms.entrypoints.http.routes import ROUTES, Allowed, Route
 
 ORDER = {"userId": "ann", "amount": 10, "items": {"apple": 1}}
-BODIES = {"placeOrder": ORDER, "setStock": {"onHand": 7}, "addStock": {"delta": 1}}
-OWN = {"getOrder", "getTimeline", "cancelOrder"}
+DECISION = {"of": "no-such-refund", "why": "open again"}
+BODIES = {
+    "placeOrder": ORDER,
+    "refundOrder": {"kind": "GOODWILL", "reason": "late", "amount": 1},
+    "retryPayment": DECISION,
+    "resolvePayment": DECISION,
+    "setStock": {"onHand": 7},
+    "addStock": {"delta": 1},
+}
+OWN = {"getOrder", "getTimeline", "cancelOrder", "listShipments", "listRefunds"}
 """Routes about one order: another's is not found."""
 
 OTHERS = ("owner", "stranger", "nobody", "operator")
@@ -35,6 +43,8 @@ def expected(route: Route, caller: str) -> set[int]:
     if caller == "nobody":
         return {401}
     if route.allowed is Allowed.OPERATORS:
+        if caller == "operator" and BODIES.get(route.name) is DECISION:
+            return {409}
         return {403} if caller in ("owner", "stranger") else {route.ok, 404}
     if caller == "stranger":
         return {404} if route.name in OWN else {403} if route.name == "placeOrder" else {200}

@@ -46,6 +46,9 @@ CHOSEN = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
     phases=[hypothesis.Phase.generate],
 )
+OWN_LINKS = schemathesis.Config.from_dict({"phases": {"stateful": {"inference": {"algorithms": []}}}})
+"""Only the links of the document: those that schemathesis adds would take most of the calls."""
+
 LETTERS = 100
 """Messages that can't be read, so that there is something to redrive and to discard."""
 
@@ -79,9 +82,9 @@ class Anew:
         self._asgi = oms.asgi(self._shop.app)
 
     def go_on(self) -> None:
-        """After every third call the system works: many an order can still be cancelled, many another has ended."""
+        """After every second call the system works: many an order can still be cancelled, many another is confirmed."""
         self._calls += 1
-        if self._calls % 3 == 0:
+        if self._calls % 2 == 0:
             self._shop.run()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -123,7 +126,7 @@ def machine_of(schema: Any, app: Anew, followed: Counter[str], first: Sequence[t
     return Machine
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("tag", "first"),
     [
@@ -135,11 +138,11 @@ def machine_of(schema: Any, app: Anew, followed: Counter[str], first: Sequence[t
 )
 def test_scenarios_along_the_links_of_the_document(tag: str, first: Sequence[tuple[str, str]]) -> None:
     app = Anew()
-    schema = schemathesis.openapi.from_asgi("/openapi.json", app).include(tag=tag)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app, config=OWN_LINKS).include(tag=tag)
     followed: Counter[str] = Counter()
     machine, links = machine_of(schema, app, followed, first), set(links_of(schema.raw_schema, tag))
     while not followed.keys() >= links or followed.total() < CALLS:
-        assert followed.total() < MOST_CALLS, followed
+        assert followed.total() < MOST_CALLS, links - followed.keys()
         machine.run(settings=CHOSEN)
 
 

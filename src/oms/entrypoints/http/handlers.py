@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 import msgspec
@@ -13,11 +12,13 @@ from oms.application.use_cases.requests import MAX_PAGE, MAX_PAGE_NUMBER, Reques
 from oms.bootstrap.app import App
 from oms.domain import commands
 from oms.domain.errors import InvalidValue
+from oms.domain.order import Order
 from oms.domain.values import OrderId, checked_id
 from oms.engine.command_groups import Reply
 from oms.entrypoints.http import shapes, views
 from oms.entrypoints.http.body import read_body, read_typed, whole
 from oms.entrypoints.http.order_body import read_order, read_spring_order
+from oms.entrypoints.http.part_handlers import PartHandlers
 from oms.entrypoints.http.problems import HttpProblem
 from oms.entrypoints.http.request import Handler, Request
 from oms.entrypoints.http.request_waits import RequestWaits
@@ -52,6 +53,7 @@ class Handlers:
             "getTimeline": self.get_timeline,
             "cancelOrder": self.cancel_order,
             "resumeOrder": self.resume_order,
+            **PartHandlers(self._app, self._waits).by_route(),
             "listStock": self.list_stock,
             "rebuildGate": self.rebuild_gate,
             "getStock": self.get_stock,
@@ -73,11 +75,11 @@ class Handlers:
         self._refuse_overload()
         command = self._read_order(await read_body(request), self._app.currency)
         use_case = self._app.orders.place_order
-        async with self._turn(request, caller, "place") as context:
+        async with self._waits.context(request, caller, "place") as context:
             quote_order = partial(use_case.quote, command, context)
             quote = await self._extension(quote_order) if use_case.quote_may_block else quote_order()
             order = await self._waits.reply(partial(use_case.submit, quote))
-        view = views.order_view(order, spring=self._spring)
+        view = self._view(order, caller)
         if self._spring:
             return json(view)
         return json(view, 201, {"Location": f"{request.scope.get('root_path', '')}/orders/{order.id}"})
@@ -87,35 +89,36 @@ class Handlers:
         number, size = _paging(request)
         user = request.query_params.get("userId")
         page = await self._read(lambda: self._app.orders.page(number, size, user_id=user, caller=caller))
-        return json(views.order_page(page, spring=self._spring))
+        return json(views.order_page(page, spring=self._spring, for_operator=_is_operator(caller)))
 
     async def get_order(self, request: Request, caller: Principal) -> Response:
         """GET /orders/{id}."""
-        order = await self._read(lambda: self._app.orders.get(_id(request), caller=caller))
-        return json(views.order_view(order, spring=self._spring))
+        order = await self._read(lambda: self._app.orders.get(request.path_id, caller=caller))
+        return json(self._view(order, caller))
 
     async def get_timeline(self, request: Request, caller: Principal) -> Response:
         """GET /orders/{id}/timeline."""
-        entries = await self._read(lambda: self._app.orders.timeline(_id(request), caller=caller))
-        return json([views.timeline_entry(entry) for entry in entries])
+        entries = await self._read(lambda: self._app.orders.timeline(request.path_id, caller=caller))
+        for_operator = _is_operator(caller)
+        return json([views.timeline_entry(entry, for_operator=for_operator) for entry in entries])
 
     async def cancel_order(self, request: Request, caller: Principal) -> Response:
         """POST /orders/{id}/cancel."""
-        order_id = OrderId(checked_id(_id(request), name="orderId"))
+        order_id = OrderId(checked_id(request.path_id, name="orderId"))
         body = await read_body(request, required=False)
         options = read_typed(_cancel, body) if body else shapes.CancelOrder()
         by_operator = options.by == "operator" if options.by else caller.role is Role.OPERATOR
         command = commands.CancelOrder(order_id, by_operator)
         use_case = self._app.orders.cancel_order
-        async with self._turn(request, caller, "cancel") as context:
+        async with self._waits.context(request, caller, "cancel") as context:
             order = await self._waits.reply(partial(use_case.submit, command, context))
-        return json(views.order_view(order, spring=self._spring), 202)
+        return json(self._view(order, caller), 202)
 
     async def resume_order(self, request: Request, caller: Principal) -> Response:
         """POST /orders/{id}/resume."""
-        context = RequestContext(caller, trace=_trace(request))
-        order = await self._waits.reply(partial(self._app.orders.resume_order.submit, _id(request), context))
-        return json(views.order_view(order, spring=self._spring), 202)
+        context = RequestContext(caller, trace=request.trace)
+        order = await self._waits.reply(partial(self._app.orders.resume_order.submit, request.path_id, context))
+        return json(self._view(order, caller), 202)
 
     # -- stock
 
@@ -137,7 +140,7 @@ class Handlers:
         """PUT /stock/{sku}."""
         change = read_typed(_set, await read_body(request))
         command = commands.SetStock.of(_sku(request), whole(change.on_hand, "onHand"))
-        async with self._turn(request, caller, "stock.set") as context:
+        async with self._waits.context(request, caller, "stock.set") as context:
             stock = await self._waits.reply(partial(self._app.stock.submit_set, command, context))
         return json(views.stock_view(stock))
 
@@ -145,7 +148,7 @@ class Handlers:
         """POST /stock/{sku}/add."""
         change = read_typed(_add, await read_body(request))
         command = commands.AddStock.of(_sku(request), whole(change.delta, "delta"))
-        async with self._turn(request, caller, "stock.add") as context:
+        async with self._waits.context(request, caller, "stock.add") as context:
             stock = await self._waits.reply(partial(self._app.stock.submit_add, command, context))
         return json(views.stock_view(stock))
 
@@ -184,9 +187,8 @@ class Handlers:
 
     async def ready(self, _request: Request, caller: Principal | None) -> Response:
         """GET /readyz."""
-        is_operator = caller is not None and may(caller, Allowed.OPERATORS)
         report = self._app.health()
-        return json(views.readiness(report, details=is_operator), 503 if report.not_ready else 200)
+        return json(views.readiness(report, details=_is_operator(caller)), 503 if report.not_ready else 200)
 
     async def metrics(self, _request: Request, _caller: Principal | None) -> Response:
         """GET /metrics."""
@@ -194,16 +196,19 @@ class Handlers:
 
     # -- internals
 
+    def _view(self, order: Order, caller: Principal) -> shapes.OrderView:
+        return views.order_view(order, spring=self._spring, for_operator=_is_operator(caller))
+
     async def _extension(self, quote_order: Callable[[], Quote]) -> Quote:
         return await self._waits.extension("pricing and policy", quote_order)
 
     async def _dead_letter(self, request: Request) -> Response:
-        letter_id = checked_id(_id(request), name="id")
+        letter_id = checked_id(request.path_id, name="id")
         owner, letter = await self._read(lambda: self._app.dead_letters.get(letter_id))
         return json(views.dead_letter_view(owner, letter))
 
     async def _end_dead_letter(self, request: Request, submit: Callable[[str, str, Reply], None]) -> Response:
-        letter_id = checked_id(_id(request), name="id")
+        letter_id = checked_id(request.path_id, name="id")
         service, _ = await self._read(lambda: self._app.dead_letters.get(letter_id))
         await self._waits.reply(partial(submit, service, letter_id))
         return await self._dead_letter(request)
@@ -214,22 +219,9 @@ class Handlers:
             retry = {"Retry-After": str(OVERLOADED_RETRY_S)}
             raise HttpProblem("overloaded", "orders are waiting too long already", retry)
 
-    def _turn(self, request: Request, caller: Principal, route: str) -> AbstractAsyncContextManager[RequestContext]:
-        """Return a context manager that yields the request's context.
 
-        Within its block, no other request of this caller and route holds the same idempotency key.
-        """
-        context = RequestContext(caller, request.headers.get("idempotency-key"), _trace(request))
-        return nullcontext(context) if context.key is None else self._waits.turn(context, route)
-
-
-def _id(request: Request) -> str:
-    found: str = request.path_params["id"]
-    return found
-
-
-def _trace(request: Request) -> str | None:
-    return request.headers.get("traceparent")
+def _is_operator(caller: Principal | None) -> bool:
+    return caller is not None and may(caller, Allowed.OPERATORS)
 
 
 def _sku(request: Request) -> str:

@@ -32,7 +32,7 @@ _IMPOSSIBLE = {
 """Codes that a server with each kind of authentication never returns."""
 
 _TAGS = {
-    "order": "Place orders, follow them, cancel them.",
+    "order": "Place orders, follow them, cancel, ship and refund them.",
     "inventory": "Stock by product.",
     "dead letters": "Messages and tasks that couldn't be handled. None is dropped.",
     "operations": "For the operators of the system.",
@@ -66,12 +66,16 @@ _OPEN_CODES = {("placeOrder", 403), ("placeOrder", 422)}
 """Responses in which a shop's own pricing and policy may use codes of their own."""
 
 _ORDER_LINKS = ("getOrder", "getTimeline", "cancelOrder", "resumeOrder")
+_SHIPMENT_LINKS = ("listShipments", "refundOrder")
+_REFUND_LINKS = ("listRefunds", "retryPayment")
 _LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
-    "placeOrder": (_ORDER_LINKS, "id", "$response.body#/id"),
+    "placeOrder": ((*_ORDER_LINKS, "shipOrder", "refundOrder"), "id", "$response.body#/id"),
     "listOrders": (_ORDER_LINKS, "id", "$response.body#/content/0/id"),
     "getOrder": (("getTimeline", "cancelOrder", "resumeOrder"), "id", "$response.body#/id"),
     "cancelOrder": (("getOrder", "getTimeline", "resumeOrder"), "id", "$response.body#/id"),
     "resumeOrder": (("getOrder", "getTimeline", "cancelOrder"), "id", "$response.body#/id"),
+    "shipOrder": (_SHIPMENT_LINKS, "id", "$request.path.id"),
+    "refundOrder": (_REFUND_LINKS, "id", "$request.path.id"),
     "setStock": (("getStock", "addStock"), "sku", "$response.body#/productId"),
     "addStock": (("getStock", "setStock"), "sku", "$response.body#/productId"),
     "listStock": (("getStock",), "sku", "$response.body#/content/0/productId"),
@@ -142,15 +146,16 @@ def _schemas(routes: Sequence[Route], currency: Currency) -> tuple[dict[Any, Jso
 
 
 def _describe_order(schemas: Json, currency: Currency) -> None:
-    """Add the bounds of amounts, and that an order has either items or lines, to the schema of an order's body."""
+    """Add the bounds of amounts to the schemas of bodies, and that an order has either items or lines."""
     bounds = {
         "maximum": MAX_MINOR // 10**currency.exponent,
         "multipleOf": Decimal((0, (1,), -currency.exponent)),
     }
     for name in ("PlaceOrder", "OrderCharge"):
         schemas[name]["properties"]["amount"] |= bounds
-    numbers = [kind for kind in schemas["OrderLine"]["properties"]["amount"]["anyOf"] if kind["type"] == "number"]
-    numbers[0] |= bounds
+    for name in ("OrderLine", "RefundOrder"):
+        numbers = [kind for kind in schemas[name]["properties"]["amount"]["anyOf"] if kind["type"] == "number"]
+        numbers[0] |= bounds
     schemas["PlaceOrder"]["oneOf"] = [{"required": ["items"]}, {"required": ["lines"]}]
 
 
@@ -232,7 +237,8 @@ class _Operation:
         content: Json = {"schema": self._refs[route.response]}
         example = examples.response_to(route.name)
         if example is not None:
-            content["example"] = _without_new_fields(example) if self._spring else example
+            shows_orders = route.response in (shapes.OrderView, shapes.OrderPage)
+            content["example"] = _without_new_fields(example) if self._spring and shows_orders else example
         answer: Json = {"description": route.summary, "content": {route.media: content}}
         if self._located:
             answer["headers"] = {"Location": {"description": "Where the order is", "schema": {"type": "string"}}}

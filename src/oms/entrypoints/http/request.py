@@ -63,6 +63,17 @@ class Request:
         return found
 
     @property
+    def path_id(self) -> str:
+        """The path parameter `id`."""
+        found: str = self.path_params["id"]
+        return found
+
+    @property
+    def trace(self) -> str | None:
+        """The header `traceparent`."""
+        return self.headers.get("traceparent")
+
+    @property
     def query_params(self) -> Mapping[str, str]:
         """The query parameters by name."""
         return QueryParams(self.scope["query_string"])

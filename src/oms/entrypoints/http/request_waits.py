@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
 from oms.application.use_cases.requests import RequestContext, Submit
@@ -13,7 +13,9 @@ from oms.engine.health import ServiceHealth
 from oms.entrypoints.http.extension_calls import ExtensionCalls
 from oms.entrypoints.http.problems import RETRY_AFTER_S, HttpProblem
 from oms.entrypoints.http.reply_queue import ReplyQueue
+from oms.entrypoints.http.request import Request
 from oms.ports.errors import Retryable
+from oms.ports.extensions import Principal
 
 T = TypeVar("T")
 
@@ -98,6 +100,14 @@ class RequestWaits:
                 return await future
         except TimeoutError:
             raise Retryable("a read took too long") from None
+
+    def context(self, request: Request, caller: Principal, route: str) -> AbstractAsyncContextManager[RequestContext]:
+        """Return a context manager that yields the context of a request.
+
+        Within its block, no other request of this caller and route holds the same idempotency key.
+        """
+        context = RequestContext(caller, request.headers.get("idempotency-key"), request.trace)
+        return nullcontext(context) if context.key is None else self.turn(context, route)
 
     @asynccontextmanager
     async def turn(self, context: RequestContext, route: str) -> AsyncIterator[RequestContext]:

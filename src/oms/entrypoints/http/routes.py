@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from oms.entrypoints.http import shapes
+from oms.entrypoints.http import part_shapes, shapes
 from oms.entrypoints.http.problems import CODES
 from oms.ports.extensions import Principal, Role
 from oms.settings import Settings
@@ -107,6 +107,10 @@ class Route:
         return tuple(sorted(found, key=lambda code: (CODES[code][0], code)))
 
 
+_CONFIRMED = ("order_not_found", "order_not_confirmed", "order_completed", "order_settled")
+_UNITS = ("no_items", "too_many_items", "invalid_quantity")
+_INSTRUCTED = ("order_not_found", "order_not_confirmed", "order_settled", "refund_not_found", "nothing_refused",
+               "invalid_text")  # fmt: skip
 _PAGING = ("page", "size")
 _TEXT = "text/plain"
 
@@ -133,11 +137,13 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="GET", path="/orders/{id}", name="getOrder", summary="Show an order", service="order",
         allowed=Allowed.CALLERS, response=shapes.OrderView, problems=("order_not_found",),
+        details="Only operators get the gateway's refusals (`refusal`).",
     ),
     Route(
         method="GET", path="/orders/{id}/timeline", name="getTimeline", service="order",
         summary="Show what the order service did with an order and consumed about it",
         allowed=Allowed.CALLERS, response=list[shapes.TimelineEntry], problems=("order_not_found",),
+        details="Only operators get `detail`.",
     ),
     Route(
         method="POST", path="/orders/{id}/cancel", name="cancelOrder", summary="Cancel an order", service="order",
@@ -152,6 +158,48 @@ ROUTES: tuple[Route, ...] = (
         problems=("order_not_found", "order_settled"),
         details="Accepted: an order imported from the Spring system (LEGACY) goes on as if it were placed now, and is "
                 "charged. Safe to repeat: an order that goes on already stays as it is.",
+    ),
+    Route(
+        method="POST", path="/orders/{id}/shipments", name="shipOrder", summary="Ship units of a confirmed order",
+        service="order", allowed=Allowed.OPERATORS, ok=201, response=part_shapes.ShipmentView,
+        body=part_shapes.ShipOrder, body_required=False, keyed=True,
+        problems=(*_CONFIRMED, *_UNITS, "not_enough_units", "too_many_parts", "invalid_text"),
+        details="Records a parcel that leaves the warehouse. The order is FULFILLING then, and COMPLETED once every "
+                "unit is shipped or cancelled.",
+    ),
+    Route(
+        method="GET", path="/orders/{id}/shipments", name="listShipments", summary="List the shipments of an order",
+        service="order", allowed=Allowed.CALLERS, response=list[part_shapes.ShipmentView],
+        problems=("order_not_found",), details="The oldest first.",
+    ),
+    Route(
+        method="POST", path="/orders/{id}/refunds", name="refundOrder", summary="Refund units or money of an order",
+        service="order", allowed=Allowed.OPERATORS, ok=201, response=part_shapes.RefundView,
+        body=part_shapes.RefundOrder, keyed=True,
+        problems=(*_CONFIRMED, *_UNITS, "not_enough_units", "too_many_parts", "invalid_text", "invalid_kind",
+                  "invalid_amount", "amount_required", "amount_must_be_rest", "refund_exceeds_total",
+                  "goodwill_has_no_items"),
+        details="The refund is DUE: the payment service calls the gateway afterwards, and the refund is PAID, or "
+                "REFUSED until an operator decides. All refunds together never exceed the total. Cancelling the last "
+                "open units before the first shipment refunds all that is left.",
+    ),
+    Route(
+        method="GET", path="/orders/{id}/refunds", name="listRefunds", summary="List the refunds of an order",
+        service="order", allowed=Allowed.CALLERS, response=list[part_shapes.RefundView],
+        problems=("order_not_found",), details="The oldest first. Only operators get `refusal`.",
+    ),
+    Route(
+        method="POST", path="/orders/{id}/payment/retry", name="retryPayment", summary="Retry a refused refund",
+        service="order", allowed=Allowed.OPERATORS, ok=202, response=shapes.OrderView,
+        body=part_shapes.InstructPayment, keyed=True, problems=_INSTRUCTED,
+        details="Accepted: the payment service calls the gateway again for the refund `of`, under a new key.",
+    ),
+    Route(
+        method="POST", path="/orders/{id}/payment/resolve", name="resolvePayment",
+        summary="Record that a refused refund was paid outside of the gateway", service="order",
+        allowed=Allowed.OPERATORS, ok=202, response=shapes.OrderView, body=part_shapes.InstructPayment, keyed=True,
+        problems=_INSTRUCTED,
+        details="Accepted: the refund `of` becomes PAID, with `outside`; the gateway isn't called.",
     ),
     Route(
         method="GET", path="/stock", name="listStock", summary="List products", service="inventory",

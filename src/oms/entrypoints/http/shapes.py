@@ -10,34 +10,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from oms.domain.commands import MAX_UNITS
 from oms.domain.events import Reason
-from oms.domain.lines import MAX_CHARGES, MAX_NAME
-from oms.domain.order import OrderState
-from oms.domain.values import ID_PATTERN, MAX_LINES, MAX_QUANTITY
+from oms.domain.lines import MAX_CHARGES
+from oms.domain.order import OrderPayment, OrderState
+from oms.domain.refund import Instruction, RefundKind, RefundState
+from oms.domain.values import MAX_LINES
+from oms.entrypoints.http.json_types import Amount, Id, Items, Metadata, Name, Quantity, Struct
+from oms.entrypoints.http.part_shapes import PaymentView, RefundView, ShipmentView
 from oms.ports.stores.rows import DeadLetterState
-
-Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1 to 64 of `A-Z a-z 0-9 . _ : -`")]
-Amount = Annotated[float, Meta(ge=0, description="A number in major units of the currency, no finer; read exactly")]
-"""This type is only documented. The code reads and writes decimals: no amount is ever a float."""
-
-Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
-Items = Annotated[
-    dict[Id, Quantity],
-    Meta(min_length=1, max_length=MAX_LINES, description="Units of each product"),
-]
-Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", description="Text without U+0000")]
-Metadata = Annotated[dict[Text, Text], Meta(description="Your own text, at most 4 KiB, kept with the order")]
-
-
-class Struct(msgspec.Struct, rename="camel", omit_defaults=True):
-    """A JSON object with camelCase names."""
-
-
-Name = Annotated[
-    str,
-    Meta(
-        min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00]*$", description=f"1 to {MAX_NAME} characters, no U+0000"
-    ),
-]
 
 
 class OrderLine(Struct, forbid_unknown_fields=True):
@@ -138,10 +117,16 @@ class AddStockBody(Struct, forbid_unknown_fields=True):
 
 
 class LineView(Struct):
-    """One line of an order; `amount` is the price of the whole line, if it was stated."""
+    """One product of an order: the units that were ordered, and how many of them were cancelled, shipped and returned.
+
+    `amount` is the price of the whole line, if it was stated.
+    """
 
     product_id: str
-    quantity: int
+    ordered: int
+    cancelled: int
+    shipped: int
+    returned: int
     amount: Decimal | None = None
     name: str | None = None
 
@@ -154,7 +139,10 @@ class ChargeView(Struct):
 
 
 class OrderView(Struct):
-    """An order. `lines` and `charges` are there if it was placed with them."""
+    """An order. `charges`, `shipments` and `refunds` are there if it has some.
+
+    `refundedAmount` is the sum of all refunds that were requested; see their states.
+    """
 
     id: str
     items: dict[str, int]
@@ -168,9 +156,13 @@ class OrderView(Struct):
 
     lines: list[LineView] | None = None
     charges: list[ChargeView] | None = None
+    refunded_amount: Decimal | None = None
+    payment: PaymentView | None = None
+    shipments: list[ShipmentView] | None = None
+    refunds: list[RefundView] | None = None
 
 
-NOT_IN_SPRING = ("currency", "lines", "charges")
+NOT_IN_SPRING = ("currency", "lines", "charges", "refundedAmount", "payment", "shipments", "refunds")
 """Fields of an order that are absent under `OMS_HTTP_COMPAT=spring`: the Spring system has no such fields."""
 
 
@@ -209,14 +201,15 @@ class OrderPage(Struct, omit_defaults=False):
     total_pages: int
 
 
-class TimelineEntry(Struct, omit_defaults=False):
-    """One transition of the order. `trigger` is a topic, a command or `deadline`."""
+class TimelineEntry(Struct):
+    """One transition of the order. `trigger` is a topic, a command or `deadline`. Only operators get `detail`."""
 
     seq: int
     at: str
     trigger: str
     before: str
     after: str
+    detail: str = ""
 
 
 class StockView(Struct, omit_defaults=False):
@@ -326,6 +319,10 @@ LETTER_STATES = tuple(state.value for state in DeadLetterState)
 ENUMS = {
     ("OrderView", "status"): STATUSES,
     ("OrderView", "reason"): REASONS,
+    ("PaymentView", "state"): tuple(state.value for state in OrderPayment),
+    ("RefundView", "kind"): tuple(kind.value for kind in RefundKind),
+    ("RefundView", "state"): tuple(state.value for state in RefundState),
+    ("RefusalView", "instruction"): tuple(instruction.value for instruction in Instruction),
     ("DeadLetterSummary", "state"): LETTER_STATES,
     ("DeadLetterView", "state"): LETTER_STATES,
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from oms.domain.lines import OrderLine
 from oms.domain.order import Order
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.stock import Stock
 from oms.engine.health import HealthReport, Problem
 from oms.entrypoints.http import shapes
+from oms.entrypoints.http.part_views import add_parts
 from oms.ports.stores.rows import DeadLetter, DeadLetterSummary, Page
 
 
@@ -34,8 +34,11 @@ def _detail(problem: Problem) -> shapes.ProblemDetail:
     return shapes.ProblemDetail(code, problem.service, problem.subject, since, problem.failures, problem.detail)
 
 
-def order_view(order: Order, *, spring: bool = False) -> shapes.OrderView:
-    """Return the JSON shape of an order; `spring` leaves out `NOT_IN_SPRING`."""
+def order_view(order: Order, *, spring: bool = False, for_operator: bool = False) -> shapes.OrderView:
+    """Return the JSON shape of an order.
+
+    `spring` leaves out `NOT_IN_SPRING`; `for_operator` includes the gateway's refusals.
+    """
     terms = order.agreed
     view = shapes.OrderView(
         order.id,
@@ -47,22 +50,17 @@ def order_view(order: Order, *, spring: bool = False) -> shapes.OrderView:
         dict(terms.metadata) or None,
         None if spring else terms.total.currency.code,
     )
-    if terms.lines and not spring:
-        view.lines = [_line(line) for line in terms.lines]
+    if not spring:
         view.charges = [shapes.ChargeView(charge.kind, charge.amount.amount) for charge in terms.charges] or None
+        add_parts(view, order, for_operator=for_operator)
     return view
 
 
-def _line(line: OrderLine) -> shapes.LineView:
-    amount = None if line.amount is None else line.amount.amount
-    return shapes.LineView(line.sku, line.quantity, amount, line.name)
-
-
-def order_page(page: Page[Order], *, spring: bool = False) -> shapes.OrderPage:
-    """Return the JSON shape of a page of orders."""
+def order_page(page: Page[Order], *, spring: bool = False, for_operator: bool = False) -> shapes.OrderPage:
+    """Return the JSON shape of a page of orders; `spring` and `for_operator` as for `order_view`."""
     number, size = page.number, page.size
     pages = -(-page.total // size)
-    content = [order_view(order, spring=spring) for order in page.content]
+    content = [order_view(order, spring=spring, for_operator=for_operator) for order in page.content]
     return shapes.OrderPage(
         content=content,
         empty=not content,
@@ -78,9 +76,10 @@ def order_page(page: Page[Order], *, spring: bool = False) -> shapes.OrderPage:
     )
 
 
-def timeline_entry(entry: HistoryEntry) -> shapes.TimelineEntry:
-    """Return the JSON shape of one entry of a timeline."""
-    return shapes.TimelineEntry(entry.seq, entry.at.isoformat(), entry.trigger, entry.before, entry.after)
+def timeline_entry(entry: HistoryEntry, *, for_operator: bool) -> shapes.TimelineEntry:
+    """Return the JSON shape of one entry of a timeline; `for_operator` includes its detail."""
+    detail = entry.detail if for_operator else ""
+    return shapes.TimelineEntry(entry.seq, entry.at.isoformat(), entry.trigger, entry.before, entry.after, detail)
 
 
 def stock_view(stock: Stock) -> shapes.StockView:
