@@ -1,4 +1,4 @@
-"""Lines and charges as arguments, and as text for people."""
+"""Lines and charges as arguments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from oms.entrypoints.cli.order_lines import charges_of, lines_of, shown
+from oms.entrypoints.cli.order_lines import charges_of, lines_of
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,3 @@ def test_charges_are_read() -> None:
         {"kind": "shipping", "amount": Decimal("4.90")},
         {"kind": "tax", "amount": Decimal(0)},
     ]
-
-
-def test_an_order_without_lines_is_shown_as_it_is() -> None:
-    assert shown({"id": "o", "items": {"a": 1}}) == {"id": "o", "items": {"a": 1}}

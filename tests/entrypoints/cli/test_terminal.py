@@ -39,6 +39,12 @@ REMOTE = {
     "orders list": (),
     "orders cancel": ("x",),
     "orders resume": ("x",),
+    "orders ship": ("x",),
+    "orders shipments": ("x",),
+    "orders refund": ("x", "cancel", "--reason", "r"),
+    "orders refunds": ("x",),
+    "orders retry": ("x", "y", "--why", "w"),
+    "orders resolve": ("x", "y", "--why", "w"),
     "orders timeline": ("x",),
     "stock show": ("x",),
     "stock list": (),
@@ -65,7 +71,7 @@ WITHOUT_DATA = {"serve", "run", "demo", "bench", "sim"}
 """They log (tests/adapters/test_outside.py), and demo and sim show only orders of their own and violations."""
 
 
-def answer(path: str, text: str, status: int) -> object:
+def answer(method: str, path: str, text: str, status: int) -> object:
     """What a system would answer in which every text is hostile."""
     if status >= 400:
         return {"detail": text, "code": text}
@@ -86,14 +92,47 @@ def answer(path: str, text: str, status: int) -> object:
     one: dict[str, Any] = dict.fromkeys(names, text) | {"items": {text: 1}, "metadata": {text: text}, "onHand": 1}
     if path.endswith("/timeline"):
         return [
-            {"seq": n, "at": "2026-01-01T00:00:00+00:00", "trigger": text, "before": text, "after": text}
+            {
+                "seq": n,
+                "at": "2026-01-01T00:00:00+00:00",
+                "trigger": text,
+                "before": text,
+                "after": text,
+                "detail": text,
+            }
             for n in (1, 2)
         ]
     if path.startswith("/dead-letters?"):
         return [one]
+    if path.endswith(("/shipments", "/refunds")):
+        one |= part(text)
+        return one if method == "POST" else [one]
+    if path.startswith("/orders"):
+        one |= after_confirmation(text)
     if "?" in path:
         return {"content": [one], "totalElements": 5, "size": 1, "number": 0}
     return one
+
+
+def part(text: str) -> dict[str, Any]:
+    """What a shipment and a refund have, with hostile texts."""
+    refusal = dict.fromkeys(("of", "reason", "instruction", "by", "why"), text) | {"attempt": 1}
+    names = ("shippedAt", "carrier", "trackingNumber", "kind", "requestedAt")
+    return dict.fromkeys(names, text) | {"amount": 1, "restock": True, "outside": True, "refusal": refusal}
+
+
+def after_confirmation(text: str) -> dict[str, Any]:
+    """What an order has after its confirmation, with hostile texts."""
+    parts = [{"id": text, "items": {text: 1}, "state": text, "reason": text} | part(text)]
+    line = {"productId": text, "name": text, "ordered": 3, "cancelled": 1, "shipped": 1, "returned": 1}
+    return {
+        "lines": [line],
+        "charges": [{"kind": text, "amount": 1}],
+        "refundedAmount": 1,
+        "payment": {"state": text, "refusal": parts[0]["refusal"]},
+        "shipments": parts,
+        "refunds": parts,
+    }
 
 
 def ran(*arguments: str) -> tuple[str, str]:
@@ -109,8 +148,8 @@ def assert_harmless(*printed: str) -> None:
 
 
 def asked(command: str, text: str, status: int, *more: str) -> tuple[str, str]:
-    def send(_self: Remote, _method: str, path: str, *_rest: object) -> tuple[int, bytes]:
-        return status, json.dumps(answer(path, text, status)).encode()
+    def send(_self: Remote, method: str, path: str, *_rest: object) -> tuple[int, bytes]:
+        return status, json.dumps(answer(method, path, text, status)).encode()
 
     with mock.patch.object(Remote, "_send", send):
         return ran(*command.split(), *REMOTE[command], *more)
@@ -165,7 +204,7 @@ def test_an_answer_that_is_no_json_is_one_line(sent: bytes) -> None:
 @given(TEXTS.filter(lambda text: text.isascii() or text.encode("utf-8", "ignore").decode() == text))
 def test_json_for_machines_has_the_very_text(text: str) -> None:
     shown, _ = asked("orders show", text, 200, "--json")
-    assert json.loads(shown) == answer("/orders/x", text, 200)
+    assert json.loads(shown) == answer("GET", "/orders/x", text, 200)
 
 
 @contextlib.contextmanager

@@ -113,6 +113,17 @@ class InventoryRemote(Remote):
     ] = DEFAULT_URL
 
 
+HERE = Remote()
+
+Order = Annotated[str, Parameter(help="The order's id.")]
+Key = Annotated[
+    str | None,
+    Parameter(name="--idempotency-key", help="Repeating the command with this key has no second effect, for 24 h."),
+]
+Number = Annotated[int, Parameter(name="--page", help="Number of the page, from 0.")]
+Size = Annotated[int, Parameter(name="--size", help="Rows of a page, at most 100.")]
+
+
 def amount_of(text: str, option: str = "--amount") -> Decimal:
     """Return the amount of money in a text such as `12` or `12.50`."""
     if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", text.strip()):

@@ -14,8 +14,9 @@ from oms.domain.errors import OmsError
 from oms.entrypoints.cli.backups import backup, repair, restore
 from oms.entrypoints.cli.client import WRONG_USE
 from oms.entrypoints.cli.local import demo, keys, serve, settings, verify
+from oms.entrypoints.cli.orders import orders
 from oms.entrypoints.cli.output import complain
-from oms.entrypoints.cli.remote import dlq, orders, stock
+from oms.entrypoints.cli.remote import dlq, stock
 from oms.entrypoints.cli.servers import doctor, migrate_from_spring, reconcile, run, setup
 
 JOINING = "oms.commands"

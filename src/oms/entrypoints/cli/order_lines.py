@@ -1,16 +1,16 @@
-"""Lines and charges of an order on the command line: read from arguments, and printed."""
+"""Items, lines and charges of an order in the arguments of a command."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from oms.entrypoints.cli.client import WRONG_USE, amount_of
 from oms.entrypoints.cli.output import give_up
 
 LINE_FORM = "SKU=QUANTITY[@AMOUNT][:NAME]"
 CHARGE_FORM = "KIND=AMOUNT"
+_UNITS = re.compile(r"-?[0-9]{1,20}")
 _LINE = re.compile(r"([^=]*)=(-?[0-9]{1,20})(?:@([^:]*))?(?::(.*))?", re.DOTALL)
 
 
@@ -43,18 +43,20 @@ def charges_of(entries: Sequence[str]) -> list[dict[str, object]]:
     return charges
 
 
-def shown(order: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an order of a response with lines and charges as text for people, if it has some."""
-    found = dict(order)
-    if order.get("lines"):
-        found["lines"] = ", ".join(_text(order["lines"]))
-    if order.get("charges"):
-        found["charges"] = ", ".join(f"{charge['kind']} {charge['amount']}" for charge in order["charges"])
-    return found
+def items_of(entries: Sequence[str]) -> dict[str, int]:
+    """Return the `items` of a request, summed by product; ends the command if an entry isn't SKU=QUANTITY."""
+    summed: dict[str, int] = {}
+    for entry in entries:
+        sku, units = pair_of("--item", entry)
+        if not _UNITS.fullmatch(units):
+            give_up(f"--item {entry}: SKU=QUANTITY is wanted", WRONG_USE)
+        summed[sku] = summed.get(sku, 0) + int(units)
+    return summed
 
 
-def _text(lines: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-    for line in lines:
-        amount = f" for {line['amount']}" if line.get("amount") is not None else ""
-        name = f" ({line['name']})" if line.get("name") is not None else ""
-        yield f"{line['quantity']} {line['productId']}{amount}{name}"
+def pair_of(option: str, entry: str) -> tuple[str, str]:
+    """Return name and value of an entry NAME=VALUE; ends the command, naming the option, if it has another form."""
+    name, found, value = entry.partition("=")
+    if not found:
+        give_up(f"{option} {entry}: {'SKU=QUANTITY' if option == '--item' else 'NAME=VALUE'} is wanted", WRONG_USE)
+    return name, value

@@ -24,9 +24,13 @@ PIPE_WIDTH = 240
 
 COLOURS = {
     "CONFIRMED": "green",
+    "FULFILLING": "green",
+    "COMPLETED": "green",
     "CANCELLED": "yellow",
     "CANCELLING": "yellow",
     "REJECTED": "red",
+    "PAID": "green",
+    "REFUSED": "red",
     "PARKED": "red",
     "holds": "green",
     "broken": "bold red",
@@ -141,8 +145,12 @@ def show_one(answer: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def timeline(entries: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a table of an order's timeline entries (seq, at, trigger, before, after); changes of state are bold."""
-    made = table("", "seq", "after", "what", "state")
+    """Return a table of an order's timeline entries (seq, at, trigger, before, after, detail).
+
+    Changes of state are bold. Details have a column if there are some.
+    """
+    detailed = any(entry.get("detail") for entry in entries)
+    made = table("", "seq", "after", "what", "state", *(["detail"] if detailed else []))
     made.columns[1].justify = made.columns[2].justify = "right"
     begun = datetime.fromisoformat(entries[0]["at"]) if entries else None
     for entry in entries:
@@ -154,7 +162,10 @@ def timeline(entries: Sequence[Mapping[str, Any]]) -> Table:
             state.stylize("bold", len(entry["before"]))
         else:
             state.stylize("dim")
-        made.add_row("●" if moved else "·", plain(entry["seq"]), _span(offset_s), plain(entry["trigger"]), state)
+        detail = [plain(entry.get("detail"))] if detailed else []
+        made.add_row(
+            "●" if moved else "·", plain(entry["seq"]), _span(offset_s), plain(entry["trigger"]), state, *detail
+        )
     return made
 
 
