@@ -6,38 +6,27 @@ from decimal import Decimal
 
 from oms.domain.lines import OrderLine
 from oms.domain.money import Money
-from oms.domain.order import Order, OrderPayment, OrderState
+from oms.domain.order import Order, OrderPayment
 from oms.domain.refund import WHOLE, OrderRefund, RefundState, Refusal
 from oms.domain.shipment import Shipment
 from oms.entrypoints.http.part_shapes import PaymentView, RefundView, RefusalView, ShipmentView
 from oms.entrypoints.http.shapes import LineView, OrderView
 
-_PAID_STATES = (OrderState.CONFIRMED, OrderState.FULFILLING, OrderState.COMPLETED)
 _NOTHING = Decimal(0)
 
 
 def add_parts(view: OrderView, order: Order, *, for_operator: bool) -> None:
     """Add lines, payment, shipments and refunds to the shape of an order; `for_operator` includes refusals."""
     view.lines = _lines(order)
-    fulfilment, payment = order.fulfilment, payment_of(order)
+    fulfilment, payment = order.fulfilment, order.payment
     if fulfilment.shipments:
         view.shipments = shipment_views(order)
     if fulfilment.refunds:
         view.refunds = refund_views(order, for_operator=for_operator)
-    view.refunded_amount = _refunded(order, payment)
+    view.refunded_amount = _refunded(order)
     if payment is not None:
         refunded = payment is OrderPayment.REFUNDED
         view.payment = PaymentView(payment.value, _refusal(order, WHOLE) if for_operator and not refunded else None)
-
-
-def payment_of(order: Order) -> OrderPayment | None:
-    """Return the last result of the payment that the order service has heard of.
-
-    Rows that were written before results were stored have none; a confirmation follows only a capture.
-    """
-    if order.payment is None and order.state in _PAID_STATES:
-        return OrderPayment.CAPTURED
-    return order.payment
 
 
 def shipment_views(order: Order) -> list[ShipmentView]:
@@ -89,10 +78,10 @@ def _refusal_view(refusal: Refusal) -> RefusalView:
     )
 
 
-def _refunded(order: Order, payment: OrderPayment | None) -> Decimal:
+def _refunded(order: Order) -> Decimal:
     """Return the sum of the requested refunds; the total once the payment of a cancelled order is refunded."""
     total = order.agreed.total
-    if payment is OrderPayment.REFUNDED:
+    if order.payment is OrderPayment.REFUNDED:
         return total.amount
     refunded = order.fulfilment.refunded
     return Money(refunded, total.currency).amount if refunded else _NOTHING
