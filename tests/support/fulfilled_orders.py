@@ -20,20 +20,25 @@ class RefusingGateway(oms.PaymentGateway, oms.GatewayBook):
         self.refuses = False
         self.entries: list[oms.BookEntry] = []
         self._answers: dict[str, oms.Refunded | oms.Declined] = {}
+        self.calls: list[object] = []
         self.clock: Any = None
 
     def charge(self, charge: oms.Charge) -> Any:
         at = self.clock.now()
+        self.calls.append(charge)
         self.entries.append(oms.BookEntry(charge.key, oms.BookKind.CAPTURE, charge.amount.minor, at, "USD"))
         return oms.Captured("p-1")
 
-    def lookup(self, _lookup: oms.Lookup) -> Any:
+    def lookup(self, lookup: oms.Lookup) -> Any:
+        self.calls.append(lookup)
         return oms.UnknownCharge()
 
-    def void(self, _void: oms.Void) -> Any:
+    def void(self, void: oms.Void) -> Any:
+        self.calls.append(void)
         return oms.Captured("p-1")
 
     def refund(self, refund: oms.Refund) -> Any:
+        self.calls.append(refund)
         if refund.key not in self._answers:
             self._answers[refund.key] = oms.Declined("insufficient funds") if self.refuses else oms.Refunded()
             if not self.refuses:

@@ -11,7 +11,7 @@ from oms.bootstrap.app import App
 from oms.bootstrap.backups import naming_files
 from oms.bootstrap.system import SERVICES, findings
 from oms.engine.dependencies import ServiceDependencies
-from oms.operations.repair import Repair
+from oms.operations.repair import Repair, unexplained
 from oms.operations.system_records import Records
 from oms.ports.errors import SettingsError
 
@@ -50,6 +50,7 @@ def _repaired(app: App) -> Sequence[str]:
         book = book_of(gateway)
         cancelled = made.cancel(Records.read(app.evidence), book.all_entries() if book is not None else ())
         made.replay()
+        lost = unexplained(Records.read(app.evidence))
         repair_book = getattr(gateway, "repair_book", None)
         lines = repair_book(stores["payment"].all_payments()) if repair_book is not None else 0
     finally:
@@ -60,5 +61,6 @@ def _repaired(app: App) -> Sequence[str]:
         (len(undone), f"payments or reservations undone whose orders are lost: {', '.join(undone)}"),
         (len(cancelled), f"orders cancelled because their stock or money is gone: {', '.join(cancelled)}"),
         (lines, "lines written to the book of the simulated gateway"),
+        (len(lost), f"things that an operator has to decide: {'; '.join(lost)}"),
     )
     return [f"{count} {text}" for count, text in done if count]

@@ -22,6 +22,7 @@ from oms.domain.events import (
 )
 from oms.domain.order import Order, OrderState
 from oms.domain.payment import Payment
+from oms.domain.refund import WHOLE
 from oms.domain.reservation import Reservation, ReservationState
 from oms.engine.assembly import ServiceAssembly
 from oms.engine.consumer import Consumer
@@ -33,6 +34,7 @@ from oms.ports.broker import TopicPartition
 from oms.ports.evidence import BookEntry, BookKind
 from oms.ports.messages import AnyEvent, Record
 
+_SHIPS = (OrderState.FULFILLING, OrderState.COMPLETED)
 _GOES_ON = (OrderState.CREATED, OrderState.RESERVED, OrderState.CONFIRMED)
 
 InOrder = Callable[[Mapping[TopicPartition, int]], Iterator[Record]]
@@ -152,6 +154,21 @@ def _is_lost(order: Order, records: Records, returned: frozenset[str]) -> bool:
     is_undone = payment is not None and payment.state in MONEY_GOES_BACK
     is_returned = Payment(order_id=order.id).key in returned
     return is_undone or is_returned or _has_no_stock(order, records.reservations.get(order.id))
+
+
+def unexplained(records: Records) -> Sequence[str]:
+    """Return the refunds and orders that no repair can complete, one sentence each, for an operator."""
+    found: list[str] = []
+    for order_id, payment in records.payments.items():
+        order = records.orders.get(order_id)
+        known = {one.id for one in order.fulfilment.refunds} if order is not None else set()
+        lost = [one for one in payment.refunds if one.id not in known and one.id != WHOLE]
+        found += [f"the refund {one.id} of {one.amount} isn't known to the order {order_id}" for one in lost]
+    for order_id, order in records.orders.items():
+        reservation = records.reservations.get(order_id)
+        if order.state in _SHIPS and _has_no_stock(order, reservation):
+            found.append(f"the stock of the order {order_id} went to other orders, and it was shipped or refunded")
+    return found
 
 
 def _has_no_stock(order: Order, reservation: Reservation | None) -> bool:

@@ -27,6 +27,7 @@ from oms.domain.reservation import ReservationState
 from oms.domain.terms import Terms
 from oms.domain.values import OrderId
 from oms.engine.service import Handler, Service
+from oms.operations import replay_parts
 from oms.ports.broker import Subscription, TopicPartition
 from oms.ports.messages import AnyEvent, Codec, Record, Undecodable
 
@@ -108,10 +109,12 @@ class PastDecisions:
             for topic in routes.keys() - {OrderCreated.topic, InventoryReserved.topic}:
                 routes[topic] = self._cancelling_first(routes[topic])
             routes[OrderCancelling.topic] = lambda event, work: cancel_again(cast("OrderCancelling", event), work)
+            routes |= replay_parts.OF_ORDER
         if service.name == "inventory":
             routes[OrderCreated.topic] = self._held_as_before(routes[OrderCreated.topic])
         if service.name == "payment":
             routes[OrderCancelling.topic] = void_again
+            routes |= replay_parts.OF_PAYMENT
         return routes
 
     def _cancelling_first(self, handler: Handler[Any]) -> Handler[Any]:
