@@ -37,6 +37,22 @@ def test_two_orders_on_the_last_unit(shop: HuntedShop) -> None:
     assert shop.stock("lamp").available == 1
 
 
+@hunt(schedules=60, faults={"crash", "answers", "repeat", "gateway", "refusals", "purge"})
+def test_a_parcel_and_a_refund_whatever_happens_to_the_system(shop: HuntedShop) -> None:
+    shop.gateway.hide_next()
+    order = shop.given(stock={"lamp": 3}, order={"lamp": 3}, amount="29.90")
+    shop.run()
+    parcel = shop.ship(order, {"lamp": 2})
+    refund = shop.refund(order, "CANCEL", {"lamp": 1}, amount="9.90")
+    shop.run()
+    back = shop.refund(order, "RETURN", {"lamp": 1}, amount="5.00", restock=True)
+    shop.run()
+
+    shop.expect(order).completed().shipped({"lamp": 2}).cancelled_units({"lamp": 1}).returned({"lamp": 1})
+    shop.expect(order).refunded("14.90").notified_of(parcel, refund, back)
+    shop.expect().stock("lamp", on_hand=2, held=0)
+
+
 @hunt(schedules=20)
 def test_other_fixtures_stay(tmp_path: Path, shop: HuntedShop) -> None:
     assert tmp_path.is_dir()

@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+import attrs
 import pytest
 
 from oms.testing.sim.campaign import Campaign, campaign, digest
-from oms.testing.sim.scope import Scope
-from oms.testing.sim.search import Found, exhaustive, seeded, swarm
-from oms.testing.sim.tally import COUNTED
+from oms.testing.sim.scope import ONE_OF_EACH, Scope
+from oms.testing.sim.search import Found, exhaustive, seeded, seeded_plan, swarm
+from oms.testing.sim.tally import COUNTED, COUNTED_AFTER_CONFIRMATION
 
 ONE_UNIT = Scope(orders=2, units=1)
 ONE_UNIT_FINE = Scope(orders=2, units=1, fine=True)
@@ -62,6 +63,43 @@ def test_two_thousand_seeds_each_twice(part: int) -> None:
 
     assert [name for name in COUNTED if done.tally[name] == 0] == []
     assert done.tally["confirmed"] >= done.orders / 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_parcel_a_cancelled_unit_and_a_return_one_deviation_at_any_point() -> None:
+    scope = attrs.evolve(ONE_OF_EACH, fine=True)
+    assert searched("a parcel, a cancelled unit, a return, 1 deviation, fine", exhaustive(scope, 1)).schedules > 1500
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_hundred_seeds_with_shipments_and_refunds_each_twice() -> None:
+    def twice() -> Iterable[Found]:
+        for seed in range(200):
+            scope, tape = seeded_plan(seed)
+            first, outcome = digest(scope, tape)
+            assert digest(*seeded_plan(seed))[0] == first, f"seed {seed} isn't the same run to the byte"
+            yield Found(scope, outcome, seed, seed)
+
+    searched("seeds 0 to 199 with shipments and refunds, each twice", twice())
+
+
+@pytest.mark.hunts
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(2))
+def test_two_thousand_seeds_with_shipments_and_refunds(part: int) -> None:
+    first = part * 1000
+    done = searched(f"seeds {first} to {first + 999}, parts", swarm(range(first, first + 1000), plans=True))
+
+    assert [name for name in (*COUNTED, *COUNTED_AFTER_CONFIRMATION) if done.tally[name] == 0] == []
+
+
+@pytest.mark.hunts
+@pytest.mark.timeout(3600)
+def test_a_parcel_a_cancelled_unit_and_a_return_two_deviations() -> None:
+    done = searched("a parcel, a cancelled unit, a return, 2 deviations", exhaustive(ONE_OF_EACH, 2))
+    assert done.schedules > 100_000
 
 
 @pytest.mark.hunts

@@ -6,7 +6,19 @@ import pytest
 
 from tests.testing.sim.zoo import ZOO, killed
 
-QUICK = ("late payment confirms", "no inbox", "no refund", "hold not given back", "committed past a failed message")
+QUICK = (
+    "late payment confirms",
+    "no inbox",
+    "no refund",
+    "hold not given back",
+    "committed past a failed message",
+    "refund paid twice after a lost response",
+    "refund retried under a new key",
+    "restocked twice after a purged inbox",
+    "completed twice",
+    "shipped beyond what is left",
+    "second parcels notification dropped",
+)
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -1,14 +1,12 @@
 """Planted faults, each a few lines as a developer might write them. The search has to find every one of them.
 
-Each is a context manager that changes the real code while it is open. `where` is the scope in which it is looked for
-exhaustively first; what isn't found there within two deviations is looked for by seeds.
+`part_zoo.py` has those of shipments and refunds, `planting.py` the search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
@@ -21,7 +19,6 @@ from oms.adapters.memory.transaction import MemoryTransaction
 from oms.application import inventory, payments
 from oms.application.inventory_work import InventoryWork
 from oms.application.stock_gate import GateKeeper
-from oms.bootstrap.system import SERVICES
 from oms.domain import order, payment, reservation
 from oms.domain.order import OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState, PaymentTrigger
@@ -34,51 +31,8 @@ from oms.engine.relay import Relay
 from oms.engine.tasks import TaskRunner
 from oms.engine.unit_of_work import UnitOfWorkFactory
 from oms.ports.extensions import Charge, Declined, NotAttempted, Unanswered, UnknownCharge
-from oms.testing.sim.scope import CANCEL, CRASH, FORGERY, GATE, GATEWAY, PAUSES, USUAL, Scope
-from oms.testing.sim.search import exhaustive, swarm
-
-Plant = Callable[[], Any]
-ZOO: dict[str, Planted] = {}
-
-
-@attrs.frozen
-class Planted:
-    """One fault: what a developer did, where it is looked for, and how to plant it."""
-
-    name: str
-    what: str
-    plant: Plant
-    scope: Scope
-    depth: int
-    most: int
-    """Schedules of the exhaustive search to look through before the seeds."""
-
-
-def planted(
-    what: str, *, depth: int = 2, most: int = 2500, **scope: Any
-) -> Callable[[Callable[[], Iterator[None]]], Plant]:
-    def keep(plant: Callable[[], Iterator[None]]) -> Plant:
-        made = contextmanager(plant)
-        name = plant.__name__.replace("_", " ")
-        workers = {**dict.fromkeys(SERVICES, 1), **scope.pop("workers", {})}
-        faults = frozenset(scope.pop("faults", USUAL))
-        ZOO[name] = Planted(name, what, made, Scope(workers=workers, faults=faults, **scope), depth, most)
-        return made
-
-    return keep
-
-
-@contextmanager
-def cell(table: Mapping[Any, Any], state: Any, trigger: Any, new: Any) -> Iterator[None]:
-    """Another cell in a state table."""
-    row = table[state]
-    before = row[trigger]
-    row[trigger] = new
-    try:
-        yield
-    finally:
-        row[trigger] = before
-
+from oms.testing.sim.scope import CANCEL, CRASH, FORGERY, GATE, GATEWAY, PAUSES
+from tests.testing.sim.planting import ZOO, cell, killed, planted
 
 # -- relay
 
@@ -551,32 +505,6 @@ def leases_of_live_processes_are_released() -> Iterator[None]:
         yield
 
 
-MOST_SEEDS = 3000
+from tests.testing.sim import part_zoo  # noqa: E402 - its faults come last
 
-
-@attrs.frozen
-class Kill:
-    """How a fault was found: after so many schedules of the exhaustive search, and so many seeds after that."""
-
-    promise: str
-    schedules: int
-    seeds: int
-    deviations: int
-
-    def __str__(self) -> str:
-        how = f"seed {self.seeds - 1}" if self.seeds else f"schedule {self.schedules}"
-        return f"{self.promise} after {how}, {self.deviations} deviations"
-
-
-def killed(fault: Planted) -> Kill | None:
-    """Look for a fault near calm in its scope, then by seeds in it; None where it isn't found."""
-    with fault.plant():
-        number = 0
-        for found in islice(exhaustive(fault.scope, fault.depth, shuffled=True), fault.most):
-            number += 1
-            if found.outcome.broken:
-                return Kill(found.outcome.broken, number, 0, len(found.outcome.deviations))
-        for found in swarm(range(MOST_SEEDS), base=fault.scope):
-            if found.outcome.broken:
-                return Kill(found.outcome.broken, number, found.number, len(found.outcome.deviations))
-    return None
+__all__ = ["ZOO", "killed", "part_zoo"]

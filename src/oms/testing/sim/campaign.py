@@ -17,6 +17,9 @@ from oms.testing.sim.story import Digest, Story
 from oms.testing.sim.tape import Replay, Tape
 from oms.testing.sim.tape_file import SUFFIX, TapeFile, save
 
+ENDS = ("confirmed", "cancelled", "rejected", "fulfilling", "completed")
+"""The counters of orders by their last state."""
+
 
 @attrs.define
 class Campaign:
@@ -44,7 +47,7 @@ class Campaign:
     @property
     def orders(self) -> int:
         """The number of orders that were run to their end."""
-        return sum(self.tally[end] for end in ("confirmed", "cancelled", "rejected"))
+        return sum(self.tally[end] for end in ENDS)
 
 
 def campaign(

@@ -33,6 +33,9 @@ def sim(
         bool, Parameter(negative="", help="Also deviate at each port call, not only between steps.")
     ] = False,
     orders: Annotated[int | None, Parameter(help="Number of orders in each schedule.")] = None,
+    fulfil: Annotated[
+        bool, Parameter(negative="", help="Also ship, cancel, take back and refund units of confirmed orders.")
+    ] = False,
     replay: Annotated[Path | None, Parameter(help="Play this tape and print what happens.")] = None,
     own: Annotated[
         str | None,
@@ -61,11 +64,15 @@ def sim(
     except OmsError as error:
         give_up(str(error), WRONG_USE)
     if exhaustive is not None:
-        from oms.testing.sim.scope import Scope
+        import attrs
 
-        return _hunt(screen, every(Scope(orders=orders or 1, fine=fine), exhaustive, player), None, player, own, tapes)
+        from oms.testing.sim.scope import ONE_OF_EACH, Scope
+
+        scope = attrs.evolve(ONE_OF_EACH if fulfil else Scope(), orders=orders or 1, fine=fine)
+        return _hunt(screen, every(scope, exhaustive, player), None, player, own, tapes)
     count = 1000 if seeds is None else seeds
-    return _hunt(screen, swarm(range(first, first + count), orders, player), count, player, own, tapes)
+    schedules = swarm(range(first, first + count), orders, player, plans=fulfil)
+    return _hunt(screen, schedules, count, player, own, tapes)
 
 
 def _hunt(
@@ -97,7 +104,7 @@ def _hunt(
 
 
 def _summary(screen: Console, done: Campaign, cpu_s: float) -> None:
-    from oms.testing.sim.tally import COUNTED
+    from oms.testing.sim.tally import COUNTED, COUNTED_AFTER_CONFIRMATION
 
     counted = table("", "", "")
     counted.show_header = False
@@ -110,7 +117,8 @@ def _summary(screen: Console, done: Campaign, cpu_s: float) -> None:
     counted.add_row(
         "[bold]steps[/]", str(done.steps), f"{cpu_s:.1f} s of CPU, {done.schedules / cpu_s:.0f} schedules/s"
     )
-    for name, meaning in COUNTED.items():
+    later = {name: meaning for name, meaning in COUNTED_AFTER_CONFIRMATION.items() if name in done.tally}
+    for name, meaning in {**COUNTED, **later}.items():
         counted.add_row(f"[bold]{name}[/]", str(done.tally[name]), meaning)
     screen.print(counted)
     if done.first is None:

@@ -10,6 +10,7 @@ from oms.adapters.memory import CountedIds
 from oms.application.use_cases.orders import OrderUseCases
 from oms.application.use_cases.requests import RequestContext
 from oms.domain.commands import CancelOrder, PlaceOrder
+from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import Money
 from oms.domain.values import OrderId
 from oms.ports.errors import PortError
@@ -47,20 +48,16 @@ class Customers:
 
     def place(self, name: str) -> None:
         """Submit a customer's order, the first time or again."""
-        one, worker = self._by_name[name], self._order_worker()
-        if worker is None:
-            return
+        one, worker = self._by_name[name], self.order_worker()
         one.requests += 1
         one.worker = worker
-        one.future = self._use_cases(worker).submit(self._command, key=f"key of {name}")
+        one.future = self.use_cases(worker).submit(self._command, key=f"key of {name}")
 
     def cancel(self, name: str, *, by_operator: bool) -> None:
         """Submit the cancellation of an order, without waiting for the response."""
-        worker = self._order_worker()
-        if worker is not None:
-            order_id = self._by_name[name].answers[0]
-            command = CancelOrder(order_id, by_operator)
-            self._use_cases(worker).cancel_order.submit(command, RequestContext(), lambda _order, _error: None)
+        command = CancelOrder(self._by_name[name].answers[0], by_operator)
+        cancel = self.use_cases(self.order_worker()).cancel_order
+        cancel.submit(command, RequestContext(), lambda _order, _error: None)
 
     def listen(self) -> None:
         """Take the responses that have arrived."""
@@ -93,15 +90,25 @@ class Customers:
             return one.worker.stale  # the worker died with the command
         return one.requests < 20
 
-    def _order_worker(self) -> Worker | None:
+    def order_worker(self) -> Worker:
+        """Return the worker that gets the next command."""
         up = [worker for worker in self._workers if worker.service == "order"]
         return next((worker for worker in up if worker.green is None), up[0])
 
-    def _use_cases(self, worker: Worker) -> OrderUseCases:
+    def use_cases(self, worker: Worker) -> OrderUseCases:
+        """Return the use cases of a worker of the order service; they don't wait for a result."""
         currency = self._command.terms.total.currency
         return OrderUseCases.of(worker.assembly, self.ids, lambda _assembly, _future: None, currency)
 
 
-def command_of(currency: Any) -> PlaceOrder:
-    """Return the command that orders one unit of one product."""
-    return PlaceOrder.of("customer-1", Money(TOTAL_MINOR, currency), {SKU: 1})
+def command_of(currency: Any, quantity: int = 1) -> PlaceOrder:
+    """Return the command that orders units of one product.
+
+    Several units are one line, whose amount isn't divisible by their number, and a charge of one minor unit.
+    """
+    total = Money(TOTAL_MINOR, currency)
+    if quantity == 1:
+        return PlaceOrder.of("customer-1", total, {SKU: 1})
+    line = OrderLine.of(SKU, quantity, Money(TOTAL_MINOR - 1, currency))
+    charges = [OrderCharge.of("shipping", Money(1, currency))]
+    return PlaceOrder.of("customer-1", total, lines=[line], charges=charges)

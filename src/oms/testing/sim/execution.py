@@ -45,6 +45,8 @@ class Execution:
         clock = self._system.clock
         if what == "places":
             self._system.customers.place(rest)
+        elif what == "requests":
+            self._system.operators.do(rest)
         elif label == TIME:
             clock.set(runnable.next_due(self._system, clock.now()) or clock.now())
         elif label == DEADLINE:
@@ -92,6 +94,10 @@ class Execution:
                 faults.lose_tail(system)
             case "set":
                 system.clock.advance(timedelta(seconds=-5))
+            case "adds":
+                system.operators.add(rest)
+            case "purge":
+                faults.repeat_after_purge(system, rest.removeprefix("and repeat "))
             case "customer" | "operator":
                 system.customers.cancel(rest.partition(" ")[2], by_operator=fault == "operator")
 

@@ -6,12 +6,21 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oms.adapters.memory import MemoryGate, gate_rules
-from oms.domain.events import PaymentEvent, PaymentFailed, PaymentRefunded, PaymentSucceeded, PaymentVoided
+from oms.domain.events import (
+    EVENTS,
+    OrderCompleted,
+    PartEvent,
+    PaymentEvent,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    PaymentVoided,
+)
 from oms.domain.money import Money
 from oms.domain.order import OrderState
 from oms.domain.values import UserId
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
-from oms.ports.messages import Cause
+from oms.ports.messages import Cause, Undecodable
 from oms.testing.sim.scope import (
     ANSWERS,
     CANCEL,
@@ -20,7 +29,9 @@ from oms.testing.sim.scope import (
     FORGERY,
     GARBAGE,
     GATE,
+    OPERATORS,
     PAUSES,
+    PURGE,
     REBALANCE,
     REPEAT,
     Scope,
@@ -33,6 +44,9 @@ if TYPE_CHECKING:
 GOES_ON, DIES, FAILS, LOST, NAPS, SLEEPS = "goes on", "dies", "fails", "answer lost", "naps", "sleeps"
 ASLEEP_S = 60.0
 """How long a worker is paused, in seconds: longer than the poll interval and every lease."""
+
+MOST_NUMBERED = 4
+"""The messages of each topic that can be repeated after a purge."""
 
 READS = frozenset(
     {"poll", "reservations", "payments", "epoch", "gate_epoch", "lost", "collect", "answer", "order"}
@@ -109,7 +123,11 @@ def _possible(system: SimulatedSystem, may_vanish: Callable[[Worker], bool]) -> 
         moving = (worker for worker in system.workers if _moves(system, worker))
         yield from (f"evict {worker.slot}" for worker in moving if may_vanish(worker) or not has_batch(worker))
     if REPEAT in faults:
-        yield from (f"repeat {topic}" for topic in system.log.topics() if not topic.endswith(".dlq"))
+        yield from (f"repeat {topic}" for topic in _repeated_topics(system))
+    if OPERATORS in faults:
+        yield from (f"adds {label}" for label in system.operators.unplanned())
+    if PURGE in faults:
+        yield from (f"purge and repeat {message}" for message in _first_messages(system))
     if GATE in faults and system.gate.state["epoch"] is not None:
         yield "flush the gate"
         if system.gate_before is not None:
@@ -156,6 +174,49 @@ def repeat(system: SimulatedSystem, topic: str) -> None:
             first = system.log.read(place)[0]
             system.log.append(topic, first.value, first.key, first.headers)
             return
+
+
+_AFTER_CONFIRMATION = frozenset(
+    event.topic for event in EVENTS if issubclass(event, PartEvent) or event is OrderCompleted
+)
+
+
+def _repeated_topics(system: SimulatedSystem) -> Iterator[str]:
+    """Yield the topics of which a message can be repeated.
+
+    Those of shipments and refunds only once they have a message, so that seeds without any stay the same schedules.
+    """
+    for topic in system.log.topics():
+        is_later = topic in _AFTER_CONFIRMATION and not any(system.log.ends([topic]).values())
+        if not (is_later or topic.endswith(".dlq")):
+            yield topic
+
+
+def _first_messages(system: SimulatedSystem) -> Iterator[str]:
+    """Yield each of the first messages of each topic, as `topic number` (from 0)."""
+    for topic in system.log.topics():
+        if not topic.endswith(".dlq"):
+            count = sum(system.log.ends([topic]).values())
+            yield from (f"{topic} {number}" for number in range(min(count, MOST_NUMBERED)))
+
+
+def repeat_after_purge(system: SimulatedSystem, message: str) -> None:
+    """Remove the inbox rows of a message, as the retention does after some days, and append it to the log once more."""
+    topic, number = message.split(" ")
+    record = [one for place in system.log.ends([topic]) for one in system.log.read(place)][int(number)]
+    try:
+        name = system.codec.decode(record).id
+    except Undecodable:
+        name = system.codec.name(record)
+    for tables in system.records.values():
+        for key in [key for key in tables.inbox.rows if _is_of(key[1], name)]:
+            tables.inbox.apply(key, None)
+    system.log.append(topic, record.value, record.key, record.headers)
+
+
+def _is_of(inbox_id: str, message_id: str) -> bool:
+    """Whether an inbox row is that of a message; the order service adds a digest to the message's id."""
+    return inbox_id.partition(".")[0] == message_id
 
 
 _NEWS: Mapping[str, type[PaymentEvent]] = {

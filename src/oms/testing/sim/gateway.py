@@ -36,16 +36,18 @@ BEFORE, AFTER = "no answer, nothing done", "done, answer lost"
 NOT_ATTEMPTED = "not attempted"
 CHARGES = ("captures", "declines", BEFORE, AFTER, "late", NOT_ATTEMPTED)
 CALLS = ("answers", BEFORE, AFTER)
+REFUSES = "refuses"
 LOOKUPS = ("answers", BEFORE, NOT_ATTEMPTED)
 
 Draw = Callable[[str, Sequence[str]], int]
 
 
 class TapeGateway(PaymentGateway, GatewayBook):
-    """A gateway that draws the result of each call from the tape."""
+    """A gateway that draws the result of each call from the tape. With `refuses`, it may refuse refunds."""
 
-    def __init__(self, clock: Clock, draw: Draw) -> None:
+    def __init__(self, clock: Clock, draw: Draw, *, refuses: bool = False) -> None:
         self._clock, self._draw = clock, draw
+        self._refunds = (*CALLS, REFUSES) if refuses else CALLS
         self.book = MemoryBook()
         self.armed: deque[tuple[str, Callable[[], object]]] = deque()
         """A test's own decisions about the next charges, each with the function to call when it happens."""
@@ -92,11 +94,12 @@ class TapeGateway(PaymentGateway, GatewayBook):
         return Captured(page.payment_id) if page.outcome is BookKind.CAPTURE else Voided()
 
     def refund(self, refund: Refund) -> Refunded | Declined | Unanswered:
-        """Refund the money."""
-        what = CALLS[self._draw("gateway refund", CALLS)]
+        """Refund the money, refuse to, or leave the outcome unknown."""
+        what = self._refunds[self._draw("gateway refund", self._refunds)]
         if what == BEFORE:
             return Unanswered("timed out")
-        page = self.book.refund(refund, self._clock.now())
+        declined = "the account is closed" if what == REFUSES else None
+        page = self.book.refund(refund, self._clock.now(), declined=declined)
         return Unanswered("timed out") if what == AFTER else _refund_answer(page)
 
     def all_entries(self) -> Iterable[BookEntry]:

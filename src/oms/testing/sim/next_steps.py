@@ -101,6 +101,8 @@ class NextSteps:
     def _workers(self, now: datetime, *, first: bool = False) -> tuple[list[str], list[str]]:
         """Return the steps that can run now (or the first), and paused workers that resume only if no step can run."""
         found = [f"places {name}" for name in self._system.customers.to_ask()]
+        if self._system.operators.works:
+            found += [f"requests {label}" for label in self._system.operators.to_do()]
         asleep: list[str] = []
         version = self._progress.version
         for worker in self._system.workers:

@@ -15,9 +15,11 @@ from oms.operations import promises
 from oms.operations.promises import Violation
 from oms.testing.sim import state
 from oms.testing.sim.execution import Execution
+from oms.testing.sim.gateway import REFUSES
 from oms.testing.sim.next_steps import REST, NextSteps, Progress
 from oms.testing.sim.outcome import Check, Listener, Outcome
 from oms.testing.sim.own_calls import NOTHING_OWN, OwnCalls
+from oms.testing.sim.part_checks import part_violations
 from oms.testing.sim.points import Points
 from oms.testing.sim.scope import ANSWERS, GATEWAY, Scope
 from oms.testing.sim.simulated_system import SimulatedSystem
@@ -117,7 +119,8 @@ class Run:
         return index
 
     def _gateway_draw(self, label: str, options: Sequence[str]) -> int:
-        return self.draw(label, options) if GATEWAY in self.scope.faults else 0
+        may_fail = GATEWAY in self.scope.faults or REFUSES in options
+        return self.draw(label, options) if may_fail else 0
 
     def _loss_draw(self, label: str, options: Sequence[str]) -> int:
         """Draw whether a call of the shop's own gateway or notifier, or its response, is lost."""
@@ -138,6 +141,7 @@ class Run:
             self._listener.begins(self, label)
         self._execution.do(label)
         self.system.customers.listen()
+        self.system.operators.listen()
         if self._listener is not None:
             self._listener.ended(self, label)
         return True
@@ -164,6 +168,7 @@ class Run:
         )
         self._execution.violations += report.violations
         self._execution.violations += state.unexpected(system)
+        self._execution.violations += part_violations(system)
         if self._check is not None:
             try:
                 self._check()

@@ -17,10 +17,11 @@ import attrs
 
 from oms.application.steps.context import OwnStep
 from oms.testing.sim.escape import sealed
+from oms.testing.sim.operators import OPERATIONS
 from oms.testing.sim.outcome import Check, Listener, Outcome
 from oms.testing.sim.prefix_cache import Branch, SharedPrefix
 from oms.testing.sim.run import Run
-from oms.testing.sim.scope import FAULTS, PAUSES, Scope
+from oms.testing.sim.scope import AFTER_CONFIRMATION, FAULTS, PAUSES, USUAL, Scope
 from oms.testing.sim.tape import Deviation, Deviations, Replay, Swarm, Tape
 
 Prepared = tuple[Mapping[str, OwnStep], Check | None]
@@ -192,10 +193,29 @@ def seeded(seed: int, orders: int | None = None, *, base: Scope | None = None) -
     return scope, Swarm(seed, RATES)
 
 
+OF_PLANS = ("ship one", "ship one", "cancel one", "take one back", *OPERATIONS)
+"""The operations from which the plans of seeds are drawn."""
+
+
+def seeded_plan(seed: int, orders: int | None = None) -> tuple[Scope, Swarm]:
+    """Return the scope and tape of a seed with shipments and refunds: also the units of each order, and a plan."""
+    dice = random.Random(f"plan {seed}")  # noqa: S311 - equal on each run
+    quantity = dice.choice((1, 2, 2, 3))
+    plan = tuple(dice.choice(OF_PLANS) for _ in range(dice.choice((1, 2, 3, 4))))
+    kept = Scope(quantity=quantity, plan=plan, faults=USUAL | AFTER_CONFIRMATION)
+    scope, tape = seeded(seed, orders, base=kept)
+    return attrs.evolve(scope, units=scope.units * quantity, steps=180), tape
+
+
 def swarm(
-    seeds: Sequence[int], orders: int | None = None, player: Player = play, *, base: Scope | None = None
+    seeds: Sequence[int],
+    orders: int | None = None,
+    player: Player = play,
+    *,
+    base: Scope | None = None,
+    plans: bool = False,
 ) -> Iterator[Found]:
-    """Yield a schedule for each seed."""
+    """Yield a schedule for each seed; with `plans`, of orders that are shipped and refunded."""
     for number, seed in enumerate(seeds, 1):
-        scope, tape = seeded(seed, orders, base=base)
+        scope, tape = seeded_plan(seed, orders) if plans else seeded(seed, orders, base=base)
         yield Found(scope, player(scope, tape), number, seed)

@@ -34,9 +34,10 @@ from oms.ports.messages import Codec, Message, Outgoing, Record
 from oms.ports.telemetry import Telemetry
 from oms.testing.sim.customers import Customers, command_of
 from oms.testing.sim.gateway import Draw, TapeGateway, TapeNotifier
+from oms.testing.sim.operators import Operators
 from oms.testing.sim.own_calls import NOTHING_OWN, LossyGateway, LossyNotifier, OwnCalls
 from oms.testing.sim.rolling_upgrade import next_versions_of
-from oms.testing.sim.scope import Scope
+from oms.testing.sim.scope import REFUSALS, Scope
 from oms.testing.sim.worker import Worker
 
 CURRENCY = Currency.of("USD")
@@ -125,7 +126,7 @@ class SimulatedSystem:
         self.telemetry = telemetry or Silence()
         self.log = MemoryLog(scope.partitions)
         self.gate = MemoryGate(self.clock)
-        self.gateway = TapeGateway(self.clock, draw)
+        self.gateway = TapeGateway(self.clock, draw, refuses=REFUSALS in scope.faults)
         self.notifier = TapeNotifier(draw)
         lose = lose or draw
         self.own_gateway = LossyGateway(own_calls.gateway, lose) if own_calls.gateway is not None else None
@@ -139,7 +140,10 @@ class SimulatedSystem:
         """The gate's state before its last change: the state after a restart that loses the last second."""
         self._generation = 0
         self.workers: list[Worker] = []
-        self.customers = Customers(scope.orders, self.workers, COMMAND)
+        command = COMMAND if scope.quantity == 1 else command_of(CURRENCY, scope.quantity)
+        self.customers = Customers(scope.orders, self.workers, command)
+        decides = REFUSALS in scope.faults
+        self.operators = Operators(scope.plan, self.customers, self.records["order"].orders.rows, decides=decides)
         self._begun = sum(map(self.workers_of, (*SERVICES, *self.own)))
         for name in (*SERVICES, *self.own):
             for number in range(1, self.workers_of(name) + 1):

@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from oms.adapters.memory.service_tables import TaskRow
+from oms.domain.fulfilment import NOTHING_YET
+from oms.domain.order import Order
 from oms.domain.tasks import TaskKey
 from oms.engine.deliveries import WaitingBatch
 from oms.operations.promises import Violation
@@ -26,10 +28,18 @@ def state_of(system: SimulatedSystem, used: dict[str, int]) -> int:
     now = system.clock.now()
     records = system.records
     parts = [
-        frozenset((row.id, row.state._value_, row.early) for row in records["order"].orders.rows.values()),
-        frozenset((row.order_id, row.state._value_) for row in records["inventory"].reservations.rows.values()),
+        frozenset(
+            (row.id, row.state._value_, row.early, *_parts(row)) for row in records["order"].orders.rows.values()
+        ),
+        frozenset(
+            (row.order_id, row.state._value_, tuple([one.refund_id for one in row.restocks]))
+            for row in records["inventory"].reservations.rows.values()
+        ),
         frozenset((row.sku, row.on_hand, row.held) for row in records["inventory"].stock.rows.values()),
-        frozenset((row.order_id, row.state._value_) for row in records["payment"].payments.rows.values()),
+        frozenset(
+            (row.order_id, row.state._value_, tuple([(one.id, one.state._value_, one.attempt) for one in row.refunds]))
+            for row in records["payment"].payments.rows.values()
+        ),
         frozenset((name, row.delivered_at is None) for name, row in records["notification"].notifications.rows.items()),
         frozenset(used.items()),
         tuple(_record(record, now) for record in records.values()),
@@ -38,9 +48,22 @@ def state_of(system: SimulatedSystem, used: dict[str, int]) -> int:
         _book(system, now),
         tuple(_worker(worker, now) for worker in system.workers),
         tuple((one.requests, len(one.answers), one.future is None) for one in system.customers.all),
+        system.operators.state(),
         tuple(frozenset(records[name].documents.rows.items()) for name in system.own),
     ]
     return hash(tuple(parts))
+
+
+def _parts(order: Order) -> tuple[Any, ...]:
+    """Return the shipments, refunds and refusals of an order, without times; empty for an order that has none."""
+    done = order.fulfilment
+    if done is NOTHING_YET:
+        return ()
+    return (
+        tuple([(one.id, *one.items.items()) for one in done.shipments]),
+        tuple([(one.id, one.kind._value_, one.state._value_, one.amount.minor, one.outside) for one in done.refunds]),
+        done.refusals,
+    )
 
 
 def _left(due: datetime | None, now: datetime) -> float:

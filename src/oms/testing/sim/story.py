@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from oms.domain.fulfilment import NOTHING_YET, Fulfilment
+from oms.domain.payment import order_of_key
 from oms.ports.broker import TopicPartition
 from oms.testing.sim.outcome import Listener, ObservedRun
 
@@ -117,10 +119,13 @@ def _seen(system: SimulatedSystem) -> Seen:
     seen: Seen = {("order", name(row.id)): row.state.value for row in records["order"].orders.rows.values()}
     seen |= {("stock", name(row.order_id)): row.state.value for row in records["inventory"].reservations.rows.values()}
     seen |= {("payment", name(row.order_id)): row.state.value for row in records["payment"].payments.rows.values()}
+    for row in records["order"].orders.rows.values():
+        if row.fulfilment is not NOTHING_YET:
+            seen["parts of", name(row.id)] = _parts(row.fulfilment)
     epoch = system.gate.state["epoch"]
     seen["gate", "epoch"] = "closed" if epoch is None else str(epoch)
     for entry in system.evidence.book.all_entries() if system.evidence.book else ():
-        where = "gateway", name(entry.key.removeprefix("oms-"))
+        where = "gateway", name(order_of_key(entry.key))
         seen[where] = f"{seen[where]} and {entry.kind.value}" if where in seen else entry.kind.value
     for service, record in records.items():
         for letter in record.dead_letters.rows.values():
@@ -131,6 +136,12 @@ def _seen(system: SimulatedSystem) -> Seen:
     for topic in system.log.topics():
         seen[LOG, topic] = str(sum(system.log.ends([topic]).values()))
     return seen
+
+
+def _parts(fulfilment: Fulfilment) -> str:
+    """Return the number of parcels, and the kind and state of each refund."""
+    refunds = [f"{one.kind.value} {fulfilment.state_of(one).value}" for one in fulfilment.refunds]
+    return ", ".join([f"{len(fulfilment.shipments)} shipped", *refunds])
 
 
 def _arrows(lines: list[Line]) -> Iterator[str]:

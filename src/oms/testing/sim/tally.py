@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from oms.domain.events import Reason
 from oms.domain.order import OrderState, OrderTrigger
+from oms.domain.refund import OrderRefund, RefundKind
 from oms.domain.state_machine import HistoryEntry
 from oms.ports.evidence import BookKind
 from oms.testing.sim.simulated_system import SimulatedSystem
@@ -26,6 +27,22 @@ COUNTED: Mapping[str, str] = {
     "deadlines lost": "orders that ended in another way after their deadline",
 }
 """The counters that must be above zero in a meaningful campaign."""
+
+COUNTED_AFTER_CONFIRMATION: Mapping[str, str] = {
+    "fulfilling": "orders that ended with a part shipped or refunded, and units open",
+    "completed": "orders of which every unit was shipped or cancelled",
+    "shipments": "parcels",
+    "cancelled units": "units that were taken out of an order",
+    "returned units": "units that came back",
+    "goodwill": "refunds of money only",
+    "restocks": "refunds whose units are available again",
+    "parts refunded": "refunds that the gateway paid for parts of an order",
+    "refused refunds": "attempts of refunds that the gateway refused",
+    "retried": "refused refunds that an operator had repeated",
+    "resolved": "refused refunds that an operator paid by other means",
+    "refused operations": "shipments and refunds that the order service refused",
+}
+"""The counters that must be above zero in a campaign with shipments and refunds, besides `COUNTED`."""
 
 _ENDS = {"confirmed": OrderState.CONFIRMED, "cancelled": OrderState.CANCELLED, "rejected": OrderState.REJECTED}
 _BOOK = {"declined": BookKind.DECLINE, "voids": BookKind.VOID, "refunds": BookKind.REFUND}
@@ -50,7 +67,39 @@ def tally(system: SimulatedSystem) -> Counter[str]:
         order.reason is not Reason.DEADLINE and bool(order.deadline_at) and order.updated_at >= order.deadline_at
         for order in orders
     )
+    if system.operators.all:
+        counted.update(_after_confirmation(system))
     return counted
+
+
+def _after_confirmation(system: SimulatedSystem) -> Counter[str]:
+    orders = list(system.records["order"].orders.rows.values())
+    refunds = [one for order in orders for one in order.fulfilment.refunds]
+    triggers = Counter(entry.trigger for entry in system.records["order"].history.rows.values())
+    operations = system.operators.all.values()
+    labels = [one.label for one in operations if one.refusal is None]
+    reservations = system.records["inventory"].reservations.rows.values()
+    entries = system.evidence.book.all_entries() if system.evidence.book else ()
+    return Counter(
+        {
+            "fulfilling": sum(order.state is OrderState.FULFILLING for order in orders),
+            "completed": sum(order.state is OrderState.COMPLETED for order in orders),
+            "shipments": sum(len(order.fulfilment.shipments) for order in orders),
+            "cancelled units": _units(refunds, RefundKind.CANCEL),
+            "returned units": _units(refunds, RefundKind.RETURN),
+            "goodwill": sum(one.kind is RefundKind.GOODWILL for one in refunds),
+            "restocks": sum(len(row.restocks) for row in reservations),
+            "parts refunded": sum((entry.refund_key or "").startswith("oms/") for entry in entries),
+            "refused refunds": triggers[OrderTrigger.REFUND_FAILED.value],
+            "retried": sum(label.startswith("retry ") for label in labels),
+            "resolved": sum(label.startswith("resolve ") for label in labels),
+            "refused operations": sum(one.refusal is not None for one in operations),
+        }
+    )
+
+
+def _units(refunds: Sequence[OrderRefund], kind: RefundKind) -> int:
+    return sum(sum(one.items.values()) for one in refunds if one.kind is kind)
 
 
 def _late(entry: HistoryEntry) -> bool:
