@@ -60,7 +60,7 @@ class RefundsContract(GatewayCalls):
 
     def test_a_refused_refund_can_be_made_under_the_key_of_its_next_attempt(self, gateway: Any) -> None:
         if not self.can_refuse_refunds:
-            pytest.skip("this gateway can't be made to decline a refund")
+            pytest.skip("the subclass has no way to make this gateway decline a refund")
         charge = self.new_charge()
         captured = self.captured(gateway, charge)
         refused = self.refuse_refund(gateway, part_of(charge, captured, "part"))
@@ -144,7 +144,7 @@ class RefundsContract(GatewayCalls):
 
     def test_a_lost_answer_to_a_refund_is_found_by_key(self, gateway: Any) -> None:
         if not self.can_lose_refund_answers:
-            pytest.skip("this gateway can't be made to lose an answer to a refund")
+            pytest.skip("the subclass has no way to make this gateway lose the response to a refund")
         charge, other = self.new_charge(), self.new_charge()
         for lost in (self._part(gateway, charge), refund_of(other, self.captured(gateway, other))):
             self.lose_refund_answer(gateway, lost)
