@@ -39,7 +39,7 @@ test-containers: $(WHEEL)
 # The longer searches: two orders 3 coarse and 2 fine, twenty thousand seeds, every crash of every path; and the same
 # seeds on each Python that is here. About half an hour of one core.
 test-hunts: $(WHEEL)
-	$(BIN)/python -m pytest -q -m hunts -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim
+	$(BIN)/python -m pytest -q -m hunts -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim tests/domain
 	$(BIN)/python scripts/same_traces.py
 
 # The fast tests on each Python that is here and that the package's metadata names: about five minutes for each.
@@ -66,7 +66,7 @@ check-static: $(WHEEL)
 
 # One process, in which an exploration of the model serves several tests.
 check-domain: $(WHEEL)
-	$(BIN)/python -m pytest -q tests/domain -m "not slow" -p no:cacheprovider -p no:schemathesis --cov --cov-report=term --cov-fail-under=100
+	$(BIN)/python -m pytest -q tests/domain -m "not slow and not hunts" -p no:cacheprovider -p no:schemathesis --cov --cov-report=term --cov-fail-under=100
 
 # No test in here cuts the power, so to wait for the disk proves nothing: the files lie in memory where it has 512 MiB.
 # Without the plugin and the file that only slow tests need, schemathesis isn't loaded.

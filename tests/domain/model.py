@@ -9,7 +9,9 @@ state every thing that can happen next is tried, so an exploration meets every o
 * somebody who is no payment service writes payment news with another amount (a scope's `forged`);
 * the gate refuses though there is stock; there is no stock;
 * the gateway captures or declines; an answer is lost; a charge that was taken for lost captures much later; void and
-  charge race; an answer comes for a task that is over.
+  charge race; an answer comes for a task that is over;
+* operators ship, cancel units, take units back and give money back (a scope's `parts`); the gateway refuses a refund,
+  pays one although its answer is lost, and an operator retries or resolves (a scope's `gateway_refusals`).
 
 Some of these *must* happen at last (a first delivery, a task's call): where none of them changes anything any more the
 world has come to rest, and everything has to be settled there. The others *may* happen.
@@ -19,30 +21,43 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
 import attrs
 
 from oms.domain.errors import DomainError, ImpossibleTransition, TermsMismatch
-from oms.domain.events import BY_TOPIC, Event, OrderCreated, Reason, Shortage
+from oms.domain.events import BY_TOPIC, Event, OrderCreated, PartEvent, Reason, Shortage
 from oms.domain.money import Currency, Money
 from oms.domain.order import ORDER_TABLE, SETTLED, Order, OrderState, OrderTrigger
-from oms.domain.payment import Payment, PaymentState
-from oms.domain.reservation import Reservation, ReservationState
+from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
+from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
+from oms.domain.refund import WHOLE
+from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState, ReservationTrigger
 from oms.domain.saga import routes
 from oms.domain.state_machine import Effect, Transition
 from oms.domain.stated_terms import StatedTerms, stated_in
-from oms.domain.tasks import TaskKind
+from oms.domain.tasks import TaskKind, key_fields
 from oms.domain.terms import Terms
-from oms.domain.values import OrderId, Sku
+from tests.domain.model_parts import (
+    NOW,
+    ORDER,
+    PARTS,
+    SKU,
+    announced,
+    instructions,
+    outside,
+    restocked,
+    retried_parts,
+    without_sequence,
+    wrong_at_end,
+    wrong_units,
+)
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=15)
-ORDER = OrderId("order-1")
-SKU = Sku("lamp")
 TERMS = Terms.checked("user-1", Money.of(25, Currency.of("USD")), {SKU: 1}, {"gift": "yes"})
+TOTAL = TERMS.total.minor
 SHORT = (Shortage(SKU, 1, 0),)
 
 Handler = Callable[[Any, Any], Transition[Any]]
@@ -65,11 +80,17 @@ HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("inventory", "order.cancelled"): lambda row, _: row.release(at=NOW),
     ("payment", "inventory.reserved"): lambda payment, event: payment.start(event.terms, at=NOW),
     ("payment", "order.cancelling"): lambda payment, event: payment.cancel(event.user_id, event.total, at=NOW),
+    ("order", "payment.refund_paid"): lambda order, event: order.refund_paid(event, at=NOW),
+    ("order", "payment.refund_failed"): lambda order, event: order.refund_failed(event, at=NOW),
+    ("inventory", "order.refund_requested"): lambda row, event: row.refunded(event, at=NOW),
+    ("payment", "order.refund_requested"): lambda payment, event: payment.refund_requested(event, at=NOW),
+    ("payment", "order.payment_instructed"): lambda payment, event: payment.instructed(event, at=NOW),
+    ("payment", "order.shipped"): lambda payment, _: payment.shipped(at=NOW),
+    ("payment", "order.completed"): lambda payment, _: payment.completed(at=NOW),
 }
 """What each service does with each topic; the routes say which of these are used."""
 
 CALLS: Mapping[str, Handler] = {
-    "place": lambda order, _: order.place(TERMS, at=NOW, deadline_at=LATER),
     "customer cancels": lambda order, _: order.cancel(Reason.CUSTOMER, at=NOW),
     "operator cancels": lambda order, _: order.cancel(Reason.OPERATOR, at=NOW),
     "deadline": lambda order, _: order.deadline(at=NOW),
@@ -90,8 +111,13 @@ FORGERIES: Mapping[str, Handler] = {
     for trigger in (OrderTrigger.PAID, OrderTrigger.DECLINED, OrderTrigger.VOIDED, OrderTrigger.REFUNDED)
 }
 
-DEADLINE, CHARGE, VOID, REFUND = 1, 2, 4, 8
-TASKS = {TaskKind.DEADLINE: DEADLINE, TaskKind.CHARGE: CHARGE, TaskKind.VOID: VOID, TaskKind.REFUND: REFUND}
+DEADLINE, CHARGE, VOID = 1, 2, 4
+TASKS = {TaskKind.DEADLINE: DEADLINE, TaskKind.CHARGE: CHARGE, TaskKind.VOID: VOID}
+FIRST_REFUND = 8
+"""The bit of the first refund's task: each refund has a bit of its own."""
+
+REFUSED = -1
+"""The gateway's answer to a refund that it refuses; the answer to a paid one is its amount in minor units."""
 
 
 class Book(Enum):
@@ -101,10 +127,10 @@ class Book(Enum):
     CAPTURED = "captured"
     DECLINED = "declined"
     VOIDED = "voided"
-    REFUNDED = "refunded"
+    LATE = "captured, though it was voided before"
 
 
-TAKEN = (Book.CAPTURED, Book.REFUNDED)
+TAKEN = (Book.CAPTURED, Book.LATE)
 
 
 class View(NamedTuple):
@@ -120,6 +146,18 @@ class View(NamedTuple):
     seen_inventory: int = 0
     seen_payment: int = 0
     tasks: int = 0
+    refunds: tuple[tuple[str, int], ...] = ()  # the gateway's answer under each key of a refund
+
+    @property
+    def refused(self) -> int:
+        """How many refunds the gateway refused."""
+        return sum(answer == REFUSED for _, answer in self.refunds)
+
+    @property
+    def money(self) -> int:
+        """What the gateway's book says of the order: captures less refunds, in minor units."""
+        paid = sum(answer for _, answer in self.refunds if answer != REFUSED)
+        return (TOTAL if self.book in TAKEN else 0) - paid
 
 
 class World(NamedTuple):
@@ -164,6 +202,44 @@ class Scope:
 
     drained: bool = False
     """It was imported first, and no message of the system replaced is left to anybody."""
+
+    terms: Terms = attrs.field(default=TERMS, hash=False)
+    parts: tuple[str, ...] = ()
+    """Names of `PARTS`: what operators do with a confirmed order, each once, in any order."""
+
+    late_capture: bool = False
+    """The gateway captures a charge that it has voided, against its contract."""
+
+    gateway_refusals: int = 0
+    """How many refunds the gateway refuses; an operator then retries or resolves them."""
+
+
+TABLES: Mapping[type[Enum], Any] = {
+    OrderState: ORDER_TABLE,
+    PaymentState: PAYMENT_TABLE,
+    ReservationState: RESERVATION_TABLE,
+}
+IDLE: Mapping[tuple[str, str], tuple[Enum, ...]] = {
+    ("order", "order.created"): (OrderTrigger.CREATED,),
+    ("order", "inventory.reserved"): (OrderTrigger.RESERVED,),
+    ("order", "inventory.released"): (OrderTrigger.RELEASED,),
+    ("inventory", "order.created"): (ReservationTrigger.FITS, ReservationTrigger.SHORT),
+    ("inventory", "order.confirmed"): (ReservationTrigger.CONFIRMED,),
+    ("payment", "inventory.reserved"): (PaymentTrigger.RESERVED,),
+    ("payment", "order.shipped"): (PaymentTrigger.SHIPPED,),
+    ("payment", "order.completed"): (PaymentTrigger.COMPLETED,),
+}
+"""Messages whose effect is that of their cell and no other: they can stop having one (`Model._is_idle`)."""
+
+
+def _reachable(table: Any, state: Enum) -> frozenset[Enum]:
+    """The states that can follow, with `state` itself."""
+    found, todo = {state}, [state]
+    while todo:
+        following = {cell.to for cell in table[todo.pop()].values() if cell.to is not None} - found
+        found |= following
+        todo += following
+    return frozenset(found)
 
 
 class Flaw(AssertionError):
@@ -211,6 +287,9 @@ class Model:
         self._outcomes: dict[tuple[int, str, int], _Outcome | None] = {}
         self._view_numbers: dict[View, int] = {}
         self._moves: dict[tuple[int, bool], tuple[tuple[bool, str, int, int, int], ...]] = {}
+        self._refund_bits: dict[str, int] = {}
+        self._idle: dict[tuple[Enum, Enum], bool] = {}
+        self._announced: dict[int, int] = {}
 
     # -- the real aggregates, each step computed once ------------------------------------------------------------
 
@@ -218,11 +297,20 @@ class Model:
         if isinstance(aggregate, Order):
             over = {"deadline_at": None} if aggregate.state.settled else {}  # whether it ever had one
             aggregate = attrs.evolve(aggregate, version=0, updated_at=None, **over)
+        aggregate = without_sequence(aggregate)
         name = repr(aggregate)
         if name not in self._numbers:
             self._numbers[name] = len(self.locals)
             self.locals.append(aggregate)
         return self._numbers[name]
+
+    def task(self, kind: TaskKind, key: str) -> int:
+        """The bit of a task: that of its kind, and one of its own for each refund."""
+        if kind is not TaskKind.REFUND:
+            return TASKS[kind]
+        fields = key_fields(key)
+        refund = str(fields[1]) if fields is not None else WHOLE
+        return self._refund_bits.setdefault(refund, FIRST_REFUND << len(self._refund_bits))
 
     def bit(self, event: Event) -> int:
         name = repr(event)
@@ -244,7 +332,9 @@ class Model:
             step = call(before, event)
         except ImpossibleTransition as impossible:
             raise Flaw(f"impossible: {impossible}") from None
-        except (DomainError, TermsMismatch):
+        except (DomainError, TermsMismatch) as refused:
+            if event is not None:
+                raise Flaw(f"a true message is refused: {refused}") from None
             return None
         if isinstance(before, Order):
             _check_history(before, step)
@@ -252,8 +342,8 @@ class Model:
         return _Outcome(
             self.number(step.aggregate),
             sum(self.bit(published) for published in step.events),
-            sum(TASKS[task.kind] for task in step.tasks),
-            sum(TASKS[task.kind] for task in step.ended),
+            sum(self.task(task.kind, task.key) for task in step.tasks),
+            sum(self.task(task.kind, task.key) for task in step.ended),
             sum(movement.on_hand for movement in moved),
             sum(movement.held for movement in moved),
         )
@@ -272,8 +362,8 @@ class Model:
     def _check_once(self, view: View, sent: int) -> None:
         if not sent:
             return
-        topics = [self.messages[i].topic for i in _indexes(view.sent)]
-        new = [self.messages[i].topic for i in _indexes(sent)]
+        topics = [_named(self.messages[i]) for i in _indexes(view.sent)]
+        new = [_named(self.messages[i]) for i in _indexes(sent)]
         again = set(topics) & set(new)
         if self.scope.legacy and sent & view.sent:  # it says of a resumed order what the system replaced said of it
             again -= {OrderCreated.topic}
@@ -288,8 +378,9 @@ class Model:
         absent = View(
             self.number(Order(id=ORDER)), self.number(Reservation(order_id=ORDER)), self.number(Payment(order_id=ORDER))
         )
-        foreign = absent._replace(sent=self.bit(OrderCreated(ORDER, TERMS)))
-        own = self.apply(absent, "order", "place", CALLS["place"])[0]
+        terms = self.scope.terms
+        foreign = absent._replace(sent=self.bit(OrderCreated(ORDER, terms)))
+        own = self.apply(absent, "order", "place", lambda order, _: order.place(terms, at=NOW, deadline_at=LATER))[0]
         if self.scope.drained:
             foreign = self.apply(absent, "order", "import", CALLS["import"])[0]
         return World(self.scope.units, 0, tuple(self._seen(own if ours else foreign) for ours in self.scope.orders))
@@ -298,7 +389,8 @@ class Model:
         """(must it happen at last, its name, the world after it)."""
         on_hand, held, orders = world
         for index, number in enumerate(orders):
-            for must, name, after, more_on_hand, more_held in self.moves(number, room=on_hand > held):
+            room = on_hand - held >= sum(self.scope.terms.items.values())
+            for must, name, after, more_on_hand, more_held in self.moves(number, room=room):
                 changed = (*orders[:index], after, *orders[index + 1 :])
                 yield must, name, World(on_hand + more_on_hand, held + more_held, tuple(sorted(changed)))
 
@@ -315,10 +407,35 @@ class Model:
 
     def _seen(self, view: View) -> int:
         if view not in self._view_numbers:
-            self._check_view(view)
-            self._view_numbers[view] = len(self.views)
-            self.views.append(view)
+            settled = self._without_idle_messages(view) if self.scope.parts else view
+            if settled not in self._view_numbers:
+                self._check_view(settled)
+                self._view_numbers[settled] = len(self.views)
+                self.views.append(settled)
+            self._view_numbers[view] = self._view_numbers[settled]
         return self._view_numbers[view]
+
+    def _without_idle_messages(self, view: View) -> View:
+        """The view in which messages that can have no effect any more count as delivered; they can still be repeated."""
+        for i in _indexes(view.sent):
+            for service in self.routing[self.messages[i].topic]:
+                if service != "notification" and self._is_idle(view, service, self.messages[i].topic):
+                    field = f"seen_{service}"
+                    view = view._replace(**{field: getattr(view, field) | 1 << i})
+        return view
+
+    def _is_idle(self, view: View, service: str, topic: str) -> bool:
+        """Whether a message has no effect in the present state and in all that can follow, by the state table."""
+        state = self.locals[getattr(view, AGGREGATE[service])].state
+        triggers = IDLE.get((service, topic), ())
+        return bool(triggers) and all(self._idle_trigger(state, trigger) for trigger in triggers)
+
+    def _idle_trigger(self, state: Enum, trigger: Enum) -> bool:
+        if (state, trigger) not in self._idle:
+            table: Any = TABLES[type(state)]
+            cells = [dict(table[reached])[trigger] for reached in _reachable(table, state)]
+            self._idle[state, trigger] = all(cell.effect is Effect.NOTED for cell in cells)
+        return self._idle[state, trigger]
 
     def _deliveries(self, view: View, *, room: bool) -> Iterator[Move]:
         for i in _indexes(view.sent):
@@ -328,10 +445,10 @@ class Model:
                     continue
                 field = f"seen_{service}"
                 fresh = not getattr(view, field) & bit
-                if not fresh and not self.scope.repeats:
+                if not fresh and (not self.scope.repeats or self._has_no_effect(view, service, bit)):
                     continue
                 marked = view._replace(**{field: getattr(view, field) | bit})
-                name = f"{service} gets {topic}"
+                name = f"{service} gets {_named(self.messages[i])}"
                 if not self._needs_stock(view, service, topic):
                     handler = self.handlers[service, topic]
                     yield Move(fresh, name, *self.apply(marked, service, topic, handler, bit=bit))
@@ -342,6 +459,12 @@ class Model:
                 if not room or self.scope.refusals:
                     yield Move(fresh, f"{name}: short", *self.apply(marked, service, "reject", CALLS["reject"]))
 
+    def _has_no_effect(self, view: View, service: str, bit: int) -> bool:
+        """Whether a service handled this message in its present state before, and nothing came of it."""
+        local = getattr(view, AGGREGATE[service])
+        outcome = self._outcomes.get((local, self.messages[bit.bit_length() - 1].topic, bit))
+        return outcome is not None and outcome == _Outcome(local, 0, 0, 0, 0, 0)
+
     def _needs_stock(self, view: View, service: str, topic: str) -> bool:
         absent = self.locals[view.reservation].state is ReservationState.ABSENT
         return absent and (service, topic) == ("inventory", "order.created")
@@ -351,6 +474,10 @@ class Model:
         for wanted, name in ((scope.customer, "customer cancels"), (scope.operator, "operator cancels")):
             if wanted:
                 yield Move(False, name, *self.apply(view, "order", name, CALLS[name]))
+        for name in scope.parts:
+            yield Move(False, name, *self.apply(view, "order", name, PARTS[name]))
+        for name, call in instructions(self.locals[view.order]):
+            yield Move(False, name, *self.apply(view, "order", name, call))
         for name in FORGERIES if scope.forged else ():
             yield Move(False, name, *self.apply(view, "order", name, FORGERIES[name]))
         for name in ("import", "resume") if scope.legacy else ():
@@ -362,7 +489,7 @@ class Model:
         state = self.locals[view.payment].state
         yield from self._charge(view, owed=state in (PaymentState.INITIATED, PaymentState.UNKNOWN))
         yield from self._void(view, owed=state is PaymentState.VOIDING)
-        yield from self._refund(view)
+        yield from self._refunds(view)
 
     def _answer(self, must: int, call: str, name: str, view: View, done: int) -> Move:
         return Move(bool(must), f"{call}: {name}", *self.apply(view, "payment", name, CALLS[name], done=done))
@@ -379,6 +506,8 @@ class Model:
             yield Move(True, "gateway captures", view._replace(book=Book.CAPTURED))
             if self.scope.declines:
                 yield Move(True, "gateway declines", view._replace(book=Book.DECLINED))
+        if view.book is Book.VOIDED and self.scope.late_capture:
+            yield Move(False, "gateway captures after all", view._replace(book=Book.LATE))
         if not task and not self.scope.repeats:
             return
         if view.book is not Book.NOTHING:
@@ -398,12 +527,32 @@ class Model:
         if not owed:
             yield Move(True, "void is over", view._replace(tasks=view.tasks & ~VOID))
 
-    def _refund(self, view: View) -> Iterator[Move]:
-        task = view.tasks & REFUND
-        if task and view.book is Book.CAPTURED:
-            yield Move(True, "gateway refunds", view._replace(book=Book.REFUNDED))
-        if view.book is Book.REFUNDED and (task or self.scope.repeats):
-            yield self._answer(task, "refund", "refund done", view, REFUND)
+    def _refunds(self, view: View) -> Iterator[Move]:
+        payment = self.locals[view.payment]
+        for refund_id, bit in self._refund_bits.items():
+            refund = payment.whole_refund if refund_id == WHOLE and payment.total else payment.refund(refund_id)
+            if refund is not None and (view.tasks & bit or self.scope.repeats):
+                yield from self._refund(view, payment, refund, view.tasks & bit)
+
+    def refund_key(self, view: View, refund: PaymentRefund) -> str:
+        """The key of the next call about a refund: the same one as long as no answer came."""
+        key: str = self.locals[view.payment].refund_key(refund)
+        return key
+
+    def _refund(self, view: View, payment: Payment, refund: PaymentRefund, task: int) -> Iterator[Move]:
+        """What can happen to one refund; the gateway's answer under a key is the same each time."""
+        key = self.refund_key(view, refund)
+        answer = dict(view.refunds).get(key)
+        owed = refund.id != WHOLE or payment.state in (PaymentState.REFUNDING, PaymentState.VOIDED)
+        if task and not (owed and refund.state is PaymentRefundState.DUE):
+            yield Move(True, f"refund {refund.id} is over", view._replace(tasks=view.tasks & ~task))
+        elif task and answer is None:
+            yield Move(True, f"gateway pays {key}", _answered(view, key, refund.amount.minor))
+            if view.refused < self.scope.gateway_refusals:
+                yield Move(True, f"gateway refuses {key}", _answered(view, key, REFUSED))
+        if answer is not None and (task or answer != REFUSED):
+            name, call = _refund_answer(refund.id, paid=answer != REFUSED)
+            yield Move(bool(task), f"{key}: {name}", *self.apply(view, "payment", name, call, done=task))
 
     # -- exploration ---------------------------------------------------------------------------------------------
 
@@ -448,9 +597,12 @@ class Model:
         """What holds at every instant: P1 and P2; the rest is checked where a view is first seen."""
         if not 0 <= world.held <= world.on_hand:
             raise Flaw(f"P1: {world.held} held of {world.on_hand}")
-        reservations = [self.locals[self.views[number].reservation].state for number in world.orders]
-        sold = reservations.count(ReservationState.COMMITTED)
-        if world.held != reservations.count(ReservationState.HELD) or world.on_hand != self.scope.units - sold:
+        reservations = [self.locals[self.views[number].reservation] for number in world.orders]
+        units = dict.fromkeys(ReservationState, 0)
+        for one in reservations:
+            units[one.state] += sum(one.items.values())
+        on_hand = self.scope.units - units[ReservationState.COMMITTED] + sum(restocked(one) for one in reservations)
+        if world.held != units[ReservationState.HELD] or world.on_hand != on_hand:
             raise Flaw(f"P2: {world.on_hand} on hand and {world.held} held, but {reservations}")
 
     def _check_view(self, view: View) -> None:
@@ -458,13 +610,33 @@ class Model:
         order, reservation = self.locals[view.order].state, self.locals[view.reservation].state
         if self.scope.drained and order is OrderState.LEGACY and self._taken_up(view):
             raise Flaw("P4: an order that nobody resumed takes part")
-        settled_money = view.book in (Book.DECLINED, Book.VOIDED, Book.REFUNDED) or not view.asked
-        if order is OrderState.CONFIRMED and view.book is not Book.CAPTURED:
-            raise Flaw(f"P4: confirmed, but the gateway's book says {view.book.value}")
+        payment = self.locals[view.payment]
+        known = view.book is not Book.NOTHING or not view.asked
+        settled_money = view.book is Book.LATE or (view.money == outside(payment) and known)
+        if order is OrderState.CONFIRMED and view.money != TOTAL:
+            raise Flaw(f"P4: confirmed, but the gateway's book says {view.book.value}, {view.money}")
+        if not 0 <= view.money <= TOTAL:
+            raise Flaw(f"P4: the gateway's book says {view.money}: {view.refunds}")
+        if wrong := wrong_units(self.locals[view.order]):
+            raise Flaw(wrong)
+        for name in (view.order, view.payment):
+            self._check_announced(view, name)
         if order in (OrderState.REJECTED, OrderState.CANCELLED) and not settled_money:
             raise Flaw(f"P4: {order.value} while the money isn't settled ({view.book.value})")
         if reservation is ReservationState.RELEASED and not settled_money:
             raise Flaw(f"P2: stock released while the money isn't settled ({view.book.value})")
+
+        retried = {f"order.payment_instructed {part}" for part in retried_parts(payment)}
+        if not retried <= {_named(self.messages[i]) for i in _indexes(view.sent)}:
+            raise Flaw(f"P12: no operator decided about {retried}")
+
+    def _check_announced(self, view: View, local: int) -> None:
+        """The events that an aggregate makes of its parts are those that were published, each time."""
+        if local not in self._announced:
+            self._announced[local] = sum(self.bit(event) for event in announced(self.locals[local]))
+        if self._announced[local] & ~view.sent:
+            missing = [self.messages[i] for i in _indexes(self._announced[local] & ~view.sent)]
+            raise Flaw(f"P8: not published, or published differently: {missing}")
 
     def check_end(self, world: World) -> None:
         """What holds once nothing more has to happen."""
@@ -474,13 +646,20 @@ class Model:
                 if view.tasks or self._taken_up(view):
                     raise Flaw(f"P6: LEGACY with {reservation.value} stock, and money: {view.book.value}")
                 continue
+            payment = self.locals[view.payment]
+            if view.book is Book.LATE and payment.payment_id is None:
+                continue  # the payment service can't know of it
+            if wrong := wrong_at_end(self.locals[view.order], self.locals[view.reservation], payment, view.money):
+                raise Flaw(wrong)
+            if _waits_for_an_operator(payment):
+                continue
             if order not in SETTLED:
                 raise Flaw(f"P6: stuck in {order.value}")
             if view.tasks:
                 raise Flaw(f"P6: tasks are left: {[kind.value for kind, bit in TASKS.items() if view.tasks & bit]}")
             if reservation not in _STOCK_AT_END[order]:
                 raise Flaw(f"P2: {order.value}, but the reservation is {reservation.value}")
-            if (view.book is Book.CAPTURED) is not (order is OrderState.CONFIRMED):
+            if (view.book is Book.CAPTURED and payment.state is PaymentState.CAPTURED) is not (order in _PAID):
                 raise Flaw(f"P4: {order.value}, but the gateway's book says {view.book.value}")
             self._check_answered(view)
 
@@ -492,6 +671,8 @@ class Model:
     def _check_answered(self, view: View) -> None:
         topics = self.topics(view.sent)
         answers = topics & {"payment.voided", "payment.failed", "payment.refunded"}
+        if view.book is Book.LATE and "payment.voided" in answers:  # an operator gave back what was captured later
+            answers -= {"payment.refunded"}
         if "order.cancelling" in topics and len(answers) != 1:
             raise Flaw(f"order.cancelling was answered with {sorted(answers)}")
         ended = topics & {"order.confirmed", "order.cancelled", "order.rejected"}
@@ -503,8 +684,9 @@ class Model:
         return frozenset(self.messages[i].topic for i in _indexes(bits))
 
 
+_PAID = (OrderState.CONFIRMED, OrderState.FULFILLING, OrderState.COMPLETED)
 _STOCK_AT_END = {
-    OrderState.CONFIRMED: (ReservationState.COMMITTED,),
+    **dict.fromkeys(_PAID, (ReservationState.COMMITTED,)),
     OrderState.REJECTED: (ReservationState.REJECTED,),
     OrderState.CANCELLED: (ReservationState.RELEASED, ReservationState.REJECTED),
 }
@@ -514,6 +696,33 @@ _TOLD = (
     {"order.cancelled"},
     {"order.confirmed", "order.cancelled"},  # an operator cancelled it after all
 )
+
+
+def _waits_for_an_operator(payment: Payment) -> bool:
+    """Whether the gateway refused to give the money of a cancelled order back."""
+    whole = payment.refund(WHOLE)
+    return whole is not None and whole.state is PaymentRefundState.REFUSED
+
+
+def _named(event: Event) -> str:
+    """The topic of a message, and the part that it is about."""
+    return f"{event.topic} {event.part}" if isinstance(event, PartEvent) else event.topic
+
+
+def _answered(view: View, key: str, answer: int) -> View:
+    """The view after the gateway's answer to a refund under a key."""
+    return view._replace(refunds=tuple(sorted((*view.refunds, (key, answer)))))
+
+
+def _refund_answer(refund_id: str, *, paid: bool) -> tuple[str, Handler]:
+    """What the payment service does with the gateway's answer."""
+    if refund_id == WHOLE:
+        if paid:
+            return "refund done", CALLS["refund done"]
+        return "refund refused", lambda payment, _: payment.refund_refused("no funds", at=NOW)
+    if paid:
+        return f"{refund_id} paid", lambda payment, _: payment.part_refund_paid(refund_id, at=NOW)
+    return f"{refund_id} refused", lambda payment, _: payment.part_refund_refused(refund_id, "no funds", at=NOW)
 
 
 def _indexes(bits: int) -> Iterator[int]:

@@ -24,7 +24,7 @@ class PaymentReviewed(PaymentEvent):
 '''
 ROW = (
     "    T.REVIEWED: by_state(ABSENT=_early, LEGACY=_noted, CREATED=_noted, RESERVED=_noted, CANCELLING=_noted, "
-    "CONFIRMED=_noted, REJECTED=_never, CANCELLED=_noted),\n"
+    "CONFIRMED=_noted, REJECTED=_never, CANCELLED=_noted, FULFILLING=_noted, COMPLETED=_noted),\n"
 )
 EDITS = {
     "domain/events.py": [(r"(?=@attrs.frozen\nclass PaymentFailed)", RECORD.lstrip())],

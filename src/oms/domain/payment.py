@@ -220,7 +220,9 @@ class Payment:
         """Note that the gateway refused to refund the whole: an operator has to decide what happens next."""
         if PAYMENT_TABLE[self.state][PaymentTrigger.REFUND_REFUSED].to is None:
             return _apply(self, PaymentTrigger.REFUND_REFUSED, at)
-        refused, _ = self.whole_refund.after(RefundTrigger.REFUSED, reason)
+        refused, cell = self.whole_refund.after(RefundTrigger.REFUSED, reason)
+        if cell.to is None:  # refused or paid before
+            return Transition(self)
         return _apply(self._with(refused), PaymentTrigger.REFUND_REFUSED, at)
 
     def refund_requested(self, event: OrderRefundRequested, *, at: datetime) -> Transition[Payment]:
