@@ -63,7 +63,8 @@ def test_the_commands_name_each_principal_group_and_topic() -> None:
 
     assert {command[2] for command in commands} == {"kafka:9092"}
     assert given("payment", "Write", "--topic") == {
-        "payment.success", "payment.failed", "payment.voided", "payment.refunded", "payment.dlq"
+        "payment.success", "payment.failed", "payment.voided", "payment.refunded", "payment.refund_paid",
+        "payment.refund_failed", "payment.dlq",
     }  # fmt: skip
     assert given("shipping", "Read", "--topic") == {"order.confirmed"}
     assert given("shipping", "Read", "--group") == {"shipping"}
