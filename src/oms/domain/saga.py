@@ -52,6 +52,7 @@ _once = "at once"
 _unlimited = "repeated with back-off, without limit; an alert at each tenth try; the stock stays held"
 _cancellable = "customer, operator or deadline, until the order is settled; operator also when it is confirmed"
 _payment_ended = (PaymentFailed, PaymentVoided, PaymentRefunded)
+_refund_ended = (PaymentRefundPaid, PaymentRefundFailed)
 _notified = (PaymentSucceeded, *_payment_ended, OrderConfirmed, OrderCancelled, OrderRejected)
 _notified_later = (OrderShipped, PaymentRefundPaid, OrderCompleted)
 _operator = "by operators, of a confirmed order"
@@ -95,13 +96,13 @@ SAGA: tuple[SagaStep, ...] = (
                                     "",               _once),
     SagaStep("restock a refund",    "inventory",    (OrderRefundRequested,), (),
                                     "",               _once),
-    SagaStep("refund a part",       "payment",      (OrderRefundRequested,), (PaymentRefundPaid, PaymentRefundFailed),
+    SagaStep("refund a part",       "payment",      (OrderRefundRequested,), _refund_ended,
                                     "",               _refused),
-    SagaStep("record the refund",   "order",        (PaymentRefundPaid, PaymentRefundFailed), (),
+    SagaStep("record the refund",   "order",        _refund_ended,        (),
                                     "",               _once),
     SagaStep("instruct payment",    "order",        (),                   (OrderPaymentInstructed,),
                                     "",               "by operators, after a refusal of the gateway"),
-    SagaStep("follow the instruction", "payment",   (OrderPaymentInstructed,), (PaymentRefundPaid, PaymentRefundFailed, PaymentRefunded),
+    SagaStep("follow the instruction", "payment",   (OrderPaymentInstructed,), (*_refund_ended, PaymentRefunded),
                                     "",               _refused),
     SagaStep("notify the customer", "notification", (*_notified, *_notified_later), (),
                                     "",               "24 h of tries, then a dead letter"),
