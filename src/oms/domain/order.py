@@ -346,7 +346,8 @@ class Order:
             raise Conflict("nothing_refused", f"no refused attempt of refund {of} waits for an instruction")
         decided = attrs.evolve(refusal, instruction=command.what, by=by, why=command.why)
         known = evolve(self, fulfilment=self.fulfilment.with_refusal(decided))
-        return _apply(known, T.INSTRUCT, at, f"{command.what.value} {of}, attempt {refusal.attempt}: {command.why}")
+        detail = f"{command.what.value} {of}, attempt {refusal.attempt}, by {by}: {command.why}"
+        return _apply(known, T.INSTRUCT, at, detail)
 
     def refund_paid(self, event: PaymentRefundPaid, *, at: datetime) -> Transition[Order]:
         """Handle `payment.refund_paid`. Raises `TermsMismatch` if it contradicts the refund that was requested."""
@@ -363,7 +364,8 @@ class Order:
         Raises `TermsMismatch` if it contradicts the refund that was requested.
         """
         self._check_refund(T.REFUND_FAILED, event)
-        detail = f"refund {event.refund_id}, attempt {event.attempt}"
+        why = f": {event.reason}" if event.reason else ""
+        detail = f"refund {event.refund_id}, attempt {event.attempt}{why}"
         known = self if self._outdated(event) else evolve(self, fulfilment=self._with_refusal_of(event))
         return _apply(known, T.REFUND_FAILED, at, detail)
 

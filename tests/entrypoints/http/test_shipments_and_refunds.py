@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from starlette.testclient import TestClient
 import oms
 from tests.entrypoints.http.conftest import Known
 
+BOTH = pytest.mark.parametrize("client", ["memory", "embedded"], indirect=True)
 OPERATOR, OWNER, STRANGER = ({"X-Caller": name} for name in ("operator", "owner", "stranger"))
 JSON = {"Content-Type": "application/json"}
 LAMPS = {"userId": "ann", "amount": 20, "items": {"lamp": 2}}
@@ -58,11 +60,11 @@ def gateway() -> Gateway:
 
 
 @pytest.fixture
-def client(gateway: Gateway) -> Iterator[TestClient]:
+def client(request: pytest.FixtureRequest, tmp_path: Path, gateway: Gateway) -> Iterator[TestClient]:
+    profile = getattr(request, "param", "memory")
+    options: Any = {"profile": profile, "environ": {}, "authenticator": Known(), "gateway": gateway}
     with (
-        oms.create(
-            profile="memory", environ={}, authenticator=Known(), gateway=gateway, default_stock=100, log_level="error"
-        ) as app,
+        oms.create(**options, data=tmp_path, default_stock=100, log_level="error") as app,
         TestClient(oms.asgi(app), "http://localhost", headers=OPERATOR, raise_server_exceptions=False) as made,
     ):
         yield made
@@ -91,6 +93,7 @@ def line(order: Any) -> tuple[int, ...]:
     return one["ordered"], one["cancelled"], one["shipped"], one["returned"]
 
 
+@BOTH
 def test_an_order_from_placing_to_return(client: TestClient, gateway: Gateway) -> None:
     order_id = confirmed(client, PRICED)
     path = f"/orders/{order_id}"
@@ -127,6 +130,7 @@ def test_an_order_from_placing_to_return(client: TestClient, gateway: Gateway) -
     assert f"refund {refund['id']}" in details
 
 
+@BOTH
 def test_a_refused_refund_is_retried_and_resolved(client: TestClient, gateway: Gateway) -> None:
     gateway.refuses = "account closed"
     order_id = confirmed(client)
@@ -150,10 +154,18 @@ def test_a_refused_refund_is_retried_and_resolved(client: TestClient, gateway: G
     assert order["refunds"][0]["outside"] is True
     assert "refusal" not in order["refunds"][0]
     assert gateway.refunds == []
+    timeline = client.get(f"{path}/timeline").json()
+    assert [entry["detail"] for entry in timeline if "attempt" in entry.get("detail", "")] == [
+        f"refund {refund_id}, attempt 1: account closed",
+        f"retry {refund_id}, attempt 1, by operator: open again",
+        f"refund {refund_id}, attempt 2: account closed",
+        f"resolve {refund_id}, attempt 2, by operator: bank transfer",
+    ]
     again = client.post(f"{path}/payment/resolve", json={"of": refund_id, "why": "bank transfer"})
     assert (again.status_code, again.json()["code"]) == (409, "nothing_refused")
 
 
+@BOTH
 def test_the_refund_of_a_cancelled_order_is_shown_and_retried(client: TestClient, gateway: Gateway) -> None:
     gateway.refuses = "account closed"
     order_id = confirmed(client)
@@ -202,6 +214,7 @@ def test_customers_see_their_own_parts_and_change_none(client: TestClient, gatew
     assert client.get(path).json() == before
 
 
+@BOTH
 def test_repeats_with_a_key_have_one_effect_and_the_first_response(client: TestClient, gateway: Gateway) -> None:
     order_id = confirmed(client)
     path = f"/orders/{order_id}"
@@ -352,6 +365,7 @@ def test_a_null_is_the_same_as_an_absent_field(client: TestClient) -> None:
     assert client.post(f"/orders/{order_id}/shipments", json=parcel).json()["items"] == {"lamp": 2}
 
 
+@BOTH
 def test_ten_refunds_at_once_never_exceed_the_total(client: TestClient) -> None:
     order_id = confirmed(client)
     found: list[int] = []
