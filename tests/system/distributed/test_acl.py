@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -22,10 +21,11 @@ from confluent_kafka.admin import (
 from oms.adapters.kafka.broker import KafkaBroker
 from oms.adapters.memory.telemetry import RecordingTelemetry
 from oms.settings import load_settings
-from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
+from oms.testing.servers import NativeKafka
 from oms.testing.servers.native.server import free_port
 from tests.support.cluster import SERVICES, Cluster, Worker, request
 from tests.support.serving import wait_for
+from tests.support.stack import own_stack
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
@@ -47,7 +47,7 @@ OPERATIONS = {
 
 
 @attrs.frozen
-class Stack:
+class Guarded:
     cluster: Cluster
     admin: AdminClient
     """A superuser of Kafka: every client that doesn't log in."""
@@ -128,41 +128,28 @@ def grant(admin: AdminClient, commands: Sequence[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     directory = tmp_path_factory.mktemp("acl")
-    (directory / "data").mkdir()
-    (directory / "parcels_step.py").write_text(STEP)
-    environ = {
-        "OMS_PAYMENT_SUCCESS_RATE": "1",
-        "OMS_STEPS": "parcels_step:subscribe",
-        "PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")]),
-    }
     kafka, port = NativeKafka(), free_port()
     kafka.settings.update(access_lists(kafka, port))
-    with NativePostgres() as postgres, NativeRedis() as gate, kafka:
-        cluster = Cluster(directory, postgres.url, gate.url, kafka.url, environ)
-        cluster.set_up()
+    with own_stack(directory, {"OMS_PAYMENT_SUCCESS_RATE": "1"}, step=STEP, kafka=kafka) as stack:
+        cluster = stack.cluster
         printed = cluster.oms("setup", "--acl")
         assert (printed.returncode, printed.stderr) == (0, "")
-        made = Stack(cluster, AdminClient({"bootstrap.servers": kafka.url}), f"127.0.0.1:{port}")
+        made = Guarded(cluster, stack.admin, f"127.0.0.1:{port}")
         grant(made.admin, printed.stdout.splitlines())
-        try:
-            for service in (*SERVICES, "parcels"):
-                log = directory / f"{service}.log"
-                cluster.workers.append(Worker(service, made.settings(f"oms-{service}"), log).start())
-            cluster.await_ready()
-            yield made
-            cluster.settle()
-            cluster.environ.update(
-                {key: value for key, value in made.settings("oms-operator").items() if "KAFKA" in key}
-            )
-            cluster.check()
-        finally:
-            cluster.end()
+        for service in (*SERVICES, "parcels"):
+            log = directory / f"{service}.log"
+            cluster.workers.append(Worker(service, made.settings(f"oms-{service}"), log).start())
+        cluster.await_ready()
+        yield made
+        cluster.settle()
+        cluster.environ.update({key: value for key, value in made.settings("oms-operator").items() if "KAFKA" in key})
+        cluster.check()
 
 
-def test_the_four_services_do_their_work(stack: Stack) -> None:
-    order_service = stack.cluster.of("order")[0]
+def test_the_four_services_do_their_work(guarded: Guarded) -> None:
+    order_service = guarded.cluster.of("order")[0]
     body = {"userId": "ann", "amount": 12.5, "items": {"apple": 2}}
     status, order = request(order_service.port, "POST", "/orders", body)
     assert status == 201, order
@@ -170,35 +157,35 @@ def test_the_four_services_do_their_work(stack: Stack) -> None:
     wait_for(lambda: order_service.get(where)[1]["status"] == "CONFIRMED", "it is confirmed")
 
 
-def test_a_step_publishes_to_the_topic_that_it_declares(stack: Stack) -> None:
+def test_a_step_publishes_to_the_topic_that_it_declares(guarded: Guarded) -> None:
     """`oms setup` made the topic, and its access lists let the step write there, and no other service."""
     body = {"userId": "bob", "amount": 12.5, "items": {"apple": 1}}
-    status, order = request(stack.cluster.of("order")[0].port, "POST", "/orders", body)
+    status, order = request(guarded.cluster.of("order")[0].port, "POST", "/orders", body)
     assert status == 201, order
-    settings = load_settings(stack.cluster.settings())
+    settings = load_settings(guarded.cluster.settings())
     broker = KafkaBroker(settings.kafka, RecordingTelemetry(), topics=["parcels.booked"])
     wait_for(lambda: order["id"].encode() in {record.key for record in broker.all_records()}, "its event is sent")
-    assert stack.refusal("oms-parcels", "parcels.booked") is None
-    assert stack.refusal("oms-payment", "parcels.booked") == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    (parcels,) = stack.cluster.of("parcels")
+    assert guarded.refusal("oms-parcels", "parcels.booked") is None
+    assert guarded.refusal("oms-payment", "parcels.booked") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    (parcels,) = guarded.cluster.of("parcels")
     assert "undeclared topic" not in parcels.log.read_text()
 
 
 @pytest.mark.parametrize("topic", ["inventory.reserved", "payment.success", "order.created", "order.dlq"])
-def test_a_foreign_writer_is_refused(stack: Stack, topic: str) -> None:
-    refusal = stack.refusal("mallory", topic)
+def test_a_foreign_writer_is_refused(guarded: Guarded, topic: str) -> None:
+    refusal = guarded.refusal("mallory", topic)
     assert refusal in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
-def test_each_service_writes_to_its_own_topics_alone(stack: Stack) -> None:
-    assert stack.refusal("oms-payment", "payment.dlq") is None
-    assert stack.refusal("oms-payment", "inventory.reserved") == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    assert stack.refusal("oms-notification", "payment.success") == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    assert stack.refusal("oms-operator", "order.dlq") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+def test_each_service_writes_to_its_own_topics_alone(guarded: Guarded) -> None:
+    assert guarded.refusal("oms-payment", "payment.dlq") is None
+    assert guarded.refusal("oms-payment", "inventory.reserved") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    assert guarded.refusal("oms-notification", "payment.success") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    assert guarded.refusal("oms-operator", "order.dlq") == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
-def test_an_operator_may_look_at_everything(stack: Stack) -> None:
-    found = stack.cluster.oms("doctor", **stack.settings("oms-operator"))
+def test_an_operator_may_look_at_everything(guarded: Guarded) -> None:
+    found = guarded.cluster.oms("doctor", **guarded.settings("oms-operator"))
     assert found.returncode == 0, found.stderr
     warnings = [line for line in found.stderr.splitlines() if "Kafka" in line or "KAFKA" in line or "topic" in line]
     assert warnings == [

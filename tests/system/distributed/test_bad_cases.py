@@ -7,27 +7,19 @@ its own settings were wrong.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
-import psycopg
 import pytest
 import redis
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
-from oms.adapters.kafka.broker import KafkaBroker
-from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.ports.messages import Record
-from oms.settings import load_settings
-from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
-from tests.support.cluster import Cluster, Worker, clean_environ
+from tests.support.cluster import Cluster, Worker
 from tests.support.serving import wait_for
+from tests.support.stack import Stack, own_stack
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
@@ -44,34 +36,10 @@ def subscribe(app):
 """
 
 
-@attrs.frozen
-class Stack:
-    postgres: NativePostgres
-    redis: NativeRedis
-    kafka: NativeKafka
-    cluster: Cluster
-
-    def run_as_admin(self, statement: str) -> None:
-        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
-
-    def admin_of_redis(self) -> redis.Redis:
-        return redis.Redis.from_url(self.redis.url)
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    directory = tmp_path_factory.mktemp("bad-cases")
-    (directory / "big_steps.py").write_text(STEP)
-    environ = {
-        "OMS_STEPS": "big_steps:subscribe",
-        "PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")]),
-    }
-    with NativePostgres() as postgres, NativeRedis() as gate, NativeKafka() as kafka:
-        cluster = Cluster(directory, postgres.url, gate.url, kafka.url, environ)
-        (directory / "data").mkdir()
-        cluster.set_up()
-        yield Stack(postgres, gate, kafka, cluster)
+    with own_stack(tmp_path_factory.mktemp("bad-cases"), step=STEP) as made:
+        yield made
 
 
 @pytest.fixture
@@ -135,7 +103,7 @@ def test_a_file_of_a_secret_that_is_not_there_ends_it_with_one_line(cluster: Clu
 
 
 def test_a_wrong_password(stack: Stack, cluster: Cluster) -> None:
-    stack.run_as_admin("ALTER ROLE oms_order PASSWORD 'another'")
+    stack.as_admin("ALTER ROLE oms_order PASSWORD 'another'")
     worker = cluster.add("order")
     assert 'oms_order can\'t log in: password authentication failed for user "oms_order"' in complaint(worker)
     cluster.set_up()  # gives the role the password of the settings
@@ -160,7 +128,7 @@ def test_a_kafka_that_comes_late(stack: Stack, cluster: Cluster) -> None:
 
 
 def test_a_redis_that_evicts(stack: Stack, cluster: Cluster) -> None:
-    admin = stack.admin_of_redis()
+    admin = redis.Redis.from_url(stack.redis.url)
     admin.config_set("maxmemory-policy", "allkeys-lru")
     worker = cluster.add("inventory")
     assert "maxmemory-policy allkeys-lru, which may drop orders' answers; it must be noeviction" in complaint(worker)
@@ -171,7 +139,7 @@ def test_a_redis_that_evicts(stack: Stack, cluster: Cluster) -> None:
 
 
 def test_a_redis_that_is_full(stack: Stack, cluster: Cluster) -> None:
-    admin = stack.admin_of_redis()
+    admin = redis.Redis.from_url(stack.redis.url)
     admin.config_set("maxmemory", "1")
     worker = cluster.add("inventory")
     assert "Redis is full: maxmemory is reached" in complaint(worker)
@@ -181,7 +149,7 @@ def test_a_redis_that_is_full(stack: Stack, cluster: Cluster) -> None:
 
 
 def test_a_topic_with_too_few_partitions(stack: Stack, cluster: Cluster) -> None:
-    admin = AdminClient({"bootstrap.servers": stack.kafka.url})
+    admin = stack.admin
     admin.delete_topics(["payment.voided"])["payment.voided"].result()
     wait_for(lambda: "payment.voided" not in admin.list_topics(timeout=10).topics, "the topic is gone")
     admin.create_topics([NewTopic("payment.voided", 1, 1)])["payment.voided"].result()
@@ -193,20 +161,20 @@ def test_a_topic_with_too_few_partitions(stack: Stack, cluster: Cluster) -> None
 
 
 def test_a_message_that_is_too_large_is_parked_and_copied_and_blocks_nothing(stack: Stack, cluster: Cluster) -> None:
-    admin = AdminClient({"bootstrap.servers": stack.kafka.url})
+    admin = stack.admin
     admin.create_topics([NewTopic("big.done", 4, 1)])["big.done"].result()
     worker = cluster.add("big")
     worker.await_ready()
     confirmed(stack, "order-1", "whale")
     wait_for(lambda: letters(worker), "it is parked")
     confirmed(stack, "order-2", "shrimp")
-    wait_for(lambda: [record.key for record in records(cluster, "big.done")] == [b"order-2"], "the next one is sent")
+    wait_for(lambda: [record.key for record in stack.records("big.done")] == [b"order-2"], "the next one is sent")
 
     (letter,) = letters(worker)
     assert (letter["cause"], letter["topic"]) == ("unpublishable", "big.done")
     assert "a message of " in letter["detail"]
-    wait_for(lambda: records(cluster, "big.dlq"), "its copy is sent")
-    (copy,) = records(cluster, "big.dlq")
+    wait_for(lambda: stack.records("big.dlq"), "its copy is sent")
+    (copy,) = stack.records("big.dlq")
     copy_headers = dict(copy.headers)
     assert (copy.key, copy.value, copy_headers["oms_dead_letter_left_out"]) == (b"order-1", b"", b"value")
     assert copy_headers["oms_dead_letter_id"].decode() == letter["id"]
@@ -221,13 +189,4 @@ def letters(worker: Worker) -> list[dict[str, Any]]:
 
 def confirmed(stack: Stack, order_id: str, sku: str) -> None:
     value = {"orderId": order_id, "userId": "ann", "totalAmount": 1, "items": {sku: 1}}
-    producer = Producer({"bootstrap.servers": stack.kafka.url})
-    producer.produce("order.confirmed", json.dumps(value).encode())
-    assert producer.flush(10) == 0
-
-
-def records(cluster: Cluster, topic: str) -> list[Record]:
-    given = {
-        name: text for name, text in cluster.settings().items() if name not in clean_environ() and name != "PYTHONPATH"
-    }
-    return list(KafkaBroker(load_settings(given).kafka, RecordingTelemetry(), topics=[topic]).all_records())
+    stack.produce("order.confirmed", json.dumps(value).encode())

@@ -10,10 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import attrs
-import psycopg
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
@@ -23,8 +20,8 @@ from oms.domain.events import OrderRejected, Reason
 from oms.domain.money import Currency, Money
 from oms.domain.values import OrderId, UserId
 from oms.ports.messages import Cause
-from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from tests.support.cluster import Cluster, Worker
+from tests.support.stack import Stack, own_stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.servers, pytest.mark.timeout(300)]
 
@@ -34,32 +31,18 @@ LIVES = 5
 EUR = Currency.of("EUR")
 
 
-@attrs.frozen
-class Stack:
-    postgres: NativePostgres
-    kafka: NativeKafka
-    cluster: Cluster
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.postgres.url.rpartition("/")[0] + "/oms", autocommit=True) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[call-overload]
-
-    def notified(self) -> set[str]:
-        return {order for (order,) in self.rows("SELECT order_id FROM oms_notification.notifications")}
-
-    def parked(self) -> dict[int, str]:
-        return dict(self.rows(f"SELECT position, cause FROM oms_notification.dead_letters WHERE topic = '{TOPIC}'"))
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    directory = tmp_path_factory.mktemp("bombs")
-    with NativePostgres() as postgres, NativeRedis() as gate, NativeKafka() as kafka:
-        cluster = Cluster(directory, postgres.url, gate.url, kafka.url)
-        (directory / "data").mkdir()
-        cluster.set_up()
-        yield Stack(postgres, kafka, cluster)
-        cluster.end()
+    with own_stack(tmp_path_factory.mktemp("bombs")) as made:
+        yield made
+
+
+def notified(stack: Stack) -> set[str]:
+    return {order for (order,) in stack.rows("SELECT order_id FROM oms_notification.notifications")}
+
+
+def parked(stack: Stack) -> dict[int, str]:
+    return dict(stack.rows(f"SELECT position, cause FROM oms_notification.dead_letters WHERE topic = '{TOPIC}'"))
 
 
 def unprotect(bootstrap: str, topic: str) -> None:
@@ -127,13 +110,13 @@ def test_the_good_ones_are_handled_and_the_bombs_are_dead_letters(
     _, *places, _ = send_in_one_batch(stack.kafka.url, codec, [good(before), *bombs, good(after)])
 
     def done() -> bool:
-        return {before, after} <= stack.notified() and set(places) <= stack.parked().keys()
+        return {before, after} <= notified(stack) and set(places) <= parked(stack).keys()
 
     log = stack.cluster.directory / f"{name}.log"
     lives = live(stack.cluster, log, room_mib * MIB, done)
 
     print(name, "lives", lives)
-    assert [stack.parked()[place] for place in places] == [cause] * len(places)
+    assert [parked(stack)[place] for place in places] == [cause] * len(places)
     if lives > 1:
         alert_line = next(line for line in log.read_text().splitlines() if "processes died reading a partition" in line)
         assert (json.loads(alert_line)["topic"], json.loads(alert_line)["partition"]) == (TOPIC, 0)

@@ -6,23 +6,16 @@ Nothing is lost, nothing is done twice, and no other message is held up.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from confluent_kafka import Producer
 
-from oms.adapters.kafka.broker import KafkaBroker
-from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.ports.messages import Record
-from oms.settings import load_settings
-from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
-from tests.support.cluster import Cluster, Worker
+from tests.support.cluster import Worker
 from tests.support.serving import wait_for
+from tests.support.stack import Stack, own_stack
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
@@ -57,28 +50,27 @@ MOST_LIVES = 12
 
 
 @attrs.define
-class Stack:
+class Fragile:
     """The servers, one process of the step, and what it did."""
 
-    postgres: NativePostgres
-    kafka: NativeKafka
-    cluster: Cluster
-    files: Path
+    stack: Stack
     worker: Worker
 
     def send(self, order_id: str, kind: str) -> None:
         """One message; all of them are in the same partition."""
         value = {"orderId": order_id, "userId": "ann", "totalAmount": 1, "items": {kind: 1}}
-        producer = Producer({"bootstrap.servers": self.kafka.url})
-        producer.produce("order.confirmed", json.dumps(value).encode(), b"one partition")
-        assert producer.flush(10) == 0
+        self.stack.produce("order.confirmed", json.dumps(value).encode(), b"one partition")
 
     def attempts(self, order_id: str) -> int:
-        file = self.files / f"{order_id}.attempts"
+        file = self.stack.cluster.directory / f"{order_id}.attempts"
         return len(file.read_text()) if file.exists() else 0
 
     def let_fail(self, order_id: str) -> None:
-        (self.files / f"{order_id}.go").touch()
+        (self.stack.cluster.directory / f"{order_id}.go").touch()
+
+    def let_return(self) -> None:
+        """The other system is back."""
+        (self.stack.cluster.directory / "is-back").touch()
 
     def letters(self, order_id: str) -> list[dict[str, Any]]:
         """The dead letters of an order."""
@@ -88,14 +80,11 @@ class Stack:
             return []
         return [letter for letter in found if letter["orderId"] == order_id] if status == 200 else []
 
-    def records(self, topic: str) -> list[Record]:
-        given = {name: text for name, text in self.cluster.settings().items() if name.startswith("OMS_")}
-        return list(KafkaBroker(load_settings(given).kafka, RecordingTelemetry(), topics=[topic]).all_records())
-
     def done(self) -> Counter[str]:
         """How many different messages of each order are in the log. The same message may be in it twice."""
         found = {
-            ((record.key or b"").decode(), dict(record.headers)["ce_id"]) for record in self.records("fragile.done")
+            ((record.key or b"").decode(), dict(record.headers)["ce_id"])
+            for record in self.stack.records("fragile.done")
         }
         return Counter(order for order, _ in found)
 
@@ -105,99 +94,90 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fragile]:
     directory = tmp_path_factory.mktemp("failing-steps")
-    (directory / "fragile_steps.py").write_text(STEP)
     environ = {
-        "OMS_STEPS": "fragile_steps:subscribe",
         "FRAGILE_FILES": str(directory),
-        "PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")]),
         "OMS_KAFKA_CONF_SESSION_TIMEOUT_MS": "1500",
         "OMS_KAFKA_CONF_HEARTBEAT_INTERVAL_MS": "300",
     }
-    with NativePostgres() as postgres, NativeRedis() as gate, NativeKafka() as kafka:
-        cluster = Cluster(directory, postgres.url, gate.url, kafka.url, environ)
-        (directory / "data").mkdir()
-        cluster.set_up()
-        worker = cluster.add("fragile")
-        try:
-            worker.await_ready()
-            yield Stack(postgres, kafka, cluster, directory, worker)
-            assert worker.stop() == 0
-        finally:
-            cluster.end()
+    with own_stack(directory, environ, step=STEP) as stack:
+        worker = stack.cluster.add("fragile")
+        worker.await_ready()
+        yield Fragile(stack, worker)
+        assert worker.stop() == 0
 
 
-def test_a_handler_with_a_bug_parks_its_message_and_holds_up_no_other(stack: Stack) -> None:
-    stack.let_fail("bug-1")
-    stack.send("bug-1", "bug")
-    stack.send("good-1", "good")
-    stack.wait_until_done("good-1")
-    wait_for(lambda: len(stack.letters("bug-1")) == 1, "it is parked")
-    (letter,) = stack.letters("bug-1")
+def test_a_handler_with_a_bug_parks_its_message_and_holds_up_no_other(fragile: Fragile) -> None:
+    fragile.let_fail("bug-1")
+    fragile.send("bug-1", "bug")
+    fragile.send("good-1", "good")
+    fragile.wait_until_done("good-1")
+    wait_for(lambda: len(fragile.letters("bug-1")) == 1, "it is parked")
+    (letter,) = fragile.letters("bug-1")
     assert letter["cause"] == "ValueError"
     assert "a bug of the handler" in letter["detail"]
 
 
-def test_a_message_that_kills_its_process_each_time_is_parked(stack: Stack) -> None:
-    stack.send("good-2", "good")
-    stack.send("kill-1", "kill")
-    stack.send("good-3", "good")
+def test_a_message_that_kills_its_process_each_time_is_parked(fragile: Fragile) -> None:
+    fragile.send("good-2", "good")
+    fragile.send("kill-1", "kill")
+    fragile.send("good-3", "good")
     lives = 0
-    while not stack.letters("kill-1"):
+    while not fragile.letters("kill-1"):
         assert lives < MOST_LIVES
-        process = stack.worker.process
+        process = fragile.worker.process
         assert process is not None
-        wait_for(lambda: bool(process.poll() is not None or stack.letters("kill-1")), "it dies or parks the message")  # noqa: B023
+        wait_for(lambda: bool(process.poll() is not None or fragile.letters("kill-1")), "it dies or parks the message")  # noqa: B023
         if process.poll() is not None:
             lives += 1
-            stack.worker.start()
-    assert stack.attempts("kill-1") == lives
+            fragile.worker.start()
+    assert fragile.attempts("kill-1") == lives
     assert lives >= 1
-    (letter,) = stack.letters("kill-1")
+    (letter,) = fragile.letters("kill-1")
     assert "died" in letter["detail"]
-    stack.wait_until_done("good-2", "good-3")
+    fragile.wait_until_done("good-2", "good-3")
 
 
-def test_a_failing_message_then_a_good_one_then_a_kill(stack: Stack) -> None:
+def test_a_failing_message_then_a_good_one_then_a_kill(fragile: Fragile) -> None:
     """The offset of the good one isn't committed past the failing one."""
-    stack.send("away-1", "away")
-    stack.send("good-4", "good")
-    wait_for(lambda: stack.attempts("away-1") >= 2, "it was tried again")
-    stack.worker.kill()
-    (stack.files / "is-back").touch()
-    stack.worker.start()
-    stack.wait_until_done("away-1", "good-4")
-    assert stack.letters("away-1") == []
+    fragile.send("away-1", "away")
+    fragile.send("good-4", "good")
+    wait_for(lambda: fragile.attempts("away-1") >= 2, "it was tried again")
+    fragile.worker.kill()
+    fragile.let_return()
+    fragile.worker.start()
+    fragile.wait_until_done("away-1", "good-4")
+    assert fragile.letters("away-1") == []
 
 
-def test_postgresql_is_down_while_a_message_is_parked(stack: Stack) -> None:
-    stack.send("bug-2", "bug")
-    stack.send("good-5", "good")
-    wait_for(lambda: stack.attempts("bug-2") >= 1, "the handler is at it")
-    stack.postgres.stop()
-    stack.let_fail("bug-2")
-    wait_for(lambda: stack.worker.get("/readyz")[0] == 503, "the service isn't ready")
-    assert "good-5" not in stack.done()
-    stack.postgres.start()
-    wait_for(lambda: len(stack.letters("bug-2")) == 1, "it is parked")
-    stack.wait_until_done("good-5")
+def test_postgresql_is_down_while_a_message_is_parked(fragile: Fragile) -> None:
+    fragile.send("bug-2", "bug")
+    fragile.send("good-5", "good")
+    wait_for(lambda: fragile.attempts("bug-2") >= 1, "the handler is at it")
+    fragile.stack.postgres.stop()
+    fragile.let_fail("bug-2")
+    wait_for(lambda: fragile.worker.get("/readyz")[0] == 503, "the service isn't ready")
+    assert "good-5" not in fragile.done()
+    fragile.stack.postgres.start()
+    wait_for(lambda: len(fragile.letters("bug-2")) == 1, "it is parked")
+    fragile.wait_until_done("good-5")
 
 
-def test_kafka_is_down_while_a_message_is_parked(stack: Stack) -> None:
-    stack.send("bug-3", "bug")
-    wait_for(lambda: stack.attempts("bug-3") >= 1, "the handler is at it")
-    stack.kafka.stop()
-    stack.let_fail("bug-3")
-    wait_for(lambda: stack.worker.get("/readyz")[0] == 503, "the service isn't ready")
-    stack.kafka.start()
-    wait_for(lambda: len(stack.letters("bug-3")) == 1, "it is parked")
-    stack.send("good-6", "good")
-    stack.wait_until_done("good-6")
-    (letter,) = stack.letters("bug-3")
+def test_kafka_is_down_while_a_message_is_parked(fragile: Fragile) -> None:
+    fragile.send("bug-3", "bug")
+    wait_for(lambda: fragile.attempts("bug-3") >= 1, "the handler is at it")
+    fragile.stack.kafka.stop()
+    fragile.let_fail("bug-3")
+    wait_for(lambda: fragile.worker.get("/readyz")[0] == 503, "the service isn't ready")
+    fragile.stack.kafka.start()
+    wait_for(lambda: len(fragile.letters("bug-3")) == 1, "it is parked")
+    fragile.send("good-6", "good")
+    fragile.wait_until_done("good-6")
+    (letter,) = fragile.letters("bug-3")
 
     def copies() -> int:
-        copied = [dict(record.headers)["oms_dead_letter_id"] for record in stack.records("fragile.dlq")]
+        copied = [dict(record.headers)["oms_dead_letter_id"] for record in fragile.stack.records("fragile.dlq")]
         return copied.count(letter["id"].encode())
 
     wait_for(lambda: copies() > 0, "its copy is sent")

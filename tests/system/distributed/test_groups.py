@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from oms.settings import load_settings
 from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
 from tests.support.cluster import SERVICES, Cluster, Worker
 from tests.support.serving import Load, an_order, wait_for
+from tests.support.stack import with_step
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
@@ -80,13 +80,11 @@ class Running(Cluster):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("groups")
-    (directory / "audit_step.py").write_text(STEP)
     environ = {
+        **with_step(directory, STEP),
         "OMS_PAYMENT_SUCCESS_RATE": "1",
         "OMS_DEFAULT_STOCK": "100000",
-        "OMS_STEPS": "audit_step:subscribe",
         "OMS_KAFKA_CONF_TOPIC_METADATA_REFRESH_INTERVAL_MS": "1000",
-        "PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")]),
     }
     with NativePostgres() as postgres, NativeRedis() as gate, NativeKafka() as kafka:
         made = Running(directory, postgres.url, gate.url, kafka.url, environ)

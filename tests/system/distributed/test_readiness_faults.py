@@ -7,7 +7,6 @@ logged. No request is made meanwhile: a service at rest knows as well.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import time
@@ -18,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
 import psycopg
 import pytest
 import redis
@@ -28,14 +26,14 @@ from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
-    AdminClient,
     ResourcePatternType,
     ResourceType,
 )
 
-from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
-from tests.support.cluster import Cluster, Worker, request
+from oms.testing.servers import NativeKafka
+from tests.support.cluster import Worker, request
 from tests.support.serving import wait_for
+from tests.support.stack import Stack, own_stack
 
 pytestmark = [pytest.mark.servers, pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -57,61 +55,39 @@ def subscribe(app):
 """
 
 
-@attrs.frozen
-class Stack:
-    postgres: NativePostgres
-    redis: NativeRedis
-    kafka: NativeKafka
-    cluster: Cluster
-    stuck: Path
-
-    def as_admin(self, *statements: str) -> None:
-        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement)  # type: ignore[call-overload]
-
-    @property
-    def admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.kafka.url})
-
-    @contextmanager
-    def denied(self, kind: ResourceType, name: str, operation: AclOperation) -> Iterator[None]:
-        """Kafka denies everybody an operation."""
-        denies = (kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, AclPermissionType.DENY)
-        admin = self.admin
-        for future in admin.create_acls([AclBinding(*denies)]).values():
-            future.result()
-        try:
-            yield
-        finally:
-            for deleted in admin.delete_acls([AclBindingFilter(*denies)]).values():
-                deleted.result()
+@contextmanager
+def denied(stack: Stack, kind: ResourceType, name: str, operation: AclOperation) -> Iterator[None]:
+    """Kafka denies everybody an operation."""
+    denies = (kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, AclPermissionType.DENY)
+    admin = stack.admin
+    for future in admin.create_acls([AclBinding(*denies)]).values():
+        future.result()
+    try:
+        yield
+    finally:
+        for deleted in admin.delete_acls([AclBindingFilter(*denies)]).values():
+            deleted.result()
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    directory = tmp_path_factory.mktemp("health")
-    (directory / "data").mkdir()
-    (directory / "slow_step.py").write_text(STEP)
+def stuck(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """While this file is there, the step's handler doesn't return."""
+    return tmp_path_factory.mktemp("step") / "stuck"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, stuck: Path) -> Iterator[Stack]:
     environ = {
-        "OMS_STEPS": "slow_step:subscribe",
-        "OMS_TEST_STUCK": str(directory / "stuck"),
+        "OMS_TEST_STUCK": str(stuck),
         "OMS_DEFAULT_STOCK": "100",
         "OMS_KAFKA_CONF_SESSION_TIMEOUT_MS": "6000",
-        "PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")]),
     }
-    with NativePostgres() as postgres, NativeRedis() as gate, NativeKafka(EVERYBODY) as kafka:
-        cluster = Cluster(directory, postgres.url, gate.url, kafka.url, environ)
-        cluster.set_up()
-        made = Stack(postgres, gate, kafka, cluster, directory / "stuck")
-        try:
-            for service in ("order", "inventory", "payment"):
-                cluster.add(service)
-            cluster.await_ready()
-            yield made
-            cluster.stop()
-        finally:
-            cluster.end()
+    with own_stack(tmp_path_factory.mktemp("health"), environ, step=STEP, kafka=NativeKafka(EVERYBODY)) as made:
+        for service in ("order", "inventory", "payment"):
+            made.cluster.add(service)
+        made.cluster.await_ready()
+        yield made
+        made.cluster.stop()
 
 
 @pytest.fixture
@@ -235,17 +211,17 @@ def why(worker: Worker, code: str) -> str:
 
 def test_the_group_is_denied(stack: Stack, workers: dict[str, Worker]) -> None:
     payment = workers["payment"]
-    denied = stack.denied(ResourceType.GROUP, "payment-group", AclOperation.READ)
-    denied.__enter__()
-    with shown("locked_out", payment, mends=lambda: denied.__exit__(None, None, None)):
+    denial = denied(stack, ResourceType.GROUP, "payment-group", AclOperation.READ)
+    denial.__enter__()
+    with shown("locked_out", payment, mends=lambda: denial.__exit__(None, None, None)):
         assert "GROUP_AUTHORIZATION_FAILED" in why(payment, "locked_out")
 
 
 def test_a_topic_is_denied(stack: Stack, workers: dict[str, Worker]) -> None:
     payment = workers["payment"]
-    denied = stack.denied(ResourceType.TOPIC, "inventory.reserved", AclOperation.DESCRIBE)
-    denied.__enter__()
-    with shown("locked_out", payment, mends=lambda: denied.__exit__(None, None, None)):
+    denial = denied(stack, ResourceType.TOPIC, "inventory.reserved", AclOperation.DESCRIBE)
+    denial.__enter__()
+    with shown("locked_out", payment, mends=lambda: denial.__exit__(None, None, None)):
         assert "inventory.reserved" in why(payment, "locked_out")
 
 
@@ -300,19 +276,19 @@ def test_another_process_has_the_instance_id(stack: Stack, workers: dict[str, Wo
 
 def test_a_topic_cannot_be_written(stack: Stack, workers: dict[str, Worker]) -> None:
     order = workers["order"]
-    denied = stack.denied(ResourceType.TOPIC, "order.created", AclOperation.WRITE)
-    denied.__enter__()
+    denial = denied(stack, ResourceType.TOPIC, "order.created", AclOperation.WRITE)
+    denial.__enter__()
     body = {"userId": "ann", "amount": 1, "items": {"x": 1}}
     assert request(order.port, "POST", "/orders", body)[0] == 201
-    with shown("outbox_blocked", order, mends=lambda: denied.__exit__(None, None, None)):
+    with shown("outbox_blocked", order, mends=lambda: denial.__exit__(None, None, None)):
         assert "order.created" in why(order, "outbox_blocked")
 
 
-def test_a_worker_is_stuck(stack: Stack, workers: dict[str, Worker]) -> None:
+def test_a_worker_is_stuck(stack: Stack, stuck: Path, workers: dict[str, Worker]) -> None:
     slow = stack.cluster.add("slow")
     slow.await_ready()
-    stack.stuck.touch()
+    stuck.touch()
     body = {"userId": "ann", "amount": 1, "items": {"x": 1}}
     assert request(workers["order"].port, "POST", "/orders", body)[0] == 201
-    with shown("worker_stuck", slow, mends=stack.stuck.unlink, within_s=SHOWS_S + 1):
+    with shown("worker_stuck", slow, mends=stuck.unlink, within_s=SHOWS_S + 1):
         assert "slow.consumer" in why(slow, "worker_stuck")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from oms.adapters.kafka.broker import KafkaBroker
-from oms.adapters.memory.telemetry import RecordingTelemetry
-from oms.settings import load_settings
-from oms.testing.servers import NativeKafka, NativePostgres, NativeRedis
-from tests.support.cluster import Cluster, request
+from tests.support.cluster import request
 from tests.support.serving import an_order, wait_for
+from tests.support.stack import Stack, own_stack
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 ORDERS = 60
@@ -20,31 +18,24 @@ TOPICS = ("order.created", "inventory.reserved", "payment.success", "order.confi
 
 
 @pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, NativeKafka]]:
-    directory = tmp_path_factory.mktemp("relays")
-    with NativePostgres() as postgres, NativeRedis() as gate, NativeKafka() as kafka:
-        made = Cluster(directory, postgres.url, gate.url, kafka.url)
-        try:
-            made.set_up()
-            made.start()
-            made.add("order").await_ready()
-            yield made, kafka
-            made.stop()
-        finally:
-            made.end()
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    with own_stack(tmp_path) as made:
+        made.cluster.start()
+        made.cluster.add("order").await_ready()
+        yield made
+        made.cluster.stop()
 
 
-def messages(cluster: Cluster, topic: str) -> dict[str, set[bytes]]:
+def messages(stack: Stack, topic: str) -> dict[str, set[bytes]]:
     """The ids of the different messages of each order in a topic."""
-    given = {name: text for name, text in cluster.settings().items() if name.startswith("OMS_")}
     found = defaultdict(set)
-    for record in KafkaBroker(load_settings(given).kafka, RecordingTelemetry(), topics=[topic]).all_records():
+    for record in stack.records(topic):
         found[(record.key or b"").decode()].add(dict(record.headers)["ce_id"])
     return found
 
 
-def test_messages_whose_first_send_failed_at_two_relays_are_sent(cluster: tuple[Cluster, NativeKafka]) -> None:
-    system, kafka = cluster
+def test_messages_whose_first_send_failed_at_two_relays_are_sent(stack: Stack) -> None:
+    system, kafka = stack.cluster, stack.kafka
     first, second = system.of("order")
     kafka.stop()
     placed = []
@@ -62,4 +53,4 @@ def test_messages_whose_first_send_failed_at_two_relays_are_sent(cluster: tuple[
     assert system.settle() == {"CONFIRMED": ORDERS}
     system.check()
     for topic in TOPICS:
-        assert {order: len(ids) for order, ids in messages(system, topic).items()} == dict.fromkeys(placed, 1), topic
+        assert {order: len(ids) for order, ids in messages(stack, topic).items()} == dict.fromkeys(placed, 1), topic
