@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from oms.adapters.sql.factory import store_in
+from oms.adapters.sql.postgres import database
 from oms.adapters.sql.postgres.credentials import Credentials
 from oms.adapters.sql.postgres.database import PING_AFTER_S, postgres_database, setup_database
 from oms.adapters.sql.provisioning.migrate import migrate
@@ -218,12 +220,13 @@ class TestConnection:
     def test_a_transaction_that_sleeps_is_ended_by_the_server(
         self, mortal: OwnPostgres, stores: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("oms.adapters.sql.postgres.database.IDLE_TIMEOUT_S", 0.1)
+        monkeypatch.setattr(database, "_timeouts", partial(database._timeouts, idle_s=1.0))
         store = stores("order")
         with store.begin() as transaction:
             transaction.claim_inbox("g", ids("a"))
+            began = time.monotonic()
             while backends(mortal, "BEGIN%"):
-                pass
+                assert time.monotonic() - began < database.IDLE_TIMEOUT_S / 2, "the limit of this test is in use"
             with pytest.raises(Retryable, match="connection was lost"):
                 transaction.claim_inbox("g", ids("b"))
         assert list(store.all_inbox()) == []
