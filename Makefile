@@ -12,20 +12,28 @@ export OMS_TEST_WHEEL := 1
 # Without it each process of pytest rewrites the asserts of every module anew: a quarter of its time here.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test hunt test-hunts test-pythons test-servers test-faults test-containers check check-static check-domain check-fast servers bench bench-short clean
+.PHONY: demo test test-slow test-searches hunt test-hunts test-pythons same-traces test-servers test-faults test-containers test-images check check-static check-domain check-fast servers bench bench-short clean
 
 demo: $(WHEEL)
 	$(BIN)/oms demo
 
+# The slow tests mostly wait, and the simulator's searches only compute: side by side they keep the cores busy.
 test: servers check
-	$(BIN)/python -m pytest -q -m "slow and not servers" -n 2 --dist loadfile -p no:cacheprovider --ignore tests/testing/sim
-	$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim
+	@$(MAKE) --no-print-directory -j2 --output-sync test-slow test-searches
 	@echo "make test: everything passed"
 
-# The contract suites and the adapters' own tests on real servers. Kafka's groups make each worker wait, so two of them
-# work at once; a module stays with its worker, which has the module's servers.
+# A module stays with its worker, which has the module's servers; the modules that take longest begin (tests/conftest.py).
+test-slow: $(WHEEL) servers
+	$(BIN)/python -m pytest -q -m "slow and not servers" -n 3 --dist loadfile --no-loadscope-reorder -p no:cacheprovider --ignore tests/testing/sim
+
+# Behind all other processes: a search has no time limits that a busy core could exceed, and other tests have.
+test-searches: $(WHEEL)
+	nice -n 19 $(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim
+
+# The contract suites and the adapters' own tests on real servers. Kafka's groups make each worker wait, so three of them
+# work at once on two cores.
 test-servers: $(WHEEL) servers
-	$(BIN)/python -m pytest -q -m servers -n 2 --dist loadfile -p no:cacheprovider
+	$(BIN)/python -m pytest -q -m servers -n 3 --dist loadfile --no-loadscope-reorder -p no:cacheprovider
 
 # Deaths and losses in the distributed profile, with at least 500 orders in flight at each: about half an hour.
 # Fault tests that are also marked slow or servers run with `make test` and `make test-servers`; `pytest -m faults` is all.
@@ -36,11 +44,20 @@ test-faults: $(WHEEL) servers
 test-containers: $(WHEEL)
 	scripts/stack/test.sh
 
+# What `make test-containers` needs besides the tests: Docker Compose and the images. Nothing where no engine can start.
+test-images:
+	! scripts/stack/can_run.sh || nice -n 19 scripts/stack/prepare.sh
+
 # The longer searches: two orders 3 coarse and 2 fine, twenty thousand seeds, every crash of every path; and the same
 # seeds on each Python that is here. About half an hour of one core.
 test-hunts: $(WHEEL)
 	$(BIN)/python -m pytest -q -m hunts -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim tests/domain
-	$(BIN)/python scripts/same_traces.py
+	$(MAKE) same-traces
+
+# Same seed, same run to the byte, on each Python that is here; it prints which version isn't.
+same-traces: SEEDS ?= 500
+same-traces: $(WHEEL)
+	nice -n 19 $(BIN)/python scripts/same_traces.py --seeds $(SEEDS)
 
 # The fast tests on each Python that is here and that the package's metadata names: about five minutes for each.
 test-pythons: $(WHEEL)

@@ -18,6 +18,16 @@ settings.register_profile("oms", parent=settings.default, deadline=None)
 settings.load_profile("oms")
 
 
+LONGEST = ("tests/system/", "tests/testing/", "tests/contracts/")
+"""Folders whose modules take longest, the longest first."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The modules that take longest begin: otherwise one worker works alone at the end of a run."""
+    items.sort(key=lambda item: next((n for n, at in enumerate(LONGEST) if item.nodeid.startswith(at)), len(LONGEST)))
+
+
 def pytest_collection_finish() -> None:
     """Modules and tests are there to stay: the collector needn't look through them again after every few tests."""
     gc.collect()

@@ -3,8 +3,7 @@
 #
 #     scripts/stack/test.sh [pytest arguments]
 #
-# OMS_TEST_STANDINS=1 makes the stand-in images on an engine that was there, too (its images of those names are
-# replaced); on our own engine they are always made. OMS_TEST_PYTHON is the Python to test with.
+# OMS_TEST_STANDINS: see prepare.sh. OMS_TEST_PYTHON is the Python to test with.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -13,9 +12,8 @@ python=${OMS_TEST_PYTHON:-.venv/bin/python}
 "$here/engine.sh" ours && kept=yes || kept=no      # somebody's `engine.sh start` is left running
 "$here/engine.sh" start
 trap '[ "$kept" = yes ] || "$here/engine.sh" stop' EXIT
-"$here/compose.sh"
+"$here/prepare.sh"
 eval "$("$here/engine.sh" env)"
-if "$here/engine.sh" ours || [ -n "${OMS_TEST_STANDINS:-}" ]; then "$here/standins.sh"; fi
 
 export OMS_TEST_CONTAINERS=1
 # The tests build on each other: the first failure is the one to read.
