@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Serving:
     port: int = attrs.field(factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self, timeout_s: float = 30.0) -> None:
+    def start(self, timeout_s: float = 60.0) -> None:
         environ = {key: value for key, value in os.environ.items() if not key.startswith("OMS_")}
         with (self.data.parent / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -97,6 +97,10 @@ class Serving:
             text=True,
             check=False,
         )
+
+
+NewServing = Callable[[Mapping[str, str]], Serving]
+"""Makes an `oms serve` with these settings."""
 
 
 @attrs.define

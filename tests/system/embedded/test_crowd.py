@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from tests.support.serving import Load, Serving
+from tests.support.serving import Load, NewServing
 
 
 @pytest.mark.faults
 @pytest.mark.slow
-def test_thirty_buyers_of_ten_for_a_hundred_twenty_times(tmp_path: Path) -> None:
-    serving = Serving(tmp_path / "data", {"OMS_DEFAULT_STOCK": "100", "OMS_LOG_LEVEL": "warning"})
+def test_thirty_buyers_of_ten_for_a_hundred_twenty_times(new_serving: NewServing) -> None:
+    serving = new_serving({"OMS_DEFAULT_STOCK": "100", "OMS_LOG_LEVEL": "warning"})
     serving.start()
     for run in range(20):
         load = Load(serving.port, lambda n, run=run: {"userId": f"u-{n}", "amount": 1, "items": {f"hot-{run}": 10}})

@@ -6,13 +6,12 @@ import os
 import random
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from oms.adapters.sql import factory
 from oms.adapters.system.clock import SystemClock
-from tests.support.serving import Load, Serving
+from tests.support.serving import Load, NewServing, Serving
 
 KILLS = 20
 IN_FLIGHT = 500
@@ -60,11 +59,11 @@ def settle(serving: Serving, timeout_s: float) -> Counter[str]:
 @pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
+def test_twenty_kills_lose_nothing(new_serving: NewServing) -> None:
     seed = int(os.environ.get("OMS_TEST_SEED", random.randrange(10**6)))
     print(f"OMS_TEST_SEED={seed}")
     random.seed(seed)
-    serving = Serving(tmp_path / "data", FAST)
+    serving = new_serving(FAST)
     accepted: list[str] = []
     flying: list[int] = []
     for _ in range(KILLS):
@@ -100,8 +99,8 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.faults
 @pytest.mark.slow
-def test_sigterm_under_load_ends_with_0_and_loses_nothing(tmp_path: Path) -> None:
-    serving = Serving(tmp_path / "data", FAST)
+def test_sigterm_under_load_ends_with_0_and_loses_nothing(new_serving: NewServing) -> None:
+    serving = new_serving(FAST)
     serving.start()
     load = Load(serving.port, an_order)
     load.start(3000)
