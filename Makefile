@@ -48,10 +48,10 @@ test-containers: $(WHEEL)
 test-images:
 	! scripts/stack/can_run.sh || nice -n 19 scripts/stack/prepare.sh
 
-# The longer searches: two orders 3 coarse and 2 fine, twenty thousand seeds, every crash of every path; and the same
-# seeds on each Python that is here. About half an hour of one core.
+# The longer searches: two orders 3 coarse and 2 fine, twenty thousand seeds, every crash of every path, a thousand
+# hostile extensions; and the same seeds on each Python that is here. About half an hour of one core.
 test-hunts: $(WHEEL)
-	$(BIN)/python -m pytest -q -m hunts -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim tests/domain
+	$(BIN)/python -m pytest -q -m hunts -n 2 --dist worksteal -rP -p no:cacheprovider tests/testing/sim tests/domain tests/application
 	$(MAKE) same-traces
 
 # Same seed, same run to the byte, on each Python that is here; it prints which version isn't.

@@ -279,9 +279,16 @@ def test_the_system_goes_on_in_memory_at_length(place: str, act: Act) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(place=st.sampled_from(PLACES), act=ACTS)
 def test_the_system_goes_on_in_files_at_length(place: str, act: Act) -> None:
+    goes_on(in_files, place, act)
+
+
+@pytest.mark.hunts
+@settings(max_examples=1000)
+@given(place=st.sampled_from(PLACES), act=ACTS)
+def test_the_system_goes_on_in_files_for_long(place: str, act: Act) -> None:
     goes_on(in_files, place, act)
 
 
