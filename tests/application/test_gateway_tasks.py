@@ -88,6 +88,8 @@ def test_a_refused_refund_is_not_repeated() -> None:
     shop.expect(order).refund(refund, "REFUSED").payment("CAPTURED").nothing_parked()
     shop.expect().published("payment.refund_failed").nothing_owed()
     assert alerts(shop) == [REFUSED]
+    about = {"order_id": order.id, "refund": refund.id, "attempt": "1", "reason": "the account is closed"}
+    assert about.items() <= shop.telemetry.alerts[0].fields.items()
     (line,) = [line for line in shop.telemetry.notes if line.event == "Refund refused"]
     assert line.fields == {"order_id": order.id, "refund": refund.id, "reason": "the account is closed"}
     assert shop.app.health().degraded == ()

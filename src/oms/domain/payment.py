@@ -223,7 +223,8 @@ class Payment:
         refused, cell = self.whole_refund.after(RefundTrigger.REFUSED, reason)
         if cell.to is None:  # refused or paid before
             return Transition(self)
-        return _apply(self._with(refused), PaymentTrigger.REFUND_REFUSED, at)
+        transition = _apply(self._with(refused), PaymentTrigger.REFUND_REFUSED, at)
+        return attrs.evolve(transition, alert_fields=_about(refused))
 
     def refund_requested(self, event: OrderRefundRequested, *, at: datetime) -> Transition[Payment]:
         """Start a refund of a part; nothing is paid by the gateway for an amount of 0.
@@ -297,7 +298,7 @@ class Payment:
         events = tuple(moved.refund_event(kind, after) for kind in cell.publishes)
         key = composite_key(self.order_id, refund.id)
         tasks = (TaskRequest(cell.starts, key),) if cell.starts else ()
-        return Transition(moved, events, tasks, alert=cell.alert)
+        return Transition(moved, events, tasks, alert=cell.alert, alert_fields=_about(after))
 
     def _paid(self, payment_id: str) -> Payment:
         return self if self.payment_id else evolve(self, payment_id=payment_id)
@@ -332,6 +333,11 @@ _PUBLISHED_IN: Mapping[PaymentRefundState, tuple[type[Event], ...]] = {
     PaymentRefundState.PAID: (PaymentRefundPaid,),
     PaymentRefundState.REFUSED: (PaymentRefundFailed,),
 }
+
+
+def _about(refund: PaymentRefund) -> Mapping[str, str]:
+    """Return what an alert says about a refund."""
+    return {"refund": refund.id, "attempt": str(refund.attempt), "reason": refund.refused}
 
 
 def _apply(payment: Payment, trigger: PaymentTrigger, at: datetime) -> Transition[Payment]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
@@ -37,6 +38,8 @@ else:
         fields.update(changes)
         return evolved
 
+
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 State = TypeVar("State", bound=Enum)
 Trigger = TypeVar("Trigger", bound=Enum)
@@ -113,7 +116,8 @@ class HistoryEntry:
 class Transition(Generic[Aggregate]):
     """The result of one trigger on an aggregate, to be saved in one transaction or not at all.
 
-    `tasks` are to be started and `ended` to be dropped; `alert` is the name of an alert for operators.
+    `tasks` are to be started and `ended` to be dropped; `alert` is the name of an alert for operators, and
+    `alert_fields` what it says besides the order's id.
     """
 
     aggregate: Aggregate
@@ -122,3 +126,4 @@ class Transition(Generic[Aggregate]):
     ended: tuple[TaskKey, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
     alert: str = ""
+    alert_fields: Mapping[str, str] = NO_FIELDS

@@ -56,7 +56,7 @@ class RecordedChanges:
         if transition.ended and self.tasks:  # a timer that starts and ends in one unit of work was never there
             self.tasks = [task for task in self.tasks if TaskKey(task.kind, task.key) not in transition.ended]
         if transition.alert:
-            self.alerts.append((transition.alert, {"order_id": order_id}))
+            self.alerts.append((transition.alert, {"order_id": order_id, **transition.alert_fields}))
         return transition.aggregate
 
     def note(self, event: str, **fields: object) -> None:
