@@ -19,14 +19,14 @@ from oms.operations.promises import Report
 from oms.ports.evidence import Evidence
 from oms.testing.sim.escape import sealed
 from oms.testing.sim.run import Run
-from oms.testing.sim.scope import FAULTS, Scope
-from oms.testing.sim.search import exhaustive, seeded
+from oms.testing.sim.scope import AFTER_CONFIRMATION, FAULTS, PURGE, Scope
+from oms.testing.sim.search import exhaustive, seeded, seeded_plan
 from oms.testing.sim.simulated_system import SimulatedSystem
 from tests.testing.sim.zoo import ZOO
 
 SEEDS = range(120)
 READS = ("at_one_moment", "offsets", "epoch")
-ALL_FAULTS = Scope(faults=frozenset(FAULTS))
+ALL_FAULTS = Scope(faults=frozenset(FAULTS) - AFTER_CONFIRMATION)
 LONG_S = 1e6
 """Time that passes while a worker is paused is no violation that verify has to find."""
 
@@ -97,6 +97,26 @@ def runs(seeds: range = SEEDS) -> Iterator[tuple[int, Run]]:
             yield seed, Run(scope, tape)
 
 
+def runs_of_plans(seeds: range = SEEDS) -> Iterator[tuple[int, Run]]:
+    """Runs in which operators ship and refund; no inbox is purged, because P9 would miss its messages."""
+    for seed in seeds:
+        scope, tape = seeded_plan(seed)
+        with sealed():
+            yield seed, Run(attrs.evolve(scope, faults=scope.faults - {PURGE}), tape)
+
+
+def test_shipments_and_refunds_break_no_promise_while_they_are_checked() -> None:
+    at_rest, states = 0, set[str]()
+    for seed, run in runs_of_plans():
+        for found in checks(run, seed):
+            assert found.violations == (), (seed, run.steps, run.scope)
+            assert {"P4", "P7", "P8", "P9", "P12"} <= set(found.checked)
+            at_rest += found.quiet
+            states |= found.orders.keys()
+    assert {"CONFIRMED", "FULFILLING", "COMPLETED", "CANCELLED"} <= states
+    assert at_rest > len(SEEDS) // 5, "both views of each refund are compared as well"
+
+
 def test_a_right_system_breaks_no_promise_while_it_is_checked() -> None:
     at_rest = looks = 0
     for seed, run in runs():
@@ -113,6 +133,14 @@ def test_a_right_system_breaks_no_promise_while_it_is_checked() -> None:
 @pytest.mark.timeout(900)
 def test_a_right_system_breaks_no_promise_while_it_is_checked_by_many_seeds() -> None:
     for seed, run in runs(range(1000, 4000)):
+        for found in checks(run, seed):
+            assert found.violations == (), (seed, run.steps, run.scope)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_shipments_and_refunds_break_no_promise_while_they_are_checked_by_many_seeds() -> None:
+    for seed, run in runs_of_plans(range(1000, 3000)):
         for found in checks(run, seed):
             assert found.violations == (), (seed, run.steps, run.scope)
 
@@ -138,6 +166,25 @@ def early_inbox(evidence: Evidence) -> Evidence:
 def early_orders(evidence: Evidence) -> Evidence:
     """As if the orders weren't of the moment of the answers to their callers."""
     return attrs.evolve(evidence, order=Early(evidence.order, all_orders=list(evidence.order.all_orders())))
+
+
+def early_payments(evidence: Evidence) -> Evidence:
+    """As if payments that don't agree with the book weren't read again."""
+    return attrs.evolve(evidence, payment=Early(evidence.payment, all_payments=list(evidence.payment.all_payments())))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "promise"),
+    [(early_book, "P4"), (early_log, "P7"), (early_inbox, "P9"), (early_payments, "P4")],
+)
+def test_another_order_of_reads_takes_shipments_and_refunds_for_a_fault(wrong: Any, promise: str) -> None:
+    found = {
+        violation.promise
+        for seed, run in runs_of_plans(range(60))
+        for one in checks(run, seed, wrong)
+        for violation in one.violations
+    }
+    assert promise in found
 
 
 @pytest.mark.parametrize(
