@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oms.testing.sim.crash_table import CALM, Path, crashes, paths
+from oms.testing.sim.crash_table import CALM, PARTS, Path, crashes, paths
 from oms.testing.sim.faults import DIES
 
 
@@ -20,6 +20,17 @@ def held(path: Path, every: int = 1) -> int:
 
 def test_every_tenth_point_of_the_calm_path() -> None:
     assert held(CALM, every=10) > 20
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: path.name)
+def test_every_twentieth_point_of_a_path_with_shipments_and_refunds(path: Path) -> None:
+    assert held(path, every=20) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: path.name)
+def test_a_path_with_shipments_and_refunds(path: Path) -> None:
+    assert held(path) > 400
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Crashes a worker once at every point of every path; another worker takes over, and every promise must hold.
 
 A path is one way in which an order can end: by which event, and with which result for its money and stock. The
-schedules with at most one deviation from the calm schedule find the paths.
+schedules with at most one deviation from the calm schedule find the paths. `PARTS` are the paths with shipments and
+refunds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import attrs
 
 from oms.testing.sim.faults import DIES
 from oms.testing.sim.outcome import Listener, ObservedRun, Outcome
-from oms.testing.sim.scope import USUAL, Scope
+from oms.testing.sim.scope import ONE_OF_EACH, USUAL, Scope
 from oms.testing.sim.search import exhaustive, play
 from oms.testing.sim.tape import Deviation, Deviations, Replay
 
@@ -34,6 +35,19 @@ class Path:
 
 
 CALM = Path("calm", Scope(fine=True, all_points=True), ())
+
+_PARTS = attrs.evolve(ONE_OF_EACH, fine=True, all_points=True)
+_REFUSED = Deviation("gateway refund", 0, "refuses")
+PARTS = (
+    Path("a parcel, a cancelled unit and a return", _PARTS, ()),
+    Path("a refund is refused and retried", attrs.evolve(_PARTS, plan=("cancel one",)), (_REFUSED,)),
+    Path(
+        "a refund is refused twice and resolved",
+        attrs.evolve(_PARTS, plan=("cancel one",)),
+        (_REFUSED, attrs.evolve(_REFUSED, nth=1)),
+    ),
+)
+"""Paths of orders that are shipped and refunded."""
 
 
 @attrs.frozen
@@ -85,7 +99,10 @@ class _Places(Listener):
 
 
 def paths() -> list[Path]:
-    """Return each way to end that a schedule with at most one deviation leads to, with the first such schedule."""
+    """Return each way to end that a schedule with at most one deviation leads to, with the first such schedule.
+
+    Orders of these paths have no shipments or refunds: see `PARTS`.
+    """
     found: dict[str, Path] = {}
     for scope in SCOPES:
         for one in exhaustive(scope, 1, prune=False):
