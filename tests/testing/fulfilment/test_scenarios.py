@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 import oms
@@ -218,8 +220,31 @@ def test_a_command_with_a_key_is_carried_out_once(any_shop: Shop) -> None:
     parcels = [shop.ship(order, {"lamp": 1}, key="parcel-1") for _ in range(2)]
     refunds = [shop.refund(order, "CANCEL", {"lamp": 1}, key="refund-1") for _ in range(2)]
     shop.run()
-    again = [shop.ship(order, {"lamp": 1}, key="parcel-1"), shop.refund(order, "CANCEL", {"lamp": 1}, key="refund-1")]
+    parcels.append(shop.ship(order, {"lamp": 1}, key="parcel-1"))
+    refunds.append(shop.refund(order, "CANCEL", {"lamp": 1}, key="refund-1"))
 
-    assert len({one.id for one in (*parcels, again[0])}) == len({one.id for one in (*refunds, again[1])}) == 1
+    assert len({one.id for one in parcels}) == len({one.id for one in refunds}) == 1
     shop.expect(order).completed().shipped({"lamp": 1}).cancelled_units({"lamp": 1}).refunded("5.00").paid("10.00")
+    check(shop)
+
+
+def test_ten_refunds_at_once_are_never_more_than_the_total(any_shop: Shop) -> None:
+    shop = any_shop
+    order = confirmed(shop)
+
+    def refund(number: int) -> str:
+        command = oms.RefundOrder.of(order.id, "GOODWILL", "at once", amount="2.00")
+        try:
+            shop.app.orders.refund(command, key=f"refund-{number}")
+        except oms.Conflict as refused:
+            return refused.code
+        return "accepted"
+
+    with shop.app, ThreadPoolExecutor(10) as threads:
+        results = sorted(threads.map(refund, range(10)))
+    shop.run()
+    shop.advance(minutes=5)
+
+    assert results == ["accepted"] * 7 + ["refund_exceeds_total"] * 3
+    shop.expect(order).fulfilling().refunded("14.00").paid("1.00")
     check(shop)
