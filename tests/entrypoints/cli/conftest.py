@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import oms
+from oms.entrypoints.cli import main
+from tests.support.command_line import Done, Run
 from tests.support.processes import Served, serve
 
 
@@ -25,3 +28,17 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         if served.process.poll() is None:
             served.process.kill()
             served.process.wait(10)
+
+
+@pytest.fixture
+def run(system: tuple[oms.App, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command against the system of the module, which is an app and its address."""
+    monkeypatch.setenv("OMSCTL_URL", system[1])
+
+    def run(*arguments: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments])
+        out, err = capsys.readouterr()
+        return Done(ended.value.code or 0, out, err)
+
+    return run

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import attrs
 import pytest
 
 import oms
-from oms.entrypoints.cli import main
-from oms.entrypoints.serve import Server, address, bound
+from tests.support.answering_gateway import Gateway
+from tests.support.command_line import Run, served
 
 
-class Gateway(oms.PaymentGateway):
-    """Captures every charge, and declines refunds while `refuses` is true."""
-
-    def __init__(self) -> None:
-        self.refuses = False
-
-    def charge(self, _charge: oms.Charge) -> Any:
-        return oms.Captured("p-1")
-
-    def lookup(self, _lookup: oms.Lookup) -> Any:
-        return oms.Captured("p-1")
-
-    def void(self, _void: oms.Void) -> Any:
-        return oms.Voided()
-
-    def refund(self, _refund: oms.Refund) -> Any:
-        return oms.Declined("account closed") if self.refuses else oms.Refunded()
+def declined() -> oms.Declined:
+    return oms.Declined("account closed")
 
 
 @pytest.fixture(scope="module")
@@ -43,48 +25,8 @@ def gateway() -> Gateway:
 @pytest.fixture(scope="module")
 def system(gateway: Gateway) -> Iterator[tuple[oms.App, str]]:
     app = oms.create(profile="memory", environ={}, gateway=gateway, default_stock=100, log_level="error")
-    listener = bound("127.0.0.1", 0)
-    server = Server(app)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    with app:
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield app, address(listener)
-        server.should_exit = True
-        thread.join(10)
-
-
-@attrs.frozen
-class Done:
-    code: object
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    def field(self, name: str) -> str:
-        """The value in the line of a field."""
-        (found,) = [line.split(maxsplit=1)[1].rstrip() for line in self.out.splitlines() if line.split()[:1] == [name]]
-        return found
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(system: tuple[oms.App, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("OMSCTL_URL", system[1])
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments])
-        out, err = capsys.readouterr()
-        return Done(ended.value.code or 0, out, err)
-
-    return run
+    with served(app) as url:
+        yield app, url
 
 
 def until(run: Run, order_id: str, is_so: Callable[[Any], bool]) -> Any:
@@ -97,7 +39,7 @@ def until(run: Run, order_id: str, is_so: Callable[[Any], bool]) -> Any:
 
 @pytest.fixture
 def order_id(run: Run, gateway: Gateway) -> str:
-    gateway.refuses = False
+    gateway.answers["refund"] = oms.Refunded
     placed = run("orders", "place", "--user", "ann", "--amount", "64.87", "--line", "lamp=3@59.97", "--charge", "post=4.90", "--json")  # fmt: skip
     until(run, placed.json["id"], lambda order: order["status"] == "CONFIRMED")
     found: str = placed.json["id"]
@@ -135,7 +77,7 @@ def test_an_order_is_shipped_in_parcels_and_partly_cancelled(run: Run, order_id:
 
 
 def test_a_refused_refund_is_retried_and_resolved(run: Run, order_id: str, gateway: Gateway) -> None:
-    gateway.refuses = True
+    gateway.answers["refund"] = declined
     refund = run("orders", "refund", order_id, "GOODWILL", "--reason", "late", "--amount", "2.50", "--json").json
     until(run, order_id, lambda order: order["refunds"][0]["state"] == "REFUSED")
     listed = run("orders", "refunds", order_id).out
@@ -153,12 +95,12 @@ def test_a_refused_refund_is_retried_and_resolved(run: Run, order_id: str, gatew
 
 
 def test_the_refused_refund_of_a_cancelled_order_is_shown(run: Run, order_id: str, gateway: Gateway) -> None:
-    gateway.refuses = True
+    gateway.answers["refund"] = declined
     run("orders", "cancel", order_id, "--operator")
     until(run, order_id, lambda order: "refusal" in order["payment"])
     shown = run("orders", "show", order_id).field("payment")
     assert shown == "CAPTURED; refund whole refused: attempt 1: account closed"
-    gateway.refuses = False
+    gateway.answers["refund"] = oms.Refunded
     assert run("orders", "retry", order_id, "whole", "--why", "account is open again").code == 0
     order = until(run, order_id, lambda order: order["status"] == "CANCELLED")
     assert order["payment"] == {"state": "REFUNDED"}

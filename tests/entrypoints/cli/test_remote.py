@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import attrs
 import pytest
 
 import oms
 from oms.application.orders import adopt_legacy
 from oms.domain.terms import Terms
 from oms.domain.values import OrderId
-from oms.entrypoints.cli import main
-from oms.entrypoints.serve import Server, address, bound
+from tests.support.command_line import Run, served
 
 
 @pytest.fixture(scope="module")
@@ -29,43 +26,8 @@ def system() -> Iterator[tuple[oms.App, str]]:
 
     app = oms.create(profile="memory", environ={}, default_stock=100, log_level="error")
     app.subscribe("order.confirmed", group="shipping", handler=ship)
-    listener = bound("127.0.0.1", 0)
-    server = Server(app)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    with app:
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield app, address(listener)
-        server.should_exit = True
-        thread.join(10)
-
-
-@attrs.frozen
-class Done:
-    code: object
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(system: tuple[oms.App, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("OMSCTL_URL", system[1])
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments])
-        out, err = capsys.readouterr()
-        return Done(ended.value.code or 0, out, err)
-
-    return run
+    with served(app) as url:
+        yield app, url
 
 
 def settled(system: tuple[oms.App, str], order_id: str) -> str:
