@@ -49,6 +49,9 @@ CHOSEN = hypothesis.settings(
 OWN_LINKS = schemathesis.Config.from_dict({"phases": {"stateful": {"inference": {"algorithms": []}}}})
 """Only the links of the document: those that schemathesis adds would take most of the calls."""
 
+STOCK = 8000
+"""Of each product: most orders, which have up to 10,000 units of a product, are confirmed, others rejected."""
+
 LETTERS = 100
 """Messages that can't be read, so that there is something to redrive and to discard."""
 
@@ -74,7 +77,7 @@ class Anew:
         self.begin()
 
     def begin(self) -> None:
-        self._shop, self._calls = Shop(), 0
+        self._shop, self._calls = Shop(default_stock=STOCK), 0
         for _ in range(LETTERS // 5):
             self._shop.publish("order.created", b"{broken")
         self._shop.app.stock.set("espresso-cup", 1000)

@@ -9,6 +9,7 @@ from oms.domain.money import Money
 from oms.domain.order import Order, OrderPayment
 from oms.domain.refund import WHOLE, OrderRefund, RefundState, Refusal
 from oms.domain.shipment import Shipment
+from oms.domain.values import Sku
 from oms.entrypoints.http.part_shapes import PaymentView, RefundView, RefusalView, ShipmentView
 from oms.entrypoints.http.shapes import LineView, OrderView
 
@@ -89,14 +90,17 @@ def _refunded(order: Order) -> Decimal:
 
 def _lines(order: Order) -> list[LineView]:
     terms, fulfilment = order.agreed, order.fulfilment
-    lines = terms.lines or [OrderLine(sku, units) for sku, units in terms.items.items()]
-    if not fulfilment.shipments and not fulfilment.refunds:
-        return [_line(line, 0, 0, 0) for line in lines]
-    counts = fulfilment.counts(terms.items)
-    counted = ((line, counts[line.sku]) for line in lines)
-    return [_line(line, count.cancelled, count.shipped, count.returned) for line, count in counted]
+    lines = [_line(line) for line in terms.lines]
+    if not lines:
+        lines = [LineView(sku, units, 0, 0, 0) for sku, units in terms.items.items()]
+    if fulfilment.shipments or fulfilment.refunds:
+        counts = fulfilment.counts(terms.items)
+        for line in lines:
+            count = counts[Sku(line.product_id)]
+            line.cancelled, line.shipped, line.returned = count.cancelled, count.shipped, count.returned
+    return lines
 
 
-def _line(line: OrderLine, cancelled: int, shipped: int, returned: int) -> LineView:
+def _line(line: OrderLine) -> LineView:
     amount = None if line.amount is None else line.amount.amount
-    return LineView(line.sku, line.quantity, cancelled, shipped, returned, amount, line.name)
+    return LineView(line.sku, line.quantity, 0, 0, 0, amount, line.name)
