@@ -195,7 +195,6 @@ _AFTER_CONFIRMATION = (
     OrderTrigger.SHIP,
     OrderTrigger.CANCEL_UNITS,
     OrderTrigger.GIVE_BACK,
-    OrderTrigger.INSTRUCT,
 )
 
 _PAYMENT_RESULTS = {
@@ -441,6 +440,8 @@ def _apply(order: Order, trigger: OrderTrigger, at: datetime, detail: str = "") 
 def _refusal(order: Order, trigger: OrderTrigger) -> Conflict:
     if trigger is OrderTrigger.RESUMED:
         return Conflict("order_settled", f"order {order.id} is {order.state.value} and can't be resumed")
+    if trigger is OrderTrigger.INSTRUCT:
+        return Conflict("nothing_refused", f"order {order.id} is {order.state.value}, and no refund of it was refused")
     if trigger in _AFTER_CONFIRMATION:
         return _not_possible(order, trigger)
     if order.state is S.LEGACY:

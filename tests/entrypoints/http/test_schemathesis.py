@@ -129,7 +129,7 @@ def machine_of(schema: Any, app: Anew, followed: Counter[str], first: Sequence[t
     return Machine
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("tag", "first"),
     [

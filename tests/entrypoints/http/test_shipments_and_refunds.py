@@ -270,7 +270,7 @@ REFUSED: list[tuple[str, object, int, str]] = [
     ("refunds", {**REFUND, "kind": "GOODWILL", "items": {"lamp": 1}}, 422, "goodwill_has_no_items"),
     ("refunds", {**REFUND, "kind": "GOODWILL", "amount": 1, "restock": True}, 422, "goodwill_has_no_items"),
     ("refunds", {**REFUND, "kind": "GOODWILL", "amount": 20.01}, 409, "refund_exceeds_total"),
-    ("payment/retry", {"of": "whole", "why": "w"}, 409, "order_settled"),
+    ("payment/retry", {"of": "whole", "why": "w"}, 409, "nothing_refused"),
     ("payment/retry", {"of": "x" * 37, "why": "w"}, 422, "invalid_id"),
     ("payment/retry", {"of": "a b", "why": "w"}, 422, "invalid_id"),
     ("payment/retry", {"of": 1, "why": "w"}, 422, "invalid_body"),

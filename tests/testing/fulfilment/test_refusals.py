@@ -129,7 +129,7 @@ def test_what_is_refused_to_operators(any_shop: Shop) -> None:
     order = confirmed(shop)
     with pytest.raises(oms.Conflict) as refused:
         shop.retry_payment(order)
-    assert refused.value.code == "order_settled"
+    assert refused.value.code == "nothing_refused"
     shop.ship(order, {"lamp": 1})
     with pytest.raises(oms.NotFound) as unknown:
         shop.retry_payment(order, "no-such-refund")

@@ -88,8 +88,7 @@ class Handlers:
         """GET /orders."""
         number, size = _paging(request)
         user = request.query_params.get("userId")
-        page = await self._read(lambda: self._app.orders.page(number, size, user_id=user, caller=caller))
-        return json(views.order_page(page, spring=self._spring, for_operator=_is_operator(caller)))
+        return await self._read(lambda: self._page(number, size, user, caller))
 
     async def get_order(self, request: Request, caller: Principal) -> Response:
         """GET /orders/{id}."""
@@ -195,6 +194,11 @@ class Handlers:
         return Response(self._app.metrics(), media="text/plain; version=0.0.4; charset=utf-8")
 
     # -- internals
+
+    def _page(self, number: int, size: int, user: str | None, caller: Principal) -> Response:
+        """Return a page of orders. It runs on a reader thread: orders with hundreds of parts take time to encode."""
+        page = self._app.orders.page(number, size, user_id=user, caller=caller)
+        return json(views.order_page(page, spring=self._spring, for_operator=_is_operator(caller)))
 
     def _view(self, order: Order, caller: Principal) -> shapes.OrderView:
         return views.order_view(order, spring=self._spring, for_operator=_is_operator(caller))

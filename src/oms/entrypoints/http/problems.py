@@ -47,7 +47,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "dead_letter_not_found": (404, "There is no such dead letter."),
     "method_not_allowed": (405, "The path has other methods; `Allow` names them."),
     "request_timeout": (408, "The client didn't complete the request in time."),
-    "order_settled": (409, "The order has ended and can't be changed any more."),
+    "order_settled": (409, "The order has ended, or is shipped or refunded in part, so it can't be changed like this."),
     "order_legacy": (409, "The order was placed before this system; an operator has to cancel it."),
     "order_not_confirmed": (409, "The order isn't confirmed yet, or is being cancelled."),
     "order_completed": (409, "Every unit is shipped or cancelled already."),

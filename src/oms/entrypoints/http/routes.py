@@ -109,8 +109,7 @@ class Route:
 
 _CONFIRMED = ("order_not_found", "order_not_confirmed", "order_completed", "order_settled")
 _UNITS = ("no_items", "too_many_items", "invalid_quantity")
-_INSTRUCTED = ("order_not_found", "order_not_confirmed", "order_settled", "refund_not_found", "nothing_refused",
-               "invalid_text")  # fmt: skip
+_INSTRUCTED = ("order_not_found", "refund_not_found", "nothing_refused", "invalid_text")
 _PAGING = ("page", "size")
 _TEXT = "text/plain"
 
