@@ -679,6 +679,10 @@ class Model:
         if ended not in _TOLD:
             raise Flaw(f"the end was told as {sorted(ended)}")
 
+    def named(self, bits: int) -> dict[str, int]:
+        """A set of messages: their numbers by topic and part."""
+        return {_named(self.messages[i]): i for i in _indexes(bits)}
+
     def topics(self, bits: int) -> frozenset[str]:
         """The topics of a set of messages."""
         return frozenset(self.messages[i].topic for i in _indexes(bits))

@@ -406,6 +406,7 @@ def test_a_table_names_each_cell_that_is_missing_or_unknown() -> None:
 def test_each_event_with_a_topic_is_found_and_has_a_topic_of_its_own() -> None:
     assert len({event.topic for event in EVENTS}) == len(EVENTS) == 18
     assert EVENTS[0] is OrderCreated
+    assert OrderCreated(ID, TERMS).part == "", "it is about the whole order"
 
 
 def test_an_aggregate_refuses_to_make_an_event_of_another_one() -> None:

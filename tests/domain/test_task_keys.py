@@ -33,6 +33,10 @@ def test_the_order_of_a_task_is_read_from_its_key(order_id: str, sku: str) -> No
     assert order_of(TaskKind.NOTIFY, f"{order_id}:order.confirmed") == order_id
     assert order_of(TaskKind.GATE_DELTA, composite_key("restock", order_id, sku)) == order_id
     assert order_of(TaskKind.CHARGE, order_id) == order_id
+    assert order_of(TaskKind.REFUND, order_id) == order_id
+    assert order_of(TaskKind.REFUND, composite_key(order_id, "r-1")) == order_id
+    assert order_of(TaskKind.NOTIFY, composite_key(order_id, "order.shipped", "s-1")) == order_id
+    assert order_of(TaskKind.GATE_DELTA, composite_key("refund", order_id, "r-1", sku)) == order_id
 
 
 def test_a_count_of_stock_belongs_to_no_order() -> None:
@@ -47,6 +51,7 @@ def test_keys_of_the_old_form_are_read_as_before(key: str, name: str, order_id: 
 
 def test_the_key_of_a_payment_names_its_order() -> None:
     assert order_of_key(Payment(order_id=OrderId("a-b:1")).key) == "a-b:1"
+    assert order_of_key("oms/a-b:1/refund/r-1/2") == "a-b:1"
     assert order_of_key("web-shop-17") is None
     assert refund_of_key(Payment(order_id=OrderId("a-b:1")).key) == "whole"
     assert refund_of_key(refund_key(OrderId("a-b:1"), "r-1", 2)) == "r-1"

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oms.domain.commands import AddStock, PlaceOrder, SetStock
+from oms.domain.commands import AddStock, InstructPayment, PlaceOrder, RefundOrder, SetStock, ShipOrder
 from oms.domain.errors import Conflict, InvalidValue
 from oms.domain.money import MAX_MINOR, Currency, Money
+from oms.domain.refund import WHOLE, Instruction, RefundKind
 from oms.domain.stock import Movement, MovementKind, Stock, movements, shortages
 from oms.domain.terms import Terms
 from oms.domain.values import (
@@ -196,6 +197,30 @@ def test_commands_are_checked_where_they_are_made() -> None:
     assert code(AddStock.of, "a", 0) == "invalid_units"
     assert code(AddStock.of, "a", 10**13) == "invalid_units"
     assert code(SetStock.of, "", 1) == "invalid_id"
+
+
+def test_commands_about_shipments_and_refunds_are_checked_where_they_are_made() -> None:
+    assert ShipOrder.of("o", None, "DHL", "JD01").items is None
+    refund = RefundOrder.of("o", "RETURN", "too small", items={"a": 1}, amount="1.50", restock=True)
+    assert refund == RefundOrder.of(
+        "o", RefundKind.RETURN, "too small", items=refund.items, amount=Decimal("1.5"), restock=True
+    )
+    assert InstructPayment.to(Instruction.RETRY, "o", WHOLE, "funds are there").of == WHOLE
+    assert code(ShipOrder.of, "o o") == "invalid_id"
+    assert code(ShipOrder.of, "o", {}) == "no_items"
+    assert code(ShipOrder.of, "o", {"a": 0}) == "invalid_quantity"
+    assert code(ShipOrder.of, "o", None, "x" * 101) == "invalid_text"
+    assert code(ShipOrder.of, "o", None, "DHL", "") == "invalid_text"
+    assert code(RefundOrder.of, "o", "GIFT", "why") == "invalid_kind"
+    assert code(RefundOrder.of, "o", "GOODWILL", "why", items={"a": 1}, amount=1) == "goodwill_has_no_items"
+    assert code(RefundOrder.of, "o", "GOODWILL", "why", amount=1, restock=True) == "goodwill_has_no_items"
+    assert code(RefundOrder.of, "o", "CANCEL", "") == "invalid_text"
+    assert code(RefundOrder.of, "o", "CANCEL", "x" * 501) == "invalid_text"
+    assert code(RefundOrder.of, "o", "GOODWILL", "why", amount=-1) == "invalid_amount"
+    assert code(RefundOrder.of, "o", "GOODWILL", "why", amount="NaN") == "invalid_amount"
+    assert code(InstructPayment.to, Instruction.RESOLVE, "o", "x" * 37, "why") == "invalid_id"
+    assert code(InstructPayment.to, Instruction.RESOLVE, "o", "", "why") == "invalid_id"
+    assert code(InstructPayment.to, Instruction.RESOLVE, "o", WHOLE, "\x00") == "invalid_text"
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(MovementKind)), st.integers(-20, 20), st.integers(-20, 20))))
