@@ -8,7 +8,7 @@ With --check nothing is written; one line for each stale page, and exit code 1 i
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from fidelity import fidelity
 from setting_arguments import setting_arguments
 
 from oms.application.topic_rights import topic_access
-from oms.domain.order import ORDER_TABLE, OrderState
-from oms.domain.payment import PAYMENT_TABLE
-from oms.domain.payment_refund import REFUND_TABLE
-from oms.domain.reservation import RESERVATION_TABLE
+from oms.domain.order import ORDER_TABLE, OrderState, OrderTrigger
+from oms.domain.payment import PAYMENT_TABLE, PaymentTrigger
+from oms.domain.payment_refund import REFUND_TABLE, RefundTrigger
+from oms.domain.reservation import RESERVATION_TABLE, ReservationTrigger
 from oms.domain.saga import SAGA, possible_ends, routes, what_can_still_happen
 from oms.domain.state_machine import Cell, Effect
 from oms.settings.settings import settings_markdown
@@ -38,33 +38,59 @@ SIGNS = {
 LEGEND = """\
 An order, a reservation of stock and a payment are aggregates. Each has one state, and a trigger may move it to another:
 a message, a command, a deadline or an answer of the payment gateway. Each table has a row for every state and a column
-for every trigger; a missing cell is an error at import. ABSENT means that there is no aggregate yet.
+for every trigger; a missing cell is an error at import. ABSENT means that there is no aggregate yet. States whose cells
+are all equal share a row.
 
 | cell | what the trigger does to an aggregate in this state |
 | --- | --- |
-| a state | the aggregate moves to this state, or stays in it |
+| another state | the aggregate moves to this state |
+| its own state | the aggregate stays in its state, and does what else the cell says |
 | `!topic` | the transition also publishes this event |
 | `+task` | the transition also creates this task, a call to the payment gateway |
 | `(alert)` | the transition also raises an alert for the operators |
-| `=` | no effect; an order's timeline shows it |
+| `=` | the state stays, and nothing is published; an order's timeline shows the trigger |
 | `early` | the order keeps the message and applies it when the order itself arrives |
 | `x` | impossible: the message becomes a dead letter, and an alert is raised |
 | `same` | the caller gets the same answer as before |
 | `404`, `409` | the caller is refused with this HTTP status |
 
-The tables are data in `domain/order.py`, `domain/reservation.py` and `domain/payment.py`. [saga.md](saga.md) shows how
-the aggregates work together.
+The tables are data in `domain/order.py`, `domain/reservation.py`, `domain/payment.py` and `domain/payment_refund.py`.
+[saga.md](saga.md) shows how the aggregates work together. In the drawings, an arrow is a cell that changes the state,
+publishes an event or creates a task.
+"""
+
+PLACED_TO_SETTLED = """\
+Events and commands of the saga. Once an order is CONFIRMED, it can be shipped and refunded: see the next table.
+"""
+AFTER_CONFIRMATION = """\
+Commands of operators for a confirmed order, and what the payment service reports about refunds. An order records each
+shipment, refund and refusal: `=` for `payment.refund_paid` and `payment.refund_failed` means that its state stays.
+The guards are part of the triggers: "ship the last unit" is a `ship` that leaves no unit open, and so on.
+[fulfilment.md](fulfilment.md) describes the commands.
+"""
+OF_A_RESERVATION = """\
+A refund with `restock` makes its units available again; the reservation keeps its state, and records the refund so that
+a repeated message restocks nothing.
+"""
+OF_A_PAYMENT = """\
+The columns "refund done", "refund refused" and "instructed" are about the refund of the whole payment, of an order that
+is cancelled. Refunds of parts exist only in CAPTURED; each one has a state of its own: see the next table.
+"""
+OF_A_REFUND = """\
+One refund of a part of a captured payment. A retry begins the next attempt, under a new key of the gateway; a call
+without an answer is repeated under the same key.
 """
 
 
 SAGA_INTRO = """\
 The saga takes an order from placed to confirmed, rejected or cancelled. No service calls another one: in each step of
 the table, a service handles an event, commits its own state, and publishes the next event. If an order is cancelled,
-a compensating step undoes each step that already happened.
+a compensating step undoes each step that already happened. Operators ship and refund a confirmed order, in parts; the
+last steps of the table are theirs, and [fulfilment.md](fulfilment.md) describes them.
 
 - **listens to**: the events that start the step; a customer's or operator's command starts the steps without one.
 - **publishes one of**: at most one of these events, in the same transaction as the step's own change.
-- **undone by**: the compensating step, if the order ends cancelled.
+- **undone by**: the compensating step, if the order ends cancelled; for shipped units, the refund of a return.
 - **limit**: the end of the wait for the next event, or of the tries; "at once" if the step waits for nothing.
 
 [state-machines.md](state-machines.md) says what each event does in each state.
@@ -72,7 +98,8 @@ a compensating step undoes each step that already happened.
 
 FLOW = """\
 Each arrow is an event that one service publishes and another one consumes. The notification service is left out: it
-consumes every event that ends an order or changes its payment.
+consumes every event that confirms or ends an order, that changes its payment, or that is about a shipment or a paid
+refund.
 """
 
 PROSPECTS = """\
@@ -98,19 +125,23 @@ def cell(found: Cell[Any]) -> str:
     return " ".join(parts)
 
 
-def table(name: str, machine: Mapping[Any, Mapping[Enum, Cell[Any]]]) -> str:
-    triggers = [trigger.value for trigger in next(iter(machine.values()))]
-    lines = [f"## {name}", "", "| state | " + " | ".join(triggers) + " |", "| --- " * (len(triggers) + 1) + "|"]
-    lines += ["| " + " | ".join([state.value, *map(cell, row.values())]) + " |" for state, row in machine.items()]
+def table(machine: Mapping[Any, Mapping[Enum, Cell[Any]]], triggers: Sequence[Enum]) -> str:
+    """The cells of these triggers; states with equal cells share a row."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for state, row in machine.items():
+        rows.setdefault(tuple(cell(row[trigger]) for trigger in triggers), []).append(state.value)
+    names = " | ".join(trigger.value for trigger in triggers)
+    lines = [f"| state | {names} |", "| --- " * (len(triggers) + 1) + "|"]
+    lines += [f"| {', '.join(states)} | {' | '.join(cells)} |" for cells, states in rows.items()]
     return "\n".join(lines) + "\n"
 
 
 def diagram(machine: Mapping[Any, Mapping[Any, Cell[Any]]]) -> str:
-    """The cells that go to another state, one arrow for each pair of states."""
+    """The cells that have an effect, one arrow for each pair of states."""
     arrows: dict[tuple[str, str], list[str]] = {}
     for state, row in machine.items():
         for trigger, found in row.items():
-            if found.to is not None and found.to is not state:
+            if found.to is not None and (found.to is not state or found.publishes or found.starts):
                 arrows.setdefault((state.value, found.to.value), []).append(trigger.value)
     lines = [f"    {source} --> {to}: {' / '.join(dict.fromkeys(why))}" for (source, to), why in arrows.items()]
     # a colon would end Mermaid's label
@@ -120,13 +151,18 @@ def diagram(machine: Mapping[Any, Mapping[Any, Cell[Any]]]) -> str:
 
 def state_machines() -> str:
     head = "# State tables\n\nGenerated from `oms.domain` by `scripts/generate_docs.py`; don't edit.\n\n" + LEGEND
-    tables = (
-        ("Order", ORDER_TABLE),
-        ("Reservation", RESERVATION_TABLE),
-        ("Payment", PAYMENT_TABLE),
-        ("Refund", REFUND_TABLE),
-    )
-    return "\n".join([head, *(table(name, machine) + "\n" + diagram(machine) for name, machine in tables)])
+    later = list(OrderTrigger)[list(OrderTrigger).index(OrderTrigger.SHIP) :]
+    placed = [trigger for trigger in OrderTrigger if trigger not in later]
+    parts = [
+        *("## Order: from placed to settled", PLACED_TO_SETTLED, table(ORDER_TABLE, placed)),
+        *("## Order: shipments and refunds", AFTER_CONFIRMATION, table(ORDER_TABLE, later)),
+        *("## Order: drawing", diagram(ORDER_TABLE)),
+        *("## Reservation", OF_A_RESERVATION, table(RESERVATION_TABLE, list(ReservationTrigger))),
+        diagram(RESERVATION_TABLE),
+        *("## Payment", OF_A_PAYMENT, table(PAYMENT_TABLE, list(PaymentTrigger)), diagram(PAYMENT_TABLE)),
+        *("## Refund", OF_A_REFUND, table(REFUND_TABLE, list(RefundTrigger)), diagram(REFUND_TABLE)),
+    ]
+    return "\n".join([head, *(f"{part}\n" if part.startswith("#") else part for part in parts)])
 
 
 def saga() -> str:

@@ -49,14 +49,15 @@ class SagaStep:
 
 _deadline = "the order's deadline: cancel"
 _once = "at once"
-_unlimited = "repeated with back-off, without limit; an alert at each tenth try; the stock stays held"
+_repeated = "repeated with back-off, without limit; an alert at each tenth try"
+_unlimited = f"{_repeated}; the stock stays held"
 _cancellable = "customer, operator or deadline, until the order is settled; operator also when it is confirmed"
 _payment_ended = (PaymentFailed, PaymentVoided, PaymentRefunded)
 _refund_ended = (PaymentRefundPaid, PaymentRefundFailed)
 _notified = (PaymentSucceeded, *_payment_ended, OrderConfirmed, OrderCancelled, OrderRejected)
 _notified_later = (OrderShipped, PaymentRefundPaid, OrderCompleted)
 _operator = "by operators, of a confirmed order"
-_refused = f"{_unlimited}; an operator decides about a refused refund"
+_refused = f"{_repeated}; an operator decides about a refused refund"
 
 # fmt: off
 SAGA: tuple[SagaStep, ...] = (
