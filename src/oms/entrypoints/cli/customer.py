@@ -1,4 +1,4 @@
-"""The HTTP client of the demonstration: places and cancels orders, and sets stock."""
+"""The HTTP client of the demonstration: places, ships, refunds and cancels orders, and sets stock."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ class Customer:
     def cancel(self, order_id: str) -> None:
         """Cancel an order, unless it has ended already."""
         self._request("POST", f"/orders/{order_id}/cancel", refusable=True)
+
+    def order(self, order_id: str) -> Any:
+        """Return an order."""
+        return self._request("GET", f"/orders/{order_id}")
+
+    def ship(self, order_id: str, body: dict[str, object]) -> Any:
+        """Ship units of an order."""
+        return self._request("POST", f"/orders/{order_id}/shipments", json.dumps(body).encode())
+
+    def refund(self, order_id: str, body: dict[str, object]) -> Any:
+        """Refund units of an order."""
+        return self._request("POST", f"/orders/{order_id}/refunds", json.dumps(body).encode())
 
     def count(self, sku: str, on_hand: int) -> None:
         """Set the units on hand of a product."""

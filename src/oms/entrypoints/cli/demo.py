@@ -1,7 +1,8 @@
-"""`oms demo`: a new system, one order shown step by step, then many orders, then a check of the promises."""
+"""`oms demo`: a new system, two orders shown step by step, then many orders, then a check of the promises."""
 
 from __future__ import annotations
 
+import json
 import signal
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from rich.console import Console
 from oms.bootstrap.app import App
 from oms.bootstrap.create import create
 from oms.bootstrap.operators import verify
+from oms.domain.order import OrderState
 from oms.entrypoints.cli import crowd
 from oms.entrypoints.cli.customer import Customer
 from oms.entrypoints.cli.notes import Notes
@@ -53,6 +55,7 @@ def run(orders: int, *, keep: bool, data: Path | None) -> int:
         with _running(screen, data or Path(directory)) as demo:
             customer = Customer(demo.url)
             _first(demo, customer)
+            _shipped(demo, customer)
             if orders:
                 crowd.run(screen, demo.app, customer, orders)
             code = _verified(demo)
@@ -101,6 +104,42 @@ def _first(demo: Demo, customer: Customer) -> None:
     screen.print(f"\nIt is [bold {COLOURS.get(state, 'default')}]{state}[/]. Its timeline:")
     screen.print(timeline(customer.timeline(order_id)))
     screen.print()
+
+
+def _shipped(demo: Demo, customer: Customer) -> None:
+    """Ship an order in two parcels and take one unit back, and print the services' log lines about it."""
+    screen = demo.screen
+    screen.rule("[bold]From order to return: two parcels, and one unit comes back", align="left")
+    order_id = _confirmed(demo, customer)
+    _said(screen, "shipments", customer.ship(order_id, {"items": {"lamp": 1}, "carrier": "DHL"}))
+    _said(screen, "shipments", customer.ship(order_id, {}))
+    back: dict[str, object] = {"kind": "RETURN", "items": {"lamp": 1}, "restock": True, "reason": "wrong colour"}
+    _said(screen, "refunds", customer.refund(order_id, back))
+    until = time.monotonic() + QUIET_S
+    while customer.order(order_id)["refunds"][0]["state"] != "PAID" and time.monotonic() < until:
+        time.sleep(0.02)
+    state = demo.app.orders.get(order_id).state.value
+    screen.print(f"\nIt is [bold {COLOURS.get(state, 'default')}]{state}[/]. Its timeline:")
+    screen.print(timeline(customer.timeline(order_id)))
+    screen.print()
+
+
+def _confirmed(demo: Demo, customer: Customer) -> str:
+    """Place orders until one is confirmed: the gateway declines some. Return its id."""
+    body = (files("oms.entrypoints.cli") / "second_order.json").read_bytes().strip()
+    demo.screen.print(f"POST {demo.url}/orders\n{body.decode()}\n", markup=False, soft_wrap=True)
+    while True:
+        order_id: str = customer.place(body)
+        while not demo.app.orders.get(order_id).state.settled:
+            time.sleep(0.02)
+        if demo.app.orders.get(order_id).state is OrderState.CONFIRMED:
+            return order_id
+
+
+def _said(screen: Console, path: str, answer: dict[str, object]) -> None:
+    """Print the response to one command."""
+    shown = {name: value for name, value in answer.items() if value not in (None, "", [], {})}
+    screen.print(plain(f"  POST .../{path} -> {json.dumps(shown)}"), soft_wrap=True)
 
 
 def _since(begun: float, at: float) -> str:
