@@ -70,3 +70,10 @@ def test_amounts_are_those_of_the_currency(client: TestClient, page: str) -> Non
     assert "Amounts are JSON numbers in JPY" in page
     example = json.loads(re.search(r"<h3>Example</h3><pre>(\{.*?\})</pre>", html.unescape(page), re.DOTALL)[1])  # type: ignore[index]
     assert set(example) == {"userId", "amount", "items", "metadata"}
+
+
+def test_the_page_describes_each_part_of_an_order(page: str) -> None:
+    route = re.search(r'id="getOrder".*?</details>', page, re.DOTALL)
+    assert route is not None
+    for name in ("LineView", "ChargeView", "PaymentView", "RefusalView", "ShipmentView", "RefundView"):
+        assert f"<h4>{name}</h4>" in route[0]

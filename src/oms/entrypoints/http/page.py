@@ -137,11 +137,12 @@ def _fields(schema: Json, schemas: Json) -> str:
 
 
 def _parts(schema: Json) -> Iterator[str]:
-    """Yield the names of the schemas of which the fields of this schema are lists."""
+    """Yield the names of the schemas of the fields of this schema, or of which they are lists."""
     for field in schema.get("properties", {}).values():
         for kind in field.get("anyOf", (field,)):
-            if "$ref" in kind.get("items", {}):
-                yield str(kind["items"]["$ref"].rsplit("/", 1)[1])
+            named = kind.get("items", kind)
+            if "$ref" in named:
+                yield str(named["$ref"].rsplit("/", 1)[1])
 
 
 def _kind(field: Json) -> str:
