@@ -73,10 +73,11 @@ def _spans(consumer: Consumer, topic: str) -> Mapping[int, tuple[int, int]]:
 
 def _read(consumer: Consumer, topic: str, spans: Mapping[int, tuple[int, int]]) -> Iterator[Record]:
     consumer.assign([KafkaPartition(topic, number, first) for number, (first, _) in spans.items()])
-    unread = set(spans)
+    unread, left = set(spans), sum(end - first for first, end in spans.values())
     give_up_at = time.monotonic() + SILENCE_S
     while unread:
-        messages = consumer.consume(CHUNK, 0.1)
+        messages = consumer.consume(max(1, min(CHUNK, left)), 0.1)  # for more it would wait until the time limit
+        left -= len(messages)
         if messages:
             give_up_at = time.monotonic() + SILENCE_S
         elif time.monotonic() > give_up_at:
