@@ -31,16 +31,19 @@ def peak_of(settings: oms.Settings) -> tuple[int, Report]:
         tracemalloc.stop()
 
 
-def test_ten_times_the_orders_need_less_than_twice_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("shipped", "state", "messages"), [(False, "CONFIRMED", 4), (True, "COMPLETED", 8)])
+def test_ten_times_the_orders_need_less_than_twice_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: bool, state: str, messages: int
+) -> None:
     for module, name in ((disk_sorter, "CHUNK"), (connection, "STREAMED"), (records, "CHUNK")):
         monkeypatch.setattr(module, name, 20)  # as few rows at a time for so few orders as there are for many
-    oms.verify(many_orders(tmp_path / "first", 1))  # what is made once is there by now
+    oms.verify(many_orders(tmp_path / "first", 1, shipped=shipped))  # what is made once is there by now
     peaks = []
     for count in (FEW, MANY):
-        peak, report = peak_of(many_orders(tmp_path / str(count), count))
+        peak, report = peak_of(many_orders(tmp_path / str(count), count, shipped=shipped))
         assert (report.violations, report.quiet, report.notes) == ((), True, ())
-        assert dict(report.orders) == {"CONFIRMED": count}
-        assert report.messages == 4 * count
+        assert dict(report.orders) == {state: count}
+        assert report.messages == messages * count
         peaks.append(peak)
     assert peaks[1] < 2 * peaks[0], peaks
     assert reconcile(oms.Settings(profile="embedded", data=tmp_path / str(MANY))) == []
