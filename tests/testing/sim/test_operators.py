@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 import pytest
 
 from oms.testing.sim.campaign import campaign, digest
+from oms.testing.sim.cli import sim
 from oms.testing.sim.operators import OPERATIONS
 from oms.testing.sim.outcome import Outcome
 from oms.testing.sim.scope import CRASH, GATEWAY, ONE_OF_EACH, PURGE, REFUSALS, Scope
@@ -112,3 +115,15 @@ def test_lost_calls_of_refunds_are_one_refund() -> None:
 
     assert done.first is None
     assert done.schedules > 10
+
+
+def test_the_command_plays_seeds_with_shipments_and_refunds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sim(seeds=5, fulfil=True, tapes=tmp_path) == 0
+
+    printed = capsys.readouterr().out
+    assert "parcels" in printed
+    assert "every promise held in every schedule" in printed
+
+
+def test_the_command_plays_one_order_with_a_parcel_a_cancelled_unit_and_a_return(tmp_path: Path) -> None:
+    assert sim(exhaustive=0, fulfil=True, tapes=tmp_path) == 0

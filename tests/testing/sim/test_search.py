@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from itertools import product
 
 import attrs
 import pytest
 
 from oms.testing.sim.campaign import Campaign, campaign, digest
+from oms.testing.sim.operators import OPERATIONS
 from oms.testing.sim.scope import ONE_OF_EACH, Scope
 from oms.testing.sim.search import Found, exhaustive, seeded, seeded_plan, swarm
 from oms.testing.sim.tally import COUNTED, COUNTED_AFTER_CONFIRMATION
@@ -100,6 +102,16 @@ def test_two_thousand_seeds_with_shipments_and_refunds(part: int) -> None:
 def test_a_parcel_a_cancelled_unit_and_a_return_two_deviations() -> None:
     done = searched("a parcel, a cancelled unit, a return, 2 deviations", exhaustive(ONE_OF_EACH, 2))
     assert done.schedules > 100_000
+
+
+@pytest.mark.hunts
+@pytest.mark.timeout(3600)
+def test_every_plan_of_two_operations_one_deviation() -> None:
+    plans = (attrs.evolve(ONE_OF_EACH, plan=plan) for plan in product(OPERATIONS, repeat=2))
+    done = searched(
+        "every plan of two operations, 1 deviation", (one for scope in plans for one in exhaustive(scope, 1))
+    )
+    assert done.schedules > 40_000
 
 
 @pytest.mark.hunts
