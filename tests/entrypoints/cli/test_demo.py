@@ -24,7 +24,7 @@ def test_it_shows_an_order_a_crowd_and_the_promises(tmp_path: Path) -> None:
     first, second = done.stdout.split("From order to return", 1)
     said = re.findall(r"^ +\d+ ms  (\w+ \w+)", first, re.MULTILINE)
     assert said[:2] == ["accepted as", "Inventory reserved"]
-    assert said[2] in ("Payment success", "Payment failed")
+    assert said[2] in ("Payment success", "Payment declined")
     assert said[-1] == "Notification sent"
     counted = re.findall(r"^(?:CONFIRMED|CANCELLED|REJECTED) .* (\d+)$", done.stdout, re.MULTILINE)
     assert sum(map(int, counted)) == 40
