@@ -278,6 +278,21 @@ def test_an_absent_order_keeps_few_different_messages() -> None:
         order.hear(OrderTrigger.PAID, at=AT, stated=STATED)
 
 
+def test_a_paid_whole_refund_is_no_longer_refused() -> None:
+    order = Order(
+        id=ID,
+        state=OrderState.CANCELLING,
+        version=4,
+        terms=TERMS,
+        reason=Reason.OPERATOR,
+        fulfilment=Fulfilment(refusals=(Refusal(WHOLE, 1, "no funds", Instruction.RETRY),)),
+    )
+    paid = order.hear(OrderTrigger.REFUNDED, at=AT, stated=STATED).aggregate
+    assert (paid.state, paid.payment, paid.fulfilment) == (OrderState.CANCELLED, OrderPayment.REFUNDED, Fulfilment())
+    late = paid.refund_failed(PaymentRefundFailed(ID, UserId("u"), WHOLE, TOTAL, {}, 1), at=AT).aggregate
+    assert late.fulfilment == Fulfilment()
+
+
 def test_the_first_reason_stays() -> None:
     order = Order(id=ID).place(TERMS, at=AT, deadline_at=END).aggregate
     cancelling = order.cancel(Reason.CUSTOMER, at=AT).aggregate

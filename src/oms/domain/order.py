@@ -293,7 +293,7 @@ class Order:
         if self.terms is not None and stated is not None:
             stated.check(self.id, self.terms)
         if self.state is not S.ABSENT or ORDER_TABLE[self.state][trigger].effect is not Effect.EARLY:
-            return _apply(self, trigger, at)
+            return _apply(self._without_whole_refusal(trigger), trigger, at)
         return _note(self._keep(EarlyNews(trigger, stated)), trigger, at)
 
     def cancel(self, reason: Reason, *, at: datetime) -> Transition[Order]:
@@ -367,6 +367,12 @@ class Order:
         detail = f"refund {event.refund_id}, attempt {event.attempt}{why}"
         known = self if self._outdated(event) else evolve(self, fulfilment=self._with_refusal_of(event))
         return _apply(known, T.REFUND_FAILED, at, detail)
+
+    def _without_whole_refusal(self, trigger: OrderTrigger) -> Order:
+        """Return the order without the refusal of its whole refund if this trigger reports that it was paid."""
+        if trigger is not T.REFUNDED or self.fulfilment.refusal(WHOLE) is None:
+            return self
+        return evolve(self, fulfilment=self.fulfilment.without_refusal(WHOLE))
 
     def _with_refusal_of(self, event: PaymentRefundFailed) -> Fulfilment:
         return self.fulfilment.with_refusal(Refusal(event.refund_id, event.attempt, event.reason or ""))
