@@ -34,6 +34,7 @@ from oms.domain.order import (
     ORDER_TABLE,
     EarlyNews,
     Order,
+    OrderPayment,
     OrderState,
     OrderTrigger,
 )
