@@ -26,6 +26,9 @@ CHARGES = ("decline_next", "lose_next_answer", "lose_next_call", "hide_next", "r
 class Chance:
     """Asks for one fault after the other, by a seed."""
 
+    topics: tuple[str, ...] = TOPICS
+    gateway_faults: tuple[str, ...] = CHARGES
+
     def __init__(self, shop: Shop, seed: int) -> None:
         self.shop, self.dice = shop, random.Random(seed)
 
@@ -42,14 +45,14 @@ class Chance:
         getattr(self.shop.worker(self.dice.choice(SERVICES)), self.dice.choice(CALLS))(nth=self.dice.randint(1, 3))
 
     def _message(self) -> None:
-        topic = self.shop.topic(self.dice.choice(TOPICS))
+        topic = self.shop.topic(self.dice.choice(self.topics))
         if self.dice.random() < 0.5:
             topic.repeat(times=self.dice.randint(1, 2))
         else:
             topic.delay(seconds=self.dice.choice((1, 60, 600, 1200)))
 
     def _gateway(self) -> None:
-        getattr(self.shop.gateway, self.dice.choice(CHARGES))()
+        getattr(self.shop.gateway, self.dice.choice(self.gateway_faults))()
 
     def _gate(self) -> None:
         self.dice.choice((self.shop.gate.lose_last_second, self.shop.gate.flush))()
