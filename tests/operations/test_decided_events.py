@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,22 @@ from oms.operations.promises import Report
 from oms.ports.messages import Record
 from oms.settings import Settings
 from oms.testing import Shop
-from tests.support.fulfilled_orders import checked, confirmed, details, found, refund, refusing_shop, returned, ship
+from tests.support.fulfilled_orders import (
+    ShortLog,
+    checked,
+    confirmed,
+    details,
+    found,
+    refund,
+    refusing_shop,
+    returned,
+    ship,
+)
 
 
 @pytest.fixture(params=["memory", "embedded"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     return Shop(settings=Settings(profile=request.param, data=tmp_path / "data"))
-
-
-class ShortLog:
-    """A log without some of its records."""
-
-    def __init__(self, shop: Shop, lost: Callable[[Record], bool]) -> None:
-        self._log, self._lost = shop.log, lost
-
-    def all_records(self) -> Iterator[Record]:
-        return (record for record in self._log.all_records() if not self._lost(record))
-
-    def offsets(self, group: str) -> Any:
-        return self._log.offsets(group)
 
 
 def body(record: Record) -> Any:

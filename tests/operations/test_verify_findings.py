@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,10 +22,11 @@ from oms.domain.values import OrderId
 from oms.engine.offsets import place
 from oms.operations import promises
 from oms.operations.promises import Report
-from oms.ports.messages import Outgoing, Record
+from oms.ports.messages import Outgoing
 from oms.ports.stores.rows import StoredResponse
 from oms.settings import Settings
 from oms.testing import Shop
+from tests.support.fulfilled_orders import ShortLog, found
 
 
 @pytest.fixture(params=["memory", "embedded"])
@@ -36,10 +37,6 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
 def checked(shop: Shop, *, deadline_s: float = 900, settle_s: float = 60, **changed: Any) -> Report:
     evidence = attrs.evolve(shop.evidence, **changed)
     return promises.check(evidence, shop.codec, now=shop.now(), deadline_s=deadline_s, settle_s=settle_s)
-
-
-def found(report: Report) -> list[tuple[str, str]]:
-    return [(violation.promise, violation.subject) for violation in report.violations]
 
 
 # -- P4
@@ -122,19 +119,6 @@ def test_a_confirmed_order_that_is_cancelled_late_has_its_time(shop: Shop) -> No
 
 
 # -- P7 to P9
-
-
-class ShortLog:
-    """A log without some of its records."""
-
-    def __init__(self, shop: Shop, lost: Any) -> None:
-        self._log, self._lost = shop.log, lost
-
-    def all_records(self) -> Iterator[Record]:
-        return (record for record in self._log.all_records() if not self._lost(record))
-
-    def offsets(self, group: str) -> Any:
-        return self._log.offsets(group)
 
 
 def test_a_message_that_was_never_published_is_named_with_its_order_under_way(shop: Shop) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -10,6 +10,7 @@ import attrs
 import oms
 from oms.operations import promises
 from oms.operations.promises import Report
+from oms.ports.messages import Record
 from oms.testing import Shop
 
 
@@ -116,6 +117,19 @@ class Changed:
         if name in self._answers:
             return lambda: iter(self._answers[name])
         return getattr(self._record, name)
+
+
+class ShortLog:
+    """A log without some of its records."""
+
+    def __init__(self, shop: Shop, lost: Callable[[Record], bool]) -> None:
+        self._log, self._lost = shop.log, lost
+
+    def all_records(self) -> Iterator[Record]:
+        return (record for record in self._log.all_records() if not self._lost(record))
+
+    def offsets(self, group: str) -> Any:
+        return self._log.offsets(group)
 
 
 def found(report: Report) -> list[tuple[str, str]]:
