@@ -1,5 +1,7 @@
 """`oms` with a death built in: OMS_TEST_CRASH_AT=<point>:<n> kills the process with SIGKILL at the n-th passing.
 
+The points of shipments and refunds are in `tests.support.part_deaths`; their name alone is the setting.
+
 OMS_TEST_DATA_LIMIT=<bytes> limits the memory that it may use in addition to that of an idle service.
 
 The points are calls of the adapters, so production code knows nothing of this.
@@ -66,9 +68,13 @@ if __name__ == "__main__":
     if limit:
         resource.setrlimit(resource.RLIMIT_DATA, (BASE_BYTES + int(limit),) * 2)
     wanted = os.environ.get("OMS_TEST_CRASH_AT")
-    if wanted:
+    if wanted and wanted.partition(":")[0] in {**POINTS, **RARE_POINTS}:
         point, _, passings = wanted.rpartition(":")
         arm(point, int(passings))
+    elif wanted:
+        from tests.support import part_deaths
+
+        part_deaths.arm(wanted)
     from oms.entrypoints.cli import main
 
     main()
