@@ -20,7 +20,7 @@ import oms
 from oms.testing.bench.charts import draw
 from oms.testing.bench.floor import PREFIX, ROWS, TOPICS, Floor
 from oms.testing.bench.load import Answer
-from oms.testing.bench.orders import is_slow, lines
+from oms.testing.bench.orders import commands, is_slow, lines
 from oms.testing.bench.results import Quantiles, result_of
 from oms.testing.bench.usage import Usage, usage_of
 from oms.testing.bench.watch import End
@@ -232,6 +232,26 @@ def test_memory_is_sampled_after_each_wave(tmp_path: Path) -> None:
     assert {one["name"].split(",")[0] for one in json.loads(figures.read_text())["verdict"]} == {
         "memory: order", "memory: inventory", "memory: payment", "memory: notification"
     }  # fmt: skip
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_orders_are_shipped_and_every_fourth_is_refunded(tmp_path: Path) -> None:
+    figures = tmp_path / "bench.json"
+    given = ["fulfil", "--orders", "40", "--connections", "4", "--no-floor", "--json", str(figures)]
+    done = subprocess.run(
+        [sys.executable, "-m", "oms.testing.bench", *given], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (result,) = json.loads(figures.read_text())["results"]
+    assert (result["orders"], result["states"]) == (40, {"COMPLETED": 40})
+    assert result["completed_per_s"] > 0
+    assert result["confirmed_ms"]["p50"] > 0
+
+
+def test_every_fourth_order_gets_a_refund_before_its_shipment() -> None:
+    paths = [[path for path, _ in commands(number)] for number in range(5)]
+    assert paths == [["refunds", "shipments"], *[["shipments"]] * 3, ["refunds", "shipments"]]
 
 
 def test_an_unknown_scenario_is_one_line_and_exit_2() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import attrs
@@ -13,9 +13,10 @@ from oms.testing.bench import deployment
 from oms.testing.bench.deployment import SERVICES, STOCKED, BenchFailed, Deployment
 from oms.testing.bench.floor import Floor, Pace, make_topics, measured
 from oms.testing.bench.measure import Load, ProgressCallback, measure
+from oms.testing.bench.orders import REFUNDED_OF
 from oms.testing.bench.results import Result
 from oms.testing.bench.usage import usage_of
-from oms.testing.bench.watch import KafkaWatch, Watch
+from oms.testing.bench.watch import FulfilmentWatch, KafkaWatch, Watch
 from oms.testing.servers import Servers
 
 FLOOR_DATABASE = "oms_floor"
@@ -98,6 +99,24 @@ class Bench:
         if verified:
             system.verify(self.options.patience_s)
         return self._compared_with_floor(result)
+
+    def fulfilled(self, name: str, system: Deployment, load: Load) -> Result:
+        """Place orders; when they are confirmed, measure how they are shipped and partly refunded.
+
+        The result is compared with the floor of placing orders, and every promise is checked.
+        """
+        self._shipped("warm-up", system, attrs.evolve(load, orders=WARM))
+        result = self._shipped(name, system, load)
+        system.verify(self.options.patience_s)
+        return self._compared_with_floor(result)
+
+    def _shipped(self, name: str, system: Deployment, load: Load) -> Result:
+        bootstrap = system.environ["OMS_KAFKA_BOOTSTRAP"]
+        with closing(KafkaWatch(bootstrap)) as watch:
+            self.placed(f"{name}: place", system, watch, load)
+            placed = sorted(watch.ends)
+        with closing(FulfilmentWatch(bootstrap, placed[::REFUNDED_OF])) as watch:
+            return self.placed(name, system, watch, attrs.evolve(load, placed=placed))
 
     def watched(self, name: str, system: Deployment, load: Load, progress: ProgressCallback | None = None) -> Result:
         """Place orders and wait until the log shows the end of each."""

@@ -13,14 +13,15 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from oms.testing.bench.bench import Bench, Options
 
-DISTRIBUTED = ("burst", "steady", "accept", "hot", "slow", "workers", "memory", "history")
+DISTRIBUTED = ("burst", "steady", "accept", "fulfil", "hot", "slow", "workers", "memory", "history")
 
 
 def bench(
     *scenarios: Annotated[
         str,
         Parameter(
-            help="burst, steady, embedded, accept, hot, slow, workers, memory, history. Default: burst and steady."
+            help="burst, steady, embedded, accept, fulfil, hot, slow, workers, memory, history. "
+            "Default: burst and steady."
         ),
     ],
     orders: Annotated[int, Parameter(help="Number of orders in each run.")] = 5000,

@@ -20,9 +20,9 @@ from typing import cast
 
 import msgspec
 
-from oms.testing.bench.orders import body, is_slow
+from oms.testing.bench.orders import body, commands, is_slow
 
-_HEAD = b"POST /orders HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_HEAD = b"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _HELLO = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _LENGTH = b"content-length:"
 _END = b"\r\n\r\n"
@@ -32,7 +32,10 @@ RESTED_S = 1.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The orders to place. `first` and `step` divide the numbers of the orders among several processes."""
+    """The orders to place. `first` and `step` divide the numbers of the orders among several processes.
+
+    With `placed`, the ids of confirmed orders by number, these orders are shipped and partly refunded instead.
+    """
 
     host: str
     port: int
@@ -43,6 +46,7 @@ class Plan(msgspec.Struct, frozen=True):
     kind: str = ""
     first: int = 0
     step: int = 1
+    placed: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
@@ -53,13 +57,17 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     answered_at: float
     status: int
     slow: bool = False
+    more: bool = False
+    """Whether the order has another answer, which counts for it."""
 
 
 class PreparedRequest(msgspec.Struct, frozen=True):
-    """The bytes of one request."""
+    """The bytes of one request, and the id of the order unless the request places it."""
 
     text: bytes
-    slow: bool
+    slow: bool = False
+    order: str = ""
+    more: bool = False
 
 
 class _Id(msgspec.Struct):
@@ -136,7 +144,9 @@ class Buyer(asyncio.Protocol):
             self._known = True
             self._crowd.comes(self)
         else:
-            self._crowd.answered(self, Answer(_order(status, text), self._due_at, time.time(), status, request.slow))
+            order = request.order or _order(status, text)
+            answer = Answer(order, self._due_at, time.time(), status, request.slow, request.more)
+            self._crowd.answered(self, answer)
 
     def _come_back(self) -> None:
         self._may_repeat = False
@@ -152,6 +162,22 @@ def _order(status: int, text: bytes) -> str:
     return _id(text).id if status == 201 else ""
 
 
+def _requests(plan: Plan, number: int) -> list[PreparedRequest]:
+    """Return the request that places an order, or those that ship and refund it."""
+    host = f"{plan.host}:{plan.port}".encode()
+
+    def text(path: str, sent: bytes) -> bytes:
+        return (_HEAD % (path.encode(), host, len(sent))) + sent
+
+    if not plan.placed:
+        return [PreparedRequest(text("/orders", body(number, plan.kind)), is_slow(number, plan.kind))]
+    order, sent = plan.placed[number], commands(number)
+    return [
+        PreparedRequest(text(f"/orders/{order}/{path}", one), order=order, more=path != "shipments")
+        for path, one in sent
+    ]
+
+
 class Crowd:
     """The buyers, and the orders that wait for a free buyer."""
 
@@ -159,10 +185,8 @@ class Crowd:
         self.plan = plan
         self.answers: list[Answer] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        host = f"{plan.host}:{plan.port}".encode()
         numbers = range(plan.first, plan.first + plan.step * plan.orders, plan.step)
-        bodies = ((body(number, plan.kind), is_slow(number, plan.kind)) for number in numbers)
-        self._requests = [PreparedRequest((_HEAD % (host, len(one))) + one, slow) for one, slow in bodies]
+        self._requests = [request for number in numbers for request in _requests(plan, number)]
         self._next = 0
         self._free: deque[Buyer] = deque()
         self._due: deque[float] = deque()

@@ -26,7 +26,7 @@ class Load:
     """The load: `orders` at once or at a rate; `kind` is the argument of `orders.body`.
 
     Every order must be accepted, unless `some_refused`: on a machine that is busy with other work, a service may refuse
-    some for the time being.
+    some for the time being. With `placed`, confirmed orders are shipped and partly refunded (see `Plan`).
     """
 
     orders: int
@@ -36,6 +36,7 @@ class Load:
     processes: int = 1
     first: int = 0
     some_refused: bool = False
+    placed: Sequence[str] = ()
 
 
 def measure(
@@ -59,6 +60,8 @@ def measure(
             _look(watch, already, progress)
             _in_time(until, "the orders weren't accepted")
         answers = [answer for process, results in buyers for answer in _answers(process, results)]
+        refused = sum(answer.status != 201 for answer in answers)
+        requests, answers = len(answers), [answer for answer in answers if not answer.more]
         accepted = sum(answer.status == 201 for answer in answers)
         until = time.monotonic() + settle_s
         while watch is not None and _look(watch, already, progress) < accepted:
@@ -67,8 +70,8 @@ def measure(
         for process, _ in buyers:
             process.kill()
             process.wait()
-    if accepted < len(answers) and not load.some_refused:
-        raise BenchFailed(f"{len(answers) - accepted} of {len(answers)} orders weren't accepted")
+    if refused and not load.some_refused:
+        raise BenchFailed(f"{refused} of {requests} requests weren't accepted")
     ends = watch.ends if watch else {}
     if watch and not all(answer.order in ends for answer in answers if answer.status == 201):
         raise BenchFailed("orders of somebody else ended meanwhile")
@@ -103,6 +106,7 @@ def _started(deployment: Deployment, load: Load, number: int) -> tuple[subproces
         load.kind,
         load.first + number,
         load.processes,
+        tuple(load.placed),
     )
     command = [sys.executable, "-m", "oms.testing.bench.load"]
     process = subprocess.Popen(command, env=dict(deployment.environ), stdin=subprocess.PIPE)  # noqa: S603 - our own program

@@ -28,3 +28,17 @@ def body(number: int, kind: str = "") -> bytes:
     items = {HOT: 1} if kind == "hot" else dict(lines(number))
     user = "slow" if is_slow(number, kind) else "bench"
     return json.dumps({"userId": user, "amount": 12.5, "items": items}).encode()
+
+
+REFUNDED_OF = 4
+"""One of this many orders gets a refund when it is shipped."""
+
+
+def commands(number: int) -> Sequence[tuple[str, bytes]]:
+    """Return the commands about a confirmed order, as paths below it and bodies: ship all units, perhaps refund 1.00.
+
+    The refund comes first, so that both are under way when the order is completed.
+    """
+    ship = ("shipments", b"{}")
+    refund = ("refunds", json.dumps({"kind": "GOODWILL", "amount": 1, "reason": "late"}).encode())
+    return [refund, ship] if number % REFUNDED_OF == 0 else [ship]

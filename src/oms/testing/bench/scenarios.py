@@ -21,6 +21,7 @@ from oms.testing.bench.results import Result
 from oms.testing.bench.watch import FileWatch
 
 BURST, STEADY, EMBEDDED, ACCEPT, HOT_ONE = "burst", "steady", "embedded", "accept", "hot"
+FULFIL = "fulfil"
 GATEWAY, SLOW = "slow gateway", "slow gateway, 1% take 10 s"
 ONE, TWO, FOUR = (f"{each} of each service" for each in (1, 2, 4))
 FEW, MANY = "few orders", "history"
@@ -40,6 +41,12 @@ def steady(bench: Bench) -> Iterator[Result]:
     """Place orders at a fixed rate."""
     with bench.running() as system:
         yield bench.measured(STEADY, system, attrs.evolve(bench.load, rate_per_s=bench.options.rate_per_s))
+
+
+def fulfil(bench: Bench) -> Iterator[Result]:
+    """Ship confirmed orders all at once, each with one command, and refund a part of every fourth one."""
+    with bench.running() as system:
+        yield bench.fulfilled(FULFIL, system, bench.load)
 
 
 def hot(bench: Bench) -> Iterator[Result]:
@@ -130,6 +137,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "steady": steady,
     "embedded": embedded,
     "accept": accept,
+    "fulfil": fulfil,
     "hot": hot,
     "slow": slow,
     "workers": workers,

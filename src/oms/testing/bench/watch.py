@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ import attrs
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, TopicPartition
 
 ENDS = {"order.confirmed": "CONFIRMED", "order.cancelled": "CANCELLED", "order.rejected": "REJECTED"}
+COMPLETED = {"order.completed": "COMPLETED", "payment.refund_paid": "COMPLETED"}
 
 
 @attrs.frozen
@@ -40,6 +41,9 @@ class Watch(Protocol):
 class KafkaWatch(Watch):
     """Reads Kafka's topics from their present ends on, without a consumer group."""
 
+    topics: Mapping[str, str] = ENDS
+    """The states in which an order ends, by topic."""
+
     def __init__(self, bootstrap: str) -> None:
         self._consumer = Consumer({
             "bootstrap.servers": bootstrap,
@@ -49,7 +53,7 @@ class KafkaWatch(Watch):
         })  # fmt: skip
         self.ends: dict[str, End] = {}
         topics = self._consumer.list_topics(timeout=10).topics
-        known = [(topic, part) for topic in ENDS for part in topics[topic].partitions]
+        known = [(topic, part) for topic in self.topics for part in topics[topic].partitions]
         self._consumer.assign([TopicPartition(topic, part, self._end_of(topic, part)) for topic, part in known])
 
     def look(self) -> int:
@@ -58,8 +62,12 @@ class KafkaWatch(Watch):
             topic, key = message.topic(), message.key()
             kind, at_ms = message.timestamp()
             if message.error() is None and topic and key and kind != TIMESTAMP_NOT_AVAILABLE:
-                self.ends.setdefault(str(key, "utf-8"), End(ENDS[topic], at_ms / 1000))
+                self.note(str(key, "utf-8"), topic, at_ms / 1000)
         return len(self.ends)
+
+    def note(self, order: str, topic: str, at: float) -> None:
+        """Record a message about an order, appended at `at` (seconds since 1970)."""
+        self.ends.setdefault(order, End(self.topics[topic], at))
 
     def _end_of(self, topic: str, part: int) -> int:
         return self._consumer.get_watermark_offsets(TopicPartition(topic, part), timeout=10)[1]
@@ -67,6 +75,24 @@ class KafkaWatch(Watch):
     def close(self) -> None:
         """Close the consumer."""
         self._consumer.close()
+
+
+class FulfilmentWatch(KafkaWatch):
+    """Watches orders that are shipped: one ends when it is completed and its refund, if it gets one, is paid."""
+
+    topics = COMPLETED
+
+    def __init__(self, bootstrap: str, refunded: Collection[str]) -> None:
+        super().__init__(bootstrap)
+        self._refunded = frozenset(refunded)
+        self._seen: dict[str, set[str]] = {}
+
+    def note(self, order: str, topic: str, at: float) -> None:
+        """Record a message about an order; its last one ends it."""
+        seen = self._seen.setdefault(order, set())
+        seen.add(topic)
+        if len(seen) == (len(COMPLETED) if order in self._refunded else 1):
+            self.ends.setdefault(order, End("COMPLETED", at))
 
 
 _SQL = f"SELECT topic, key, at FROM records WHERE topic IN ({', '.join('?' * len(ENDS))})"  # noqa: S608 - only question marks
