@@ -600,7 +600,7 @@ class Model:
         reservations = [self.locals[self.views[number].reservation] for number in world.orders]
         units = dict.fromkeys(ReservationState, 0)
         for one in reservations:
-            units[one.state] += sum(one.items.values())
+            units[one.state] += sum(self.scope.terms.items.values())
         on_hand = self.scope.units - units[ReservationState.COMMITTED] + sum(restocked(one) for one in reservations)
         if world.held != units[ReservationState.HELD] or world.on_hand != on_hand:
             raise Flaw(f"P2: {world.on_hand} on hand and {world.held} held, but {reservations}")
@@ -649,14 +649,15 @@ class Model:
             payment = self.locals[view.payment]
             if view.book is Book.LATE and payment.payment_id is None:
                 continue  # the payment service can't know of it
-            if wrong := wrong_at_end(self.locals[view.order], self.locals[view.reservation], payment, view.money):
-                raise Flaw(wrong)
-            if _waits_for_an_operator(payment):
-                continue
-            if order not in SETTLED:
+            waits = _waits_for_an_operator(payment)
+            if order not in SETTLED and not waits:
                 raise Flaw(f"P6: stuck in {order.value}")
             if view.tasks:
                 raise Flaw(f"P6: tasks are left: {[kind.value for kind, bit in TASKS.items() if view.tasks & bit]}")
+            if wrong := wrong_at_end(self.locals[view.order], self.locals[view.reservation], payment, view.money):
+                raise Flaw(wrong)
+            if waits:
+                continue
             if reservation not in _STOCK_AT_END[order]:
                 raise Flaw(f"P2: {order.value}, but the reservation is {reservation.value}")
             if (view.book is Book.CAPTURED and payment.state is PaymentState.CAPTURED) is not (order in _PAID):

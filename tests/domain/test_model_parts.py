@@ -181,11 +181,11 @@ PLANTED: Mapping[str, tuple[Any, Any, Any, Cell[Any], str]] = {
     "payment ignores a refund": (PAYMENT_TABLE, P.CAPTURED, PT.PART_REFUND, NOTED, "P12"),
     "a refused whole refund counts as paid": (
         PAYMENT_TABLE, P.REFUNDING, PT.REFUND_REFUSED, move(P.REFUNDED, PaymentRefunded), "P8"),
-    "no call follows a retry of the whole": (PAYMENT_TABLE, P.REFUNDING, PT.RETRY, move(P.REFUNDING), "P4"),
+    "no call follows a retry of the whole": (PAYMENT_TABLE, P.REFUNDING, PT.RETRY, move(P.REFUNDING), "P6"),
     "no process owes a refund": (REFUND_TABLE, PR.ABSENT, RefT.REQUESTED, move(PR.DUE), "P12"),
     "a refund is paid without a call": (
         REFUND_TABLE, PR.ABSENT, RefT.REQUESTED, move(PR.PAID, PaymentRefundPaid), "P4"),
-    "a refusal counts as paid": (REFUND_TABLE, PR.DUE, RefT.REFUSED, move(PR.PAID, PaymentRefundPaid), "P4"),
+    "a refusal counts as paid": (REFUND_TABLE, PR.DUE, RefT.REFUSED, move(PR.PAID, PaymentRefundPaid), "P6"),
     "a repeated request pays again": (
         REFUND_TABLE, PR.PAID, RefT.REQUESTED, move(PR.DUE, starts=TaskKind.REFUND), "published twice"),
     "a refund that an operator resolved is paid as well": (
