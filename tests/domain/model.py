@@ -508,7 +508,7 @@ class Model:
                 yield Move(True, "gateway declines", view._replace(book=Book.DECLINED))
         if view.book is Book.VOIDED and self.scope.late_capture:
             yield Move(False, "gateway captures after all", view._replace(book=Book.LATE))
-        if not task and not self.scope.repeats:
+        if not task and (not self.scope.repeats or self.scope.late_capture):  # each late capture starts a refund
             return
         if view.book is not Book.NOTHING:
             name = "captured" if view.book in TAKEN else "declined"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import attrs
@@ -92,6 +93,18 @@ def test_a_refusal_that_arrives_after_the_payment_changes_nothing() -> None:
     assert [entry.trigger for entry in late.history] == ["payment.refund_failed"]
 
 
+@pytest.mark.parametrize("heard", [(), (OrderTrigger.VOIDED,)], ids=["captured", "captured after a void"])
+def test_a_repeated_refusal_of_a_whole_refund_that_was_paid_changes_nothing(heard: tuple[OrderTrigger, ...]) -> None:
+    stated = StatedTerms.of(TERMS)
+    order = CANCELLED
+    for trigger in heard:
+        order = order.hear(trigger, at=AT, stated=stated).aggregate
+    order = order.refund_failed(failed(WHOLE, TOTAL), at=AT).aggregate
+    order = order.hear(OrderTrigger.REFUNDED, at=AT, stated=stated).aggregate
+    assert order.fulfilment.refusals == ()
+    assert order.refund_failed(failed(WHOLE, TOTAL), at=AT).aggregate.fulfilment.refusals == ()
+
+
 def test_a_refusal_of_an_earlier_attempt_changes_nothing() -> None:
     known = GIVEN.refund_failed(failed(attempt=2), at=AT).aggregate
     assert known.refund_failed(failed(attempt=1), at=AT).aggregate.fulfilment == known.fulfilment
@@ -155,9 +168,11 @@ def test_lines_that_arrive_after_the_confirmation_are_the_orders() -> None:
 
 
 def test_the_order_keeps_the_last_result_of_its_payment() -> None:
-    """Whatever the order in which they arrive: only a capture can be followed by another result."""
+    """Whatever the order in which they arrive: a refund follows a capture, also one that came after a void."""
     stated = StatedTerms.of(TERMS)
-    for first, second in [(OrderTrigger.PAID, OrderTrigger.REFUNDED), (OrderTrigger.REFUNDED, OrderTrigger.PAID)]:
+    for first, second in permutations((OrderTrigger.PAID, OrderTrigger.VOIDED, OrderTrigger.REFUNDED), 2):
+        if OrderTrigger.REFUNDED not in (first, second):
+            continue
         order = CANCELLED.hear(first, at=AT, stated=stated).aggregate
         assert order.hear(second, at=AT, stated=stated).aggregate.payment is OrderPayment.REFUNDED
 

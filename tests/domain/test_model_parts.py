@@ -53,9 +53,7 @@ SCOPES: Mapping[str, Scope] = {
     "goodwill, or cancelled by an operator; two refusals": scope(
         "goodwill", "goodwill of nothing", operator=True, gateway_refusals=2
     ),
-    "a gateway that captures what it voided": scope(
-        "goodwill", repeats=False, customer=True, late_capture=True, gateway_refusals=1
-    ),
+    "a gateway that captures what it voided": scope("goodwill", customer=True, late_capture=True, gateway_refusals=1),
     "both units cancelled, one by one or together": scope(
         "cancel one", "cancel another", "cancel the rest", operator=True
     ),

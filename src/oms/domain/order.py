@@ -485,11 +485,17 @@ def _note(order: Order, trigger: OrderTrigger, at: datetime, detail: str = "") -
 
 
 def _payment_after(order: Order, trigger: OrderTrigger) -> OrderPayment | None:
-    """Return the payment's last result after this trigger; only the capture can be followed by another result."""
+    """Return the payment's last result after this trigger, whatever the sequence in which results arrive.
+
+    REFUNDED follows every other result, also VOIDED if the gateway captured after all. Each other result follows only
+    the capture.
+    """
     result = _PAYMENT_RESULTS.get(trigger)
-    if result is None or order.state is S.ABSENT or order.payment not in (None, OrderPayment.CAPTURED):
+    if result is None or order.state is S.ABSENT:
         return order.payment
-    return result
+    if order.payment in (None, OrderPayment.CAPTURED) or result is OrderPayment.REFUNDED:
+        return result
+    return order.payment
 
 
 def _published(order: Order, kind: type[Event]) -> Event:
