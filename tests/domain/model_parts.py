@@ -141,11 +141,19 @@ def wrong_units(order: Order) -> str:
     return ""
 
 
+_RESULTS = (PaymentState.CAPTURED, PaymentState.DECLINED, PaymentState.VOIDED, PaymentState.REFUNDED)
+
+
 def wrong_at_end(order: Order, reservation: Reservation, payment: Payment, money: int) -> str:
     """What the services and the gateway's book disagree about once nothing has to happen; empty if they agree."""
+    known = order.payment.value if order.payment is not None else None
+    if payment.state in _RESULTS and known != payment.state.value:
+        return f"P4: the order has heard {known} of the payment, which is {payment.state.value}"
     if order.state in (OrderState.CONFIRMED, OrderState.FULFILLING, OrderState.COMPLETED):
         return _wrong_refunds(order, reservation, payment, money)
     whole = payment.refund(WHOLE)
+    if payment.state is PaymentState.REFUNDED and order.fulfilment.refusals:
+        return f"P12: refunded, and {order} knows a refusal"
     if whole is not None and whole.state is PaymentRefundState.REFUSED:
         known = order.fulfilment.refusal(WHOLE)
         return "" if known is not None and known.attempt == whole.attempt else f"P12: {order} doesn't know of {whole}"
