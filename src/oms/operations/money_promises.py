@@ -21,12 +21,13 @@ MOST_DOUBTFUL = 100_000
 """Orders, and payments, that don't agree with the gateway's book and are read again."""
 
 
-def balance(order: Order, found: Balance | None) -> Iterator[Violation]:
+def balance(order: Order, payment: Payment | None, found: Balance | None) -> Iterator[Violation]:
     """P4: the gateway's balance of an order that has ended (or is LEGACY) is what the order demands.
 
-    Refunds that the order service hasn't heard of as paid may have been paid.
+    Refunds that the order service hasn't heard of as paid may have been paid. Only the payment shows that the refund of
+    a cancelled order was paid outside of the gateway.
     """
-    least, most = _demanded(order)
+    least, most = _demanded(order, payment)
     net = found.net if found is not None else 0
     if not least <= net <= most:
         wanted = f"{most}" if least == most else f"{least} to {most}"
@@ -34,12 +35,13 @@ def balance(order: Order, found: Balance | None) -> Iterator[Violation]:
         yield Violation("P4", order.id, detail)
 
 
-def _demanded(order: Order) -> tuple[int, int]:
+def _demanded(order: Order, payment: Payment | None) -> tuple[int, int]:
     """Return the least and the greatest balance that the order allows, in minor units."""
     total = order.terms.total.minor if order.terms is not None else 0
     if order.state not in CONFIRMED:
-        refused = order.state is OrderState.CANCELLED and order.fulfilment.refusal(WHOLE) is not None
-        return 0, total if refused else 0
+        whole = payment.refund(WHOLE) if payment is not None else None
+        not_paid = whole is not None and (whole.outside or whole.state is PaymentRefundState.REFUSED)
+        return 0, total if order.state is OrderState.CANCELLED and not_paid else 0
     by_gateway = [one for one in order.fulfilment.refunds if not one.outside]
     paid = sum(one.amount.minor for one in by_gateway if one.state is RefundState.PAID)
     return total - sum(one.amount.minor for one in by_gateway), total - paid
@@ -130,7 +132,7 @@ class MoneyCheck:
                 self._charges(one, order, one.balance, found)
             else:
                 self._others += 1
-        wrong = list(balance(order, one.balance)) if order is not None and order.state.resting else []
+        wrong = list(balance(order, one.payment, one.balance)) if order is not None and order.state.resting else []
         if order is not None and wrong:
             self._doubt(order, one.balance, wrong[0])
         elif self._rests(order) and one.payment is not None and (one.balance or self._evidence.whole_book):

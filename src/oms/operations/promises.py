@@ -30,7 +30,7 @@ from oms.operations.record_snapshot import RecordSnapshot
 from oms.operations.snapshot_reading import balances
 from oms.operations.snapshot_rows import Balance, Letter, OrderSnapshot
 from oms.operations.violations import Violation, Violations
-from oms.ports.evidence import Evidence, InventoryEvidence
+from oms.ports.evidence import Evidence, InventoryEvidence, PaymentEvidence
 from oms.ports.messages import Codec, copies_topic
 from oms.ports.sorting import MakeSorter
 
@@ -104,7 +104,7 @@ def at_every_instant(evidence: Evidence, services: Collection[str] = ("order", "
                 found += order_promises.history(order.id, order, history.take(order.id))
                 found += part_promises.units(order)
             if book is not None and order.terms is not None:
-                found += _money(order, book.pop(order.id, None))
+                found += _money(order, evidence.payment, book.pop(order.id, None))
         for order_id, balance in (book or {}).items():
             found += money_promises.charges(order_id, None, balance)
     return found
@@ -131,11 +131,14 @@ def _inventory(inventory: InventoryEvidence) -> Iterator[Violation]:
     yield from (Violation("P2", one.subject, one.detail) for one in fold.differences(stock))
 
 
-def _money(order: Order, found: Balance | None) -> Iterator[Violation]:
+def _money(order: Order, payments: PaymentEvidence, found: Balance | None) -> Iterator[Violation]:
     if found is not None:
         yield from money_promises.charges(order.id, order, found)
     if order.state.settled:
-        yield from money_promises.balance(order, found)
+        is_left = order.state is OrderState.CANCELLED and found is not None and found.net
+        read = payments.all_payments() if is_left else ()
+        payment = next((one for one in read if one.order_id == order.id), None)
+        yield from money_promises.balance(order, payment, found)
 
 
 class _Check:
