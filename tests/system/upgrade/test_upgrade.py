@@ -43,9 +43,9 @@ def directory(tmp_path: Path) -> Path:
 
 def test_an_embedded_system_goes_on(directory: Path) -> None:
     settings = attrs.evolve(SETTINGS, profile="embedded", data=directory)
-    with oms.create(settings) as app:
-        placed = orders_of(app)
-        assert placed["dan"].state is oms.OrderState.CREATED
+    app = oms.create(settings)
+    assert orders_of(app)["dan"].state is oms.OrderState.CREATED, "read before any service runs"
+    with app:
         ship_and_refund(app, partial(settle, app))
     with oms.create(settings) as app:
         assert_shipped(app)
