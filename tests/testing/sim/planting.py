@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from oms.bootstrap.system import SERVICES
+from oms.operations import decided_events, order_promises
 from oms.testing.sim.scope import USUAL, Scope
 from oms.testing.sim.search import exhaustive, swarm
 
@@ -50,14 +51,22 @@ def planted(
 
 @contextmanager
 def cell(table: Mapping[Any, Any], state: Any, trigger: Any, new: Any) -> Iterator[None]:
-    """Another cell in a state table."""
+    """Another cell in a state table, also for the checks that remember cells of the table."""
     row = table[state]
     before = row[trigger]
     row[trigger] = new
+    forget_cells()
     try:
         yield
     finally:
         row[trigger] = before
+        forget_cells()
+
+
+def forget_cells() -> None:
+    """Make the checks read the state table of orders again."""
+    decided_events._topics.cache_clear()
+    order_promises._allowed.cache_clear()
 
 
 MOST_SEEDS = 3000
