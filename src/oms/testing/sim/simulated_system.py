@@ -38,6 +38,7 @@ from oms.testing.sim.operators import Operators
 from oms.testing.sim.own_calls import NOTHING_OWN, LossyGateway, LossyNotifier, OwnCalls
 from oms.testing.sim.rolling_upgrade import next_versions_of
 from oms.testing.sim.scope import REFUSALS, Scope
+from oms.testing.sim.system_tables import SystemTables
 from oms.testing.sim.worker import Worker
 
 CURRENCY = Currency.of("USD")
@@ -132,7 +133,7 @@ class SimulatedSystem:
         self.own_gateway = LossyGateway(own_calls.gateway, lose) if own_calls.gateway is not None else None
         self.own_notifier = LossyNotifier(own_calls.notifier, lose) if own_calls.notifier is not None else None
         kinds = {**KINDS, **dict.fromkeys(self.own, MemoryStepStore)}
-        self.records: dict[str, Any] = {name: kind.new_tables(self.clock, self.ids) for name, kind in kinds.items()}
+        self.records = SystemTables({name: kind.new_tables(self.clock, self.ids) for name, kind in kinds.items()})
         self.stores: dict[str, Any] = {
             name: kind(self.clock, self.ids, tables=self.records[name]) for name, kind in kinds.items()
         }

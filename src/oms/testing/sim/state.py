@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from oms.adapters.memory.service_tables import TaskRow
+from oms.adapters.memory.service_tables import ServiceTables, TaskRow
 from oms.domain.fulfilment import NOTHING_YET
 from oms.domain.order import Order
 from oms.domain.tasks import TaskKey
@@ -49,7 +49,7 @@ def state_of(system: SimulatedSystem, used: dict[str, int]) -> int:
         tuple(_worker(worker, now) for worker in system.workers),
         tuple((one.requests, len(one.answers), one.future is None) for one in system.customers.all),
         system.operators.state(),
-        tuple(frozenset(records[name].documents.rows.items()) for name in system.own),
+        tuple(frozenset(records.of_step(name).documents.rows.items()) for name in system.own),
     ]
     return hash(tuple(parts))
 
@@ -76,7 +76,7 @@ def _left(due: datetime | None, now: datetime) -> float:
     return left if left < 5 else float(round(left / 5) * 5)
 
 
-def _record(record: Any, now: datetime) -> tuple[Any, ...]:
+def _record(record: ServiceTables, now: datetime) -> tuple[Any, ...]:
     outbox, tasks, letters = record.outbox.rows, record.tasks.rows, record.dead_letters.rows
     return (
         frozenset(record.inbox.rows),
@@ -165,7 +165,7 @@ def _held(held: WaitingBatch, now: datetime) -> tuple[Any, ...]:
     )
 
 
-def records_of(system: SimulatedSystem) -> list[Any]:
+def records_of(system: SimulatedSystem) -> list[Order]:
     """Return the orders that exist."""
     return [row for row in system.records["order"].orders.rows.values() if row.terms is not None]
 

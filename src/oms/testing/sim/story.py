@@ -131,7 +131,7 @@ def _seen(system: SimulatedSystem) -> Seen:
         for letter in record.dead_letters.rows.values():
             seen[f"{service} parked", letter.topic] = letter.cause
     for own in system.own:
-        for (_group, order), document in records[own].documents.rows.items():
+        for (_group, order), document in records.of_step(own).documents.rows.items():
             seen[own, name(order)] = document
     for topic in system.log.topics():
         seen[LOG, topic] = str(sum(system.log.ends([topic]).values()))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from oms.domain.events import Reason
-from oms.domain.order import OrderState, OrderTrigger
+from oms.domain.order import Order, OrderState, OrderTrigger
 from oms.domain.refund import OrderRefund, RefundKind
 from oms.domain.state_machine import HistoryEntry
 from oms.ports.evidence import BookKind
@@ -63,10 +63,7 @@ def tally(system: SimulatedSystem) -> Counter[str]:
     counted["rebuilds"] = max(0, records["inventory"].gate.rows["gate"] - 1)
     counted["parked"] = sum(len(record.dead_letters.rows) for record in records.values())
     counted["deadlines won"] = sum(order.reason is Reason.DEADLINE for order in orders)
-    counted["deadlines lost"] = sum(
-        order.reason is not Reason.DEADLINE and bool(order.deadline_at) and order.updated_at >= order.deadline_at
-        for order in orders
-    )
+    counted["deadlines lost"] = sum(map(_has_outlived_its_deadline, orders))
     if system.operators.all:
         counted.update(_after_confirmation(system))
     return counted
@@ -104,3 +101,11 @@ def _units(refunds: Sequence[OrderRefund], kind: RefundKind) -> int:
 
 def _late(entry: HistoryEntry) -> bool:
     return entry.trigger == OrderTrigger.PAID.value and entry.before in _TOO_LATE
+
+
+def _has_outlived_its_deadline(order: Order) -> bool:
+    """Whether an order ended in another way after its deadline."""
+    deadline_at, updated_at = order.deadline_at, order.updated_at
+    if order.reason is Reason.DEADLINE or deadline_at is None or updated_at is None:
+        return False
+    return updated_at >= deadline_at
