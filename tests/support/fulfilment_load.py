@@ -5,20 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http.client import HTTPException
 from queue import Empty, Queue
 from typing import Any
 
 import attrs
-import psycopg
 
 from tests.support.cluster import request
 
 PRODUCTS = 12
 UNITS, PRICE, SHIPPING = 3, 59.97, 4.90
 TOTAL_CENTS = 6487
-CANCELLED, REFUSED, LOST = "cancelled", "refused", "answer lost"
+REFUSED, LOST = "refused", "answer lost"
 SCRIPT = (
     {"metadata": {"case": REFUSED}, "behaviour": "refuse_refund", "reason": "the account is closed"},
     {"metadata": {"case": LOST}, "behaviour": "no_answer_after_refund"},
@@ -35,9 +34,19 @@ def sku_of(number: int) -> str:
     return f"lamp-{number % PRODUCTS}"
 
 
+def is_cancelled(number: int) -> bool:
+    """Whether the whole order is cancelled after its confirmation."""
+    return number % 10 == 9
+
+
+def is_refused(number: int) -> bool:
+    """Whether the gateway refuses every refund of the order; some of these orders are cancelled."""
+    return number % 5 == 1 or number % 20 == 19
+
+
 def case_of(number: int) -> str:
-    """The case of the gateway's script: one order of four, some of them cancelled as a whole."""
-    return REFUSED if number % 5 == 1 or number % 20 == 19 else LOST if number % 5 == 3 else ""
+    """The case of the gateway's script."""
+    return REFUSED if is_refused(number) else LOST if number % 5 == 3 else ""
 
 
 def body_of(number: int) -> Mapping[str, object]:
@@ -50,7 +59,7 @@ def body_of(number: int) -> Mapping[str, object]:
 
 def plan_of(number: int) -> list[tuple[str, Mapping[str, object]]]:
     """The commands about an order: (path below the order, body)."""
-    if number % 10 == 9:
+    if is_cancelled(number):
         return [("cancel", {"by": "operator"})]
     lamp = {"items": {sku_of(number): 1}}
     plan: list[tuple[str, Mapping[str, object]]] = [("shipments", {**lamp, "carrier": "DHL"})]
@@ -66,7 +75,7 @@ def plan_of(number: int) -> list[tuple[str, Mapping[str, object]]]:
 
 def sold_units(number: int) -> int:
     """The units that are gone from the stock at the end."""
-    return 0 if number % 10 == 9 else UNITS - (number % 2) - (number % 4 == 1)
+    return 0 if is_cancelled(number) else UNITS - (number % 2) - (number % 4 == 1)
 
 
 @attrs.define(eq=False)
@@ -74,7 +83,9 @@ class FulfilmentLoad:
     """Keeps between `low` and `high` orders in flight: placed, and neither completed nor cancelled yet."""
 
     port: int
-    database_url: str
+    find_confirmed: Callable[[], Iterable[str]]
+    """Returns the ids of the orders in state CONFIRMED; called again and again in one thread."""
+
     low: int
     high: int
     numbers: dict[str, int] = attrs.field(factory=dict)
@@ -165,13 +176,11 @@ class FulfilmentLoad:
 
     def _find_confirmed(self) -> None:
         known: set[str] = set()
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
-            while not self._stopped.is_set():
-                rows = connection.execute("SELECT id FROM oms_order.orders WHERE state = 'CONFIRMED'").fetchall()
-                for order_id in {str(row[0]) for row in rows} & self.numbers.keys() - known:
-                    known.add(order_id)
-                    self._confirmed.put(order_id)
-                time.sleep(0.3)
+        while not self._stopped.is_set():
+            for order_id in set(self.find_confirmed()) & self.numbers.keys() - known:
+                known.add(order_id)
+                self._confirmed.put(order_id)
+            time.sleep(0.3)
 
     def _operate(self) -> None:
         while not self._stopped.is_set():

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
 from collections import Counter
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from oms.adapters.sql import factory
 from oms.adapters.system.clock import SystemClock
-from tests.support.serving import Load, NewServing, Serving
+from oms.domain.order import OrderState
+from tests.support.fulfilment_checks import check_book, check_orders, check_stock
+from tests.support.fulfilment_load import SCRIPT, FulfilmentLoad
+from tests.support.serving import Load, NewServing, Serving, wait_for
 
-KILLS = 20
+KILLS, FULFILMENT_KILLS = 20, 10
 IN_FLIGHT = 500
 
 FAST = {
@@ -95,6 +101,46 @@ def test_twenty_kills_lose_nothing(new_serving: NewServing) -> None:
     verdict = serving.verify()
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
     print(f"{len(accepted)} accepted, {dict(counted)}, in flight at each kill: {flying}")
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_while_orders_are_shipped_and_refunded(tmp_path: Path, new_serving: NewServing) -> None:
+    """Clients repeat their commands under the same keys; the gateway refuses refunds, and loses responses."""
+    script, stocked = tmp_path / "script.json", 1_000_000
+    script.write_text(json.dumps(SCRIPT))
+    settings = {"OMS_PAYMENT_SUCCESS_RATE": "1", "OMS_PAYMENT_DELAY_MS": "200", "OMS_DEFAULT_STOCK": str(stocked)}
+    serving = new_serving({**FAST, **settings, "OMS_PAYMENT_SCRIPT": str(script)})
+    serving.start()
+    load = FulfilmentLoad(serving.port, partial(confirmed_orders, serving), low=200, high=250)
+    load.start()
+    try:
+        for _ in range(FULFILMENT_KILLS):
+            wait_for(lambda: load.in_flight >= load.low or bool(load.errors), f"{load.low} orders are in flight")
+            time.sleep(random.random() * 2)
+            assert load.in_flight >= load.low / 2
+            serving.kill()
+            serving.start()
+        load.drain(180)
+        assert not load.errors, load.errors
+        print(f"{len(load.numbers)} orders, commands: {dict(load.commands)}")
+        check_orders(load)
+        check_stock(load, serving.port, stocked)
+        check_book(load, serving.data / "gateway.db")
+    finally:
+        load.stop()
+    assert serving.stop() == 0
+    verdict = serving.verify()
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+def confirmed_orders(serving: Serving) -> list[str]:
+    store = factory.read_only("order", serving.data / "order.db", SystemClock())
+    try:
+        return [order.id for order in store.all_orders() if order.state is OrderState.CONFIRMED]
+    finally:
+        store.close()
 
 
 @pytest.mark.faults
