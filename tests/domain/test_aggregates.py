@@ -294,19 +294,6 @@ def test_a_paid_whole_refund_is_no_longer_refused() -> None:
     assert late.fulfilment == Fulfilment()
 
 
-def test_the_decision_that_a_whole_refund_was_paid_by_other_means_stays() -> None:
-    resolved = Refusal(WHOLE, 1, "no funds", Instruction.RESOLVE, "ops", "bank transfer")
-    order = Order(
-        id=ID,
-        state=OrderState.CANCELLING,
-        version=4,
-        terms=TERMS,
-        reason=Reason.OPERATOR,
-        fulfilment=Fulfilment(refusals=(resolved,)),
-    )
-    assert order.hear(OrderTrigger.REFUNDED, at=AT, stated=STATED).aggregate.fulfilment.refusals == (resolved,)
-
-
 def test_the_first_reason_stays() -> None:
     order = Order(id=ID).place(TERMS, at=AT, deadline_at=END).aggregate
     cancelling = order.cancel(Reason.CUSTOMER, at=AT).aggregate

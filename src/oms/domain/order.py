@@ -32,7 +32,7 @@ from oms.domain.events import (
     RefundEvent,
 )
 from oms.domain.fulfilment import NOTHING_YET, Fulfilment
-from oms.domain.refund import WHOLE, Instruction, RefundKind, RefundState, Refusal
+from oms.domain.refund import WHOLE, RefundKind, RefundState, Refusal
 from oms.domain.state_machine import (
     Cell,
     Effect,
@@ -369,12 +369,11 @@ class Order:
         return _apply(known, T.REFUND_FAILED, at, detail)
 
     def _without_whole_refusal(self, trigger: OrderTrigger) -> Order:
-        """Return the order without the refusal of its whole refund if this trigger reports that the gateway paid it.
+        """Return the order without the refusal of its whole refund if this trigger reports that it was paid.
 
-        The decision that it was paid by other means stays on record.
+        The payment, and the order's timeline, keep whether it was paid outside of the gateway.
         """
-        refusal = self.fulfilment.refusal(WHOLE)
-        if trigger is not T.REFUNDED or refusal is None or refusal.instruction is Instruction.RESOLVE:
+        if trigger is not T.REFUNDED or self.fulfilment.refusal(WHOLE) is None:
             return self
         return evolve(self, fulfilment=self.fulfilment.without_refusal(WHOLE))
 
