@@ -17,7 +17,7 @@ from fidelity import fidelity
 from setting_arguments import setting_arguments
 
 from oms.application.topic_rights import topic_access
-from oms.domain.order import ORDER_TABLE, OrderState, OrderTrigger
+from oms.domain.order_table import ORDER_TABLE, OrderState, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, PaymentTrigger
 from oms.domain.payment_refund import REFUND_TABLE, RefundTrigger
 from oms.domain.reservation import RESERVATION_TABLE, ReservationTrigger
@@ -54,9 +54,9 @@ are all equal share a row.
 | `same` | the caller gets the same answer as before |
 | `404`, `409` | the caller is refused with this HTTP status |
 
-The tables are data in `domain/order.py`, `domain/reservation.py`, `domain/payment.py` and `domain/payment_refund.py`.
-[saga.md](saga.md) shows how the aggregates work together. In the drawings, an arrow is a cell that changes the state,
-publishes an event or creates a task.
+The tables are data in `domain/order_table.py`, `domain/reservation.py`, `domain/payment.py` and
+`domain/payment_refund.py`. [saga.md](saga.md) shows how the aggregates work together. In the drawings, an arrow is a
+cell that changes the state, publishes an event or creates a task.
 """
 
 PLACED_TO_SETTLED = """\

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     )
     from oms.domain.lines import OrderCharge, OrderLine
     from oms.domain.money import Currency, Money
-    from oms.domain.order import Order, OrderState
+    from oms.domain.order import Order
+    from oms.domain.order_table import OrderState
     from oms.domain.refund import Instruction, OrderRefund, RefundKind, RefundState
     from oms.domain.shipment import Shipment
     from oms.domain.stock import Stock
@@ -97,7 +98,8 @@ _WHERE = {
     ),
     "oms.domain.lines": "OrderCharge OrderLine",
     "oms.domain.money": "Currency Money",
-    "oms.domain.order": "Order OrderState",
+    "oms.domain.order": "Order",
+    "oms.domain.order_table": "OrderState",
     "oms.domain.refund": "Instruction OrderRefund RefundKind RefundState",
     "oms.domain.shipment": "Shipment",
     "oms.domain.stock": "Stock",

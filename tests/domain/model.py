@@ -30,7 +30,8 @@ import attrs
 from oms.domain.errors import DomainError, ImpossibleTransition, TermsMismatch
 from oms.domain.events import BY_TOPIC, Event, OrderCreated, PartEvent, Reason, Shortage
 from oms.domain.money import Currency, Money
-from oms.domain.order import ORDER_TABLE, SETTLED, Order, OrderState, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import ORDER_TABLE, SETTLED, OrderState, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
 from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
 from oms.domain.refund import WHOLE

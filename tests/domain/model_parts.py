@@ -13,7 +13,8 @@ from oms.domain.errors import Conflict
 from oms.domain.events import Event, OrderCompleted
 from oms.domain.lines import OrderCharge, OrderLine
 from oms.domain.money import Currency, Money
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.payment_refund import PaymentRefundState
 from oms.domain.refund import WHOLE, Instruction

@@ -32,7 +32,7 @@ EDITS = {
         (r"(?=PaymentRefunded,)", "PaymentReviewed, "),
         (r"move\(S.UNKNOWN\)", "move(S.UNKNOWN, PaymentReviewed)"),
     ],
-    "domain/order.py": [
+    "domain/order_table.py": [
         (r"(?=    CUSTOMER_CANCEL = )", '    REVIEWED = "payment.reviewed"\n'),
         (r"(?=    T.CUSTOMER_CANCEL:)", ROW),
     ],

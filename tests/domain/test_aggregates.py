@@ -28,16 +28,8 @@ from oms.domain.events import (
 )
 from oms.domain.fulfilment import Fulfilment
 from oms.domain.money import Currency, Money
-from oms.domain.order import (
-    EARLY_MISMATCH,
-    MAX_EARLY,
-    ORDER_TABLE,
-    EarlyNews,
-    Order,
-    OrderPayment,
-    OrderState,
-    OrderTrigger,
-)
+from oms.domain.order import EARLY_MISMATCH, MAX_EARLY, EarlyEvent, Order
+from oms.domain.order_table import ORDER_TABLE, OrderPayment, OrderState, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
 from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
 from oms.domain.refund import WHOLE, Instruction, OrderRefund, RefundKind, Refusal
@@ -175,7 +167,7 @@ def test_an_order_does_what_its_cell_says(state: OrderState, trigger: OrderTrigg
         return
     assert [entry.seq for entry in step.history] == [order.version + 1]
     assert after.version == order.version + 1
-    assert (EarlyNews(trigger, STATED) in after.early) == (cell.effect is Effect.EARLY)
+    assert (EarlyEvent(trigger, STATED) in after.early) == (cell.effect is Effect.EARLY)
     timed = (OrderState.CREATED, OrderState.RESERVED)
     assert [task.due_at for task in step.tasks] == ([END] if after.state in timed and state not in timed else [])
     assert (TaskKey(TaskKind.DEADLINE, ID) in step.ended) == (state in timed and after.state not in timed)
@@ -213,7 +205,7 @@ def test_a_legacy_order_is_no_customers_to_cancel() -> None:
 
 def test_early_news_is_applied_when_the_order_is_adopted() -> None:
     order = Order(id=ID).hear(OrderTrigger.PAID, at=AT, stated=STATED).aggregate
-    assert order.early == (EarlyNews(OrderTrigger.PAID, STATED),)
+    assert order.early == (EarlyEvent(OrderTrigger.PAID, STATED),)
     assert order.hear(OrderTrigger.PAID, at=AT, stated=STATED).aggregate.early == order.early
 
     step = order.created(TERMS, at=AT, deadline_at=END)

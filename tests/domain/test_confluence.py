@@ -20,7 +20,8 @@ import pytest
 from oms.domain.errors import TermsMismatch
 from oms.domain.events import OrderPaymentInstructed, OrderRefundRequested, Reason, Shortage
 from oms.domain.money import Currency, Money
-from oms.domain.order import Order, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.payment_refund import PaymentRefundState
 from oms.domain.refund import Instruction, RefundKind

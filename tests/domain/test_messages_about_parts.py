@@ -20,7 +20,8 @@ from oms.domain.events import (
 )
 from oms.domain.lines import OrderLine
 from oms.domain.money import Currency, Money
-from oms.domain.order import Order, OrderPayment, OrderState, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import OrderPayment, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
 from oms.domain.refund import WHOLE, Instruction, RefundKind, RefundState

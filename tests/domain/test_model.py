@@ -17,7 +17,7 @@ from oms.domain.events import (
     PaymentFailed,
     PaymentVoided,
 )
-from oms.domain.order import ORDER_TABLE, OrderState, OrderTrigger
+from oms.domain.order_table import ORDER_TABLE, OrderState, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, PaymentState, PaymentTrigger
 from oms.domain.reservation import RESERVATION_TABLE, ReservationState, ReservationTrigger
 from oms.domain.saga import routes

@@ -18,7 +18,8 @@ from oms.domain.events import (
     PaymentRefundPaid,
 )
 from oms.domain.money import Money
-from oms.domain.order import ORDER_TABLE, Order, OrderState, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import ORDER_TABLE, OrderState, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, Payment, PaymentState, PaymentTrigger
 from oms.domain.payment_refund import REFUND_TABLE, PaymentRefund, PaymentRefundState, RefundTrigger
 from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState, ReservationTrigger, Restock

@@ -11,7 +11,8 @@ import attrs
 import pytest
 
 import oms
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.payment import Payment
 from oms.domain.payment_refund import PaymentRefundState
 from oms.domain.refund import RefundState

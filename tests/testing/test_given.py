@@ -6,7 +6,8 @@ import pytest
 
 import oms
 from oms.domain.errors import ImpossibleTransition
-from oms.domain.order import ORDER_TABLE, Order, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import ORDER_TABLE, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, Payment
 from oms.domain.reservation import RESERVATION_TABLE, Reservation
 from oms.domain.terms import Terms

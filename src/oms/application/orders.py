@@ -24,7 +24,8 @@ from oms.domain.events import (
     RefundEvent,
 )
 from oms.domain.money import Money
-from oms.domain.order import Order, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import OrderTrigger
 from oms.domain.refund import OrderRefund
 from oms.domain.shipment import Shipment
 from oms.domain.state_machine import HistoryEntry, Transition

@@ -30,7 +30,7 @@ from oms.domain.events import (
     PaymentSucceeded,
     PaymentVoided,
 )
-from oms.domain.order import ORDER_TABLE, SETTLED, OrderState, OrderTrigger
+from oms.domain.order_table import ORDER_TABLE, SETTLED, OrderState, OrderTrigger
 
 Events = tuple[type[Event], ...]
 

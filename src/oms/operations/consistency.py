@@ -37,7 +37,8 @@ from oms.domain.events import (
     PaymentVoided,
     Reason,
 )
-from oms.domain.order import ORDER_TABLE, Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import ORDER_TABLE, OrderState
 from oms.domain.payment import PAYMENT_TABLE, Payment
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.state_machine import HistoryEntry, events_by_state

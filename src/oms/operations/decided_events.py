@@ -12,7 +12,8 @@ from datetime import datetime
 from functools import cache
 
 from oms.domain.events import Event, InventoryReserved, OrderRefundRequested, OrderShipped, PartEvent
-from oms.domain.order import ORDER_TABLE, Order, OrderState, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import ORDER_TABLE, OrderState, OrderTrigger
 from oms.domain.payment import PAYMENT_TABLE, Payment
 from oms.domain.refund import WHOLE
 from oms.domain.reservation import RESERVATION_TABLE, Reservation, ReservationState

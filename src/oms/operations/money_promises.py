@@ -6,7 +6,8 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
 from oms.domain.refund import WHOLE, RefundState

@@ -11,7 +11,8 @@ import attrs
 
 from oms.application.routing import ROUTING
 from oms.domain.events import OrderRefundRequested
-from oms.domain.order import ORDER_TABLE, TIMED, Order, OrderState, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import ORDER_TABLE, TIMED, OrderState, OrderTrigger
 from oms.domain.refund import WHOLE
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.state_machine import Effect, HistoryEntry

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
-from oms.domain.order import Order, OrderState, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState, OrderTrigger
 from oms.domain.payment import Payment
 from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
 from oms.domain.refund import WHOLE, OrderRefund, RefundState

@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.reservation import restock_reference
 from oms.domain.stock import Movement, MovementKind
 from oms.domain.values import Sku

@@ -13,7 +13,8 @@ from datetime import datetime
 
 import attrs
 
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.stock import Movement, MovementKind, Stock
 from oms.domain.values import Sku

@@ -20,7 +20,8 @@ from oms.domain.events import (
     OrderCancelling,
     Reason,
 )
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.payment import Payment
 from oms.domain.refund import WHOLE
 from oms.domain.reservation import Reservation, ReservationState

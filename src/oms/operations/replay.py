@@ -21,7 +21,7 @@ from oms.domain.events import (
     OrderCreated,
     Reason,
 )
-from oms.domain.order import OrderState
+from oms.domain.order_table import OrderState
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import ReservationState
 from oms.domain.terms import Terms

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from oms.domain.events import RefundEvent
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.payment import Payment
 from oms.domain.reservation import Reservation
 from oms.domain.stated_terms import stated_in

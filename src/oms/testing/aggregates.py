@@ -17,7 +17,8 @@ import attrs
 from oms.domain.errors import DomainError, ImpossibleTransition, OmsError
 from oms.domain.events import BY_TOPIC, Event, PaymentEvent, Reason, Shortage
 from oms.domain.money import Currency, Money
-from oms.domain.order import Order, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import OrderTrigger
 from oms.domain.payment import Payment, PaymentTrigger
 from oms.domain.reservation import Reservation, ReservationTrigger
 from oms.domain.state_machine import Transition

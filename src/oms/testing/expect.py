@@ -14,7 +14,8 @@ from oms.bootstrap.system import SERVICES
 from oms.domain.events import Reason
 from oms.domain.fulfilment import LineCounts
 from oms.domain.money import Money
-from oms.domain.order import Order, OrderPayment, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderPayment, OrderState
 from oms.domain.payment import PaymentState
 from oms.domain.refund import WHOLE, OrderRefund, RefundState
 from oms.domain.reservation import ReservationState

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from oms.domain.commands import InstructPayment, RefundOrder, ShipOrder
 from oms.domain.events import PaymentRefundFailed, PaymentRefundPaid, RefundEvent
-from oms.domain.order import ORDER_TABLE, Order, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import ORDER_TABLE, OrderTrigger
 from oms.domain.payment import Payment, PaymentTrigger
 from oms.domain.payment_refund import PaymentRefundState
 from oms.domain.refund import WHOLE, Instruction, RefundKind, RefundState

@@ -8,7 +8,7 @@ from oms.application import payment_work  # noqa: F401 - the refund runs through
 from oms.application.use_cases import fulfil_order  # noqa: F401 - used through `app.orders`
 from oms.domain.commands import RefundOrder, ShipOrder
 from oms.domain.errors import InvalidValue, NotFound, Refused
-from oms.domain.order import OrderState
+from oms.domain.order_table import OrderState
 from oms.domain.values import UserId
 from oms.ports.extensions import Principal, Role
 from oms.testing import Shop

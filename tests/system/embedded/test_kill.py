@@ -14,7 +14,7 @@ import pytest
 
 from oms.adapters.sql import factory
 from oms.adapters.system.clock import SystemClock
-from oms.domain.order import OrderState
+from oms.domain.order_table import OrderState
 from tests.support.fulfilment_checks import check_book, check_orders, check_stock
 from tests.support.fulfilment_load import SCRIPT, FulfilmentLoad
 from tests.support.serving import Load, NewServing, Serving, wait_for

@@ -21,7 +21,7 @@ from oms.adapters.sql import factory
 from oms.adapters.sql.postgres.database import postgres_database, setup_database
 from oms.adapters.sql.provisioning.migrate import migrate, version
 from oms.adapters.system.clock import SystemIds
-from oms.domain.order import OrderPayment
+from oms.domain.order_table import OrderPayment
 from oms.testing import Shop
 from tests.support.own_postgres import OwnPostgres
 

@@ -15,7 +15,7 @@ from oms.domain import order, part_events
 from oms.domain.events import OrderCompleted
 from oms.domain.fulfilment import Fulfilment
 from oms.domain.money import Money
-from oms.domain.order import OrderState, OrderTrigger
+from oms.domain.order_table import OrderState, OrderTrigger
 from oms.domain.reservation import Reservation, Restock
 from oms.domain.shipment import Shipment
 from oms.domain.state_machine import Transition

@@ -20,7 +20,7 @@ from oms.application import inventory, payments
 from oms.application.inventory_work import InventoryWork
 from oms.application.stock_gate import GateKeeper
 from oms.domain import order, payment, reservation
-from oms.domain.order import OrderState, OrderTrigger
+from oms.domain.order_table import OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import ReservationState
 from oms.domain.state_machine import Effect, move, stay

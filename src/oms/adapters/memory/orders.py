@@ -12,7 +12,8 @@ from oms.adapters.memory.service_tables import ServiceTables
 from oms.adapters.memory.store import MemoryStore
 from oms.adapters.memory.tables import Table, TransactionState
 from oms.adapters.memory.transaction import MemoryKeyedTransaction
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.values import OrderId, UserId
 from oms.ports.clock import Clock, Ids

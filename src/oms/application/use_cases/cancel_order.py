@@ -11,7 +11,8 @@ from oms.application.use_cases.read_orders import ReadOrders
 from oms.application.use_cases.requests import RequestContext
 from oms.domain.commands import CancelOrder
 from oms.domain.errors import Refused
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.values import OrderId, checked_id
 from oms.engine.assembly import ServiceAssembly
 from oms.engine.command_groups import Command, Reply

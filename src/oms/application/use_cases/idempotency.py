@@ -11,7 +11,8 @@ import attrs
 from oms.domain.errors import InvalidValue
 from oms.domain.events import Reason
 from oms.domain.fulfilment import NOTHING_YET, Fulfilment
-from oms.domain.order import Order, OrderPayment, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderPayment, OrderState
 from oms.domain.refund import Instruction, RefundState, Refusal
 from oms.domain.stock import Stock
 from oms.engine.command_groups import Key

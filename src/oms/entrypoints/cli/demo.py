@@ -19,7 +19,7 @@ from rich.console import Console
 from oms.bootstrap.app import App
 from oms.bootstrap.create import create
 from oms.bootstrap.operators import verify
-from oms.domain.order import OrderState
+from oms.domain.order_table import OrderState
 from oms.entrypoints.cli import crowd
 from oms.entrypoints.cli.customer import Customer
 from oms.entrypoints.cli.notes import Notes

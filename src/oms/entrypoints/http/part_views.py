@@ -6,7 +6,8 @@ from decimal import Decimal
 
 from oms.domain.lines import OrderLine
 from oms.domain.money import Money
-from oms.domain.order import Order, OrderPayment
+from oms.domain.order import Order
+from oms.domain.order_table import OrderPayment
 from oms.domain.refund import WHOLE, OrderRefund, RefundState, Refusal
 from oms.domain.shipment import Shipment
 from oms.domain.values import Sku

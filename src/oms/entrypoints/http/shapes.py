@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from oms.domain.commands import MAX_UNITS
 from oms.domain.events import Reason
 from oms.domain.lines import MAX_CHARGES
-from oms.domain.order import OrderPayment, OrderState
+from oms.domain.order_table import OrderPayment, OrderState
 from oms.domain.refund import Instruction, RefundKind, RefundState
 from oms.domain.values import MAX_LINES
 from oms.entrypoints.http.json_types import Amount, Id, Items, Metadata, Name, Quantity, Struct

@@ -12,7 +12,8 @@ from oms.domain.commands import InstructPayment, RefundOrder, ShipOrder
 from oms.domain.events import PaymentRefundFailed, PaymentRefundPaid, Reason
 from oms.domain.fulfilment import MAX_PARTS, NOTHING_YET, Fulfilment
 from oms.domain.money import Money
-from oms.domain.order import Order, OrderPayment, OrderState, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import OrderPayment, OrderState, OrderTrigger
 from oms.domain.refund import Instruction, OrderRefund, RefundKind, Refusal
 from oms.domain.shipment import Shipment
 from oms.domain.state_machine import Transition

@@ -10,7 +10,8 @@ import attrs
 import pytest
 
 from oms.domain.events import Reason
-from oms.domain.order import EarlyNews, Order, OrderState, OrderTrigger
+from oms.domain.order import EarlyEvent, Order
+from oms.domain.order_table import OrderState, OrderTrigger
 from oms.domain.state_machine import Transition
 from oms.domain.values import OrderId, UserId
 from oms.ports import limits
@@ -104,7 +105,7 @@ class OrderStoreContract(
     def test_early_events_wait_for_their_order(self, store: Any) -> None:
         early = Order(id=ONE).hear(OrderTrigger.PAID, at=AT, stated=stated())
         save_order(store, Order(id=ONE), early)
-        assert _locked(store, [ONE])[ONE].early == (EarlyNews(OrderTrigger.PAID, stated()),)
+        assert _locked(store, [ONE])[ONE].early == (EarlyEvent(OrderTrigger.PAID, stated()),)
         assert store.order(ONE, None) is None
         assert store.timeline(ONE, None) is None
         assert store.orders(None, 0, 10).total == 0

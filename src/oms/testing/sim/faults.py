@@ -17,7 +17,7 @@ from oms.domain.events import (
     PaymentVoided,
 )
 from oms.domain.money import Money
-from oms.domain.order import OrderState
+from oms.domain.order_table import OrderState
 from oms.domain.values import UserId
 from oms.ports.errors import OutcomeUnknown, PortError, Retryable
 from oms.ports.messages import Cause, Undecodable

@@ -14,7 +14,8 @@ from oms.application.use_cases.orders import OrderUseCases
 from oms.application.use_cases.requests import TRUSTED, RequestContext, Submit, future_of
 from oms.domain.commands import InstructPayment, RefundOrder, ShipOrder
 from oms.domain.errors import DomainError
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.refund import Instruction
 from oms.domain.values import OrderId, Sku
 from oms.ports.errors import PortError

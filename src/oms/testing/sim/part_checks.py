@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from oms.domain.events import OrderCompleted, OrderShipped, PaymentRefundPaid
-from oms.domain.order import Order, OrderState
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState
 from oms.domain.refund import RefundState
 from oms.operations.promises import Violation
 from oms.testing.sim.simulated_system import SimulatedSystem

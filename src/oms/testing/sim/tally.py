@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from oms.domain.events import Reason
-from oms.domain.order import Order, OrderState, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import OrderState, OrderTrigger
 from oms.domain.refund import OrderRefund, RefundKind
 from oms.domain.state_machine import HistoryEntry
 from oms.ports.evidence import BookKind

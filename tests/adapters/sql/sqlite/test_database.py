@@ -26,7 +26,8 @@ from oms.bootstrap.recorded import recorded
 from oms.domain.events import Reason
 from oms.domain.fulfilment import Fulfilment
 from oms.domain.money import Money
-from oms.domain.order import EarlyNews, Order, OrderPayment, OrderState, OrderTrigger
+from oms.domain.order import EarlyEvent, Order
+from oms.domain.order_table import OrderPayment, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.payment_refund import PaymentRefund, PaymentRefundState
 from oms.domain.reservation import Reservation, ReservationState, Restock
@@ -222,7 +223,7 @@ CHANGED: dict[str, tuple[str, Any, dict[str, Any]]] = {
             "updated_at": AT + LATER,
             "deadline_at": AT + LATER,
             "reason": Reason.OPERATOR,
-            "early": (EarlyNews(OrderTrigger.PAID, stated()), EarlyNews(OrderTrigger.RELEASED)),
+            "early": (EarlyEvent(OrderTrigger.PAID, stated()), EarlyEvent(OrderTrigger.RELEASED)),
             "payment": OrderPayment.DECLINED,
             "fulfilment": Fulfilment((Shipment("s-1", {"sku-a": 1}, AT),)),
         },
@@ -282,18 +283,18 @@ def test_early_news_of_the_previous_version_is_read_without_terms(tmp_path: Path
         transaction.save_orders([(Order(id=order.id), order)], [])
         transaction.commit()
     assert _read_after(tmp_path, "early = 'payment.success,inventory.released'") == (
-        EarlyNews(OrderTrigger.PAID, stated()),
-        EarlyNews(OrderTrigger.RELEASED),
+        EarlyEvent(OrderTrigger.PAID, stated()),
+        EarlyEvent(OrderTrigger.RELEASED),
     )
     assert _read_after(tmp_path, "early_terms = NULL") == (
-        EarlyNews(OrderTrigger.PAID),
-        EarlyNews(OrderTrigger.RELEASED),
+        EarlyEvent(OrderTrigger.PAID),
+        EarlyEvent(OrderTrigger.RELEASED),
     )
     assert _read_after(tmp_path, "early = '', early_terms = '[null]'") == ()
     store.close()
 
 
-def _read_after(directory: Path, change: str) -> tuple[EarlyNews, ...]:
+def _read_after(directory: Path, change: str) -> tuple[EarlyEvent, ...]:
     """The early events of the one order after a change of its row."""
     with create_engine(f"sqlite:///{directory / 'order.db'}").begin() as connection:
         connection.execute(text(f"UPDATE orders SET {change}"))

@@ -16,7 +16,8 @@ from oms.adapters.sql.stores.tables import KINDS
 from oms.adapters.system.clock import SystemClock
 from oms.domain.commands import ShipOrder
 from oms.domain.fulfilment import NOTHING_YET
-from oms.domain.order import Order, OrderPayment, OrderState, OrderTrigger
+from oms.domain.order import Order
+from oms.domain.order_table import OrderPayment, OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState
 from oms.domain.reservation import Reservation, ReservationState
 from oms.domain.values import OrderId

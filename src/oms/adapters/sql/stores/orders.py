@@ -23,7 +23,8 @@ from oms.adapters.sql.stores.tables import CREATED, ORDER, OrderTables
 from oms.adapters.sql.stores.transaction import SqlKeyedTransaction, unexpired_responses
 from oms.domain.events import Reason
 from oms.domain.fulfilment import NOTHING_YET
-from oms.domain.order import EarlyNews, Order, OrderPayment, OrderState, OrderTrigger
+from oms.domain.order import EarlyEvent, Order
+from oms.domain.order_table import OrderPayment, OrderState, OrderTrigger
 from oms.domain.state_machine import HistoryEntry
 from oms.domain.stated_terms import StatedTerms
 from oms.domain.terms import Terms
@@ -215,7 +216,7 @@ _encode_terms = msgspec.json.Encoder().encode
 _decode_terms = msgspec.json.Decoder(list[_TermsRow]).decode
 
 
-def _early_terms_text(early: Sequence[EarlyNews]) -> str:
+def _early_terms_text(early: Sequence[EarlyEvent]) -> str:
     """Return the terms that each early message states, as JSON, in the order of the messages."""
     stated = (news.stated for news in early)
     return _encode_terms(
@@ -223,11 +224,11 @@ def _early_terms_text(early: Sequence[EarlyNews]) -> str:
     ).decode()
 
 
-def _early_news(triggers: str, stated: str | None) -> tuple[EarlyNews, ...]:
+def _early_news(triggers: str, stated: str | None) -> tuple[EarlyEvent, ...]:
     """Return early events. Rows from before the column `early_terms` have no terms for some or all of them."""
     terms = _decode_terms(stated) if stated else []
     pairs = zip_longest(triggers.split(","), terms[: triggers.count(",") + 1])
-    return tuple(EarlyNews(OrderTrigger(trigger), _stated_terms(one)) for trigger, one in pairs)
+    return tuple(EarlyEvent(OrderTrigger(trigger), _stated_terms(one)) for trigger, one in pairs)
 
 
 def _stated_terms(row: _TermsRow) -> StatedTerms | None:
