@@ -66,6 +66,7 @@ class Floor:
         # The same linger time as in `oms`; the queue holds the largest batch.
         self._producer = Producer({"bootstrap.servers": kafka_bootstrap, "acks": "all", "linger.ms": "1"})
         self._number = 0
+        self._names: dict[tuple[str, str], list[str]] = {}
 
     def prepare(self) -> None:
         """Create the products, with enough stock for all orders."""
@@ -136,11 +137,21 @@ class Floor:
     ) -> None:
         with self._sql.cursor() as cursor:
             for table, made in tables:
-                with cursor.copy(f"COPY {schema}.{table} FROM STDIN") as copy:
-                    copy.write("".join(map(made, orders)))
+                rows = "".join(map(made, orders))
+                with cursor.copy(f"COPY {schema}.{table} ({self._columns(schema, table, rows)}) FROM STDIN") as copy:
+                    copy.write(rows)
             if moved:
                 cursor.execute(_MOVE, tuple(map(list, zip(*moved, strict=True))))
         self._sql.commit()
+
+    def _columns(self, schema: str, table: str, rows: str) -> str:
+        """Return the names of the columns that these rows have: the table's first ones. The others are NULL."""
+        if (schema, table) not in self._names:
+            with self._sql.cursor() as cursor:
+                cursor.execute(_COLUMNS, (schema, table))
+                self._names[schema, table] = [name for (name,) in cursor.fetchall()]
+        wanted = rows.partition("\n")[0].count("\t") + 1
+        return ", ".join(f'"{name}"' for name in self._names[schema, table][:wanted])
 
     def _send(self, topic: str, orders: Sequence[Lines]) -> None:
         failed: list[KafkaError] = []
@@ -169,6 +180,10 @@ class Floor:
         self._redis.zadd(PREFIX + "expires", {order.id: now for order in orders})
 
 
+_COLUMNS = """
+SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position
+"""
+
 _MOVE: Any = """
 UPDATE oms_inventory.stock SET on_hand = stock.on_hand + moved.on_hand, held = stock.held + moved.held
 FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS moved (on_hand, held, sku) WHERE stock.sku = moved.sku
@@ -189,7 +204,7 @@ _HEADERS: Any = [
 
 
 class Lines:
-    """The rows of one order as lines of COPY's text format, with the columns in the order of each table."""
+    """The rows of one order as lines of COPY's text format, with the first columns of each table, in its order."""
 
     def __init__(self, number: int, order_id: str = "") -> None:
         self.id = order_id or str(uuid4())
