@@ -11,14 +11,14 @@ import attrs
 from oms.application import notifications, payments
 from oms.application.gateway_tasks import _refund_of
 from oms.application.use_cases import fulfil_order
-from oms.domain import order, part_events
+from oms.domain import order_table, part_events
 from oms.domain.events import OrderCompleted
 from oms.domain.fulfilment import Fulfilment
 from oms.domain.money import Money
 from oms.domain.order_table import OrderState, OrderTrigger
 from oms.domain.reservation import Reservation, Restock
 from oms.domain.shipment import Shipment
-from oms.domain.state_machine import Transition
+from oms.domain.state_machine import Transition, evolve
 from oms.engine.command_groups import CommandGroup, _Response
 from oms.ports.extensions import Declined, Refund, Unanswered
 from oms.testing.sim.scope import ANSWERS, CRASH, GATEWAY, PURGE, REFUSALS, REPEAT
@@ -72,7 +72,7 @@ def restocked_twice_after_a_purged_inbox() -> Iterator[None]:
         again = any(one.refund_id == event.refund_id for one in self.restocks)
         name = f"{event.refund_id}.again" if again else event.refund_id
         restocks = (*self.restocks, Restock(name, event.items))
-        return Transition(order.evolve(self, restocks=restocks, updated_at=at))
+        return Transition(evolve(self, restocks=restocks, updated_at=at))
 
     with patch.object(Reservation, "refunded", forgetful):
         yield
@@ -91,7 +91,7 @@ def completed_twice() -> Iterator[None]:
 
     completed = part_events.completed
     with (
-        cell(order.ORDER_TABLE, OrderState.COMPLETED, OrderTrigger.GIVE_BACK, order._refunded_all),
+        cell(order_table.ORDER_TABLE, OrderState.COMPLETED, OrderTrigger.GIVE_BACK, order_table._refunded_all),
         patch.object(part_events, "completed", with_all_refunds),
     ):
         yield

@@ -19,7 +19,7 @@ from oms.adapters.memory.transaction import MemoryTransaction
 from oms.application import inventory, payments
 from oms.application.inventory_work import InventoryWork
 from oms.application.stock_gate import GateKeeper
-from oms.domain import order, payment, reservation
+from oms.domain import order_table, payment, reservation
 from oms.domain.order_table import OrderState, OrderTrigger
 from oms.domain.payment import Payment, PaymentState, PaymentTrigger
 from oms.domain.reservation import ReservationState
@@ -189,15 +189,15 @@ def batch_lost_when_its_start_is_not_recorded() -> Iterator[None]:
 
 @planted("a payment confirms an order that is being cancelled", depth=2)
 def late_payment_confirms() -> Iterator[None]:
-    with cell(order.ORDER_TABLE, OrderState.CANCELLING, OrderTrigger.PAID, order._confirmed):
+    with cell(order_table.ORDER_TABLE, OrderState.CANCELLING, OrderTrigger.PAID, order_table._confirmed):
         yield
 
 
 @planted("a cancel ends the order and releases its stock before the payment is settled", depth=2)
 def released_before_the_money_is_settled() -> Iterator[None]:
     with (
-        cell(order.ORDER_TABLE, OrderState.RESERVED, OrderTrigger.CUSTOMER_CANCEL, order._cancelled),
-        cell(order.ORDER_TABLE, OrderState.CREATED, OrderTrigger.CUSTOMER_CANCEL, order._cancelled),
+        cell(order_table.ORDER_TABLE, OrderState.RESERVED, OrderTrigger.CUSTOMER_CANCEL, order_table._cancelled),
+        cell(order_table.ORDER_TABLE, OrderState.CREATED, OrderTrigger.CUSTOMER_CANCEL, order_table._cancelled),
     ):
         yield
 
@@ -213,7 +213,7 @@ def key_is_ignored() -> Iterator[None]:
 
 @planted("an order that is being cancelled ignores `payment.voided`", depth=2)
 def voided_is_ignored() -> Iterator[None]:
-    with cell(order.ORDER_TABLE, OrderState.CANCELLING, OrderTrigger.VOIDED, stay(Effect.NOTED)):
+    with cell(order_table.ORDER_TABLE, OrderState.CANCELLING, OrderTrigger.VOIDED, stay(Effect.NOTED)):
         yield
 
 
