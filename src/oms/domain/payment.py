@@ -27,7 +27,7 @@ from oms.domain.events import (
     Reason,
 )
 from oms.domain.money import Money
-from oms.domain.payment_refund import PaymentRefund, PaymentRefundState, RefundTrigger, refund_key
+from oms.domain.payment_refund import REFUND_REFUSED, PaymentRefund, PaymentRefundState, RefundTrigger
 from oms.domain.refund import WHOLE, Instruction
 from oms.domain.state_machine import Cell, Effect, Transition, by_state, evolve, move, state_table, stay
 from oms.domain.tasks import TaskKind, TaskRequest, composite_key
@@ -67,9 +67,6 @@ class PaymentTrigger(Enum):
     SHIPPED = "order.shipped"
     COMPLETED = "order.completed"
 
-
-REFUND_REFUSED = "the gateway refused a refund"
-"""Name of the alert for a refund that the gateway refused."""
 
 S, T = PaymentState, PaymentTrigger
 _initiated = move(S.INITIATED, starts=TaskKind.CHARGE)
@@ -168,7 +165,7 @@ class Payment:
     def refund_key(self, refund: PaymentRefund) -> str:
         """Return the gateway's idempotency key of the present attempt of a refund."""
         first_of_whole = refund.id == WHOLE and refund.attempt == 1
-        return self.key if first_of_whole else refund_key(self.order_id, refund.id, refund.attempt)
+        return self.key if first_of_whole else refund.key(self.order_id)
 
     @property
     def _total(self) -> Money:

@@ -35,10 +35,13 @@ class RefundTrigger(Enum):
     RESOLVE = "instructed: resolve"
 
 
+REFUND_REFUSED = "the gateway refused a refund"
+"""Name of the alert for a refund that the gateway refused."""
+
 S, T = PaymentRefundState, RefundTrigger
 _due = move(S.DUE, starts=TaskKind.REFUND)
 _paid = move(S.PAID, PaymentRefundPaid)
-_refused = move(S.REFUSED, PaymentRefundFailed, alert="the gateway refused a refund")
+_refused = move(S.REFUSED, PaymentRefundFailed, alert=REFUND_REFUSED)
 _noted: Cell[PaymentRefundState] = stay(Effect.NOTED)
 _never: Cell[PaymentRefundState] = stay(Effect.IMPOSSIBLE)
 
@@ -90,9 +93,8 @@ class PaymentRefund:
             return self, cell
         attempt = self.attempt + (trigger is T.RETRY)
         outside = self.outside or trigger is T.RESOLVE
-        return attrs.evolve(
-            self, state=cell.to, attempt=attempt, outside=outside, refused=refused or self.refused
-        ), cell
+        reason = refused or self.refused
+        return attrs.evolve(self, state=cell.to, attempt=attempt, outside=outside, refused=reason), cell
 
     def paid(self, order_id: OrderId, user_id: UserId) -> PaymentRefundPaid:
         """Return `payment.refund_paid`."""
